@@ -1,0 +1,28 @@
+"""What can go wrong in `recognizer`.
+
+RecognizerError
+├── ImageError              a picture cannot be read
+├── DeviceError             the wanted device or engine is not usable here
+└── ModelFileError          a model file is missing, damaged, foreign, or cannot be fetched
+    └── ModelCardError      a model file does not say what it needs to say
+"""
+
+
+class RecognizerError(Exception):
+    """Any expected failure of this package; the message is one line for the user."""
+
+
+class ImageError(RecognizerError):
+    """Raised when a picture cannot be read; take another file."""
+
+
+class DeviceError(RecognizerError):
+    """Raised when the wanted device or engine is not usable on this machine."""
+
+
+class ModelFileError(RecognizerError):
+    """Raised when a model file is missing, damaged or foreign, or cannot be fetched."""
+
+
+class ModelCardError(ModelFileError):
+    """Raised when a model file lacks the facts about itself that inference needs."""

@@ -1,0 +1,1 @@
+"""Live frames in, annotated video and events out."""

@@ -1,0 +1,33 @@
+"""What can go wrong in `stream`.
+
+StreamError
+├── ConfigError             a key, value or flag of the configuration is wrong
+├── SourceError             a camera gives no pictures
+│   ├── SourceUnavailable   it cannot be opened or stopped answering; trying again may help
+│   └── SourceEnded         a file has been played to its end
+└── SignalingError          a browser's or player's offer cannot be answered
+"""
+
+
+class StreamError(Exception):
+    """Any expected failure of this package; the message is one line for the user."""
+
+
+class ConfigError(StreamError):
+    """Raised when a key, value or flag of the configuration is wrong."""
+
+
+class SourceError(StreamError):
+    """Raised when a camera gives no pictures."""
+
+
+class SourceUnavailable(SourceError):  # noqa: N818 - a state more than an error
+    """Raised when a camera cannot be opened or stopped answering; trying again may help."""
+
+
+class SourceEnded(SourceError):  # noqa: N818
+    """Raised when a file has been played to its end."""
+
+
+class SignalingError(StreamError):
+    """Raised when an offer of a browser or player cannot be answered."""

@@ -1,0 +1,119 @@
+"""What travels through `stream`: frames in, frames with tracks out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery import Match
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One decoded image and when it was captured.
+
+    Attributes:
+        camera: the name of the camera it comes from.
+        seq: counts from 0 per camera; gaps are dropped frames.
+        captured_at: seconds, monotonic clock.
+        image: (H, W, 3) uint8 RGB, read-only.
+    """
+
+    camera: str
+    seq: int
+    captured_at: float
+    image: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:
+            raise ValueError(
+                f"image must be (H, W, 3) uint8, got {self.image.shape} {self.image.dtype}"
+            )
+        self.image.setflags(write=False)
+
+
+class TrackState(StrEnum):
+    """What is known of who a track is."""
+
+    UNDECIDED = "undecided"
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One face followed through time, as of one frame.
+
+    Attributes:
+        track_id: never reused within one run of the service.
+        box: (4,) float32, x1 y1 x2 y2 in pixels of the frame.
+        score: detector confidence in [0, 1].
+        first_seen: seconds, monotonic clock.
+        last_seen: seconds, monotonic clock.
+        state: undecided, known or unknown.
+        match: who it is; not None exactly when state is known.
+    """
+
+    track_id: int
+    box: NDArray[np.float32]
+    score: float
+    first_seen: float
+    last_seen: float
+    state: TrackState
+    match: Match | None
+
+
+class EventKind(StrEnum):
+    """What can happen in front of a camera."""
+
+    ENTER = "enter"
+    EXIT = "exit"
+    UNKNOWN = "unknown"
+    RENAMED = "renamed"
+    CAMERA_UP = "camera_up"
+    CAMERA_DOWN = "camera_down"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Event:
+    """Something that happened, before it is logged.
+
+    Attributes:
+        kind: what happened.
+        camera: the camera's name.
+        at: seconds, monotonic clock, of the frame that decided it.
+        track_id: the track it is about; None for camera events.
+        match: who it is; None for strangers and camera events.
+        first_seen: seconds, monotonic clock: the first frame of the track, or `at`.
+        crop: (112, 112, 3) uint8 RGB, the track's best shot; None for camera events.
+        detail: one line for people, such as why a camera is down; may be empty.
+    """
+
+    kind: EventKind
+    camera: str
+    at: float
+    track_id: int | None
+    match: Match | None
+    first_seen: float
+    crop: NDArray[np.uint8] | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameResult:
+    """What the pipeline made of one frame.
+
+    Attributes:
+        frame: the frame as captured.
+        tracks: the faces in it.
+        events: what happened with this frame.
+        timings_ms: milliseconds of the whole tick by stage: detect, follow, align, embed,
+            search, track.
+    """
+
+    frame: Frame
+    tracks: tuple[Track, ...]
+    events: tuple[Event, ...]
+    timings_ms: Mapping[str, float]

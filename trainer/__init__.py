@@ -1,0 +1,1 @@
+"""Labelled crops in, model files out."""
