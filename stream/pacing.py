@@ -1,0 +1,78 @@
+"""When pictures are due: files at their own speed, cameras at a lower rate. Pure, time is given."""
+
+# A stalled reader (a suspended machine, a slow disk) goes on from now instead of catching up.
+MAX_LATE_S = 0.5
+
+# Times of pictures that jump further than this are a cut, a loop or an error, not a pause.
+MAX_STEP_S = 2.0
+
+# Cameras jitter: a picture this part of a period early still counts as due.
+EARLY_PART = 0.25
+
+# Seconds. Short at first, for a camera that only restarts; the longest lets a picture return within
+# five seconds of the camera's return.
+RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.5, 3.0
+
+
+class Pacer:
+    """Spreads the pictures of a file over real time by their own times.
+
+    Args:
+        period_s: seconds between pictures that carry no usable time.
+    """
+
+    def __init__(self, period_s: float) -> None:
+        self._period_s = period_s
+        self._due: float | None = None
+        self._pts_s: float | None = None
+
+    def wait_s(self, pts_s: float | None, now: float) -> float:
+        """Say how long the next picture has to wait.
+
+        Args:
+            pts_s: the picture's time in the file, seconds; None if it has none.
+            now: seconds, monotonic clock.
+
+        Returns:
+            Seconds, 0 or more.
+        """
+        step_s = self._period_s
+        if pts_s is not None and self._pts_s is not None and 0 < pts_s - self._pts_s <= MAX_STEP_S:
+            step_s = pts_s - self._pts_s
+        due = now if self._due is None else self._due + step_s
+        self._due = max(due, now) if now - due > MAX_LATE_S else due
+        self._pts_s = pts_s
+        return max(0.0, self._due - now)
+
+
+class Decimator:
+    """Lets pictures through at no more than a given rate.
+
+    Args:
+        rate_hz: pictures a second; None lets all through.
+    """
+
+    def __init__(self, rate_hz: float | None) -> None:
+        if rate_hz is not None and rate_hz <= 0:
+            raise ValueError(f"rate_hz must be above 0, got {rate_hz}")
+        self._period_s = 0.0 if rate_hz is None else 1.0 / rate_hz
+        self._next: float | None = None
+
+    def keep(self, at: float) -> bool:
+        """Decide over a picture of time `at` (seconds, monotonic clock)."""
+        if self._next is None or at - self._next > self._period_s:
+            self._next = at
+        if at < self._next - EARLY_PART * self._period_s:
+            return False
+        self._next += self._period_s
+        return True
+
+
+def reconnect_delay(attempt: int) -> float:
+    """Seconds to wait before trying a failed camera again.
+
+    Args:
+        attempt: 0 after the first failure; back to 0 once pictures came.
+    """
+    # 10 doublings are far over the longest; more would only make a large number.
+    return float(min(RECONNECT_LONGEST_S, RECONNECT_FIRST_S * 2 ** min(max(attempt, 0), 10)))

@@ -1,0 +1,34 @@
+"""Keeps passwords out of logs, errors and pages."""
+
+import logging
+import re
+
+MASK = "***"
+
+# user:password@ after a scheme. The password runs to the last '@' before the path, as FFmpeg reads
+# it; a raw '/', '?' or '#' in it breaks the URL but must be hidden all the same, so where the
+# authority holds no '@' it runs to the last '@' of the word.
+_USERINFO = re.compile(
+    r"""(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@]*:)(?:[^\s/?#]*|[^\s"'<>]*)@"""
+)
+
+# Cameras that take the password in the query: ?user=admin&pwd=..., ?token=...
+_QUERY = re.compile(
+    r"""(?P<head>[?&;][A-Za-z0-9_.-]*(?:pass|pwd|psw|secret|token|api_?key|auth|signature)"""
+    r"""[A-Za-z0-9_.-]*=)[^\s&;#"'<>]+""",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """Mask the password of every URL in a text, be it a URL, a message or a traceback."""
+    text = _USERINFO.sub(rf"\g<head>{MASK}@", text)
+    return _QUERY.sub(rf"\g<head>{MASK}", text)
+
+
+class RedactingFormatter(logging.Formatter):
+    """A formatter whose lines, tracebacks included, hold no password of a URL."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format the record and mask every URL's password."""
+        return redact(super().format(record))
