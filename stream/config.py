@@ -1,0 +1,220 @@
+"""The configuration: one TOML file, checked before anything starts.
+
+Order: the defaults below < the file < the environment (secrets only) < flags.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from stream.errors import ConfigError
+
+CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+TOKEN_VARIABLE = "FACEWIRE_TOKEN"  # noqa: S105 - the variable's name, not a token
+
+
+def data_dir() -> Path:
+    """Return where galleries and events are kept unless said otherwise."""
+    return Path(
+        os.environ.get("FACEWIRE_DATA") or platformdirs.user_data_path("facewire", appauthor=False)
+    )
+
+
+class Section(BaseModel):
+    """A table of the file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CameraConfig(Section):
+    """One [[cameras]] table."""
+
+    name: str = Field(description="shown on the page and used in addresses: letters, digits, - _")
+    url: str = Field(
+        description="rtsp://, http:// (MJPEG), a file, /dev/video0, or demo: for the demo scene",
+        repr=False,
+    )
+    rtsp_transport: Literal["tcp", "udp"] = Field(
+        "tcp", description="how RTSP media travels; udp only on a network without loss"
+    )
+    loop: bool = Field(True, description="start a file again at its end")
+    target_fps: Annotated[float, Field(gt=0, le=120)] | None = Field(
+        None, description="frames a second to take; the camera's own rate unless set"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_addresses(cls, name: str) -> str:
+        if not CAMERA_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} must be 1 to 64 letters, digits, - or _")
+        return name
+
+
+class ServerConfig(Section):
+    """The [server] table."""
+
+    host: str = Field("127.0.0.1", description="address to listen on; others need a token")
+    port: int = Field(8080, ge=1, le=65535, description="TCP port of the page and the API")
+    token: str | None = Field(
+        None,
+        min_length=16,
+        repr=False,
+        description=f"secret that clients must show; from the environment: {TOKEN_VARIABLE}",
+    )
+    insecure: bool = Field(False, description="listen beyond this machine without a token")
+
+
+class RecognizerConfig(Section):
+    """The [recognizer] table."""
+
+    model: str = Field("sface", description="embedding model: a name of `facewire models list`")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the nets run")
+    threads: int = Field(1, ge=0, le=256, description="CPU threads of the nets; 0 uses every core")
+    min_face_px: int = Field(
+        40, ge=12, le=1000, description="smallest face to look for, pixels; larger is faster"
+    )
+
+
+class GalleryConfig(Section):
+    """The [gallery] table."""
+
+    directory: Path | None = Field(
+        None, description="where people are kept; the user's data directory unless set"
+    )
+    threshold: float | None = Field(
+        None,
+        ge=-1,
+        le=1,
+        description="similarity from which a face is a match; the model card's unless set",
+    )
+    margin: float = Field(
+        0.05, ge=0, le=1, description="similarity by which the best identity must lead the next"
+    )
+
+
+class EventsConfig(Section):
+    """The [events] table."""
+
+    confirm_s: float = Field(
+        0.2, ge=0, le=10, description="seconds a face is seen before it can enter"
+    )
+    absence_s: float = Field(
+        2.0, ge=0.1, le=600, description="seconds without the face until it has left"
+    )
+    cooldown_s: float = Field(
+        10.0, ge=0, le=3600, description="seconds in which the same person does not enter again"
+    )
+    keep_days: float = Field(30.0, gt=0, description="days after which events are erased")
+    keep_mib: float = Field(1024.0, gt=0, description="MiB of events kept at most")
+
+
+class VideoConfig(Section):
+    """The [video] table."""
+
+    bitrate_kbps: int = Field(
+        3000, ge=100, le=50000, description="kbit/s of a 1280x720 picture; others scale by area"
+    )
+    ice_servers: tuple[str, ...] = Field(
+        (), description="stun: and turn: URLs for viewers beyond this network"
+    )
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    server: ServerConfig = ServerConfig()  # type: ignore[call-arg]
+    recognizer: RecognizerConfig = RecognizerConfig()  # type: ignore[call-arg]
+    gallery: GalleryConfig = GalleryConfig()  # type: ignore[call-arg]
+    events: EventsConfig = EventsConfig()  # type: ignore[call-arg]
+    video: VideoConfig = VideoConfig()  # type: ignore[call-arg]
+    cameras: tuple[CameraConfig, ...] = Field((), description="the cameras to watch")
+
+    @field_validator("cameras")
+    @classmethod
+    def _names_differ(cls, cameras: tuple[CameraConfig, ...]) -> tuple[CameraConfig, ...]:
+        names = [camera.name for camera in cameras]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two cameras are named {name!r}")
+        return cameras
+
+    @property
+    def is_demo(self) -> bool:
+        """Whether nothing was asked for but to look: the demo camera and its own gallery."""
+        return not self.cameras and self.gallery.directory is None
+
+
+def load_config(
+    path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> Config:
+    """Read a configuration file and lay environment and flags over it.
+
+    Args:
+        path: a TOML file; None for the defaults.
+        overrides: values of flags by section and key; "cameras" replaces the list by a
+            list of tables under the key "list".
+
+    Raises:
+        ConfigError: if the file cannot be read, or a key or value is wrong.
+    """
+    tables: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from error
+    if token := os.environ.get(TOKEN_VARIABLE):
+        tables.setdefault("server", {})["token"] = token
+    for section, values in (overrides or {}).items():
+        if section == "cameras":
+            tables["cameras"] = values["list"]
+        else:
+            tables.setdefault(section, {}).update(values)
+    try:
+        config = Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, path)) from None
+    _require_token(config.server)
+    return config
+
+
+def parse_camera(text: str) -> dict[str, str]:
+    """Split the flag NAME=URL.
+
+    Raises:
+        ConfigError: if there is no name or no URL.
+    """
+    name, separator, url = text.partition("=")
+    if not separator or not url or not CAMERA_NAME.fullmatch(name):
+        raise ConfigError(
+            "a camera is given as NAME=URL, such as door=rtsp://192.0.2.7/live, "
+            "its name of letters, digits, - and _"
+        )
+    return {"name": name, "url": url}
+
+
+def _require_token(server: ServerConfig) -> None:
+    is_local = server.host in {"127.0.0.1", "::1", "localhost"}
+    if not is_local and not server.token and not server.insecure:
+        raise ConfigError(
+            f"listening on {server.host} lets others in: set {TOKEN_VARIABLE} to a secret of at "
+            "least 16 characters, or pass --insecure"
+        )
+
+
+def _describe(error: ValidationError, path: Path | None) -> str:
+    """Say the first mistake in one line, never the value: it may hold a password."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    source = str(path) if path else "the configuration"
+    if first["type"] == "extra_forbidden":
+        return f"{source}: unknown key {where}"
+    return f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}"
