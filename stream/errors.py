@@ -5,7 +5,9 @@ StreamError
 ├── SourceError             a camera gives no pictures
 │   ├── SourceUnavailable   it cannot be opened or stopped answering; trying again may help
 │   └── SourceEnded         a file has been played to its end
-└── SignalingError          a browser's or player's offer cannot be answered
+├── SignalingError          a browser's or player's offer cannot be answered
+├── UnknownCameraError      there is no camera of that name
+└── UnknownTrackError       the face has left the picture
 """
 
 
@@ -31,3 +33,27 @@ class SourceEnded(SourceError):  # noqa: N818
 
 class SignalingError(StreamError):
     """Raised when an offer of a browser or player cannot be answered."""
+
+
+class UnknownCameraError(StreamError):
+    """Raised when there is no camera of the asked name.
+
+    Attributes:
+        camera: the asked name.
+    """
+
+    def __init__(self, camera: str) -> None:
+        super().__init__(f"there is no camera named {camera!r}")
+        self.camera = camera
+
+
+class UnknownTrackError(StreamError):
+    """Raised when a track to be named has left the picture.
+
+    Attributes:
+        track_id: the asked track.
+    """
+
+    def __init__(self, track_id: int) -> None:
+        super().__init__(f"face {track_id} has left the picture: click it while it is shown")
+        self.track_id = track_id

@@ -1,0 +1,403 @@
+"""The running service: every thread and queue, from captured frames to packets and events."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, Self, TypeVar
+
+import av
+
+from gallery import Gallery, Identity
+from recognizer import Recognizer, open_recognizer
+from recognizer.models import Progress
+from stream.batcher import Batcher
+from stream.camera import Camera, CameraState, CameraStatus
+from stream.config import CameraConfig, Config, data_dir
+from stream.demo import enrol_demo
+from stream.encoder import PacketHub
+from stream.errors import ConfigError, UnknownCameraError
+from stream.events import EventLog, LoggedEvent
+from stream.frames import Event, EventKind, Frame, FrameResult, Track
+from stream.peers import Peers
+from stream.pipeline import Pipeline
+from stream.push import PushSource
+from stream.redact import redact
+from stream.sources import Source, open_source
+from stream.stats import Percentiles, Window
+from stream.subscriptions import Broadcast, Subscription
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TICK_TIMEOUT_S = 0.25
+"""How long the inference thread sleeps without frames before it looks after the gallery."""
+
+GALLERY_CHECK_S = 0.5
+"""How often another process's change of the gallery is looked for."""
+
+STOP_TIMEOUT_S = 1.0
+"""How long a stop waits for the inference thread and the peers, each."""
+
+DEMO_CAMERA = CameraConfig(name="demo", url="demo:")  # type: ignore[call-arg]
+
+
+class Service:
+    """Cameras in, packets and events out. Made by `Service.open`."""
+
+    def __init__(
+        self,
+        config: Config,
+        recognizer: Recognizer,
+        gallery: Gallery,
+        event_log: EventLog,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self.recognizer = recognizer
+        self.gallery = gallery
+        self.event_log = event_log
+        self.is_demo = config.is_demo
+        self.peers = Peers(config.video.ice_servers)
+        self.windows: dict[str, Window] = {}
+        self.ticks = 0
+        self.tick_failures = 0
+        self.name_latency_ms = Window()
+        threshold = config.gallery.threshold
+        self.pipeline = Pipeline(
+            recognizer,
+            gallery,
+            threshold=recognizer.threshold if threshold is None else threshold,
+            margin=config.gallery.margin,
+            confirm_s=config.events.confirm_s,
+            absence_s=config.events.absence_s,
+            cooldown_s=config.events.cooldown_s,
+        )
+        self._config = config
+        self._clock = clock
+        self._loop = loop
+        self._started = clock()
+        self._cameras: dict[str, Camera] = {}
+        self._batcher = Batcher(clock=clock)
+        self._jobs: deque[tuple[Future[object], Callable[[], object]]] = deque()
+        self._stopping = threading.Event()
+        self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._event_writer = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._events: Broadcast[LoggedEvent] = Broadcast()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        config: Config,
+        *,
+        progress: Progress | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> AsyncIterator[Self]:
+        """Open models, gallery and event log, start the cameras, and stop them all at the end.
+
+        Raises:
+            RecognizerError: if a model cannot be fetched or opened.
+            GalleryError: if the gallery cannot be opened.
+            StreamError: if the configuration cannot be honoured.
+        """
+        settings = config.recognizer
+        recognizer = await asyncio.to_thread(
+            open_recognizer,
+            device=settings.device,
+            threads=settings.threads,
+            model=settings.model,
+            min_face_px=settings.min_face_px,
+            progress=progress,
+        )
+        directory = gallery_directory(config)
+        with (
+            Gallery.open(
+                directory,
+                model_id=recognizer.model_id,
+                embedding_size=recognizer.embedding_size,
+            ) as gallery,
+            EventLog.open(directory) as event_log,
+        ):
+            if config.is_demo:
+                await asyncio.to_thread(enrol_demo, gallery, recognizer)
+            service = cls(
+                config,
+                recognizer,
+                gallery,
+                event_log,
+                loop=asyncio.get_running_loop(),
+                clock=clock,
+            )
+            service._inference.start()
+            try:
+                for camera in config.cameras or (DEMO_CAMERA,):
+                    service._start_camera(camera)
+                yield service
+            finally:
+                await service._close()
+
+    # Cameras
+
+    def cameras(self) -> list[CameraStatus]:
+        """Return how every camera is doing, in the order they were added."""
+        return [
+            camera.status(dropped=self._batcher.dropped(name))
+            for name, camera in list(self._cameras.items())
+        ]
+
+    def camera(self, name: str) -> Camera:
+        """Return a camera by name.
+
+        Raises:
+            UnknownCameraError: if there is none of that name.
+        """
+        try:
+            return self._cameras[name]
+        except KeyError:
+            raise UnknownCameraError(name) from None
+
+    def hub(self, name: str) -> PacketHub:
+        """Return the packets of a camera; see `camera` for errors."""
+        return self.camera(name).hub
+
+    def tracks(self, name: str) -> FrameResult | None:
+        """Return the last recognised frame of a camera; see `camera` for errors."""
+        return self.camera(name).latest
+
+    async def add_camera(self, config: CameraConfig) -> None:
+        """Start a camera while the service runs.
+
+        Raises:
+            ConfigError: if the name is taken.
+        """
+        self._start_camera(config)
+
+    async def remove_camera(self, name: str) -> None:
+        """Stop a camera and forget it; see `camera` for errors."""
+        camera = self.camera(name)
+        del self._cameras[name]
+        self._batcher.remove(name)
+        camera.stop()
+        camera.hub.close()
+        await asyncio.to_thread(camera.join)
+        await self.run_inference(self.pipeline.drop_camera, name)
+
+    def push_camera(self, name: str) -> "PushCamera":
+        """Make a camera that a browser or encoder feeds.
+
+        Raises:
+            ConfigError: if the name is taken.
+        """
+        source = PushSource(camera=name, clock=self._clock)
+        self._start(name, f"browser:{name}", lambda: source)
+        return PushCamera(self, name, source)
+
+    def _start_camera(self, config: CameraConfig) -> None:
+        self._start(
+            config.name,
+            redact(config.url),
+            partial(
+                open_source,
+                config.url,
+                camera=config.name,
+                clock=self._clock,
+                loop=config.loop,
+                rtsp_transport=config.rtsp_transport,
+                target_fps=config.target_fps,
+            ),
+        )
+
+    def _start(self, name: str, url: str, open_: Callable[[], Source]) -> None:
+        if name in self._cameras:
+            raise ConfigError(f"a camera named {name!r} is already there: choose another name")
+        camera = Camera(
+            name=name,
+            url=url,
+            open_source=open_,
+            hub=PacketHub(loop=self._loop, clock=self._clock),
+            bitrate_kbps=self._config.video.bitrate_kbps,
+            deliver=self._batcher.put,
+            on_state=self._camera_changed,
+            clock=self._clock,
+        )
+        self._cameras[name] = camera
+        self._batcher.add(name)
+        camera.start()
+
+    def _camera_changed(self, camera: Camera, state: CameraState, reason: str) -> None:
+        logger.info("camera %s: %s", camera.name, f"{state} ({reason})" if reason else state)
+        kind = EventKind.CAMERA_UP if state is CameraState.LIVE else EventKind.CAMERA_DOWN
+        now = self._clock()
+        self._log(Event(kind, camera.name, now, None, None, now, None, detail=reason))
+
+    # Recognition
+
+    async def run_inference(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function in the inference thread, between two ticks, and return its result.
+
+        Whatever uses the recognizer or changes the gallery goes through here.
+        """
+        future: Future[object] = Future()
+        self._jobs.append((future, partial(function, *args, **kwargs)))
+        self._batcher.wake()
+        return await asyncio.wrap_future(future)  # type: ignore[return-value]
+
+    async def name_track(self, camera: str, track_id: int, name: str) -> Identity:
+        """Enrol the face of a track under a name, which it bears from the next frame on.
+
+        Raises:
+            UnknownCameraError: if there is no such camera.
+            UnknownTrackError: if the track has left.
+            GalleryError: if the gallery cannot take it.
+        """
+        self.camera(camera)
+        return await self.run_inference(self.pipeline.name_track, camera, track_id, name)
+
+    async def gallery_changed(self) -> None:
+        """Name all tracks anew; call it after any change of the gallery."""
+        await self.run_inference(self.pipeline.regallery)
+
+    def _infer(self) -> None:
+        checked = self._clock()
+        while not self._stopping.is_set():
+            frames = self._batcher.take(TICK_TIMEOUT_S)
+            while self._jobs:
+                _run_job(*self._jobs.popleft())
+            if frames:
+                self._tick(frames)
+            now = self._clock()
+            if now - checked >= GALLERY_CHECK_S:
+                checked = now
+                if self.gallery.refresh():
+                    self.pipeline.regallery()
+        while self._jobs:
+            self._jobs.popleft()[0].cancel()
+
+    def _tick(self, frames: list[Frame]) -> None:
+        try:
+            results = self.pipeline.process(frames, self._clock())
+        except Exception:
+            # One bad frame must not end the service; it is counted and shown by /healthz.
+            self.tick_failures += 1
+            logger.exception("recognition failed on a frame")
+            return
+        self.ticks += 1
+        for stage, milliseconds in results[0].timings_ms.items() if results else ():
+            self.windows.setdefault(stage, Window()).add(milliseconds)
+        for result in results:
+            if (camera := self._cameras.get(result.frame.camera)) is not None:
+                camera.show(result)
+            for event in result.events:
+                self._log(event)
+
+    # Events
+
+    def subscribe_events(self) -> Subscription[LoggedEvent]:
+        """Return the events from now on; iterate it asynchronously and close it."""
+        return self._events.subscribe()
+
+    async def run_events(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the event log in the thread that owns it."""
+        call = partial(function, *args, **kwargs)
+        return await self._loop.run_in_executor(self._event_writer, call)
+
+    def _log(self, event: Event) -> None:
+        if event.kind in {EventKind.ENTER, EventKind.RENAMED} and event.match is not None:
+            self.name_latency_ms.add((event.at - event.first_seen) * 1e3)
+        wall_at = time.time() - (self._clock() - event.at)
+        self._event_writer.submit(self._write_event, event, wall_at)
+
+    def _write_event(self, event: Event, wall_at: float) -> None:
+        logged = self.event_log.append(event, wall_at)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._events.publish, logged)
+
+    # Health
+
+    def stage_ms(self) -> dict[str, Percentiles]:
+        """Return milliseconds by stage of a tick, over the last minute."""
+        return {stage: window.percentiles() for stage, window in self.windows.items()}
+
+    def problems(self) -> list[str]:
+        """Return why the service is degraded, one line each; empty when all is well."""
+        lines = [
+            f"camera {status.name} is {status.state}: {status.reason}"
+            for status in self.cameras()
+            if status.state is CameraState.FAILING
+        ]
+        if not self._inference.is_alive():
+            lines.append("the inference thread has ended: restart the service")
+        if self.tick_failures:
+            lines.append(f"recognition failed on {self.tick_failures} frames, see the log")
+        return lines
+
+    async def _close(self) -> None:
+        """Stop in the order of the data's way, each step bounded."""
+        for camera in self._cameras.values():
+            camera.stop()
+        self._stopping.set()
+        self._batcher.wake()
+        try:
+            await asyncio.wait_for(self.peers.close_all(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            logger.warning("some viewers did not say goodbye in time")
+        for camera in self._cameras.values():
+            camera.hub.close()
+        await asyncio.to_thread(self._inference.join, STOP_TIMEOUT_S)
+        for camera in self._cameras.values():
+            await asyncio.to_thread(camera.join)
+        await asyncio.to_thread(self._event_writer.shutdown)
+
+
+class PushCamera:
+    """A camera fed from outside, for as long as its sender is connected."""
+
+    def __init__(self, service: Service, name: str, source: PushSource) -> None:
+        self.name = name
+        self._service = service
+        self._source = source
+
+    @property
+    def hub(self) -> PacketHub:
+        """The packets of the annotated video."""
+        return self._service.hub(self.name)
+
+    def on_frame(self, frame: av.VideoFrame) -> None:
+        """Take a decoded frame; a newer one replaces one not yet read."""
+        self._source.put(frame)
+
+    async def close(self) -> None:
+        """Take the camera out of the service; may be called twice."""
+        self._source.leave()
+        if self.name in self._service._cameras:  # noqa: SLF001 - the service's other half
+            await self._service.remove_camera(self.name)
+
+
+def gallery_directory(config: Config) -> Path:
+    """Return where people and events are kept; the demo has a place of its own."""
+    if config.gallery.directory is not None:
+        return config.gallery.directory
+    return data_dir() / ("demo" if config.is_demo else "gallery")
+
+
+def _run_job(future: Future[object], call: Callable[[], object]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - handed to the caller, who waits for it
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,58 @@
+"""A camera whose frames are brought: a browser's or an encoder's."""
+
+from collections.abc import Callable
+
+import av
+
+from stream.errors import SourceUnavailable
+from stream.frames import Frame
+from stream.mailbox import LatestMailbox, MailboxClosed
+
+SILENCE_S = 5.0
+"""A sender that brings nothing for so long is shown as failing; its return is noticed at once."""
+
+
+class PushSource:
+    """Turns frames that others bring into a source; the newest wins.
+
+    Attributes:
+        fps: unknown to WebRTC, so the rate that browsers are asked for.
+        size: (height, width) of the last picture, pixels; (0, 0) before the first.
+    """
+
+    def __init__(self, *, camera: str, clock: Callable[[], float]) -> None:
+        self.fps = 25.0
+        self.size = (0, 0)
+        self._camera = camera
+        self._clock = clock
+        self._frames: LatestMailbox[tuple[av.VideoFrame, float]] = LatestMailbox()
+        self._seq = 0
+
+    def put(self, frame: av.VideoFrame) -> None:
+        """Bring a frame; from any thread."""
+        self._frames.put((frame, self._clock()))
+
+    def read(self) -> Frame:
+        """Wait for the next frame.
+
+        Raises:
+            SourceUnavailable: if none is brought for some seconds, or the sender has left.
+        """
+        try:
+            item = self._frames.get(SILENCE_S)
+        except MailboxClosed:
+            raise SourceUnavailable(f"{self._camera} has left") from None
+        if item is None:
+            raise SourceUnavailable(f"{self._camera} sends no pictures")
+        frame, captured_at = item
+        image = frame.to_ndarray(format="rgb24")
+        self.size = (image.shape[0], image.shape[1])
+        self._seq += 1
+        return Frame(self._camera, self._seq - 1, captured_at, image)
+
+    def close(self) -> None:
+        """Do nothing: the camera opens this same source again after a silence."""
+
+    def leave(self) -> None:
+        """Note that the sender has left."""
+        self._frames.close()
