@@ -24,7 +24,7 @@ from stream.demo import enrol_demo
 from stream.encoder import PacketHub
 from stream.errors import ConfigError, UnknownCameraError
 from stream.events import EventLog, LoggedEvent
-from stream.frames import Event, EventKind, Frame, FrameResult, Track
+from stream.frames import Event, EventKind, Frame, FrameResult
 from stream.peers import Peers
 from stream.pipeline import Pipeline
 from stream.push import PushSource
@@ -71,7 +71,7 @@ class Service:
         self.windows: dict[str, Window] = {}
         self.ticks = 0
         self.tick_failures = 0
-        self.name_latency_ms = Window()
+        self.time_to_name_ms = Window()
         threshold = config.gallery.threshold
         self.pipeline = Pipeline(
             recognizer,
@@ -242,9 +242,7 @@ class Service:
 
     # Recognition
 
-    async def run_inference(
-        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def run_inference(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in the inference thread, between two ticks, and return its result.
 
         Whatever uses the recognizer or changes the gallery goes through here.
@@ -314,13 +312,13 @@ class Service:
         return await self._loop.run_in_executor(self._event_writer, call)
 
     def _log(self, event: Event) -> None:
-        if event.kind in {EventKind.ENTER, EventKind.RENAMED} and event.match is not None:
-            self.name_latency_ms.add((event.at - event.first_seen) * 1e3)
         wall_at = time.time() - (self._clock() - event.at)
         self._event_writer.submit(self._write_event, event, wall_at)
 
     def _write_event(self, event: Event, wall_at: float) -> None:
         logged = self.event_log.append(event, wall_at)
+        if event.kind is EventKind.ENTER and event.match is not None:
+            self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._events.publish, logged)
 
@@ -381,7 +379,7 @@ class PushCamera:
     async def close(self) -> None:
         """Take the camera out of the service; may be called twice."""
         self._source.leave()
-        if self.name in self._service._cameras:  # noqa: SLF001 - the service's other half
+        if self.name in self._service._cameras:
             await self._service.remove_camera(self.name)
 
 

@@ -26,6 +26,10 @@ class Window:
         """Take a value in; the oldest falls out."""
         self._values.append(value)
 
+    def clear(self) -> None:
+        """Forget everything, to measure from now on."""
+        self._values.clear()
+
     def percentiles(self) -> Percentiles:
         """Return median and 95th percentile of what is in the window."""
         values = list(self._values)

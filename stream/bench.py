@@ -1,0 +1,208 @@
+"""`facewire bench stream`: what live recognition costs on this machine."""
+
+import asyncio
+import multiprocessing
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import cv2
+from aiortc import RTCPeerConnection, RTCSessionDescription
+
+from stream.camera import CameraState
+from stream.config import Config
+from stream.engine import Service
+from stream.errors import StreamError
+from stream.stats import Percentiles
+
+START_TIMEOUT_S = 20.0
+"""How long the first picture may take: a camera's own connection, then a keyframe."""
+
+WARM_UP_S = 3.0
+"""Left out of the figures: connecting, the first keyframe, the first scan of every scene."""
+
+STAGES = ("decode", "detect", "follow", "align", "embed", "search", "track", "annotate", "encode")
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBench:
+    """The figures of one run.
+
+    Attributes:
+        machine: processor, cores, operating system.
+        camera: what was watched.
+        engine: inference engine and device.
+        seconds: measured, without warm-up.
+        width: pixels.
+        height: pixels.
+        viewers: peers that watched by WebRTC from another process.
+        stages_ms: milliseconds by stage: decode (processor time), annotate and encode per
+            frame; the others per tick that did them.
+        fps_in: frames captured a second.
+        fps_out: annotated frames encoded a second.
+        fps_viewer: decoded frames a second at the slowest viewer; 0 without viewers.
+        dropped: frames replaced before recognition.
+        encoder_dropped: annotated frames replaced before encoding.
+        latency_ms: capture to encoded packet.
+        time_to_name_ms: a face's first frame to its name's event.
+        cores: processor seconds of the service a second, viewers not counted.
+        peak_rss_mib: MiB of memory of the service at its peak.
+    """
+
+    machine: str
+    camera: str
+    engine: str
+    seconds: float
+    width: int
+    height: int
+    viewers: int
+    stages_ms: dict[str, Percentiles]
+    fps_in: float
+    fps_out: float
+    fps_viewer: float
+    dropped: int
+    encoder_dropped: int
+    latency_ms: Percentiles
+    time_to_name_ms: Percentiles
+    cores: float
+    peak_rss_mib: float
+
+
+def bench_stream(
+    config: Config,
+    *,
+    seconds: float,
+    viewers: int,
+    tick: Callable[[float], None] = lambda done: None,
+) -> StreamBench:
+    """Run the whole service on its first camera and measure it.
+
+    Args:
+        config: the configuration; its first camera, or the demo, is watched.
+        seconds: how long to measure, after the warm-up.
+        viewers: peers that watch it by WebRTC from another process, so that their cost stays out
+            of the figures.
+        tick: hears about every second what share in [0, 1] is done.
+
+    Raises:
+        StreamError: if the camera gives no pictures.
+        RecognizerError: if a model cannot be fetched or opened.
+    """
+    with _viewer_process(viewers) as connection:
+        return asyncio.run(_bench(config, seconds, viewers, connection, tick))
+
+
+async def _bench(
+    config: Config,
+    seconds: float,
+    viewers: int,
+    connection: Connection,
+    tick: Callable[[float], None],
+) -> StreamBench:
+    async with Service.open(config) as service:
+        name = service.cameras()[0].name
+        await _wait_for_pictures(service)
+        for _ in range(viewers):
+            offer = await asyncio.to_thread(connection.recv)
+            answer = await service.peers.watch(offer, service.hub(name))
+            connection.send(answer.sdp)
+        await asyncio.sleep(WARM_UP_S)
+        for window in (*service.windows.values(), *service.camera(name).windows.values()):
+            window.clear()
+        connection.send("start")
+        before, cpu_before, started = service.cameras()[0], time.process_time(), time.monotonic()
+        while (elapsed := time.monotonic() - started) < seconds:
+            tick(elapsed / seconds)
+            await asyncio.sleep(min(1.0, seconds - elapsed))
+        elapsed, cpu = time.monotonic() - started, time.process_time() - cpu_before
+        after = service.cameras()[0]
+        connection.send("stop")
+        received = await asyncio.to_thread(connection.recv)
+        stages = service.stage_ms() | {
+            key: window.percentiles() for key, window in service.camera(name).windows.items()
+        }
+        return StreamBench(
+            machine=machine(),
+            camera=after.url,
+            engine=f"{service.recognizer.engine} on {service.recognizer.device}",
+            seconds=elapsed,
+            width=after.width,
+            height=after.height,
+            viewers=viewers,
+            stages_ms={stage: stages[stage] for stage in STAGES if stage in stages},
+            fps_in=(after.captured - before.captured) / elapsed,
+            fps_out=(after.encoded - before.encoded) / elapsed,
+            fps_viewer=min(received) / elapsed if received else 0.0,
+            dropped=after.dropped - before.dropped,
+            encoder_dropped=after.encoder_dropped - before.encoder_dropped,
+            latency_ms=stages["latency"],
+            time_to_name_ms=service.time_to_name_ms.percentiles(),
+            cores=cpu / elapsed,
+            peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        )
+
+
+async def _wait_for_pictures(service: Service) -> None:
+    for _ in range(int(START_TIMEOUT_S / 0.05)):
+        status = service.cameras()[0]
+        if status.state is CameraState.LIVE and status.width:
+            return
+        await asyncio.sleep(0.05)
+    raise StreamError(f"camera {status.name} gives no pictures: {status.reason or status.state}")
+
+
+def machine() -> str:
+    """Describe this machine in a few words, for tables."""
+    cores = multiprocessing.cpu_count()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - no file of ours
+            model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {cores} cores, {platform.system()}, OpenCV {cv2.__version__}"
+
+
+@contextmanager
+def _viewer_process(viewers: int) -> Iterator[Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_watch, args=(theirs, viewers), daemon=True)
+    process.start()
+    try:
+        yield ours
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _watch(connection: Connection, viewers: int) -> None:
+    asyncio.run(_watch_all(connection, viewers))
+
+
+async def _watch_all(connection: Connection, viewers: int) -> None:
+    peers, counts = [], [0] * viewers
+    for index in range(viewers):
+        peer = RTCPeerConnection()
+        peers.append(peer)
+        transceiver = peer.addTransceiver("video", direction="recvonly")
+        await peer.setLocalDescription(await peer.createOffer())
+        connection.send(peer.localDescription.sdp)
+        answer = await asyncio.to_thread(connection.recv)
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        asyncio.create_task(_count(transceiver.receiver.track, counts, index))  # noqa: RUF006
+    while (order := await asyncio.to_thread(connection.recv)) != "stop":
+        if order == "start":
+            counts[:] = [0] * viewers
+    connection.send(list(counts))
+    for peer in peers:
+        await peer.close()
+
+
+async def _count(track: object, counts: list[int], index: int) -> None:
+    while True:
+        await track.recv()  # type: ignore[attr-defined]
+        counts[index] += 1

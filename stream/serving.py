@@ -1,0 +1,106 @@
+"""`facewire serve`: the service behind its HTTP server, from start to the last thread."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from recognizer.models import Progress
+from stream.config import Config, ServerConfig
+from stream.engine import Service
+from stream.errors import ConfigError
+from stream.server import create_app
+
+logger = logging.getLogger(__name__)
+
+GRACE_S = 1
+"""Seconds that open requests and sockets get at a stop; the whole must end within two."""
+
+INTERRUPTED = 130
+"""Exit status of a second Ctrl-C, as shells give it."""
+
+
+def serve(
+    config: Config,
+    *,
+    progress: Progress | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; a second one exits at once.
+
+    Args:
+        config: the whole configuration.
+        progress: hears of models being fetched.
+        on_ready: gets the page's address once it answers.
+
+    Raises:
+        ConfigError: if the address cannot be listened on.
+        RecognizerError: if a model cannot be fetched or opened.
+        GalleryError: if the gallery cannot be opened.
+    """
+    with contextlib.closing(_bind(config.server)) as listener:
+        asyncio.run(_serve(config, listener, progress, on_ready))
+
+
+async def _serve(
+    config: Config,
+    listener: socket.socket,
+    progress: Progress | None,
+    on_ready: Callable[[str], None],
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with Service.open(config, progress=progress) as service:
+        server = _Server(
+            uvicorn.Config(
+                create_app(service, host=config.server.host, token=config.server.token),
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE_S,
+                ws="websockets-sansio",
+            )
+        )
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _stop, server)
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        host, port = listener.getsockname()[:2]
+        on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        await serving
+
+
+class _Server(uvicorn.Server):
+    """A server whose signals are ours: uvicorn would raise them again after its own end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stop(server: _Server) -> None:
+    if server.should_exit:
+        os._exit(INTERRUPTED)
+    logger.info("stopping; press Ctrl-C again to exit at once")
+    server.should_exit = True
+
+
+def _bind(config: ServerConfig) -> socket.socket:
+    """Take the port before models are loaded, so that a taken one is said at once."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        raise ConfigError(
+            f"cannot listen on {config.host} port {config.port}: {reason}; "
+            "choose another with --port"
+        ) from error
+    return listener
