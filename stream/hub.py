@@ -1,0 +1,216 @@
+"""The packets of one camera to everybody who watches it."""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from stream.encoder import Codec, VideoPacket
+
+# About a second at 25 pictures a second. A viewer that is further behind goes on from a keyframe.
+MAX_QUEUED_PACKETS = 25
+
+# Seconds between keyframes made on request. One viewer's losses must not cost all others their
+# picture quality; three a second is as fast as a person can tell.
+MIN_KEYFRAME_GAP_S = 0.3
+
+# Hand-overs that the event loop has not got to yet; two seconds of pictures.
+MAX_PENDING_DELIVERIES = 50
+
+
+class HubClosed(Exception):  # noqa: N818 - the end of a conversation, not a failure
+    """Raised by `Subscription.recv` when the camera is gone or the viewer has left."""
+
+
+class KeyframeRequests:
+    """Remembers that a keyframe is wanted until one was made, and spaces them out.
+
+    A request that comes too soon is deferred, never dropped: dropped requests left joiners without
+    a picture until the next regular keyframe.
+    """
+
+    def __init__(self, min_gap_s: float = MIN_KEYFRAME_GAP_S) -> None:
+        self._min_gap_s = min_gap_s
+        self._is_wanted = False
+        self._made_at: float | None = None
+
+    def request(self) -> None:
+        """Ask for a keyframe."""
+        self._is_wanted = True
+
+    def is_due(self, now: float) -> bool:
+        """Whether the next picture should be a keyframe; stays so until one was made."""
+        waited = self._made_at is None or now - self._made_at >= self._min_gap_s
+        return self._is_wanted and waited
+
+    def made(self, now: float) -> None:
+        """Note that a keyframe was made, on request or not."""
+        self._is_wanted = False
+        self._made_at = now
+
+
+class Subscription:
+    """One viewer's packets: bounded, and always decodable from the first to the last.
+
+    Nothing is queued before the first `recv`, for a connection takes its time to come up.
+
+    Attributes:
+        codec: how its packets are compressed.
+        dropped: packets thrown away because the viewer was behind.
+    """
+
+    def __init__(self, hub: "PacketHub", codec: Codec) -> None:
+        self.codec = codec
+        self.dropped = 0
+        self._hub = hub
+        self._packets: deque[VideoPacket] = deque()
+        self._needs_keyframe = True
+        self._is_closed = False
+        self._arrived = asyncio.Event()
+
+    async def recv(self) -> VideoPacket:
+        """Wait for the next packet.
+
+        Raises:
+            HubClosed: if the hub or this subscription was closed.
+        """
+        self._hub._activate(self)
+        while not self._packets:
+            if self._is_closed:
+                raise HubClosed
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._packets.popleft()
+
+    def request_keyframe(self) -> None:
+        """Ask for a keyframe, because this viewer has lost something."""
+        self._hub.request_keyframe(self.codec)
+
+    def close(self) -> None:
+        """Leave; may be called more than once."""
+        self._hub._leave(self)
+        self._is_closed = True
+        self._packets.clear()
+        self._arrived.set()
+
+    def _push(self, packet: VideoPacket) -> None:
+        if len(self._packets) >= MAX_QUEUED_PACKETS:
+            self.dropped += len(self._packets)
+            self._packets.clear()
+            self._needs_keyframe = True
+        if self._needs_keyframe and not packet.is_keyframe:
+            self.dropped += 1
+            self._hub.request_keyframe(self.codec)
+            return
+        self._needs_keyframe = False
+        self._packets.append(packet)
+        self._arrived.set()
+
+
+class PacketHub:
+    """Takes a camera's packets from its encoder's thread and hands them to every viewer.
+
+    `publish`, `wants_keyframe`, `request_keyframe` and `n_viewers` may be used from any thread; the
+    rest belongs to the event loop.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._subscriptions: set[Subscription] = set()
+        self._viewers: dict[Codec, tuple[Subscription, ...]] = dict.fromkeys(Codec, ())
+        self._requests = {codec: KeyframeRequests() for codec in Codec}
+        self._broken: set[Codec] = set()
+        self._n_pending = 0
+        self._n_dropped = 0
+        self._is_closed = False
+
+    @property
+    def n_viewers(self) -> int:
+        """How many viewers are connected and watching."""
+        return sum(map(len, self._viewers.values()))
+
+    @property
+    def dropped(self) -> int:
+        """Packets thrown away so far because viewers, or the event loop, were behind."""
+        return self._n_dropped + sum(viewer.dropped for viewer in list(self._subscriptions))
+
+    def codecs(self) -> tuple[Codec, ...]:
+        """List the codecs that somebody is watching in."""
+        return tuple(codec for codec, viewers in self._viewers.items() if viewers)
+
+    def subscribe(self, codec: Codec = Codec.H264) -> Subscription:
+        """Make a place for a viewer; it counts as one from its first `recv`.
+
+        Raises:
+            HubClosed: if the camera is gone.
+        """
+        if self._is_closed:
+            raise HubClosed
+        self._loop = asyncio.get_running_loop()
+        subscription = Subscription(self, codec)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def request_keyframe(self, codec: Codec = Codec.H264) -> None:
+        """Ask for a keyframe."""
+        with self._lock:
+            self._requests[codec].request()
+
+    def wants_keyframe(self, codec: Codec = Codec.H264) -> bool:
+        """Whether the next picture should be a keyframe."""
+        with self._lock:
+            return self._requests[codec].is_due(self._clock())
+
+    def publish(self, packets: Sequence[VideoPacket], codec: Codec = Codec.H264) -> None:
+        """Hand over the packets of one picture; never waits."""
+        loop = self._loop
+        if loop is None or self._is_closed or not packets:
+            return
+        has_keyframe = any(packet.is_keyframe for packet in packets)
+        with self._lock:
+            if has_keyframe:
+                self._requests[codec].made(self._clock())
+                self._broken.discard(codec)
+            if self._n_pending >= MAX_PENDING_DELIVERIES:
+                self._broken.add(codec)
+            if codec in self._broken:
+                # The event loop was stuck, and what follows is of no use without a keyframe.
+                self._n_dropped += len(packets)
+                self._requests[codec].request()
+                return
+            self._n_pending += 1
+        loop.call_soon_threadsafe(self._deliver, tuple(packets), codec)
+
+    def close(self) -> None:
+        """End every subscription; may be called more than once."""
+        self._is_closed = True
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
+
+    def _deliver(self, packets: tuple[VideoPacket, ...], codec: Codec) -> None:
+        with self._lock:
+            self._n_pending -= 1
+        for viewer in self._viewers[codec]:
+            for packet in packets:
+                viewer._push(packet)
+
+    def _activate(self, subscription: Subscription) -> None:
+        viewers = self._viewers[subscription.codec]
+        if subscription not in self._subscriptions or subscription in viewers:
+            return
+        self._viewers[subscription.codec] = (*viewers, subscription)
+        self.request_keyframe(subscription.codec)
+
+    def _leave(self, subscription: Subscription) -> None:
+        if subscription not in self._subscriptions:
+            return
+        self._subscriptions.discard(subscription)
+        self._n_dropped += subscription.dropped
+        self._viewers[subscription.codec] = tuple(
+            viewer for viewer in self._viewers[subscription.codec] if viewer is not subscription
+        )
