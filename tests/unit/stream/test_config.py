@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+
+from stream.config import TOKEN_VARIABLE, Config, load_config, parse_camera
+from stream.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "facewire.toml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_the_demo_on_this_machine_only() -> None:
+    config = load_config()
+    assert config.is_demo
+    assert (config.server.host, config.server.port) == ("127.0.0.1", 8080)
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "")) == load_config()
+
+
+def test_a_flag_beats_the_file_and_the_file_the_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "[server]\nport = 1000\n[gallery]\nmargin = 0.2\n")
+    config = load_config(path, {"server": {"port": 2000}})
+    assert (config.server.port, config.gallery.margin) == (2000, 0.2)
+
+
+def test_cameras_of_flags_replace_the_files(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[cameras]]\nname = "a"\nurl = "x.mp4"\n')
+    assert [camera.name for camera in load_config(path).cameras] == ["a"]
+    config = load_config(path, {"cameras": {"list": [parse_camera("b=y.mp4?a=b")]}})
+    assert [(camera.name, camera.url) for camera in config.cameras] == [("b", "y.mp4?a=b")]
+    assert not config.is_demo
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[serve]\n", "unknown key serve"),
+        ("[server]\nprot = 1\n", "unknown key server.prot"),
+        ("[server]\nport = 0\n", "server.port: Input should be greater than or equal to 1"),
+        ('[server]\nport = "x"\n', "server.port"),
+        ('[recognizer]\ndevice = "tpu"\n', "recognizer.device"),
+        ("[server\n", "is not TOML"),
+        ('[[cameras]]\nname = "a b"\nurl = "x"\n', "must be 1 to 64 letters"),
+        ('[[cameras]]\nname = "a"\n', "cameras.0.url"),
+        (
+            '[[cameras]]\nname = "a"\nurl = "x"\n[[cameras]]\nname = "a"\nurl = "y"\n',
+            "two cameras are named 'a'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
+        load_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", ["", "door", "=rtsp://x", "door=", "a b=x"])
+def test_a_camera_flag_needs_name_and_url(text: str) -> None:
+    with pytest.raises(ConfigError, match="NAME=URL"):
+        parse_camera(text)
+
+
+def test_others_are_let_in_only_with_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    beyond = {"server": {"host": "0.0.0.0"}}
+    with pytest.raises(ConfigError, match=TOKEN_VARIABLE):
+        load_config(None, beyond)
+    assert load_config(None, {"server": {"host": "0.0.0.0", "insecure": True}})
+    monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
+    assert load_config(None, beyond).server.token == "0123456789abcdef"
+
+
+def test_secrets_do_not_show_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
+    cameras = {"cameras": {"list": [parse_camera("door=rtsp://user:hunter2@host/live")]}}
+    shown = repr(load_config(None, cameras))
+    assert "hunter2" not in shown
+    assert "0123456789abcdef" not in shown
+
+
+def test_the_shipped_file_changes_nothing() -> None:
+    assert load_config(Path(__file__).parents[3] / "facewire.toml") == Config()
