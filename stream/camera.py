@@ -8,24 +8,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import cv2
-import numpy as np
 
 from stream.annotate import annotate
-from stream.encoder import Encoder, PacketHub
 from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame, FrameResult
+from stream.hub import PacketHub
 from stream.mailbox import LatestMailbox, MailboxClosed
 from stream.pacing import reconnect_delay
 from stream.sources import Source
 from stream.stats import Percentiles, Rate, Window
+from stream.video_out import VideoOut
 
 logger = logging.getLogger(__name__)
 
 JOIN_TIMEOUT_S = 0.5
 """How long a stop waits for a thread; a camera that hangs is left to its own read timeout."""
 
-IDLE_ENCODER_S = 0.5
-"""How often the encoder's thread looks whether somebody still watches."""
+IDLE_S = 0.5
+"""How often the encoder's thread looks up while there is nothing to do."""
+
+NOMINAL_FPS = 25.0
+"""What the encoder's rate control reckons with; timestamps carry the real rate."""
 
 SNAPSHOT_QUALITY = 85
 """JPEG quality of snapshots: no visible blocks around the labels."""
@@ -107,7 +110,7 @@ class Camera:
             url: where it comes from, passwords masked.
             open_source: opens it; blocks with a timeout.
             hub: takes the packets.
-            bitrate_kbps: of a 1280x720 picture; other sizes scale by area.
+            bitrate_kbps: kbit/s of the video; 0 for what suits the picture's size.
             deliver: takes each captured frame.
             on_state: hears of live, failing and ended, with the reason.
             clock: seconds, monotonic.
@@ -256,32 +259,21 @@ class Camera:
             source.close()
 
     def _encode(self) -> None:
-        encoder: Encoder | None = None
+        video = VideoOut(self.hub, fps=NOMINAL_FPS, bitrate=self._bitrate_kbps * 1000)
         while True:
             try:
-                result = self._results.get(IDLE_ENCODER_S)
+                result = self._results.get(IDLE_S)
             except MailboxClosed:
                 return
-            if self.hub.n_viewers == 0:
-                encoder = None
-                continue
-            if result is None:
-                continue
-            height, width = result.frame.image.shape[:2]
-            if encoder is None or (encoder.width, encoder.height) != (width, height):
-                bitrate = int(self._bitrate_kbps * 1000 * width * height / (1280 * 720))
-                encoder = Encoder(width=width, height=height, fps=25, bitrate=bitrate)
-            self._encode_one(encoder, result)
+            if result is not None and self.hub.n_viewers:
+                self._send(video, result)
 
-    def _encode_one(self, encoder: Encoder, result: FrameResult) -> None:
+    def _send(self, video: VideoOut, result: FrameResult) -> None:
         started = self._clock()
-        image = np.array(result.frame.image)
+        image = result.frame.image.copy()
         annotate(image, result.tracks, now=result.frame.captured_at)
         annotated = self._clock()
-        packets = encoder.encode(
-            image, at=result.frame.captured_at, keyframe=self.hub.wants_keyframe()
-        )
-        self.hub.publish(packets)
+        video.send(image, result.frame.captured_at)
         done = self._clock()
         self._encoded += 1
         self._rate_out.tick(done)

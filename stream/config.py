@@ -118,7 +118,7 @@ class VideoConfig(Section):
     """The [video] table."""
 
     bitrate_kbps: int = Field(
-        3000, ge=100, le=50000, description="kbit/s of a 1280x720 picture; others scale by area"
+        0, ge=0, le=50000, description="kbit/s of a camera's video; 0 for what suits its size"
     )
     ice_servers: tuple[str, ...] = Field(
         (), description="stun: and turn: URLs for viewers beyond this network"

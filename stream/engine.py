@@ -21,10 +21,10 @@ from stream.batcher import Batcher
 from stream.camera import Camera, CameraState, CameraStatus
 from stream.config import CameraConfig, Config, data_dir
 from stream.demo import enrol_demo
-from stream.encoder import PacketHub
 from stream.errors import ConfigError, UnknownCameraError
 from stream.events import EventLog, LoggedEvent
 from stream.frames import Event, EventKind, Frame, FrameResult
+from stream.hub import PacketHub
 from stream.peers import Peers
 from stream.pipeline import Pipeline
 from stream.push import PushSource
@@ -224,7 +224,7 @@ class Service:
             name=name,
             url=url,
             open_source=open_,
-            hub=PacketHub(loop=self._loop, clock=self._clock),
+            hub=PacketHub(self._clock),
             bitrate_kbps=self._config.video.bitrate_kbps,
             deliver=self._batcher.put,
             on_state=self._camera_changed,
