@@ -4,15 +4,22 @@ from gallery.errors import (
     GalleryError,
     GalleryFormatError,
     ModelMismatchError,
+    NameTakenError,
     UnknownIdentityError,
 )
-from gallery.identities import Identity, Match
+from gallery.gallery import Gallery
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
 
 __all__ = [
+    "Gallery",
     "GalleryError",
     "GalleryFormatError",
     "Identity",
+    "IdentitySummary",
     "Match",
     "ModelMismatchError",
+    "NameTakenError",
+    "NewPhoto",
+    "Photo",
     "UnknownIdentityError",
 ]

@@ -3,8 +3,14 @@
 GalleryError
 ├── GalleryFormatError      the directory holds no gallery that this version can read
 ├── ModelMismatchError      a probe or an embedding comes from another model than the gallery's
+├── NameTakenError          another identity already has the wanted name
 └── UnknownIdentityError    no identity of that id or name
 """
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class GalleryError(Exception):
@@ -19,5 +25,47 @@ class ModelMismatchError(GalleryError):
     """Raised when an embedding comes from another model than the gallery's."""
 
 
+class NameTakenError(GalleryError):
+    """Raised when another identity already has the wanted name; merge the two instead."""
+
+
 class UnknownIdentityError(GalleryError):
     """Raised when no identity has the asked id or name."""
+
+
+_NEXT_STEPS = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
+    sqlite3.SQLITE_READONLY: "it is read-only for this user; change its permissions",
+    sqlite3.SQLITE_PERM: "it is not accessible for this user; change its permissions",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened or created here; check the permissions",
+    sqlite3.SQLITE_BUSY: "another process is writing to it; try again",
+    sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
+    sqlite3.SQLITE_IOERR: "the disk gave an error or is full; check it and try again",
+}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises about `path` into one clear line of ours.
+
+    Raises:
+        GalleryFormatError: if the file is damaged or no database.
+        GalleryError: for a full disk, missing rights, a lock held too long, and the like.
+
+    Source: https://www.sqlite.org/rescode.html; the low byte is the primary code.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise GalleryFormatError(
+                f"{path} is not a gallery: name another directory, nothing was changed"
+            ) from error
+        if code in _DAMAGE:
+            raise GalleryFormatError(
+                f"{path} is damaged ({error}): run `facewire gallery check`"
+            ) from error
+        step = _NEXT_STEPS.get(code, str(error))
+        raise GalleryError(f"cannot use the gallery {path}: {step}") from error

@@ -1,6 +1,12 @@
 """Who can be named: the values that leave this package."""
 
+import unicodedata
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_NAME_LENGTH = 200  # characters: longer than any legal name, short enough for every page
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +33,98 @@ class Match:
 
     identity: Identity
     similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class IdentitySummary:
+    """One person with what a list shows about them.
+
+    Attributes:
+        identity: who.
+        n_photos: how many photos are enrolled; may be 0.
+        created_at: Unix time in seconds.
+        notes: free text, may be empty.
+    """
+
+    identity: Identity
+    n_photos: int
+    created_at: float
+    notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One enrolled photo, without its embedding and crop.
+
+    Attributes:
+        photo_id: never reused within a gallery.
+        identity_id: whose photo it is.
+        source_sha256: of the file or crop it came from, 64 hexadecimal digits.
+        quality: in [0, 1].
+        model_id: of the model that embedded it.
+        created_at: Unix time in seconds.
+        has_crop: whether the aligned crop is stored.
+    """
+
+    photo_id: int
+    identity_id: str
+    source_sha256: str
+    quality: float
+    model_id: str
+    created_at: float
+    has_crop: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewPhoto:
+    """One photo to be enrolled.
+
+    Attributes:
+        embedding: (D,) float32, finite and not zero; scaled to unit length when stored.
+        crop: (112, 112, 3) uint8 RGB, aligned; None where it shall not be kept.
+        source_sha256: of the file or crop it came from, 64 hexadecimal digits.
+        quality: in [0, 1].
+    """
+
+    embedding: NDArray[np.float32]
+    crop: NDArray[np.uint8] | None
+    source_sha256: str
+    quality: float
+
+    def __post_init__(self) -> None:
+        digits = self.source_sha256
+        if len(digits) != 64 or not set(digits) <= set("0123456789abcdef"):
+            raise ValueError(f"source_sha256 must be 64 hexadecimal digits, got {digits!r}")
+        if not 0.0 <= self.quality <= 1.0:
+            raise ValueError(f"quality must be in [0, 1], got {self.quality}")
+        if self.crop is not None and (
+            self.crop.shape != (112, 112, 3) or self.crop.dtype != np.uint8
+        ):
+            raise ValueError(
+                f"crop must be (112, 112, 3) uint8, got {self.crop.shape} {self.crop.dtype}"
+            )
+
+
+def composed(text: str) -> str:
+    """Return text in composed Unicode form, without spaces around or doubled inside."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def clean_name(name: str) -> str:
+    """Return a person's name in the one form in which it is stored and compared.
+
+    Args:
+        name: as typed or as a folder is called; composed (NFC) and stripped here, because the
+            same name from a Mac's folder and from a keyboard differ in bytes.
+
+    Raises:
+        ValueError: if it is empty, too long, or holds control characters.
+    """
+    name = composed(name)
+    if not name:
+        raise ValueError("a name cannot be empty")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ValueError(f"a name has at most {MAX_NAME_LENGTH} characters, got {len(name)}")
+    if any(unicodedata.category(c) in {"Cc", "Cs", "Co", "Cn"} for c in name):
+        raise ValueError(f"a name cannot hold control characters: {name!r}")
+    return name

@@ -1,0 +1,356 @@
+"""The people a service knows, and the question who a face is."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import GalleryFormatError, ModelMismatchError
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
+from gallery.index import TemplateIndex
+from gallery.store import Store
+
+Floats = NDArray[np.float32]
+
+MIN_NORM = 1e-6  # a shorter embedding has no direction to speak of
+UNIT_TOLERANCE = 1e-6  # what rounding to float32 leaves of a length of 1
+MAX_CACHED_NAMES = 10_000  # about 3 MB
+TIE = 1e-6  # similarities closer than float32 can tell at 128 to 512 numbers: nobody is named
+
+
+class Gallery:
+    """People, their photos' embeddings, and the search over them.
+
+    Any thread may call any method: writes are serialised, and a search waits only while a
+    finished write is copied into memory, never for the disk. What another process changed is
+    seen after `refresh`. Open it with `Gallery.open`, or `Gallery.open_any` where no probe will
+    be asked.
+    """
+
+    def __init__(self, store: Store, *, model_id: str, embedding_size: int) -> None:
+        self.store = store
+        self.model_id = model_id
+        self.embedding_size = embedding_size
+        self._change_lock = threading.RLock()
+        self._index_lock = threading.Lock()
+        self._seen_version = 0
+        self._revision = 0
+        self._index = TemplateIndex(embedding_size)
+        self._names: dict[int, Identity] = {}
+        self._load()
+
+    @classmethod
+    def open(cls, directory: Path, *, model_id: str, embedding_size: int) -> Self:
+        """Open the gallery in a directory, making it when there is none.
+
+        Args:
+            directory: where it is.
+            model_id: of the model whose embeddings will be enrolled and asked about.
+            embedding_size: D of that model.
+
+        Raises:
+            ModelMismatchError: if the gallery belongs to another model.
+            GalleryFormatError: if what is there is no gallery, damaged, or newer.
+            GalleryError: if the disk or the permissions do not allow it.
+        """
+        store = Store(directory, create=True)
+        try:
+            held = store.fact("model_id")
+            if held is None:
+                store.claim_model(model_id, embedding_size)
+                held = store.fact("model_id")
+            if held != model_id:
+                raise ModelMismatchError(
+                    f"the gallery {directory} holds embeddings of {held}, not of {model_id}: "
+                    f"open it with that model, or run `facewire gallery reembed`"
+                )
+            _check_size(store, directory, embedding_size)
+            return cls(store, model_id=model_id, embedding_size=embedding_size)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def open_any(cls, directory: Path) -> Self:
+        """Open an existing gallery of whatever model, to look after it.
+
+        Raises:
+            GalleryFormatError: if there is none, or it is foreign, damaged or newer.
+            GalleryError: if the disk or the permissions do not allow it.
+        """
+        store = Store(directory, create=False)
+        try:
+            model_id, size = store.fact("model_id"), store.fact("embedding_size")
+            if model_id is None or size is None:
+                raise GalleryFormatError(f"the gallery {directory} is empty: enrol somebody first")
+            return cls(store, model_id=model_id, embedding_size=int(size))
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Return how many templates are searched."""
+        return len(self._index)
+
+    # -- asking
+
+    def search(
+        self, embeddings: Floats, *, threshold: float, margin: float = 0.0
+    ) -> list[Match | None]:
+        """Say who each probe is, or that they are nobody here.
+
+        An identity's similarity is that of its best template. A probe as similar to somebody
+        else is nobody's, whatever the margin: a wrong name is worse than none.
+
+        Args:
+            embeddings: (N, D) float32 probes of this gallery's model, in one call for all faces
+                of a moment; a row that is zero or not finite matches nobody.
+            threshold: cosine in [-1, 1] from which on a probe is accepted.
+            margin: how much more similar than the best other identity it must be, >= 0.
+
+        Returns:
+            For each probe its match, or None.
+
+        Raises:
+            ValueError: if embeddings are not (N, D).
+        """
+        return [
+            _decided(ranked, threshold=threshold, margin=margin)
+            for ranked in self.best(embeddings, k=2)
+        ]
+
+    def best(self, embeddings: Floats, k: int = 1) -> list[list[Match]]:
+        """Return the k most similar identities of each probe, whatever their similarity.
+
+        Args:
+            embeddings: (N, D) float32, as for `search`.
+            k: how many identities at most.
+
+        Returns:
+            For each probe its candidates, best first; fewer than k where the gallery is small.
+
+        Raises:
+            ValueError: if embeddings are not (N, D).
+        """
+        probes, is_usable = self._as_probes(embeddings)
+        with self._index_lock:
+            ranked = iter(self._index.best_persons(probes[is_usable], k))
+        return [self._named(next(ranked)) if usable else [] for usable in is_usable]
+
+    # -- enrolling and correcting
+
+    def enroll(
+        self,
+        name: str,
+        embedding: Floats,
+        *,
+        crop: NDArray[np.uint8] | None,
+        source_sha256: str,
+        quality: float,
+    ) -> Identity:
+        """Add one photo to the person of that name, making the person if new.
+
+        On return it is on the disk and searched. A photo that the person already has, by its
+        source, changes nothing.
+
+        Args:
+            name: whose it is.
+            embedding: (D,) float32 of this gallery's model.
+            crop: (112, 112, 3) uint8 RGB, aligned, to embed again with another model; None
+                where it shall not be kept.
+            source_sha256: of the file or crop it came from, 64 hexadecimal digits.
+            quality: in [0, 1].
+
+        Raises:
+            ValueError: if the name is empty or the embedding is not (D,), finite and non-zero.
+            GalleryError: if the disk does not take it; nothing is changed then.
+        """
+        photo = NewPhoto(embedding, crop, source_sha256, quality)
+        return self.enroll_many(name, [photo])[0]
+
+    def enroll_many(self, name: str, photos: Sequence[NewPhoto]) -> tuple[Identity, list[bool]]:
+        """Add photos to one person, all in one step on the disk.
+
+        Returns:
+            The person, and for each photo whether it was new.
+        """
+        rows = [p.embedding for p in photos]
+        nothing = np.empty((0, self.embedding_size), np.float32)
+        probes, is_usable = self._as_probes(np.array(rows, np.float32) if rows else nothing)
+        if not is_usable.all():
+            raise ValueError("an embedding must be finite and not zero")
+        unit = [
+            NewPhoto(row, p.crop, p.source_sha256, p.quality)
+            for row, p in zip(probes, photos, strict=True)
+        ]
+        result = self.store.add(name, unit, self.model_id)
+        self._catch_up()
+        return result
+
+    def find(self, name_or_id: str) -> Identity:
+        """Return the identity of that id, else of that name.
+
+        Raises:
+            UnknownIdentityError: if there is neither.
+        """
+        return self.store.find(name_or_id)
+
+    def identities(self) -> list[IdentitySummary]:
+        """Return everybody, by name."""
+        return self.store.identities()
+
+    def photos(self, identity_id: str) -> list[Photo]:
+        """Return a person's photos, oldest first."""
+        return self.store.photos(identity_id)
+
+    def rename(self, identity_id: str, name: str) -> Identity:
+        """Give a person another name.
+
+        Raises:
+            NameTakenError: if somebody else has it.
+            UnknownIdentityError: if there is no such id.
+        """
+        identity = self.store.rename(identity_id, name)
+        self._catch_up()
+        return identity
+
+    def merge(self, identity_id: str, into_id: str) -> Identity:
+        """Move all photos of one person to another and end the first; return the other."""
+        identity = self.store.merge(identity_id, into_id)
+        self._catch_up()
+        return identity
+
+    def split(self, identity_id: str, photo_ids: Sequence[int], name: str) -> Identity:
+        """Move some photos of one person to a new person; return the new one."""
+        identity = self.store.split(identity_id, photo_ids, name)
+        self._catch_up()
+        return identity
+
+    def remove(self, identity_id: str) -> None:
+        """Erase a person from the file, its free pages, its log, and the index.
+
+        Raises:
+            UnknownIdentityError: if there is no such id.
+        """
+        self.store.remove(identity_id)
+        self._catch_up()
+
+    def remove_photo(self, photo_id: int) -> None:
+        """Erase one photo as thoroughly.
+
+        Raises:
+            UnknownIdentityError: if there is no such photo.
+        """
+        self.store.remove_photo(photo_id)
+        self._catch_up()
+
+    # -- keeping up
+
+    def refresh(self) -> bool:
+        """Take in what others changed in the file; cheap enough to call on every tick.
+
+        Returns:
+            Whether anything changed that this object did not know yet.
+        """
+        version = self.store.data_version()
+        if version == self._seen_version:
+            return False
+        changed = self._catch_up()
+        self._seen_version = version
+        return changed
+
+    def _catch_up(self) -> bool:
+        with self._change_lock:
+            changes = self.store.changes_since(self._revision)
+            if changes is None:
+                self._load()
+                return True
+            revision, photo_ids = changes
+            if revision == self._revision:
+                return False
+            ids, persons, embeddings = self.store.templates_of(photo_ids)
+            with self._index_lock:
+                self._index.remove(np.array(photo_ids, np.int64))
+                if len(ids):
+                    self._index.add(ids, persons, embeddings)
+            self._names = {}
+            self._revision = revision
+            return True
+
+    def _load(self) -> None:
+        # The version and revision are read first: what is committed meanwhile is taken in twice
+        # rather than never.
+        self._seen_version = self.store.data_version()
+        revision = self.store.revision()
+        index = TemplateIndex(self.embedding_size)
+        for ids, persons, embeddings in self.store.templates():
+            index.add(ids, persons, embeddings)
+        with self._index_lock:
+            self._index = index
+        self._names = {}
+        self._revision = revision
+
+    def _named(self, ranked: list[tuple[int, float]]) -> list[Match]:
+        matches = []
+        for person, similarity in ranked:
+            names = self._names
+            identity = names.get(person) or self.store.identity_of(person)
+            if identity is not None:  # else erased since the search, a moment ago
+                if len(names) >= MAX_CACHED_NAMES:
+                    names.clear()
+                names[person] = identity
+                matches.append(Match(identity, similarity))
+        return matches
+
+    def _as_probes(self, embeddings: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_size:
+            raise ValueError(
+                f"embeddings must be (N, {self.embedding_size}) float32, "
+                f"got {embeddings.shape} {embeddings.dtype}"
+            )
+        probes = embeddings.astype(np.float32)
+        is_usable = np.isfinite(probes).all(axis=1)
+        probes[~is_usable] = 0.0
+        norms = np.linalg.norm(probes, axis=1)
+        is_usable &= norms > MIN_NORM
+        # A vector that is unit already stays as it is, bit by bit.
+        is_longer = is_usable & (abs(norms - 1.0) > UNIT_TOLERANCE)
+        probes[is_longer] /= norms[is_longer, np.newaxis]
+        return probes, is_usable
+
+
+def _decided(ranked: list[Match], *, threshold: float, margin: float) -> Match | None:
+    if not ranked or ranked[0].similarity < threshold:
+        return None
+    if len(ranked) > 1:
+        lead = ranked[0].similarity - ranked[1].similarity
+        if lead < margin or lead <= TIE:
+            return None
+    return ranked[0]
+
+
+def _check_size(store: Store, directory: Path, embedding_size: int) -> None:
+    held = store.fact("embedding_size")
+    if held != str(embedding_size):
+        raise ModelMismatchError(
+            f"the gallery {directory} holds embeddings of {held} numbers, not of {embedding_size}"
+        )

@@ -1,0 +1,174 @@
+"""The gallery's file: one SQLite database, its tables and their versions.
+
+The truth is here and nowhere else; the index in memory is built from it. What a version of the
+file looks like is written once below and never edited: a change is a new entry in `MIGRATIONS`.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from gallery.errors import GalleryError, GalleryFormatError, sqlite_errors
+
+FILE_NAME = "gallery.sqlite3"
+APPLICATION_ID = 0x46574731  # "FWG1": tells our file from any other SQLite database
+SQLITE_MAGIC = b"SQLite format 3\0"
+BUSY_TIMEOUT_S = 10.0  # another process's enrolment of a batch takes far less
+
+# `journal` is how another process learns what changed without reading everything again.
+# `audit` holds no names, so that erasing a person leaves nothing of them in it.
+# AUTOINCREMENT: ids are never reused, so an old id can never mean another person.
+MIGRATIONS = (
+    """
+    CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE identities (
+        person INTEGER PRIMARY KEY AUTOINCREMENT,
+        identity_id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        notes TEXT NOT NULL DEFAULT '',
+        created_at REAL NOT NULL
+    );
+    CREATE TABLE photos (
+        photo_id INTEGER PRIMARY KEY AUTOINCREMENT,
+        person INTEGER NOT NULL REFERENCES identities (person) ON DELETE CASCADE,
+        source_sha256 TEXT NOT NULL,
+        quality REAL NOT NULL,
+        model_id TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        embedding BLOB NOT NULL,
+        UNIQUE (person, source_sha256)
+    );
+    CREATE INDEX photos_by_source ON photos (source_sha256);
+    CREATE TABLE crops (
+        photo_id INTEGER PRIMARY KEY REFERENCES photos (photo_id) ON DELETE CASCADE,
+        png BLOB NOT NULL
+    );
+    CREATE TABLE journal (
+        revision INTEGER PRIMARY KEY AUTOINCREMENT,
+        person INTEGER,
+        photo_id INTEGER
+    );
+    CREATE TABLE audit (
+        entry INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        action TEXT NOT NULL,
+        identity_id TEXT NOT NULL,
+        n_photos INTEGER NOT NULL
+    );
+    CREATE TRIGGER identity_added AFTER INSERT ON identities
+        BEGIN INSERT INTO journal (person) VALUES (new.person); END;
+    CREATE TRIGGER identity_changed AFTER UPDATE ON identities
+        BEGIN INSERT INTO journal (person) VALUES (new.person); END;
+    CREATE TRIGGER identity_removed AFTER DELETE ON identities
+        BEGIN INSERT INTO journal (person) VALUES (old.person); END;
+    CREATE TRIGGER photo_added AFTER INSERT ON photos
+        BEGIN INSERT INTO journal (photo_id) VALUES (new.photo_id); END;
+    CREATE TRIGGER photo_changed AFTER UPDATE ON photos
+        BEGIN INSERT INTO journal (photo_id) VALUES (new.photo_id); END;
+    CREATE TRIGGER photo_removed AFTER DELETE ON photos
+        BEGIN INSERT INTO journal (photo_id) VALUES (old.photo_id); END;
+    """,
+)
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the database at `path`, bringing an older version up to date.
+
+    Nothing is written before the file has proved to be ours or to be new.
+
+    Args:
+        path: the file.
+        create: whether a missing file is made.
+
+    Raises:
+        GalleryFormatError: if it is missing and not to be made, foreign, damaged or newer.
+        GalleryError: if the disk or the permissions do not allow it.
+    """
+    if not create and not path.exists():
+        raise GalleryFormatError(f"there is no gallery in {path.parent}: enrol somebody first")
+    _refuse_no_database(path)
+    with sqlite_errors(path):
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    try:
+        with sqlite_errors(path):
+            _refuse_foreign(connection, path)
+            _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_no_database(path: Path) -> None:
+    # SQLite takes any file shorter than a page for an empty database, and overwrites it. A file
+    # with a journal beside it was interrupted while being made: SQLite rolls that back.
+    if not path.exists() or path.with_name(path.name + "-journal").exists():
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(SQLITE_MAGIC))
+    except OSError as error:
+        raise GalleryError(f"cannot read the gallery {path}: {error.strerror}") from error
+    if start not in (b"", SQLITE_MAGIC):
+        raise GalleryFormatError(
+            f"{path} is not a gallery: name another directory, nothing was changed"
+        )
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
+    version = _pragma(connection, "user_version")
+    is_new = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if not is_new and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise GalleryFormatError(
+            f"{path} is a database of another program: name another directory, nothing was changed"
+        )
+    if version > len(MIGRATIONS):
+        raise GalleryFormatError(
+            f"{path} has format {version}, this version reads up to {len(MIGRATIONS)}: "
+            "upgrade facewire"
+        )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")  # erased people leave no bytes in free pages
+    connection.execute("PRAGMA temp_store = MEMORY")
+    if _pragma(connection, "user_version") < len(MIGRATIONS):
+        _migrate(connection)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits
+    # Proves that the file can be written now, rather than at the first enrolment.
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ROLLBACK")
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")  # of two processes, the second finds the work done
+    version = _pragma(connection, "user_version")
+    try:
+        for script in MIGRATIONS[version:]:
+            for statement in _statements(script):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _statements(script: str) -> list[str]:
+    # executescript() would commit the open transaction first, so the script is cut by hand.
+    statements, pending = [], ""
+    for piece in script.split(";")[:-1]:
+        pending += piece + ";"
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements

@@ -1,0 +1,467 @@
+"""The people and photos on disk: every statement to the database is here."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import (
+    GalleryFormatError,
+    NameTakenError,
+    UnknownIdentityError,
+    sqlite_errors,
+)
+from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, clean_name, composed
+from gallery.schema import FILE_NAME, connect
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+
+NOW = "(julianday('now') - 2440587.5) * 86400.0"  # Unix time in seconds, by the database
+PNG_LEVEL = 1  # a crop takes 0.5 ms and is 6 % larger than at the slowest level
+JOURNAL_ROWS = 200_000  # a process further behind than this reads everything again
+
+_PHOTO_COLUMNS = (
+    "photos.photo_id, identity_id, source_sha256, quality, model_id, photos.created_at, "
+    "crops.photo_id IS NOT NULL"
+)
+_PHOTO_TABLES = "photos JOIN identities USING (person) LEFT JOIN crops USING (photo_id)"
+
+
+class Store:
+    """One open gallery file.
+
+    Any thread may call: one connection writes, under a lock; another reads, and is never held up
+    by a writer, because WAL readers see the last commit. Every write is on the disk on return.
+
+    Args:
+        directory: where the file is.
+        create: whether directory and file are made when missing.
+
+    Raises:
+        GalleryFormatError: if the file is missing, foreign, damaged or newer.
+        GalleryError: if the disk or the permissions do not allow it.
+    """
+
+    def __init__(self, directory: Path, *, create: bool) -> None:
+        self.path = directory / FILE_NAME
+        if create:
+            _make(directory)
+        self._write_lock = threading.RLock()
+        self._read_lock = threading.RLock()
+        self._writer = connect(self.path, create=create)
+        try:
+            self._reader = connect(self.path, create=False)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        with self._read_lock, self._write_lock:
+            self._reader.close()
+            self._writer.close()
+
+    def data_version(self) -> int:
+        """Return a number that differs once anybody has committed since; costs microseconds."""
+        with self._reading() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    # -- facts about the whole
+
+    def fact(self, key: str) -> str | None:
+        """Return a stored fact such as "model_id", None where it was never set."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_facts(self, facts: dict[str, str]) -> None:
+        """Store facts, replacing those of the same key."""
+        with self.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+    def claim_model(self, model_id: str, embedding_size: int) -> None:
+        """Make an empty file this model's; leave another's alone."""
+        with self.writing() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO facts VALUES (?, ?)",
+                [("model_id", model_id), ("embedding_size", str(embedding_size))],
+            )
+
+    # -- people
+
+    def find(self, name_or_id: str) -> Identity:
+        """Return the identity of that id, else of that name.
+
+        Raises:
+            UnknownIdentityError: if there is neither.
+        """
+        with self._reading() as connection:
+            return Identity(*_find(connection, name_or_id)[1:])
+
+    def identity_of(self, person: int) -> Identity | None:
+        """Return a person as of the last commit, None where they are gone."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT identity_id, name FROM identities WHERE person = ?", (person,)
+            ).fetchone()
+        return None if row is None else Identity(*row)
+
+    def identities(self) -> list[IdentitySummary]:
+        """Return everybody, by name."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT identity_id, name, (SELECT count(*) FROM photos"
+                " WHERE photos.person = identities.person), created_at, notes"
+                " FROM identities ORDER BY name"
+            ).fetchall()
+        return [IdentitySummary(Identity(i, name), *rest) for i, name, *rest in rows]
+
+    def photos(self, identity_id: str) -> list[Photo]:
+        """Return a person's photos, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_PHOTO_COLUMNS} FROM {_PHOTO_TABLES}"
+                " WHERE identity_id = ? ORDER BY photos.photo_id",
+                (identity_id,),
+            ).fetchall()
+        return [_photo(row) for row in rows]
+
+    def photos_of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
+        """Return the photos that came from a file of that hash, with whose names they carry."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_PHOTO_COLUMNS}, name FROM {_PHOTO_TABLES} WHERE source_sha256 = ?",
+                (source_sha256,),
+            ).fetchall()
+        return [(_photo(row), str(row[7])) for row in rows]
+
+    def crop(self, photo_id: int) -> NDArray[np.uint8] | None:
+        """Return a photo's (112, 112, 3) uint8 RGB crop, None where none is stored."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT png FROM crops WHERE photo_id = ?", (photo_id,)
+            ).fetchone()
+        return None if row is None else decode_crop(row[0])
+
+    def add(
+        self, name: str, photos: Sequence[NewPhoto], model_id: str
+    ) -> tuple[Identity, list[bool]]:
+        """Add photos to the person of that name, making the person if new.
+
+        Args:
+            name: whose they are.
+            photos: unit embeddings; one whose source the person already has is left out.
+            model_id: of the model that embedded them.
+
+        Returns:
+            The person, and for each photo whether it was added.
+        """
+        name = clean_name(name)
+        encoded = [None if p.crop is None else encode_crop(p.crop) for p in photos]
+        with self.writing() as connection:
+            connection.execute(
+                f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})"
+                " ON CONFLICT (name) DO NOTHING",
+                (token_hex(8), name),
+            )
+            person, identity_id = connection.execute(
+                "SELECT person, identity_id FROM identities WHERE name = ?", (name,)
+            ).fetchone()
+            added = [
+                _add_photo(connection, person, photo, png, model_id)
+                for photo, png in zip(photos, encoded, strict=True)
+            ]
+            if any(added):
+                _note(connection, "enroll", identity_id, sum(added))
+        return Identity(identity_id, name), added
+
+    def rename(self, identity_id: str, name: str) -> Identity:
+        """Give a person another name.
+
+        Raises:
+            NameTakenError: if somebody else has it.
+            UnknownIdentityError: if there is no such id.
+        """
+        name = clean_name(name)
+        with self.writing() as connection:
+            person = _person(connection, identity_id)
+            holder = connection.execute(
+                "SELECT person FROM identities WHERE name = ?", (name,)
+            ).fetchone()
+            if holder is not None and holder[0] != person:
+                raise NameTakenError(
+                    f"{name} is another person already: merge the two or take another name"
+                )
+            connection.execute("UPDATE identities SET name = ? WHERE person = ?", (name, person))
+            _note(connection, "rename", identity_id, 0)
+        return Identity(identity_id, name)
+
+    def set_notes(self, identity_id: str, notes: str) -> None:
+        """Replace the free text about a person."""
+        with self.writing() as connection:
+            person = _person(connection, identity_id)
+            connection.execute("UPDATE identities SET notes = ? WHERE person = ?", (notes, person))
+            _note(connection, "notes", identity_id, 0)
+
+    def merge(self, identity_id: str, into_id: str) -> Identity:
+        """Move all photos of one person to another, and end the first.
+
+        A photo that both have is kept once.
+        """
+        with self.writing() as connection:
+            person, into = _person(connection, identity_id), _person(connection, into_id)
+            if person == into:
+                raise UnknownIdentityError("a person cannot be merged into themself: name two")
+            moved = connection.execute(
+                "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into, person)
+            ).rowcount
+            connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            _note(connection, "merge", into_id, moved)
+            return Identity(*_find(connection, into_id)[1:])
+
+    def split(self, identity_id: str, photo_ids: Sequence[int], name: str) -> Identity:
+        """Move some photos of one person to a new person.
+
+        Raises:
+            NameTakenError: if somebody already has the name.
+            UnknownIdentityError: if a photo is not this person's.
+        """
+        name = clean_name(name)
+        with self.writing() as connection:
+            person = _person(connection, identity_id)
+            if connection.execute("SELECT 1 FROM identities WHERE name = ?", (name,)).fetchone():
+                raise NameTakenError(f"{name} is another person already: take another name")
+            new_id = token_hex(8)
+            new = connection.execute(
+                f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})",
+                (new_id, name),
+            ).lastrowid
+            for photo_id in photo_ids:
+                moved = connection.execute(
+                    "UPDATE photos SET person = ? WHERE photo_id = ? AND person = ?",
+                    (new, photo_id, person),
+                ).rowcount
+                if not moved:
+                    raise UnknownIdentityError(f"photo {photo_id} is not of this person")
+            _note(connection, "split", new_id, len(photo_ids))
+        return Identity(new_id, name)
+
+    def remove(self, identity_id: str) -> None:
+        """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
+        with self.writing() as connection:
+            person = _person(connection, identity_id)
+            n_photos = connection.execute(
+                "SELECT count(*) FROM photos WHERE person = ?", (person,)
+            ).fetchone()[0]
+            connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            _note(connection, "remove", identity_id, n_photos)
+        self.shed_log()
+
+    def remove_photo(self, photo_id: int) -> None:
+        """Erase one photo: embedding and crop.
+
+        Raises:
+            UnknownIdentityError: if there is no such photo.
+        """
+        with self.writing() as connection:
+            row = connection.execute(
+                "SELECT identity_id FROM photos JOIN identities USING (person) WHERE photo_id = ?",
+                (photo_id,),
+            ).fetchone()
+            if row is None:
+                raise UnknownIdentityError(f"there is no photo {photo_id}")
+            connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
+            _note(connection, "remove_photo", row[0], 1)
+        self.shed_log()
+
+    def shed_log(self) -> bool:
+        """Fold the write-ahead log into the file and empty it: erased rows are in it too.
+
+        Returns:
+            False where another process is reading just now; the next call or the last close
+            of the file does it then.
+        """
+        with self._write_lock, sqlite_errors(self.path):
+            busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
+    # -- what the index is built from
+
+    def revision(self) -> int:
+        """Return the number of the last change."""
+        with self._reading() as connection:
+            return _revision(connection)
+
+    def templates(self, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
+        """Yield all photo ids, persons and embeddings, a batch at a time, as of one moment."""
+        with self._reading() as connection:
+            cursor = connection.execute("SELECT photo_id, person, embedding FROM photos")
+            while rows := cursor.fetchmany(batch):
+                yield _as_arrays(rows)
+
+    def changes_since(self, revision: int) -> tuple[int, list[int]] | None:
+        """Return the last revision and the photos changed since; None where too much is lost."""
+        with self._reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                last = _revision(connection)
+                first = connection.execute("SELECT min(revision) FROM journal").fetchone()[0]
+                if last > revision and (first is None or first > revision + 1):
+                    return None
+                rows = connection.execute(
+                    "SELECT DISTINCT photo_id FROM journal"
+                    " WHERE revision > ? AND photo_id IS NOT NULL",
+                    (revision,),
+                ).fetchall()
+            finally:
+                connection.execute("COMMIT")
+        return last, [row[0] for row in rows]
+
+    def templates_of(self, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
+        """Return photo ids, persons and embeddings of those photos that exist."""
+        rows: list[tuple[int, int, bytes]] = []
+        with self._reading() as connection:
+            for start in range(0, len(photo_ids), 500):
+                some = photo_ids[start : start + 500]
+                marks = ",".join("?" * len(some))
+                rows += connection.execute(
+                    "SELECT photo_id, person, embedding FROM photos"
+                    f" WHERE photo_id IN ({marks}) ORDER BY photo_id",
+                    some,
+                ).fetchall()
+        return _as_arrays(rows)
+
+    def trim_journal(self) -> None:
+        """Drop the oldest entries of the journal, once it is twice as long as it needs to be."""
+        with self.writing() as connection:
+            first, last = connection.execute(
+                "SELECT min(revision), max(revision) FROM journal"
+            ).fetchone()
+            if first is not None and last - first > 2 * JOURNAL_ROWS:
+                connection.execute(
+                    "DELETE FROM journal WHERE revision <= ?", (last - JOURNAL_ROWS,)
+                )
+
+    # -- connections
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Hold one transaction: all of it is on the disk at the end, or none of it."""
+        with self._write_lock, sqlite_errors(self.path):
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._read_lock, sqlite_errors(self.path):
+            yield self._reader
+
+
+def encode_crop(crop: NDArray[np.uint8]) -> bytes:
+    """Return a (112, 112, 3) uint8 RGB crop as PNG."""
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
+
+
+def decode_crop(png: bytes) -> NDArray[np.uint8]:
+    """Return the (112, 112, 3) uint8 RGB crop in a PNG of ours."""
+    bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None or bgr.shape != (112, 112, 3):
+        raise GalleryFormatError("a stored crop is damaged: run `facewire gallery check`")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalleryFormatError(
+            f"cannot make the gallery {directory}: {error.strerror}; name another directory"
+        ) from error
+
+
+def _revision(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _find(connection: sqlite3.Connection, name_or_id: str) -> tuple[int, str, str]:
+    row = connection.execute(
+        "SELECT person, identity_id, name FROM identities WHERE identity_id = ?", (name_or_id,)
+    ).fetchone()
+    if row is None:
+        row = connection.execute(
+            "SELECT person, identity_id, name FROM identities WHERE name = ?",
+            (composed(name_or_id),),
+        ).fetchone()
+    if row is None:
+        raise UnknownIdentityError(
+            f"nobody here is called {name_or_id}: see `facewire gallery list`"
+        )
+    return int(row[0]), str(row[1]), str(row[2])
+
+
+def _person(connection: sqlite3.Connection, identity_id: str) -> int:
+    row = connection.execute(
+        "SELECT person FROM identities WHERE identity_id = ?", (identity_id,)
+    ).fetchone()
+    if row is None:
+        raise UnknownIdentityError(
+            f"there is no identity {identity_id}: see `facewire gallery list`"
+        )
+    return int(row[0])
+
+
+def _photo(row: Sequence[Any]) -> Photo:
+    photo_id, identity_id, source_sha256, quality, model_id, created_at, has_crop = row[:7]
+    return Photo(
+        photo_id, identity_id, source_sha256, quality, model_id, created_at, bool(has_crop)
+    )
+
+
+def _add_photo(
+    connection: sqlite3.Connection, person: int, photo: NewPhoto, png: bytes | None, model_id: str
+) -> bool:
+    cursor = connection.execute(
+        "INSERT INTO photos (person, source_sha256, quality, model_id, created_at, embedding)"
+        f" VALUES (?, ?, ?, ?, {NOW}, ?) ON CONFLICT (person, source_sha256) DO NOTHING",
+        (
+            person,
+            photo.source_sha256,
+            photo.quality,
+            model_id,
+            photo.embedding.astype("<f4").tobytes(),
+        ),
+    )
+    if cursor.rowcount and png is not None:
+        connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
+    return bool(cursor.rowcount)
+
+
+def _note(connection: sqlite3.Connection, action: str, identity_id: str, n_photos: int) -> None:
+    connection.execute(
+        f"INSERT INTO audit (at, action, identity_id, n_photos) VALUES ({NOW}, ?, ?, ?)",
+        (action, identity_id, n_photos),
+    )
+
+
+def _as_arrays(rows: Sequence[tuple[int, int, bytes]]) -> tuple[Ids, Ids, Floats]:
+    if not rows:
+        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32)
+    photo_ids, persons, blobs = zip(*rows, strict=True)
+    embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
+    return np.array(photo_ids, np.int64), np.array(persons, np.int64), embeddings
