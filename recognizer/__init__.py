@@ -1,1 +1,51 @@
 """Images in, faces out."""
+
+from recognizer.attributes import Attributes
+from recognizer.card import ModelCard, read_card, write_card
+from recognizer.errors import (
+    DeviceError,
+    ImageError,
+    ModelCardError,
+    ModelFileError,
+    RecognizerError,
+)
+from recognizer.faces import Detections, Face, Floats, Followed, Image
+from recognizer.images import decode_image, read_image
+from recognizer.models import (
+    ModelEntry,
+    Progress,
+    default_cache,
+    fetch,
+    fetch_photos,
+    list_models,
+)
+from recognizer.quality import Quality
+from recognizer.recognizer import Recognizer, open_recognizer
+
+__all__ = [
+    "Attributes",
+    "Detections",
+    "DeviceError",
+    "Face",
+    "Floats",
+    "Followed",
+    "Image",
+    "ImageError",
+    "ModelCard",
+    "ModelCardError",
+    "ModelEntry",
+    "ModelFileError",
+    "Progress",
+    "Quality",
+    "Recognizer",
+    "RecognizerError",
+    "decode_image",
+    "default_cache",
+    "fetch",
+    "fetch_photos",
+    "list_models",
+    "open_recognizer",
+    "read_card",
+    "read_image",
+    "write_card",
+]

@@ -1,0 +1,72 @@
+"""Arithmetic on boxes: (N, 4) arrays of x1 y1 x2 y2 in pixels.
+
+`inclusive` is 1 where a box counts both its border pixels (width x2 - x1 + 1, as the reference
+system does) and 0 where its coordinates are positions in the plane.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Boxes = NDArray[np.float64]
+
+
+def suppress(
+    boxes: Boxes, scores: Boxes, *, overlap: float, by_smaller: bool = False, inclusive: int = 0
+) -> NDArray[np.intp]:
+    """Keep the best of each heap of boxes (greedy non-maximum suppression).
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        overlap: a box goes when it shares more than this with a better one that stays.
+        by_smaller: measure the intersection against the smaller box instead of the union.
+        inclusive: see the module.
+
+    Returns:
+        Indices of the boxes that stay, by descending score.
+    """
+    order = np.argsort(-scores, kind="stable")
+    if len(order) < 2:
+        return order
+    x1, y1, x2, y2 = boxes[order].T
+    area = (x2 - x1 + inclusive) * (y2 - y1 + inclusive)
+    width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1) + inclusive
+    height = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1) + inclusive
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    whole = np.minimum(area[:, None], area) if by_smaller else area[:, None] + area - shared
+    is_close = shared > overlap * whole
+    is_kept = np.ones(len(order), np.bool_)
+    for i in np.flatnonzero(np.triu(is_close, 1).any(axis=1)):
+        if is_kept[i]:
+            is_kept[i + 1 :] &= ~is_close[i, i + 1 :]
+    return order[is_kept]
+
+
+def calibrate(boxes: Boxes, offsets: Boxes, *, inclusive: int = 0) -> Boxes:
+    """Move each border by the network's offset, a share of the box's width or height."""
+    size = boxes[:, 2:] - boxes[:, :2] + inclusive
+    moved: Boxes = boxes + offsets * np.concatenate([size, size], axis=1)
+    return moved
+
+
+def square(boxes: Boxes, *, inclusive: int = 0) -> Boxes:
+    """Grow the shorter side of each box about the centre until both are equal."""
+    size = boxes[:, 2:] - boxes[:, :2] + inclusive
+    side = size.max(axis=1, keepdims=True)
+    corner = boxes[:, :2] + (size - side) * 0.5
+    return np.concatenate([corner, corner + side - inclusive], axis=1)
+
+
+def clip(boxes: Boxes, *, height: int, width: int) -> Boxes:
+    """Limit inclusive boxes to an image's pixels."""
+    return np.concatenate(
+        [np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], [width - 1, height - 1])], axis=1
+    )
+
+
+def touches(boxes: Boxes, *, height: int, width: int) -> NDArray[np.bool_]:
+    """Say which boxes are at least a pixel wide and high and have a pixel inside the image."""
+    x1, y1, x2, y2 = boxes.T
+    is_real = (x2 - x1 >= 1) & (y2 - y1 >= 1) & np.isfinite(boxes).all(axis=1)
+    is_inside = (x2 >= 1) & (y2 >= 1) & (x1 <= width - 1) & (y1 <= height - 1)
+    return np.asarray(is_real & is_inside, np.bool_)

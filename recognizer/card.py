@@ -1,0 +1,103 @@
+"""The model card: what inference must know about an embedding model, kept inside its file."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+
+from recognizer.errors import ModelCardError
+
+CARD_KEY = "facewire.card"  # key in the ONNX file's metadata_props; the value is JSON
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Facts about an embedding model.
+
+    Attributes:
+        name: short, shown to people and part of the model's id.
+        input_size: height and width of its input, pixels.
+        colour_order: "rgb" or "bgr", of its input's channels.
+        mean: subtracted from each channel of 0..255, in the input's order.
+        std: each channel is divided by it after that.
+        embedding_size: D.
+        threshold: cosine at and above which two faces are one person, in [-1, 1].
+        far: the share of impostors that pass at `threshold`, in (0, 1); 0 where unknown.
+        source: where it comes from.
+        licence: of the weights.
+        trained_on: data and result, for people.
+    """
+
+    name: str
+    input_size: tuple[int, int]
+    colour_order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    embedding_size: int
+    threshold: float
+    far: float
+    source: str
+    licence: str
+    trained_on: str
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.colour_order not in ("rgb", "bgr"):
+            problems.append(f"colour_order must be rgb or bgr, not {self.colour_order!r}")
+        if len(self.input_size) != 2 or min(self.input_size) < 1:
+            problems.append(f"input_size must be two positive numbers, not {self.input_size}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            problems.append("mean and std must be three numbers each, std above 0")
+        if self.embedding_size < 1:
+            problems.append(f"embedding_size must be positive, not {self.embedding_size}")
+        if not -1 <= self.threshold <= 1:
+            problems.append(f"threshold must be in [-1, 1], not {self.threshold}")
+        if problems:
+            raise ModelCardError(f"model card of {self.name}: {'; '.join(problems)}")
+
+
+def card_from(facts: dict[str, Any], *, name: str) -> ModelCard:
+    """Build a card from plain values, as TOML or JSON give them.
+
+    Raises:
+        ModelCardError: if a fact is missing, unknown or out of range.
+    """
+    plain: dict[str, Any] = {"name": name}
+    plain |= {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
+    try:
+        return ModelCard(**plain)
+    except TypeError as error:
+        raise ModelCardError(
+            f"model card of {name}: {str(error).replace('ModelCard.__init__() ', '')}"
+        ) from error
+
+
+def read_card(model: onnx.ModelProto, *, name: str) -> ModelCard:
+    """Read the card in a model's metadata.
+
+    Raises:
+        ModelCardError: if there is none or it is wrong.
+    """
+    for entry in model.metadata_props:
+        if entry.key == CARD_KEY:
+            try:
+                facts = json.loads(entry.value)
+            except ValueError as error:
+                raise ModelCardError(f"model card of {name} is not JSON: {error}") from error
+            if not isinstance(facts, dict):
+                raise ModelCardError(f"model card of {name} is not a JSON object")
+            return card_from(facts, name=name)
+    raise ModelCardError(
+        f"{name} has no model card: `facewire models add` writes one "
+        "(it asks for colour order and normalisation)"
+    )
+
+
+def write_card(model: onnx.ModelProto, card: ModelCard) -> None:
+    """Put a card into a model's metadata, replacing an older one."""
+    others = [(e.key, e.value) for e in model.metadata_props if e.key != CARD_KEY]
+    del model.metadata_props[:]
+    for key, value in [*others, (CARD_KEY, json.dumps(asdict(card)))]:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value

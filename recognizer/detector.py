@@ -1,0 +1,380 @@
+"""The cascade: P-Net proposes, R-Net refines, O-Net decides and finds the landmarks.
+
+All images of a call share one P-Net run per pyramid level (of equally sized images), one R-Net run
+and one O-Net run. Source of the algorithm: Zhang et al. 2016.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.boxes import Boxes, calibrate, clip, square, suppress, touches
+from recognizer.engine import Engine, Network
+from recognizer.faces import Detections, Floats, Followed, Image
+from recognizer.mtcnn import INPUT_SIZE, NetWeights, build_graph
+from recognizer.pyramid import Octaves, crop_squares, scales, shrink
+
+WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
+MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
+FOLLOW_MARGIN = 1.2  # a face may move a tenth of its size between two frames to either side
+FOLLOW_SCORE = 0.6  # O-Net's score below which a followed face is lost
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """How the cascade searches.
+
+    Attributes:
+        min_face_px: side of the smallest face to find, pixels.
+        factor: scale between levels of the pyramid, in (0, 1).
+        thresholds: scores that P-, R- and O-Net must exceed, in [0, 1].
+        level_overlap: intersection over union above which P-Net's boxes of a level are one.
+        pyramid_overlap: the same for the boxes of all levels.
+        refine_overlap: the same after R-Net.
+        output_overlap: intersection over the smaller box, after O-Net.
+        reference: the reference system's arithmetic, to the pixel: integer boxes that count both
+            borders, levels and crops scaled bilinearly from the full image.
+    """
+
+    min_face_px: int = 40
+    factor: float = 0.709
+    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    level_overlap: float = 0.5
+    pyramid_overlap: float = 0.7
+    refine_overlap: float = 0.7
+    output_overlap: float = 0.7
+    reference: bool = False
+
+    def __post_init__(self) -> None:
+        if self.min_face_px < WINDOW:
+            raise ValueError(f"min_face_px must be at least {WINDOW}, got {self.min_face_px}")
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor must be in (0, 1), got {self.factor}")
+
+
+FAST = DetectorOptions()
+REFERENCE = DetectorOptions(min_face_px=20, thresholds=(0.6, 0.7, 0.8), reference=True)
+PRESETS = {"fast": FAST, "reference": REFERENCE}
+
+
+@dataclass(slots=True, eq=False)
+class Candidates:
+    """Boxes on their way through the cascade, of all images of a call.
+
+    Attributes:
+        owners: (N,) index of each box's image.
+        boxes: (N, 4) float64.
+        scores: (N,) float64.
+        offsets: (N, 4) float64 by the last network.
+    """
+
+    owners: NDArray[np.intp]
+    boxes: Boxes
+    scores: Boxes
+    offsets: Boxes
+
+    def __getitem__(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Candidates":
+        return Candidates(
+            self.owners[rows], self.boxes[rows], self.scores[rows], self.offsets[rows]
+        )
+
+    def __len__(self) -> int:
+        return len(self.owners)
+
+
+class Detector:
+    """MTCNN over batches of images."""
+
+    def __init__(
+        self, engine: Engine, weights: dict[str, NetWeights], options: DetectorOptions = FAST
+    ) -> None:
+        self.options = options
+        self._inclusive = int(options.reference)
+        self._pnet, self._rnet, self._onet = (
+            engine.load(build_graph(weights[name]), name=name) for name in ("pnet", "rnet", "onet")
+        )
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find all faces.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB, of equal or different sizes.
+
+        Returns:
+            One `Detections` per image, in order.
+
+        Raises:
+            ValueError: if an image is of another shape or type.
+        """
+        pictures = [Octaves(_checked(image)) for image in images]
+        found = self._propose(pictures)
+        found = self._refine(pictures, found)
+        return self._decide(pictures, found)
+
+    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+        """Find known faces again near their last boxes, by O-Net alone.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB.
+            boxes: for each image (n, 4) float32, where its faces were last.
+
+        Returns:
+            One `Followed` per image, row by row as asked.
+
+        Raises:
+            ValueError: if an argument is of another shape.
+        """
+        if len(images) != len(boxes):
+            raise ValueError(f"follow needs as many boxes as images: {len(images)}, {len(boxes)}")
+        pictures = [Octaves(_checked(image)) for image in images]
+        last = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
+        counts = [len(group) for group in last]
+        everything = np.concatenate([*last, np.empty((0, 4))])
+        squares = square(_enlarge(everything, FOLLOW_MARGIN))
+        owners = np.repeat(np.arange(len(images)), counts)
+        rows = np.flatnonzero(self._are_visible(pictures, owners, squares))
+        head = self._run(self._onet, "onet", pictures, owners[rows], squares[rows])
+        scores, found = np.zeros(len(everything)), everything.copy()
+        landmarks = _landmarks(everything, np.full((len(everything), 10), 0.5), inclusive=0)
+        scores[rows] = _sigmoid(head[:, 0])
+        found[rows] = calibrate(squares[rows], head[:, 1:5])
+        landmarks[rows] = _landmarks(squares[rows], head[:, 5:], inclusive=0)
+        is_lost = scores < FOLLOW_SCORE
+        found[is_lost] = everything[is_lost]
+        results, start = [], 0
+        for count in counts:
+            part = slice(start, start + count)
+            start += count
+            results.append(
+                Followed(
+                    found[part].astype(np.float32),
+                    landmarks[part].astype(np.float32),
+                    scores[part].astype(np.float32),
+                    is_lost[part],
+                )
+            )
+        return results
+
+    def _propose(self, pictures: list[Octaves]) -> Candidates:
+        """Run P-Net over every level of every image."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, picture in enumerate(pictures):
+            groups.setdefault(picture[0].shape, []).append(index)
+        found = [_none()]
+        for (height, width, _), members in groups.items():
+            found += self._propose_sized(pictures, members, height, width)
+        everything = _join(found)
+        options = self.options
+        kept = self._suppress_each(everything, overlap=options.pyramid_overlap)
+        boxes = calibrate(kept.boxes, kept.offsets, inclusive=self._inclusive)
+        kept.boxes = self._squared(boxes)
+        return kept
+
+    def _propose_sized(
+        self, pictures: list[Octaves], members: list[int], height: int, width: int
+    ) -> list[Candidates]:
+        options, found = self.options, []
+        larger: list[Image | None] = [None] * len(members)
+        for scale in scales(height, width, min_face_px=options.min_face_px, factor=options.factor):
+            size = int(np.ceil(height * scale)), int(np.ceil(width * scale))
+            level = np.empty((len(members), *size, 3), np.uint8)
+            for i, member in enumerate(members):
+                if options.reference:
+                    cv2.resize(pictures[member][0], size[::-1], dst=level[i])
+                else:
+                    shrink(pictures[member], larger[i], size, level[i])
+                    larger[i] = level[i]
+            (heads,) = self._pnet(level)
+            for i, member in enumerate(members):
+                cells = self._cells(heads[i], (height, width), size, scale)
+                kept = suppress(
+                    cells.boxes,
+                    cells.scores,
+                    overlap=options.level_overlap,
+                    inclusive=self._inclusive,
+                )
+                cells.owners += member
+                found.append(cells[kept])
+        return found
+
+    def _cells(
+        self, head: Floats, full: tuple[int, int], size: tuple[int, int], scale: float
+    ) -> Candidates:
+        """Turn one level's output (5, h, w) into boxes of the full image."""
+        y, x = np.nonzero(head[0] > _logit(self.options.thresholds[0]))
+        found = head[:, y, x].astype(np.float64)
+        corner = np.stack([x, y, x, y], axis=1) * float(STRIDE)
+        if self.options.reference:
+            # one pixel more than the window: the original's indices start at one
+            boxes = np.round((corner + np.array([1, 1, WINDOW + 1, WINDOW + 1])) / scale)
+        else:
+            ratio = full[1] / size[1], full[0] / size[0]
+            boxes = (corner + np.array([0, 0, WINDOW, WINDOW])) * np.array([*ratio, *ratio])
+        owners = np.zeros(len(x), np.intp)
+        return Candidates(owners, boxes, _sigmoid(found[0]), found[1:5].T)
+
+    def _refine(self, pictures: list[Octaves], found: Candidates) -> Candidates:
+        """Keep and calibrate what R-Net takes for a face."""
+        found = found[self._are_visible(pictures, found.owners, found.boxes)]
+        head = self._run(self._rnet, "rnet", pictures, found.owners, found.boxes)
+        found.boxes = self._clipped(pictures, found)
+        found.scores, found.offsets = _sigmoid(head[:, 0]), head[:, 1:5]
+        found = found[found.scores > self.options.thresholds[1]]
+        found = self._suppress_each(found, overlap=self.options.refine_overlap)
+        boxes = calibrate(found.boxes, found.offsets, inclusive=self._inclusive)
+        found.boxes = self._squared(boxes)
+        return found
+
+    def _decide(self, pictures: list[Octaves], found: Candidates) -> list[Detections]:
+        """Keep what O-Net takes for a face, with its landmarks."""
+        found = found[self._are_visible(pictures, found.owners, found.boxes)]
+        head = self._run(self._onet, "onet", pictures, found.owners, found.boxes)
+        found.boxes = self._clipped(pictures, found)
+        landmarks = _landmarks(found.boxes, head[:, 5:], inclusive=self._inclusive)
+        boxes = calibrate(found.boxes, head[:, 1:5], inclusive=self._inclusive)
+        scores = _sigmoid(head[:, 0])
+        results = []
+        for index in range(len(pictures)):
+            rows = np.flatnonzero((found.owners == index) & (scores > self.options.thresholds[2]))
+            kept = rows[
+                suppress(
+                    boxes[rows],
+                    scores[rows],
+                    overlap=self.options.output_overlap,
+                    by_smaller=True,
+                    inclusive=self._inclusive,
+                )
+            ]
+            results.append(
+                Detections(
+                    boxes[kept].astype(np.float32),
+                    landmarks[kept].astype(np.float32),
+                    scores[kept].astype(np.float32),
+                )
+            )
+        return results
+
+    def _suppress_each(self, found: Candidates, *, overlap: float) -> Candidates:
+        """Suppress within each image; results are ordered by image, then by score."""
+        kept = [np.empty(0, np.intp)]
+        for owner in np.unique(found.owners):
+            rows = np.flatnonzero(found.owners == owner)
+            best = suppress(
+                found.boxes[rows], found.scores[rows], overlap=overlap, inclusive=self._inclusive
+            )
+            kept.append(rows[best])
+        return found[np.concatenate(kept)]
+
+    def _squared(self, boxes: Boxes) -> Boxes:
+        boxes = square(boxes, inclusive=self._inclusive)
+        return np.round(boxes) if self.options.reference else boxes
+
+    def _clipped(self, pictures: list[Octaves], found: Candidates) -> Boxes:
+        """Clip as the reference does before it applies a network's offsets; else leave alone."""
+        if not self.options.reference:
+            return found.boxes
+        boxes = found.boxes.copy()
+        for owner in np.unique(found.owners):
+            height, width = pictures[owner][0].shape[:2]
+            rows = found.owners == owner
+            boxes[rows] = clip(boxes[rows], height=height, width=width)
+        return boxes
+
+    def _are_visible(
+        self, pictures: list[Octaves], owners: NDArray[np.intp], boxes: Boxes
+    ) -> NDArray[np.bool_]:
+        result = np.zeros(len(boxes), np.bool_)
+        for owner in np.unique(owners):
+            height, width = pictures[owner][0].shape[:2]
+            rows = owners == owner
+            result[rows] = touches(boxes[rows], height=height, width=width)
+        return result
+
+    def _run(
+        self,
+        net: Network,
+        name: str,
+        pictures: list[Octaves],
+        owners: NDArray[np.intp],
+        squares: Boxes,
+    ) -> Boxes:
+        """Crop the squares and run a network over them: (N, outputs) float64."""
+        side = INPUT_SIZE[name]
+        outputs = [np.empty((0, 5 if name == "rnet" else 15))]
+        for start in range(0, len(squares), MAX_BATCH):
+            part = slice(start, start + MAX_BATCH)
+            n = len(squares[part])
+            crops = np.zeros((_bucket(n), side, side, 3), np.uint8)
+            if self.options.reference:
+                _crop_reference(pictures, owners[part], squares[part], crops[:n])
+            else:
+                crop_squares(pictures, owners[part], squares[part], side, crops[:n])
+            (head,) = net(crops)
+            outputs.append(head[:n].astype(np.float64))
+        return np.concatenate(outputs)
+
+
+def _crop_reference(
+    pictures: list[Octaves], owners: NDArray[np.intp], squares: Boxes, out: Image
+) -> None:
+    """Crop inclusive integer boxes on a black canvas and scale each bilinearly."""
+    side = out.shape[1]
+    for i, (owner, box) in enumerate(zip(owners, squares.astype(np.intp), strict=True)):
+        image = pictures[owner][0]
+        x1, y1, x2, y2 = box
+        canvas = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3), np.uint8)
+        top, left = max(y1, 0), max(x1, 0)
+        inside = image[top : max(y2 + 1, 0), left : max(x2 + 1, 0)]
+        height, width = inside.shape[:2]
+        canvas[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inside
+        cv2.resize(canvas, (side, side), dst=out[i])
+
+
+def _landmarks(boxes: Boxes, shares: Boxes, *, inclusive: int) -> Boxes:
+    """Turn five x and five y, shares of the box, into (N, 5, 2) pixels."""
+    size = boxes[:, 2:] - boxes[:, :2] + inclusive
+    points = shares.reshape(-1, 2, 5).transpose(0, 2, 1)
+    return boxes[:, None, :2] + points * size[:, None]
+
+
+def _enlarge(boxes: Boxes, by: float) -> Boxes:
+    margin = (boxes[:, 2:] - boxes[:, :2]) * ((by - 1) / 2)
+    return np.asarray(boxes + np.concatenate([-margin, margin], axis=1), np.float64)
+
+
+def _bucket(n: int) -> int:
+    """Round a batch size up, so that an engine sees few shapes: eighths of powers of two."""
+    step: int = max(1, 1 << max(n - 1, 1).bit_length() >> 3)
+    return -(-n // step) * step
+
+
+def _sigmoid(logits: Boxes) -> Boxes:
+    return np.asarray(1 / (1 + np.exp(-logits)), np.float64)
+
+
+def _logit(share: float) -> float:
+    if share <= 0:
+        return -np.inf
+    return float(np.log(share / (1 - share)))
+
+
+def _none() -> Candidates:
+    return Candidates(np.empty(0, np.intp), np.empty((0, 4)), np.empty(0), np.empty((0, 4)))
+
+
+def _join(parts: list[Candidates]) -> Candidates:
+    return Candidates(
+        np.concatenate([part.owners for part in parts]),
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.offsets for part in parts]),
+    )
+
+
+def _checked(image: Image) -> Image:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    return np.ascontiguousarray(image)

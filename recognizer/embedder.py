@@ -1,0 +1,139 @@
+"""Turns aligned crops into unit vectors."""
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from recognizer.alignment import CROP_SIZE
+from recognizer.card import ModelCard
+from recognizer.engine import Engine
+from recognizer.errors import ModelFileError
+from recognizer.faces import Floats, Image
+
+MAX_BATCH = 32  # crops per run: more gain nothing and cost memory
+
+
+class Embedder:
+    """An embedding network with its card."""
+
+    def __init__(self, engine: Engine, model: onnx.ModelProto, card: ModelCard) -> None:
+        self.card = card
+        self._network = engine.load(prepare(model, card), name=card.name)
+
+    def embed(self, crops: Image, *, flip: bool = False) -> Floats:
+        """Embed aligned crops in one call.
+
+        Args:
+            crops: (N, 112, 112, 3) uint8 RGB.
+            flip: add the mirrored crop's embedding before normalising; twice the work.
+
+        Returns:
+            (N, D) float32 of unit length.
+
+        Raises:
+            ValueError: if crops is of another shape or type.
+        """
+        if (
+            crops.ndim != 4
+            or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3)
+            or (crops.dtype != np.uint8)
+        ):
+            raise ValueError(
+                f"crops must be (N, {CROP_SIZE}, {CROP_SIZE}, 3) uint8, "
+                f"got {crops.shape} {crops.dtype}"
+            )
+        height, width = self.card.input_size
+        if (height, width) != (CROP_SIZE, CROP_SIZE):
+            resized = np.empty((len(crops), height, width, 3), np.uint8)
+            for crop, out in zip(crops, resized, strict=True):
+                cv2.resize(crop, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+            crops = resized
+        embeddings = self._run(crops)
+        if flip:
+            embeddings = embeddings + self._run(crops[:, :, ::-1])
+        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+        return np.asarray(embeddings / np.maximum(length, 1e-10), np.float32)
+
+    def _run(self, crops: Image) -> Floats:
+        embeddings = np.empty((len(crops), self.card.embedding_size), np.float32)
+        for start in range(0, len(crops), MAX_BATCH):
+            part = slice(start, start + MAX_BATCH)
+            embeddings[part] = self._network(np.ascontiguousarray(crops[part]))[0]
+        return embeddings
+
+
+def prepare(model: onnx.ModelProto, card: ModelCard) -> bytes:
+    """Make a model take pixels, with any batch size.
+
+    Weights that are listed as inputs are taken off that list (it keeps engines from fusing them),
+    the batch becomes symbolic, and colour order, layout and normalisation move into the graph.
+
+    Args:
+        model: one float input (1 or N, 3, H, W), one output (1 or N, D).
+        card: how the input is made.
+
+    Returns:
+        A serialised model from (N, H, W, 3) uint8 RGB to (N, D) float32.
+
+    Raises:
+        ModelFileError: if the model has other inputs or outputs.
+    """
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    graph = prepared.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) < 1:
+        raise ModelFileError(f"{card.name} must have one input, it has {len(inputs)}")
+    height, width = card.input_size
+    _check_shape(inputs[0], [3, height, width], card.name)
+    _check_shape(graph.output[0], [card.embedding_size], card.name)
+    nodes = _input_nodes(inputs[0].name, card)
+    names = {"facewire_mean": card.mean, "facewire_std": card.std}
+    for name, values in names.items():
+        array = np.array(values, np.float32).reshape(1, 3, 1, 1)
+        graph.initializer.append(numpy_helper.from_array(array, name))
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "facewire_bgr"))
+    body = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *body])
+    del graph.input[:]
+    pixels: list[str | int | None] = ["N", height, width, 3]
+    graph.input.append(helper.make_tensor_value_info("facewire_image", TensorProto.UINT8, pixels))
+    output = graph.output[0].name
+    del graph.output[:]
+    dims: list[str | int | None] = ["N", card.embedding_size]
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, dims))
+    del graph.value_info[:]  # they hold the old, fixed batch
+    serialised: bytes = prepared.SerializeToString()
+    return serialised
+
+
+def _input_nodes(target: str, card: ModelCard) -> list[onnx.NodeProto]:
+    """Bring (N, H, W, 3) uint8 RGB to what the network calls `target`."""
+    image = "facewire_image"
+    nodes = []
+    if card.colour_order == "bgr":
+        nodes.append(
+            helper.make_node("Gather", [image, "facewire_bgr"], ["facewire_bgr_image"], axis=3)
+        )
+        image = "facewire_bgr_image"
+    nodes.append(helper.make_node("Transpose", [image], ["facewire_planes"], perm=[0, 3, 1, 2]))
+    is_plain = card.mean == (0, 0, 0) and card.std == (1, 1, 1)
+    floats = target if is_plain else "facewire_floats"
+    nodes.append(helper.make_node("Cast", ["facewire_planes"], [floats], to=TensorProto.FLOAT))
+    if not is_plain:
+        centred = "facewire_centred"
+        nodes.append(helper.make_node("Sub", [floats, "facewire_mean"], [centred]))
+        nodes.append(helper.make_node("Div", [centred, "facewire_std"], [target]))
+    return nodes
+
+
+def _check_shape(value: onnx.ValueInfoProto, expected: list[int], name: str) -> None:
+    dims = [d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
+    if len(dims) != len(expected) + 1 or any(
+        isinstance(actual, int) and actual != wanted
+        for actual, wanted in zip(dims[1:], expected, strict=True)
+    ):
+        raise ModelFileError(f"{name}: {value.name} must be (N, {expected}), it is {dims}")

