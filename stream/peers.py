@@ -1,0 +1,322 @@
+"""WebRTC peers: those who watch a camera, and browsers that bring their own."""
+
+import asyncio
+import logging
+import re
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import unquote
+
+import av
+from aiortc import (
+    MediaStreamError,
+    MediaStreamTrack,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCPeerConnection,
+    RTCRtpSender,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+
+from stream.encoder import VideoPacket
+from stream.errors import SignalingError
+from stream.hub import HubClosed, PacketHub, Subscription
+from stream.sdp import OfferedMedia, finish_answer, has_candidate, parse_offer
+
+logger = logging.getLogger(__name__)
+
+# Seconds a peer may take from its answer to its first picture; ICE over a relay takes about five.
+CONNECT_TIMEOUT_S = 20.0
+
+# Seconds that closing one peer may take; it sends a goodbye and waits for nobody.
+CLOSE_TIMEOUT_S = 0.8
+
+# Each costs about 1 % of a core (measured with up to 50).
+MAX_PEERS = 100
+
+# Retransmissions, RFC 4588.
+RTX = "video/rtx"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to send back to the one who offered.
+
+    Attributes:
+        sdp: the answer, with all candidates in it.
+        peer_id: names the connection, for `Peers.close`; cannot be guessed.
+    """
+
+    sdp: str
+    peer_id: str
+
+
+class HubTrack(MediaStreamTrack):
+    """A camera's packets as a track that aiortc only has to packetise."""
+
+    kind = "video"
+
+    def __init__(self, subscription: Subscription) -> None:
+        super().__init__()
+        self._subscription = subscription
+
+    async def recv(self) -> VideoPacket:
+        """Wait for the next packet."""
+        try:
+            return await self._subscription.recv()
+        except HubClosed:
+            self.stop()
+            raise MediaStreamError from None
+
+    def stop(self) -> None:
+        """Leave the hub."""
+        self._subscription.close()
+        super().stop()
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One connection and what ends with it."""
+
+    connection: RTCPeerConnection
+    on_close: Callable[[], None]
+    sent: list[HubTrack] = field(default_factory=list)
+    pump: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    async def end(self) -> None:
+        """Close the connection and all that hangs on it."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.pump is not None:
+            self.pump.cancel()
+        for track in self.sent:
+            # aiortc stops it only where the connection has come up.
+            track.stop()
+        await self.connection.close()
+
+
+class Peers:
+    """All WebRTC connections; belongs to the event loop.
+
+    Args:
+        ice_servers: stun: and turn: URLs; credentials as turn:USER:PASSWORD@HOST.
+        max_peers: refuse more than this.
+    """
+
+    def __init__(self, ice_servers: Sequence[str] = (), *, max_peers: int = MAX_PEERS) -> None:
+        self._configuration = RTCConfiguration(iceServers=[*map(parse_ice_server, ice_servers)])
+        self._max_peers = max_peers
+        self._peers: dict[str, _Peer] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    async def watch(
+        self, offer_sdp: str, hub: PacketHub, on_close: Callable[[], None] = lambda: None
+    ) -> Answer:
+        """Let somebody watch a camera.
+
+        Args:
+            offer_sdp: complete, not trickled.
+            hub: the camera's packets.
+            on_close: called once when the peer is gone, whoever ended it.
+
+        Raises:
+            SignalingError: if the offer cannot be answered; the message says why.
+        """
+        media = parse_offer(offer_sdp)
+        if not any(section.kind == "video" and section.receives for section in media):
+            raise SignalingError("the offer does not want to receive video: use recvonly")
+        return await self._answer(offer_sdp, media, hub=hub, on_frame=None, on_close=on_close)
+
+    async def receive(
+        self,
+        offer_sdp: str,
+        on_frame: Callable[[av.VideoFrame], None],
+        hub: PacketHub | None,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """Take somebody's camera, and show it back where a hub is given.
+
+        Args:
+            offer_sdp: complete, not trickled; sendrecv, or one sendonly and one recvonly section.
+            on_frame: gets every picture, in the event loop; must return at once.
+            hub: what to send back; None for nothing.
+            on_close: called once when the peer is gone, whoever ended it.
+
+        Raises:
+            SignalingError: if the offer cannot be answered; the message says why.
+        """
+        media = parse_offer(offer_sdp)
+        if not any(section.kind == "video" and section.sends for section in media):
+            raise SignalingError("the offer does not send video: use sendonly or sendrecv")
+        return await self._answer(offer_sdp, media, hub=hub, on_frame=on_frame, on_close=on_close)
+
+    async def close(self, peer_id: str) -> None:
+        """Hang up; does nothing where the peer is gone already."""
+        peer = self._peers.pop(peer_id, None)
+        if peer is None:
+            return
+        try:
+            await asyncio.wait_for(peer.end(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            logger.warning("peer %s did not close in %.1f s", peer_id[:6], CLOSE_TIMEOUT_S)
+        logger.info("peer %s has left", peer_id[:6])
+        peer.on_close()
+
+    async def close_all(self) -> None:
+        """Hang up on everybody, at the same time; takes less than a second."""
+        await asyncio.gather(*(self.close(peer_id) for peer_id in tuple(self._peers)))
+        await asyncio.gather(*self._closing)
+
+    async def _answer(
+        self,
+        offer_sdp: str,
+        media: tuple[OfferedMedia, ...],
+        *,
+        hub: PacketHub | None,
+        on_frame: Callable[[av.VideoFrame], None] | None,
+        on_close: Callable[[], None],
+    ) -> Answer:
+        if len(self._peers) >= self._max_peers:
+            raise SignalingError(f"too many viewers: {self._max_peers} are connected")
+        peer_id = secrets.token_urlsafe(16)
+        connection = RTCPeerConnection(self._configuration)
+        peer = _Peer(connection, on_close)
+        self._peers[peer_id] = peer
+        try:
+            sections = self._prepare(peer_id, peer, media, hub, takes_camera=on_frame is not None)
+            answer_sdp = await _negotiate(connection, offer_sdp, receiving=sections)
+        except BaseException:
+            del self._peers[peer_id]
+            await peer.end()
+            raise
+        for transceiver in sections.values():
+            assert on_frame is not None
+            peer.pump = asyncio.get_running_loop().create_task(
+                self._pump(peer_id, transceiver.receiver.track, on_frame)
+            )
+        peer.timer = asyncio.get_running_loop().call_later(
+            CONNECT_TIMEOUT_S, self._give_up, peer_id
+        )
+        connection.on("connectionstatechange", lambda: self._state_changed(peer_id, peer))
+        self._state_changed(peer_id, peer)
+        logger.info("peer %s has been answered", peer_id[:6])
+        return Answer(sdp=answer_sdp, peer_id=peer_id)
+
+    def _prepare(
+        self,
+        peer_id: str,
+        peer: _Peer,
+        media: tuple[OfferedMedia, ...],
+        hub: PacketHub | None,
+        *,
+        takes_camera: bool,
+    ) -> dict[int, RTCRtpTransceiver]:
+        """Add our side of each section, in the offer's order; returns those that bring a camera."""
+        receiving: dict[int, RTCRtpTransceiver] = {}
+        for index, section in enumerate(media):
+            if section.kind == "audio":
+                # Left alone, aiortc would receive it and queue it without end.
+                peer.connection.addTransceiver("audio", "inactive")
+            if section.kind != "video":
+                continue
+            takes = takes_camera and section.sends and not receiving
+            if hub is not None and section.receives and not peer.sent:
+                transceiver = self._add_track(peer_id, peer, section, hub)
+                transceiver.direction = "sendrecv" if takes else "sendonly"
+            else:
+                transceiver = peer.connection.addTransceiver(
+                    "video", "recvonly" if takes else "inactive"
+                )
+            if takes:
+                receiving[index] = transceiver
+        return receiving
+
+    def _add_track(
+        self, peer_id: str, peer: _Peer, section: OfferedMedia, hub: PacketHub
+    ) -> RTCRtpTransceiver:
+        if not section.codecs:
+            raise SignalingError("the offer takes neither H.264 constrained baseline nor VP8")
+        codec = section.codecs[0]
+        try:
+            subscription = hub.subscribe(codec)
+        except HubClosed:
+            raise SignalingError("the camera has just been removed") from None
+        track = HubTrack(subscription)
+        track.on("ended", lambda: self._close_soon(peer_id))
+        peer.sent.append(track)
+        transceiver = peer.connection.addTransceiver(track, "sendonly")
+        capabilities = RTCRtpSender.getCapabilities("video").codecs
+        transceiver.setCodecPreferences(
+            [each for each in capabilities if each.mimeType in (codec, RTX)]
+        )
+        # aiortc tells only its own encoder of lost pictures, by this private name.
+        transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
+        return transceiver
+
+    def _state_changed(self, peer_id: str, peer: _Peer) -> None:
+        state = peer.connection.connectionState
+        logger.debug("peer %s is %s", peer_id[:6], state)
+        if state == "connected" and peer.timer is not None:
+            peer.timer.cancel()
+        if state in ("failed", "closed"):
+            self._close_soon(peer_id)
+
+    def _give_up(self, peer_id: str) -> None:
+        logger.info("peer %s has not connected in %.0f s", peer_id[:6], CONNECT_TIMEOUT_S)
+        self._close_soon(peer_id)
+
+    def _close_soon(self, peer_id: str) -> None:
+        if peer_id in self._peers:
+            task = asyncio.get_running_loop().create_task(self.close(peer_id))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _pump(
+        self, peer_id: str, track: MediaStreamTrack, on_frame: Callable[[av.VideoFrame], None]
+    ) -> None:
+        # aiortc's queue has no bound, so it is emptied whatever becomes of the pictures.
+        with suppress(MediaStreamError):
+            while True:
+                on_frame(cast(av.VideoFrame, await track.recv()))
+        self._close_soon(peer_id)
+
+
+async def _negotiate(
+    connection: RTCPeerConnection, offer_sdp: str, *, receiving: Collection[int]
+) -> str:
+    """Answer an offer for which the transceivers have been added."""
+    try:
+        await connection.setRemoteDescription(RTCSessionDescription(offer_sdp, "offer"))
+        await connection.setLocalDescription()
+    except (
+        ValueError,
+        InternalError,
+        InvalidAccessError,
+        InvalidStateError,
+        OperationError,
+    ) as error:
+        raise SignalingError(f"the offer cannot be answered: {error}") from error
+    answer_sdp = finish_answer(connection.localDescription.sdp, receiving=receiving)
+    if not has_candidate(answer_sdp):
+        raise SignalingError(
+            "this machine has no network address for WebRTC: it needs one besides loopback"
+        )
+    return answer_sdp
+
+
+def parse_ice_server(url: str) -> RTCIceServer:
+    """Read a STUN or TURN server's URL, with its credentials if it holds some."""
+    match = re.fullmatch(r"(turns?:)([^:@]*):(.*)@([^@]+)", url)
+    if match is None:
+        return RTCIceServer(urls=url)
+    scheme, user, password, host = match.groups()
+    return RTCIceServer(urls=scheme + host, username=unquote(user), credential=unquote(password))
