@@ -123,12 +123,15 @@ def _state(entry: ManifestEntry, cache: Path) -> ModelEntry:
         source=entry.source,
         size=sum(file.size for file in entry.files),
         path=folder / entry.files[0].name if len(entry.files) == 1 else folder,
-        is_cached=all(_has_size(folder / file.name, file.size) for file in entry.files),
+        is_cached=all(_size_of(folder / file.name) == file.size for file in entry.files),
     )
 
 
-def _has_size(path: Path, size: int) -> bool:
-    return path.is_file() and path.stat().st_size == size
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:  # missing, or in a folder that cannot be entered: `fetch` will say so
+        return None
 
 
 def ensure(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
@@ -148,7 +151,7 @@ def ensure(name: str, cache: Path | None = None, progress: Progress | None = Non
     entry = _entry(name)
     cache = cache or default_cache()
     folder = cache / entry.directory
-    if any(not (folder / file.name).exists() for file in entry.files):
+    if any(_size_of(folder / file.name) is None for file in entry.files):
         return fetch(name, cache, progress)
     for file in entry.files:
         _verify(entry, folder / file.name, file)
@@ -164,7 +167,7 @@ def fetch(name: str, cache: Path | None = None, progress: Progress | None = None
     cache = cache or default_cache()
     folder = cache / entry.directory
     if all(
-        _has_size(folder / file.name, file.size) and sha256_of(folder / file.name) == file.sha256
+        _size_of(path := folder / file.name) == file.size and sha256_of(path) == file.sha256
         for file in entry.files
     ):
         return folder
