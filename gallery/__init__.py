@@ -8,7 +8,7 @@ from gallery.errors import (
     UnknownIdentityError,
 )
 from gallery.gallery import Gallery
-from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, clean_name
 
 __all__ = [
     "Gallery",
@@ -22,4 +22,5 @@ __all__ = [
     "NewPhoto",
     "Photo",
     "UnknownIdentityError",
+    "clean_name",
 ]

@@ -222,6 +222,11 @@ class Gallery:
         """Return a person's photos, oldest first."""
         return self.store.photos(identity_id)
 
+    def embeddings(self, name_or_id: str) -> Floats:
+        """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 for nobody."""
+        held = self.store.embeddings(name_or_id)
+        return held if len(held) else np.empty((0, self.embedding_size), np.float32)
+
     def rename(self, identity_id: str, name: str) -> Identity:
         """Give a person another name.
 

@@ -134,6 +134,19 @@ class Store:
             ).fetchall()
         return [_photo(row) for row in rows]
 
+    def embeddings(self, name_or_id: str) -> Floats:
+        """Return a person's (K, D) float32 embeddings, oldest first; K is 0 for nobody."""
+        with self._reading() as connection:
+            try:
+                person = _find(connection, name_or_id)[0]
+            except UnknownIdentityError:
+                return np.empty((0, 0), np.float32)
+            rows = connection.execute(
+                "SELECT photo_id, person, embedding FROM photos WHERE person = ? ORDER BY photo_id",
+                (person,),
+            ).fetchall()
+        return _as_arrays(rows)[2]
+
     def photos_of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
         """Return the photos that came from a file of that hash, with whose names they carry."""
         with self._reading() as connection:

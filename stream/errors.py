@@ -1,6 +1,7 @@
 """What can go wrong in `stream`.
 
 StreamError
+├── EnrolmentError          there is nothing to enrol from, or nobody to enrol
 ├── ConfigError             a key, value or flag of the configuration is wrong
 ├── SourceError             a camera gives no pictures
 │   ├── SourceUnavailable   it cannot be opened or stopped answering; trying again may help
@@ -57,3 +58,7 @@ class UnknownTrackError(StreamError):
     def __init__(self, track_id: int) -> None:
         super().__init__(f"face {track_id} has left the picture: click it while it is shown")
         self.track_id = track_id
+
+
+class EnrolmentError(StreamError):
+    """Raised when there is nothing to enrol from, or the name is none."""

@@ -1,0 +1,198 @@
+import cv2
+import numpy as np
+import pytest
+
+from gallery import Gallery
+from recognizer import open_recognizer, read_image
+from stream.enrolment import (
+    EnrolItem,
+    enroll_images,
+    folder_items,
+    photo_item,
+    upload_item,
+)
+from stream.errors import EnrolmentError
+from stream.photo_checks import EnrolLimits, Reason
+from tests.shared_data import photos, shared_data
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return open_recognizer()
+
+
+@pytest.fixture
+def gallery(tmp_path, recognizer):
+    with Gallery.open(
+        tmp_path / "gallery",
+        model_id=recognizer.model_id,
+        embedding_size=recognizer.embedding_size,
+    ) as opened:
+        yield opened
+
+
+def picture(name: str) -> np.ndarray:
+    return read_image(photos() / name)
+
+
+def encoded(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image[:, :, ::-1])[1].tobytes()
+
+
+def reasons(report) -> list[Reason]:
+    return [r.reason for r in report.rejected]
+
+
+def spoiled(how: str) -> bytes:
+    image = picture("obama.jpg")
+    if how == "no face":
+        return encoded(np.full((300, 300, 3), 127, np.uint8))
+    if how == "two people":
+        other = picture("biden.jpg")
+        height = min(image.shape[0], other.shape[0])
+        return encoded(np.hstack([image[:height], other[:height]]))
+    if how == "blurred":
+        return encoded(cv2.GaussianBlur(image, None, sigmaX=image.shape[1] / 40))
+    if how == "dark":
+        return encoded((image * 0.12).astype(np.uint8))
+    if how == "cut off":
+        return (photos() / "obama.jpg").read_bytes()[:20_000]
+    assert how == "empty"
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("no face", Reason.NO_FACE),
+        ("two people", Reason.SEVERAL_FACES),
+        ("blurred", Reason.BLURRED),
+        ("dark", Reason.TOO_DARK),
+        ("cut off", Reason.UNREADABLE),
+        ("empty", Reason.UNREADABLE),
+    ],
+)
+def test_a_bad_photo_is_rejected_with_its_reason_and_the_good_one_is_taken(
+    recognizer, gallery, how, reason
+):
+    items = [
+        upload_item("bad", "Barack Obama", spoiled(how)),
+        photo_item(photos() / "obama2.jpg", "Barack Obama"),
+    ]
+    report = enroll_images(recognizer, gallery, items)
+    assert reasons(report) == [reason], report.rejected
+    assert [e.identity.name for e in report.enrolled] == ["Barack Obama"]
+    assert len(gallery) == 1
+
+
+def test_a_missing_file_is_named(recognizer, gallery, tmp_path):
+    report = enroll_images(recognizer, gallery, [photo_item(tmp_path / "none.jpg", "Ada")])
+    [rejected] = report.rejected
+    assert rejected.reason is Reason.UNREADABLE
+    assert "none.jpg: no such file" in rejected.detail
+
+
+def test_small_faces_are_rejected_and_limits_can_be_changed(recognizer, gallery):
+    image = cv2.resize(picture("obama.jpg"), (220, 220), interpolation=cv2.INTER_AREA)
+    items = [upload_item("small", "Barack Obama", encoded(image))]
+    report = enroll_images(recognizer, gallery, items, limits=EnrolLimits(min_size_px=150))
+    assert reasons(report) == [Reason.TOO_SMALL]
+    assert "150 are needed" in report.rejected[0].detail
+    report = enroll_images(recognizer, gallery, items, limits=EnrolLimits(min_size_px=20))
+    assert not report.rejected
+
+
+def test_another_persons_photo_is_rejected_by_likeness_and_by_hash(recognizer, gallery):
+    obama, other = photos() / "obama.jpg", photos() / "obama2.jpg"
+    enroll_images(recognizer, gallery, [photo_item(obama, "Barack Obama")])
+    report = enroll_images(
+        recognizer, gallery, [photo_item(obama, "Joe Biden"), photo_item(other, "Joe Biden")]
+    )
+    assert reasons(report) == [Reason.OTHER_PERSON] * 2
+    assert all("Barack Obama" in r.detail for r in report.rejected)
+    assert [s.identity.name for s in gallery.identities()] == ["Barack Obama"]
+
+
+@pytest.mark.parametrize("wrong_at", [0, 1, 2])
+def test_the_odd_one_out_is_rejected_whatever_its_place(recognizer, gallery, wrong_at):
+    names = ["obama.jpg", "obama2.jpg"]
+    names.insert(wrong_at, "biden.jpg")
+    items = [photo_item(photos() / name, "Barack Obama") for name in names]
+    report = enroll_images(recognizer, gallery, items)
+    assert reasons(report) == [Reason.UNLIKE_OTHERS]
+    assert report.rejected[0].label.endswith("biden.jpg")
+    assert len(report.enrolled) == 2
+
+
+def test_force_takes_all_that_has_a_face(recognizer, gallery):
+    items = [
+        upload_item("two", "Somebody", spoiled("two people")),
+        upload_item("dark", "Somebody", spoiled("dark")),
+        upload_item("none", "Somebody", spoiled("no face")),
+        photo_item(photos() / "grace_hopper.jpg", "Somebody"),
+    ]
+    report = enroll_images(recognizer, gallery, items, force=True)
+    assert reasons(report) == [Reason.NO_FACE]
+    assert len(report.enrolled) == 3
+
+
+def test_the_same_folder_twice_changes_nothing(recognizer, gallery, tmp_path):
+    folder = tmp_path / "people"
+    for person, names in {
+        "Barack Obama": ["obama.jpg", "obama2.jpg", "obama3.jpg"],
+        "Joe Biden": ["biden.jpg"],
+        "Grace Hopper": ["grace_hopper.jpg"],
+    }.items():
+        (folder / person).mkdir(parents=True)
+        for name in names:
+            (folder / person / name).write_bytes((photos() / name).read_bytes())
+    seen = []
+    first = enroll_images(recognizer, gallery, folder_items(folder), progress=seen.append)
+    assert not first.rejected
+    assert len(seen) == 5
+    before = (gallery.identities(), gallery.store.revision())
+    again = enroll_images(recognizer, gallery, folder_items(folder))
+    assert not again.enrolled
+    assert reasons(again) == [Reason.DUPLICATE] * 5
+    assert not again.refused
+    assert (gallery.identities(), gallery.store.revision()) == before
+    [found] = gallery.search(
+        np.stack([recognizer.recognize([picture("obama3.jpg")])[0][0].embedding]),
+        threshold=recognizer.threshold,
+    )
+    assert found is not None
+    assert found.identity.name == "Barack Obama"
+
+
+def test_the_same_bytes_twice_in_one_run_count_once(recognizer, gallery):
+    items = [photo_item(photos() / "obama.jpg", "Barack Obama")] * 2
+    report = enroll_images(recognizer, gallery, items)
+    assert len(report.enrolled) == 1
+    assert reasons(report) == [Reason.DUPLICATE]
+
+
+def test_crops_are_kept_unless_told_otherwise(recognizer, gallery):
+    for name, keep in [("obama.jpg", True), ("biden.jpg", False)]:
+        items = [photo_item(photos() / name, name)]
+        report = enroll_images(recognizer, gallery, items, keep_crops=keep)
+        [photo] = gallery.photos(report.enrolled[0].identity.identity_id)
+        assert photo.has_crop == keep
+
+
+def test_nothing_to_enrol_is_no_error(recognizer, gallery):
+    assert enroll_images(recognizer, gallery, []).enrolled == ()
+
+
+def test_a_name_that_is_none_is_refused(recognizer, gallery):
+    with pytest.raises(EnrolmentError, match=r"a.jpg: a name cannot be empty"):
+        enroll_images(recognizer, gallery, [EnrolItem("a.jpg", " ", bytes)])
+
+
+def test_a_set_of_ten_people_enrols(recognizer, gallery):
+    report = enroll_images(recognizer, gallery, folder_items(shared_data("lfw10_original")))
+    assert len(report.enrolled) + len(report.rejected) == 100
+    assert {r.reason for r in report.rejected} <= {Reason.SEVERAL_FACES, Reason.TURNED_AWAY}
+    assert len(report.enrolled) >= 88
+    assert [s.n_photos for s in gallery.identities() if s.n_photos < 7] == []

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+
+from recognizer import Quality
+from stream.photo_checks import EnrolLimits, Reason, own_similarities, quality_fault
+
+
+def quality(**changes: float) -> Quality:
+    good = {
+        "size_px": 90.0,
+        "sharpness": 150.0,
+        "yaw": 5.0,
+        "pitch": 5.0,
+        "roll": 0.0,
+        "score": 1.0,
+        "brightness": 0.5,
+        "overall": 0.8,
+    }
+    return Quality(**{**good, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, None),
+        ({"size_px": 31.0}, Reason.TOO_SMALL),
+        ({"brightness": 0.05}, Reason.TOO_DARK),
+        ({"yaw": -70.0}, Reason.TURNED_AWAY),
+        ({"pitch": 70.0}, Reason.TURNED_AWAY),
+        ({"sharpness": 3.0}, Reason.BLURRED),
+    ],
+)
+def test_each_fault_of_a_face_has_its_reason(changes, reason):
+    fault = quality_fault(quality(**changes), EnrolLimits())
+    assert (fault and fault[0]) == reason
+
+
+def test_limits_can_be_loosened():
+    assert quality_fault(quality(size_px=31.0), EnrolLimits(min_size_px=30)) is None
+
+
+def directions(*degrees: float) -> np.ndarray:
+    angles = np.radians(degrees)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+NOTHING = np.empty((0, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("new", "held", "qualities", "accepted"),
+    [
+        (directions(0), NOTHING, [0.5], [True]),
+        (directions(0, 10), NOTHING, [0.5, 0.5], [True, True]),
+        (directions(0, 90), NOTHING, [0.2, 0.9], [False, True]),  # of two strangers, the better
+        (directions(0, 90), NOTHING, [0.9, 0.2], [True, False]),
+        (directions(90, 0, 10), NOTHING, [0.9, 0.1, 0.1], [False, True, True]),  # the majority
+        (directions(0, 40, 80), NOTHING, [0.5] * 3, [True, True, True]),  # a chain of poses
+        (directions(0, 90), directions(85), [0.9, 0.1], [False, True]),  # who is held decides
+        (directions(50, 90), directions(130), [0.9, 0.1], [True, True]),
+    ],
+)
+def test_photos_of_one_person_are_judged_together(new, held, qualities, accepted):
+    least = np.cos(np.radians(45))
+    found = own_similarities(new, held, np.array(qualities), least)
+    assert [bool(s >= least) for s in found] == accepted
+
+
+def test_a_photo_that_is_alone_is_like_itself():
+    assert own_similarities(directions(0), NOTHING, np.array([0.5]), 0.3).tolist() == [1.0]
