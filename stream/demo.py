@@ -198,6 +198,7 @@ class Sprite:
         height, width = photo.shape[:2]
         bottom = int(portrait.bottom * height)
         side = int(SIDE * width)
+        face_px = portrait.face[2] * height
         lit = cv2.convertScaleAbs(photo[:bottom], alpha=portrait.gain)
         lit = cv2.copyMakeBorder(lit, 0, 0, side, side, cv2.BORDER_REPLICATE)
         mask = _cut_out(OUTLINES[portrait.file], (height, width), side)[:bottom]
@@ -205,9 +206,11 @@ class Sprite:
         if portrait.is_mirrored:
             lit, mask = cv2.flip(lit, 1), cv2.flip(mask, 1)
             middle[0] = lit.shape[1] - middle[0]
+        x, y, width, height = cv2.boundingRect(mask)
+        lit, mask = lit[y : y + height, x : x + width], mask[y : y + height, x : x + width]
+        middle -= (x, y)
         self._levels = [
-            _level(lit, mask, middle, level_px, level_px / (portrait.face[2] * height))
-            for level_px in LEVELS_FACE_PX
+            _level(lit, mask, middle, level_px, level_px / face_px) for level_px in LEVELS_FACE_PX
         ]
 
     def draw(
