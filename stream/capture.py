@@ -127,6 +127,7 @@ class AvSource:
 
     def _open(self) -> None:
         address = self._address
+        started_at = self._clock()
         try:
             self._container = av.open(
                 address.file,
@@ -135,10 +136,12 @@ class AvSource:
                 timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
             )
         except (OSError, av.FFmpegError) as error:
+            reason = explain(error, address)
+            if address.is_live and self._clock() - started_at >= OPEN_TIMEOUT_S:
+                # FFmpeg may call it anything, even damaged data.
+                reason = f"timed out, no answer in {OPEN_TIMEOUT_S:.0f} s"
             # Not chained: FFmpeg's text holds the URL with its password.
-            raise SourceUnavailable(
-                f"cannot open {address.label}: {explain(error, address)}"
-            ) from None
+            raise SourceUnavailable(f"cannot open {address.label}: {reason}") from None
         # FFmpeg shows any text file as a picture of a terminal.
         if not self._container.streams.video or self._container.format.name == "tty":
             self._container.close()

@@ -23,8 +23,11 @@ DEMO_SIZE = (720, 1280)
 
 RtspTransport = Literal["tcp", "udp"]
 
-# Hand pictures over at once, keep none back.
-LIVE_OPTIONS: Mapping[str, str] = {"fflags": "nobuffer", "flags": "low_delay"}
+# Look at a stream only until its size is known, not at 20 pictures for its rate. The usual
+# "nobuffer" throws away what was looked at, so that the first picture waits for the second keyframe:
+# 2.2 s instead of 0.34 s from an RTSP camera at 25 pictures a second, 3.4 instead of 0.64 at 10
+# (measured). Nothing lags for it: what was looked at is decoded at once.
+LIVE_OPTIONS: Mapping[str, str] = {"fpsprobesize": "0", "analyzeduration": "100000"}
 
 # What FFmpeg may open for a URL: a playlist on a camera must not read this machine's files.
 NETWORK_PROTOCOLS = "rtsp,rtp,rtcp,udp,tcp,tls,http,https,crypto,data"
