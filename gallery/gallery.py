@@ -39,7 +39,7 @@ class Gallery:
         self._index_lock = threading.Lock()
         self._seen_version = 0
         self._revision = 0
-        self._index = TemplateIndex(embedding_size)
+        self._index = TemplateIndex(embedding_size, store.vectors)
         self._names: dict[int, Identity] = {}
         self._load()
 
@@ -110,6 +110,11 @@ class Gallery:
     def __len__(self) -> int:
         """Return how many templates are searched."""
         return len(self._index)
+
+    @property
+    def index_kind(self) -> str:
+        """How the templates are held in memory: "flat" or "int8"; answers do not depend on it."""
+        return self._index.kind
 
     # -- asking
 
@@ -306,7 +311,9 @@ class Gallery:
         # rather than never.
         self._seen_version = self.store.data_version()
         revision = self.store.revision()
-        index = TemplateIndex(self.embedding_size)
+        index = TemplateIndex(
+            self.embedding_size, self.store.vectors, expected=self.store.n_photos()
+        )
         for ids, persons, embeddings in self.store.templates():
             index.add(ids, persons, embeddings)
         with self._index_lock:

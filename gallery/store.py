@@ -338,6 +338,16 @@ class Store:
                 connection.execute("COMMIT")
         return last, [row[0] for row in rows]
 
+    def vectors(self, photo_ids: Sequence[int]) -> dict[int, Floats]:
+        """Return the (D,) float32 embedding of each photo that exists."""
+        ids, _, embeddings = self.templates_of(photo_ids)
+        return dict(zip(ids.tolist(), embeddings, strict=True))
+
+    def n_photos(self) -> int:
+        """Return how many photos there are of everybody."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
+
     def templates_of(self, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
         """Return photo ids, persons and embeddings of those photos that exist."""
         rows: list[tuple[int, int, bytes]] = []
