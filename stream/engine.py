@@ -15,13 +15,12 @@ from typing import ParamSpec, Self, TypeVar
 import av
 
 from gallery import Gallery, Identity
-from recognizer import Recognizer, open_recognizer
-from recognizer.models import Progress
+from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
 from stream.batcher import Batcher
 from stream.camera import Camera, CameraState, CameraStatus
 from stream.config import CameraConfig, Config, data_dir
 from stream.demo import enrol_demo
-from stream.errors import ConfigError, UnknownCameraError
+from stream.errors import ConfigError, EventLogError, UnknownCameraError
 from stream.events import EventLog, LoggedEvent
 from stream.frames import Event, EventKind, Frame, FrameResult
 from stream.hub import PacketHub
@@ -126,10 +125,15 @@ class Service:
                 model_id=recognizer.model_id,
                 embedding_size=recognizer.embedding_size,
             ) as gallery,
-            EventLog.open(directory) as event_log,
+            EventLog.open(
+                directory,
+                keep_days=config.events.keep_days,
+                keep_bytes=int(config.events.keep_mib * 2**20),
+            ) as event_log,
         ):
             if config.is_demo:
-                await asyncio.to_thread(enrol_demo, gallery, recognizer)
+                photos = await asyncio.to_thread(fetch_photos, default_cache(), progress)
+                await asyncio.to_thread(enrol_demo, gallery, recognizer, photos)
             service = cls(
                 config,
                 recognizer,
@@ -316,7 +320,11 @@ class Service:
         self._event_writer.submit(self._write_event, event, wall_at)
 
     def _write_event(self, event: Event, wall_at: float) -> None:
-        logged = self.event_log.append(event, wall_at)
+        try:
+            logged = self.event_log.append(event, wall_at)
+        except EventLogError as error:
+            logger.error("an event is lost: %s", error)
+            return
         if event.kind is EventKind.ENTER and event.match is not None:
             self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
         if not self._loop.is_closed():

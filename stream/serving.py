@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 
-from recognizer.models import Progress
+from recognizer import Progress
 from stream.config import Config, ServerConfig
 from stream.engine import Service
 from stream.errors import ConfigError
