@@ -21,9 +21,6 @@ from stream.video_out import VideoOut
 
 logger = logging.getLogger(__name__)
 
-JOIN_TIMEOUT_S = 0.5
-"""How long a stop waits for a thread; a camera that hangs is left to its own read timeout."""
-
 IDLE_S = 0.5
 """How often the encoder's thread looks up while there is nothing to do."""
 
@@ -155,11 +152,13 @@ class Camera:
         if (source := self._source) is not None:
             source.close()
 
-    def join(self) -> None:
-        """Wait shortly for both threads."""
+    def join(self, deadline: float) -> None:
+        """Wait for both threads until `deadline` (seconds, monotonic clock) at the latest.
+
+        A source that hangs ends by its own read timeout, and its daemon thread with it.
+        """
         for thread in self._threads:
-            if thread.is_alive():
-                thread.join(JOIN_TIMEOUT_S)
+            thread.join(max(0.0, deadline - self._clock()))
 
     @property
     def latest(self) -> FrameResult | None:

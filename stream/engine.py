@@ -44,7 +44,7 @@ GALLERY_CHECK_S = 0.5
 """How often another process's change of the gallery is looked for."""
 
 STOP_TIMEOUT_S = 1.0
-"""How long a stop waits for the inference thread and the peers, each."""
+"""How long a stop waits for the inference thread, the peers and a camera, each."""
 
 DEMO_CAMERA = CameraConfig(name="demo", url="demo:")  # type: ignore[call-arg]
 
@@ -72,11 +72,13 @@ class Service:
         self.tick_failures = 0
         self.time_to_name_ms = Window()
         threshold = config.gallery.threshold
+        self.threshold = recognizer.threshold if threshold is None else threshold
+        self.margin = config.gallery.margin
         self.pipeline = Pipeline(
             recognizer,
             gallery,
-            threshold=recognizer.threshold if threshold is None else threshold,
-            margin=config.gallery.margin,
+            threshold=self.threshold,
+            margin=self.margin,
             confirm_s=config.events.confirm_s,
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
@@ -193,7 +195,7 @@ class Service:
         self._batcher.remove(name)
         camera.stop()
         camera.hub.close()
-        await asyncio.to_thread(camera.join)
+        await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
         await self.run_inference(self.pipeline.drop_camera, name)
 
     def push_camera(self, name: str) -> "PushCamera":
@@ -362,8 +364,9 @@ class Service:
         for camera in self._cameras.values():
             camera.hub.close()
         await asyncio.to_thread(self._inference.join, STOP_TIMEOUT_S)
+        deadline = self._clock() + STOP_TIMEOUT_S / 2
         for camera in self._cameras.values():
-            await asyncio.to_thread(camera.join)
+            await asyncio.to_thread(camera.join, deadline)
         await asyncio.to_thread(self._event_writer.shutdown)
 
 
