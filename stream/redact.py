@@ -9,13 +9,15 @@ MASK = "***"
 # it; a raw '/', '?' or '#' in it breaks the URL but must be hidden all the same, so where the
 # authority holds no '@' it runs to the last '@' of the word.
 _USERINFO = re.compile(
-    r"""(?P<head>[A-Za-z][A-Za-z0-9+.-]*://[^\s:/?#@]*:)(?:[^\s/?#]*|[^\s"'<>]*)@"""
+    r"""(?P<head>(?:[A-Za-z][A-Za-z0-9+.-]*://|\bturns?:)[^\s:/?#@]*:)"""
+    r"""(?:[^\s/?#]*|[^\s"'<>]*)@"""
 )
 
 # Cameras that take the password in the query: ?user=admin&pwd=..., ?token=...
 _QUERY = re.compile(
-    r"""(?P<head>[?&;][A-Za-z0-9_.-]*(?:pass|pwd|psw|secret|token|api_?key|auth|signature)"""
-    r"""[A-Za-z0-9_.-]*=)[^\s&;#"'<>]+""",
+    r"""(?P<head>[?&;](?:"""
+    r"""[\w.-]*(?:passw|pwd|psw|secret|token|api_?key|auth|signature)[\w.-]*|(?:[\w.-]*[_.-])?pass"""
+    r""")=)[^\s&;#"'<>]+""",
     re.IGNORECASE,
 )
 
