@@ -338,6 +338,11 @@ class Service:
         """Return milliseconds by stage of a tick, over the last minute."""
         return {stage: window.percentiles() for stage, window in self.windows.items()}
 
+    @property
+    def is_recognising(self) -> bool:
+        """Whether the inference thread runs."""
+        return self._inference.is_alive()
+
     def problems(self) -> list[str]:
         """Return why the service is degraded, one line each; empty when all is well."""
         lines = [
@@ -345,7 +350,7 @@ class Service:
             for status in self.cameras()
             if status.state is CameraState.FAILING
         ]
-        if not self._inference.is_alive():
+        if not self.is_recognising:
             lines.append("the inference thread has ended: restart the service")
         if self.tick_failures:
             lines.append(f"recognition failed on {self.tick_failures} frames, see the log")

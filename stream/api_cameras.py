@@ -1,0 +1,134 @@
+"""The HTTP API of cameras: their state, their video, and the faces in it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from gallery import clean_name
+from stream.answers import (
+    CameraJson,
+    IdentityJson,
+    TracksJson,
+    camera_json,
+    identity_json,
+    tracks_json,
+)
+from stream.config import CameraConfig
+from stream.engine import Service
+from stream.errors import SignalingError
+from stream.publishing import publish
+
+router = APIRouter()
+
+SDP = "application/sdp"
+
+
+def get_service(request: Request) -> Service:
+    """Return the service behind the application."""
+    service: Service = request.app.state.service
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+
+
+PersonName = Annotated[str, AfterValidator(clean_name)]
+
+
+class NewName(BaseModel):
+    """Who it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: PersonName
+
+
+@router.get("/api/cameras")
+async def list_cameras(service: ServiceDep) -> list[CameraJson]:
+    """Say how every camera is doing."""
+    return [camera_json(status) for status in service.cameras()]
+
+
+@router.post("/api/cameras", status_code=201)
+async def add_camera(
+    service: ServiceDep, camera: Annotated[CameraConfig, Body()], response: Response
+) -> CameraJson:
+    """Start a camera; it is forgotten when the service stops."""
+    await service.add_camera(camera)
+    response.headers["location"] = f"/api/cameras/{camera.name}"
+    return camera_json(next(each for each in service.cameras() if each.name == camera.name))
+
+
+@router.delete("/api/cameras/{camera}", status_code=204)
+async def remove_camera(service: ServiceDep, camera: str) -> None:
+    """Stop a camera and forget it."""
+    await service.remove_camera(camera)
+
+
+@router.get("/api/cameras/{camera}/snapshot.jpg", response_class=Response)
+async def snapshot(service: ServiceDep, camera: str) -> Response:
+    """Return the last picture, annotated."""
+    jpeg = await run_in_threadpool(service.camera(camera).snapshot)
+    if jpeg is None:
+        return Response(status_code=503, headers={"retry-after": "1"})
+    return Response(jpeg, media_type="image/jpeg")
+
+
+@router.get("/api/cameras/{camera}/tracks")
+async def tracks(service: ServiceDep, camera: str) -> TracksJson:
+    """Return the faces in the last picture."""
+    return tracks_json(camera, service.tracks(camera))
+
+
+@router.post("/api/cameras/{camera}/tracks/{track_id}/name")
+async def name_track(service: ServiceDep, camera: str, track_id: int, new: NewName) -> IdentityJson:
+    """Enrol a face that is in the picture; it bears the name from the next picture on."""
+    return identity_json(await service.name_track(camera, track_id, new.name))
+
+
+@router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
+async def watch(service: ServiceDep, camera: str, request: Request) -> Response:
+    """Answer a player's offer (WHEP, without trickle)."""
+    answer = await service.peers.watch(await _offer(request), service.hub(camera))
+    return _answered(answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
+
+
+@router.delete("/api/cameras/{camera}/whep/{peer_id}")
+async def stop_watching(service: ServiceDep, camera: str, peer_id: str) -> Response:
+    """Hang up; harmless where the player is gone already."""
+    await service.peers.close(peer_id)
+    return Response()
+
+
+@router.post("/api/whip", status_code=201, response_class=Response)
+async def send_camera(
+    service: ServiceDep,
+    request: Request,
+    name: Annotated[str, Query(description="the camera's name")] = "whip",
+) -> Response:
+    """Take a browser's or encoder's camera (WHIP, without trickle)."""
+    answer = await publish(service, name, await _offer(request), is_shown_back=False)
+    return _answered(answer.sdp, f"/api/whip/{answer.peer_id}")
+
+
+@router.delete("/api/whip/{peer_id}")
+async def stop_sending(service: ServiceDep, peer_id: str) -> Response:
+    """Hang up and forget the camera; harmless where it is gone already."""
+    await service.peers.close(peer_id)
+    return Response()
+
+
+async def _offer(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != SDP:
+        raise SignalingError(f"the offer must be {SDP}, got {kind or 'no content-type'}")
+    try:
+        return (await request.body()).decode()
+    except UnicodeDecodeError as error:
+        raise SignalingError("the offer is not UTF-8 text") from error
+
+
+def _answered(sdp: str, location: str) -> Response:
+    return Response(sdp, 201, {"location": location}, media_type=SDP)

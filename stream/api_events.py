@@ -1,0 +1,119 @@
+"""The HTTP API of events, and what operators ask: health, metrics, and the page's door."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
+
+from stream.answers import EventsJson, event_json
+from stream.api_cameras import ServiceDep
+from stream.frames import EventKind
+from stream.security import COOKIE, Attempts, is_token, session_of
+
+router = APIRouter()
+
+SESSION_S = 30 * 24 * 3600
+
+
+class HealthJson(TypedDict):
+    """Whether all is well; the reasons are for those who may ask."""
+
+    status: str
+    problems: list[str]
+    device: str
+    engine: str
+    model: str
+    is_demo: bool
+
+
+class SignIn(BaseModel):
+    """The token."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(max_length=1024, repr=False)
+
+
+@router.get("/api/events")
+async def list_events(
+    service: ServiceDep,
+    cursor: Annotated[int | None, Query(ge=1, description="only events older than this")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    camera: str | None = None,
+    kind: Annotated[list[EventKind] | None, Query()] = None,
+    name: Annotated[str | None, Query(description="only of this person")] = None,
+) -> EventsJson:
+    """List events, newest first; `cursor` of the answer asks for the next page."""
+    events = await service.run_events(
+        service.event_log.list,
+        cursor=cursor,
+        limit=limit,
+        camera=camera,
+        kinds=kind or (),
+        name=name,
+    )
+    return {
+        "events": [event_json(event) for event in events],
+        "cursor": events[-1].id if len(events) == limit else None,
+    }
+
+
+@router.get("/api/events/{event_id}/crop.jpg", response_class=Response)
+async def event_crop(service: ServiceDep, event_id: int) -> Response:
+    """Return the best shot of an event, 112x112."""
+    jpeg = await service.run_events(service.event_log.crop_jpeg, event_id)
+    if jpeg is None:
+        raise HTTPException(404, "there is no such event, or it has no picture")
+    headers = {"cache-control": "private, max-age=3600"}
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
+
+
+@router.get("/healthz")
+async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
+    """Say ok, or degraded and why; 503 only where recognition itself has ended."""
+    problems = service.problems()
+    if not service.is_recognising:
+        response.status_code = 503
+    is_trusted = request.state.is_trusted
+    return {
+        "status": "degraded" if problems else "ok",
+        "problems": problems if is_trusted else [],
+        "device": service.recognizer.device,
+        "engine": service.recognizer.engine,
+        "model": service.recognizer.model_id,
+        "is_demo": service.is_demo,
+    }
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Return the figures for Prometheus."""
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.post("/api/session", status_code=204)
+async def sign_in(request: Request, entry: SignIn) -> Response:
+    """Take the token and let this browser in by a cookie that scripts cannot read."""
+    token: str | None = request.app.state.token
+    attempts: Attempts = request.app.state.attempts
+    now = asyncio.get_running_loop().time()
+    if not attempts.is_open(now):
+        raise HTTPException(429, "too many wrong tokens: wait a minute")
+    if token is None:
+        return Response(status_code=204)
+    if not is_token(entry.token, token):
+        attempts.failed(now)
+        raise HTTPException(403, "this is not the token")
+    response = Response(status_code=204)
+    response.set_cookie(
+        COOKIE,
+        session_of(token),
+        max_age=SESSION_S,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+    )
+    return response

@@ -1,0 +1,172 @@
+"""The HTTP API of people: who is known, their photos, and who is in a picture."""
+
+from typing import Annotated
+
+import cv2
+import numpy as np
+from fastapi import APIRouter, File, Form, HTTPException, Response, UploadFile
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from gallery import Photo, UnknownIdentityError
+from recognizer import decode_image
+from stream.answers import (
+    EnrolJson,
+    IdentifiedJson,
+    IdentityJson,
+    PersonJson,
+    PhotoJson,
+    enrol_json,
+    identified_json,
+    identity_json,
+    person_json,
+    photo_json,
+)
+from stream.api_cameras import PersonName, ServiceDep
+from stream.engine import Service
+from stream.enrolment import EnrolItem, enroll_images, upload_item
+
+router = APIRouter()
+
+MAX_PHOTOS = 50  # of one request; more would hold up the cameras for seconds
+MAX_PIXELS = 50_000_000  # of one photo: 150 MB once decoded, above any phone's
+
+Photos = Annotated[list[UploadFile], File(description="photos of one person")]
+
+
+class Change(BaseModel):
+    """What is to change about a person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: PersonName | None = Field(None, description="the new name")
+    merge_into: str | None = Field(None, description="the person who gets all photos of this one")
+
+
+@router.get("/api/identities")
+async def list_identities(service: ServiceDep) -> list[PersonJson]:
+    """List everybody, by name."""
+    summaries = await service.run_inference(service.gallery.identities)
+    return [person_json(summary) for summary in summaries]
+
+
+@router.post("/api/identities", status_code=201)
+async def add_identity(
+    service: ServiceDep,
+    name: Annotated[PersonName, Form()],
+    photos: Photos,
+    response: Response,
+) -> EnrolJson:
+    """Add photos of a person by name, who need not be known before."""
+    answer = await _enroll(service, name, photos)
+    if answer["identity"] is None:
+        response.status_code = 422
+    return answer
+
+
+@router.patch("/api/identities/{identity_id}")
+async def change_identity(service: ServiceDep, identity_id: str, change: Change) -> IdentityJson:
+    """Rename a person, or merge them into another."""
+    if (change.name is None) == (change.merge_into is None):
+        raise HTTPException(422, "give either name or merge_into")
+    if change.name is not None:
+        call = service.run_inference(service.gallery.rename, identity_id, change.name)
+    else:
+        call = service.run_inference(
+            service.gallery.merge, identity_id, change.merge_into or identity_id
+        )
+    identity = await call
+    await service.gallery_changed()
+    return identity_json(identity)
+
+
+@router.delete("/api/identities/{identity_id}", status_code=204)
+async def remove_identity(service: ServiceDep, identity_id: str) -> None:
+    """Erase a person: name, photos, embeddings, and what the event log says of them."""
+    await service.run_inference(service.gallery.remove, identity_id)
+    await service.gallery_changed()
+    await service.run_events(service.event_log.erase_identity, identity_id)
+
+
+@router.get("/api/identities/{identity_id}/photos")
+async def list_photos(service: ServiceDep, identity_id: str) -> list[PhotoJson]:
+    """List a person's photos, oldest first."""
+    photos = await service.run_inference(_photos_of, service, identity_id)
+    return [photo_json(photo) for photo in photos]
+
+
+@router.post("/api/identities/{identity_id}/photos", status_code=201)
+async def add_photos(
+    service: ServiceDep, identity_id: str, photos: Photos, response: Response
+) -> EnrolJson:
+    """Add photos of a person who is known already."""
+    identity = await service.run_inference(service.gallery.store.find, identity_id)
+    answer = await _enroll(service, identity.name, photos)
+    if not answer["enrolled"]:
+        response.status_code = 422
+    return answer
+
+
+@router.get("/api/identities/{identity_id}/photos/{photo_id}.jpg", response_class=Response)
+async def photo_crop(service: ServiceDep, identity_id: str, photo_id: int) -> Response:
+    """Return the aligned face of a photo, 112x112."""
+    crop = await service.run_inference(service.gallery.store.crop, photo_id)
+    if crop is None:
+        raise HTTPException(404, "there is no such photo, or its crop was not kept")
+    return Response(_jpeg(crop), media_type="image/jpeg")
+
+
+@router.delete("/api/identities/{identity_id}/photos/{photo_id}", status_code=204)
+async def remove_photo(service: ServiceDep, identity_id: str, photo_id: int) -> None:
+    """Erase one photo."""
+    photos = await service.run_inference(_photos_of, service, identity_id)
+    if photo_id not in {photo.photo_id for photo in photos}:
+        raise UnknownIdentityError(f"there is no photo {photo_id} of that person")
+    await service.run_inference(service.gallery.remove_photo, photo_id)
+    await service.gallery_changed()
+
+
+@router.post("/api/identify")
+async def identify(
+    service: ServiceDep, photo: Annotated[UploadFile, File(description="a picture")]
+) -> IdentifiedJson:
+    """Say who is in a picture; nothing of it is kept."""
+    label = photo.filename or "photo"
+    data = await photo.read()
+    return await service.run_inference(_identify, service, label, data)
+
+
+def _photos_of(service: Service, identity_id: str) -> list[Photo]:
+    identity = service.gallery.find(identity_id)
+    return service.gallery.photos(identity.identity_id)
+
+
+def _identify(service: Service, label: str, data: bytes) -> IdentifiedJson:
+    image = decode_image(data, name=label, max_pixels=MAX_PIXELS)
+    (faces,) = service.recognizer.recognize([image])
+    if not faces:
+        return identified_json(label, (), ())
+    matches = service.gallery.search(
+        np.stack([face.embedding for face in faces]),
+        threshold=service.threshold,
+        margin=service.margin,
+    )
+    return identified_json(label, faces, matches)
+
+
+async def _enroll(service: Service, name: str, photos: list[UploadFile]) -> EnrolJson:
+    if len(photos) > MAX_PHOTOS:
+        raise HTTPException(413, f"at most {MAX_PHOTOS} photos at once, got {len(photos)}")
+    items: list[EnrolItem] = [
+        upload_item(photo.filename or f"photo {number}", name, await photo.read())
+        for number, photo in enumerate(photos, 1)
+    ]
+    report = await service.run_inference(enroll_images, service.recognizer, service.gallery, items)
+    if report.enrolled:
+        await service.gallery_changed()
+    return enrol_json(report)
+
+
+def _jpeg(crop: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
+    return data.tobytes()

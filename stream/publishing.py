@@ -1,0 +1,53 @@
+"""Cameras that come over WebRTC: from a browser's page or an encoder, and away with it."""
+
+import asyncio
+from collections.abc import Callable
+
+from stream.config import CAMERA_NAME
+from stream.engine import Service
+from stream.errors import SignalingError
+from stream.peers import Answer
+
+
+async def publish(
+    service: Service,
+    name: str,
+    offer_sdp: str,
+    *,
+    is_shown_back: bool,
+    on_close: Callable[[], None] = lambda: None,
+) -> Answer:
+    """Take somebody's camera under a name, for as long as they are connected.
+
+    Args:
+        service: the running service.
+        name: the camera's name, free until now.
+        offer_sdp: complete, not trickled.
+        is_shown_back: whether the annotated video returns over the same connection.
+        on_close: called once when the sender is gone, whoever ended it.
+
+    Raises:
+        ConfigError: if the name is taken.
+        SignalingError: if the name is none, or the offer cannot be answered.
+    """
+    if not CAMERA_NAME.fullmatch(name):
+        raise SignalingError(
+            f"a camera's name has 1 to 64 letters, digits, - or _, got {name[:80]!r}"
+        )
+    camera = service.push_camera(name)
+    loop = asyncio.get_running_loop()
+    leaving: set[asyncio.Task[None]] = set()
+
+    def leave() -> None:
+        on_close()
+        task = loop.create_task(camera.close(), name=f"leave-{name}")
+        leaving.add(task)
+        task.add_done_callback(leaving.discard)
+
+    try:
+        return await service.peers.receive(
+            offer_sdp, camera.on_frame, camera.hub if is_shown_back else None, on_close=leave
+        )
+    except SignalingError:
+        await camera.close()
+        raise

@@ -1,0 +1,112 @@
+"""The service over HTTP: the page, the API and the WebSocket behind one gate."""
+
+from collections.abc import Collection
+from pathlib import Path
+from socket import gethostname
+
+from fastapi import FastAPI, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from gallery import GalleryError, UnknownIdentityError
+from gallery.errors import NameTakenError
+from recognizer import ImageError, RecognizerError
+from stream import api_cameras, api_events, api_people
+from stream.engine import Service
+from stream.errors import (
+    StreamError,
+    UnknownCameraError,
+    UnknownTrackError,
+)
+from stream.metrics import registry_of
+from stream.security import Attempts, Gate
+from stream.signaling import Conversation
+
+WEB = Path(__file__).with_name("web")
+
+# The first class that fits decides, so the narrower stand before the wider.
+STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (UnknownCameraError, 404),
+    (UnknownTrackError, 404),
+    (UnknownIdentityError, 404),
+    (NameTakenError, 409),
+    (ImageError, 422),
+    (StreamError, 400),
+    (GalleryError, 500),
+    (RecognizerError, 500),
+)
+
+
+def create_app(
+    service: Service,
+    *,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> FastAPI:
+    """Make the application of a running service.
+
+    Args:
+        service: the running service.
+        host: the address or name it listens on.
+        token: the secret that is asked for; None asks for none.
+        allowed_hosts: further names by which browsers may call it, such as a proxy's.
+    """
+    app = FastAPI(
+        title="facewire",
+        description="Faces over the wire: cameras in, names out, live in the browser.",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.token = token
+    app.state.attempts = Attempts()
+    app.state.registry = registry_of(service)
+    for kind, _ in STATUS:
+        app.add_exception_handler(kind, _answer_failure)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(Exception, _answer_surprise)
+    app.include_router(api_cameras.router)
+    app.include_router(api_people.router)
+    app.include_router(api_events.router)
+
+    @app.websocket("/api/ws")
+    async def converse(socket: WebSocket) -> None:
+        await socket.accept()
+        await Conversation(service, socket).run()
+
+    app.mount("/", StaticFiles(directory=WEB, html=True))
+    app.add_middleware(Gate, token=token, allowed_hosts={*allowed_hosts, host, gethostname()})
+    return app
+
+
+async def _answer_failure(request: Request, error: Exception) -> Response:
+    status = next(status for kind, status in STATUS if isinstance(error, kind))
+    return _error(status, str(error))
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, str(error.detail).lower(), error.headers)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    # Never the value: it may hold a password.
+    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    return _error(422, f"{where}: {str(first['msg']).removeprefix('Value error, ').lower()}")
+
+
+async def _answer_surprise(request: Request, error: Exception) -> Response:
+    return _error(500, "internal error: see the service's log")
+
+
+def _error(status: int, message: str, headers: object = None) -> Response:
+    assert headers is None or isinstance(headers, dict)
+    line = " ".join(message.split())
+    return JSONResponse({"error": line}, status, headers=headers)
