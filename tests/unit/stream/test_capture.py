@@ -1,0 +1,182 @@
+import socket
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stream.capture import MAX_DAMAGED_PACKETS, Address, AvSource, explain
+from stream.errors import SourceEnded, SourceUnavailable
+from stream.frames import Frame
+from stream.sources import parse_address
+
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+
+
+def write_video(
+    path: Path, *, n: int = 6, fps: int = 100, size: tuple[int, int] = (48, 64), bframes: int = 0
+) -> Path:
+    """Write a film whose pictures are red, green, blue, red, and so on."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=fps, options={"bf": str(bframes), "crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
+        for number in range(n):
+            image = np.full((*size, 3), COLOURS[number % 3], np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return path
+
+
+def open_file(
+    path: Path, *, loop: bool = False, live: bool = False, target_fps: float | None = None
+) -> AvSource:
+    address = parse_address(str(path))
+    if live:
+        address = Address(address.file, address.label, None, address.options, True, None)
+    return AvSource(address, camera="c", clock=time.monotonic, loop=loop, target_fps=target_fps)
+
+
+def read_to_end(source: AvSource) -> list[Frame]:
+    frames = []
+    try:
+        while True:
+            frames.append(source.read())
+    except SourceEnded:
+        return frames
+
+
+def colour_of(image: np.ndarray) -> int:
+    return int(np.argmax(image[image.shape[0] // 2, image.shape[1] // 2]))
+
+
+def test_pictures_are_rgb_frames_at_the_speed_of_the_file(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4", n=10, fps=50))
+    frames = [source.read() for _ in range(10)]
+    assert source.fps == 50
+    assert source.size == (48, 64)
+    assert [frame.seq for frame in frames] == list(range(10))
+    assert [colour_of(frame.image) for frame in frames] == [i % 3 for i in range(10)]
+    np.testing.assert_allclose(frames[0].image[24, 32], COLOURS[0], atol=6)
+    assert 0.15 < frames[-1].captured_at - frames[0].captured_at < 0.4
+    source.close()
+
+
+def test_a_file_ends(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4", n=3))
+    for _ in range(3):
+        source.read()
+    with pytest.raises(SourceEnded, match=r"a\.mp4 has been played to its end"):
+        source.read()
+    source.close()
+
+
+def test_a_looped_file_goes_on_without_a_seam(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4", n=3), loop=True)
+    frames = [source.read() for _ in range(12)]
+    assert [colour_of(frame.image) for frame in frames] == [0, 1, 2] * 4
+    assert [frame.seq for frame in frames] == list(range(12))
+    source.close()
+
+
+def test_the_end_of_a_live_stream_is_a_fault(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4", n=3), live=True, loop=True)
+    for _ in range(3):
+        source.read()
+    with pytest.raises(SourceUnavailable, match="ended the stream"):
+        source.read()
+
+
+def test_pictures_between_pictures_keep_their_order(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4", n=30, bframes=3), live=True)
+    colours = [colour_of(source.read().image) for _ in range(24)]
+    assert colours == [0, 1, 2] * 8
+
+
+def test_the_size_may_change(tmp_path: Path) -> None:
+    a = write_video(tmp_path / "a.ts", n=5, size=(48, 64))
+    b = write_video(tmp_path / "b.ts", n=5, size=(96, 128))
+    (tmp_path / "both.ts").write_bytes(a.read_bytes() + b.read_bytes())
+    source = open_file(tmp_path / "both.ts", live=True)
+    sizes = [source.read().image.shape[:2] for _ in range(10)]
+    assert sizes == [(48, 64)] * 5 + [(96, 128)] * 5
+    assert source.size == (96, 128)
+
+
+def test_fewer_pictures_on_demand(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4", n=50, fps=100), target_fps=20)
+    frames = read_to_end(source)
+    assert 8 <= len(frames) <= 12
+    assert [frame.seq for frame in frames] == list(range(len(frames)))
+
+
+def test_damage_is_counted_and_survived(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.ts", n=40)
+    data = bytearray(path.read_bytes())
+    start = len(data) // 2
+    data[start : start + 600] = np.random.default_rng(0).bytes(600)
+    path.write_bytes(data)
+    source = open_file(path)
+    assert 20 <= len(read_to_end(source)) <= 40
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("none.mp4", lambda path: None, "no such file"),
+        ("empty.mp4", lambda path: path.touch(), "not a video"),
+        ("noise.mp4", lambda path: path.write_bytes(bytes(range(256)) * 40), "not a video"),
+        ("notes.txt", lambda path: path.write_text("hello\n" * 50), "not a video"),
+        ("cut.mp4", lambda path: cut(path), "not a video"),
+        ("folder", lambda path: path.mkdir(), "it is a directory"),
+        ("sound.wav", lambda path: write_sound(path), "not a video"),
+    ],
+)
+def test_what_is_no_video_is_refused(
+    tmp_path: Path, name: str, make: Callable[[Path], object], reason: str
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(SourceUnavailable, match=rf"cannot open \S*{name}: .*{reason}"):
+        open_file(tmp_path / name)
+
+
+def cut(path: Path) -> None:
+    write_video(path)
+    path.write_bytes(path.read_bytes()[:400])
+
+
+def write_sound(path: Path) -> None:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16")
+        frame.sample_rate = 8000
+        out.mux(stream.encode(frame))
+
+
+def test_close_works_from_anywhere_any_number_of_times(tmp_path: Path) -> None:
+    source = open_file(write_video(tmp_path / "a.mp4"), loop=True)
+    source.read()
+    source.close()
+    source.close()
+    with pytest.raises(SourceUnavailable, match="closed"):
+        source.read()
+
+
+def test_the_damage_bound_is_above_a_keyframe_interval() -> None:
+    assert MAX_DAMAGED_PACKETS > 2 * 30
+
+
+def test_an_unknown_host_is_told_from_other_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    address = parse_address("rtsp://u:secret@cam.invalid/x")
+    error = OSError(5, "Input/output error", address.file)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: [])
+    assert explain(error, address) == "input/output error"
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    assert explain(error, address) == "unknown host cam.invalid"
