@@ -30,6 +30,9 @@ VBV_S = 0.5
 # power law through both.
 REFERENCE_BITRATE, REFERENCE_PIXELS, BITRATE_POWER = 3_000_000, 1280 * 720, 0.63
 
+# Below it x264 spends all on headers and small pictures turn grey.
+MIN_BITRATE = 100_000
+
 # One thread takes 4.3 ms of wall time for 720p and leaves the other cores to the cameras.
 SINGLE_THREAD_PIXELS = 1920 * 1080
 
@@ -47,7 +50,7 @@ class Codec(StrEnum):
 def bitrate_for(width: int, height: int) -> int:
     """Bits per second that suit a picture size at 25 to 30 pictures a second."""
     scale: float = (width * height / REFERENCE_PIXELS) ** BITRATE_POWER
-    return round(REFERENCE_BITRATE * scale)
+    return max(MIN_BITRATE, round(REFERENCE_BITRATE * scale))
 
 
 class Encoder:
@@ -72,7 +75,7 @@ class Encoder:
             raise ValueError(f"expected at least 2x2 pixels, got {width}x{height}")
         self.width, self.height = width - width % 2, height - height % 2
         self._size = (height, width)
-        self._last_pts = -1
+        self._last_pts: int | None = None
         self._context = OPENERS[codec](
             self.width, self.height, max(fps, 1.0), bitrate or bitrate_for(width, height)
         )
@@ -101,9 +104,12 @@ class Encoder:
         even = image[: self.height, : self.width]
         planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-        # A millisecond apart at least: browsers show two pictures of one time as one.
-        self._last_pts = max(round(at * CLOCK_HZ), self._last_pts + CLOCK_HZ // 1000)
-        frame.pts, frame.time_base = self._last_pts, TIME_BASE
+        pts = round(at * CLOCK_HZ)
+        if self._last_pts is not None:
+            # A millisecond apart at least: browsers show two pictures of one time as one.
+            pts = max(pts, self._last_pts + CLOCK_HZ // 1000)
+        self._last_pts = pts
+        frame.pts, frame.time_base = pts, TIME_BASE
         frame.pict_type = PictureType.I if keyframe else PictureType.NONE
         return self._context.encode(frame)
 
