@@ -1,6 +1,7 @@
 """Embeddings in, identities out."""
 
 from gallery.errors import (
+    GalleryDamagedError,
     GalleryError,
     GalleryFormatError,
     ModelMismatchError,
@@ -12,6 +13,7 @@ from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
 
 __all__ = [
     "Gallery",
+    "GalleryDamagedError",
     "GalleryError",
     "GalleryFormatError",
     "Identity",

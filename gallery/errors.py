@@ -2,6 +2,7 @@
 
 GalleryError
 ├── GalleryFormatError      the directory holds no gallery that this version can read
+│   └── GalleryDamagedError it holds one whose file is damaged
 ├── ModelMismatchError      a probe or an embedding comes from another model than the gallery's
 ├── NameTakenError          another identity already has the wanted name
 └── UnknownIdentityError    no identity of that id or name
@@ -19,6 +20,10 @@ class GalleryError(Exception):
 
 class GalleryFormatError(GalleryError):
     """Raised when a directory or file is no gallery, is damaged, or is of a newer version."""
+
+
+class GalleryDamagedError(GalleryFormatError):
+    """Raised when a gallery's file is damaged; `facewire gallery check --repair` saves the rest."""
 
 
 class ModelMismatchError(GalleryError):
@@ -42,7 +47,6 @@ _NEXT_STEPS = {
     sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
     sqlite3.SQLITE_IOERR: "the disk gave an error or is full; check it and try again",
 }
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @contextmanager
@@ -63,8 +67,8 @@ def sqlite_errors(path: Path) -> Iterator[None]:
             raise GalleryFormatError(
                 f"{path} is not a gallery: name another directory, nothing was changed"
             ) from error
-        if code in _DAMAGE:
-            raise GalleryFormatError(
+        if code == sqlite3.SQLITE_CORRUPT:
+            raise GalleryDamagedError(
                 f"{path} is damaged ({error}): run `facewire gallery check`"
             ) from error
         step = _NEXT_STEPS.get(code, str(error))

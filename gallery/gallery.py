@@ -292,11 +292,13 @@ class Gallery:
         with self._change_lock:
             changes = self.store.changes_since(self._revision)
             if changes is None:
+                self._refuse_other_model()
                 self._load()
                 return True
             revision, photo_ids = changes
             if revision == self._revision:
                 return False
+            self._refuse_other_model()
             ids, persons, embeddings = self.store.templates_of(photo_ids)
             with self._index_lock:
                 self._index.remove(np.array(photo_ids, np.int64))
@@ -305,6 +307,14 @@ class Gallery:
             self._names = {}
             self._revision = revision
             return True
+
+    def _refuse_other_model(self) -> None:
+        held = self.store.fact("model_id")
+        if held != self.model_id:
+            raise ModelMismatchError(
+                f"the gallery {self.store.path.parent} now holds embeddings of {held}, not of "
+                f"{self.model_id}: open it again with that model"
+            )
 
     def _load(self) -> None:
         # The version and revision are read first: what is committed meanwhile is taken in twice

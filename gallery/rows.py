@@ -16,8 +16,8 @@ Ids = NDArray[np.int64]
 # Growing by blocks copies nothing. 8 MiB of bytes at 128 numbers a row: two threads scan it in
 # 0.4 ms, beside which the call itself (20 us) does not count.
 BLOCK_ROWS = 65_536
-# 127 steps for the largest number that a face's embedding has (SFace: 0.41 over 807 LFW crops). A larger
-# one is stored wrong by more, which `max_error` accounts for.
+# 127 steps for the largest number that a face's embedding has (SFace: 0.41 over 807 LFW crops).
+# A larger one is stored wrong by more, which `max_error` accounts for.
 STEPS = 127 / 0.5
 
 

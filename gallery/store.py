@@ -1,4 +1,4 @@
-"""The people and photos on disk: every statement to the database is here."""
+"""The people and photos on disk, one at a time; `exchange` and `check` treat them as a whole."""
 
 import sqlite3
 import threading
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.errors import (
+    GalleryDamagedError,
     GalleryFormatError,
     NameTakenError,
     UnknownIdentityError,
@@ -71,14 +72,14 @@ class Store:
 
     def data_version(self) -> int:
         """Return a number that differs once anybody has committed since; costs microseconds."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
     # -- facts about the whole
 
     def fact(self, key: str) -> str | None:
         """Return a stored fact such as "model_id", None where it was never set."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
@@ -103,12 +104,12 @@ class Store:
         Raises:
             UnknownIdentityError: if there is neither.
         """
-        with self._reading() as connection:
+        with self.reading() as connection:
             return Identity(*_find(connection, name_or_id)[1:])
 
     def identity_of(self, person: int) -> Identity | None:
         """Return a person as of the last commit, None where they are gone."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 "SELECT identity_id, name FROM identities WHERE person = ?", (person,)
             ).fetchone()
@@ -116,7 +117,7 @@ class Store:
 
     def identities(self) -> list[IdentitySummary]:
         """Return everybody, by name."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 "SELECT identity_id, name, (SELECT count(*) FROM photos"
                 " WHERE photos.person = identities.person), created_at, notes"
@@ -126,7 +127,7 @@ class Store:
 
     def photos(self, identity_id: str) -> list[Photo]:
         """Return a person's photos, oldest first."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_PHOTO_COLUMNS} FROM {_PHOTO_TABLES}"
                 " WHERE identity_id = ? ORDER BY photos.photo_id",
@@ -136,7 +137,7 @@ class Store:
 
     def embeddings(self, name_or_id: str) -> Floats:
         """Return a person's (K, D) float32 embeddings, oldest first; K is 0 for nobody."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             try:
                 person = _find(connection, name_or_id)[0]
             except UnknownIdentityError:
@@ -149,7 +150,7 @@ class Store:
 
     def photos_of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
         """Return the photos that came from a file of that hash, with whose names they carry."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_PHOTO_COLUMNS}, name FROM {_PHOTO_TABLES} WHERE source_sha256 = ?",
                 (source_sha256,),
@@ -158,7 +159,7 @@ class Store:
 
     def crop(self, photo_id: int) -> NDArray[np.uint8] | None:
         """Return a photo's (112, 112, 3) uint8 RGB crop, None where none is stored."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(
                 "SELECT png FROM crops WHERE photo_id = ?", (photo_id,)
             ).fetchone()
@@ -310,19 +311,19 @@ class Store:
 
     def revision(self) -> int:
         """Return the number of the last change."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return _revision(connection)
 
     def templates(self, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
         """Yield all photo ids, persons and embeddings, a batch at a time, as of one moment."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             cursor = connection.execute("SELECT photo_id, person, embedding FROM photos")
             while rows := cursor.fetchmany(batch):
                 yield _as_arrays(rows)
 
     def changes_since(self, revision: int) -> tuple[int, list[int]] | None:
         """Return the last revision and the photos changed since; None where too much is lost."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             connection.execute("BEGIN")
             try:
                 last = _revision(connection)
@@ -345,13 +346,13 @@ class Store:
 
     def n_photos(self) -> int:
         """Return how many photos there are of everybody."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
     def templates_of(self, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
         """Return photo ids, persons and embeddings of those photos that exist."""
         rows: list[tuple[int, int, bytes]] = []
-        with self._reading() as connection:
+        with self.reading() as connection:
             for start in range(0, len(photo_ids), 500):
                 some = photo_ids[start : start + 500]
                 marks = ",".join("?" * len(some))
@@ -389,7 +390,8 @@ class Store:
                 raise
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Hold the connection that sees the last commit of anybody."""
         with self._read_lock, sqlite_errors(self.path):
             yield self._reader
 
@@ -404,7 +406,7 @@ def decode_crop(png: bytes) -> NDArray[np.uint8]:
     """Return the (112, 112, 3) uint8 RGB crop in a PNG of ours."""
     bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None or bgr.shape != (112, 112, 3):
-        raise GalleryFormatError("a stored crop is damaged: run `facewire gallery check`")
+        raise GalleryDamagedError("a stored crop is damaged: run `facewire gallery check`")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 

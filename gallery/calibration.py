@@ -1,0 +1,190 @@
+"""Which threshold suits this gallery: everybody in it compared with everybody else.
+
+Leave-one-out: each photo is asked about as if it were not enrolled. Its genuine similarity is
+that to the best of its person's other photos; its impostor similarities are those to the best
+photo of each other person, as in `Gallery.search`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import GalleryError
+from gallery.gallery import Gallery
+
+Floats = NDArray[np.float32]
+
+MAX_PROBES = 2_000  # photos asked about; against 10,000 people that is 20 million pairs
+MIN_FALSE_ACCEPTS = 10  # a rate seen fewer times than this is a guess, not a measurement
+CONFIDENCE = 0.95
+N_ALIKE = 20  # pairs of people that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class AlikePair:
+    """Two identities that look alike: relatives, or one person enrolled twice.
+
+    Attributes:
+        name_a: one.
+        name_b: the other.
+        similarity: of their two most similar photos.
+    """
+
+    name_a: str
+    name_b: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What a gallery says about thresholds.
+
+    Attributes:
+        genuine: (G,) float32, ascending: one for each photo of people with several.
+        impostor: (I,) float32, ascending: one for each photo and other person.
+        far: the wanted false accept rate, a probe against one person.
+        threshold: the least at which at most that rate of `impostor` is accepted.
+        threshold_low: lower end of its 95 % interval.
+        threshold_high: upper end of it.
+        tar: rate of `genuine` that is accepted; NaN where there is none.
+        alike: pairs of people at or above the threshold, most alike first.
+        n_people: with at least one photo.
+        n_photos: that were asked about.
+    """
+
+    genuine: Floats
+    impostor: Floats
+    far: float
+    threshold: float
+    threshold_low: float
+    threshold_high: float
+    tar: float
+    alike: tuple[AlikePair, ...]
+    n_people: int
+    n_photos: int
+
+
+def calibrate(gallery: Gallery, *, far: float) -> Calibration:
+    """Measure a gallery and find the threshold for a false accept rate.
+
+    Args:
+        gallery: with at least two people.
+        far: wanted rate in (0, 1), of one probe against one other person.
+
+    Raises:
+        GalleryError: if there are too few pairs of different people to measure that rate.
+    """
+    persons, embeddings = _templates(gallery)
+    order = np.argsort(persons, kind="stable")
+    persons, embeddings = persons[order], embeddings[order]
+    people, starts = np.unique(persons, return_index=True)
+    n_probes = min(len(persons), MAX_PROBES)
+    n_pairs = n_probes * max(len(people) - 1, 0)
+    if n_pairs * far < MIN_FALSE_ACCEPTS:
+        finest = f"a rate of {MIN_FALSE_ACCEPTS / n_pairs:.1g} can be" if n_pairs else "none can be"
+        raise GalleryError(
+            f"a false accept rate of {far:g} needs {math.ceil(MIN_FALSE_ACCEPTS / far)} pairs of "
+            f"different people, this gallery has {n_pairs}: {finest} measured"
+        )
+    chosen = np.random.default_rng(0).permutation(len(persons))[:n_probes]
+    genuine: list[Floats] = []
+    impostor: list[Floats] = []
+    closest: dict[tuple[int, int], float] = {}
+    for some in np.array_split(np.sort(chosen), math.ceil(n_probes / 256)):
+        similarities = embeddings[some] @ embeddings.T
+        similarities[np.arange(len(some)), some] = -np.inf  # not compared with itself
+        best = np.maximum.reduceat(similarities, starts, axis=1)
+        own = np.searchsorted(people, persons[some])
+        rows = np.arange(len(some))
+        mine = best[rows, own]
+        genuine.append(mine[np.isfinite(mine)])
+        best[rows, own] = -np.inf
+        impostor.append(best[np.isfinite(best)])
+        _note_closest(closest, own, best)
+    return _concluded(
+        gallery,
+        np.sort(np.concatenate(genuine)),
+        np.sort(np.concatenate(impostor)),
+        far=far,
+        closest={(int(people[a]), int(people[b])): s for (a, b), s in closest.items()},
+        counts=(len(people), n_probes),
+    )
+
+
+def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """Return between which counts a rate of n trials falls, at a confidence.
+
+    Source: quantiles of the binomial distribution, which for order statistics give the
+    distribution-free interval of a quantile (David and Nagaraja, Order Statistics, 7.1).
+    """
+    mean, spread = n * rate, 12 * math.sqrt(n * rate * (1 - rate)) + 12
+    counts = np.arange(max(0, int(mean - spread)), min(n, int(mean + spread)) + 1)
+    log_choose = np.array(
+        [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in counts.tolist()]
+    )
+    chances = np.exp(log_choose + counts * math.log(rate) + (n - counts) * math.log1p(-rate))
+    below = np.cumsum(chances)
+    tail = (1 - confidence) / 2
+    low, high = np.searchsorted(below, [tail, 1 - tail])
+    return int(counts[low]), int(counts[min(high, len(counts) - 1)])
+
+
+def _templates(gallery: Gallery) -> tuple[NDArray[np.int64], Floats]:
+    batches = list(gallery.store.templates())
+    if not batches:
+        return np.empty(0, np.int64), np.empty((0, gallery.embedding_size), np.float32)
+    return (
+        np.concatenate([persons for _, persons, _ in batches]),
+        np.concatenate([embeddings for _, _, embeddings in batches]),
+    )
+
+
+def _note_closest(
+    closest: dict[tuple[int, int], float], own: NDArray[np.intp], best: Floats
+) -> None:
+    # Of each photo only the nearest other person: enough to find each pair that is too alike.
+    nearest = best.argmax(axis=1)
+    for a, b, similarity in zip(
+        own.tolist(), nearest.tolist(), best.max(axis=1).tolist(), strict=True
+    ):
+        pair = (min(a, b), max(a, b))
+        closest[pair] = max(closest.get(pair, -1.0), similarity)
+
+
+def _concluded(
+    gallery: Gallery,
+    genuine: Floats,
+    impostor: Floats,
+    *,
+    far: float,
+    closest: dict[tuple[int, int], float],
+    counts: tuple[int, int],
+) -> Calibration:
+    n = len(impostor)
+    fewest, most = interval(n, far)
+    threshold = _above(impostor, math.floor(n * far))
+    alike = []
+    for (a, b), similarity in sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]:
+        one, other = gallery.store.identity_of(a), gallery.store.identity_of(b)
+        if similarity >= threshold and one is not None and other is not None:
+            alike.append(AlikePair(one.name, other.name, similarity))
+    return Calibration(
+        genuine=genuine,
+        impostor=impostor,
+        far=far,
+        threshold=threshold,
+        threshold_low=_above(impostor, most),
+        threshold_high=_above(impostor, fewest),
+        tar=float((genuine >= threshold).mean()) if len(genuine) else math.nan,
+        alike=tuple(alike),
+        n_people=counts[0],
+        n_photos=counts[1],
+    )
+
+
+def _above(impostor: Floats, n_accepted: int) -> float:
+    """Return the least threshold that accepts at most n of ascending similarities."""
+    rank = len(impostor) - 1 - n_accepted
+    return float(np.nextafter(impostor[max(rank, 0)], np.float32(2.0)))

@@ -1,0 +1,212 @@
+"""Whether a gallery file is whole, and mending what can be mended."""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gallery.errors import GalleryDamagedError, GalleryError, GalleryFormatError
+from gallery.schema import FILE_NAME, connect
+from gallery.store import decode_crop
+
+logger = logging.getLogger(__name__)
+
+MAX_NAMED = 20  # problems of one sort that are listed one by one
+UNIT_TOLERANCE = 1e-3  # of an embedding's length
+_TABLES = ("facts", "identities", "photos", "crops", "audit")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        problems: one line each; empty for a gallery that is whole.
+        repaired: what was done about them, one line each; empty unless repair was asked.
+        n_people: people that are readable, after the repair.
+        n_photos: photos that are readable, after the repair.
+    """
+
+    problems: tuple[str, ...]
+    repaired: tuple[str, ...]
+    n_people: int
+    n_photos: int
+
+
+def check(directory: Path, *, repair: bool = False) -> CheckReport:
+    """Verify a gallery file, and repair it if asked.
+
+    A damaged file is kept beside the repaired one, under its name with `.damaged`.
+
+    Args:
+        directory: where the gallery is; no service should have it open during a repair.
+        repair: whether to drop what cannot be used, and to save what can be read of a
+            damaged file into a new one.
+
+    Raises:
+        GalleryFormatError: if there is no gallery, or nothing of it can be saved.
+        GalleryError: if the disk or the permissions do not allow it.
+    """
+    path = directory / FILE_NAME
+    if not path.exists():
+        raise GalleryFormatError(f"there is no gallery in {directory}: nothing to check")
+    damage = _damage(path)
+    repaired: list[str] = []
+    if damage:
+        if not repair:
+            return CheckReport(tuple(damage), (), 0, 0)
+        repaired.append(_salvage(path))
+    connection = connect(path, create=False)
+    try:
+        problems = [text for text, _ in _faults(connection)]
+        if repair:
+            repaired += _mend(connection)
+        people, photos = (
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("identities", "photos")
+        )
+    finally:
+        connection.close()
+    return CheckReport((*damage, *problems), tuple(repaired), people, photos)
+
+
+def _damage(path: Path) -> list[str]:
+    """Return what SQLite itself finds wrong, without trusting the file to open."""
+    try:
+        connection = connect(path, create=False)
+    except GalleryDamagedError as error:  # a foreign or newer file is not ours to repair
+        return [str(error).split(":")[0]]
+    try:
+        rows = connection.execute(f"PRAGMA integrity_check({MAX_NAMED})").fetchall()
+        orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    except sqlite3.DatabaseError as error:
+        return [f"{path} is damaged ({error})"]
+    finally:
+        connection.close()
+    found = [" ".join(str(row[0]).split()) for row in rows if row[0] != "ok"]
+    return found + [f"row {row[1]} of {row[0]} belongs to nothing" for row in orphans[:MAX_NAMED]]
+
+
+def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    """Yield each photo or crop that cannot be used: a line about it and the photo's id."""
+    facts = dict(connection.execute("SELECT key, value FROM facts"))
+    size = int(facts.get("embedding_size", 0))
+    for photo_id, model_id, blob in connection.execute(
+        "SELECT photo_id, model_id, embedding FROM photos"
+    ):
+        if model_id != facts.get("model_id"):
+            yield f"photo {photo_id} is of model {model_id}", photo_id
+        elif len(blob) != 4 * size:
+            yield f"photo {photo_id} has {len(blob)} bytes instead of {4 * size}", photo_id
+        else:
+            vector = np.frombuffer(blob, "<f4")
+            length = float(np.linalg.norm(vector)) if np.isfinite(vector).all() else np.nan
+            if not abs(length - 1.0) <= UNIT_TOLERANCE:
+                yield f"photo {photo_id} has an embedding of length {length:.3f}", photo_id
+    for photo_id, png in connection.execute("SELECT photo_id, png FROM crops"):
+        try:
+            decode_crop(png)
+        except GalleryDamagedError:
+            yield f"the crop of photo {photo_id} is damaged", -photo_id
+
+
+def _mend(connection: sqlite3.Connection) -> list[str]:
+    done = []
+    for text, photo_id in list(_faults(connection)):
+        # A crop that is damaged leaves the photo usable; it is marked by its sign.
+        table = "photos" if photo_id > 0 else "crops"
+        connection.execute(f"DELETE FROM {table} WHERE photo_id = ?", (abs(photo_id),))
+        done.append(f"{text}: dropped")
+    return done
+
+
+def _salvage(path: Path) -> str:
+    """Copy every readable row of a damaged file into a new one that takes its place."""
+    part = path.with_name(path.name + ".repaired")
+    part.unlink(missing_ok=True)
+    source = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)
+    target = connect(part, create=True)
+    try:
+        target.execute("PRAGMA foreign_keys = OFF")  # a photo may come before its person's repair
+        target.execute("BEGIN")
+        copied = {table: _copy(source, target, table) for table in _TABLES}
+        for table, _, _, _ in set(target.execute("PRAGMA foreign_key_check").fetchall()):
+            logger.warning("some rows of %s belong to nobody that could be read", table)
+        target.execute("DELETE FROM photos WHERE person NOT IN (SELECT person FROM identities)")
+        target.execute("DELETE FROM crops WHERE photo_id NOT IN (SELECT photo_id FROM photos)")
+        target.execute("COMMIT")
+        target.execute("PRAGMA journal_mode = DELETE")
+    finally:
+        source.close()
+        target.close()
+    if not copied["facts"]:
+        part.unlink(missing_ok=True)
+        raise GalleryFormatError(
+            f"nothing of {path} can be read: restore it from a backup, or move it away"
+        )
+    kept = path.with_name(path.name + ".damaged")
+    if kept.exists():
+        raise GalleryError(f"{kept} exists already: move it away and try again")
+    path.rename(kept)
+    for suffix in ("-wal", "-shm"):  # they belong to the damaged file
+        log = path.with_name(path.name + suffix)
+        if log.exists():
+            log.rename(kept.with_name(kept.name + suffix))
+    os.sync()
+    part.rename(path)
+    return (
+        f"saved {copied['identities']} people and {copied['photos']} photos; "
+        f"the damaged file is kept as {kept}"
+    )
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
+    """Copy the readable rows of a table, stepping over what is damaged."""
+    columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    key = columns[0]
+    marks = ",".join("?" * len(columns))
+    insert = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"
+    select = f"SELECT {','.join(columns)} FROM {table} NOT INDEXED"
+    copied = 0
+    for order in ("ASC", "DESC"):  # from both ends towards the damage
+        try:
+            for row in source.execute(f"{select} ORDER BY {key} {order}"):
+                copied += target.execute(insert, row).rowcount
+            return copied
+        except sqlite3.DatabaseError as error:
+            logger.warning("a part of %s cannot be read: %s", table, error)
+    return copied + _copy_by_key(source, target, table, columns)
+
+
+def _copy_by_key(
+    source: sqlite3.Connection, target: sqlite3.Connection, table: str, columns: list[str]
+) -> int:
+    """Ask for each row by its number: one that lies on a whole page is found past a broken one."""
+    if table == "facts":
+        return 0
+    try:
+        last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+    except sqlite3.DatabaseError:
+        last = None
+    marks = ",".join("?" * len(columns))
+    copied = 0
+    misses = 0
+    number = 0
+    while number < (last[0] if last else 10**7) and misses < 10_000:
+        number += 1
+        try:
+            row = source.execute(
+                f"SELECT {','.join(columns)} FROM {table} WHERE rowid = ?", (number,)
+            ).fetchone()
+        except sqlite3.DatabaseError:
+            row = None
+        misses = 0 if row else misses + 1
+        if row:
+            copied += target.execute(
+                f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row
+            ).rowcount
+    return copied

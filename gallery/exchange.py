@@ -1,0 +1,289 @@
+"""Moving people between machines: an open form that any program can read and write.
+
+A directory with two files:
+
+people.jsonl    UTF-8, one JSON object a line. The first is the header: format, version, model_id,
+                embedding_size, n_people, n_photos. Each further line is one person: identity_id,
+                name, notes, created_at (Unix seconds), photos: a list of source_sha256, quality,
+                model_id, created_at.
+photos.npz      numpy arrays, for all photos in the order of people.jsonl: embeddings (N, D)
+                float32; crop_ends (N,) int64 and crops (bytes,) uint8: the PNG of photo i is
+                crops[crop_ends[i - 1]:crop_ends[i]], empty where no crop is kept.
+
+Exporting, importing into an empty gallery and exporting again gives the same bytes.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import (
+    GalleryError,
+    GalleryFormatError,
+    ModelMismatchError,
+    NameTakenError,
+)
+from gallery.gallery import Gallery
+from gallery.identities import clean_name
+from gallery.store import Store
+
+PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
+FORMAT, VERSION = "facewire-people", 1
+UNIT_TOLERANCE = 1e-3  # of an embedding's length: rounding, not another scale
+
+
+@dataclass(frozen=True, slots=True)
+class ExportHeader:
+    """What an export says about itself; also the answer of exporting and importing."""
+
+    model_id: str
+    embedding_size: int
+    n_people: int
+    n_photos: int
+
+
+def export_people(gallery: Gallery, directory: Path) -> ExportHeader:
+    """Write everybody to a directory.
+
+    Args:
+        gallery: whose people.
+        directory: made if missing; an export in it is replaced once the new one is complete.
+
+    Raises:
+        GalleryError: if it cannot be written.
+    """
+    people, photos = _read_all(gallery.store)
+    header = ExportHeader(
+        gallery.model_id, gallery.embedding_size, len(people), len(photos["crop_ends"])
+    )
+    if not header.n_photos:
+        photos["embeddings"] = np.empty((0, gallery.embedding_size), np.float32)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _replacing(directory / PHOTOS) as part, part.open("wb") as file:
+            np.savez(file, **photos)  # type: ignore[arg-type]  # its stub forgets keywords
+        with _replacing(directory / PEOPLE) as part, part.open("w", encoding="utf-8") as file:
+            lines = [{"format": FORMAT, "version": VERSION, **asdict(header)}, *people]
+            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    except OSError as error:
+        raise GalleryError(f"cannot export to {directory}: {error.strerror}") from error
+    return header
+
+
+def read_header(directory: Path) -> ExportHeader:
+    """Return what an export says about itself.
+
+    Raises:
+        GalleryFormatError: if there is no export in the directory.
+    """
+    return _header(next(_lines(directory), {}), directory)
+
+
+def import_people(gallery: Gallery, directory: Path) -> ExportHeader:
+    """Add everybody of an export; all of them, or nobody on an error.
+
+    A person of the same id gets the photos that are missing here; its name and notes stay.
+
+    Args:
+        gallery: where to, of the same model.
+        directory: where the export is.
+
+    Returns:
+        The export's header, with the numbers of people and photos that were new here.
+
+    Raises:
+        GalleryFormatError: if the directory holds no complete export.
+        ModelMismatchError: if it is of another model.
+        NameTakenError: if a name belongs to another person here.
+    """
+    lines = _lines(directory)
+    header = _header(next(lines, {}), directory)
+    if (header.model_id, header.embedding_size) != (gallery.model_id, gallery.embedding_size):
+        raise ModelMismatchError(
+            f"{directory} holds embeddings of {header.model_id}, the gallery of "
+            f"{gallery.model_id}: import into a gallery of that model"
+        )
+    people = list(lines)
+    embeddings, ends, crops = _read_photos(directory, header)
+    n_people = n_photos = row = 0
+    with gallery.store.writing() as connection:
+        try:
+            for person in people:
+                key, is_new = _add_person(connection, person)
+                n_people += is_new
+                for photo in person["photos"]:
+                    start = ends[row - 1] if row else 0
+                    png = crops[start : ends[row]].tobytes()
+                    n_photos += _add_photo(connection, key, photo, embeddings[row], png)
+                    row += 1
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
+        if row != header.n_photos or len(people) != header.n_people:
+            raise GalleryFormatError(
+                f"{directory / PEOPLE} is not complete: {len(people)} of {header.n_people} people"
+            )
+    gallery.refresh()
+    return ExportHeader(header.model_id, header.embedding_size, n_people, n_photos)
+
+
+def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+    people: list[dict[str, Any]] = []
+    embeddings: list[bytes] = []
+    pngs: list[bytes] = []
+    with store.reading() as connection:
+        connection.execute("BEGIN")  # one moment, whoever writes meanwhile
+        try:
+            by_person: dict[int, list[dict[str, Any]]] = {}
+            for key, *row in connection.execute(
+                "SELECT person, identity_id, name, notes, created_at FROM identities"
+                " ORDER BY person"
+            ):
+                by_person[key] = []
+                names = ("identity_id", "name", "notes", "created_at")
+                people.append({**dict(zip(names, row, strict=True)), "photos": by_person[key]})
+            for key, source, quality, model_id, created_at, embedding, png in connection.execute(
+                "SELECT person, source_sha256, quality, model_id, created_at, embedding, png"
+                " FROM photos LEFT JOIN crops USING (photo_id) ORDER BY person, photo_id"
+            ):
+                by_person[key].append(
+                    {
+                        "source_sha256": source,
+                        "quality": quality,
+                        "model_id": model_id,
+                        "created_at": created_at,
+                    }
+                )
+                embeddings.append(embedding)
+                pngs.append(png or b"")
+        finally:
+            connection.execute("COMMIT")
+    vectors = np.frombuffer(b"".join(embeddings), "<f4")
+    return people, {
+        "embeddings": vectors.reshape(len(embeddings), -1) if embeddings else vectors,
+        "crop_ends": np.cumsum([len(p) for p in pngs], dtype=np.int64),
+        "crops": np.frombuffer(b"".join(pngs), np.uint8),
+    }
+
+
+def _lines(directory: Path) -> Iterator[dict[str, Any]]:
+    path = directory / PEOPLE
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    raise GalleryFormatError(f"{path}, line {number}: not an object")
+                yield value
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
+    except ValueError as error:  # JSON or UTF-8
+        raise GalleryFormatError(f"{path} is damaged: {error}") from error
+
+
+def _header(line: dict[str, Any], directory: Path) -> ExportHeader:
+    if line.get("format") != FORMAT or line.get("version") != VERSION:
+        raise GalleryFormatError(
+            f"{directory / PEOPLE} is no export of version {VERSION}: expected a first line with "
+            f'"format": "{FORMAT}"'
+        )
+    try:
+        return ExportHeader(
+            str(line["model_id"]),
+            int(line["embedding_size"]),
+            int(line["n_people"]),
+            int(line["n_photos"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
+
+
+def _read_photos(
+    directory: Path, header: ExportHeader
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
+    path = directory / PHOTOS
+    try:
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)  # a single array has no names to ask for
+            embeddings, ends, crops = (
+                arrays[name] for name in ("embeddings", "crop_ends", "crops")
+            )
+    except OSError as error:
+        raise GalleryFormatError(f"cannot read the export {path}: {error}") from error
+    except (ValueError, LookupError, EOFError, BadZipFile) as error:
+        raise GalleryFormatError(f"{path} is damaged: {error}") from error
+    shape = (header.n_photos, header.embedding_size)
+    lengths = np.linalg.norm(embeddings, axis=1) if embeddings.shape == shape else np.zeros(1)
+    is_whole = (
+        embeddings.shape == shape
+        and embeddings.dtype == np.float32
+        and bool((abs(lengths - 1.0) <= UNIT_TOLERANCE).all())
+        and ends.shape == (header.n_photos,)
+        and bool((np.diff(ends, prepend=0) >= 0).all())
+        and crops.dtype == np.uint8
+        and len(crops) == (ends[-1] if len(ends) else 0)
+    )
+    if not is_whole:
+        raise GalleryFormatError(f"{path} is damaged: expected {shape} unit float32 embeddings")
+    return embeddings, ends, crops
+
+
+def _add_person(connection: sqlite3.Connection, person: dict[str, Any]) -> tuple[int, bool]:
+    identity_id, name = str(person["identity_id"]), clean_name(person["name"])
+    held = connection.execute(
+        "SELECT person, identity_id FROM identities WHERE identity_id = ? OR name = ?",
+        (identity_id, name),
+    ).fetchall()
+    for key, held_id in held:
+        if held_id == identity_id:
+            return int(key), False
+    if held:
+        raise NameTakenError(f"{name} is another person here: rename one of the two first")
+    cursor = connection.execute(
+        "INSERT INTO identities (identity_id, name, notes, created_at) VALUES (?, ?, ?, ?)",
+        (identity_id, name, str(person["notes"]), float(person["created_at"])),
+    )
+    return int(cursor.lastrowid or 0), True
+
+
+def _add_photo(
+    connection: sqlite3.Connection,
+    person: int,
+    photo: dict[str, Any],
+    embedding: NDArray[np.float32],
+    png: bytes,
+) -> int:
+    cursor = connection.execute(
+        "INSERT INTO photos (person, source_sha256, quality, model_id, created_at, embedding)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (person, source_sha256) DO NOTHING",
+        (
+            person,
+            str(photo["source_sha256"]),
+            float(photo["quality"]),
+            str(photo["model_id"]),
+            float(photo["created_at"]),
+            embedding.astype("<f4").tobytes(),
+        ),
+    )
+    if cursor.rowcount and png:
+        connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
+    return int(cursor.rowcount)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which takes the wanted name when all went well."""
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""Taking a gallery to another model, from the crops it keeps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.errors import GalleryError
+from gallery.store import Store, decode_crop
+
+BATCH = 32  # crops a call: beyond it an embedding network gains nothing more per crop
+
+Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(N, 112, 112, 3) uint8 RGB crops to (N, D) float32 unit vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReembedReport:
+    """What was done.
+
+    Attributes:
+        old_model_id: whose embeddings they were.
+        model_id: whose they are.
+        n_photos: photos embedded again.
+        n_dropped: photos without a crop, dropped because that was asked for.
+    """
+
+    old_model_id: str
+    model_id: str
+    n_photos: int
+    n_dropped: int
+
+
+def reembed(
+    directory: Path,
+    embed: Embed,
+    *,
+    model_id: str,
+    embedding_size: int,
+    drop_without_crop: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ReembedReport:
+    """Replace all embeddings by another model's, in one step on the disk.
+
+    A service that has the gallery open with the old model reports the mismatch and must be
+    started again. A calibrated threshold is the old model's, and is forgotten.
+
+    Args:
+        directory: where the gallery is.
+        embed: the new model.
+        model_id: its id.
+        embedding_size: its D.
+        drop_without_crop: whether photos that keep no crop may be erased; they cannot be
+            embedded again.
+        progress: called with how many photos are done, and of how many.
+
+    Raises:
+        GalleryError: if photos without a crop are in the way, or the disk does not allow it.
+    """
+    store = Store(directory, create=False)
+    try:
+        with store.reading() as connection:
+            total, without = connection.execute(
+                "SELECT count(*), count(*) - count(png)"
+                " FROM photos LEFT JOIN crops USING (photo_id)"
+            ).fetchone()
+            photo_ids = [row[0] for row in connection.execute("SELECT photo_id FROM crops")]
+        if without and not drop_without_crop:
+            raise GalleryError(
+                f"{without} of {total} photos keep no crop and cannot be embedded again: "
+                "enrol those people anew, or let their photos be dropped"
+            )
+        old_model_id = store.fact("model_id") or ""
+        with store.writing() as connection:
+            for start in range(0, len(photo_ids), BATCH):
+                some = photo_ids[start : start + BATCH]
+                crops = [
+                    decode_crop(
+                        connection.execute(
+                            "SELECT png FROM crops WHERE photo_id = ?", (photo_id,)
+                        ).fetchone()[0]
+                    )
+                    for photo_id in some
+                ]
+                embeddings = embed(np.stack(crops)).astype("<f4")
+                connection.executemany(
+                    "UPDATE photos SET embedding = ?, model_id = ? WHERE photo_id = ?",
+                    [(e.tobytes(), model_id, p) for e, p in zip(embeddings, some, strict=True)],
+                )
+                if progress is not None:
+                    progress(start + len(some), len(photo_ids))
+            connection.execute(
+                "DELETE FROM photos WHERE photo_id NOT IN (SELECT photo_id FROM crops)"
+            )
+            connection.execute("DELETE FROM facts WHERE key LIKE 'threshold%'")
+            connection.executemany(
+                "INSERT OR REPLACE INTO facts VALUES (?, ?)",
+                [("model_id", model_id), ("embedding_size", str(embedding_size))],
+            )
+        store.shed_log()
+    finally:
+        store.close()
+    return ReembedReport(old_model_id, model_id, len(photo_ids), without)

@@ -1,0 +1,70 @@
+import math
+
+import numpy as np
+import pytest
+
+from gallery import GalleryError, NewPhoto
+from gallery.calibration import calibrate, interval
+from tests.unit.gallery.conftest import people
+
+
+def test_each_photo_is_compared_as_if_it_were_not_enrolled(few):
+    result = calibrate(few, far=0.2)
+    rows = {s.identity.name: few.embeddings(s.identity.name) for s in few.identities()}
+    genuine, impostor = [], []
+    for name, own in rows.items():
+        for i, row in enumerate(own):
+            genuine.append(max(float(row @ o) for j, o in enumerate(own) if j != i))
+            impostor += [float((o @ row).max()) for n, o in rows.items() if n != name]
+    np.testing.assert_allclose(result.genuine, sorted(genuine), atol=1e-6)
+    np.testing.assert_allclose(result.impostor, sorted(impostor), atol=1e-6)
+    assert (result.n_people, result.n_photos) == (5, 20)
+    assert len(result.impostor) == 80
+
+
+def test_the_threshold_gives_the_wanted_rate(tmp_path):
+    with people(tmp_path, 40, 3, spread=0.08) as gallery:
+        result = calibrate(gallery, far=0.01)
+        assert 0 < (result.impostor >= result.threshold).mean() <= 0.01
+        # One representable step less would accept one more.
+        lower = np.nextafter(np.float32(result.threshold), np.float32(-1))
+        assert (result.impostor >= lower).sum() == math.floor(0.01 * len(result.impostor)) + 1
+        assert result.threshold_low <= result.threshold <= result.threshold_high
+        assert result.tar == (result.genuine >= result.threshold).mean()
+
+
+def test_one_person_enrolled_twice_is_listed_first(few):
+    double = few.embeddings("Pérson 2")[0] + np.float32(0.02)
+    few.enroll_many("Dóuble", [NewPhoto(double, None, "f" * 64, 0.5)])
+    [first, *_] = calibrate(few, far=0.15).alike
+    assert {first.name_a, first.name_b} == {"Dóuble", "Pérson 2"}
+    assert first.similarity > 0.9
+
+
+@pytest.mark.parametrize(
+    ("n_people", "n_photos", "message"),
+    [
+        (0, 0, "this gallery has 0: none can be measured"),
+        (1, 5, "this gallery has 0: none can be measured"),
+        (5, 4, "needs 10000 pairs of different people, this gallery has 80: a rate of 0.1 can"),
+    ],
+)
+def test_a_rate_that_cannot_be_measured_is_refused(tmp_path, n_people, n_photos, message):
+    with people(tmp_path, n_people, n_photos) as gallery, pytest.raises(GalleryError) as caught:
+        calibrate(gallery, far=1e-3)
+    assert message in str(caught.value)
+
+
+def test_people_with_one_photo_each_have_no_genuine_similarity(tmp_path):
+    with people(tmp_path, 20, 1) as gallery:
+        result = calibrate(gallery, far=0.05)
+    assert len(result.genuine) == 0
+    assert math.isnan(result.tar)
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "expected"),
+    [(100, 0.1, (5, 16)), (1000, 0.01, (4, 17)), (20, 0.5, (6, 14)), (10**7, 1e-3, (9805, 10196))],
+)
+def test_the_interval_is_the_binomials(n, rate, expected):
+    assert interval(n, rate) == expected

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from gallery import GalleryError
+from gallery.calibration import calibrate
+from gallery.drawing import GENUINE, IMPOSTOR, contact_sheet, similarity_plot, write_png
+from tests.unit.gallery.conftest import people
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(0, (146, 128)), (1, (146, 128)), (8, (146, 968)), (9, (284, 968))]
+)
+def test_a_contact_sheet_shows_each_crop_in_its_place(n, size):
+    crops = [np.full((112, 112, 3), 10 * i + 5, np.uint8) for i in range(n)]
+    sheet = contact_sheet(crops, [f"photo {i}" for i in range(n)])
+    assert sheet.shape == (*size, 3)
+    for i, crop in enumerate(crops):
+        y, x = 8 + i // 8 * 138, 8 + i % 8 * 120
+        np.testing.assert_array_equal(sheet[y : y + 112, x : x + 112], crop)
+
+
+def test_a_photo_without_crop_says_so():
+    blank = contact_sheet([None], ["7"])
+    assert (blank[8:120, 8:120] != 225).any()
+
+
+@pytest.mark.parametrize("n_photos", [1, 3])
+def test_the_plot_shows_both_distributions(tmp_path, n_photos):
+    with people(tmp_path, 20, n_photos) as gallery:
+        image = similarity_plot(calibrate(gallery, far=0.05))
+    assert image.shape == (480, 900, 3)
+    lines = image[60:420]
+    assert (lines == IMPOSTOR).all(axis=2).sum() > 100
+    assert ((lines == GENUINE).all(axis=2).sum() > 100) == (n_photos > 1)
+
+
+def test_a_picture_is_written_or_the_place_is_named(tmp_path):
+    image = np.zeros((4, 4, 3), np.uint8)
+    write_png(image, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(GalleryError, match="cannot write"):
+        write_png(image, tmp_path / "none" / "a.png")

@@ -1,0 +1,155 @@
+import json
+
+import numpy as np
+import pytest
+
+from gallery import (
+    Gallery,
+    GalleryError,
+    GalleryFormatError,
+    ModelMismatchError,
+    NameTakenError,
+    NewPhoto,
+)
+from gallery.exchange import ExportHeader, export_people, import_people, read_header
+
+MODEL, SIZE = "sface-0ba9fbfa", 128
+
+
+def files(directory) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in directory.iterdir()}
+
+
+@pytest.fixture
+def empty(tmp_path):
+    with Gallery.open(tmp_path / "empty", model_id=MODEL, embedding_size=SIZE) as gallery:
+        yield gallery
+
+
+def test_the_round_trip_is_the_same_byte_by_byte(few, empty, tmp_path):
+    few.store.set_notes(few.find("Pérson 1").identity_id, 'says "hello"\nand more')
+    few.remove(few.find("Pérson 3").identity_id)
+    header = export_people(few, tmp_path / "one")
+    assert header == ExportHeader(MODEL, SIZE, 4, 16)
+    assert read_header(tmp_path / "one") == header
+    assert import_people(empty, tmp_path / "one") == header
+    export_people(empty, tmp_path / "two")
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert sorted(files(tmp_path / "one")) == ["people.jsonl", "photos.npz"]
+    probes = np.concatenate([few.embeddings(f"Pérson {i}") for i in (0, 1, 2, 4)])
+    assert few.best(probes, k=3) == empty.best(probes, k=3)
+    photo = few.photos(few.find("Pérson 0").identity_id)[0]
+    copy = empty.photos(empty.find("Pérson 0").identity_id)[0]
+    np.testing.assert_array_equal(few.store.crop(photo.photo_id), empty.store.crop(copy.photo_id))
+
+
+def test_an_empty_gallery_goes_round_too(empty, tmp_path):
+    assert export_people(empty, tmp_path / "one") == ExportHeader(MODEL, SIZE, 0, 0)
+    assert import_people(empty, tmp_path / "one") == ExportHeader(MODEL, SIZE, 0, 0)
+
+
+def test_importing_twice_changes_nothing(few, tmp_path):
+    export_people(few, tmp_path / "one")
+    assert import_people(few, tmp_path / "one") == ExportHeader(MODEL, SIZE, 0, 0)
+    assert len(few) == 20
+
+
+def test_importing_brings_what_is_missing(few, tmp_path):
+    export_people(few, tmp_path / "one")
+    first = few.find("Pérson 0")
+    few.remove_photo(few.photos(first.identity_id)[0].photo_id)
+    few.remove(few.find("Pérson 4").identity_id)
+    few.rename(first.identity_id, "Renamed")
+    assert import_people(few, tmp_path / "one") == ExportHeader(MODEL, SIZE, 1, 5)
+    assert len(few) == 20
+    assert few.find("Renamed") is not None
+
+
+def test_a_name_of_somebody_else_stops_all_of_it(few, empty, tmp_path):
+    export_people(few, tmp_path / "one")
+    photo = NewPhoto(few.embeddings("Pérson 0")[0], None, "0" * 64, 0.5)
+    empty.enroll_many("Pérson 3", [photo])
+    with pytest.raises(NameTakenError, match="Pérson 3 is another person here"):
+        import_people(empty, tmp_path / "one")
+    assert len(empty) == len(empty.identities()) == 1
+
+
+def test_another_models_export_is_refused(few, tmp_path):
+    export_people(few, tmp_path / "one")
+    with (
+        Gallery.open(tmp_path / "other", model_id="other-1", embedding_size=SIZE) as other,
+        pytest.raises(ModelMismatchError, match="sface-0ba9fbfa, the gallery of other-1"),
+    ):
+        import_people(other, tmp_path / "one")
+
+
+def spoil(directory, how: str) -> None:
+    people, photos = directory / "people.jsonl", directory / "photos.npz"
+    lines = people.read_text().splitlines(keepends=True)
+    if how == "no people":
+        people.unlink()
+    elif how == "no photos":
+        photos.unlink()
+    elif how == "foreign people":
+        people.write_text('{"hello": 1}\n')
+    elif how == "binary people":
+        people.write_bytes(b"\xff\xfe\x00")
+    elif how == "cut people":
+        people.write_text("".join(lines)[:-30])
+    elif how == "fewer people":
+        people.write_text("".join(lines[:-1]))
+    elif how == "nameless person":
+        line = json.loads(lines[1])
+        del line["name"]
+        people.write_text("".join([lines[0], json.dumps(line) + "\n", *lines[2:]]))
+    elif how == "a list":
+        people.write_text("[1]\n")
+    elif how == "odd header":
+        people.write_text('{"format": "facewire-people", "version": 1}\n')
+    elif how == "foreign photos":
+        photos.write_bytes(b"not an archive")
+    elif how == "cut photos":
+        photos.write_bytes(photos.read_bytes()[:-2000])
+    elif how == "one array":
+        np.save(directory / "one.npy", np.zeros((3, 4)))
+        (directory / "one.npy").rename(photos)
+    elif how == "other photos":
+        np.savez(photos, embeddings=np.zeros((3, 4)))
+    elif how == "long embeddings":
+        with np.load(photos) as arrays:
+            content = dict(arrays)
+        content["embeddings"] = content["embeddings"] * np.float32(2)
+        np.savez(photos, **content)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "no people",
+        "no photos",
+        "foreign people",
+        "binary people",
+        "cut people",
+        "fewer people",
+        "nameless person",
+        "a list",
+        "odd header",
+        "foreign photos",
+        "cut photos",
+        "one array",
+        "other photos",
+        "long embeddings",
+    ],
+)
+def test_a_spoiled_export_brings_nobody(few, empty, tmp_path, how):
+    export_people(few, tmp_path / "one")
+    spoil(tmp_path / "one", how)
+    with pytest.raises(GalleryFormatError, match=r"people\.jsonl|photos\.npz"):
+        import_people(empty, tmp_path / "one")
+    assert empty.identities() == []
+
+
+def test_a_place_that_cannot_be_written_is_named(few, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GalleryError, match="cannot export to"):
+        export_people(few, tmp_path / "file" / "below")

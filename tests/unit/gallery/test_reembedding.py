@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from gallery import Gallery, GalleryError, ModelMismatchError
+from gallery.reembedding import ReembedReport, reembed
+from tests.unit.gallery.conftest import MODEL, SIZE
+
+
+def mean_colours(crops: np.ndarray) -> np.ndarray:
+    """Stand in for another model: three numbers a crop."""
+    rows = crops.reshape(len(crops), -1, 3)[:, ::97].std(axis=1).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_photos_without_crops_stop_it_and_nothing_changes(few):
+    directory = few.store.path.parent
+    with pytest.raises(GalleryError, match="6 of 20 photos keep no crop"):
+        reembed(directory, mean_colours, model_id="colours-1", embedding_size=3)
+    Gallery.open(directory, model_id=MODEL, embedding_size=SIZE).close()
+
+
+def test_a_gallery_goes_to_another_model(few):
+    directory = few.store.path.parent
+    few.store.set_facts({"threshold": "0.4", "threshold_far": "0.001"})
+    steps = []
+    report = reembed(
+        directory,
+        mean_colours,
+        model_id="colours-1",
+        embedding_size=3,
+        drop_without_crop=True,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert report == ReembedReport(MODEL, "colours-1", 14, 6)
+    assert steps[-1] == (14, 14)
+    with pytest.raises(ModelMismatchError, match=r"colours-1, not of sface-0ba9fbfa"):
+        Gallery.open(directory, model_id=MODEL, embedding_size=SIZE)
+    with Gallery.open(directory, model_id="colours-1", embedding_size=3) as gallery:
+        assert len(gallery) == 14
+        assert gallery.store.fact("threshold") is None
+        photos = [p for s in gallery.identities() for p in gallery.photos(s.identity.identity_id)]
+        crops = np.stack([gallery.store.crop(p.photo_id) for p in photos])
+        held = np.concatenate(
+            [gallery.embeddings(s.identity.identity_id) for s in gallery.identities()]
+        )
+        np.testing.assert_array_equal(held, mean_colours(crops))
+        assert {p.model_id for p in photos} == {"colours-1"}
+
+
+def test_an_open_gallery_notices_that_the_model_changed(few):
+    reembed(
+        few.store.path.parent,
+        mean_colours,
+        model_id="colours-1",
+        embedding_size=3,
+        drop_without_crop=True,
+    )
+    with pytest.raises(ModelMismatchError, match=r"now holds embeddings of colours-1"):
+        few.refresh()
