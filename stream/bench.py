@@ -6,12 +6,13 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import cv2
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
 
 from stream.camera import CameraState
 from stream.config import Config
@@ -184,7 +185,7 @@ def _watch(connection: Connection, viewers: int) -> None:
 
 
 async def _watch_all(connection: Connection, viewers: int) -> None:
-    peers, counts = [], [0] * viewers
+    peers, tasks, counts = [], [], [0] * viewers
     for index in range(viewers):
         peer = RTCPeerConnection()
         peers.append(peer)
@@ -193,7 +194,7 @@ async def _watch_all(connection: Connection, viewers: int) -> None:
         connection.send(peer.localDescription.sdp)
         answer = await asyncio.to_thread(connection.recv)
         await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        asyncio.create_task(_count(transceiver.receiver.track, counts, index))  # noqa: RUF006
+        tasks.append(asyncio.create_task(_count(transceiver.receiver.track, counts, index)))
     while (order := await asyncio.to_thread(connection.recv)) != "stop":
         if order == "start":
             counts[:] = [0] * viewers
@@ -202,7 +203,8 @@ async def _watch_all(connection: Connection, viewers: int) -> None:
         await peer.close()
 
 
-async def _count(track: object, counts: list[int], index: int) -> None:
-    while True:
-        await track.recv()  # type: ignore[attr-defined]
-        counts[index] += 1
+async def _count(track: MediaStreamTrack, counts: list[int], index: int) -> None:
+    with suppress(MediaStreamError):
+        while True:
+            await track.recv()
+            counts[index] += 1

@@ -218,6 +218,7 @@ class Camera:
             seq_before = self._seq
             try:
                 self._run_session()
+                return  # stopped
             except SourceEnded as error:
                 self._enter(CameraState.ENDED, str(error))
                 return

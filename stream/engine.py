@@ -298,8 +298,9 @@ class Service:
             logger.exception("recognition failed on a frame")
             return
         self.ticks += 1
-        for stage, milliseconds in results[0].timings_ms.items() if results else ():
-            self.windows.setdefault(stage, Window()).add(milliseconds)
+        for stage, milliseconds in results[0].timings_ms.items():
+            if milliseconds > 0:  # else this tick did without
+                self.windows.setdefault(stage, Window()).add(milliseconds)
         for result in results:
             if (camera := self._cameras.get(result.frame.camera)) is not None:
                 camera.show(result)
