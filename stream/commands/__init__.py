@@ -1,0 +1,1 @@
+"""The verbs of the command `facewire`, by what they are about."""

@@ -1,0 +1,81 @@
+"""bench: this machine's figures."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from stream.commands.common import AsJson, print_json, table_console
+from stream.config import load_config, parse_camera
+
+if TYPE_CHECKING:
+    from stream.bench import StreamBench
+
+app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this machine."""
+
+
+@app.command()
+def stream(
+    source: Annotated[
+        str, typer.Argument(metavar="URL", help="A file or camera as in serve --camera, or demo:.")
+    ] = "demo:",
+    seconds: Annotated[float, typer.Option(min=1, help="How long to measure.")] = 30.0,
+    viewers: Annotated[int, typer.Option(min=0, help="Who watch by WebRTC meanwhile.")] = 1,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A facewire.toml; its cameras do not count.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the whole way of a frame: stages, rates, drops, latency.
+
+    Example: facewire bench stream demo: --seconds 60
+    """
+    from stream.bench import bench_stream
+
+    cameras = {} if source == "demo:" else {"cameras": {"list": [parse_camera(f"bench={source}")]}}
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("measuring", total=1.0)
+        result = bench_stream(
+            load_config(config, cameras),
+            seconds=seconds,
+            viewers=viewers,
+            tick=lambda done: bar.update(task, completed=done),
+        )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        _print_tables(result)
+
+
+def _print_tables(result: "StreamBench") -> None:
+    console = table_console()
+    console.print(f"{result.machine}; {result.engine}")
+    console.print(
+        f"{result.camera}, {result.width}x{result.height}, {result.viewers} watching, "
+        f"{result.seconds:.0f} s"
+    )
+    stages = Table("ms", "p50", "p95", "n", box=None, pad_edge=False)
+    spans = {
+        **result.stages_ms,
+        "latency, capture to packet": result.latency_ms,
+        "time to name": result.time_to_name_ms,
+    }
+    for name, span in spans.items():
+        stages.add_row(name, f"{span.p50:.1f}", f"{span.p95:.1f}", str(span.n))
+    console.print(stages)
+    console.print(
+        f"fps in {result.fps_in:.1f}, annotated {result.fps_out:.1f}, "
+        f"at the viewer {result.fps_viewer:.1f}; dropped {result.dropped} before recognition, "
+        f"{result.encoder_dropped} before encoding"
+    )
+    console.print(f"{result.cores:.2f} cores, {result.peak_rss_mib:.0f} MiB at the peak")

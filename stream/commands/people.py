@@ -1,0 +1,264 @@
+"""enroll and gallery: adding people and looking after them."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from stream.commands.common import (
+    EXPECTED_FAILURE,
+    AsJson,
+    DeviceName,
+    GalleryDirectory,
+    ModelSpec,
+    Threads,
+    complain,
+    counting,
+    gallery_directory,
+    print_json,
+    recognizer_for,
+    table_console,
+)
+
+if TYPE_CHECKING:
+    from gallery import IdentitySummary
+    from stream.enrolment import Enrolled, EnrolReport, Rejected
+
+app = typer.Typer(no_args_is_help=True, help="Look after the people that are known.")
+Who = Annotated[str, typer.Argument(metavar="NAME|ID", show_default=False, help="A person.")]
+
+
+def enroll(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", show_default=False, help="Who is in them.")
+    ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE...", show_default=False, help="Pictures of one face."),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Everybody in DIR/NAME/*.jpg at once."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take what has a face, whatever it looks like.")
+    ] = False,
+    gallery: GalleryDirectory = None,
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Add people from photos; a running service names them within a second.
+
+    Examples: facewire enroll "Grace Hopper" grace1.jpg grace2.jpg
+              facewire enroll --folder people/
+    """
+    from gallery import Gallery
+    from stream.enrolment import enroll_images, folder_items, photo_item
+
+    if (folder is None) == (not (name and images)) or (folder is not None and name is not None):
+        raise typer.BadParameter("give NAME and IMAGEs, or --folder DIR alone")
+    if folder is not None:
+        items = folder_items(folder)
+    else:
+        items = [photo_item(path, name or "") for path in images or ()]
+    recognizer = recognizer_for(model=model, device=device, threads=threads)
+    with (
+        Gallery.open(
+            gallery_directory(gallery),
+            model_id=recognizer.model_id,
+            embedding_size=recognizer.embedding_size,
+        ) as people,
+        counting("enrolling", len(items)) as count_one,
+    ):
+
+        def progress(outcome: "Enrolled | Rejected") -> None:
+            count_one()
+
+        report = enroll_images(recognizer, people, items, force=force, progress=progress)
+    _print_report(report, as_json=as_json)
+    if report.refused:
+        raise typer.Exit(EXPECTED_FAILURE)
+
+
+@app.command("list")
+def list_people(gallery: GalleryDirectory = None, as_json: AsJson = False) -> None:
+    """List everybody by name.
+
+    Example: facewire gallery list --json
+    """
+    from gallery import Gallery
+
+    with Gallery.open_any(gallery_directory(gallery)) as people:
+        everybody = people.identities()
+    if as_json:
+        print_json([_summary_json(summary) for summary in everybody])
+        return
+    table = Table("name", "photos", "since", "id", box=None, pad_edge=False)
+    for summary in everybody:
+        identity = summary.identity
+        table.add_row(
+            identity.name, str(summary.n_photos), _iso(summary.created_at), identity.identity_id
+        )
+    table_console().print(table)
+
+
+@app.command()
+def show(who: Who, gallery: GalleryDirectory = None, as_json: AsJson = False) -> None:
+    """Show one person's photos and how good they are.
+
+    Example: facewire gallery show "Grace Hopper"
+    """
+    from gallery import Gallery
+
+    with Gallery.open_any(gallery_directory(gallery)) as people:
+        identity = people.find(who)
+        photos = people.photos(identity.identity_id)
+    if as_json:
+        print_json(
+            {
+                "name": identity.name,
+                "identity_id": identity.identity_id,
+                "photos": [
+                    {
+                        "photo_id": photo.photo_id,
+                        "quality": round(photo.quality, 4),
+                        "model": photo.model_id,
+                        "created_at": _iso(photo.created_at),
+                        "source_sha256": photo.source_sha256,
+                    }
+                    for photo in photos
+                ],
+            }
+        )
+        return
+    typer.echo(f"{identity.name} ({identity.identity_id})")
+    for photo in photos:
+        typer.echo(
+            f"  photo {photo.photo_id}: quality {photo.quality:.2f}, {_iso(photo.created_at)}, "
+            f"{photo.model_id}, file {photo.source_sha256[:12]}"
+        )
+
+
+@app.command()
+def rename(
+    who: Who,
+    name: Annotated[str, typer.Argument(metavar="NEW", show_default=False, help="The new name.")],
+    gallery: GalleryDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a person another name.
+
+    Example: facewire gallery rename "G. Hopper" "Grace Hopper"
+    """
+    from gallery import Gallery
+
+    with Gallery.open_any(gallery_directory(gallery)) as people:
+        identity = people.rename(people.find(who).identity_id, name)
+    _print_person(identity.name, identity.identity_id, as_json=as_json)
+
+
+@app.command()
+def merge(
+    who: Who,
+    into: Annotated[
+        str, typer.Argument(metavar="INTO", show_default=False, help="Who keeps all photos.")
+    ],
+    gallery: GalleryDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a person's photos to another, who they are too.
+
+    Example: facewire gallery merge "Admiral Hopper" "Grace Hopper"
+    """
+    from gallery import Gallery
+
+    with Gallery.open_any(gallery_directory(gallery)) as people:
+        kept = people.find(into)
+        identity = people.merge(people.find(who).identity_id, kept.identity_id)
+    _print_person(identity.name, identity.identity_id, as_json=as_json)
+
+
+@app.command()
+def remove(
+    who: Annotated[
+        list[str], typer.Argument(metavar="NAME|ID...", show_default=False, help="People.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    gallery: GalleryDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase people: photos, embeddings, and their names and pictures among past events.
+
+    Example: facewire gallery remove "Grace Hopper"
+    """
+    from gallery import Gallery, UnknownIdentityError
+    from stream.events import EventLog
+
+    directory = gallery_directory(gallery)
+    removed, is_complete = [], True
+    with Gallery.open_any(directory) as people, EventLog.open(directory) as events:
+        for one in who:
+            try:
+                identity = people.find(one)
+            except UnknownIdentityError as error:
+                complain(error)
+                is_complete = False
+                continue
+            if not yes and sys.stdin.isatty():
+                typer.confirm(f"Erase {identity.name} for good?", abort=True, err=True)
+            people.remove(identity.identity_id)
+            events.erase_identity(identity.identity_id)
+            removed.append({"name": identity.name, "identity_id": identity.identity_id})
+            if not as_json:
+                typer.echo(f"removed {identity.name}")
+    if as_json:
+        print_json({"removed": removed})
+    if not is_complete:
+        raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _print_report(report: "EnrolReport", *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "enrolled": [
+                    {"image": photo.label, "name": photo.identity.name} for photo in report.enrolled
+                ],
+                "rejected": [
+                    {"image": photo.label, "reason": photo.reason.value, "detail": photo.detail}
+                    for photo in report.rejected
+                ],
+            }
+        )
+        return
+    for photo in report.enrolled:
+        typer.echo(f"{photo.label}: enrolled as {photo.identity.name}")
+    for rejected in report.rejected:
+        complain(f"{rejected.label}: {rejected.detail}")
+    typer.echo(f"{len(report.enrolled)} enrolled, {len(report.rejected)} rejected")
+
+
+def _print_person(name: str, identity_id: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": name, "identity_id": identity_id})
+    else:
+        typer.echo(f"{name} ({identity_id})")
+
+
+def _summary_json(summary: "IdentitySummary") -> dict[str, Any]:
+    return {
+        "name": summary.identity.name,
+        "identity_id": summary.identity.identity_id,
+        "n_photos": summary.n_photos,
+        "created_at": _iso(summary.created_at),
+        "notes": summary.notes,
+    }
+
+
+def _iso(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds")

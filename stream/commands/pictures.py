@@ -1,0 +1,269 @@
+"""detect, compare, identify: questions about faces in pictures."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.commands.common import (
+    EXPECTED_FAILURE,
+    AsJson,
+    DeviceName,
+    GalleryDirectory,
+    MinFace,
+    ModelSpec,
+    Threads,
+    complain,
+    gallery_directory,
+    print_json,
+    recognizer_for,
+)
+from stream.config import GalleryConfig
+from stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from gallery import Match
+    from recognizer import Face, Image, Recognizer
+
+GREEN = (0, 200, 83)
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE...", show_default=False, help="Picture files.")
+]
+
+
+def detect(
+    images: Images,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", file_okay=False, help="Write copies with the faces marked."),
+    ] = None,
+    min_face_px: MinFace = 40,
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find faces in pictures, with gender and age.
+
+    Example: facewire detect party.jpg --out marked/
+    """
+    recognizer = recognizer_for(
+        device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    )
+    document = []
+    reader = _Reader(images)
+    for path, image in reader:
+        (faces,) = recognizer.recognize([image])
+        document.append({"image": str(path), "faces": [face_json(face) for face in faces]})
+        if out is not None:
+            _write_marked(path, out, image, faces)
+        if not as_json:
+            typer.echo(f"{path}: {_count(faces)}")
+            for face in faces:
+                typer.echo(f"  {_describe(face)}")
+    if as_json:
+        print_json(document)
+    reader.finish()
+
+
+def identify(
+    images: Images,
+    gallery: GalleryDirectory = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=-1, max=1, show_default=False, help="Least similarity; the model's own by default."
+        ),
+    ] = None,
+    min_face_px: MinFace = 40,
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say who is in pictures.
+
+    Example: facewire identify party.jpg
+    """
+    from gallery import Gallery, GalleryFormatError
+
+    directory = gallery_directory(gallery)
+    if not directory.is_dir():
+        raise GalleryFormatError(f"there is no gallery {directory}: enrol somebody first")
+    recognizer = recognizer_for(
+        model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    )
+    if threshold is None:
+        threshold = recognizer.threshold
+    document = []
+    reader = _Reader(images)
+    with Gallery.open(
+        directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+    ) as people:
+        for path, image in reader:
+            (faces,) = recognizer.recognize([image])
+            matches = people.search(
+                _stacked(faces, recognizer),
+                threshold=threshold,
+                margin=GalleryConfig().margin,  # type: ignore[call-arg]
+            )
+            document.append(
+                {
+                    "image": str(path),
+                    "faces": [
+                        {**face_json(face), "match": match_json(match)}
+                        for face, match in zip(faces, matches, strict=True)
+                    ],
+                }
+            )
+            if not as_json:
+                typer.echo(f"{path}: {_count(faces)}")
+                for face, match in zip(faces, matches, strict=True):
+                    who = f"{match.identity.name} {match.similarity:.3f}" if match else "unknown"
+                    typer.echo(f"  {who}, {_describe(face)}")
+    if as_json:
+        print_json(document)
+    reader.finish()
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="A picture.")],
+    b: Annotated[Path, typer.Argument(metavar="B", show_default=False, help="Another.")],
+    min_face_px: MinFace = 40,
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether two pictures show the same person.
+
+    Example: facewire compare passport.jpg visitor.jpg
+    """
+    import numpy as np
+
+    recognizer = recognizer_for(
+        model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    )
+    reader = _Reader((a, b))
+    chosen = []
+    for path, image in reader:
+        (faces,) = recognizer.recognize([image])
+        if len(faces) == 1:
+            chosen.append(faces[0])
+        else:
+            reader.refuse(f"{path}: {_count(faces)} in it, one is wanted")
+    reader.finish()
+    first, second = chosen
+    similarity = float(first.embedding @ second.embedding)
+    distance = float(np.linalg.norm(first.embedding - second.embedding))
+    same = similarity >= recognizer.threshold
+    if as_json:
+        print_json(
+            {
+                "similarity": round(similarity, 6),
+                "distance": round(distance, 6),
+                "same": same,
+                "threshold": recognizer.threshold,
+                "model": recognizer.model_id,
+                "a": face_json(first),
+                "b": face_json(second),
+            }
+        )
+        return
+    typer.echo(f"{a}: {_looks(first)}")
+    typer.echo(f"{b}: {_looks(second)}")
+    typer.echo(f"similarity {similarity:.4f}, distance {distance:.4f}")
+    verdict = "the same person" if same else "different people"
+    typer.echo(f"{verdict} (threshold {recognizer.threshold} of {recognizer.model_id})")
+
+
+def face_json(face: "Face") -> dict[str, Any]:
+    """Return a face as the commands and their contract show it."""
+    return {
+        "box": [round(float(v), 2) for v in face.box],
+        "score": round(face.score, 4),
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+        "gender": face.gender,
+        "age": None if face.age is None else round(face.age, 1),
+    }
+
+
+def match_json(match: "Match | None") -> dict[str, Any] | None:
+    """Return who a face is, None for nobody known."""
+    if match is None:
+        return None
+    return {
+        "name": match.identity.name,
+        "similarity": round(match.similarity, 6),
+        "identity_id": match.identity.identity_id,
+    }
+
+
+class _Reader:
+    """Reads pictures one by one; names those that are no good and goes on."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = paths
+        self._is_complete = True
+
+    def __iter__(self) -> Iterator[tuple[Path, "Image"]]:
+        from recognizer import ImageError, read_image
+
+        for path in self._paths:
+            try:
+                image = read_image(path)
+            except ImageError as error:
+                self.refuse(error)
+                continue
+            yield path, image
+
+    def refuse(self, reason: object) -> None:
+        """Say what is wrong with a picture."""
+        complain(reason)
+        self._is_complete = False
+
+    def finish(self) -> None:
+        """End the command, as failed if a picture was refused."""
+        if not self._is_complete:
+            raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _stacked(faces: "tuple[Face, ...]", recognizer: "Recognizer") -> Any:
+    import numpy as np
+
+    rows = [face.embedding for face in faces]
+    return np.array(rows, np.float32).reshape(-1, recognizer.embedding_size)
+
+
+def _count(faces: "tuple[Face, ...]") -> str:
+    return {0: "no face", 1: "1 face"}.get(len(faces), f"{len(faces)} faces")
+
+
+def _looks(face: "Face") -> str:
+    return f"{face.gender}, about {face.age:.0f} years"
+
+
+def _describe(face: "Face") -> str:
+    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
+    return f"{_looks(face)}, at ({x1}, {y1}) to ({x2}, {y2}), score {face.score:.3f}"
+
+
+def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...]") -> None:
+    import cv2
+
+    marked = image.copy()
+    width = max(1, round(max(image.shape[:2]) / 400))  # readable from thumbnails to posters
+    for face in faces:
+        x1, y1, x2, y2 = (round(float(v)) for v in face.box)
+        cv2.rectangle(marked, (x1, y1), (x2, y2), GREEN, width)
+        for x, y in face.landmarks:
+            cv2.circle(marked, (round(float(x)), round(float(y))), width, GREEN, -1)
+    target = out / path.with_suffix(".jpg").name
+    if target.resolve() == path.resolve():
+        raise StreamError(f"{target} would overwrite the picture itself: choose another --out")
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(marked, cv2.COLOR_RGB2BGR))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data.tobytes())
+    except OSError as error:
+        raise StreamError(f"cannot write {target}: {(error.strerror or '').lower()}") from error
