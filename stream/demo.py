@@ -15,7 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import read_image
+from gallery import Gallery
+from recognizer import Recognizer, read_image
+from stream.enrolment import enroll_images, photo_item
+from stream.errors import EnrolmentError
 from stream.lobby import CANVAS_ORIGIN, CANVAS_SCALE, COUNTER_TOP, draw_lobby
 from stream.outlines import OUTLINES
 
@@ -29,6 +32,13 @@ that shrinking stays below 1.5 times and needs no filter."""
 
 SIDE = 0.3
 """Room left and right of each photo for an outline that reaches beyond it, in widths."""
+
+ENROLLED = (
+    ("Barack Obama", "obama.jpg"),
+    ("Joe Biden", "biden.jpg"),
+    ("Grace Hopper", "grace_hopper.jpg"),
+)
+"""Who is in the demo's gallery. Eileen Collins is not: she is the stranger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +181,7 @@ class DemoScene:
         left, top, width, height = view_at(t)
         scale = CANVAS_SCALE * WIDTH / width
         shown = self._lobby[top : top + height, left : left + width]
-        image: Image = cv2.resize(shown, (WIDTH, HEIGHT))
+        image = np.asarray(cv2.resize(shown, (WIDTH, HEIGHT)), np.uint8)
         # People are placed by the same whole pixels, so that they stand still in the room.
         to_screen = np.array(
             [
@@ -199,16 +209,16 @@ class Sprite:
         bottom = int(portrait.bottom * height)
         side = int(SIDE * width)
         face_px = portrait.face[2] * height
-        lit = cv2.convertScaleAbs(photo[:bottom], alpha=portrait.gain)
-        lit = cv2.copyMakeBorder(lit, 0, 0, side, side, cv2.BORDER_REPLICATE)
+        lit = np.asarray(cv2.convertScaleAbs(photo[:bottom], alpha=portrait.gain), np.uint8)
+        lit = np.pad(lit, ((0, 0), (side, side), (0, 0)), mode="edge")
         mask = _cut_out(OUTLINES[portrait.file], (height, width), side)[:bottom]
         middle = np.array([side + portrait.face[0] * width, portrait.face[1] * height])
         if portrait.is_mirrored:
-            lit, mask = cv2.flip(lit, 1), cv2.flip(mask, 1)
+            lit, mask = lit[:, ::-1], np.ascontiguousarray(mask[:, ::-1])
             middle[0] = lit.shape[1] - middle[0]
         x, y, width, height = cv2.boundingRect(mask)
         lit, mask = lit[y : y + height, x : x + width], mask[y : y + height, x : x + width]
-        middle -= (x, y)
+        middle = middle - (x, y)
         self._levels = [
             _level(lit, mask, middle, level_px, level_px / face_px) for level_px in LEVELS_FACE_PX
         ]
@@ -219,7 +229,8 @@ class Sprite:
         """Blend the person into `image`, with its face where `step` says, in place."""
         wanted_px = step.face_px * to_screen[0, 0]
         level = next((lv for lv in self._levels if lv.face_px >= wanted_px), self._levels[-1])
-        matrix = cv2.getRotationMatrix2D(level.middle, roll_deg, wanted_px / level.face_px)
+        scale = wanted_px / level.face_px
+        matrix = np.asarray(cv2.getRotationMatrix2D(level.middle, roll_deg, scale), np.float64)
         matrix[:, 2] += to_screen @ (step.x, step.y, 1) - level.middle
         height, width = level.paint.shape[:2]
         corners = matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
@@ -260,7 +271,28 @@ def _level(
     alpha = cv2.GaussianBlur(alpha, (0, 0), 0.9)
     paint = cv2.multiply(small, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
     x, y = (float(v) for v in middle * scale)
-    return _Level(cv2.merge([*cv2.split(paint), cv2.bitwise_not(alpha)]), (x, y), face_px)
+    layers = [*cv2.split(paint), cv2.bitwise_not(alpha)]
+    return _Level(np.asarray(cv2.merge(layers), np.uint8), (x, y), face_px)
+
+
+def enrol_demo(gallery: Gallery, recognizer: Recognizer, photos: Path) -> None:
+    """Fill an empty gallery with the demo's people, one photo each; leave any other as it is.
+
+    Args:
+        gallery: the demo's own.
+        recognizer: of the gallery's model.
+        photos: directory of the demo photos.
+
+    Raises:
+        EnrolmentError: if a photo is refused.
+        GalleryError: if the gallery cannot take them.
+    """
+    if gallery.identities():
+        return
+    items = [photo_item(photos / file, name) for name, file in ENROLLED]
+    report = enroll_images(recognizer, gallery, items)
+    for refused in report.refused:
+        raise EnrolmentError(f"cannot enrol {refused.label} for the demo: {refused.detail}")
 
 
 def view_at(t: float) -> tuple[int, int, int, int]:

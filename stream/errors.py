@@ -8,7 +8,8 @@ StreamError
 │   └── SourceEnded         a file has been played to its end
 ├── SignalingError          a browser's or player's offer cannot be answered
 ├── UnknownCameraError      there is no camera of that name
-└── UnknownTrackError       the face has left the picture
+├── UnknownTrackError       the face has left the picture
+└── EventLogError           the file of past events cannot be opened, read or written
 """
 
 
@@ -62,3 +63,7 @@ class UnknownTrackError(StreamError):
 
 class EnrolmentError(StreamError):
     """Raised when there is nothing to enrol from, or the name is none."""
+
+
+class EventLogError(StreamError):
+    """Raised when the file of past events cannot be opened, read or written."""

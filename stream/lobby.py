@@ -33,7 +33,7 @@ def draw_lobby() -> Image:
         _draw_window(image, x, 110, 460, 420)
     _draw_lamps(image)
     size = (CANVAS_SCALE * CANVAS_WIDTH, CANVAS_SCALE * CANVAS_HEIGHT)
-    large: Image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    large = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
     _draw_counter(large, CANVAS_SCALE * (COUNTER_TOP - CANVAS_ORIGIN[1]))
     return large
 
@@ -43,7 +43,7 @@ def _shaded(
 ) -> Image:
     """Return a (H, W, 3) picture shaded from one colour at its top to another."""
     ramp = np.linspace(0, 1, size[0], dtype=np.float32)[:, None, None]
-    column = np.float32(top) * (1 - ramp) + np.float32(bottom) * ramp
+    column = np.array(top, np.float32) * (1 - ramp) + np.array(bottom, np.float32) * ramp
     return np.repeat(column, size[1], axis=1).astype(np.uint8)
 
 
@@ -72,8 +72,7 @@ def _draw_window(image: Image, x: int, y: int, width: int, height: int) -> None:
     for i in range(12):
         middle = ((i * 83 + x) % width, height - 10 - (i * 31) % 50)
         cv2.circle(view, middle, 26 + (i * 7) % 16, (98, 128 + (i * 5) % 20, 92), -1)
-    view = cv2.GaussianBlur(view, (0, 0), 7)
-    image[y : y + height, x : x + width] = view
+    image[y : y + height, x : x + width] = cv2.GaussianBlur(view, (0, 0), 7)
     cv2.rectangle(image, (x, y), (x + width, y + height), FRAME, 10)
     cv2.line(image, (x + width // 2, y), (x + width // 2, y + height), FRAME, 7)
     cv2.line(image, (x, y + 110), (x + width, y + 110), FRAME, 5)

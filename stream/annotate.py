@@ -1,0 +1,87 @@
+"""Boxes and names on the picture."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frames import Track, TrackState
+
+COLOURS = {
+    TrackState.KNOWN: (46, 190, 110),
+    TrackState.UNKNOWN: (244, 150, 40),
+    TrackState.UNDECIDED: (205, 210, 216),
+}
+"""Green, amber and light gray (RGB): told apart in colour blindness too, by their lightness."""
+
+INK = (14, 20, 26)
+FONT_PX_PER_HEIGHT = 1 / 36
+"""20 pixels at 720p: the smallest text that survives 1 Mbit/s of video."""
+MIN_FONT_PX = 12
+WEIGHT = 550
+
+
+def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -> None:
+    """Draw each face's box, name, similarity and age onto the picture, in place.
+
+    Sizes follow the picture's height. Names in Latin, Cyrillic, Chinese, Japanese, Korean,
+    Hebrew and Arabic letters are drawn by OpenCV's own fonts. Safe in several threads.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, writable.
+        tracks: the faces in it.
+        now: seconds, on the clock of the tracks.
+    """
+    if not tracks:
+        return
+    height = image.shape[0]
+    font_px = max(MIN_FONT_PX, round(height * FONT_PX_PER_HEIGHT))
+    font = cv2.FontFace("sans")
+    # Labels lie over all boxes, so that a name is not crossed out by a neighbour's box.
+    for track in tracks:
+        _draw_box(image, track)
+    for track in tracks:
+        _draw_label(image, track, label(track, now), font, font_px)
+
+
+def label(track: Track, now: float) -> str:
+    """Return a track's text: the name with its cosine, or what is not known, and its age."""
+    age_s = max(0, int(now - track.first_seen))
+    age = f"{age_s} s" if age_s < 60 else f"{age_s // 60} min"
+    if track.match is not None:
+        return f"{track.match.identity.name}  {track.match.similarity:.2f}  {age}"
+    return f"unknown  {age}" if track.state is TrackState.UNKNOWN else "..."
+
+
+def _draw_box(image: NDArray[np.uint8], track: Track) -> None:
+    """Draw the box's corners; a closed frame would hide more of the face than it shows."""
+    height, width = image.shape[:2]
+    thick = max(1, round(height / 360))
+    x1, y1, x2, y2 = (int(v) for v in np.clip(track.box, -width, 2 * width).round())
+    corner = max(4, min(x2 - x1, y2 - y1) // 4)
+    colour = COLOURS[track.state]
+    cv2.rectangle(image, (x1, y1), (x2, y2), colour, max(1, thick // 2))
+    for x, inward_x in ((x1, corner), (x2, -corner)):
+        for y, inward_y in ((y1, corner), (y2, -corner)):
+            cv2.line(image, (x, y), (x + inward_x, y), colour, 2 * thick)
+            cv2.line(image, (x, y), (x, y + inward_y), colour, 2 * thick)
+
+
+def _draw_label(
+    image: NDArray[np.uint8], track: Track, text: str, font: cv2.FontFace, font_px: int
+) -> None:
+    height, width = image.shape[:2]
+    _, _, text_width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, font_px, WEIGHT)
+    pad = max(3, font_px // 3)
+    label_width, label_height = text_width + 2 * pad, font_px + pad + pad // 2
+    x1, y1, _, y2 = (int(v) for v in np.clip(track.box, -width, 2 * width).round())
+    # Above the box, else below it; always inside the picture.
+    above = y1 - label_height - pad // 2
+    top = above if above >= 0 else y2 + pad // 2
+    top = max(0, min(top, height - label_height))
+    left = max(0, min(x1, width - label_width))
+    colour = COLOURS[track.state]
+    cv2.rectangle(image, (left, top), (left + label_width, top + label_height), colour, -1)
+    origin = (left + pad, top + pad // 2 + round(font_px * 0.95))
+    cv2.putText(image, text, origin, INK, font, font_px, WEIGHT)

@@ -1,0 +1,323 @@
+"""What happened in front of the cameras, kept in one SQLite file with thumbnails.
+
+An `EventLog` is used by one thread at a time, whichever: the service writes and reads it in a
+thread of its own. Times are seconds since 1970 in the file and ISO 8601 in UTC outside.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+
+from stream.errors import EventLogError
+from stream.frames import Event, EventKind
+
+FILE_NAME = "events.db"
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    at REAL NOT NULL,
+    track_id INTEGER,
+    identity_id TEXT,
+    name TEXT,
+    similarity REAL,
+    detail TEXT NOT NULL,
+    crop BLOB
+) STRICT;
+CREATE INDEX events_by_time ON events (at);
+CREATE INDEX events_by_identity ON events (identity_id);
+"""
+
+CROP_QUALITY = 90
+RETENTION_EVERY = 256
+"""Events between two looks at what is too old or too much."""
+
+DAY_S = 86_400.0
+MAX_LIMIT = 1000
+BUSY_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event as it is kept.
+
+    Attributes:
+        id: grows with every event, never reused.
+        kind: what happened.
+        camera: the camera's name.
+        at: when, ISO 8601 in UTC with milliseconds.
+        track_id: the track it is about; None for camera events.
+        name, identity_id, similarity: who it is; None for strangers and camera events.
+        has_crop: whether `EventLog.crop_jpeg` has a thumbnail.
+        detail: one line for people; may be empty.
+    """
+
+    id: int
+    kind: EventKind
+    camera: str
+    at: str
+    track_id: int | None
+    name: str | None
+    identity_id: str | None
+    similarity: float | None
+    has_crop: bool
+    detail: str
+
+
+class EventLog:
+    """The events of one service, newest last.
+
+    Args:
+        connection: to a database of this schema.
+        keep_days: days after which events are erased.
+        keep_bytes: size of the file above which the oldest events are erased.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, *, keep_days: float, keep_bytes: int
+    ) -> None:
+        self._connection = connection
+        self._keep_s = keep_days * DAY_S
+        self._keep_bytes = keep_bytes
+        self._until_retention = 0
+
+    @classmethod
+    def open(cls, directory: Path, *, keep_days: float = 30.0, keep_bytes: int = 1 << 30) -> Self:
+        """Open the log in a directory, making both where they are missing.
+
+        Raises:
+            EventLogError: if the file cannot be opened, is damaged, or is of a newer version.
+        """
+        path = directory / FILE_NAME
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            # Opened by the thread that starts the service, used by the one that writes events.
+            connection = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise EventLogError(f"cannot open the event log {path}: {error}") from error
+        try:
+            _prepare(connection, path)
+        except sqlite3.Error as error:
+            connection.close()
+            raise EventLogError(
+                f"cannot read the event log {path}: {error} (move it away to begin a new one)"
+            ) from error
+        except EventLogError:
+            connection.close()
+            raise
+        return cls(connection, keep_days=keep_days, keep_bytes=keep_bytes)
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def append(self, event: Event, wall_at: float) -> LoggedEvent:
+        """Keep an event; it is in the file on return.
+
+        Args:
+            event: what happened.
+            wall_at: when, seconds since 1970.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        identity = None if event.match is None else event.match.identity
+        row = (
+            event.kind.value,
+            event.camera,
+            wall_at,
+            event.track_id,
+            None if identity is None else identity.identity_id,
+            None if identity is None else identity.name,
+            None if event.match is None else event.match.similarity,
+            event.detail,
+            None if event.crop is None else _to_jpeg(event),
+        )
+        try:
+            cursor = self._connection.execute(
+                "INSERT INTO events (kind, camera, at, track_id, identity_id, name, similarity, "
+                "detail, crop) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            self._until_retention -= 1
+            if self._until_retention < 0:
+                self._until_retention = RETENTION_EVERY
+                self.retain(wall_at)
+        except sqlite3.Error as error:
+            raise EventLogError(f"cannot keep an event: {error}") from error
+        return LoggedEvent(
+            id=int(cursor.lastrowid or 0),
+            kind=event.kind,
+            camera=event.camera,
+            at=_iso(wall_at),
+            track_id=event.track_id,
+            name=row[5],
+            identity_id=row[4],
+            similarity=row[6],
+            has_crop=event.crop is not None,
+            detail=event.detail,
+        )
+
+    def list(
+        self,
+        *,
+        cursor: int | None = None,
+        limit: int = 100,
+        camera: str | None = None,
+        kinds: Sequence[EventKind] = (),
+        name: str | None = None,
+    ) -> list[LoggedEvent]:
+        """Return events, newest first.
+
+        Args:
+            cursor: an event's id: only older ones are returned; None begins with the newest.
+            limit: how many at most, 1 to 1000.
+            camera: only of this camera.
+            kinds: only of these kinds; all where empty.
+            name: only of this person.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise ValueError(f"limit must be in [1, {MAX_LIMIT}], got {limit}")
+        wanted: list[tuple[str, Sequence[str | int]]] = []
+        if cursor is not None:
+            wanted.append(("id < ?", (cursor,)))
+        if camera is not None:
+            wanted.append(("camera = ?", (camera,)))
+        if name is not None:
+            wanted.append(("name = ?", (name,)))
+        if kinds:
+            marks = ", ".join("?" * len(kinds))
+            wanted.append((f"kind IN ({marks})", [kind.value for kind in kinds]))
+        where = " AND ".join(clause for clause, _ in wanted) or "1"
+        values = [value for _, group in wanted for value in group]
+        rows = self._connection.execute(
+            "SELECT id, kind, camera, at, track_id, name, identity_id, similarity, "
+            f"crop IS NOT NULL, detail FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
+            [*values, limit],
+        )
+        return [
+            LoggedEvent(
+                id=row[0],
+                kind=EventKind(row[1]),
+                camera=row[2],
+                at=_iso(row[3]),
+                track_id=row[4],
+                name=row[5],
+                identity_id=row[6],
+                similarity=row[7],
+                has_crop=bool(row[8]),
+                detail=row[9],
+            )
+            for row in rows
+        ]
+
+    def crop_jpeg(self, event_id: int) -> bytes | None:
+        """Return an event's thumbnail as JPEG, 112x112; None where there is none."""
+        row = self._connection.execute(
+            "SELECT crop FROM events WHERE id = ?", (event_id,)
+        ).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
+    def erase_identity(self, identity_id: str) -> int:
+        """Erase a person's events, with their free pages and their traces in SQLite's log.
+
+        Returns:
+            How many events there were.
+        """
+        # What they were called before a correction is said in the detail of a RENAMED event.
+        names = [
+            row[0]
+            for row in self._connection.execute(
+                "SELECT DISTINCT name FROM events WHERE identity_id = ?", (identity_id,)
+            )
+        ]
+        for name in names:
+            self._connection.execute(
+                "UPDATE events SET detail = '' WHERE detail = ?", (f"was {name}",)
+            )
+        erased = self._connection.execute(
+            "DELETE FROM events WHERE identity_id = ?", (identity_id,)
+        ).rowcount
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return erased
+
+    def retain(self, wall_now: float) -> int:
+        """Erase what is too old, then the oldest until the file is small enough; return how many.
+
+        Args:
+            wall_now: seconds since 1970.
+        """
+        erased = self._connection.execute(
+            "DELETE FROM events WHERE at < ?", (wall_now - self._keep_s,)
+        ).rowcount
+        while self._used_bytes() > self._keep_bytes:
+            # A tenth at a time, so that a full log is not cut at every event.
+            batch = self._connection.execute(
+                "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id "
+                "LIMIT max(1, (SELECT count(*) FROM events) / 10))"
+            ).rowcount
+            if batch == 0:
+                break
+            erased += batch
+        if erased:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return erased
+
+    def _used_bytes(self) -> int:
+        pages, free, size = (
+            int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a new or existing database to this schema."""
+    # Events hold faces and names: what is erased is overwritten.
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute("PRAGMA synchronous = NORMAL")
+    with closing(connection.execute("PRAGMA user_version")) as answer:
+        version = int(answer.fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise EventLogError(
+            f"the event log {path} is of version {version}, this program knows {SCHEMA_VERSION}: "
+            "update facewire"
+        )
+    if version == 0:
+        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+
+def _to_jpeg(event: Event) -> bytes:
+    if event.crop is None:
+        raise ValueError("the event has no crop")
+    bgr = cv2.cvtColor(event.crop, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])
+    return jpeg.tobytes()
+
+
+def _iso(wall_at: float) -> str:
+    moment = datetime.fromtimestamp(wall_at, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

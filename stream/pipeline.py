@@ -1,0 +1,326 @@
+"""Frames in, named tracks and events out: pure and synchronous, for all cameras of a tick.
+
+Every tick scans at most a few frames in full and follows the known faces in the others; all
+faces of all cameras share one detection, one follow, one embedding call and one search. Work is
+spread: a tick that scans embeds only whom nobody has looked at yet, one face at a time.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from gallery import Gallery, Identity, Match
+from recognizer import Detections, Floats, Recognizer
+from stream.errors import EnrolmentError, UnknownTrackError
+from stream.frames import Frame, FrameResult
+from stream.memory import OPEN, Memory, Shot, shot_value
+from stream.presence import Presence
+from stream.tracker import Appearance, Tracked, Tracker
+from stream.voting import Voter
+from stream.watch import GAP_S, Watch
+
+SCAN_EVERY_S = 0.2
+"""Between two full scans of a camera: a new face waits a tenth of a second on average."""
+
+SCAN_LOAD = 0.3
+"""Part of the time that all cameras' scans may take; beyond it they become rarer."""
+
+MAX_SCANS = 2
+"""Frames scanned in one tick: more would delay every camera's picture by 25 ms each."""
+
+MAX_EMBEDDINGS = 2
+"""Faces embedded in a tick that scans nothing; one in a tick that scans. 14 ms each."""
+
+STAGES = ("detect", "follow", "align", "embed", "search", "track")
+
+
+@dataclass(slots=True, eq=False)
+class _Want:
+    """A face that deserves a look."""
+
+    job: "_Job"
+    track: Tracked
+    urgency: int
+    value: float
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One frame of a tick, with what is known of its camera."""
+
+    frame: Frame
+    camera: Watch
+    looked: dict[int, Shot] = field(default_factory=dict)
+
+    def expected(self) -> Floats:
+        """Return where the followed faces should be in this frame, (n, 4) float32."""
+        at = self.frame.captured_at
+        return np.stack([track.box_at(at) for track in self.camera.tracker.followed])
+
+    def scan(self, found: Detections, appearance: Appearance) -> None:
+        """Take a full scan; whoever was embedded for it has been looked at."""
+        pairs = self.camera.scanned(found, self.frame.captured_at, appearance)
+        for track, row in pairs:
+            if (shot := self.looked.get(row)) is not None:
+                self.look(track, shot)
+
+    def look(self, track: Tracked, shot: Shot) -> None:
+        """Remember a look at a track."""
+        memory = self.camera.remember(track)
+        memory.look(shot, self._value(track), self.frame.captured_at)
+        track.template = memory.voter.template
+
+    def wanted(self, *, only_open: bool) -> list[_Want]:
+        """Return the faces of this frame that deserve a look.
+
+        Args:
+            only_open: leave out those whose name is decided.
+        """
+        at = self.frame.captured_at
+        wanted = []
+        for track in self.camera.tracker.tracks:
+            if track.last_seen != at:
+                continue
+            value = self._value(track)
+            urgency = self.camera.remember(track).urgency(track, value, at)
+            if urgency is not None and not (only_open and urgency > OPEN):
+                wanted.append(_Want(self, track, urgency, value))
+        return wanted
+
+    def _value(self, track: Tracked) -> float:
+        return shot_value(track.box, track.landmarks, self.camera.size)
+
+
+class Pipeline:
+    """Recognises faces over time.
+
+    Args:
+        recognizer: finds and embeds.
+        gallery: knows the names.
+        threshold: cosine from which a look is a match.
+        margin: how much more similar than the second identity the best must be.
+        confirm_s: seconds a face is seen before it can enter.
+        absence_s: seconds without the face until it has left.
+        cooldown_s: seconds in which the same person does not enter again.
+        clock: measures the stages, seconds.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        gallery: Gallery,
+        *,
+        threshold: float,
+        margin: float,
+        confirm_s: float,
+        absence_s: float,
+        cooldown_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._recognizer = recognizer
+        self._gallery = gallery
+        self._threshold = threshold
+        self._margin = margin
+        self._debounce_s = (confirm_s, absence_s, cooldown_s)
+        self._clock = clock
+        self._ids = itertools.count(1)
+        self._cameras: dict[str, Watch] = {}
+        self._scan_s = 0.0
+        self._timings: dict[str, float] = {}
+
+    def process(self, frames: Sequence[Frame], now: float) -> list[FrameResult]:
+        """Recognise one frame of each camera that has one.
+
+        Args:
+            frames: at most one of each camera; sizes may differ.
+            now: seconds, monotonic clock.
+
+        Returns:
+            A result for each frame, in order; their timings are those of the whole tick.
+        """
+        self._timings = dict.fromkeys(STAGES, 0.0)
+        jobs = [_Job(frame, self._camera(frame)) for frame in frames]
+        with self._stage("track"):
+            for job in jobs:
+                job.camera.prepare(job.frame)
+            scans = self._due(jobs, now)
+        self._follow([job for job in jobs if job not in scans])
+        self._scan(scans)
+        self._embed(jobs, is_scan=bool(scans))
+        self._decide()
+        with self._stage("track"):
+            found = [job.camera.conclude(job.frame) for job in jobs]
+        timings = dict(self._timings)
+        return [
+            FrameResult(job.frame, tracks, events, timings)
+            for job, (tracks, events) in zip(jobs, found, strict=True)
+        ]
+
+    def name_track(self, camera: str, track_id: int, name: str) -> Identity:
+        """Enrol a track's best shots under a name, which it bears from the next frame on.
+
+        Tracks of other cameras are asked again too.
+
+        Raises:
+            UnknownTrackError: if nobody remembers the track.
+            EnrolmentError: if no picture of the face was good enough to learn from.
+            GalleryError: if the gallery cannot take it.
+        """
+        state = self._cameras.get(camera)
+        memory = None if state is None else state.memory(track_id)
+        if memory is None:
+            raise UnknownTrackError(track_id)
+        if not memory.shots:
+            raise EnrolmentError(
+                f"face {track_id} was too small or turned away so far: let it look at the camera"
+            )
+        photos = [shot.as_photo() for shot in memory.shots]
+        identity, _ = self._gallery.enroll_many(name, photos)
+        memory.voter.assign(Match(identity, 1.0))
+        self.regallery()
+        return identity
+
+    def regallery(self) -> None:
+        """Ask who every track is again, with the next frame; call it after a gallery change."""
+        for camera in self._cameras.values():
+            for memory in camera.memories.values():
+                memory.gallery_changed()
+
+    def drop_camera(self, name: str) -> None:
+        """Forget a camera and its tracks; their ids are not given again."""
+        self._cameras.pop(name, None)
+
+    # One tick, step by step
+
+    def _due(self, jobs: list[_Job], now: float) -> list[_Job]:
+        """Return which frames to scan, the most overdue first."""
+        n_live = sum(abs(now - camera.at) < GAP_S for camera in self._cameras.values())
+        interval_s = max(SCAN_EVERY_S, n_live * self._scan_s / SCAN_LOAD)
+        due = [job for job in jobs if job.camera.is_due(job.frame.captured_at, interval_s)]
+        due.sort(key=lambda job: job.camera.scanned_at)
+        return due[:MAX_SCANS]
+
+    def _scan(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
+        with self._stage("detect"):
+            started = self._clock()
+            found = self._recognizer.detect([job.frame.image for job in jobs])
+            took_s = (self._clock() - started) / len(jobs)
+        # Smoothed over some scans: one slow scan is no load.
+        self._scan_s += 0.2 * (took_s - self._scan_s)
+        for job, detections in zip(jobs, found, strict=True):
+            with self._stage("track"):
+                job.scan(detections, partial(self._looks, job, detections))
+
+    def _follow(self, jobs: list[_Job]) -> None:
+        busy = [job for job in jobs if job.camera.tracker.followed]
+        if not busy:
+            return
+        with self._stage("follow"):
+            found = self._recognizer.follow(
+                [job.frame.image for job in busy], [job.expected() for job in busy]
+            )
+        with self._stage("track"):
+            for job, followed in zip(busy, found, strict=True):
+                job.camera.follow(followed, job.frame.captured_at)
+
+    def _looks(self, job: _Job, found: Detections, rows: list[int]) -> Floats:
+        """Embed rows of a scan at once, to tell faces apart that overlap cannot."""
+        started = self._clock()
+        part = Detections(found.boxes[rows], found.landmarks[rows], found.scores[rows])
+        shots = self._shoot([(job, part)])
+        job.looked = dict(zip(rows, shots, strict=True))
+        self._timings["track"] -= (self._clock() - started) * 1e3
+        return np.stack([shot.embedding for shot in shots])
+
+    def _embed(self, jobs: list[_Job], *, is_scan: bool) -> None:
+        """Look at the faces that need it most."""
+        with self._stage("track"):
+            budget = (1 if is_scan else MAX_EMBEDDINGS) - sum(len(job.looked) for job in jobs)
+            wanted = [want for job in jobs for want in job.wanted(only_open=is_scan)]
+            wanted.sort(key=lambda want: (want.urgency, -want.value))
+            chosen = wanted[: max(budget, 0)]
+        if not chosen:
+            return
+        chosen.sort(key=lambda want: jobs.index(want.job))
+        groups = [
+            (job, _as_detections([want.track for want in group]))
+            for job, group in itertools.groupby(chosen, key=lambda want: want.job)
+        ]
+        for want, shot in zip(chosen, self._shoot(groups), strict=True):
+            want.job.look(want.track, shot)
+
+    def _shoot(self, parts: list[tuple[_Job, Detections]]) -> list[Shot]:
+        """Align and embed faces of several frames in one call."""
+        with self._stage("align"):
+            crops = np.concatenate(
+                [self._recognizer.align(job.frame.image, part.landmarks) for job, part in parts]
+            )
+            qualities = [
+                quality.overall
+                for job, part in parts
+                for quality in self._recognizer.quality(job.frame.image, part)
+            ]
+        with self._stage("embed"):
+            embeddings = self._recognizer.embed(crops)
+        return [
+            Shot(crop, embedding, quality)
+            for crop, embedding, quality in zip(crops, embeddings, qualities, strict=True)
+        ]
+
+    def _decide(self) -> None:
+        """Search everything that changed, of all cameras, in one call, and count the votes."""
+        memories = [
+            memory
+            for camera in self._cameras.values()
+            for memory in camera.memories.values()
+            if memory.is_open
+        ]
+        if not memories:
+            return
+        with self._stage("search"):
+            probes = [memory.voter.probes() for memory in memories]
+            found = self._gallery.best(np.concatenate(probes), k=2)
+        start = 0
+        for memory, part in zip(memories, probes, strict=True):
+            memory.voter.decide(found[start : start + len(part)])
+            memory.is_open = False
+            start += len(part)
+
+    def _camera(self, frame: Frame) -> Watch:
+        camera = self._cameras.get(frame.camera)
+        if camera is None:
+            confirm_s, absence_s, cooldown_s = self._debounce_s
+            presence = Presence(
+                frame.camera,
+                confirm_s=confirm_s,
+                absence_s=absence_s,
+                cooldown_s=cooldown_s,
+                same_face=self._threshold,
+            )
+            camera = Watch(Tracker(lambda: next(self._ids)), presence, self._new_memory)
+            self._cameras[frame.camera] = camera
+        return camera
+
+    def _new_memory(self) -> Memory:
+        return Memory(Voter(threshold=self._threshold, margin=self._margin))
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = self._clock()
+        yield
+        self._timings[name] += (self._clock() - started) * 1e3
+
+
+def _as_detections(tracks: Sequence[Tracked]) -> Detections:
+    return Detections(
+        np.stack([track.box for track in tracks]),
+        np.stack([track.landmarks for track in tracks]),
+        np.array([track.score for track in tracks], np.float32),
+    )

@@ -1,0 +1,175 @@
+"""Who is in front of a camera: tracks in, debounced events out.
+
+A person enters once however many tracks they leave behind: a known one is remembered by
+identity, a stranger by appearance. Pure: time is an argument, seconds throughout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery import Match
+from recognizer import Floats
+from stream.frames import Event, EventKind, TrackState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """One track as it stands.
+
+    Attributes:
+        track_id, first_seen, last_seen: of the track.
+        state, match: who it is.
+        template: (D,) float32 of unit length; None before it was embedded.
+        crop: (112, 112, 3) uint8 RGB, its best shot; None before it was embedded.
+    """
+
+    track_id: int
+    first_seen: float
+    last_seen: float
+    state: TrackState
+    match: Match | None
+    template: Floats | None
+    crop: NDArray[np.uint8] | None
+
+
+@dataclass(slots=True, eq=False)
+class _Person:
+    """Somebody who is there, or was a moment ago."""
+
+    seen: Seen
+    is_announced: bool
+    quiet_until: float
+    has_left: bool = False
+
+    @property
+    def identity_id(self) -> str | None:
+        return None if self.seen.match is None else self.seen.match.identity.identity_id
+
+
+class Presence:
+    """The people in front of one camera.
+
+    Args:
+        camera: its name.
+        confirm_s: how long a face is seen before it can enter.
+        absence_s: how long it is not seen before it has left.
+        cooldown_s: how long after leaving the same person does not enter again.
+        same_face: cosine from which a stranger is the one of a moment ago.
+    """
+
+    def __init__(
+        self,
+        camera: str,
+        *,
+        confirm_s: float,
+        absence_s: float,
+        cooldown_s: float,
+        same_face: float,
+    ) -> None:
+        self._camera = camera
+        self._confirm_s = confirm_s
+        self._absence_s = absence_s
+        self._cooldown_s = cooldown_s
+        self._same_face = same_face
+        self._people: list[_Person] = []
+
+    def update(self, tracks: Sequence[Seen], at: float) -> list[Event]:
+        """Take the tracks of a frame and return what happened, in the order of the tracks."""
+        events: list[Event] = []
+        for seen in tracks:
+            if seen.state is not TrackState.UNDECIDED:
+                events += self._update_track(seen, at)
+            elif (holder := self._holder(seen.track_id)) is not None:
+                # Still there, whoever it will turn out to be.
+                holder.seen = replace(holder.seen, last_seen=seen.last_seen)
+        events += self._leave(at)
+        return events
+
+    def _update_track(self, seen: Seen, at: float) -> list[Event]:
+        holder = self._holder(seen.track_id)
+        person = self._find(seen)
+        if holder is not None and person is not holder and _is_other(holder.seen, seen):
+            return self._rename(holder, person, seen, at)
+        if person is None:
+            person = _Person(seen, is_announced=False, quiet_until=at)
+            self._people.append(person)
+        elif seen.track_id != person.seen.track_id and seen.last_seen < person.seen.last_seen:
+            return []  # another track of the same person that is not seen now
+        person.seen = seen
+        if person.has_left and not person.is_announced and at < person.quiet_until:
+            return []
+        if person.is_announced or seen.last_seen - seen.first_seen < self._confirm_s:
+            return []
+        person.is_announced, person.has_left = True, False
+        kind = EventKind.ENTER if seen.match is not None else EventKind.UNKNOWN
+        return [self._event(kind, seen, at)]
+
+    def _rename(
+        self, holder: _Person, person: _Person | None, seen: Seen, at: float
+    ) -> list[Event]:
+        """Take a track's other name; tell it if the track had been announced."""
+        was = "unknown" if holder.seen.match is None else holder.seen.match.identity.name
+        is_announced = holder.is_announced
+        self._people.remove(holder)
+        if person is None:
+            person = _Person(seen, is_announced=is_announced, quiet_until=at)
+            self._people.append(person)
+        person.seen = seen
+        person.is_announced |= is_announced
+        return [self._event(EventKind.RENAMED, seen, at, f"was {was}")] if is_announced else []
+
+    def _leave(self, at: float) -> list[Event]:
+        events = []
+        for person in list(self._people):
+            away_s = at - person.seen.last_seen
+            if person.is_announced and away_s >= self._absence_s:
+                events.append(self._event(EventKind.EXIT, person.seen, at))
+                person.is_announced, person.has_left = False, True
+                person.quiet_until = at + self._cooldown_s
+            elif not person.is_announced and away_s >= self._absence_s and at >= person.quiet_until:
+                self._people.remove(person)
+        return events
+
+    def _holder(self, track_id: int) -> _Person | None:
+        """Return whom the track was taken for so far."""
+        return next((p for p in self._people if p.seen.track_id == track_id), None)
+
+    def _find(self, seen: Seen) -> _Person | None:
+        """Return whom the track shows, among those who are or were there."""
+        if seen.match is not None:
+            identity_id = seen.match.identity.identity_id
+            return next((p for p in self._people if p.identity_id == identity_id), None)
+        strangers = [p for p in self._people if p.seen.match is None]
+        for person in strangers:
+            if person.seen.track_id == seen.track_id:
+                return person
+        for person in strangers:
+            if _alike(person.seen.template, seen.template) >= self._same_face:
+                return person
+        return None
+
+    def _event(self, kind: EventKind, seen: Seen, at: float, detail: str = "") -> Event:
+        return Event(
+            kind=kind,
+            camera=self._camera,
+            at=at,
+            track_id=seen.track_id,
+            match=seen.match,
+            first_seen=seen.first_seen,
+            crop=seen.crop,
+            detail=detail,
+        )
+
+
+def _is_other(before: Seen, now: Seen) -> bool:
+    """Return whether a track's name changed; a person renamed in the gallery stays the same."""
+    if before.match is None or now.match is None:
+        return before.match is not now.match
+    return before.match.identity.identity_id != now.match.identity.identity_id
+
+
+def _alike(first: Floats | None, second: Floats | None) -> float:
+    return -1.0 if first is None or second is None else float(first @ second)

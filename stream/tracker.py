@@ -1,0 +1,291 @@
+"""Which face of this frame is which face of the last one: tracks of one camera.
+
+Between scans each face is followed by itself; a scan's detections are assigned to tracks by
+overlap, and by appearance where overlap cannot tell: two faces that crossed, a face that comes
+back from behind something, a cut to another scene. Pure: time and faces are arguments.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from recognizer import Detections, Floats, Followed
+
+PATIENCE_S = 1.0
+"""How long a lost face is waited for: a person passing behind another takes about that long."""
+
+MIN_IOU = 0.2
+"""Overlap from which a detection may be a track's: at a face's width a second and three scans a
+second two boxes of one face overlap by a half; two faces side by side by less than a tenth."""
+
+STOLEN_IOU = 0.5
+"""Overlap from which two followed boxes are on one face, so that one of them is wrong."""
+
+SAME_FACE = 0.3
+"""Cosine above which two pictures of moments apart are one face: SFace gives one person's over
+0.6 then, two people's under 0.3 (0.358 at FAR 1e-3)."""
+
+MAX_MISSED_SCANS = 3
+"""Scans in a row that may overlook a face which is still followed."""
+
+MAX_LOOKS = 3
+"""Detections whose appearance a scan asks for at most: each costs an embedding."""
+
+REACH = 2.5
+"""How far a lost face may turn up again, in its own widths, plus as much again each second."""
+
+COAST_S = 0.4
+"""For how long the last motion predicts where a face is."""
+
+SMOOTHING = 0.3
+"""Weight of the newest motion in a track's velocity."""
+
+
+@dataclass(slots=True, eq=False)
+class Tracked:
+    """One face followed through time.
+
+    Attributes:
+        track_id: never used again.
+        box: (4,) float32, x1 y1 x2 y2 in pixels, where it was seen last.
+        landmarks: (5, 2) float32, xy in pixels, likewise.
+        score: detector confidence in [0, 1].
+        first_seen, last_seen: seconds.
+        n_seen: frames in which it was seen.
+        velocity: (2,) pixels a second, smoothed.
+        template: (D,) float32 unit vector of how it looks; None until somebody sets it.
+        is_lost: it is not where it was and is waited for.
+        is_doubtful: it may be on another face; only appearance can tell.
+        missed_scans: scans since one found it.
+    """
+
+    track_id: int
+    box: Floats
+    landmarks: Floats
+    score: float
+    first_seen: float
+    last_seen: float
+    n_seen: int = 1
+    velocity: Floats = field(default_factory=lambda: np.zeros(2, np.float32))
+    template: Floats | None = None
+    is_lost: bool = False
+    is_doubtful: bool = False
+    missed_scans: int = 0
+
+    def box_at(self, at: float) -> Floats:
+        """Return where it should be by now, (4,) float32."""
+        shift = self.velocity * min(at - self.last_seen, COAST_S)
+        return np.asarray(self.box + np.concatenate([shift, shift]), np.float32)
+
+    def see(self, box: Floats, landmarks: Floats, score: float, at: float) -> None:
+        """Take where it was seen now."""
+        elapsed_s = at - self.last_seen
+        if elapsed_s > 0:
+            motion = (_centre(box) - _centre(self.box)) / max(elapsed_s, 0.02)
+            self.velocity = (SMOOTHING * motion + (1 - SMOOTHING) * self.velocity).astype(
+                np.float32
+            )
+        self.box, self.landmarks, self.score = box, landmarks, score
+        self.last_seen = at
+        self.n_seen += 1
+        self.is_lost = False
+
+
+Appearance = Callable[[list[int]], Floats]
+"""Given rows of a scan's detections, their embeddings, (n, D) float32 unit vectors."""
+
+
+class Tracker:
+    """The faces of one camera.
+
+    Args:
+        new_id: gives the next track id; shared by all cameras, so that ids are never reused.
+    """
+
+    def __init__(self, new_id: Callable[[], int]) -> None:
+        self._new_id = new_id
+        self._tracks: list[Tracked] = []
+
+    @property
+    def tracks(self) -> tuple[Tracked, ...]:
+        """All faces, lost ones too, in the order they appeared."""
+        return tuple(self._tracks)
+
+    @property
+    def followed(self) -> tuple[Tracked, ...]:
+        """The faces to follow in the next frame: those that are not lost."""
+        return tuple(track for track in self._tracks if not track.is_lost)
+
+    def follow(self, found: Followed, at: float) -> None:
+        """Take where `followed` were found again, row by row; forget whom nobody waits for."""
+        tracks = self.followed
+        if len(found.scores) != len(tracks):
+            raise ValueError(f"expected {len(tracks)} followed faces, got {len(found.scores)}")
+        stray: dict[int, float] = {}
+        for row, track in enumerate(tracks):
+            if found.is_lost[row]:
+                track.is_lost = True
+                continue
+            box = found.boxes[row]
+            away = np.linalg.norm(_centre(box) - _centre(track.box_at(at)))
+            stray[track.track_id] = float(away / max(_width(box), 1.0))
+            track.see(box, found.landmarks[row], float(found.scores[row]), at)
+        self._give_up_stolen(stray)
+        self._forget(at)
+
+    def scan(
+        self, found: Detections, at: float, appearance: Appearance
+    ) -> list[tuple[Tracked, int]]:
+        """Assign a full scan's detections to tracks and begin tracks for the others.
+
+        Args:
+            found: all faces of the frame.
+            at: seconds, when the frame was captured.
+            appearance: asked for at most `MAX_LOOKS` rows, and only where overlap cannot tell.
+
+        Returns:
+            Each track seen in this frame with its row in `found`.
+        """
+        pairs = self._assign(found, at, appearance)
+        taken = {row for _, row in pairs}
+        for track, row in pairs:
+            track.see(found.boxes[row], found.landmarks[row], float(found.scores[row]), at)
+            track.missed_scans = 0
+        paired = {track.track_id for track, _ in pairs}
+        for track in self._tracks:
+            if track.track_id not in paired:
+                track.missed_scans += 1
+                track.is_lost |= track.missed_scans > MAX_MISSED_SCANS
+        for row in range(len(found)):
+            if row not in taken:
+                pairs.append((self._begin(found, row, at), row))
+        self._forget(at)
+        return pairs
+
+    def cut(self) -> None:
+        """Say that the scene changed: whoever comes back is known by appearance alone."""
+        for track in self._tracks:
+            track.is_lost = track.is_doubtful = True
+
+    def _begin(self, found: Detections, row: int, at: float) -> Tracked:
+        track = Tracked(
+            self._new_id(),
+            found.boxes[row],
+            found.landmarks[row],
+            float(found.scores[row]),
+            first_seen=at,
+            last_seen=at,
+        )
+        self._tracks.append(track)
+        return track
+
+    def _assign(
+        self, found: Detections, at: float, appearance: Appearance
+    ) -> list[tuple[Tracked, int]]:
+        tracks = self._tracks
+        if not tracks or not len(found):
+            return []
+        overlap = iou(np.stack([track.box_at(at) for track in tracks]), found.boxes)
+        overlap = np.maximum(overlap, iou(np.stack([track.box for track in tracks]), found.boxes))
+        may_be = overlap >= MIN_IOU
+        alike = self._alike(may_be, found, at, appearance)
+        is_known = ~np.isnan(alike)
+        is_doubtful = np.array([track.is_doubtful for track in tracks])[:, None]
+        has_template = np.array([track.template is not None for track in tracks])[:, None]
+        # Appearance overrules overlap both ways, and a doubtful track needs it.
+        allowed = np.where(
+            is_known, (alike >= SAME_FACE) & (may_be | self._is_near(found, at)), may_be
+        )
+        allowed &= is_known | ~(is_doubtful & has_template)
+        worth = np.where(allowed, overlap + np.nan_to_num(alike) + 0.1, 0.0)
+        rows, columns = linear_sum_assignment(worth, maximize=True)
+        pairs = []
+        for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+            if allowed[i, j]:
+                if is_known[i, j]:
+                    tracks[i].is_doubtful = False
+                pairs.append((tracks[i], j))
+        return pairs
+
+    def _alike(
+        self, may_be: NDArray[np.bool_], found: Detections, at: float, appearance: Appearance
+    ) -> NDArray[np.float64]:
+        """Return (T, N) cosines between tracks and detections; NaN where nobody looked."""
+        alike = np.full(may_be.shape, np.nan)
+        is_open = np.array([track.is_lost or track.is_doubtful for track in self._tracks])
+        known = [i for i, track in enumerate(self._tracks) if track.template is not None]
+        # A detection that several tracks, or none but a lost one near by, may claim.
+        claims = may_be.sum(axis=0)
+        comes_back = (is_open[:, None] & self._is_near(found, at)).any(axis=0)
+        is_disputed = (claims > 1) | (may_be & is_open[:, None]).any(axis=0)
+        looks = np.flatnonzero(is_disputed | ((claims == 0) & comes_back))[:MAX_LOOKS].tolist()
+        if not looks or not known:
+            return alike
+        embeddings = appearance(looks)
+        templates = np.stack([_template(self._tracks[i]) for i in known])
+        alike[np.ix_(known, looks)] = templates @ embeddings.T
+        return alike
+
+    def _is_near(self, found: Detections, at: float) -> NDArray[np.bool_]:
+        """Return (T, N): whether a face could have come from there to here since it was seen.
+
+        After a cut anybody can be anywhere.
+        """
+        near = np.zeros((len(self._tracks), len(found)), bool)
+        for i, track in enumerate(self._tracks):
+            away = np.linalg.norm(_centre(found.boxes) - _centre(track.box), axis=-1)
+            reach = REACH * max(_width(track.box), 1.0) * (1 + at - track.last_seen)
+            near[i] = (away <= reach) | (track.is_lost and track.is_doubtful)
+        return near
+
+    def _give_up_stolen(self, stray: dict[int, float]) -> None:
+        """Where two tracks are on one face, lose the one that jumped to it."""
+        tracks = [track for track in self.followed if track.track_id in stray]
+        if len(tracks) < 2:
+            return
+        overlaps = iou(*(2 * [np.stack([track.box for track in tracks])]))
+        for i, j in combinations(range(len(tracks)), 2):
+            first, second = tracks[i], tracks[j]
+            if overlaps[i, j] < STOLEN_IOU or first.is_lost or second.is_lost:
+                continue
+            loser = first if stray[first.track_id] > stray[second.track_id] else second
+            loser.is_lost = True
+            first.is_doubtful = second.is_doubtful = True
+
+    def _forget(self, at: float) -> None:
+        # One sighting alone is no face yet: a track that the very next frame does not confirm
+        # was a mistake of the detector.
+        self._tracks = [
+            track
+            for track in self._tracks
+            if not track.is_lost or (track.n_seen > 1 and at - track.last_seen <= PATIENCE_S)
+        ]
+
+
+def iou(first: Floats, second: Floats) -> NDArray[np.float64]:
+    """Return the intersection over union of (A, 4) and (B, 4) boxes, (A, B) in [0, 1]."""
+    a, b = first[:, None].astype(np.float64), second[None].astype(np.float64)
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.clip(sides, 0, None).prod(axis=-1)
+    areas = [np.clip(box[..., 2:] - box[..., :2], 0, None).prod(axis=-1) for box in (a, b)]
+    union = areas[0] + areas[1] - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
+def _centre(box: Floats) -> Floats:
+    return np.asarray((box[..., :2] + box[..., 2:]) / 2, np.float32)
+
+
+def _width(box: Floats) -> float:
+    return float(box[2] - box[0])
+
+
+def _template(track: Tracked) -> NDArray[Any]:
+    if track.template is None:
+        raise ValueError(f"track {track.track_id} has no template yet")
+    return track.template

@@ -1,0 +1,191 @@
+"""Who a track is: a name by several looks at it, and no name rather than a wrong one.
+
+Every look is an embedding with a weight. They are searched each by itself (a vote) and pooled
+into one, which is far steadier than any of them. A name needs both: the pooled look accepts it
+and enough votes agree. It then stays until the looks speak clearly against it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gallery import Match
+from recognizer import Floats
+from stream.frames import TrackState
+
+MAX_LOOKS = 8
+"""Looks kept: the newest, so that a track that has slipped to another face is noticed."""
+
+GOOD_WEIGHT = 0.25
+"""Weight from which a look counts in full: a frontal face of 50 pixels or a half-turned large
+one. Below it a look never decides alone and never speaks for a stranger."""
+
+SURE_LEAD = 0.14
+"""How far above the threshold one good look alone may name: 0.358 + 0.14 = 0.5 lies above every
+one of the 3,000 impostor pairs of LFW."""
+
+HYSTERESIS = 0.08
+"""How far below the threshold a name, once given, is kept."""
+
+STRANGER_LOOKS = 3
+"""Good looks after which somebody is unknown rather than undecided."""
+
+PATIENT_LOOKS = 6
+"""Looks of any weight after which somebody is unknown, near the threshold or not."""
+
+CONTRADICTION = 0.2
+"""Cosine to the pooled look below which a good look shows another face."""
+
+
+@dataclass(slots=True, eq=False)
+class Look:
+    """One embedding of a track.
+
+    Attributes:
+        embedding: (D,) float32 of unit length.
+        weight: in (0, 1], how good the picture was.
+        candidates: the two most similar identities, best first; None until searched.
+    """
+
+    embedding: Floats
+    weight: float
+    candidates: Sequence[Match] | None = None
+
+
+class Voter:
+    """Decides the name of one track.
+
+    Args:
+        threshold: cosine from which a look is a match.
+        margin: how much more similar than the second identity the best must be.
+    """
+
+    def __init__(self, *, threshold: float, margin: float) -> None:
+        self.state = TrackState.UNDECIDED
+        self.match: Match | None = None
+        self._threshold = threshold
+        self._margin = margin
+        self._looks: list[Look] = []
+
+    @property
+    def n_looks(self) -> int:
+        """How many looks are kept."""
+        return len(self._looks)
+
+    @property
+    def template(self) -> Floats | None:
+        """All looks pooled by weight, (D,) float32 of unit length; None before the first."""
+        if not self._looks:
+            return None
+        return _pooled(self._looks)
+
+    def look(self, embedding: Floats, weight: float) -> None:
+        """Add a look; `probes` and `decide` are due then."""
+        self._looks.append(Look(embedding, max(weight, 0.01)))
+        del self._looks[:-MAX_LOOKS]
+        self._drop_contradicted()
+
+    def assign(self, match: Match) -> None:
+        """Take a name that a person gave; it is kept as one that was voted for."""
+        self.state, self.match = TrackState.KNOWN, match
+
+    def forget_candidates(self) -> None:
+        """Say that the gallery changed: every look must be searched again."""
+        for look in self._looks:
+            look.candidates = None
+
+    def probes(self) -> Floats:
+        """Return what `decide` needs searched, (P, D): looks without candidates, then the pool."""
+        template = self.template
+        if template is None:
+            return np.empty((0, 0), np.float32)
+        new = [look.embedding for look in self._looks if look.candidates is None]
+        return np.stack([*new, template])
+
+    def decide(self, found: Sequence[Sequence[Match]]) -> None:
+        """Decide anew.
+
+        Args:
+            found: for each of `probes`, the two most similar identities, best first.
+        """
+        waiting = [look for look in self._looks if look.candidates is None]
+        if len(found) != len(waiting) + 1:
+            raise ValueError(f"expected {len(waiting) + 1} answers, got {len(found)}")
+        for look, candidates in zip(waiting, found, strict=False):
+            look.candidates = candidates
+        pooled = found[-1]
+        accepted = self._accepted(pooled, self._threshold)
+        if accepted is not None and self._has_votes(accepted):
+            self.state, self.match = TrackState.KNOWN, accepted
+            return
+        kept = self._kept(pooled)
+        if kept is not None:
+            self.match = kept
+        elif self._is_stranger(pooled):
+            self.state, self.match = TrackState.UNKNOWN, None
+        elif self.state is TrackState.KNOWN:
+            self.state, self.match = TrackState.UNDECIDED, None
+
+    def _accepted(self, candidates: Sequence[Match], threshold: float) -> Match | None:
+        if not candidates or candidates[0].similarity < threshold:
+            return None
+        if len(candidates) > 1:
+            lead = candidates[0].similarity - candidates[1].similarity
+            if lead < self._margin:
+                return None
+        return candidates[0]
+
+    def _has_votes(self, accepted: Match) -> bool:
+        """Return whether the looks carry the name that the pooled look accepts."""
+        name = accepted.identity.identity_id
+        votes = [self._accepted(look.candidates or (), self._threshold) for look in self._looks]
+        for_it = [
+            (vote.similarity, look.weight)
+            for vote, look in zip(votes, self._looks, strict=True)
+            if vote is not None and vote.identity.identity_id == name
+        ]
+        against = [vote for vote in votes if vote is not None and vote.identity.identity_id != name]
+        is_renamed = self.match is not None and self.match.identity.identity_id != name
+        needed = 1 if any(self._is_sure(*vote) for vote in for_it) and not is_renamed else 2
+        return len(for_it) >= max(needed, 2 * len(against))
+
+    def _is_sure(self, similarity: float, weight: float) -> bool:
+        return weight >= GOOD_WEIGHT and similarity >= self._threshold + SURE_LEAD
+
+    def _kept(self, pooled: Sequence[Match]) -> Match | None:
+        """Return the given name with its new similarity while the pooled look still bears it."""
+        if self.match is None or not pooled:
+            return None
+        best = pooled[0]
+        is_same = best.identity.identity_id == self.match.identity.identity_id
+        return best if is_same and best.similarity >= self._threshold - HYSTERESIS else None
+
+    def _is_stranger(self, pooled: Sequence[Match]) -> bool:
+        good = sum(look.weight >= GOOD_WEIGHT for look in self._looks)
+        similarity = pooled[0].similarity if pooled else -1.0
+        # Known before and not any more (renamed away, erased): the looks are all there already.
+        if similarity < self._threshold - HYSTERESIS:
+            return good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS
+        return self.n_looks >= PATIENT_LOOKS
+
+    def _drop_contradicted(self) -> None:
+        """Where the last two looks show another face than all before, begin again with them."""
+        if len(self._looks) < 3:
+            return
+        *before, one, two = self._looks
+        pooled = _pooled(before)
+        is_other = [
+            look.weight >= GOOD_WEIGHT and float(look.embedding @ pooled) < CONTRADICTION
+            for look in (one, two)
+        ]
+        if all(is_other) and float(one.embedding @ two.embedding) >= CONTRADICTION:
+            self._looks = [one, two]
+            self.state, self.match = TrackState.UNDECIDED, None
+
+
+def _pooled(looks: Sequence[Look]) -> Floats:
+    rows = np.stack([look.embedding for look in looks])
+    weights = np.array([look.weight for look in looks], np.float32)
+    pooled = weights @ rows
+    return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-9), np.float32)

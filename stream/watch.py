@@ -1,0 +1,146 @@
+"""One camera between ticks: its tracks, what is remembered of them, and who is there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer import Detections, Followed
+from stream.frames import Event, Frame, Track
+from stream.memory import Memory
+from stream.presence import Presence, Seen
+from stream.tracker import Appearance, Tracked, Tracker
+
+RESCAN_AFTER_S = 0.08
+"""Soonest scan after another, when a face is lost: two frames."""
+
+GAP_S = 1.0
+"""Time without a frame after which nobody is followed on: they moved meanwhile."""
+
+CUT = 40.0
+"""Mean difference of two frames, gray levels, from which they show different scenes. Measured:
+8 at most for people walking and a panning camera, 45 and more for cuts."""
+
+CUT_SAMPLES = 32
+"""Points a side at which two frames are compared."""
+
+SHOWN_LOST_S = 0.12
+"""How long a lost face's box stays: three frames, against flicker while the next scan looks."""
+
+MAX_DEPARTED = 64
+"""Faces that left and can still be named."""
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """What is known of one camera between ticks.
+
+    Attributes:
+        tracker: its faces.
+        presence: its people.
+        new_memory: makes the memory of a new track.
+        memories: by track id, of the present tracks.
+        departed: the same of tracks that have gone, oldest first.
+        at: seconds, its last frame.
+        scanned_at: seconds, its last full scan.
+        is_lost: a face was lost since then, or the scene changed.
+        samples: the last frame's points, to notice a cut.
+        size: the last frame's (height, width).
+    """
+
+    tracker: Tracker
+    presence: Presence
+    new_memory: Callable[[], Memory]
+    memories: dict[int, Memory] = field(default_factory=dict)
+    departed: dict[int, Memory] = field(default_factory=dict)
+    at: float = float("-inf")
+    scanned_at: float = float("-inf")
+    is_lost: bool = False
+    samples: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
+    size: tuple[int, int] = (0, 0)
+
+    def prepare(self, frame: Frame) -> None:
+        """Notice a cut, a gap or a changed picture size before anybody is followed."""
+        size = frame.image.shape[0], frame.image.shape[1]
+        step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
+        samples = frame.image[::step_y, ::step_x].astype(np.int16)
+        is_cut = (
+            size != self.size
+            or frame.captured_at - self.at > GAP_S
+            or float(np.abs(samples - self.samples).mean()) >= CUT
+        )
+        if is_cut:
+            self.tracker.cut()
+            self.is_lost = True
+        self.samples, self.size, self.at = samples, size, frame.captured_at
+
+    def is_due(self, at: float, interval_s: float) -> bool:
+        """Return whether a scan is due: by the clock, or because a face was lost."""
+        return at - self.scanned_at >= (
+            min(RESCAN_AFTER_S, interval_s) if self.is_lost else interval_s
+        )
+
+    def follow(self, found: Followed, at: float) -> None:
+        """Take where the faces were found again."""
+        before = len(self.tracker.followed)
+        self.tracker.follow(found, at)
+        self.is_lost |= len(self.tracker.followed) < before
+
+    def scanned(
+        self, found: Detections, at: float, appearance: Appearance
+    ) -> list[tuple[Tracked, int]]:
+        """Take a full scan; see `Tracker.scan`."""
+        self.scanned_at, self.is_lost = at, False
+        return self.tracker.scan(found, at, appearance)
+
+    def memory(self, track_id: int) -> Memory | None:
+        """Return what is remembered of a track, present or departed."""
+        return self.memories.get(track_id) or self.departed.get(track_id)
+
+    def conclude(self, frame: Frame) -> tuple[tuple[Track, ...], tuple[Event, ...]]:
+        """Return the frame's tracks and what happened, and put away who has gone."""
+        at = frame.captured_at
+        tracks = self.tracker.tracks
+        for track_id in self.memories.keys() - {track.track_id for track in tracks}:
+            self.departed[track_id] = self.memories.pop(track_id)
+        while len(self.departed) > MAX_DEPARTED:
+            del self.departed[next(iter(self.departed))]
+        shown = tuple(
+            self._shown(track, at)
+            for track in tracks
+            if track.n_seen > 1 and (not track.is_lost or at - track.last_seen <= SHOWN_LOST_S)
+        )
+        seen = [self._seen(track) for track in tracks if track.n_seen > 1]
+        return shown, tuple(self.presence.update(seen, at))
+
+    def _shown(self, track: Tracked, at: float) -> Track:
+        voter = self.remember(track).voter
+        return Track(
+            track_id=track.track_id,
+            box=track.box if track.last_seen == at else track.box_at(at),
+            score=track.score,
+            first_seen=track.first_seen,
+            last_seen=track.last_seen,
+            state=voter.state,
+            match=voter.match,
+        )
+
+    def _seen(self, track: Tracked) -> Seen:
+        memory = self.remember(track)
+        return Seen(
+            track_id=track.track_id,
+            first_seen=track.first_seen,
+            last_seen=track.last_seen,
+            state=memory.voter.state,
+            match=memory.voter.match,
+            template=track.template,
+            crop=memory.crop,
+        )
+
+    def remember(self, track: Tracked) -> Memory:
+        """Return a present track's memory, a new one at first."""
+        memory = self.memories.get(track.track_id)
+        if memory is None:
+            memory = self.memories[track.track_id] = self.new_memory()
+        return memory
