@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
@@ -68,11 +68,15 @@ async def remove_camera(service: ServiceDep, camera: str) -> None:
 
 
 @router.get("/api/cameras/{camera}/snapshot.jpg", response_class=Response)
-async def snapshot(service: ServiceDep, camera: str) -> Response:
+async def snapshot(
+    service: ServiceDep,
+    camera: str,
+    width: Annotated[int | None, Query(ge=16, le=8192, description="pixels at most")] = None,
+) -> Response:
     """Return the last picture, annotated."""
-    jpeg = await run_in_threadpool(service.camera(camera).snapshot)
+    jpeg = await run_in_threadpool(service.camera(camera).snapshot, max_width=width)
     if jpeg is None:
-        return Response(status_code=503, headers={"retry-after": "1"})
+        raise HTTPException(503, f"camera {camera} gives no picture now", {"retry-after": "1"})
     return Response(jpeg, media_type="image/jpeg")
 
 

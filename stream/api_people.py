@@ -116,6 +116,15 @@ async def photo_crop(service: ServiceDep, identity_id: str, photo_id: int) -> Re
     return Response(_jpeg(crop), media_type="image/jpeg")
 
 
+@router.get("/api/identities/{identity_id}/photo.jpg", response_class=Response)
+async def best_crop(service: ServiceDep, identity_id: str) -> Response:
+    """Return the aligned face of a person's best photo, 112x112."""
+    crop = await service.run_inference(_best_crop, service, identity_id)
+    if crop is None:
+        raise HTTPException(404, "no photo of that person was kept")
+    return Response(_jpeg(crop), media_type="image/jpeg")
+
+
 @router.delete("/api/identities/{identity_id}/photos/{photo_id}", status_code=204)
 async def remove_photo(service: ServiceDep, identity_id: str, photo_id: int) -> None:
     """Erase one photo."""
@@ -139,6 +148,14 @@ async def identify(
 def _photos_of(service: Service, identity_id: str) -> list[Photo]:
     identity = service.gallery.find(identity_id)
     return service.gallery.photos(identity.identity_id)
+
+
+def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
+    photos = [photo for photo in _photos_of(service, identity_id) if photo.has_crop]
+    if not photos:
+        return None
+    best = max(photos, key=lambda photo: photo.quality)
+    return service.gallery.store.crop(best.photo_id)
 
 
 def _identify(service: Service, label: str, data: bytes) -> IdentifiedJson:

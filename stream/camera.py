@@ -170,12 +170,15 @@ class Camera:
         self._latest = result
         self._results.put(result)
 
-    def snapshot(self) -> bytes | None:
+    def snapshot(self, *, max_width: int | None = None) -> bytes | None:
         """Return the last frame, annotated, as JPEG; None where there is none."""
         if (result := self.latest) is None:
             return None
         image = result.frame.image.copy()
         annotate(image, result.tracks, now=result.frame.captured_at)
+        if max_width is not None and image.shape[1] > max_width:
+            height = max(1, round(image.shape[0] * max_width / image.shape[1]))
+            image = cv2.resize(image, (max_width, height), interpolation=cv2.INTER_AREA)
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
         return jpeg.tobytes()

@@ -1,0 +1,42 @@
+// The HTTP API: JSON in, JSON out, one clear line where it fails.
+
+export class ApiError extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/** Ask the API; `body` is sent as JSON, or as a form where it is FormData. */
+export async function api(method, path, body) {
+  const options = { method, headers: {} };
+  if (body instanceof FormData) {
+    options.body = body;
+  } else if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers["content-type"] = "application/json";
+  }
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new ApiError("the service does not answer", 0);
+  }
+  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  const answer = isJson ? await response.json() : null;
+  if (response.status === 401) {
+    window.dispatchEvent(new CustomEvent("facewire:signed-out"));
+  }
+  if (!response.ok) {
+    throw new ApiError(reasonOf(answer) ?? `the service answered ${response.status}`, response.status);
+  }
+  return answer;
+}
+
+function reasonOf(answer) {
+  return answer?.error ?? answer?.rejected?.map((each) => `${each.image}: ${each.detail}`).join("; ");
+}
+
+export function encode(part) {
+  return encodeURIComponent(part);
+}

@@ -1,0 +1,161 @@
+// One WebRTC connection that comes back by itself: a camera watched, or this browser's own sent.
+
+const GATHER_MS = 1500;
+const CONNECT_MS = 10000;
+const FIRST_DELAY_MS = 400;
+const LAST_DELAY_MS = 8000;
+const MAX_BITRATE = 4_000_000; // a sharp 1280x720 picture at 25 to 30 a second
+
+/** Events: "stream" when there is a picture to come, "state" when `state` or `reason` changed. */
+export class Link extends EventTarget {
+  stream = null;
+  state = "connecting";
+  reason = "";
+  #socket;
+  #wish;
+  #own;
+  #peer = null;
+  #offerId = null;
+  #attempt = 0;
+  #generation = 0;
+  #timer = 0;
+  #ended = new AbortController();
+
+  /** `wish` is {camera} or {publish}; `own` is the stream of the browser's camera for the latter. */
+  constructor(socket, wish, own = null) {
+    super();
+    this.#socket = socket;
+    this.#wish = wish;
+    this.#own = own;
+    const options = { signal: this.#ended.signal };
+    socket.addEventListener("open", () => this.restart("", 0), options);
+    socket.addEventListener("close", () => this.#enter("connecting", "the connection was lost"), options);
+    socket.addEventListener("closed", (event) => {
+      if (event.detail.id === this.#offerId) {
+        this.restart("the service ended the video");
+      }
+    }, options);
+    this.restart("", 0);
+  }
+
+  get name() {
+    return this.#wish.camera ?? this.#wish.publish;
+  }
+
+  get isOwn() {
+    return this.#own !== null;
+  }
+
+  /** Begin anew after a growing delay, or after `delay` milliseconds. */
+  restart(reason, delay = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#attempt)) {
+    this.#hangUp();
+    this.#attempt += 1;
+    this.#enter(reason ? "failing" : "connecting", reason);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#connect(), delay);
+  }
+
+  end() {
+    this.#ended.abort();
+    clearTimeout(this.#timer);
+    this.#hangUp();
+    this.#enter("off", "");
+  }
+
+  async #connect() {
+    if (!this.#socket.isOpen || this.#ended.signal.aborted) {
+      return; // the socket's return begins it anew
+    }
+    const generation = ++this.#generation;
+    const isStale = () => generation !== this.#generation;
+    const peer = new RTCPeerConnection();
+    this.#peer = peer;
+    peer.addEventListener("track", ({ track, receiver }) => {
+      if ("jitterBufferTarget" in receiver) {
+        receiver.jitterBufferTarget = 0; // live before smooth
+      }
+      this.stream = new MediaStream([track]);
+      this.dispatchEvent(new Event("stream"));
+    });
+    peer.addEventListener("connectionstatechange", () => {
+      if (isStale()) {
+        return;
+      }
+      if (peer.connectionState === "connected") {
+        this.#attempt = 0;
+        clearTimeout(this.#timer);
+        this.#enter("connected", "");
+      } else if (peer.connectionState === "failed" || peer.connectionState === "disconnected") {
+        this.restart("the video connection was lost");
+      }
+    });
+    try {
+      this.#addVideo(peer);
+      await peer.setLocalDescription();
+      await gathered(peer);
+      const answer = await this.#socket.offer({ ...this.#wish, sdp: peer.localDescription.sdp });
+      if (isStale()) {
+        this.#socket.hangUp(answer.id);
+        return;
+      }
+      this.#offerId = answer.id;
+      await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+      if (!isStale() && peer.connectionState !== "connected") {
+        this.#timer = setTimeout(() => this.restart("no way to the service was found"), CONNECT_MS);
+      }
+    } catch (error) {
+      if (!isStale()) {
+        this.restart(error.message);
+      }
+    }
+  }
+
+  #addVideo(peer) {
+    if (!this.#own) {
+      peer.addTransceiver("video", { direction: "recvonly" });
+      return;
+    }
+    const [track] = this.#own.getVideoTracks();
+    const { sender } = peer.addTransceiver(track, {
+      direction: "sendrecv",
+      streams: [this.#own],
+      sendEncodings: [{ maxBitrate: MAX_BITRATE, maxFramerate: 30 }],
+    });
+    // Small faces need the pixels more than the rate.
+    const parameters = sender.getParameters();
+    parameters.degradationPreference = "maintain-resolution";
+    sender.setParameters(parameters).catch(() => {}); // not every browser has a choice
+  }
+
+  #hangUp() {
+    this.#generation += 1;
+    if (this.#offerId !== null) {
+      this.#socket.hangUp(this.#offerId);
+      this.#offerId = null;
+    }
+    this.#peer?.close();
+    this.#peer = null;
+  }
+
+  #enter(state, reason) {
+    if (state !== this.state || reason !== this.reason) {
+      this.state = state;
+      this.reason = reason;
+      this.dispatchEvent(new Event("state"));
+    }
+  }
+}
+
+function gathered(peer) {
+  if (peer.iceGatheringState === "complete") {
+    return Promise.resolve();
+  }
+  return new Promise((resolve) => {
+    setTimeout(resolve, GATHER_MS);
+    peer.addEventListener("icegatheringstatechange", () => {
+      if (peer.iceGatheringState === "complete") {
+        resolve();
+      }
+    });
+  });
+}

@@ -1,0 +1,41 @@
+// Giving a face in the picture its name.
+
+import { api, encode } from "./api.js";
+import { ask } from "./dialogs.js";
+import { byId, toast } from "./dom.js";
+
+const MARGIN = 0.35; // of the box's size around it, so that hair and chin are seen
+
+/** Ask who a track is and enrol it; resolves to the identity, or null. */
+export async function askName(camera, track, size, video) {
+  drawFace(byId("name-face"), video, track.box, size);
+  byId("name-title").textContent = track.name ? `Not ${track.name}?` : "Who is this?";
+  byId("name-hint").textContent = track.name
+    ? "Type who it really is: this face is added to that person."
+    : "The name is on the video from the next picture on.";
+  const input = byId("name-input");
+  input.value = "";
+  const identity = await ask("name", () => nameTrack(camera, track.track_id, input.value));
+  if (identity) {
+    toast(`This is ${identity.name}.`);
+  }
+  return identity;
+}
+
+export function nameTrack(camera, trackId, name) {
+  return api("POST", `api/cameras/${encode(camera)}/tracks/${trackId}/name`, { name: name.trim() });
+}
+
+function drawFace(canvas, video, [x1, y1, x2, y2], size) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (!video.videoWidth) {
+    return;
+  }
+  // The video may be a smaller rendition of the frame that the box is measured in.
+  const scale = video.videoWidth / size.width;
+  const side = Math.max(x2 - x1, y2 - y1) * (1 + 2 * MARGIN) * scale;
+  const left = ((x1 + x2) / 2) * scale - side / 2;
+  const top = ((y1 + y2) / 2) * scale - side / 2;
+  context.drawImage(video, left, top, side, side, 0, 0, canvas.width, canvas.height);
+}

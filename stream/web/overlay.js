@@ -1,0 +1,86 @@
+// Clickable areas over the faces: real buttons, so that keyboards and screen readers reach them.
+
+import { h, setText } from "./dom.js";
+
+export class Overlay {
+  #layer;
+  #video;
+  #pick;
+  #size = { width: 0, height: 0 };
+  #tracks = [];
+  #buttons = new Map();
+
+  constructor(layer, video, pick) {
+    this.#layer = layer;
+    this.#video = video;
+    this.#pick = pick;
+    new ResizeObserver(() => this.#place()).observe(layer);
+  }
+
+  get tracks() {
+    return this.#tracks;
+  }
+
+  show({ width, height, tracks }) {
+    this.#size = { width, height };
+    this.#tracks = tracks;
+    const ids = new Set(tracks.map((track) => track.track_id));
+    for (const [id, button] of this.#buttons) {
+      if (!ids.has(id)) {
+        button.remove();
+        this.#buttons.delete(id);
+      }
+    }
+    this.#place();
+  }
+
+  clear() {
+    this.show({ width: 0, height: 0, tracks: [] });
+  }
+
+  #place() {
+    const scale = contain(this.#size, this.#layer.clientWidth, this.#layer.clientHeight);
+    for (const track of this.#tracks) {
+      const button = this.#buttons.get(track.track_id) ?? this.#add(track.track_id);
+      const [x1, y1, x2, y2] = track.box;
+      button.style.left = `${scale.left + x1 * scale.ratio}px`;
+      button.style.top = `${scale.top + y1 * scale.ratio}px`;
+      button.style.width = `${(x2 - x1) * scale.ratio}px`;
+      button.style.height = `${(y2 - y1) * scale.ratio}px`;
+      button.dataset.state = track.state;
+      button.dataset.trackId = track.track_id;
+      button.dataset.name = track.name ?? "";
+      const label = track.name ? `${track.name}: correct the name` : "Unknown face: give it a name";
+      if (button.getAttribute("aria-label") !== label) {
+        button.setAttribute("aria-label", label);
+      }
+      setText(button.firstElementChild, track.name ? `Not ${track.name}?` : "Name this face");
+    }
+  }
+
+  #add(id) {
+    const button = h("button", { type: "button", class: "face" }, h("span", { class: "face-cue" }));
+    button.addEventListener("click", () => {
+      const track = this.#tracks.find((each) => each.track_id === id);
+      if (track) {
+        this.#pick(track, this.#size);
+      }
+    });
+    this.#buttons.set(id, button);
+    this.#layer.append(button);
+    return button;
+  }
+}
+
+/** Where a picture lies in a box that contains it whole (object-fit: contain). */
+export function contain(size, width, height) {
+  if (!size.width || !size.height) {
+    return { ratio: 0, left: 0, top: 0 };
+  }
+  const ratio = Math.min(width / size.width, height / size.height);
+  return {
+    ratio,
+    left: (width - size.width * ratio) / 2,
+    top: (height - size.height * ratio) / 2,
+  };
+}
