@@ -75,7 +75,7 @@ def shrink(octaves: Octaves, larger: Image | None, size: tuple[int, int], out: I
 def crop_squares(
     octaves: Sequence[Octaves], owners: NDArray[np.intp], squares: Boxes, side: int, out: Image
 ) -> None:
-    """Cut square boxes out of images and scale them; what lies outside an image is black.
+    """Cut square boxes out of images and scale them; what lies outside an image repeats its border.
 
     Args:
         octaves: of each image.
@@ -114,5 +114,6 @@ def _remap(
     y = squares[:, 1, None].astype(np.float32) + grid - np.float32(0.5)
     map_x = np.ascontiguousarray(np.broadcast_to(x[:, None, :], shape)).reshape(-1, side)
     map_y = np.ascontiguousarray(np.broadcast_to(y[:, :, None], shape)).reshape(-1, side)
-    crops = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    # repeating the border finds more of the faces that it cuts than black does
+    crops = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     out[rows] = np.asarray(crops, np.uint8).reshape(n, side, side, 3)
