@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import cv2
+import numpy as np
 
 from stream.annotate import annotate
 from stream.errors import SourceEnded, SourceUnavailable
@@ -178,7 +179,8 @@ class Camera:
         annotate(image, result.tracks, now=result.frame.captured_at)
         if max_width is not None and image.shape[1] > max_width:
             height = max(1, round(image.shape[0] * max_width / image.shape[1]))
-            image = cv2.resize(image, (max_width, height), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(image, (max_width, height), interpolation=cv2.INTER_AREA)
+            image = np.asarray(small, np.uint8)
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
         return jpeg.tobytes()
@@ -235,7 +237,9 @@ class Camera:
                 reason = "unexpected failure, see the log"
             attempt = 0 if self._seq > seq_before else attempt + 1
             delay_s = reconnect_delay(attempt)
-            logger.warning("camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)
+            # Once per reason: a camera that is off for a night must not fill the log.
+            level = logging.DEBUG if reason == self._reason else logging.WARNING
+            logger.log(level, "camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)
             self._enter(CameraState.FAILING, reason)
             self._stopping.wait(delay_s)
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from stream.errors import ConfigError
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-TOKEN_VARIABLE = "FACEWIRE_TOKEN"  # noqa: S105 - the variable's name, not a token
+TOKEN_VARIABLE = "FACEWIRE_TOKEN"
 
 
 def data_dir() -> Path:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import av
 
@@ -28,7 +28,7 @@ from stream.peers import Peers
 from stream.pipeline import Pipeline
 from stream.push import PushSource
 from stream.redact import redact
-from stream.sources import Source, open_source
+from stream.sources import Source, check_url, open_source
 from stream.stats import Percentiles, Window
 from stream.subscriptions import Broadcast, Subscription
 
@@ -89,7 +89,7 @@ class Service:
         self._started = clock()
         self._cameras: dict[str, Camera] = {}
         self._batcher = Batcher(clock=clock)
-        self._jobs: deque[tuple[Future[object], Callable[[], object]]] = deque()
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = threading.Event()
         self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
         self._event_writer = ThreadPoolExecutor(1, thread_name_prefix="events")
@@ -184,7 +184,7 @@ class Service:
         """Start a camera while the service runs.
 
         Raises:
-            ConfigError: if the name is taken.
+            ConfigError: if the name is taken or the URL is of no known kind.
         """
         self._start_camera(config)
 
@@ -209,6 +209,7 @@ class Service:
         return PushCamera(self, name, source)
 
     def _start_camera(self, config: CameraConfig) -> None:
+        check_url(config.url)
         self._start(
             config.name,
             redact(config.url),
@@ -241,7 +242,8 @@ class Service:
         camera.start()
 
     def _camera_changed(self, camera: Camera, state: CameraState, reason: str) -> None:
-        logger.info("camera %s: %s", camera.name, f"{state} ({reason})" if reason else state)
+        if state is not CameraState.FAILING:  # the camera itself says why it fails
+            logger.info("camera %s: %s", camera.name, f"{state} ({reason})" if reason else state)
         kind = EventKind.CAMERA_UP if state is CameraState.LIVE else EventKind.CAMERA_DOWN
         now = self._clock()
         self._log(Event(kind, camera.name, now, None, None, now, None, detail=reason))
@@ -253,10 +255,10 @@ class Service:
 
         Whatever uses the recognizer or changes the gallery goes through here.
         """
-        future: Future[object] = Future()
+        future: Future[T] = Future()
         self._jobs.append((future, partial(function, *args, **kwargs)))
         self._batcher.wake()
-        return await asyncio.wrap_future(future)  # type: ignore[return-value]
+        return await asyncio.wrap_future(future)
 
     async def name_track(self, camera: str, track_id: int, name: str) -> Identity:
         """Enrol the face of a track under a name, which it bears from the next frame on.
@@ -407,7 +409,7 @@ def gallery_directory(config: Config) -> Path:
     return data_dir() / ("demo" if config.is_demo else "gallery")
 
 
-def _run_job(future: Future[object], call: Callable[[], object]) -> None:
+def _run_job(future: Future[Any], call: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:

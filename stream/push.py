@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import av
+import numpy as np
 
 from stream.errors import SourceUnavailable
 from stream.frames import Frame
@@ -45,7 +46,7 @@ class PushSource:
         if item is None:
             raise SourceUnavailable(f"{self._camera} sends no pictures")
         frame, captured_at = item
-        image = frame.to_ndarray(format="rgb24")
+        image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         self.size = (image.shape[0], image.shape[1])
         self._seq += 1
         return Frame(self._camera, self._seq - 1, captured_at, image)

@@ -16,8 +16,17 @@ from stream.frames import Frame
 from stream.pacing import reconnect_delay
 from stream.redact import redact
 
-__all__ = ["DemoSource", "Source", "open_source", "parse_address", "reconnect_delay", "redact"]
+__all__ = [
+    "DemoSource",
+    "Source",
+    "check_url",
+    "open_source",
+    "parse_address",
+    "reconnect_delay",
+    "redact",
+]
 
+DEMO_URL = "demo:"
 DEMO_FPS = 25.0
 DEMO_SIZE = (720, 1280)
 
@@ -93,7 +102,7 @@ def open_source(
         ConfigError: if the URL is of no known kind.
         SourceUnavailable: if it cannot be opened now; the message names the masked URL and why.
     """
-    if url == "demo:":
+    if url == DEMO_URL:
         return DemoSource(_demo_scene(), camera=camera, clock=clock)
     return AvSource(
         parse_address(url, rtsp_transport=rtsp_transport),
@@ -102,6 +111,16 @@ def open_source(
         loop=loop,
         target_fps=target_fps,
     )
+
+
+def check_url(url: str) -> None:
+    """Refuse a camera's URL that can never be opened.
+
+    Raises:
+        ConfigError: if it is of no known kind.
+    """
+    if url != DEMO_URL:
+        parse_address(url)
 
 
 def parse_address(url: str, *, rtsp_transport: RtspTransport = "tcp") -> Address:
