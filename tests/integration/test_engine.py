@@ -1,0 +1,167 @@
+"""The whole service without HTTP: the demo camera, real nets, real gallery, real encoder."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from stream.camera import CameraState
+from stream.config import CameraConfig, Config, load_config
+from stream.engine import Service
+from stream.errors import ConfigError, UnknownCameraError, UnknownTrackError
+from stream.events import LoggedEvent
+from stream.frames import EventKind, TrackState
+
+pytestmark = pytest.mark.integration
+
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWIRE_DATA", str(tmp_path))
+
+
+@asynccontextmanager
+async def opened(config: Config | None = None) -> AsyncIterator[Service]:
+    async with Service.open(config or load_config()) as service:
+        yield service
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def names_of(service: Service, n: int) -> set[str | None]:
+    names: set[str | None] = set()
+    with closing(service.subscribe_events()) as events:
+        async with asyncio.timeout(2 * PATIENCE_S):
+            async for event in events:
+                if event.kind in {EventKind.ENTER, EventKind.UNKNOWN}:
+                    names.add(event.name)
+                if len(names) == n:
+                    return names
+    raise AssertionError
+
+
+def stranger(service: Service) -> int | None:
+    result = service.tracks("demo")
+    tracks = result.tracks if result else ()
+    return next((t.track_id for t in tracks if t.state is TrackState.UNKNOWN), None)
+
+
+def test_the_demo_names_three_people_and_a_stranger_once_told() -> None:
+    async def scenario() -> tuple[set[str | None], LoggedEvent]:
+        async with opened() as service:
+            assert service.is_demo
+            names = await names_of(service, 4)
+            await until(lambda: stranger(service))
+            track_id = stranger(service)
+            assert track_id is not None
+            with closing(service.subscribe_events()) as events:
+                identity = await service.name_track("demo", track_id, "Eileen Collins")
+                async with asyncio.timeout(PATIENCE_S):
+                    async for event in events:
+                        if event.identity_id == identity.identity_id:
+                            return names, event
+        raise AssertionError
+
+    names, event = asyncio.run(scenario())
+    assert names == {"Barack Obama", "Joe Biden", "Grace Hopper", None}
+    assert event.name == "Eileen Collins"
+    assert event.has_crop
+
+
+def test_nobody_watches_so_nothing_is_encoded_until_somebody_does() -> None:
+    async def scenario() -> tuple[int, bool]:
+        async with opened() as service:
+            await until(lambda: service.tracks("demo"))
+            idle = service.cameras()[0].encoded
+            subscription = service.hub("demo").subscribe()
+            async with asyncio.timeout(PATIENCE_S):
+                packet = await subscription.recv()
+            await until(lambda: service.cameras()[0].encoded > 5)
+            subscription.close()
+            return idle, packet.is_keyframe
+
+    idle, is_keyframe = asyncio.run(scenario())
+    assert idle == 0
+    assert is_keyframe
+
+
+def test_a_stop_leaves_no_thread_and_takes_less_than_two_seconds() -> None:
+    before = set(threading.enumerate())
+
+    async def scenario() -> float:
+        async with opened() as service:
+            await until(lambda: service.tracks("demo"))
+            started = time.monotonic()
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) < 2.0
+    left = [t.name for t in threading.enumerate() if t not in before and t.is_alive()]
+    assert [name for name in left if not name.startswith("asyncio_")] == []
+
+
+def test_a_camera_that_cannot_be_opened_hurts_nobody(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("this is no video")
+    demo = CameraConfig(name="demo", url="demo:")
+    broken = CameraConfig(name="broken", url=str(tmp_path / "text.mp4"))
+    absent = CameraConfig(name="absent", url="rtsp://user:hunter2@127.0.0.1:9/live")
+    config = load_config().model_copy(update={"cameras": (demo, broken, absent)})
+
+    async def scenario() -> tuple[dict[str, CameraState], list[str]]:
+        async with opened(config) as service:
+            await until(
+                lambda: all(s.state is not CameraState.CONNECTING for s in service.cameras())
+            )
+            await until(lambda: service.cameras()[0].captured > 25)
+            states = {status.name: status.state for status in service.cameras()}
+            return states, service.problems()
+
+    states, problems = asyncio.run(scenario())
+    assert states == {
+        "demo": CameraState.LIVE,
+        "broken": CameraState.FAILING,
+        "absent": CameraState.FAILING,
+    }
+    assert len(problems) == 2
+    assert "hunter2" not in " ".join(problems)
+    assert "user:***@127.0.0.1" in " ".join(problems)
+
+
+def test_cameras_come_and_go_while_it_runs() -> None:
+    async def scenario() -> None:
+        async with opened() as service:
+            await service.add_camera(CameraConfig(name="second", url="demo:"))
+            with pytest.raises(ConfigError, match="'second' is already there"):
+                await service.add_camera(CameraConfig(name="second", url="demo:"))
+            with pytest.raises(ConfigError, match="no known kind"):
+                await service.add_camera(CameraConfig(name="third", url="gopher://x"))
+            await until(lambda: service.tracks("second"))
+            await service.remove_camera("second")
+            assert [status.name for status in service.cameras()] == ["demo"]
+            with pytest.raises(UnknownCameraError, match="'second'"):
+                service.hub("second")
+            with pytest.raises(UnknownTrackError, match="has left"):
+                await service.name_track("demo", 10**9, "Nobody")
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_in_the_inference_thread_reaches_the_one_who_asked() -> None:
+    async def scenario() -> None:
+        async with opened() as service:
+            with pytest.raises(ZeroDivisionError):
+                await service.run_inference(lambda: 1 // 0)
+            assert service.is_recognising
+            assert await service.run_inference(lambda: 42) == 42
+
+    asyncio.run(scenario())
