@@ -301,7 +301,7 @@ def view_at(t: float) -> tuple[int, int, int, int]:
     It pans, tilts and zooms by slow waves that close at the loop's end.
     """
     turn = 2 * pi * t / PERIOD_S
-    zoom = 1.2 - 0.12 * cos(2 * turn)
+    zoom = 1.2 + 0.12 * cos(2 * turn)
     x, y = 640 + 60 * sin(turn), 404 + 16 * sin(3 * turn)
     width, height = CANVAS_SCALE * WIDTH / zoom, CANVAS_SCALE * HEIGHT / zoom
     left = CANVAS_SCALE * (x - CANVAS_ORIGIN[0]) - width / 2

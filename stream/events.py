@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Self
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from stream.errors import EventLogError
 from stream.frames import Event, EventKind
@@ -153,7 +155,7 @@ class EventLog:
             None if identity is None else identity.name,
             None if event.match is None else event.match.similarity,
             event.detail,
-            None if event.crop is None else _to_jpeg(event),
+            None if event.crop is None else _to_jpeg(event.crop),
         )
         try:
             cursor = self._connection.execute(
@@ -310,10 +312,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
-def _to_jpeg(event: Event) -> bytes:
-    if event.crop is None:
-        raise ValueError("the event has no crop")
-    bgr = cv2.cvtColor(event.crop, cv2.COLOR_RGB2BGR)
+def _to_jpeg(crop: NDArray[np.uint8]) -> bytes:
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])
     return jpeg.tobytes()
 

@@ -82,10 +82,12 @@ def _draw_window(image: Image, x: int, y: int, width: int, height: int) -> None:
 
 
 def _draw_lamps(image: Image) -> None:
-    glow = np.zeros_like(image)
+    # Blurred at an eighth of the size: so soft a glow loses nothing, and starting is quick.
+    glow = np.zeros((CANVAS_HEIGHT // 8, CANVAS_WIDTH // 8, 3), np.uint8)
     for x in range(200, CANVAS_WIDTH, 320):
-        cv2.ellipse(glow, (x, 40), (150, 60), 0, 0, 360, (70, 62, 44), -1)
-    cv2.add(image, cv2.GaussianBlur(glow, (0, 0), 40), dst=image)
+        cv2.ellipse(glow, (x // 8, 5), (19, 8), 0, 0, 360, (70, 62, 44), -1)
+    soft = cv2.resize(cv2.GaussianBlur(glow, (0, 0), 5), image.shape[1::-1])
+    cv2.add(image, soft, dst=image)
     for x in range(200, CANVAS_WIDTH, 320):
         cv2.ellipse(image, (x, 44), (58, 10), 0, 0, 360, (255, 252, 240), -1, cv2.LINE_AA)
 

@@ -94,7 +94,7 @@ class Presence:
         if holder is not None and person is not holder and _is_other(holder.seen, seen):
             return self._rename(holder, person, seen, at)
         if person is None:
-            person = _Person(seen, is_announced=False, quiet_until=at)
+            person = _Person(seen, is_announced=False, quiet_until=seen.first_seen)
             self._people.append(person)
         elif seen.track_id != person.seen.track_id and seen.last_seen < person.seen.last_seen:
             return []  # another track of the same person that is not seen now
@@ -105,7 +105,9 @@ class Presence:
             return []
         person.is_announced, person.has_left = True, False
         kind = EventKind.ENTER if seen.match is not None else EventKind.UNKNOWN
-        return [self._event(kind, seen, at)]
+        # Who came back too soon enters when the cooldown ends, and not late by that.
+        since = replace(seen, first_seen=max(seen.first_seen, person.quiet_until))
+        return [self._event(kind, since, at)]
 
     def _rename(
         self, holder: _Person, person: _Person | None, seen: Seen, at: float
@@ -115,7 +117,7 @@ class Presence:
         is_announced = holder.is_announced
         self._people.remove(holder)
         if person is None:
-            person = _Person(seen, is_announced=is_announced, quiet_until=at)
+            person = _Person(seen, is_announced=is_announced, quiet_until=seen.first_seen)
             self._people.append(person)
         person.seen = seen
         person.is_announced |= is_announced

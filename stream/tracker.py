@@ -8,7 +8,6 @@ back from behind something, a cut to another scene. Pure: time and faces are arg
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,17 +217,17 @@ class Tracker:
         """Return (T, N) cosines between tracks and detections; NaN where nobody looked."""
         alike = np.full(may_be.shape, np.nan)
         is_open = np.array([track.is_lost or track.is_doubtful for track in self._tracks])
-        known = [i for i, track in enumerate(self._tracks) if track.template is not None]
+        templates = {
+            i: track.template for i, track in enumerate(self._tracks) if track.template is not None
+        }
         # A detection that several tracks, or none but a lost one near by, may claim.
         claims = may_be.sum(axis=0)
         comes_back = (is_open[:, None] & self._is_near(found, at)).any(axis=0)
         is_disputed = (claims > 1) | (may_be & is_open[:, None]).any(axis=0)
         looks = np.flatnonzero(is_disputed | ((claims == 0) & comes_back))[:MAX_LOOKS].tolist()
-        if not looks or not known:
-            return alike
-        embeddings = appearance(looks)
-        templates = np.stack([_template(self._tracks[i]) for i in known])
-        alike[np.ix_(known, looks)] = templates @ embeddings.T
+        if looks and templates:
+            rows = np.stack(list(templates.values()))
+            alike[np.ix_(list(templates), looks)] = rows @ appearance(looks).T
         return alike
 
     def _is_near(self, found: Detections, at: float) -> NDArray[np.bool_]:
@@ -283,9 +282,3 @@ def _centre(box: Floats) -> Floats:
 
 def _width(box: Floats) -> float:
     return float(box[2] - box[0])
-
-
-def _template(track: Tracked) -> NDArray[Any]:
-    if track.template is None:
-        raise ValueError(f"track {track.track_id} has no template yet")
-    return track.template

@@ -106,11 +106,7 @@ class Watch:
             self.departed[track_id] = self.memories.pop(track_id)
         while len(self.departed) > MAX_DEPARTED:
             del self.departed[next(iter(self.departed))]
-        shown = tuple(
-            self._shown(track, at)
-            for track in tracks
-            if track.n_seen > 1 and (not track.is_lost or at - track.last_seen <= SHOWN_LOST_S)
-        )
+        shown = tuple(self._shown(track, at) for track in tracks if _is_shown(track, at))
         seen = [self._seen(track) for track in tracks if track.n_seen > 1]
         return shown, tuple(self.presence.update(seen, at))
 
@@ -144,3 +140,11 @@ class Watch:
         if memory is None:
             memory = self.memories[track.track_id] = self.new_memory()
         return memory
+
+
+def _is_shown(track: Tracked, at: float) -> bool:
+    """Return whether a track's box is drawn: not before a second frame confirmed the face."""
+    if track.n_seen < 2:
+        return False
+    # Of a doubtful track nobody knows where it is, and a name must not stay on another face.
+    return not track.is_lost or (not track.is_doubtful and at - track.last_seen <= SHOWN_LOST_S)

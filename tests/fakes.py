@@ -1,0 +1,173 @@
+"""A recognizer whose world is written down: for tests of what happens over time.
+
+A `FakeWorld` says who is where in each frame. Its pictures carry only the frame's number, and
+`FakeRecognizer` looks the faces up by it, with the real one's interface and answers. Appearance
+is honest where it matters: embeddings are unit vectors, a person's are alike, two people's are not.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from recognizer import Detections, Floats, Followed, Image, Quality
+from stream.frames import Frame
+
+EMBEDDING_SIZE = 16
+NEAR_IOU = 0.3
+LANDMARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+"""Where a frontal face's points are in its box."""
+
+
+@dataclass(frozen=True, slots=True)
+class FakeFace:
+    """A face in a frame.
+
+    Attributes:
+        person: whose, 1 to 255.
+        x, y: its middle.
+        size: sides of its box.
+        is_found: a full scan finds it.
+        is_followed: following finds it.
+        quality: of its picture.
+    """
+
+    person: int
+    x: float
+    y: float = 100.0
+    size: float = 80.0
+    is_found: bool = True
+    is_followed: bool = True
+    quality: float = 0.8
+
+    @property
+    def box(self) -> Floats:
+        half = self.size / 2
+        return np.array([self.x - half, self.y - half, self.x + half, self.y + half], np.float32)
+
+
+@dataclass(slots=True, eq=False)
+class FakeWorld:
+    """Frames and the faces in them."""
+
+    scenes: list[tuple[FakeFace, ...]] = field(default_factory=list)
+
+    def frame(
+        self,
+        faces: Sequence[FakeFace],
+        *,
+        at: float,
+        camera: str = "door",
+        size: tuple[int, int] = (240, 640),
+        gray: int = 0,
+    ) -> Frame:
+        """Return a frame that shows these faces, whoever looks at it with this world's eyes."""
+        number = len(self.scenes)
+        self.scenes.append(tuple(faces))
+        image = np.full((*size, 3), gray, np.uint8)
+        image[-1, -1] = number // 65536, number // 256 % 256, number % 256
+        return Frame(camera, number, at, image)
+
+    def faces(self, image: Image) -> tuple[FakeFace, ...]:
+        """Return who is in a frame."""
+        high, middle, low = (int(v) for v in image[-1, -1])
+        return self.scenes[high * 65536 + middle * 256 + low]
+
+
+class FakeRecognizer:
+    """Sees a `FakeWorld`, and counts its calls."""
+
+    model_id = "fake-00000000"
+    embedding_size = EMBEDDING_SIZE
+    threshold = 0.4
+    device = "cpu"
+    engine = "fake"
+
+    def __init__(self, world: FakeWorld) -> None:
+        self.world = world
+        self.calls: list[tuple[str, int]] = []
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        self.calls.append(("detect", len(images)))
+        return [
+            as_detections([face for face in self.world.faces(image) if face.is_found])
+            for image in images
+        ]
+
+    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+        self.calls.append(("follow", sum(len(group) for group in boxes)))
+        return [
+            self._follow(self.world.faces(image), group)
+            for image, group in zip(images, boxes, strict=True)
+        ]
+
+    def align(self, image: Image, landmarks: Floats) -> Image:
+        self.calls.append(("align", len(landmarks)))
+        crops = np.zeros((len(landmarks), 112, 112, 3), np.uint8)
+        for crop, points in zip(crops, landmarks, strict=True):
+            crop[:] = self._nearest(image, points).person
+            # Two crops of one person are never the same picture.
+            crop[0, 0] = image[-1, -1]
+        return crops
+
+    def embed(self, crops: Image, *, flip: bool = False) -> Floats:
+        self.calls.append(("embed", len(crops)))
+        return np.stack([looks_like(int(crop[50, 50, 0]), int(crop[0, 0, 2])) for crop in crops])
+
+    def quality(self, image: Image, detections: Detections) -> list[Quality]:
+        return [
+            Quality(face.size, 100.0, 0.0, 0.0, 0.0, 0.9, 0.5, face.quality)
+            for face in (self._nearest(image, points) for points in detections.landmarks)
+        ]
+
+    def count(self, call: str) -> int:
+        """Return how many faces or images a call was made for in all."""
+        return sum(n for name, n in self.calls if name == call)
+
+    def _nearest(self, image: Image, landmarks: Floats) -> FakeFace:
+        middle = landmarks[2]
+        return min(
+            self.world.faces(image),
+            key=lambda face: abs(face.x - middle[0]) + abs(face.y - middle[1]),
+        )
+
+    def _follow(self, faces: tuple[FakeFace, ...], boxes: Floats) -> Followed:
+        new_boxes, scores = boxes.copy(), np.full(len(boxes), 0.1, np.float32)
+        for row, box in enumerate(boxes):
+            near = [f for f in faces if f.is_followed and _iou(f.box, box) >= NEAR_IOU]
+            if near:
+                new_boxes[row] = max(near, key=lambda f: _iou(f.box, box)).box
+                scores[row] = 0.95
+        landmarks = np.stack([_landmarks(box) for box in new_boxes])
+        return Followed(new_boxes, landmarks, scores, scores < 0.5)
+
+
+def as_detections(faces: Sequence[FakeFace]) -> Detections:
+    """Return faces as a scan finds them."""
+    boxes = np.stack([face.box for face in faces]) if faces else np.empty((0, 4), np.float32)
+    landmarks = [_landmarks(box) for box in boxes]
+    return Detections(
+        boxes,
+        np.stack(landmarks) if landmarks else np.empty((0, 5, 2), np.float32),
+        np.full(len(faces), 0.9, np.float32),
+    )
+
+
+def looks_like(person: int, variant: int = 0, noise: float = 0.4) -> Floats:
+    """Return an embedding of a person: cosines of 0.85 and so to their others, 0 to strangers."""
+    own = np.zeros(EMBEDDING_SIZE)
+    own[person % (EMBEDDING_SIZE // 2)] = 1.0 if person < EMBEDDING_SIZE // 2 else -1.0
+    other = np.random.default_rng([person, variant]).normal(size=EMBEDDING_SIZE)
+    other[: EMBEDDING_SIZE // 2] = 0
+    mixed = own + noise * other / np.linalg.norm(other)
+    return np.asarray(mixed / np.linalg.norm(mixed), np.float32)
+
+
+def _landmarks(box: Floats) -> Floats:
+    return np.asarray(box[:2] + LANDMARKS * (box[2:] - box[:2]), np.float32)
+
+
+def _iou(a: Floats, b: Floats) -> float:
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.clip(sides, 0, None).prod())
+    return shared / float((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared)
