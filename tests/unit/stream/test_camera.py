@@ -1,0 +1,140 @@
+"""A camera's life, its source scripted: it fails, comes back, ends, and is stopped."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from stream import camera as camera_module
+from stream.camera import Camera, CameraState
+from stream.errors import SourceEnded, SourceUnavailable
+from stream.frames import Frame, FrameResult
+from stream.hub import PacketHub
+
+
+class ScriptedSource:
+    """Gives as many frames as asked for, then raises."""
+
+    fps = 25.0
+    size = (4, 4)
+
+    def __init__(self, n_frames: int, end: Exception) -> None:
+        self._n_left = n_frames
+        self._end = end
+        self.is_closed = False
+
+    def read(self) -> Frame:
+        if self._n_left == 0:
+            raise self._end
+        self._n_left -= 1
+        return Frame("door", 0, time.monotonic(), np.zeros((4, 4, 3), np.uint8))
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Log:
+    """What a camera told, and a wait for more of it."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[CameraState, str]] = []
+        self.frames: list[Frame] = []
+
+    def until(self, condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline, (self.states, len(self.frames))
+            time.sleep(0.002)
+
+
+@contextmanager
+def running(sources: list[ScriptedSource | Exception], log: Log) -> Iterator[Camera]:
+    script = iter(sources)
+
+    def open_source() -> ScriptedSource:
+        step = next(script)
+        if isinstance(step, Exception):
+            raise step
+        return step
+
+    camera = Camera(
+        name="door",
+        url="rtsp://user:***@host/live",
+        open_source=open_source,
+        hub=PacketHub(time.monotonic),
+        bitrate_kbps=0,
+        deliver=log.frames.append,
+        on_state=lambda camera, state, reason: log.states.append((state, reason)),
+        clock=time.monotonic,
+    )
+    camera.start()
+    try:
+        yield camera
+    finally:
+        camera.stop()
+        camera.join(time.monotonic() + 5)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_module, "reconnect_delay", lambda attempt: 0.001)
+
+
+def test_a_camera_that_dies_comes_back_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    log = Log()
+    gone = SourceUnavailable("lost it")
+    first = ScriptedSource(2, gone)
+    with (
+        caplog.at_level(logging.WARNING),
+        running([first, gone, gone, ScriptedSource(3, SourceEnded("over"))], log) as camera,
+    ):
+        log.until(lambda: len(log.states) == 4)
+        status = camera.status(dropped=7)
+    assert log.states == [
+        (CameraState.LIVE, ""),
+        (CameraState.FAILING, "lost it"),
+        (CameraState.LIVE, ""),
+        (CameraState.ENDED, "over"),
+    ]
+    assert [frame.seq for frame in log.frames] == [0, 1, 2, 3, 4], "no number comes twice"
+    assert first.is_closed
+    assert (status.reconnects, status.captured, status.dropped) == (1, 5, 7)
+    assert caplog.text.count("lost it") == 1, "one line a reason, however often it is tried"
+
+
+def test_a_surprise_is_logged_with_its_traceback_and_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log = Log()
+    steps = [ScriptedSource(1, ZeroDivisionError("oops")), ScriptedSource(1, SourceEnded("over"))]
+    with running([*steps], log):
+        log.until(lambda: log.states[-1:] == [(CameraState.ENDED, "over")])
+    assert (CameraState.FAILING, "unexpected failure, see the log") in log.states
+    assert "ZeroDivisionError: oops" in caplog.text
+
+
+def test_a_stopped_camera_ends_its_threads_and_closes_its_source() -> None:
+    log = Log()
+    endless = ScriptedSource(10**9, SourceEnded("never"))
+    with running([endless], log) as camera:
+        log.until(lambda: len(log.frames) > 3)
+        assert camera.latest is None, "nothing is recognised yet"
+    assert endless.is_closed
+    assert [t.name for t in threading.enumerate() if t.name.endswith("-door")] == []
+
+
+def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
+    log = Log()
+    with running([ScriptedSource(10**9, SourceEnded("never"))], log) as camera:
+        assert camera.snapshot() is None
+        log.until(lambda: log.frames)
+        camera.show(FrameResult(log.frames[0], (), (), {}))
+        jpeg = camera.snapshot()
+        status = camera.status(dropped=0)
+    assert jpeg is not None
+    assert jpeg.startswith(b"\xff\xd8")
+    assert (status.width, status.height) == (4, 4)
