@@ -8,8 +8,8 @@ const PAGE = 40;
 const VERBS = {
   enter: "came into view",
   exit: "left",
-  unknown: "was seen",
-  renamed: "is the name now",
+  unknown: "seen",
+  renamed: "was named",
   camera_up: "is live",
   camera_down: "went down",
 };
@@ -65,7 +65,9 @@ export class Events extends EventTarget {
     this.#seen.add(event.id);
     const item = row(event);
     item.classList.add("new");
-    this.#list.prepend(item);
+    // What happens while the log is read arrives before it: the id decides the place.
+    const older = [...this.#list.children].find(({ dataset }) => Number(dataset.id) < event.id);
+    this.#list.insertBefore(item, older ?? null);
     while (this.#list.children.length > MAX_SHOWN) {
       const last = this.#list.lastElementChild;
       this.#seen.delete(Number(last.dataset.id));
@@ -104,12 +106,13 @@ function row(event) {
   const picture = isCamera
     ? h("span", { class: "portrait plain", "aria-hidden": "true" }, glyph("camera"))
     : portrait(event.has_crop ? `api/events/${event.id}/crop.jpg` : null, event.name);
-  const where = isCamera ? sentence(event.detail) : event.camera + (event.detail ? ` · ${event.detail}` : "");
+  const parts = [VERBS[event.kind] ?? event.kind, isCamera ? "" : event.camera, event.detail];
+  const what = sentence(parts.filter(Boolean).join(" · "));
   return h("li", { class: "event", "data-id": event.id, "data-kind": event.kind, "data-about": about, "data-name": event.name },
     picture,
     h("div", { class: "event-text" },
-      h("p", { class: "event-who" }, h("strong", {}, who), ` ${VERBS[event.kind] ?? event.kind}`),
-      where ? h("p", { class: "event-where" }, where) : null),
+      h("p", { class: "event-who" }, h("strong", {}, who)),
+      h("p", { class: "event-where" }, what)),
     h("time", { datetime: event.at, title: when.toLocaleString() },
       isToday ? clock : `${when.toLocaleDateString([], { month: "short", day: "numeric" })} ${clock}`));
 }

@@ -1,0 +1,244 @@
+"""The real service in a process of its own, and Debian's Chromium looking at its page."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+CHROMIUM = Path("/usr/bin/chromium")
+OUTPUT = Path(__file__).parents[2] / "test-output"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 10.0
+
+# Counts the pictures shown, as a person would see them, from the start of the page.
+COUNT_FRAMES = """
+window.shown = [];
+document.addEventListener("DOMContentLoaded", () => {
+  const video = document.getElementById("video");
+  const count = () => {
+    window.shown.push(performance.now());
+    video.requestVideoFrameCallback(count);
+  };
+  video.requestVideoFrameCallback(count);
+});
+"""
+
+
+def require(reason: str) -> None:
+    """Skip the test for a reason, or fail it where skipping is forbidden; go on without one."""
+    if reason and os.environ.get("FACEWIRE_NO_SKIP") == "1":
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
+def require_chromium() -> None:
+    require("" if CHROMIUM.exists() else "no Chromium: apt-get install chromium")
+
+
+class RunningService:
+    """`facewire serve` as a person starts it, with data of its own.
+
+    Attributes:
+        url: of the page.
+        log: where its output goes.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.log = log
+
+
+@contextmanager
+def service(name: str, data: Path, *arguments: str) -> Iterator[RunningService]:
+    """Start the service on a free port, and stop it by Ctrl-C.
+
+    Args:
+        name: of its log in test-output/.
+        data: where it keeps people and events.
+        arguments: of `facewire serve`.
+    """
+    OUTPUT.mkdir(exist_ok=True)
+    log = OUTPUT / f"{name}.log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("facewire")), "serve", f"--port={port}"]
+    environment = {**os.environ, "FACEWIRE_DATA": str(data)}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [*command, *arguments], stdout=out, stderr=subprocess.STDOUT, env=environment
+        )
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        _await_answer(f"{url}healthz", process, log)
+        yield RunningService(process, url, log)
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            pytest.fail(f"the service did not stop within {STOP_TIMEOUT_S} s of Ctrl-C")
+    assert "Traceback" not in log.read_text(), f"see {log}"
+
+
+def _await_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < until:
+        assert process.poll() is None, f"the service ended:\n{log.read_text()}"
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except URLError:
+            time.sleep(0.1)
+    pytest.fail(f"the service did not answer in {START_TIMEOUT_S} s:\n{log.read_text()}")
+
+
+@contextmanager
+def chromium(*, camera_file: Path | None = None) -> Iterator[Browser]:
+    """Start Chromium, its camera played from a .mjpeg or .y4m file, or a test picture."""
+    arguments = [
+        "--no-sandbox",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        "--autoplay-policy=no-user-gesture-required",
+    ]
+    if camera_file is not None:
+        arguments.append(f"--use-file-for-fake-video-capture={camera_file}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def open_page(
+    browser: Browser,
+    url: str,
+    *,
+    size: tuple[int, int] = (1280, 800),
+    scheme: str = "light",
+) -> Page:
+    """Open the page in a context of its own; what it logs as an error fails the test.
+
+    Args:
+        browser: a started browser.
+        url: the page's.
+        size: (width, height) of the window.
+        scheme: "light" or "dark".
+    """
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+    )
+    page = context.new_page()
+    page.add_init_script(COUNT_FRAMES)
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    page.on("console", _refuse_error)
+    page.goto(url)
+    return page
+
+
+def _refuse_error(message: object) -> None:
+    text = getattr(message, "text", "")
+    # A picture that is not there yet, and a service that is being restarted, are shown by the page.
+    is_network = re.search(r"Failed to load resource|WebSocket connection", text)
+    if getattr(message, "type", "") == "error" and not is_network:
+        pytest.fail(f"the page logged: {text}")
+
+
+def await_picture(page: Page, *, timeout_s: float = 15.0, after: float = 0.0) -> float:
+    """Wait for a picture on the page; returns when it was shown, milliseconds since its start."""
+    handle = page.wait_for_function(
+        "after => window.shown.findLast(at => at > after)",
+        arg=after,
+        timeout=timeout_s * 1000,
+        polling=50,
+    )
+    return float(handle.json_value())
+
+
+def now_ms(page: Page) -> float:
+    """Return the page's clock, which `await_picture` uses."""
+    return float(page.evaluate("performance.now()"))
+
+
+def frames_per_s(page: Page, seconds: float) -> float:
+    """Count the pictures shown in the next seconds."""
+    before = page.evaluate("window.shown.length")
+    page.wait_for_timeout(seconds * 1000)
+    return float(page.evaluate("window.shown.length") - before) / seconds
+
+
+def best_frames_per_s(page: Page, wanted: float, *, windows: int = 8) -> float:
+    """Count the pictures of three seconds, again while other programs take the processor."""
+    best = 0.0
+    for _ in range(windows):
+        best = max(best, frames_per_s(page, 3.0))
+        if best >= wanted:
+            break
+    return best
+
+
+def keep_screenshots(page: Page, name: str) -> None:
+    """Keep the page as CI output: on a wall, a laptop and a phone, dark and light."""
+    for label, width, height in (("wall", 1920, 1080), ("laptop", 1280, 800), ("phone", 390, 844)):
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(300)
+            page.screenshot(path=OUTPUT / f"{name}-{label}-{scheme}.png")
+
+
+def colour_near(
+    page: Page, box: Sequence[float], colour: tuple[int, int, int], *, reach: int = 14
+) -> float:
+    """Return the share of a colour in the picture around the four edges of a box.
+
+    Args:
+        page: with a picture.
+        box: x1 y1 x2 y2 in the picture's pixels.
+        colour: RGB; encoded pixels within 60 of it in sum count.
+        reach: pixels around each edge that are looked at.
+    """
+    return float(
+        page.evaluate(
+            """([box, colour, reach]) => {
+                const video = document.getElementById("video");
+                const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
+                const context = canvas.getContext("2d");
+                context.drawImage(video, 0, 0);
+                const { data, width, height } =
+                    context.getImageData(0, 0, canvas.width, canvas.height);
+                const [x1, y1, x2, y2] = box.map(Math.round);
+                let near = 0;
+                for (let y = Math.max(0, y1 - reach); y < Math.min(height, y2 + reach); y++) {
+                    for (let x = Math.max(0, x1 - reach); x < Math.min(width, x2 + reach); x++) {
+                        const isInside = x > x1 + reach && x < x2 - reach &&
+                            y > y1 + reach && y < y2 - reach;
+                        if (isInside) continue;
+                        const i = 4 * (y * width + x);
+                        const away = Math.abs(data[i] - colour[0]) +
+                            Math.abs(data[i + 1] - colour[1]) + Math.abs(data[i + 2] - colour[2]);
+                        near += away < 60;
+                    }
+                }
+                return near / (2 * (x2 - x1 + y2 - y1));
+            }""",
+            [list(box), list(colour), reach],
+        )
+    )

@@ -1,0 +1,78 @@
+"""A browser's own camera: sent, shown back with names, and enrolled on the spot."""
+
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from recognizer import read_image
+from tests.e2e.harness import (
+    OUTPUT,
+    await_picture,
+    best_frames_per_s,
+    chromium,
+    keep_screenshots,
+    now_ms,
+    open_page,
+    require_chromium,
+    service,
+)
+from tests.shared_data import photos
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+NAME = "Barack Obama"
+N_FRAMES = 75  # three seconds, which Chromium repeats
+
+
+def make_camera_file(path: Path) -> None:
+    """Write a person who moves slowly in front of a camera, 1280x720, as Motion JPEG."""
+    photo = read_image(photos() / "obama3.jpg")
+    scale = 640 / photo.shape[0]
+    photo = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = photo.shape[:2]
+    with path.open("wb") as file:
+        for i in range(N_FRAMES):
+            frame = np.full((720, 1280, 3), (70, 84, 98), np.uint8)
+            swing = np.sin(2 * np.pi * i / N_FRAMES)
+            x, y = round((1280 - width) / 2 + 120 * swing), round(40 + 24 * swing)
+            frame[y : y + height, x : x + width] = photo
+            _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+            file.write(jpeg.tobytes())
+
+
+def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
+    require_chromium()
+    film = tmp_path / "camera.mjpeg"
+    make_camera_file(film)
+    gallery = f"--gallery={tmp_path / 'people'}"
+    with (
+        service("own-camera", tmp_path, gallery) as facewire,
+        chromium(camera_file=film) as browser,
+    ):
+        page = open_page(browser, facewire.url)
+        await_picture(page)
+        page.click("#own-camera")
+        expect(page.locator("#camera-name")).to_contain_text("This browser")
+        clicked = now_ms(page)
+        await_picture(page, after=clicked + 500)
+        expect(page.locator('.face[data-state="unknown"]')).to_be_visible(timeout=15000)
+        assert page.evaluate("[video.videoWidth, video.videoHeight]") == [1280, 720]
+
+        page.fill("#enrol-name", NAME)
+        started = time.monotonic()
+        page.click("#enrol-submit")
+        expect(page.locator(f'.face[data-name="{NAME}"]')).to_be_visible(timeout=5000)
+        assert time.monotonic() - started < 1.0
+        expect(page.locator(".toast")).to_contain_text(NAME)
+        expect(page.locator("#in-view")).to_contain_text(NAME)
+        assert best_frames_per_s(page, 15.0) >= 15.0
+        keep_screenshots(page, "own-camera")
+
+        page.click("#own-camera")
+        expect(page.locator("#camera-name")).to_have_text("demo")
+        expect(page.locator('.camera-item[data-camera^="browser-"]')).to_have_count(0)
+    assert (OUTPUT / "own-camera-phone-dark.png").exists()
