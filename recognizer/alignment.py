@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from recognizer.faces import Floats, Image
 
@@ -19,7 +20,7 @@ TEMPLATE: Floats = np.array(
 )
 
 
-def similarity_transforms(landmarks: Floats, template: Floats = TEMPLATE) -> Floats:
+def similarity_transforms(landmarks: Floats, template: Floats = TEMPLATE) -> NDArray[np.float64]:
     """Fit the rotation, scale and shift that bring landmarks closest to a template.
 
     In the plane, with points as complex numbers, the least-squares similarity of Umeyama (1991)
@@ -30,7 +31,7 @@ def similarity_transforms(landmarks: Floats, template: Floats = TEMPLATE) -> Flo
         template: (5, 2) float32, where they shall be.
 
     Returns:
-        (N, 2, 3) float32 matrices from image to crop.
+        (N, 2, 3) float64 matrices from image to crop.
 
     Raises:
         ValueError: if landmarks is not (N, 5, 2).
@@ -47,7 +48,7 @@ def similarity_transforms(landmarks: Floats, template: Floats = TEMPLATE) -> Flo
     a = np.where(is_point, 1, a)
     b = w_mean - a * z_mean[:, 0]
     rows = np.stack([a.real, -a.imag, b.real, a.imag, a.real, b.imag], axis=1)
-    return rows.reshape(-1, 2, 3).astype(np.float32)
+    return np.asarray(rows.reshape(-1, 2, 3), np.float64)
 
 
 def align(

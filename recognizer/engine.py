@@ -135,8 +135,14 @@ class OnnxRuntimeEngine:
 
     def __init__(self, device: str, *, threads: int) -> None:
         import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._runtime = onnxruntime
+        # they have no common base but Exception
+        self._load_errors = (
+            *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+            *(state.NotImplemented, state.RuntimeException),
+        )
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.device = device
         self._options = onnxruntime.SessionOptions()
@@ -155,7 +161,7 @@ class OnnxRuntimeEngine:
             session = self._runtime.InferenceSession(
                 model, sess_options=self._options, providers=self._providers
             )
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, *self._load_errors) as error:
             raise ModelFileError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
         if session.get_providers()[0] != self._providers[0]:
             raise DeviceError(

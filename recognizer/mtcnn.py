@@ -25,6 +25,7 @@ POOLS: dict[str, tuple[tuple[int, int] | None, ...]] = {
     "rnet": ((3, 2), (3, 2), None),
     "onet": ((3, 2), (3, 2), (2, 2), None),
 }
+N_HEADS = {"pnet": 2, "rnet": 2, "onet": 3}
 INPUT_SIZE = {"rnet": 24, "onet": 48}
 MEAN, SCALE = 127.5, 1 / 128  # input normalisation: (x - 127.5) / 128
 
@@ -68,6 +69,8 @@ def _read_net(path: Path, name: str) -> NetWeights:
     try:
         arrays = [np.asarray(array, np.float32) for array in joblib.load(path)]
         n_hidden = len(POOLS[name]) + (name != "pnet")
+        if len(arrays) != (n_arrays := 3 * n_hidden + 2 * N_HEADS[name]):
+            raise ValueError(f"{len(arrays)} arrays instead of {n_arrays}")
         layers = tuple(_hidden_layer(*arrays[3 * i : 3 * i + 3]) for i in range(n_hidden))
         heads = arrays[3 * n_hidden :]
         return NetWeights(name, layers, join_heads(_pairs(heads), convolve=name == "pnet"))

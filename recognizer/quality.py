@@ -65,7 +65,8 @@ def judge(detections: Detections, crops: Image) -> list[Quality]:
             * _ramp(sharpness, 0, 150)
             # beyond 60 degrees one eye is hidden
             * (1 - _ramp(abs(yaw), 10, 60))
-            * (1 - _ramp(abs(pitch), 15, 60))
+            # a smile or a beard reads as some pitch: only the clearly turned lose by it
+            * (1 - _ramp(abs(pitch), 25, 70))
             * _ramp(float(score), 0.5, 1.0)
             * _ramp(brightness, 0.05, 0.25)
             * (1 - _ramp(brightness, 0.75, 0.95))

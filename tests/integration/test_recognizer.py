@@ -1,0 +1,203 @@
+"""The recognizer on its real models and real photos."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recognizer import ModelFileError, Recognizer, fetch, open_recognizer, read_image
+from recognizer.detector import REFERENCE, Detector
+from recognizer.engine import OpenVinoEngine
+from recognizer.models import ensure
+from recognizer.mtcnn import POOLS, build_graph, read_weights
+from tests.shared_data import photos, shared_data
+
+pytestmark = pytest.mark.integration
+
+PEOPLE = ["obama.jpg", "obama2.jpg", "obama3.jpg", "biden.jpg", "grace_hopper.jpg", "astronaut.png"]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return open_recognizer(device="cpu", threads=2, attributes=True)
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(shared_data("golden/mtcnn_ga_golden.npz")) as arrays:
+        return dict(arrays)
+
+
+def golden_image(name: str) -> np.ndarray:
+    return read_image(shared_data(f"golden/images/{name}"))
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_each_net_alone_equals_the_reference(name: str, golden: dict[str, np.ndarray]) -> None:
+    net = read_weights(ensure("mtcnn"))[name]
+    network = OpenVinoEngine(threads=1).load(build_graph(net, pixels=False), name=name)
+    bgr = golden[f"{name}|in"]
+    (head,) = network(np.ascontiguousarray(bgr[:, ::-1]))
+    scores = 1 / (1 + np.exp(-head[:, 0]))
+    outputs = [golden[f"{name}|out{i}"] for i in range(3 if name == "onet" else 2)]
+    if name == "onet":
+        np.testing.assert_allclose(head[:, 5:], outputs.pop(0), atol=1e-5)
+    np.testing.assert_allclose(head[:, 1:5], outputs[0], atol=1e-5)
+    np.testing.assert_allclose(scores, outputs[1][:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["test.jpeg", "Tom_Hanks_54745.png", "t1.jpg"])
+def test_the_reference_preset_finds_the_golden_faces(
+    name: str, golden: dict[str, np.ndarray]
+) -> None:
+    detector = Detector(OpenVinoEngine(threads=2), read_weights(ensure("mtcnn")), REFERENCE)
+    (found,) = detector.detect([golden_image(name)])
+    boxes = golden[f"{name}|det0|boxes"]
+    points = golden[f"{name}|det0|onet_points"].reshape(-1, 2, 5).transpose(0, 2, 1)
+    assert len(found) == len(boxes)
+    # scores that differ by less than the engines' rounding may swap places
+    nearest = np.abs(found.boxes[:, None] - boxes[None, :, :4]).sum(axis=2).argmin(axis=1)
+    assert sorted(nearest) == list(range(len(boxes)))
+    np.testing.assert_allclose(found.boxes, boxes[nearest, :4], atol=0.5)
+    np.testing.assert_allclose(found.scores, boxes[nearest, 4], atol=0.01)
+    np.testing.assert_allclose(found.landmarks, points[nearest], atol=0.5)
+
+
+@pytest.mark.parametrize("name", ["test.jpeg", "Tom_Hanks_54745.png", "t1.jpg"])
+def test_aligned_crops_are_the_references(
+    name: str, golden: dict[str, np.ndarray], recognizer: Recognizer
+) -> None:
+    chips = golden[f"{name}|det0|chips_rgb_chw"].transpose(0, 2, 3, 1)
+    points = golden[f"{name}|det0|points"].reshape(-1, 2, 5).transpose(0, 2, 1)
+    crops = recognizer.align(golden_image(name), points[: len(chips)].astype(np.float32))
+    # the golden crops come from OpenCV 4.8, whose warp rounds otherwise
+    difference = np.abs(crops.astype(int) - chips)
+    assert (difference > 4).mean() < 1e-5
+    assert difference.max() <= 6
+
+
+@pytest.mark.parametrize(
+    "name", ["000_5", "010_2", "011_3", "012_4", "013_4", "014_5", "015_6", "016_8", "017_0"]
+)
+def test_every_marked_face_is_found(name: str, recognizer: Recognizer) -> None:
+    noses = json.loads(shared_data("detect/noses_xy.json").read_text())[f"{name}.jpg"]
+    (found,) = recognizer.detect([read_image(shared_data(f"detect/{name}.jpg"))])
+    for x, y in noses:
+        x1, y1, x2, y2 = found.boxes.T
+        assert ((x1 < x) & (x < x2) & (y1 < y) & (y < y2)).any(), f"no face at {x}, {y}"
+    assert len(found) <= len(noses) + 1
+
+
+def test_a_batch_of_photos_equals_its_photos(recognizer: Recognizer) -> None:
+    images = [read_image(photos() / name) for name in PEOPLE]
+    for image, together in zip(images, recognizer.detect(images), strict=True):
+        (alone,) = recognizer.detect([image])
+        assert len(alone) == len(together)
+        np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-4)
+        np.testing.assert_allclose(together.landmarks, alone.landmarks, atol=1e-4)
+
+
+def test_follow_finds_a_face_that_moved(recognizer: Recognizer) -> None:
+    image = read_image(photos() / "grace_hopper.jpg")
+    (found,) = recognizer.detect([image])
+    moved = np.roll(image, (6, -8), axis=(0, 1))
+    (followed,) = recognizer.follow([moved], [found.boxes])
+    assert followed.is_lost.tolist() == [False]
+    shift = followed.landmarks - found.landmarks
+    np.testing.assert_allclose(shift.mean(axis=(0, 1)), [-8, 6], atol=4)
+
+
+def test_follow_loses_a_face_that_left(recognizer: Recognizer) -> None:
+    image = read_image(photos() / "grace_hopper.jpg")
+    (found,) = recognizer.detect([image])
+    (followed,) = recognizer.follow([np.full_like(image, 127)], [found.boxes])
+    assert followed.is_lost.tolist() == [True]
+    np.testing.assert_array_equal(followed.boxes, found.boxes)
+
+
+def test_people_are_told_apart_and_described(recognizer: Recognizer) -> None:
+    faces = recognizer.recognize([read_image(photos() / name) for name in PEOPLE])
+    assert [len(found) for found in faces] == [1] * 6
+    (obama, obama2, obama3, biden, hopper, collins) = (found[0] for found in faces)
+    for other in (obama2, obama3):
+        assert obama.embedding @ other.embedding > recognizer.threshold + 0.2
+    for other in (biden, hopper, collins):
+        assert obama.embedding @ other.embedding < recognizer.threshold - 0.1
+    # Grace Hopper under her cap is the network's coin toss
+    assert [face.gender for face in (obama, obama2, obama3, biden)] == ["male"] * 4
+    assert collins.gender == "female"
+    assert all(20 < found[0].age <= 80 for found in faces)
+    assert all(found[0].crop.shape == (112, 112, 3) for found in faces)
+
+
+def test_nothing_to_recognize(recognizer: Recognizer) -> None:
+    assert recognizer.recognize([]) == []
+    assert recognizer.recognize([np.zeros((90, 90, 3), np.uint8)]) == [()]
+    empty = np.empty((0, 5, 2), np.float32)
+    assert recognizer.attributes(np.zeros((90, 90, 3), np.uint8), empty) == []
+
+
+def test_a_sharp_frontal_photo_is_a_good_one(recognizer: Recognizer) -> None:
+    image = read_image(photos() / "biden.jpg")
+    (found,) = recognizer.detect([image])
+    (quality,) = recognizer.quality(image, found)
+    assert quality.overall > 0.7
+    assert abs(quality.yaw) < 25
+
+
+def test_without_attributes_they_are_refused_in_one_line() -> None:
+    plain = open_recognizer(device="cpu", threads=1)
+    with pytest.raises(ModelFileError, match="attributes=True"):
+        plain.attributes(np.zeros((90, 90, 3), np.uint8), np.empty((0, 5, 2), np.float32))
+    assert plain.model_id == "sface-0ba9fbfa"
+    assert plain.embedding_size == 128
+    assert plain.device == "cpu"
+
+
+def test_lfw_pairs_are_told_apart(recognizer: Recognizer) -> None:
+    lines = shared_data("lfw_mini_pairs.txt").read_text().split("\n")
+    pairs = [line.split("\t") for line in lines if line.count("\t") >= 2]
+    folder = shared_data("lfw_mini_250")
+
+    def photo(name: str, number: str) -> Path:
+        return folder / name / f"{name}_{int(number):04d}.jpg"
+
+    embeddings: dict[Path, np.ndarray] = {}
+
+    def embedding(path: Path) -> np.ndarray:
+        if path not in embeddings:
+            (faces,) = recognizer.recognize([read_image(path)])
+            assert faces, f"no face in {path.name}"
+            # the photographed person is in the middle of an LFW photo
+            centred = min(faces, key=lambda f: np.abs(f.box.reshape(2, 2).mean(0) - 125).sum())
+            embeddings[path] = centred.embedding
+        return embeddings[path]
+
+    right = 0
+    for first, *rest in pairs:
+        second = first if len(rest) == 2 else rest[1]
+        similarity = embedding(photo(first, rest[0])) @ embedding(photo(second, rest[-1]))
+        right += (similarity >= recognizer.threshold) == (first == second)
+    assert right / len(pairs) >= 0.99
+
+
+def test_a_fetch_brings_only_the_wanted_files(tmp_path: Path) -> None:
+    steps: list[tuple[str, int, int]] = []
+    folder = fetch("mtcnn", tmp_path, lambda *step: steps.append(step))
+    found = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert found == ["onet.lz4", "pnet.lz4", "rnet.lz4"]
+    assert steps[-1] == ("mtcnn", 1898606, 1898606)
+    (folder / "pnet.lz4").write_bytes(b"damaged")
+    fetch("mtcnn", tmp_path)
+    read_weights(ensure("mtcnn", tmp_path))
+
+
+def test_without_network_the_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with pytest.raises(ModelFileError, match=r"package mtcnn==1\.0\.0 cannot be downloaded"):
+        open_recognizer(device="cpu", cache=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

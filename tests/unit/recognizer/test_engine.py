@@ -1,0 +1,93 @@
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from recognizer import engine as engine_module
+from recognizer.engine import (
+    Engine,
+    OnnxRuntimeEngine,
+    OpenVinoEngine,
+    missing_for_cuda,
+    open_engine,
+    usable_cpus,
+)
+from recognizer.errors import DeviceError, ModelFileError
+
+ENGINES = {
+    "openvino": lambda: OpenVinoEngine(threads=1),
+    "onnxruntime": lambda: OnnxRuntimeEngine("cpu", threads=1),
+}
+
+
+def doubling_model() -> bytes:
+    node = helper.make_node("Add", ["x", "x"], ["y"])
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy"]
+    graph = helper.make_graph([node], "double", values[:1], values[1:])
+    opsets = [helper.make_opsetid("", 13)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ENGINES[request.param]()
+
+
+def test_any_batch_size_runs(engine: Engine) -> None:
+    network = engine.load(doubling_model(), name="double")
+    for n in (1, 4, 2, 1, 7):
+        batch = np.random.default_rng(n).normal(size=(n, 3)).astype(np.float32)
+        (doubled,) = network(batch)
+        np.testing.assert_array_equal(doubled, 2 * batch)
+
+
+def test_an_engine_says_what_it_is(engine: Engine) -> None:
+    assert engine.device == "cpu"
+    assert engine.name.split()[0] in ENGINES
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_a_foreign_model_is_refused_in_one_line(engine: Engine, content: bytes) -> None:
+    with pytest.raises(ModelFileError, match="cannot load thing") as caught:
+        engine.load(content, name="thing")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_cpu_gets_openvino() -> None:
+    assert open_engine("cpu", threads=1).name.startswith("openvino")
+
+
+def test_without_openvino_the_cpu_gets_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*, threads: int) -> Engine:
+        raise ImportError("openvino")
+
+    monkeypatch.setattr(engine_module, "OpenVinoEngine", fail)
+    assert open_engine("cpu", threads=1).name.startswith("onnxruntime")
+
+
+def test_an_unknown_device_is_named() -> None:
+    with pytest.raises(DeviceError, match=r"unknown device 'tpu' \(choose auto, cpu, cuda\)"):
+        open_engine("tpu")
+
+
+def test_cuda_without_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match=r"cannot run on cuda: onnxruntime .*onnxruntime-gpu"):
+        open_engine("cuda")
+    assert open_engine("auto", threads=1).device == "cpu"
+
+
+def test_a_cuda_session_that_fell_back_is_refused() -> None:
+    if not missing_for_cuda():
+        pytest.skip("this machine has CUDA")
+    engine = OnnxRuntimeEngine("cpu", threads=1)
+    engine._providers = ["CUDAExecutionProvider"]
+    with (
+        pytest.warns(UserWarning, match="CUDA"),
+        pytest.raises(DeviceError, match="could not start its CUDA"),
+    ):
+        engine.load(doubling_model(), name="double")
+
+
+def test_all_usable_cpus_are_counted() -> None:
+    assert usable_cpus() >= 1
