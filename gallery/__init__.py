@@ -10,6 +10,7 @@ from gallery.errors import (
 )
 from gallery.gallery import Gallery
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, clean_name
+from gallery.thresholds import naming_threshold
 
 __all__ = [
     "Gallery",
@@ -25,4 +26,5 @@ __all__ = [
     "Photo",
     "UnknownIdentityError",
     "clean_name",
+    "naming_threshold",
 ]

@@ -113,6 +113,13 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     )
 
 
+def choose(gallery: Gallery, calibration: Calibration) -> None:
+    """Let a gallery be searched with a calibration's threshold from now on."""
+    gallery.store.set_facts(
+        {"threshold": repr(calibration.threshold), "threshold_far": repr(calibration.far)}
+    )
+
+
 def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
     """Return between which counts a rate of n trials falls, at a confidence.
 

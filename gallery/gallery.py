@@ -13,6 +13,7 @@ from gallery.errors import GalleryFormatError, ModelMismatchError
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
 from gallery.index import TemplateIndex
 from gallery.store import Store
+from gallery.thresholds import naming_threshold
 
 Floats = NDArray[np.float32]
 
@@ -142,6 +143,18 @@ class Gallery:
             _decided(ranked, threshold=threshold, margin=margin)
             for ranked in self.best(embeddings, k=2)
         ]
+
+    def threshold_for(self, pairwise: float) -> float:
+        """Return the threshold to search this gallery with.
+
+        Args:
+            pairwise: the model card's, for two faces.
+
+        Returns:
+            The one chosen by calibration, else `naming_threshold` for as many people as are here.
+        """
+        chosen = self.store.fact("threshold")
+        return float(chosen) if chosen else naming_threshold(pairwise, self.store.n_people())
 
     def best(self, embeddings: Floats, k: int = 1) -> list[list[Match]]:
         """Return the k most similar identities of each probe, whatever their similarity.

@@ -344,6 +344,11 @@ class Store:
         ids, _, embeddings = self.templates_of(photo_ids)
         return dict(zip(ids.tolist(), embeddings, strict=True))
 
+    def n_people(self) -> int:
+        """Return how many people there are, with or without photos."""
+        with self.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
+
     def n_photos(self) -> int:
         """Return how many photos there are of everybody."""
         with self.reading() as connection:

@@ -1,0 +1,225 @@
+"""How fast and how exact a gallery of a size is on this machine, on made-up people."""
+
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.gallery import Gallery
+from gallery.identities import NewPhoto
+
+Floats = NDArray[np.float32]
+
+CHUNK = 50_000
+PER_PERSON = 5  # photos; five is what enrolment asks for
+REPEATS = 30
+N_EXACT = 2_000  # probes compared with the obvious product
+NOISE = 0.06  # a number's deviation: such probes are as like their template as photos in LFW are
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFigures:
+    """What was measured.
+
+    Attributes:
+        n_templates: how many.
+        embedding_size: D.
+        kind: how the index holds them.
+        fill_s: time to write all of them to the file, seconds.
+        start_s: time to open the gallery, seconds.
+        one_ms: a search for one probe, median, milliseconds.
+        one_p95_ms: its 95th percentile.
+        eight_ms: a search for eight probes at once, median.
+        add_ms: enrolling one photo of a new person, median, on the disk and searched.
+        remove_ms: erasing one person, median.
+        pause_ms: the longest search of one probe while another thread enrolled and erased.
+        n_probes: probes whose answer was compared with the obvious product's.
+        top1: the rate of those with the same best template.
+        rss_mib: memory of the process with the gallery open, MiB, its libraries included.
+        file_mib: size of the file.
+    """
+
+    n_templates: int
+    embedding_size: int
+    kind: str
+    fill_s: float
+    start_s: float
+    one_ms: float
+    one_p95_ms: float
+    eight_ms: float
+    add_ms: float
+    remove_ms: float
+    pause_ms: float
+    n_probes: int
+    top1: float
+    rss_mib: float
+    file_mib: float
+
+
+def bench_search(
+    directory: Path,
+    n_templates: int,
+    *,
+    embedding_size: int = 128,
+    progress: Callable[[float], None] | None = None,
+) -> SearchFigures:
+    """Fill a gallery with made-up people and measure it.
+
+    Half of the probes are noisy templates, the other half strangers, which are the harder half:
+    nothing stands out.
+
+    Args:
+        directory: empty; the gallery's file stays in it.
+        n_templates: how many photos, five a person.
+        embedding_size: D.
+        progress: called with the part that is done, in [0, 1].
+    """
+    tell = progress or (lambda part: None)
+    began = time.perf_counter()
+    _fill(directory, n_templates, embedding_size, lambda part: tell(0.6 * part))
+    fill_s = time.perf_counter() - began
+    began = time.perf_counter()
+    with Gallery.open(directory, model_id="bench", embedding_size=embedding_size) as gallery:
+        start_s = time.perf_counter() - began
+        rss_mib = _rss_mib()
+        probes = _probes(n_templates, embedding_size)
+        one = _timed(lambda i: gallery.search(probes[i : i + 1], threshold=0.3))
+        eight = _timed(lambda i: gallery.search(probes[i : i + 8], threshold=0.3))
+        tell(0.7)
+        add, remove, pause = _changes(gallery, probes)
+        tell(0.8)
+        top1 = _agreement(gallery, probes, n_templates)
+        tell(1.0)
+        return SearchFigures(
+            n_templates=n_templates,
+            embedding_size=embedding_size,
+            kind=gallery.index_kind,
+            fill_s=fill_s,
+            start_s=start_s,
+            one_ms=statistics.median(one),
+            one_p95_ms=float(np.percentile(one, 95)),
+            eight_ms=statistics.median(eight),
+            add_ms=statistics.median(add),
+            remove_ms=statistics.median(remove),
+            pause_ms=pause,
+            n_probes=len(probes),
+            top1=top1,
+            rss_mib=rss_mib,
+            file_mib=gallery.store.path.stat().st_size / 2**20,
+        )
+
+
+def _chunks(n: int, size: int) -> Iterator[tuple[int, Floats]]:
+    for start in range(0, n, CHUNK):
+        rng = np.random.default_rng([1, start])
+        yield start, _unit(rng, min(CHUNK, n - start), size)
+
+
+def _unit(rng: np.random.Generator, n: int, size: int) -> Floats:
+    rows = rng.standard_normal((n, size), dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def _fill(directory: Path, n_templates: int, size: int, progress: Callable[[float], None]) -> None:
+    with Gallery.open(directory, model_id="bench", embedding_size=size) as gallery:
+        for start, rows in _chunks(n_templates, size):
+            with gallery.store.writing() as connection:
+                connection.executemany(
+                    "INSERT INTO identities (person, identity_id, name, created_at)"
+                    " VALUES (?, ?, ?, 0)",
+                    [
+                        (1 + number, f"{number:016x}", f"person {number}")
+                        for number in range(start // PER_PERSON, (start + len(rows)) // PER_PERSON)
+                    ],
+                )
+                connection.executemany(
+                    "INSERT INTO photos (person, source_sha256, quality, model_id, created_at,"
+                    " embedding) VALUES (?, ?, 0.5, 'bench', 0, ?)",
+                    (
+                        (1 + (start + i) // PER_PERSON, f"{start + i:064x}", row.tobytes())
+                        for i, row in enumerate(rows)
+                    ),
+                )
+            progress((start + len(rows)) / n_templates)
+        gallery.store.trim_journal()
+        gallery.store.shed_log()
+
+
+def _probes(n_templates: int, size: int) -> Floats:
+    rng = np.random.default_rng(2)
+    _, rows = next(_chunks(n_templates, size))
+    near = rows[rng.integers(0, len(rows), N_EXACT // 2)]
+    near = near + NOISE * rng.standard_normal(near.shape, dtype=np.float32)
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    return rng.permutation(np.concatenate([near, _unit(rng, N_EXACT // 2, size)]))
+
+
+def _timed(search: Callable[[int], object]) -> list[float]:
+    search(0)
+    times = []
+    for repeat in range(REPEATS):
+        began = time.perf_counter()
+        search(8 * repeat)
+        times.append(1000 * (time.perf_counter() - began))
+    return times
+
+
+def _changes(gallery: Gallery, probes: Floats) -> tuple[list[float], list[float], float]:
+    add, remove, searches = [], [], []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            began = time.perf_counter()
+            gallery.search(probes[:1], threshold=0.3)
+            searches.append(1000 * (time.perf_counter() - began))
+
+    looking = threading.Thread(target=look, name="bench-look")
+    looking.start()
+    try:
+        for number in range(REPEATS):
+            photo = NewPhoto(probes[number], None, f"{number:064x}", 0.5)
+            began = time.perf_counter()
+            identity, _ = gallery.enroll_many(f"new {number}", [photo])
+            added = time.perf_counter()
+            gallery.remove(identity.identity_id)
+            removed = time.perf_counter()
+            add.append(1000 * (added - began))
+            remove.append(1000 * (removed - added))
+    finally:
+        stop.set()
+        looking.join()
+    return add, remove, max(searches, default=0.0)
+
+
+def _agreement(gallery: Gallery, probes: Floats, n_templates: int) -> float:
+    best = np.full(len(probes), -2.0, np.float32)
+    person = np.zeros(len(probes), np.int64)
+    for start, rows in _chunks(n_templates, gallery.embedding_size):
+        similarities = probes @ rows.T
+        top = similarities.argmax(axis=1)
+        value = similarities[np.arange(len(probes)), top]
+        is_better = value > best
+        best[is_better] = value[is_better]
+        person[is_better] = (start + top[is_better]) // PER_PERSON
+    same = 0
+    for i in range(0, len(probes), 8):
+        for j, ranked in enumerate(gallery.best(probes[i : i + 8])):
+            same += ranked[0].identity.name == f"person {person[i + j]}"
+    return same / len(probes)
+
+
+def _rss_mib() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # the peak, elsewhere
