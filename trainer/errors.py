@@ -1,0 +1,38 @@
+"""What can go wrong in `trainer`.
+
+TrainerError
+├── RecipeError         a key or value of a recipe is wrong
+├── RecordError         a RecordIO set or a verification file is damaged, foreign or unsafe
+├── DataError           the data do not suffice: a missing folder, too few people or pairs
+├── CheckpointError     a checkpoint is missing, damaged, or of another network or recipe
+├── TrainingError       the run cannot go on: NaN, out of memory, a full disk
+└── ExportError         an exported file does not give back the embeddings it was made from
+"""
+
+
+class TrainerError(Exception):
+    """Any expected failure of this package; the message is one line for the user."""
+
+
+class RecipeError(TrainerError):
+    """Raised when a key or value of a recipe is wrong; the message names the key."""
+
+
+class RecordError(TrainerError):
+    """Raised when a RecordIO set or verification file is damaged, foreign or unsafe."""
+
+
+class DataError(TrainerError):
+    """Raised when the data do not suffice for what is asked."""
+
+
+class CheckpointError(TrainerError):
+    """Raised when a checkpoint is missing, damaged, or of another network or recipe."""
+
+
+class TrainingError(TrainerError):
+    """Raised when a run cannot go on; the last good checkpoint is intact."""
+
+
+class ExportError(TrainerError):
+    """Raised when an exported file does not give back the embeddings it was made from."""
