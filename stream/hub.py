@@ -65,6 +65,7 @@ class Subscription:
         self._hub = hub
         self._packets: deque[VideoPacket] = deque()
         self._needs_keyframe = True
+        self._has_begun = False
         self._is_closed = False
         self._arrived = asyncio.Event()
 
@@ -99,10 +100,12 @@ class Subscription:
             self._packets.clear()
             self._needs_keyframe = True
         if self._needs_keyframe and not packet.is_keyframe:
-            self.dropped += 1
+            # What came before its first picture is no loss.
+            self.dropped += self._has_begun
             self._hub.request_keyframe(self.codec)
             return
         self._needs_keyframe = False
+        self._has_begun = True
         self._packets.append(packet)
         self._arrived.set()
 

@@ -17,16 +17,17 @@ from aiortc import (
     RTCConfiguration,
     RTCIceServer,
     RTCPeerConnection,
+    RTCRtpCodecCapability,
     RTCRtpSender,
     RTCRtpTransceiver,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 
-from stream.encoder import VideoPacket
+from stream.encoder import Codec, VideoPacket
 from stream.errors import SignalingError
 from stream.hub import HubClosed, PacketHub, Subscription
-from stream.sdp import OfferedMedia, finish_answer, has_candidate, parse_offer
+from stream.sdp import DAMAGE, OfferedMedia, finish_answer, has_candidate, parse_offer, split_mdns
 
 logger = logging.getLogger(__name__)
 
@@ -86,15 +87,15 @@ class _Peer:
     connection: RTCPeerConnection
     on_close: Callable[[], None]
     sent: list[HubTrack] = field(default_factory=list)
-    pump: asyncio.Task[None] | None = None
+    tasks: list[asyncio.Task[None]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
 
     async def end(self) -> None:
         """Close the connection and all that hangs on it."""
         if self.timer is not None:
             self.timer.cancel()
-        if self.pump is not None:
-            self.pump.cancel()
+        for task in self.tasks:
+            task.cancel()
         for track in self.sent:
             # aiortc stops it only where the connection has come up.
             track.stop()
@@ -113,7 +114,7 @@ class Peers:
         self._configuration = RTCConfiguration(iceServers=[*map(parse_ice_server, ice_servers)])
         self._max_peers = max_peers
         self._peers: dict[str, _Peer] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[str, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -160,21 +161,17 @@ class Peers:
         return await self._answer(offer_sdp, media, hub=hub, on_frame=on_frame, on_close=on_close)
 
     async def close(self, peer_id: str) -> None:
-        """Hang up; does nothing where the peer is gone already."""
-        peer = self._peers.pop(peer_id, None)
-        if peer is None:
-            return
-        try:
-            await asyncio.wait_for(peer.end(), CLOSE_TIMEOUT_S)
-        except TimeoutError:
-            logger.warning("peer %s did not close in %.1f s", peer_id[:6], CLOSE_TIMEOUT_S)
-        logger.info("peer %s has left", peer_id[:6])
-        peer.on_close()
+        """Hang up, and return when it is done; does nothing where the peer is gone already."""
+        self._close_soon(peer_id)
+        if (task := self._closing.get(peer_id)) is not None:
+            # Whoever asked may go away, as web clients do.
+            await asyncio.shield(task)
 
     async def close_all(self) -> None:
         """Hang up on everybody, at the same time; takes less than a second."""
-        await asyncio.gather(*(self.close(peer_id) for peer_id in tuple(self._peers)))
-        await asyncio.gather(*self._closing)
+        for peer_id in tuple(self._peers):
+            self._close_soon(peer_id)
+        await asyncio.gather(*self._closing.values())
 
     async def _answer(
         self,
@@ -193,19 +190,21 @@ class Peers:
         self._peers[peer_id] = peer
         try:
             sections = self._prepare(peer_id, peer, media, hub, takes_camera=on_frame is not None)
+            offer_sdp, late = split_mdns(offer_sdp)
             answer_sdp = await _negotiate(connection, offer_sdp, receiving=sections)
+            if peer_id not in self._peers:
+                raise SignalingError("the service is stopping")
         except BaseException:
-            del self._peers[peer_id]
-            await peer.end()
+            if self._peers.pop(peer_id, None) is not None:
+                await peer.end()
             raise
+        loop = asyncio.get_running_loop()
         for transceiver in sections.values():
             assert on_frame is not None
-            peer.pump = asyncio.get_running_loop().create_task(
-                self._pump(peer_id, transceiver.receiver.track, on_frame)
-            )
-        peer.timer = asyncio.get_running_loop().call_later(
-            CONNECT_TIMEOUT_S, self._give_up, peer_id
-        )
+            pump = self._pump(peer_id, transceiver.receiver.track, on_frame)
+            peer.tasks.append(loop.create_task(pump))
+        peer.tasks += [loop.create_task(connection.addIceCandidate(each)) for each in late]
+        peer.timer = loop.call_later(CONNECT_TIMEOUT_S, self._give_up, peer_id)
         connection.on("connectionstatechange", lambda: self._state_changed(peer_id, peer))
         self._state_changed(peer_id, peer)
         logger.info("peer %s has been answered", peer_id[:6])
@@ -254,10 +253,7 @@ class Peers:
         track.on("ended", lambda: self._close_soon(peer_id))
         peer.sent.append(track)
         transceiver = peer.connection.addTransceiver(track, "sendonly")
-        capabilities = RTCRtpSender.getCapabilities("video").codecs
-        transceiver.setCodecPreferences(
-            [each for each in capabilities if each.mimeType in (codec, RTX)]
-        )
+        transceiver.setCodecPreferences(_preferences(codec))
         # aiortc tells only its own encoder of lost pictures, by this private name.
         transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
         return transceiver
@@ -275,10 +271,20 @@ class Peers:
         self._close_soon(peer_id)
 
     def _close_soon(self, peer_id: str) -> None:
-        if peer_id in self._peers:
-            task = asyncio.get_running_loop().create_task(self.close(peer_id))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+        if (peer := self._peers.pop(peer_id, None)) is not None:
+            self._closing[peer_id] = asyncio.get_running_loop().create_task(
+                self._hang_up(peer_id, peer)
+            )
+
+    async def _hang_up(self, peer_id: str, peer: _Peer) -> None:
+        try:
+            await asyncio.wait_for(peer.end(), CLOSE_TIMEOUT_S)
+        except TimeoutError:
+            logger.warning("peer %s did not close in %.1f s", peer_id[:6], CLOSE_TIMEOUT_S)
+        finally:
+            del self._closing[peer_id]
+        logger.info("peer %s has left", peer_id[:6])
+        peer.on_close()
 
     async def _pump(
         self, peer_id: str, track: MediaStreamTrack, on_frame: Callable[[av.VideoFrame], None]
@@ -298,19 +304,28 @@ async def _negotiate(
         await connection.setRemoteDescription(RTCSessionDescription(offer_sdp, "offer"))
         await connection.setLocalDescription()
     except (
-        ValueError,
+        *DAMAGE,
         InternalError,
         InvalidAccessError,
         InvalidStateError,
         OperationError,
     ) as error:
-        raise SignalingError(f"the offer cannot be answered: {error}") from error
+        # Some of these have no text.
+        reason = str(error) or type(error).__name__
+        raise SignalingError(f"the offer cannot be answered: {reason}") from error
     answer_sdp = finish_answer(connection.localDescription.sdp, receiving=receiving)
     if not has_candidate(answer_sdp):
         raise SignalingError(
             "this machine has no network address for WebRTC: it needs one besides loopback"
         )
     return answer_sdp
+
+
+def _preferences(codec: Codec) -> list[RTCRtpCodecCapability]:
+    """List a codec's variants, constrained baseline first, and retransmissions."""
+    capabilities = RTCRtpSender.getCapabilities("video").codecs
+    chosen = [each for each in capabilities if each.mimeType in (codec, RTX)]
+    return sorted(chosen, key=lambda each: each.parameters.get("profile-level-id") != "42e01f")
 
 
 def parse_ice_server(url: str) -> RTCIceServer:

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from aiortc import RTCIceCandidate
 from aiortc.codecs import CODECS
 from aiortc.rtcpeerconnection import find_common_codecs
-from aiortc.sdp import MediaDescription, SessionDescription
+from aiortc.sdp import MediaDescription, SessionDescription, candidate_from_sdp
 
 from stream.encoder import Codec
 from stream.errors import SignalingError
@@ -17,6 +18,20 @@ START_KBPS, MIN_KBPS = 3000, 1000
 
 # Chromium's offer with data channel and simulcast is about 8 kB.
 MAX_OFFER_BYTES = 64 * 1024
+
+# aiortc trusts its input; these are what it raises on damaged offers (found by damaging some).
+DAMAGE = (
+    ValueError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    StopIteration,
+)
+
+# RFC 8839 section 5.1 with the names of draft-ietf-mmusic-mdns-ice-candidates.
+_MDNS_CANDIDATE = re.compile(r"(?m)^a=candidate:((?:\S+ ){4}\S+\.local [^\r\n]*)\r?\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +66,7 @@ def parse_offer(sdp: str) -> tuple[OfferedMedia, ...]:
         raise SignalingError("the offer is no SDP: it should start with v=0")
     try:
         description = SessionDescription.parse(sdp)
-    except (ValueError, IndexError, KeyError, AttributeError, TypeError, AssertionError) as error:
-        # aiortc's parser trusts its input; these are what it raises on damaged ones.
+    except DAMAGE as error:
         raise SignalingError(f"the offer is damaged: {type(error).__name__}: {error}") from error
     media = tuple(_read_media(section) for section in description.media)
     if not any(section.kind == "video" for section in media):
@@ -72,6 +86,34 @@ def _read_media(section: MediaDescription) -> OfferedMedia:
         receives=direction in ("recvonly", "sendrecv"),
         codecs=tuple(codecs),
     )
+
+
+def split_mdns(sdp: str) -> tuple[str, tuple[RTCIceCandidate, ...]]:
+    """Take the addresses out of an offer that only multicast DNS can resolve.
+
+    Browsers hide their addresses behind such names. Where multicast does not reach, as in a
+    container, asking for one takes a second, which must not hold up the answer: the browser finds
+    us by our own addresses meanwhile.
+
+    Returns:
+        The offer without them, and they, for adding later.
+    """
+    head, *sections = re.split(r"(?m)^(?=m=)", sdp)
+    taken = []
+    for index, section in enumerate(sections):
+        for line in _MDNS_CANDIDATE.findall(section):
+            try:
+                candidate = candidate_from_sdp(line)
+            except (AssertionError, ValueError, IndexError):
+                # A name nobody can resolve is no loss.
+                continue
+            candidate.sdpMLineIndex = index
+            taken.append(candidate)
+    text = "".join([head, *(_MDNS_CANDIDATE.sub("", each) for each in sections)])
+    if taken:
+        # Firefox says so, but then aiortc would give up before it hears from the browser.
+        text = re.sub(r"(?m)^a=end-of-candidates\r?\n", "", text)
+    return text, tuple(taken)
 
 
 def finish_answer(sdp: str, *, receiving: Iterable[int] = ()) -> str:

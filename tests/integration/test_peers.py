@@ -1,0 +1,374 @@
+"""Two aiortc peers over this machine's own network, the real hub and encoder between them."""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import av
+import numpy as np
+import pytest
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc.codecs import get_capabilities
+from numpy.typing import NDArray
+
+from stream.encoder import Codec
+from stream.errors import SignalingError
+from stream.hub import PacketHub
+from stream.peers import Peers
+from stream.video_out import VideoOut
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+FPS = 25.0
+SIZE = (360, 640)
+N_BITS = 12
+
+
+def numbered(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
+    """A picture with a number in it that survives compression: one broad bar a bit."""
+    bits = [255 * (number >> bit & 1) for bit in range(N_BITS)]
+    row = np.repeat(np.array(bits, np.uint8), size[1] // N_BITS)
+    image = np.full((*size, 3), 90, np.uint8)
+    image[:, : len(row)] = row[None, :, None]
+    return image
+
+
+def number_of(image: NDArray[np.uint8]) -> int:
+    width = image.shape[1] // N_BITS
+    middle = image[image.shape[0] // 2, width // 2 :: width, 1][:N_BITS]
+    return sum(1 << bit for bit, value in enumerate(middle) if value > 128)
+
+
+class Show:
+    """Publishes numbered pictures at 25 a second from a thread of its own, as a camera does."""
+
+    def __init__(self) -> None:
+        self.hub = PacketHub(time.monotonic)
+        self.shown_at: dict[int, float] = {}
+        self.keyframes = 0
+        self.size = SIZE
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        out = VideoOut(self.hub, fps=FPS)
+        number = 0
+        while not self._stopping.wait(1 / FPS):
+            image = numbered(number, self.size)
+            self.shown_at[number] = now = time.monotonic()
+            self.keyframes += self.hub.wants_keyframe()
+            out.send(image, now)
+            number += 1
+
+    def __enter__(self) -> "Show":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self.hub.close()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def show() -> Iterator[Show]:
+    with Show() as show:
+        yield show
+
+
+class Viewer:
+    """A client that keeps the numbers of the pictures it saw, and when."""
+
+    def __init__(self, *, codec: Codec | None = None, camera: VideoStreamTrack | None = None):
+        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self.seen: list[tuple[int, float]] = []
+        self.sizes: set[tuple[int, int]] = set()
+        self._task: asyncio.Task[None] | None = None
+        if camera is None:
+            transceiver = self.connection.addTransceiver("video", "recvonly")
+        else:
+            transceiver = self.connection.addTransceiver(camera, "sendrecv")
+        if codec is not None:
+            codecs = get_capabilities("video").codecs
+            transceiver.setCodecPreferences([c for c in codecs if c.mimeType == codec])
+        self.connection.on("track", self._start)
+
+    def _start(self, track: VideoStreamTrack) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._watch(track))
+
+    async def _watch(self, track: VideoStreamTrack) -> None:
+        while True:
+            frame = await track.recv()
+            self.sizes.add((frame.height, frame.width))
+            self.seen.append((number_of(frame.to_ndarray(format="rgb24")), time.monotonic()))
+
+    async def offer(self) -> str:
+        await self.connection.setLocalDescription(await self.connection.createOffer())
+        return self.connection.localDescription.sdp
+
+    async def accept(self, answer: str) -> None:
+        await self.connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        await self.connection.close()
+
+
+@asynccontextmanager
+async def watching(peers: Peers, show: Show, codec: Codec | None = None) -> AsyncIterator[Viewer]:
+    viewer = Viewer(codec=codec)
+    answer = await peers.watch(await viewer.offer(), show.hub)
+    await viewer.accept(answer.sdp)
+    try:
+        yield viewer
+    finally:
+        await viewer.close()
+        await peers.close(answer.peer_id)
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_numbers_survive() -> None:
+    assert [number_of(numbered(n)) for n in (0, 1, 2048, 4095)] == [0, 1, 2048, 4095]
+
+
+@pytest.mark.parametrize("codec", [None, Codec.H264, Codec.VP8])
+async def test_every_picture_arrives_in_order_and_soon(show: Show, codec: Codec | None) -> None:
+    peers = Peers()
+    async with watching(peers, show, codec) as viewer:
+        await until(lambda: len(viewer.seen) >= 50, 10)
+        assert show.hub.codecs() == (codec or Codec.H264,)
+    numbers = [number for number, _ in viewer.seen]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    delays = [at - show.shown_at[number] for number, at in viewer.seen]
+    # aiortc as a viewer holds one picture back until the next begins: 40 ms of these.
+    assert np.median(delays) < 0.15
+
+
+async def test_joiners_see_a_picture_within_a_second(show: Show) -> None:
+    peers = Peers()
+    async with AsyncExitStack() as stack:
+        for n in range(1, 4):
+            started = time.monotonic()
+            viewer = await stack.enter_async_context(watching(peers, show))
+            await until(lambda viewer=viewer: viewer.seen)
+            assert time.monotonic() - started < 1.0
+            assert show.hub.n_viewers == n == len(peers)
+    assert show.hub.n_viewers == 0 == len(peers)
+    assert show.hub.dropped == 0
+
+
+async def test_a_viewer_that_lost_something_gets_a_keyframe(show: Show) -> None:
+    peers = Peers()
+    async with watching(peers, show) as viewer:
+        await until(lambda: len(viewer.seen) >= 10)
+        before = show.keyframes
+        # What a browser does at a loss: RTCP PLI, RFC 4585 section 6.3.1.
+        receiver = viewer.connection.getTransceivers()[0].receiver
+        (ssrc,) = (source.source for source in receiver.getSynchronizationSources())
+        await receiver._send_rtcp_pli(ssrc)
+        await until(lambda: show.keyframes > before, 1.0)
+
+
+async def test_the_size_may_change_while_somebody_watches(show: Show) -> None:
+    peers = Peers()
+    async with watching(peers, show) as viewer:
+        await until(lambda: len(viewer.seen) >= 5)
+        show.size = (480, 848)
+        await until(lambda: (480, 848) in viewer.sizes)
+
+
+async def test_a_viewer_that_leaves_is_noticed_at_once(show: Show) -> None:
+    peers, left = Peers(), []
+    viewer = Viewer()
+    answer = await peers.watch(await viewer.offer(), show.hub, lambda: left.append(1))
+    await viewer.accept(answer.sdp)
+    await until(lambda: viewer.seen)
+    await viewer.close()
+    await until(lambda: left, 2.0)
+    assert (len(peers), show.hub.n_viewers) == (0, 0)
+    await peers.close(answer.peer_id)
+    await peers.close(answer.peer_id)
+    assert left == [1]
+
+
+async def test_a_removed_camera_ends_its_viewers(show: Show) -> None:
+    peers = Peers()
+    async with watching(peers, show) as viewer:
+        await until(lambda: viewer.seen)
+        show.hub.close()
+        await until(lambda: len(peers) == 0, 2.0)
+        late = Viewer()
+        with pytest.raises(SignalingError, match="removed"):
+            await peers.watch(await late.offer(), show.hub)
+        await late.close()
+
+
+async def test_one_that_never_connects_is_given_up(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.peers.CONNECT_TIMEOUT_S", 0.2)
+    peers, viewer = Peers(), Viewer()
+    await peers.watch(await viewer.offer(), show.hub)
+    assert len(peers) == 1
+    assert show.hub.n_viewers == 0
+    await until(lambda: len(peers) == 0, 2.0)
+    assert not show.hub._subscriptions
+    await viewer.close()
+
+
+async def test_closing_all_is_fast_and_complete(show: Show) -> None:
+    peers = Peers()
+    viewers = [Viewer() for _ in range(4)]
+    for viewer in viewers[:3]:
+        answer = await peers.watch(await viewer.offer(), show.hub)
+        await viewer.accept(answer.sdp)
+    # The fourth is in the middle of connecting.
+    await peers.watch(await viewers[3].offer(), show.hub)
+    await until(lambda: all(viewer.seen for viewer in viewers[:3]))
+    started = time.monotonic()
+    await peers.close_all()
+    assert time.monotonic() - started < 1.0
+    assert len(peers) == 0
+    assert show.hub.n_viewers == 0
+    for viewer in viewers:
+        await viewer.close()
+
+
+async def test_there_is_a_bound(show: Show) -> None:
+    peers, viewers = Peers(max_peers=1), [Viewer(), Viewer()]
+    await peers.watch(await viewers[0].offer(), show.hub)
+    with pytest.raises(SignalingError, match="too many"):
+        await peers.watch(await viewers[1].offer(), show.hub)
+    await peers.close_all()
+    for viewer in viewers:
+        await viewer.close()
+
+
+async def test_damaged_offers_are_refused_or_answered_and_nothing_is_left(show: Show) -> None:
+    peers, viewer = Peers(), Viewer()
+    whole, rng = await viewer.offer(), random.Random(0)
+    reasons: list[str] = []
+    for _ in range(60):
+        text = list(whole)
+        for _ in range(rng.randint(1, 8)):
+            where = rng.randrange(3, len(text))
+            text[where : where + rng.randint(0, 9)] = rng.choice(["", " ", "x", "9"])
+        try:
+            await peers.watch("".join(text), show.hub)
+        except SignalingError as error:
+            reasons.append(str(error))
+    assert reasons
+    assert not any("\n" in reason for reason in reasons)
+    await peers.close_all()
+    assert not show.hub._subscriptions
+    await viewer.close()
+
+
+async def test_a_machine_with_loopback_alone_says_so(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers, viewer = Peers(), Viewer()
+    offer = await viewer.offer()
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **_: [])
+    with pytest.raises(SignalingError, match="no network address for WebRTC"):
+        await peers.watch(offer, show.hub)
+    assert len(peers) == 0
+    await viewer.close()
+
+
+async def test_wrong_directions_are_named(show: Show) -> None:
+    peers, viewer, sender = Peers(), Viewer(), Viewer(camera=BrowserCamera())
+    sender.connection.getTransceivers()[0].direction = "sendonly"
+    with pytest.raises(SignalingError, match="recvonly"):
+        await peers.watch(await sender.offer(), show.hub)
+    with pytest.raises(SignalingError, match="sendonly or sendrecv"):
+        await peers.receive(await viewer.offer(), lambda frame: None, None)
+    await viewer.close()
+    await sender.close()
+
+
+class BrowserCamera(VideoStreamTrack):
+    """What a browser would send: numbered pictures at 30 a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_sent = 0
+
+    async def recv(self) -> av.VideoFrame:
+        pts, time_base = await self.next_timestamp()
+        frame = av.VideoFrame.from_ndarray(numbered(self.n_sent), format="rgb24")
+        frame.pts, frame.time_base = pts, time_base
+        self.n_sent += 1
+        return frame
+
+
+@pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
+async def test_a_browsers_camera_comes_in_and_the_hub_goes_out(show: Show, codec: Codec) -> None:
+    peers, left = Peers(), []
+    got: list[av.VideoFrame] = []
+    browser = Viewer(codec=codec, camera=BrowserCamera())
+    answer = await peers.receive(
+        await browser.offer(), got.append, show.hub, lambda: left.append(1)
+    )
+    assert "x-google-start-bitrate=3000" in answer.sdp
+    await browser.accept(answer.sdp)
+    await until(lambda: len(got) >= 20 and len(browser.seen) >= 20, 10)
+    numbers = [number_of(frame.to_ndarray(format="rgb24")) for frame in got]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    await browser.close()
+    await until(lambda: left == [1], 2.0)
+    assert show.hub.n_viewers == 0
+
+
+async def test_a_browsers_camera_without_anything_back(show: Show) -> None:
+    peers = Peers()
+    got: list[av.VideoFrame] = []
+    browser = Viewer(camera=BrowserCamera())
+    answer = await peers.receive(await browser.offer(), got.append, None)
+    await browser.accept(answer.sdp)
+    await until(lambda: len(got) >= 5, 10)
+    assert browser.seen == []
+    await peers.close(answer.peer_id)
+    await browser.close()
+
+
+async def test_its_queue_does_not_grow(show: Show) -> None:
+    peers, viewer = Peers(), Viewer(camera=BrowserCamera())
+    got: list[int] = []
+
+    def on_frame(frame: av.VideoFrame) -> None:
+        (peer,) = peers._peers.values()
+        got.append(peer.connection.getReceivers()[0].track._queue.qsize())
+
+    answer = await peers.receive(await viewer.offer(), on_frame, None)
+    await viewer.accept(answer.sdp)
+    await until(lambda: len(got) >= 60, 10)
+    assert max(got[10:]) <= 2
+    await peers.close_all()
+    await viewer.close()
+
+
+async def test_sound_is_declined(show: Show) -> None:
+    peers, viewer = Peers(), Viewer()
+    viewer.connection.addTransceiver("audio", "sendrecv")
+    viewer.connection.createDataChannel("extra")
+    answer = await peers.watch(await viewer.offer(), show.hub)
+    assert "a=inactive" in answer.sdp.split("m=audio")[1]
+    await viewer.accept(answer.sdp)
+    await until(lambda: viewer.seen)
+    await peers.close_all()
+    await viewer.close()
