@@ -1,0 +1,148 @@
+"""A gallery under the worst that a machine does to it: kill -9, two processes, an erasure."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gallery import Gallery
+from gallery.check import check
+
+pytestmark = pytest.mark.integration
+
+MODEL, SIZE = "sface-0ba9fbfa", 128
+
+# Enrols photos for ever, with crops, and says each number once it is acknowledged.
+WRITER = f"""
+import sys
+import numpy as np
+from pathlib import Path
+from gallery import Gallery, NewPhoto
+start = int(sys.argv[2])
+rng = np.random.default_rng(start)
+with Gallery.open(Path(sys.argv[1]), model_id={MODEL!r}, embedding_size={SIZE}) as gallery:
+    print("open", flush=True)
+    for number in range(start, start + 100_000):
+        crop = rng.integers(0, 256, (112, 112, 3), np.uint8)
+        row = rng.standard_normal({SIZE}).astype(np.float32)
+        photo = NewPhoto(row, crop, f"{{number:064x}}", 0.5)
+        gallery.enroll_many(f"person {{number % 50}}", [photo])
+        print(number, flush=True)
+"""
+
+
+def writer(directory, start: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(directory), str(start)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_was_acknowledged_survives_kill_9_ten_times_over(tmp_path):
+    acknowledged: set[int] = set()
+    rng = random.Random(0)
+    for round_number in range(10):
+        start = round_number * 100_000
+        with writer(tmp_path, start) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "open\n"
+            time.sleep(rng.uniform(0.05, 0.4))
+            process.send_signal(signal.SIGKILL)
+            lines = process.stdout.read().splitlines(keepends=True)
+        acknowledged |= {int(line) for line in lines if line.endswith("\n")}
+        assert check(tmp_path).problems == ()
+        with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+            held = {
+                int(photo.source_sha256, 16)
+                for summary in gallery.identities()
+                for photo in gallery.photos(summary.identity.identity_id)
+            }
+            assert acknowledged <= held
+            assert len(held) <= len(acknowledged) + round_number + 1
+            assert len(gallery) == len(held)
+    assert len(acknowledged) > 20
+
+
+def test_two_processes_work_on_one_gallery(tmp_path):
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+        mine = [
+            gallery.enroll(
+                f"mine {i}",
+                np.eye(1, SIZE, i, dtype=np.float32)[0],
+                crop=None,
+                source_sha256=f"{10**9 + i:064x}",
+                quality=0.5,
+            )
+            for i in range(3)
+        ]
+        with writer(tmp_path, 0) as first, writer(tmp_path, 500_000) as second:
+            assert first.stdout is not None
+            assert second.stdout is not None
+            first.stdout.readline(), second.stdout.readline()
+            for number in range(40):  # and this process writes too
+                gallery.enroll(
+                    "busy",
+                    np.random.default_rng(number).standard_normal(SIZE).astype(np.float32),
+                    crop=None,
+                    source_sha256=f"{2 * 10**9 + number:064x}",
+                    quality=0.5,
+                )
+                gallery.refresh()
+                assert (
+                    gallery.search(np.eye(1, SIZE, 1, dtype=np.float32), threshold=0.9)[0].identity
+                    == mine[1]
+                )
+            gallery.remove(mine[2].identity_id)
+            first.kill()
+            second.kill()
+            written = [
+                len([x for x in out.read().splitlines() if x.isdigit()])
+                for out in (first.stdout, second.stdout)
+            ]
+        assert min(written) > 0
+        gallery.refresh()
+        assert len(gallery) >= sum(written) + 40 + 2
+        assert len(gallery) == sum(s.n_photos for s in gallery.identities())
+    assert check(tmp_path).problems == ()
+
+
+def test_another_processs_enrolment_is_seen_within_a_second(tmp_path):
+    with (
+        Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery,
+        writer(tmp_path, 0) as process,
+    ):
+        assert process.stdout is not None
+        process.stdout.readline(), process.stdout.readline()
+        enrolled = time.monotonic()
+        while not gallery.refresh():
+            time.sleep(0.01)
+            assert time.monotonic() - enrolled < 1.0
+        process.kill()
+        assert gallery.find("person 0")
+        assert len(gallery) >= 1
+
+
+def test_an_erased_person_is_in_no_file_while_others_have_it_open(tmp_path):
+    row = np.random.default_rng(5).standard_normal(SIZE).astype(np.float32)
+    row /= np.linalg.norm(row)
+    traces = [b"Ada Lovelace", b"ab" * 32, row.tobytes()]
+    with (
+        Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as service,
+        Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as tool,
+    ):
+        ada = tool.enroll("Ada Lovelace", row, crop=None, source_sha256="ab" * 32, quality=0.5)
+        service.refresh()
+        assert service.search(row[None], threshold=0.9)[0].identity == ada
+        before = b"".join(p.read_bytes() for p in tmp_path.iterdir())
+        assert all(t in before for t in traces)
+        tool.remove(ada.identity_id)
+        after = b"".join(p.read_bytes() for p in tmp_path.iterdir())
+        assert [t for t in traces if t in after] == []
+        service.refresh()
+        assert service.search(row[None], threshold=0.9) == [None]
+        assert len(service) == 0
