@@ -71,8 +71,12 @@ cameras.addEventListener("remove", (event) => {
     own.stop();
   }
 });
-own.addEventListener("start", () => select(own.link.name));
+own.addEventListener("start", () => {
+  cameras.own = own.link.name;
+  select(own.link.name);
+});
 own.addEventListener("stop", () => {
+  cameras.own = null;
   const first = cameras.cameras.find((camera) => camera.name !== stage.camera);
   if (stage.link?.isOwn) {
     showNone();

@@ -10,7 +10,7 @@ const STATES = { live: "Live", connecting: "Connecting", failing: "No picture", 
 /** Events: "change"; "select" and "remove" with a camera's name, the latter can be prevented. */
 export class Cameras extends EventTarget {
   cameras = [];
-  isKnown = false;
+  own = null; // the name of this browser's camera while it is sent
   #cards = new Map();
   #selected = null;
 
@@ -48,7 +48,6 @@ export class Cameras extends EventTarget {
   #show(cameras) {
     const before = new Map(this.cameras.map((camera) => [camera.name, camera.state]));
     this.cameras = cameras;
-    this.isKnown = true;
     for (const [name, card] of this.#cards) {
       if (!this.find(name)) {
         card.item.remove();
@@ -103,13 +102,14 @@ export class Cameras extends EventTarget {
     card.item.dataset.state = camera.state;
     card.item.dataset.camera = camera.name;
     card.button.title = camera.url;
-    setText(card.name, camera.name);
+    setText(card.name, camera.name === this.own ? "This browser’s camera" : camera.name);
     const figures = camera.state === "live"
       ? ` · ${Math.round(camera.fps_in)} fps${camera.viewers ? ` · ${camera.viewers} watching` : ""}`
       : "";
     setText(card.state, (STATES[camera.state] ?? camera.state) + figures);
     const reason = camera.state === "live" ? "" : sentence(camera.reason);
     setText(card.detail, reason);
+    card.detail.title = reason;
     card.detail.hidden = !reason;
   }
 

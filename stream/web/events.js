@@ -9,7 +9,7 @@ const VERBS = {
   enter: "came into view",
   exit: "left",
   unknown: "seen",
-  renamed: "was named",
+  renamed: "named now",
   camera_up: "is live",
   camera_down: "went down",
 };

@@ -1,6 +1,7 @@
 // One WebRTC connection that comes back by itself: a camera watched, or this browser's own sent.
 
-const GATHER_MS = 1500;
+const GATHER_MS = 1500; // at most, for one of this machine's addresses
+const MORE_MS = 60; // after the first, for the others: the service finds those by itself
 const CONNECT_MS = 10000;
 const FIRST_DELAY_MS = 400;
 const LAST_DELAY_MS = 8000;
@@ -146,16 +147,15 @@ export class Link extends EventTarget {
   }
 }
 
+/** Wait for addresses to offer; all of them may take a while, and one is enough. */
 function gathered(peer) {
   if (peer.iceGatheringState === "complete") {
     return Promise.resolve();
   }
   return new Promise((resolve) => {
     setTimeout(resolve, GATHER_MS);
-    peer.addEventListener("icegatheringstatechange", () => {
-      if (peer.iceGatheringState === "complete") {
-        resolve();
-      }
+    peer.addEventListener("icecandidate", ({ candidate }) => {
+      setTimeout(resolve, candidate ? MORE_MS : 0);
     });
   });
 }
