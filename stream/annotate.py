@@ -21,6 +21,9 @@ FONT_PX_PER_HEIGHT = 1 / 36
 MIN_FONT_PX = 12
 WEIGHT = 550
 
+Rect = tuple[int, int, int, int]
+"""x1, y1, x2, y2 in whole pixels."""
+
 
 def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -> None:
     """Draw each face's box, name, similarity and age onto the picture, in place.
@@ -41,8 +44,9 @@ def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -
     # Labels lie over all boxes, so that a name is not crossed out by a neighbour's box.
     for track in tracks:
         _draw_box(image, track)
+    taken: list[Rect] = []
     for track in tracks:
-        _draw_label(image, track, label(track, now), font, font_px)
+        taken.append(_draw_label(image, track, label(track, now), font, font_px, taken))
 
 
 def label(track: Track, now: float) -> str:
@@ -69,19 +73,33 @@ def _draw_box(image: NDArray[np.uint8], track: Track) -> None:
 
 
 def _draw_label(
-    image: NDArray[np.uint8], track: Track, text: str, font: cv2.FontFace, font_px: int
-) -> None:
+    image: NDArray[np.uint8],
+    track: Track,
+    text: str,
+    font: cv2.FontFace,
+    font_px: int,
+    taken: Sequence[Rect],
+) -> Rect:
+    """Draw a label where no other is, if there is such a place; return where."""
     height, width = image.shape[:2]
     _, _, text_width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, font_px, WEIGHT)
     pad = max(3, font_px // 3)
     label_width, label_height = text_width + 2 * pad, font_px + pad + pad // 2
     x1, y1, _, y2 = (int(v) for v in np.clip(track.box, -width, 2 * width).round())
-    # Above the box, else below it; always inside the picture.
-    above = y1 - label_height - pad // 2
-    top = above if above >= 0 else y2 + pad // 2
-    top = max(0, min(top, height - label_height))
+    gap = pad // 2
     left = max(0, min(x1, width - label_width))
-    colour = COLOURS[track.state]
-    cv2.rectangle(image, (left, top), (left + label_width, top + label_height), colour, -1)
-    origin = (left + pad, top + pad // 2 + round(font_px * 0.95))
+    # Above the box, below it, above another label; always inside the picture.
+    tops = [y1 - label_height - gap, y2 + gap, y1 - 2 * (label_height + gap)]
+    spots = [(left, top, left + label_width, top + label_height) for top in tops]
+    inside = [spot for spot in spots if spot[1] >= 0 and spot[3] <= height]
+    free = [spot for spot in inside if not any(_meet(spot, other) for other in taken)]
+    top = max(0, min((free or inside or spots)[0][1], height - label_height))
+    corner = (left + label_width, top + label_height)
+    cv2.rectangle(image, (left, top), corner, COLOURS[track.state], -1)
+    origin = (left + pad, top + gap + round(font_px * 0.95))
     cv2.putText(image, text, origin, INK, font, font_px, WEIGHT)
+    return left, top, *corner
+
+
+def _meet(a: Rect, b: Rect) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

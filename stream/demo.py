@@ -179,18 +179,11 @@ class DemoScene:
         """
         t = t % PERIOD_S
         left, top, width, height = view_at(t)
-        scale = CANVAS_SCALE * WIDTH / width
         shown = self._lobby[top : top + height, left : left + width]
         image = np.asarray(cv2.resize(shown, (WIDTH, HEIGHT)), np.uint8)
-        # People are placed by the same whole pixels, so that they stand still in the room.
-        to_screen = np.array(
-            [
-                [scale, 0, -scale * (CANVAS_ORIGIN[0] + left / CANVAS_SCALE)],
-                [0, scale, -scale * (CANVAS_ORIGIN[1] + top / CANVAS_SCALE)],
-            ]
-        )
+        to_screen = screen_from_lobby(t)
         # Whoever is lower in the picture is nearer; the counter hides everybody below its top.
-        counter_y = min(HEIGHT, int(scale * COUNTER_TOP + to_screen[1, 2]))
+        counter_y = min(HEIGHT, int(to_screen[1, 1] * COUNTER_TOP + to_screen[1, 2]))
         room = image[:counter_y]
         present = [
             (step, role.portrait) for role in ROLES if (step := step_at(role.steps, t)) is not None
@@ -307,6 +300,21 @@ def view_at(t: float) -> tuple[int, int, int, int]:
     left = CANVAS_SCALE * (x - CANVAS_ORIGIN[0]) - width / 2
     top = CANVAS_SCALE * (y - CANVAS_ORIGIN[1]) - height / 2
     return round(left), round(top), round(width), round(height)
+
+
+def screen_from_lobby(t: float) -> NDArray[np.float64]:
+    """Return the (2, 3) affine map from the lobby's coordinates to the picture's at `t`.
+
+    It follows the same whole pixels as the view, so that people stand still in the room.
+    """
+    left, top, width, _ = view_at(t)
+    scale = CANVAS_SCALE * WIDTH / width
+    return np.array(
+        [
+            [scale, 0, -scale * (CANVAS_ORIGIN[0] + left / CANVAS_SCALE)],
+            [0, scale, -scale * (CANVAS_ORIGIN[1] + top / CANVAS_SCALE)],
+        ]
+    )
 
 
 def step_at(steps: Sequence[Step], t: float) -> Step | None:

@@ -35,6 +35,10 @@ MAX_MISSED_SCANS = 3
 MAX_LOOKS = 3
 """Detections whose appearance a scan asks for at most: each costs an embedding."""
 
+MAX_STRAY = 0.5
+"""How far from where it was expected a followed face may turn up, in widths, before it is doubted
+that it is the same face."""
+
 REACH = 2.5
 """How far a lost face may turn up again, in its own widths, plus as much again each second."""
 
@@ -133,6 +137,7 @@ class Tracker:
             box = found.boxes[row]
             away = np.linalg.norm(_centre(box) - _centre(track.box_at(at)))
             stray[track.track_id] = float(away / max(_width(box), 1.0))
+            track.is_doubtful |= stray[track.track_id] > MAX_STRAY
             track.see(box, found.landmarks[row], float(found.scores[row]), at)
         self._give_up_stolen(stray)
         self._forget(at)

@@ -59,12 +59,12 @@ class FakeWorld:
         at: float,
         camera: str = "door",
         size: tuple[int, int] = (240, 640),
-        gray: int = 0,
+        scene: int = 0,
     ) -> Frame:
         """Return a frame that shows these faces, whoever looks at it with this world's eyes."""
         number = len(self.scenes)
         self.scenes.append(tuple(faces))
-        image = np.full((*size, 3), gray, np.uint8)
+        image = np.random.default_rng(scene).integers(0, 256, (*size, 3), dtype=np.uint8)
         image[-1, -1] = number // 65536, number // 256 % 256, number % 256
         return Frame(camera, number, at, image)
 

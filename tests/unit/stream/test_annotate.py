@@ -100,6 +100,13 @@ def test_names_are_drawn_in_their_own_letters(name: str) -> None:
     assert (image != questions).any(axis=2).sum() > 50
 
 
+def test_two_labels_do_not_lie_on_each_other() -> None:
+    image = picture()
+    annotate(image, [track((300, 300, 420, 440)), track((440, 305, 560, 445))], now=1.0)
+    is_colour = (image == COLOURS[TrackState.KNOWN]).all(axis=2)
+    assert is_colour[445:480].sum() > 1000, "the second one is below its box"
+
+
 def test_a_label_wider_than_the_picture_starts_at_its_left() -> None:
     image = picture(120, 100)
     annotate(image, [track((20, 50, 60, 90), name="x" * 80)], now=1.0)

@@ -199,6 +199,17 @@ def test_two_people_who_cross_keep_their_tracks() -> None:
     assert stage.scan(*faces) == first
 
 
+def test_a_followed_face_that_jumps_is_doubted_until_a_scan_has_looked() -> None:
+    stage = Stage()
+    first = stage.scan(FakeFace(1, 100))
+    stage.follow(FakeFace(1, 100))
+    stage.follow(FakeFace(1, 160))
+    (track,) = stage.tracker.tracks
+    assert track.is_doubtful
+    assert stage.scan(FakeFace(1, 162)) == first
+    assert not track.is_doubtful
+
+
 def test_two_tracks_on_one_face_are_one_too_many() -> None:
     stage = Stage()
     stage.scan(FakeFace(1, 100), FakeFace(2, 200))

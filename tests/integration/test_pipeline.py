@@ -1,0 +1,153 @@
+"""The real nets on moving pictures: whom the pipeline names, and that it never names wrongly."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from gallery import Gallery
+from recognizer import Recognizer, open_recognizer
+from stream.demo import ROLES, WIDTH, DemoScene, enrol_demo, screen_from_lobby, step_at
+from stream.enrolment import enroll_images, photo_item
+from stream.frames import Event, EventKind, Frame, Track
+from stream.pipeline import Pipeline
+from tests.shared_data import photos, shared_data
+
+pytestmark = pytest.mark.integration
+
+FPS = 12.5
+"""Half the demo's rate: enough to follow, and half the time of the test."""
+
+WHO = {
+    "obama2.jpg": "Barack Obama",
+    "obama3.jpg": "Barack Obama",
+    "biden.jpg": "Joe Biden",
+    "grace_hopper.jpg": "Grace Hopper",
+    "astronaut.png": "Eileen Collins",
+}
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return open_recognizer(threads=2)
+
+
+@pytest.fixture
+def gallery(recognizer: Recognizer, tmp_path: Path) -> Iterator[Gallery]:
+    with Gallery.open(
+        tmp_path, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+    ) as opened:
+        yield opened
+
+
+def new_pipeline(recognizer: Recognizer, gallery: Gallery) -> Pipeline:
+    return Pipeline(
+        recognizer,
+        gallery,
+        threshold=recognizer.threshold,
+        margin=0.05,
+        confirm_s=0.2,
+        absence_s=2.0,
+        cooldown_s=10.0,
+    )
+
+
+def test_the_demo_gallery_is_filled_once(recognizer: Recognizer, gallery: Gallery) -> None:
+    enrol_demo(gallery, recognizer, photos())
+    assert [who.identity.name for who in gallery.identities()] == [
+        "Barack Obama",
+        "Grace Hopper",
+        "Joe Biden",
+    ]
+    gallery.remove(gallery.find("Joe Biden").identity_id)
+    enrol_demo(gallery, recognizer, photos())
+    assert len(gallery.identities()) == 2, "who was removed stays removed"
+
+
+def test_the_demo_names_everybody_rightly_and_the_stranger_once_told(
+    recognizer: Recognizer, gallery: Gallery
+) -> None:
+    enrol_demo(gallery, recognizer, photos())
+    pipeline = new_pipeline(recognizer, gallery)
+    scene = DemoScene(photos())
+    named: Counter[str] = Counter()
+    unnamed: Counter[str] = Counter()
+    events: list[Event] = []
+    is_told = False
+    for i in range(int(46 * FPS)):
+        t = i / FPS
+        (result,) = pipeline.process([Frame("demo", i, t, scene.render(t))], t)
+        events += result.events
+        for who, track in recognised(result.tracks, t):
+            if track.match is None:
+                unnamed[who] += 1
+                if who == "Eileen Collins" and t > 6 and not is_told:
+                    pipeline.name_track("demo", track.track_id, who)
+                    is_told = True
+            else:
+                assert track.match.identity.name == who, f"wrong name at {t:.2f} s"
+                assert who != "Eileen Collins" or is_told, "nobody said who she is"
+                named[who] += 1
+    for who in ("Barack Obama", "Joe Biden", "Grace Hopper"):
+        assert named[who] > 0.95 * (named[who] + unnamed[who]), (named, unnamed)
+    # From six seconds on she is named, whatever she does: walk behind others, leave, return.
+    assert named["Eileen Collins"] > 0.7 * (named["Eileen Collins"] + unnamed["Eileen Collins"])
+    entries = [event for event in events if event.kind is EventKind.ENTER]
+    assert {event.match.identity.name for event in entries if event.match} >= {
+        "Barack Obama",
+        "Joe Biden",
+        "Grace Hopper",
+    }
+    assert np.median([event.at - event.first_seen for event in entries]) < 0.5
+    assert [event.kind for event in events].count(EventKind.UNKNOWN) == 1
+    (renamed,) = [event for event in events if event.kind is EventKind.RENAMED]
+    assert renamed.match is not None
+    assert (renamed.match.identity.name, renamed.detail) == ("Eileen Collins", "was unknown")
+
+
+def recognised(tracks: tuple[Track, ...], t: float) -> list[tuple[str, Track]]:
+    """Pair the tracks with who really stands there; leave out where two faces overlap."""
+    to_screen = screen_from_lobby(t)
+    there = []
+    for role in ROLES:
+        if (step := step_at(role.steps, t)) is not None:
+            x, y = to_screen @ (step.x, step.y, 1.0)
+            if 0 < x < WIDTH:
+                there.append((WHO[role.portrait.file], x, y, step.face_px * to_screen[0, 0]))
+    pairs = []
+    for track in tracks:
+        x, y = (track.box[:2] + track.box[2:]) / 2
+        near = [who for who, wx, wy, size in there if np.hypot(x - wx, y - wy) < 0.8 * size]
+        if len(near) == 1:
+            pairs.append((near[0], track))
+    return pairs
+
+
+def test_in_a_film_with_cuts_only_the_enrolled_are_named(
+    recognizer: Recognizer, gallery: Gallery
+) -> None:
+    folder = shared_data("video/enrol")
+    singer, pianist = "Lin-Manuel Miranda", "Alex Lacamoire"
+    items = [
+        photo_item(folder / "lin-manuel-miranda.png", singer),
+        photo_item(folder / "alex-lacamoire.png", pianist),
+    ]
+    assert not enroll_images(recognizer, gallery, items).refused
+    pipeline = new_pipeline(recognizer, gallery)
+    # By eye: both on the stage, the pianist from near by, the singer, then the audience.
+    scenes = ((0.0, {singer, pianist}), (0.65, {pianist}), (2.72, {singer}), (7.02, set()))
+    n_singer = 0
+    with av.open(str(shared_data("video/short_hamilton_clip.mp4"))) as film:
+        fps = float(film.streams.video[0].average_rate or 30)
+        for i, decoded in enumerate(film.decode(video=0)):
+            t = i / fps
+            may_be = [who for since, who in scenes if t >= since][-1]
+            frame = Frame("film", i, t, decoded.to_ndarray(format="rgb24"))
+            (result,) = pipeline.process([frame], t)
+            names = {track.match.identity.name for track in result.tracks if track.match}
+            assert names <= may_be, f"wrong name at {t:.2f} s"
+            n_singer += 3.1 < t < 7.0 and singer in names
+    assert n_singer > 0.9 * 3.9 * fps
