@@ -1,5 +1,6 @@
 """Pictures out of a camera or file through PyAV, each with the time it came."""
 
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -216,11 +217,15 @@ class AvSource:
 
 def explain(error: Exception, address: Address) -> str:
     """Say in a few words, without the URL, why FFmpeg failed."""
+    if isinstance(error, av.HTTPUnauthorizedError) and "@" not in address.label:
+        return "it asks for a user name and password"
     for kind, words in REASONS.items():
         if isinstance(error, kind):
             return words
     if address.host and not _is_known(address.host[0]):
         return f"unknown host {address.host[0]}"
+    if getattr(error, "errno", None) == errno.EIO:
+        return "input/output error, perhaps not a video"
     words = getattr(error, "strerror", None) or type(error).__name__
     return words[:1].lower() + words[1:]
 

@@ -177,6 +177,6 @@ def test_an_unknown_host_is_told_from_other_faults(monkeypatch: pytest.MonkeyPat
     address = parse_address("rtsp://u:secret@cam.invalid/x")
     error = OSError(5, "Input/output error", address.file)
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: [])
-    assert explain(error, address) == "input/output error"
+    assert explain(error, address) == "input/output error, perhaps not a video"
     monkeypatch.setattr("socket.getaddrinfo", fail)
     assert explain(error, address) == "unknown host cam.invalid"

@@ -1,0 +1,258 @@
+"""Cameras for real: GStreamer's RTSP server in another process, and MJPEG by HTTP."""
+
+import threading
+import time
+import traceback
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stream.capture import OPEN_TIMEOUT_S, READ_TIMEOUT_S
+from stream.errors import SourceUnavailable
+from stream.frames import Frame
+from stream.sources import RtspTransport, Source, open_source
+from tests.rtsp_server import Auth, RtspServer, free_port, why_unavailable
+
+pytestmark = pytest.mark.integration
+
+PASSWORD = "p@ss:w/rd#1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gstreamer() -> None:
+    if reason := why_unavailable():
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RtspServer]:
+    with RtspServer(user="admin", password=PASSWORD) as server:
+        yield server
+
+
+def open_camera(url: str, transport: RtspTransport = "tcp") -> Source:
+    return open_source(url, camera="c", clock=time.monotonic, rtsp_transport=transport)
+
+
+def read(source: Source, n: int) -> list[Frame]:
+    return [source.read() for _ in range(n)]
+
+
+def read_until_lost(source: Source) -> tuple[str, float]:
+    """Why and after how many seconds without a picture."""
+    last = time.monotonic()
+    try:
+        while True:
+            source.read()
+            last = time.monotonic()
+    except SourceUnavailable as error:
+        return str(error), time.monotonic() - last
+
+
+def failure(url: str, transport: RtspTransport = "tcp") -> str:
+    with pytest.raises(SourceUnavailable) as caught:
+        open_camera(url, transport)
+    message = str(caught.value)
+    assert "\n" not in message
+    for secret in (PASSWORD, "p%40ss", "wrong-one"):
+        assert secret not in message
+    return message
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_it_plays_at_its_own_rate(server: RtspServer, transport: RtspTransport) -> None:
+    with closing(open_camera(server.url, transport)) as source:
+        frames = read(source, 60)
+    assert source.size == (360, 640)
+    assert [frame.seq for frame in frames] == list(range(60))
+    # The first few have been waiting for the reader.
+    steps = [b.captured_at - a.captured_at for a, b in pairwise(frames[20:])]
+    assert np.mean(steps) == pytest.approx(0.04, rel=0.2)
+    assert len({frame.image.tobytes() for frame in frames[20:]}) > 20, "the ball moves"
+
+
+@pytest.mark.parametrize("auth", ["basic", "digest"])
+def test_passwords_in_both_ways(auth: Auth) -> None:
+    with (
+        RtspServer(user="admin", password=PASSWORD, auth=auth) as server,
+        closing(open_camera(server.url)) as source,
+    ):
+        assert source.read().image.shape == (360, 640, 3)
+        wrong = server.url_for("admin", "wrong-one")
+        assert failure(wrong).endswith("wrong user name or password")
+
+
+def test_h265_plays() -> None:
+    with RtspServer(codec="h265") as server, closing(open_camera(server.url)) as source:
+        assert len(read(source, 10)) == 10
+
+
+def test_a_film_goes_round_without_a_seam(tmp_path: Path) -> None:
+    with (
+        RtspServer(file=make_film(tmp_path / "film.mp4", n=20)) as server,
+        closing(open_camera(server.url)) as source,
+    ):
+        frames = read(source, 70)
+    levels = [float(frame.image.mean()) for frame in frames]
+    rounds = sum(b < a - 20 for a, b in pairwise(levels))
+    assert rounds in (3, 4)
+    steps = [b.captured_at - a.captured_at for a, b in pairwise(frames[20:])]
+    assert max(steps) < 0.2
+
+
+def make_film(path: Path, n: int) -> Path:
+    """Write a film that grows brighter."""
+    import av
+
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "0", "g": "5"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for number in range(n):
+            image = np.full((240, 320, 3), 40 + 8 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("rtsp://127.0.0.1:{port}/live", "it asks for a user name and password"),
+        ("rtsp://admin:wrong-one@127.0.0.1:{port}/live", "wrong user name or password"),
+        ("rtsp://admin:p%40ss%3Aw%2Frd%231@127.0.0.1:{port}/nothing", "no such path there (404)"),
+        ("rtsp://admin:p%40ss%3Aw%2Frd%231@127.0.0.1:{free}/live", "connection refused"),
+        ("rtsp://admin:p%40ss%3Aw%2Frd%231@no-such-host.invalid/live", "unknown host no-such-host"),
+        ("http://admin:wrong-one@127.0.0.1:{free}/mjpeg", "connection refused"),
+    ],
+)
+def test_each_failure_is_named_and_no_password_shown(
+    server: RtspServer, url: str, reason: str
+) -> None:
+    assert reason in failure(url.format(port=server.port, free=free_port()))
+
+
+def test_a_password_never_stands_in_a_traceback(server: RtspServer) -> None:
+    secret = "wrong" + "-one"
+    with pytest.raises(SourceUnavailable) as caught:
+        open_camera(server.url_for("admin", secret))
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_killed_server_is_noticed_and_its_return_seen_in_another_size() -> None:
+    with RtspServer(user="admin", password=PASSWORD) as server:
+        with closing(open_camera(server.url)) as source:
+            read(source, 10)
+            server.kill()
+            reason, silent_s = read_until_lost(source)
+        assert "ended the stream" in reason or "broke the connection" in reason
+        assert silent_s < 1.0
+        assert "connection refused" in failure(server.url)
+        server.size = (480, 848)
+        server.restart()
+        started = time.monotonic()
+        with closing(open_camera(server.url)) as source:
+            assert source.read().image.shape == (480, 848, 3)
+        assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+def test_a_hanging_server_is_noticed(transport: RtspTransport) -> None:
+    with RtspServer() as server, closing(open_camera(server.url, transport)) as source:
+        read(source, 10)
+        server.hang()
+        reason, silent_s = read_until_lost(source)
+        assert "timed out" in reason
+        assert silent_s < 2 * READ_TIMEOUT_S + 1.5
+        if transport == "tcp":
+            started = time.monotonic()
+            assert "timed out, no answer" in failure(server.url)
+            assert time.monotonic() - started < OPEN_TIMEOUT_S + 1.5
+        server.go_on()
+        with closing(open_camera(server.url)) as again:
+            again.read()
+
+
+def test_closing_from_another_thread_is_safe(server: RtspServer) -> None:
+    source = open_camera(server.url)
+    reasons: list[str] = []
+    reader = threading.Thread(target=lambda: reasons.append(read_until_lost(source)[0]))
+    reader.start()
+    time.sleep(0.3)
+    source.close()
+    reader.join(2)
+    assert not reader.is_alive()
+    assert "closed" in reasons[0]
+
+
+class MjpegCamera(BaseHTTPRequestHandler):
+    """Sends ten pictures a second as a multipart answer, after asking for a password."""
+
+    def do_GET(self) -> None:
+        if self.path == "/page":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>no video</html>" * 20)
+            return
+        login = b64encode(b"admin:secret").decode()
+        if self.headers.get("Authorization") != f"Basic {login}":
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+        self.end_headers()
+        for number in range(30):
+            image = np.full((120, 160, 3), 8 * number, np.uint8)
+            jpeg = cv2.imencode(".jpg", image)[1].tobytes()
+            head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            try:
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+            except OSError:
+                return
+            time.sleep(0.1)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mjpeg() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), MjpegCamera)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_mjpeg_plays_and_its_end_is_a_loss(mjpeg: str) -> None:
+    started = time.monotonic()
+    with closing(open_camera(f"http://admin:secret@{mjpeg}/mjpeg")) as source:
+        frames = read(source, 15)
+        assert frames[0].captured_at - started < 1.0
+        assert frames[0].image.shape == (120, 160, 3)
+        steps = [b.captured_at - a.captured_at for a, b in pairwise(frames[5:])]
+        assert np.mean(steps) == pytest.approx(0.1, rel=0.3)
+        assert "lost http://admin:***@" in read_until_lost(source)[0]
+
+
+@pytest.mark.parametrize(
+    ("login", "path", "reason"),
+    [
+        ("admin:wrong-one@", "mjpeg", "wrong user name or password"),
+        ("", "mjpeg", "it asks for a user name and password"),
+        ("", "page", "not a video"),
+    ],
+)
+def test_http_failures_are_named(mjpeg: str, login: str, path: str, reason: str) -> None:
+    assert failure(f"http://{login}{mjpeg}/{path}").endswith(reason)
