@@ -15,7 +15,7 @@ import typer
 
 from gallery.errors import GalleryError
 from recognizer.errors import RecognizerError
-from stream.commands import bench, models, people, pictures
+from stream.commands import bench, models, people, pictures, upkeep
 from stream.commands.common import (
     EXPECTED_FAILURE,
     AsJson,
@@ -157,6 +157,13 @@ app.command()(pictures.detect)
 app.command()(pictures.compare)
 app.command()(people.enroll)
 app.command()(pictures.identify)
+people.app.command()(upkeep.split)
+people.app.command()(upkeep.sheet)
+people.app.command("export")(upkeep.export_people)
+people.app.command("import")(upkeep.import_people)
+people.app.command()(upkeep.calibrate)
+people.app.command()(upkeep.check)
+people.app.command()(upkeep.reembed)
 app.add_typer(people.app, name="gallery")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")

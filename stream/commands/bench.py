@@ -1,12 +1,14 @@
 """bench: this machine's figures."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from stream.commands.common import AsJson, print_json, table_console
@@ -55,6 +57,49 @@ def stream(
         print_json(dataclasses.asdict(result))
     else:
         _print_tables(result)
+
+
+@app.command()
+def search(
+    templates: Annotated[
+        list[int] | None, typer.Argument(metavar="N...", help="Sizes; 10000 100000 if none.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=2, help="Numbers in an embedding.")] = 128,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the gallery with N made-up photos: search, start, changes, memory, exactness.
+
+    Example: facewire bench search 1000000
+    """
+    from gallery.bench import bench_search
+
+    figures = []
+    for n_templates in templates or (10_000, 100_000):
+        with (
+            TemporaryDirectory(prefix="facewire-bench-") as directory,
+            Progress(console=Console(stderr=True), transient=True) as bar,
+        ):
+            task = bar.add_task(f"{n_templates} templates", total=1.0)
+            figures.append(
+                bench_search(
+                    Path(directory),
+                    n_templates,
+                    embedding_size=size,
+                    progress=partial(_show, bar, task),
+                )
+            )
+    if as_json:
+        print_json([dataclasses.asdict(each) for each in figures])
+        return
+    table = Table("", *(f"{each.n_templates} x {size}" for each in figures), box=None)
+    for field in dataclasses.fields(figures[0])[2:]:
+        values = [getattr(each, field.name) for each in figures]
+        table.add_row(field.name, *(v if isinstance(v, str) else f"{v:.5g}" for v in values))
+    Console(highlight=False).print(table)
+
+
+def _show(bar: Progress, task: TaskID, done: float) -> None:
+    bar.update(task, completed=done)
 
 
 def _print_tables(result: "StreamBench") -> None:

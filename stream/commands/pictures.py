@@ -72,7 +72,10 @@ def identify(
     threshold: Annotated[
         float | None,
         typer.Option(
-            min=-1, max=1, show_default=False, help="Least similarity; the model's own by default."
+            min=-1,
+            max=1,
+            show_default=False,
+            help="Least similarity; by model and number of people.",
         ),
     ] = None,
     min_face_px: MinFace = 40,
@@ -93,13 +96,13 @@ def identify(
     recognizer = recognizer_for(
         model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
     )
-    if threshold is None:
-        threshold = recognizer.threshold
     document = []
     reader = _Reader(images)
     with Gallery.open(
         directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     ) as people:
+        if threshold is None:
+            threshold = people.threshold_for(recognizer.threshold)
         for path, image in reader:
             (faces,) = recognizer.recognize([image])
             matches = people.search(

@@ -1,0 +1,118 @@
+"""The commands that look after a gallery, run as a person runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gallery import Gallery, NewPhoto
+
+pytestmark = pytest.mark.integration
+
+MODEL, SIZE = "sface-0ba9fbfa", 128
+
+
+def facewire(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("facewire"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+
+
+def answer(*arguments: object) -> object:
+    done = facewire(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    rng = np.random.default_rng(0)
+    with Gallery.open(tmp_path / "gallery", model_id=MODEL, embedding_size=SIZE) as gallery:
+        for person in range(8):
+            centre = rng.standard_normal(SIZE)
+            gallery.enroll_many(
+                f"Person {person}",
+                [
+                    NewPhoto(
+                        (centre + 0.4 * rng.standard_normal(SIZE)).astype(np.float32),
+                        rng.integers(0, 256, (112, 112, 3), np.uint8),
+                        f"{person * 10 + i:064x}",
+                        0.5,
+                    )
+                    for i in range(3)
+                ],
+            )
+    return tmp_path / "gallery"
+
+
+def test_export_and_import_by_command(directory, tmp_path):
+    counts = {"n_people": 8, "n_photos": 24}
+    exported = answer("gallery", "export", tmp_path / "out", "--gallery", directory)
+    assert counts.items() <= exported.items()
+    imported = answer("gallery", "import", tmp_path / "out", "--gallery", tmp_path / "copy")
+    assert counts.items() <= imported.items()
+    listed = answer("gallery", "list", "--gallery", tmp_path / "copy")
+    assert listed == answer("gallery", "list", "--gallery", directory)
+
+
+def test_calibrate_by_command(directory, tmp_path):
+    plot = tmp_path / "plot.png"
+    found = answer(
+        "gallery", "calibrate", "--far", 0.1, "--plot", plot, "--apply", "--gallery", directory
+    )
+    low, high = found["threshold_interval"]
+    assert low <= found["threshold"] <= high
+    assert (found["people"], found["impostors"], found["genuine"]) == (8, 168, 24)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    with Gallery.open_any(directory) as gallery:
+        assert gallery.threshold_for(0.358) == found["threshold"]
+    shown = facewire("gallery", "calibrate", "--far", 0.1, "--gallery", directory)
+    assert "impostor pairs of 8 people" in shown.stdout
+    refused = facewire("gallery", "calibrate", "--far", 1e-6, "--gallery", directory)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert "needs 10000000 pairs" in refused.stderr
+
+
+def test_split_and_sheet_by_command(directory, tmp_path):
+    photo = answer("gallery", "show", "Person 3", "--gallery", directory)["photos"][0]["photo_id"]
+    moved = answer("gallery", "split", "Person 3", "Somebody", photo, "--gallery", directory)
+    assert moved["name"] == "Somebody"
+    out = tmp_path / "sheet.png"
+    answer("gallery", "sheet", "Person 3", out, "--gallery", directory)
+    assert out.read_bytes().startswith(b"\x89PNG")
+    refused = facewire("gallery", "split", "Person 3", "Other", photo, "--gallery", directory)
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith(f"photo {photo} is not of this person")
+
+
+def test_check_and_repair_by_command(directory):
+    assert answer("gallery", "check", "--gallery", directory) == {
+        "problems": [],
+        "repaired": [],
+        "n_people": 8,
+        "n_photos": 24,
+    }
+    path = directory / "gallery.sqlite3"
+    content = bytearray(path.read_bytes())
+    content[4096 * 10 : 4096 * 14] = bytes(4096 * 4)
+    path.write_bytes(content)
+    found = facewire("gallery", "check", "--gallery", directory)
+    assert found.returncode == 1
+    mended = facewire("gallery", "check", "--repair", "--gallery", directory)
+    assert mended.returncode == 0, mended.stderr
+    assert "saved 8 people" in mended.stdout
+
+
+def test_search_is_measured_by_command():
+    [figures] = answer("bench", "search", 1000)
+    assert figures["top1"] == 1.0
+    assert figures["n_templates"] == 1000
