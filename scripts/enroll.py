@@ -1,0 +1,20 @@
+"""Add people from folders of photos: scripts/enroll.py PEOPLE [GALLERY], PEOPLE/NAME/*.jpg."""
+
+import sys
+from pathlib import Path
+
+from gallery import Gallery
+from recognizer import open_recognizer
+from stream.config import data_dir
+from stream.enrolment import enroll_images, folder_items
+
+people = Path(sys.argv[1])
+directory = Path(sys.argv[2]) if len(sys.argv) > 2 else data_dir() / "gallery"
+recognizer = open_recognizer()
+size = recognizer.embedding_size
+with Gallery.open(directory, model_id=recognizer.model_id, embedding_size=size) as gallery:
+    report = enroll_images(recognizer, gallery, folder_items(people))
+for photo in report.enrolled:
+    print(f"{photo.label}: enrolled as {photo.identity.name}")
+for refused in report.rejected:
+    print(f"{refused.label}: {refused.detail}", file=sys.stderr)
