@@ -11,6 +11,7 @@ from recognizer.errors import (
 )
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.images import decode_image, read_image
+from recognizer.library import add_model, convert_checkpoint
 from recognizer.models import (
     ModelEntry,
     Progress,
@@ -39,6 +40,8 @@ __all__ = [
     "Quality",
     "Recognizer",
     "RecognizerError",
+    "add_model",
+    "convert_checkpoint",
     "decode_image",
     "default_cache",
     "fetch",

@@ -30,6 +30,7 @@ Progress = Callable[[str, int, int], None]
 CACHE_VARIABLE = "FACEWIRE_CACHE"
 POLL_S = 0.1  # how often a running download is looked at: ten steps a second are smooth
 PHOTO_ROLE = "photo"
+USER_DIRECTORY = "user"  # of the cache: models that the user added
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,34 @@ def read_manifest() -> dict[str, ManifestEntry]:
 
 
 def list_models(cache: Path | None = None) -> list[ModelEntry]:
-    """Return the manifest's models with their state in `cache`."""
+    """Return the manifest's models with their state in `cache`, then the user's own."""
     cache = cache or default_cache()
-    return [_state(entry, cache) for entry in read_manifest().values()]
+    known = [_state(entry, cache) for entry in read_manifest().values()]
+    return known + [_own(name, cache) for name in user_models(cache)]
+
+
+def user_models(cache: Path) -> list[str]:
+    """Return the names of the models that the user added."""
+    return sorted(path.stem for path in (cache / USER_DIRECTORY).glob("[!.]*.onnx"))
+
+
+def user_model_path(name: str, cache: Path) -> Path:
+    """Return where the user's model of that name is or would be."""
+    return cache / USER_DIRECTORY / f"{name}.onnx"
+
+
+def _own(name: str, cache: Path) -> ModelEntry:
+    path = user_model_path(name, cache)
+    return ModelEntry(
+        name=name,
+        role="embedding",
+        title="added by the user",
+        licence="the user's",
+        source="",
+        size=path.stat().st_size,
+        path=path,
+        is_cached=True,
+    )
 
 
 def _state(entry: ManifestEntry, cache: Path) -> ModelEntry:

@@ -4,11 +4,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from recognizer.card import ModelCard, card_from, read_card
 from recognizer.errors import ModelFileError
-from recognizer.models import Progress, default_cache, ensure, read_manifest, sha256_of
+from recognizer.library import load_with_card
+from recognizer.models import (
+    Progress,
+    default_cache,
+    ensure,
+    read_manifest,
+    sha256_of,
+    user_model_path,
+    user_models,
+)
+from recognizer.mxnet_files import checkpoint_paths
+from recognizer.onnx_files import read_onnx
 
 EMBEDDING_ROLE = "embedding"
 
@@ -33,7 +43,8 @@ def resolve_model(
     """Load the embedding model that `spec` names.
 
     Args:
-        spec: a model's name, or the path of an ONNX file with a model card.
+        spec: a model's name, the path of an ONNX file with a model card, or PREFIX,EPOCH of an
+            MXNet checkpoint.
         cache: folder of the models; None for `default_cache()`.
         progress: told of the bytes while a model is fetched.
 
@@ -48,27 +59,20 @@ def resolve_model(
         path = ensure(spec, cache, progress) / entry.files[0].name
         facts = {"source": entry.source, "licence": entry.licence, **entry.card}
         return ResolvedModel(card_from(facts, name=spec), read_onnx(path), entry.files[0].sha256)
-    path = Path(spec)
-    if path.suffix == ".onnx":
-        model = read_onnx(path)
-        return ResolvedModel(read_card(model, name=path.name), model, sha256_of(path))
+    if spec in user_models(cache):
+        return _from_file(user_model_path(spec, cache), spec)
+    if spec.endswith(".onnx"):
+        return _from_file(Path(spec), Path(spec).name)
+    if "," in spec:
+        _, params = checkpoint_paths(spec)
+        model, card = load_with_card(spec, name=Path(spec.rpartition(",")[0]).name.lower())
+        return ResolvedModel(card, model, sha256_of(params))
+    known = ", ".join([*names, *user_models(cache)])
     raise ModelFileError(
-        f"unknown model {spec!r} (known: {', '.join(names)}; or give the path of an .onnx file)"
+        f"unknown model {spec!r} (known: {known}; or give an .onnx file or PREFIX,EPOCH)"
     )
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file.
-
-    Raises:
-        ModelFileError: if it is missing, unreadable or no ONNX file.
-    """
-    try:
-        model = onnx.load(path)
-    except OSError as error:
-        raise ModelFileError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
-    except (DecodeError, ValueError) as error:
-        raise ModelFileError(f"{path} is not an ONNX file") from error
-    if not model.graph.node:
-        raise ModelFileError(f"{path} is not an ONNX file")
-    return model
+def _from_file(path: Path, name: str) -> ResolvedModel:
+    model = read_onnx(path)
+    return ResolvedModel(read_card(model, name=name), model, sha256_of(path))

@@ -1,0 +1,181 @@
+"""A user's own embedding models: checked, given a card, and kept in the cache under a name."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from recognizer.card import ModelCard, card_from, read_card, write_card
+from recognizer.convert import EMBEDDING_NODE, convert, has_node, normalises_itself
+from recognizer.embedder import Embedder
+from recognizer.engine import OnnxRuntimeEngine
+from recognizer.errors import ModelCardError, ModelFileError
+from recognizer.models import default_cache, read_manifest, user_model_path
+from recognizer.mxnet_files import checkpoint_paths, read_params, read_symbol
+from recognizer.onnx_files import read_onnx, write_onnx
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CROP_SHAPE = (112, 112)
+# 1 - 1.24 / 2: the squared distance of 1.24 that the reference system's programs take by default
+REFERENCE_THRESHOLD = 0.38
+
+
+def add_model(
+    source: str,
+    *,
+    name: str,
+    cache: Path | None = None,
+    colour_order: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    threshold: float | None = None,
+) -> ModelCard:
+    """Check an embedding model, run it once, and keep it in the cache as `name`.
+
+    Args:
+        source: path of an ONNX file, or PREFIX,EPOCH of an MXNet checkpoint.
+        name: lower-case letters, digits, dots and dashes; afterwards `--model NAME` opens it.
+        cache: folder of the models; None for `default_cache()`.
+        colour_order: "rgb" or "bgr"; asked for when the file does not say it.
+        mean: three numbers subtracted from 0..255; asked for likewise.
+        std: three numbers to divide by; asked for likewise.
+        threshold: cosine of "same person"; the reference's 0.38 unless the file says it.
+
+    Returns:
+        The card that the model now carries.
+
+    Raises:
+        ModelCardError: if a fact is neither in the file nor given; the message names it.
+        ModelFileError: if the file is no embedding model or its trial run fails.
+    """
+    if not NAME.fullmatch(name) or name in read_manifest():
+        raise ModelFileError(
+            f"a model cannot be called {name!r} (lower-case letters, digits, dots and dashes; "
+            "no name of facewire's own)"
+        )
+    model, card = load_with_card(
+        source, name=name, colour_order=colour_order, mean=mean, std=std, threshold=threshold
+    )
+    _try(model, card)
+    write_card(model, card)
+    write_onnx(model, user_model_path(name, cache or default_cache()))
+    return card
+
+
+def convert_checkpoint(spec: str, out: Path, *, outputs: tuple[str, ...] = ()) -> list[str]:
+    """Convert an MXNet checkpoint to an ONNX file; embedding models get their card.
+
+    Args:
+        spec: PREFIX,EPOCH.
+        out: the file to write.
+        outputs: nodes wanted; empty for the embedding, or else the symbol's own outputs.
+
+    Returns:
+        Names of the model's outputs.
+
+    Raises:
+        ModelFileError: if the checkpoint cannot be read or converted.
+    """
+    symbol_path, params_path = checkpoint_paths(spec)
+    symbol = read_symbol(symbol_path)
+    if not outputs and has_node(symbol, EMBEDDING_NODE) and normalises_itself(symbol):
+        model, card = load_with_card(spec, name=params_path.stem)
+        write_card(model, card)
+    else:
+        model = convert(symbol, read_params(params_path), outputs=outputs, name=params_path.stem)
+    write_onnx(model, out)
+    return [value.name for value in model.graph.output]
+
+
+def load_with_card(
+    source: str,
+    *,
+    name: str,
+    colour_order: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    threshold: float | None = None,
+) -> tuple[onnx.ModelProto, ModelCard]:
+    """Load an ONNX file or an MXNet checkpoint and tell or complete its card.
+
+    Args and Raises as `add_model`.
+    """
+    facts: dict[str, Any] = {}
+    if source.endswith(".onnx"):
+        model = read_onnx(Path(source))
+        try:
+            card = read_card(model, name=Path(source).name)
+        except ModelCardError:
+            card = None
+        origin = Path(source).name
+    else:
+        symbol_path, params_path = checkpoint_paths(source)
+        symbol = read_symbol(symbol_path)
+        outputs = (EMBEDDING_NODE,) if has_node(symbol, EMBEDDING_NODE) else ()
+        model = convert(symbol, read_params(params_path), outputs=outputs, name=params_path.stem)
+        card, origin = None, f"MXNet checkpoint {params_path.name}"
+        facts["colour_order"] = "rgb"  # what MXNet's image reader and its face programs feed
+        if normalises_itself(symbol):
+            facts |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    given: dict[str, Any] = {
+        "colour_order": colour_order,
+        "mean": mean,
+        "std": std,
+        "threshold": threshold,
+    }
+    stated: dict[str, Any] = {
+        key: tuple(value) if key in ("mean", "std") else value
+        for key, value in given.items()
+        if value is not None
+    }
+    if card is not None:
+        return model, replace(card, name=name, **stated)
+    facts |= stated
+    if missing := [key for key in ("colour_order", "mean", "std") if key not in facts]:
+        flags = ", ".join(f"--{key.replace('_', '-')}" for key in missing)
+        raise ModelCardError(f"{source} does not say {', '.join(missing)}: give {flags}")
+    defaults = {
+        "input_size": _input_size(model, source),
+        "embedding_size": _embedding_size(model, source),
+        "threshold": REFERENCE_THRESHOLD,
+        "far": 0.0,
+        "source": origin,
+        "licence": "unknown",
+        "trained_on": "unknown",
+    }
+    return model, card_from({**defaults, **facts}, name=name)
+
+
+def _input_size(model: onnx.ModelProto, source: str) -> tuple[int, int]:
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    if len(inputs) != 1:
+        raise ModelFileError(f"{source} must have one input, it has {len(inputs)}")
+    dims = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
+    if len(dims) != 4 or dims[1] not in (0, 3):
+        raise ModelFileError(f"{source} must take (N, 3, H, W), it takes {dims}")
+    return dims[2] or CROP_SHAPE[0], dims[3] or CROP_SHAPE[1]
+
+
+def _embedding_size(model: onnx.ModelProto, source: str) -> int:
+    """Run the model once and see."""
+    height, width = _input_size(model, source)
+    network = OnnxRuntimeEngine("cpu", threads=1).load(model.SerializeToString(), name=source)
+    output = network(np.zeros((1, 3, height, width), np.float32))[0]
+    if output.ndim != 2 or output.shape[0] != 1:
+        raise ModelFileError(f"{source} must give (N, D), it gives {output.shape} for one crop")
+    return int(output.shape[1])
+
+
+def _try(model: onnx.ModelProto, card: ModelCard) -> None:
+    """Embed two crops at once: proves that the batch is free and the numbers are finite."""
+    crops = np.random.default_rng(0).integers(0, 256, (2, *CROP_SHAPE, 3), dtype=np.uint8)
+    embeddings = Embedder(OnnxRuntimeEngine("cpu", threads=1), model, card).embed(crops)
+    if not np.isfinite(embeddings).all() or np.abs(embeddings[0] - embeddings[1]).max() < 1e-6:
+        raise ModelFileError(
+            f"{card.name} gives no embeddings: two different crops became equal or not finite"
+        )

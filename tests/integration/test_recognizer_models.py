@@ -1,0 +1,106 @@
+"""A user's own models: MXNet checkpoints and ONNX files."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from recognizer import (
+    ModelCardError,
+    ModelFileError,
+    add_model,
+    convert_checkpoint,
+    list_models,
+    read_card,
+)
+from recognizer.embedder import Embedder
+from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine
+from recognizer.resolve import resolve_model
+from tests.shared_data import shared_data
+
+pytestmark = pytest.mark.integration
+
+
+def checkpoint(name: str, epoch: int) -> str:
+    return f"{shared_data(f'models/{name}-symbol.json').parent / name},{epoch}"
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(shared_data("golden/mtcnn_ga_golden.npz")) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("engine", [OpenVinoEngine, partial(OnnxRuntimeEngine, "cpu")])
+@pytest.mark.parametrize(
+    ("name", "net"), [("det1", "pnet"), ("det2", "rnet"), ("det3", "onet"), ("det4", "lnet")]
+)
+def test_converted_mtcnn_equals_mxnet(name, net, engine, golden, tmp_path: Path) -> None:
+    out = tmp_path / "net.onnx"
+    names = convert_checkpoint(checkpoint(name, 1), out)
+    outputs = engine(threads=1).load(out.read_bytes(), name=name)(golden[f"{net}|in"])
+    assert len(outputs) == len(names)
+    for i, output in enumerate(outputs):
+        np.testing.assert_allclose(output, golden[f"{net}|out{i}"], atol=1e-5)
+
+
+@pytest.mark.parametrize("image", ["test.jpeg|det0", "t1.jpg|det0", "Tom_Hanks_54745.png|det1"])
+def test_converted_gender_age_equals_mxnet(image, golden, tmp_path: Path) -> None:
+    out = tmp_path / "ga.onnx"
+    convert_checkpoint(checkpoint("genderage", 0), out)
+    network = OpenVinoEngine(threads=1).load(out.read_bytes(), name="ga")
+    (raw,) = network(golden[f"{image}|chips_rgb_chw"].astype(np.float32))
+    np.testing.assert_allclose(raw, golden[f"{image}|ga_raw"], atol=1e-4)
+
+
+def test_an_mxnet_checkpoint_becomes_a_model_by_name(tmp_path: Path) -> None:
+    card = add_model(checkpoint("y1", 0), name="mine", cache=tmp_path)
+    assert card.embedding_size == 128
+    assert card.colour_order == "rgb"
+    assert list_models(tmp_path)[-1].name == "mine"
+    by_name = resolve_model("mine", cache=tmp_path)
+    by_spec = resolve_model(checkpoint("y1", 0), cache=tmp_path)
+    assert by_name.model_id.startswith("mine-")
+    assert by_spec.model_id.startswith("y1-")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    engine = OpenVinoEngine(threads=1)
+    first, second = (
+        Embedder(engine, resolved.model, resolved.card).embed(crops)
+        for resolved in (by_name, by_spec)
+    )
+    np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_a_converted_model_carries_its_card(tmp_path: Path) -> None:
+    out = tmp_path / "y1.onnx"
+    assert convert_checkpoint(checkpoint("y1", 0), out) == ["fc1"]
+    card = read_card(onnx.load(out), name="y1")
+    assert card.embedding_size == 128
+    assert resolve_model(str(out), cache=tmp_path).card == card
+
+
+def test_an_onnx_file_without_card_asks_for_what_it_does_not_say(tmp_path: Path) -> None:
+    out = tmp_path / "y1.onnx"
+    convert_checkpoint(checkpoint("y1", 0), out, outputs=("fc1",))
+    with pytest.raises(ModelCardError, match="give --colour-order, --mean, --std"):
+        add_model(str(out), name="mine", cache=tmp_path)
+    card = add_model(
+        str(out), name="mine", cache=tmp_path, colour_order="rgb", mean=[0] * 3, std=[1] * 3
+    )
+    assert card.threshold == 0.38
+
+
+@pytest.mark.parametrize("name", ["", "Mine", "../mine", "sface", "a/b", ".hidden"])
+def test_a_bad_name_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="cannot be called"):
+        add_model("any.onnx", name=name, cache=tmp_path)
+
+
+def test_a_detector_is_no_embedding_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"must give \(N, D\)"):
+        add_model(
+            checkpoint("det1", 1), name="mine", cache=tmp_path, mean=[127.5] * 3, std=[128] * 3
+        )
+    assert not list(tmp_path.rglob("*.onnx"))
