@@ -14,9 +14,9 @@ from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame
 from stream.pacing import Decimator, Pacer
 
-# Seconds. A camera that cannot be opened in 5 s or is silent for 3 s is down; FFmpeg notices a hung
-# one after about twice the read time.
+# Seconds. A camera that cannot be opened in 5 s or is silent for 3 s is down.
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 3.0
+SILENT = f"timed out, silent for over {READ_TIMEOUT_S:.0f} s"
 
 # Pictures a second of a source that does not say.
 DEFAULT_FPS = 25.0
@@ -176,7 +176,16 @@ class AvSource:
             ) from None
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        for packet in self._container.demux(self._stream):
+        packets = self._container.demux(self._stream)
+        while True:
+            asked_at = self._clock()
+            packet = next(packets, None)
+            if packet is None:
+                return
+            if self._address.is_live and self._clock() - asked_at >= READ_TIMEOUT_S:
+                # The rest of a picture, given out when the wait was over; FFmpeg would go on to
+                # wait as long again before it says so.
+                raise SourceUnavailable(f"lost {self._address.label}: {SILENT}")
             try:
                 pictures = packet.decode()
             except av.InvalidDataError:
@@ -239,7 +248,7 @@ REASONS: dict[type[Exception], str] = {
     ConnectionRefusedError: "connection refused, nothing listens on that port",
     ConnectionResetError: "the camera broke the connection",
     BrokenPipeError: "the camera broke the connection",
-    av.ExitError: f"timed out, silent for over {READ_TIMEOUT_S:.0f} s",
+    av.ExitError: SILENT,
     TimeoutError: "timed out",
     PermissionError: "permission denied",
     FileNotFoundError: "no such file or device",
