@@ -1,4 +1,4 @@
-"""Where skipping is forbidden, a skipped test is a failed run: FACEWIRE_NO_SKIP=1, set by .ci/run."""
+"""A skipped test fails where skipping is forbidden: FACEWIRE_NO_SKIP=1, as .ci/run sets it."""
 
 import os
 

@@ -1,0 +1,174 @@
+"""The short programs that people copy from, run as they are; and the shell scripts' promises."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.shared_data import photos
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+PROGRAMS = sorted(SCRIPTS.glob("*.py"))
+
+
+def run(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, **environment},
+    )
+
+
+@contextmanager
+def running(name: str, *arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / name), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], *wanted: str) -> str:
+    """Return the first line that holds all the words; fail after a minute or at the end."""
+    assert process.stdout is not None
+    lines, deadline = [], time.monotonic() + 60
+    while time.monotonic() < deadline and (line := process.stdout.readline()):
+        lines.append(line)
+        if all(word in line for word in wanted):
+            return line
+    pytest.fail(f"no line with {wanted} in {lines}")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data directory whose gallery scripts/enroll.py has filled."""
+    folder = tmp_path_factory.mktemp("people")
+    for file, name in (("obama.jpg", "Barack Obama"), ("grace_hopper.jpg", "Grace Hopper")):
+        (folder / name).mkdir()
+        shutil.copy(photos() / file, folder / name)
+    directory = tmp_path_factory.mktemp("data")
+    result = run("enroll.py", folder, FACEWIRE_DATA=str(directory))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("enrolled as") == 2
+    return directory
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.name)
+def test_programs_stay_short(program: Path):
+    assert len(program.read_text("utf-8").splitlines()) < 30
+
+
+def test_enroll_rejects_by_name(data: Path, tmp_path: Path):
+    (tmp_path / "Nobody").mkdir()
+    (tmp_path / "Nobody" / "broken.jpg").write_bytes(b"")
+    result = run("enroll.py", tmp_path, tmp_path / "gallery")
+    assert result.returncode == 0
+    assert "broken.jpg" in result.stderr
+
+
+def test_webcam_names_who_is_there(data: Path):
+    with running("webcam.py", "demo:", FACEWIRE_DATA=str(data)) as process:
+        wait_for(process, "Barack Obama")
+
+
+def test_webcam_says_that_there_is_none(data: Path):
+    result = run("webcam.py", "/dev/video63", FACEWIRE_DATA=str(data))
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("webcam: cannot open /dev/video63")
+    assert "Traceback" not in result.stderr
+
+
+def test_cctv_tells_who_comes(data: Path):
+    with running("cctv.py", "lobby=demo:", FACEWIRE_DATA=str(data)) as process:
+        wait_for(process, "lobby enter Barack Obama")
+
+
+def test_find_faces_cuts_them_out(tmp_path: Path):
+    photo = photos() / "grace_hopper.jpg"
+    result = run("find_faces.py", tmp_path / "out", photo, tmp_path / "missing.jpg")
+    assert result.returncode == 0
+    assert f"{photo}: 1 faces" in result.stdout
+    assert "missing.jpg" in result.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["grace_hopper-0.png"]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a folder with what scripts/setup.sh reads, and nothing else."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(SCRIPTS / "setup.sh", tmp_path / "scripts")
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def setup(clone: Path, commands: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = f"set -euo pipefail; . {clone}/scripts/setup.sh; {commands}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+
+
+def fake(directory: Path, name: str, body: str) -> None:
+    path = directory / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+
+
+def test_setup_does_nothing_where_all_is_there(clone: Path):
+    """The stamp alone decides: pip would fail here, and is not called."""
+    bin_ = clone / ".venv" / "bin"
+    bin_.mkdir(parents=True)
+    fake(bin_, "python", '[ "$1" = -c ]')
+    stamp = 'echo "dev $({ echo "$root"; cat "$root"/requirements.lock "$root"/pyproject.toml; }'
+    stamp += ' | sha256sum)" >"$venv/facewire-setup"'
+    for kind in ("serve", "dev"):
+        assert setup(clone, f"{stamp}; setup {kind}").returncode == 0
+    (clone / "requirements.lock").write_text("# changed\n")
+    assert setup(clone, "setup serve").returncode != 0
+
+
+def test_setup_names_the_python_it_needs(clone: Path):
+    fake(clone, "oldpython", "exit 1")
+    result = setup(clone, "setup serve", FACEWIRE_PYTHON=str(clone / "oldpython"))
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "needs Python 3.11 or newer" in line
+    assert "oldpython" in line
+
+
+def test_setup_names_the_package_that_debian_leaves_out(clone: Path):
+    """A python3 without venv, and nobody who could install it without a password."""
+    fake(clone, "python3", 'case "$2" in *ensurepip*) exit 1 ;; *print*) echo 3.12 ;; esac')
+    result = setup(
+        clone, "as_root() { return 1; }; setup serve", FACEWIRE_PYTHON=str(clone / "python3")
+    )
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "sudo apt-get install python3.12-venv" in line
