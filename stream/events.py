@@ -259,7 +259,15 @@ class EventLog:
             self._connection.execute(
                 "UPDATE events SET detail = '' WHERE detail = ?", (f"was {name}",)
             )
+        # Before they were named they were a stranger, on the same track: the face is theirs too.
         erased = self._connection.execute(
+            "DELETE FROM events WHERE identity_id IS NULL AND track_id IS NOT NULL AND EXISTS ("
+            "SELECT 1 FROM events AS named WHERE named.identity_id = ? "
+            "AND named.camera = events.camera AND named.track_id = events.track_id "
+            "AND abs(named.at - events.at) < ?)",
+            (identity_id, DAY_S),
+        ).rowcount
+        erased += self._connection.execute(
             "DELETE FROM events WHERE identity_id = ?", (identity_id,)
         ).rowcount
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

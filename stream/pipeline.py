@@ -20,8 +20,8 @@ from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Frame, FrameResult
 from stream.memory import OPEN, Memory, Shot, shot_value
 from stream.presence import Presence
-from stream.tracker import Appearance, Tracked, Tracker
-from stream.voting import Voter
+from stream.tracker import SAME_FACE, Appearance, Tracked, Tracker
+from stream.voting import GOOD_WEIGHT, Voter
 from stream.watch import GAP_S, Watch
 
 SCAN_EVERY_S = 0.2
@@ -71,6 +71,9 @@ class _Job:
 
     def look(self, track: Tracked, shot: Shot) -> None:
         """Remember a look at a track."""
+        if track.template is not None and shot.quality >= GOOD_WEIGHT:
+            # Another face than so far, or the same after all: if other, it is settled soon.
+            track.is_doubtful = float(shot.embedding @ track.template) < SAME_FACE
         memory = self.camera.remember(track)
         memory.look(shot, self._value(track), self.frame.captured_at)
         track.template = memory.voter.template

@@ -32,8 +32,8 @@ SAME_FACE = 0.3
 MAX_MISSED_SCANS = 3
 """Scans in a row that may overlook a face which is still followed."""
 
-MAX_LOOKS = 3
-"""Detections whose appearance a scan asks for at most: each costs an embedding."""
+MAX_LOOKS = 2
+"""Detections whose appearance a scan asks for at most: two who cross, 14 ms each."""
 
 MAX_STRAY = 0.5
 """How far from where it was expected a followed face may turn up, in widths, before it is doubted

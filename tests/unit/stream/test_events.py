@@ -129,6 +129,15 @@ def test_an_erased_person_leaves_no_byte(tmp_path: Path) -> None:
             assert b"Zebulon" not in file.read_bytes(), file.name
 
 
+def test_an_erased_person_is_erased_as_the_stranger_they_were(log: EventLog) -> None:
+    log.append(event(EventKind.UNKNOWN, name=None, camera="yard"), NOON)
+    log.append(event(EventKind.UNKNOWN, name=None), NOON - 2 * DAY_S)
+    log.append(event(EventKind.UNKNOWN, name=None, crop=photo()), NOON)
+    log.append(event(EventKind.RENAMED, name="Eve"), NOON + 60)
+    assert log.erase_identity("id-Eve") == 2
+    assert [kept.id for kept in log.list()] == [2, 1], "another camera's, another day's"
+
+
 def test_old_events_are_erased(tmp_path: Path) -> None:
     with EventLog.open(tmp_path, keep_days=2) as log:
         log.append(event(name="Old"), NOON - 3 * DAY_S)

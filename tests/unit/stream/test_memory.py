@@ -4,7 +4,7 @@ import pytest
 from gallery import Identity, Match
 from recognizer import Floats
 from stream.frames import TrackState
-from stream.memory import KNOWN_EVERY_S, MAX_SHOTS, UNKNOWN_EVERY_S, Memory, Shot, shot_value
+from stream.memory import AGAIN_EVERY_S, MAX_SHOTS, Memory, Shot, shot_value
 from stream.tracker import Tracked
 from stream.voting import Voter
 from tests.fakes import LANDMARKS, looks_like
@@ -68,12 +68,9 @@ def test_an_undecided_face_is_looked_at_again_soon_but_not_in_the_next_frame() -
     assert remembered.urgency(track(), 0.5, 0.08) == 1
 
 
-@pytest.mark.parametrize(
-    ("state", "every_s"),
-    [(TrackState.KNOWN, KNOWN_EVERY_S), (TrackState.UNKNOWN, UNKNOWN_EVERY_S)],
-)
+@pytest.mark.parametrize("state", [TrackState.KNOWN, TrackState.UNKNOWN])
 def test_a_decided_face_is_looked_at_when_better_doubtful_or_now_and_then(
-    state: TrackState, every_s: float
+    state: TrackState,
 ) -> None:
     remembered = memory()
     remembered.look(shot(0.5), 0.5, 0.0)
@@ -82,7 +79,7 @@ def test_a_decided_face_is_looked_at_when_better_doubtful_or_now_and_then(
     assert remembered.urgency(track(), 0.7, 1.0) == 2
     assert remembered.urgency(track(), 0.7, 0.2) is None, "better, but too soon"
     assert remembered.urgency(track(is_doubtful=True), 0.5, 1.0) == 1
-    assert remembered.urgency(track(), 0.5, every_s) == 3
+    assert remembered.urgency(track(), 0.5, AGAIN_EVERY_S) == 3
 
 
 def test_the_best_shots_are_kept_best_first() -> None:
