@@ -1,6 +1,7 @@
 """Two aiortc peers over this machine's own network, the real hub and encoder between them."""
 
 import asyncio
+import itertools
 import random
 import threading
 import time
@@ -372,3 +373,42 @@ async def test_sound_is_declined(show: Show) -> None:
     await until(lambda: viewer.seen)
     await peers.close_all()
     await viewer.close()
+
+
+LOSSES = {
+    "one in twenty": [number % 20 == 7 for number in range(20)],
+    "a burst": [60 <= number < 90 for number in range(400)],
+    # 128 packets are kept for retransmission; beyond that aiortc as a viewer waits long to ask.
+    "nearly all that is kept": [100 <= number < 220 for number in range(2000)],
+    "the first keyframe": [number < 12 for number in range(2000)],
+}
+
+
+@pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES.keys())
+async def test_a_viewer_recovers_from_losses(show: Show, losses: list[bool]) -> None:
+    peers = Peers()
+    async with watching(peers, show) as viewer:
+        (peer,) = peers._peers.values()
+        transport = peer.connection.getSenders()[0].transport
+        send, pattern, n_lost = transport._send_rtp, itertools.cycle(losses), 0
+
+        async def lossy(data: bytes) -> None:
+            nonlocal n_lost
+            # RTCP shares the socket, RFC 5761 section 4.
+            if not 192 <= data[1] <= 223 and next(pattern):
+                n_lost += 1
+                return
+            await send(data)
+
+        transport._send_rtp = lossy
+        await until(lambda: n_lost >= sum(losses) and len(viewer.seen) >= 50, 20)
+        # From here on everything must be there again.
+        transport._send_rtp = send
+        await asyncio.sleep(1.0)
+        n_before = len(viewer.seen)
+        await asyncio.sleep(1.0)
+    numbers = [number for number, _ in viewer.seen[n_before:]]
+    assert len(numbers) >= 20
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    number, at = viewer.seen[-1]
+    assert at - show.shown_at[number] < 0.3
