@@ -1,6 +1,8 @@
 """models: what the recognizer runs on."""
 
 from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +13,13 @@ from stream.commands.common import AsJson, FetchBars, print_json, table_console
 app = typer.Typer(no_args_is_help=True, help="Look after the models.")
 
 MIB = 2**20
+
+
+class ColourOrder(StrEnum):
+    """What a model's three input channels are."""
+
+    RGB = "rgb"
+    BGR = "bgr"
 
 
 @app.command("list")
@@ -77,3 +86,95 @@ def fetch(
         return
     for entry in fetched:
         typer.echo(f"{entry['name']}: {entry['path']}")
+
+
+@app.command()
+def add(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|PREFIX,EPOCH", show_default=False, help="ONNX or an MXNet checkpoint."
+        ),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="For --model; the file's name unless given."),
+    ] = None,
+    colour_order: Annotated[
+        ColourOrder | None, typer.Option(show_default=False, help="If the file does not say it.")
+    ] = None,
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(show_default=False, help="Subtracted from 0..255, by channel."),
+    ] = None,
+    std: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(show_default=False, help="Divided by, by channel."),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=-1, max=1, show_default=False, help="Similarity of the same person."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check an embedding model of one's own, run it once, and keep it for --model NAME.
+
+    Example: facewire models add mine.onnx --name mine --colour-order rgb
+             --mean 127.5 127.5 127.5 --std 127.5 127.5 127.5
+    """
+    from recognizer.library import add_model
+
+    card = add_model(
+        source,
+        name=name or Path(source.partition(",")[0]).stem.lower(),
+        colour_order=colour_order,
+        mean=mean,
+        std=std,
+        threshold=threshold,
+    )
+    if as_json:
+        print_json(
+            {
+                "name": card.name,
+                "embedding_size": card.embedding_size,
+                "input_size": list(card.input_size),
+                "colour_order": card.colour_order,
+                "mean": list(card.mean),
+                "std": list(card.std),
+                "threshold": card.threshold,
+            }
+        )
+    else:
+        typer.echo(f"added {card.name}: {card.embedding_size} numbers, use --model {card.name}")
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(
+            metavar="PREFIX,EPOCH",
+            show_default=False,
+            help="PREFIX-symbol.json and PREFIX-EPOCH.params.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="FILE", show_default=False, help="The ONNX file to write.")
+    ],
+    output: Annotated[
+        list[str] | None,
+        typer.Option(show_default=False, help="A node that is wanted; the symbol's own if none."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Convert an MXNet checkpoint to ONNX, without MXNet.
+
+    Example: facewire models convert models/y1/model,1 y1.onnx
+    """
+    from recognizer.library import convert_checkpoint
+
+    outputs = convert_checkpoint(checkpoint, out, outputs=tuple(output or ()))
+    if as_json:
+        print_json({"path": str(out), "outputs": outputs})
+    else:
+        typer.echo(f"{out}: {', '.join(outputs)}")

