@@ -35,19 +35,23 @@ async def publish(
             f"a camera's name has 1 to 64 letters, digits, - or _, got {name[:80]!r}"
         )
     camera = service.push_camera(name)
-    loop = asyncio.get_running_loop()
     leaving: set[asyncio.Task[None]] = set()
 
-    def leave() -> None:
-        on_close()
-        task = loop.create_task(camera.close(), name=f"leave-{name}")
+    def leave() -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(camera.close(), name=f"leave-{name}")
         leaving.add(task)
         task.add_done_callback(leaving.discard)
+        return task
+
+    def gone() -> None:
+        leave()
+        on_close()
 
     try:
         return await service.peers.receive(
-            offer_sdp, camera.on_frame, camera.hub if is_shown_back else None, on_close=leave
+            offer_sdp, camera.on_frame, camera.hub if is_shown_back else None, on_close=gone
         )
-    except SignalingError:
-        await camera.close()
+    except BaseException:
+        # Also where the page leaves in the middle of it: nothing else would end the camera.
+        await asyncio.shield(leave())
         raise

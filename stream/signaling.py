@@ -133,18 +133,21 @@ class Conversation:
         finally:
             for task in tasks:
                 task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            for peer_id in tuple(self._peers.values()):
-                await self._service.peers.close(peer_id)
+            # Tasks of their own, which go on where this one is cancelled meanwhile.
+            goodbyes = [
+                asyncio.create_task(self._service.peers.close(peer_id), name="page-goodbye")
+                for peer_id in self._peers.values()
+            ]
+            await asyncio.wait([*tasks, *goodbyes])
         if self._is_slow.is_set():
             logger.info("a page reads too slowly and is let go")
             with suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close(TRY_AGAIN_LATER, "too slow")
-        for outcome in outcomes:
-            if isinstance(outcome, Exception) and not isinstance(
-                outcome, WebSocketDisconnect | RuntimeError
-            ):
-                raise outcome
+        for task in tasks:
+            if not task.cancelled():
+                # Sending to a page that has just left is a RuntimeError.
+                with suppress(WebSocketDisconnect, RuntimeError):
+                    task.result()
 
     def _say(self, message: object) -> None:
         try:

@@ -1,0 +1,449 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from gallery import Gallery, Identity, Match
+from stream.events import EventLog
+from stream.frames import Event, EventKind
+from stream.security import BODY_BYTES, COOKIE, UPLOAD_BYTES
+from stream.server import create_app
+from tests.fake_service import FakeService, status, track
+from tests.fakes import EMBEDDING_SIZE, FakeFace, FakeRecognizer, looks_like
+
+TOKEN = "correct horse battery"
+HERE = "http://127.0.0.1:8080"
+SDP = {"content-type": "application/sdp"}
+
+
+@pytest.fixture
+def service(tmp_path):
+    with (
+        Gallery.open(
+            tmp_path, model_id=FakeRecognizer.model_id, embedding_size=EMBEDDING_SIZE
+        ) as gallery,
+        EventLog.open(tmp_path) as event_log,
+    ):
+        yield FakeService(gallery, event_log)
+
+
+@pytest.fixture
+def client(service):
+    with TestClient(create_app(service), base_url=HERE) as client:
+        yield client
+
+
+@pytest.fixture
+def guarded(service):
+    with TestClient(create_app(service, token=TOKEN), base_url=HERE) as client:
+        yield client
+
+
+def enrol(service, name, person):
+    crop = np.full((112, 112, 3), person, np.uint8)
+    return service.gallery.enroll(
+        name, looks_like(person), crop=crop, source_sha256=f"{person:064x}", quality=0.9
+    )
+
+
+def photo(service, *faces):
+    """Return a PNG in which the fake recognizer sees these faces."""
+    frame = service.world.frame(faces, at=0.0, scene=len(service.world.scenes))
+    _, png = cv2.imencode(".png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+    return png.tobytes()
+
+
+def assert_error(answer, status_code, *words):
+    assert answer.status_code == status_code
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert "\n" not in body["error"]
+    for word in words:
+        assert word in body["error"]
+
+
+# The page
+
+
+def test_page_and_its_modules_come_from_here_alone(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "<title>facewire</title>" in page.text
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["cache-control"] == "no-cache"
+    assert " style=" not in page.text
+    assert "<script>" not in page.text
+    for part in ("app.js", "style.css", "icon.svg", "glyphs.svg", "link.js"):
+        assert client.get(f"/{part}").status_code == 200
+    assert_error(client.get("/nothing.js"), 404)
+
+
+def test_openapi_is_served_without_foreign_pages(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert "/api/cameras/{camera}/whep" in paths
+    assert client.get("/docs").status_code == 404
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8080"])
+def test_foreign_host_is_refused(client, host):
+    answer = client.get("/api/cameras", headers={"host": host})
+    assert_error(answer, 421, "name")
+    assert answer.headers["x-frame-options"] == "DENY"
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999"])
+def test_foreign_origin_is_refused(client, service, origin):
+    headers = {"origin": origin}
+    assert_error(client.get("/api/cameras", headers=headers), 403, "other sites")
+    assert_error(client.delete("/api/cameras/door", headers=headers), 403)
+    assert "door" in service.by_name
+
+
+def test_own_origin_passes(client):
+    assert client.get("/api/cameras", headers={"origin": HERE}).status_code == 200
+
+
+def test_allowed_host_passes(service):
+    app = create_app(service, allowed_hosts=["cams.example"])
+    with TestClient(app, base_url="https://cams.example") as client:
+        headers = {"origin": "https://cams.example"}
+        assert client.get("/api/cameras", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/cameras", "/api/events", "/metrics", "/openapi.json"])
+def test_token_is_needed_for_all_that_tells(guarded, path):
+    assert_error(guarded.get(path), 401, "token")
+    assert guarded.get(path, headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_without_token_health_gives_no_reasons(guarded, service):
+    service.complaints = ["camera door is failing: cannot open rtsp://192.0.2.7/live"]
+    assert guarded.get("/healthz").json()["problems"] == []
+    trusted = guarded.get("/healthz", headers={"authorization": f"Bearer {TOKEN}"})
+    assert trusted.json()["problems"] == service.complaints
+
+
+def test_signing_in_sets_a_cookie_that_opens(guarded):
+    assert_error(guarded.post("/api/session", json={"token": "wrong"}), 403)
+    answer = guarded.post("/api/session", json={"token": TOKEN})
+    assert answer.status_code == 204
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert TOKEN not in answer.headers["set-cookie"]
+    assert COOKIE in guarded.cookies
+    assert guarded.get("/api/cameras").status_code == 200
+
+
+def test_guessing_the_token_is_slowed(guarded):
+    for _ in range(10):
+        assert_error(guarded.post("/api/session", json={"token": "wrong"}), 403)
+    assert_error(guarded.post("/api/session", json={"token": TOKEN}), 429, "wait")
+
+
+def test_signing_in_without_need_is_harmless(client):
+    assert client.post("/api/session", json={"token": "any"}).status_code == 204
+
+
+def test_large_bodies_are_refused(client):
+    body = b"x" * (BODY_BYTES + 1)
+    assert_error(client.post("/api/whip", content=body, headers=SDP), 413, "larger")
+    chunks = (b"x" * 65536 for _ in range(5))  # without an announced length
+    assert_error(client.post("/api/whip", content=chunks, headers=SDP), 413, "larger")
+
+
+def test_large_uploads_are_refused(client):
+    files = {"photo": ("big.png", b"\0" * (UPLOAD_BYTES + 1))}
+    assert_error(client.post("/api/identify", files=files), 413, "larger")
+
+
+# Cameras
+
+
+def test_cameras_are_listed_with_masked_passwords(client, service):
+    service.add(status("yard", reason="cannot open rtsp://user:***@192.0.2.8: timed out"))
+    door, yard = client.get("/api/cameras").json()
+    assert door["name"] == "door"
+    assert (door["state"], door["fps_in"], door["latency_p95_ms"]) == ("live", 25.0, 51.3)
+    assert (yard["state"], yard["reason"][:11]) == ("failing", "cannot open")
+
+
+def test_camera_is_added_and_removed(client, service):
+    new = {"name": "yard", "url": "rtsp://user:hunter2@192.0.2.8/live"}
+    answer = client.post("/api/cameras", json=new)
+    assert answer.status_code == 201
+    assert answer.headers["location"] == "/api/cameras/yard"
+    assert "hunter2" not in answer.text
+    assert_error(client.post("/api/cameras", json=new), 400, "already")
+    assert client.delete("/api/cameras/yard").status_code == 204
+    assert_error(client.delete("/api/cameras/yard"), 404, "yard")
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({}, "name"),
+        ({"name": "a b", "url": "rtsp://user:hunter2@h/"}, "letters"),
+        ({"name": "yard"}, "url"),
+        ({"name": "yard", "url": "x", "colour": "red"}, "colour"),
+        ([], "body"),
+    ],
+)
+def test_wrong_camera_is_one_line_without_its_password(client, body, word):
+    answer = client.post("/api/cameras", json=body)
+    assert_error(answer, 422, word)
+    assert "hunter2" not in answer.text
+
+
+def test_snapshot(client, service):
+    answer = client.get("/api/cameras/door/snapshot.jpg?width=320")
+    assert (answer.content, answer.headers["content-type"]) == (b"jpeg of door", "image/jpeg")
+    assert answer.headers["cache-control"] == "no-store"
+    service.add(status("dark"))
+    assert_error(client.get("/api/cameras/dark/snapshot.jpg"), 503, "dark")
+    assert_error(client.get("/api/cameras/none/snapshot.jpg"), 404, "none")
+    assert_error(client.get("/api/cameras/door/snapshot.jpg?width=1"), 422, "width")
+
+
+def test_tracks(client, service):
+    assert client.get("/api/cameras/door/tracks").json()["tracks"] == []
+    ada = Match(Identity("a1", "Ada"), 0.87654)
+    service.show_faces("door", (track(1), track(2, ada)))
+    answer = client.get("/api/cameras/door/tracks").json()
+    assert (answer["width"], answer["height"]) == (1280, 720)
+    stranger, known = answer["tracks"]
+    assert stranger == {
+        "track_id": 1,
+        "box": [10.0, 20.0, 110.0, 140.0],
+        "state": "unknown",
+        "name": None,
+        "identity_id": None,
+        "similarity": None,
+        "age_s": 2.0,
+    }
+    assert (known["name"], known["similarity"]) == ("Ada", 0.877)
+
+
+def test_track_is_named(client, service):
+    service.show_faces("door", (track(5),))
+    answer = client.post("/api/cameras/door/tracks/5/name", json={"name": "  Ada  Lovelace "})
+    assert answer.json()["name"] == "Ada Lovelace"
+    assert_error(client.post("/api/cameras/door/tracks/6/name", json={"name": "Ada"}), 404, "left")
+    empty = client.post("/api/cameras/door/tracks/5/name", json={"name": "  "})
+    assert_error(empty, 422, "cannot be empty")
+
+
+# WHEP and WHIP
+
+
+def test_whep_answers_and_hangs_up_any_number_of_times(client, service):
+    answer = client.post("/api/cameras/door/whep", content="v=0 offer", headers=SDP)
+    assert answer.status_code == 201
+    assert answer.headers["content-type"].startswith("application/sdp")
+    assert answer.text == "v=0 answer"
+    location = answer.headers["location"]
+    assert location == "/api/cameras/door/whep/peer0"
+    assert client.patch(location, content="x").status_code == 405
+    assert client.delete(location).status_code == 200
+    assert client.delete(location).status_code == 200
+    assert service.peers.closed == ["peer0"]
+
+
+def test_whep_refuses_what_is_no_offer(client):
+    path = "/api/cameras/door/whep"
+    assert_error(client.post(path, content="bad", headers=SDP), 400, "cannot be answered")
+    assert_error(client.post(path, json={"sdp": "v=0"}), 400, "application/sdp")
+    assert_error(client.post(path, content=b"\xff\xfe", headers=SDP), 400, "UTF-8")
+    assert_error(client.post("/api/cameras/none/whep", content="v=0", headers=SDP), 404)
+
+
+def test_whip_brings_a_camera_until_it_leaves(client, service):
+    answer = client.post("/api/whip?name=phone", content="v=0 offer", headers=SDP)
+    assert answer.status_code == 201
+    assert "phone" in service.by_name
+    taken = client.post("/api/whip?name=phone", content="v=0 offer", headers=SDP)
+    assert_error(taken, 400, "already")
+    assert client.delete(answer.headers["location"]).status_code == 200
+    client.get("/healthz")  # a turn of the loop, in which the camera leaves
+    assert "phone" not in service.by_name
+
+
+def test_whip_of_a_bad_offer_or_name_leaves_no_camera(client, service):
+    assert_error(client.post("/api/whip?name=phone", content="bad", headers=SDP), 400)
+    assert_error(client.post("/api/whip?name=a/b", content="v=0", headers=SDP), 400, "letters")
+    assert list(service.by_name) == ["door"]
+
+
+# People
+
+
+def test_people_are_listed_renamed_merged_and_erased(client, service):
+    assert client.get("/api/identities").json() == []
+    ada, bob = enrol(service, "Ada", 1), enrol(service, "Bob", 2)
+    people = client.get("/api/identities").json()
+    assert [(p["name"], p["n_photos"]) for p in people] == [("Ada", 1), ("Bob", 1)]
+
+    path = f"/api/identities/{ada.identity_id}"
+    assert client.patch(path, json={"name": "Ada L."}).json()["name"] == "Ada L."
+    assert_error(client.patch(path, json={"name": "Bob"}), 409, "Bob")
+    assert_error(client.patch(path, json={"name": " "}), 422, "empty")
+    assert_error(client.patch(path, json={}), 422, "either")
+    merged = client.patch(path, json={"merge_into": bob.identity_id})
+    assert merged.json() == {"identity_id": bob.identity_id, "name": "Bob"}
+    assert_error(client.patch(path, json={"name": "Eve"}), 404)
+
+    assert client.delete(f"/api/identities/{bob.identity_id}").status_code == 204
+    assert client.get("/api/identities").json() == []
+    assert_error(client.delete(f"/api/identities/{bob.identity_id}"), 404)
+    assert service.n_gallery_changes == 3
+
+
+def test_erasing_a_person_erases_their_events(client, service):
+    ada = enrol(service, "Ada", 1)
+    happen(service, EventKind.ENTER, match=Match(ada, 0.9))
+    happen(service, EventKind.UNKNOWN, track_id=2)
+    client.delete(f"/api/identities/{ada.identity_id}")
+    events = client.get("/api/events").json()["events"]
+    assert [event["kind"] for event in events] == ["unknown"]
+
+
+def test_photos_are_added_listed_shown_and_removed(client, service):
+    files = [("photos", ("one.png", photo(service, FakeFace(3, 200))))]
+    answer = client.post("/api/identities", data={"name": "Ada"}, files=files)
+    assert answer.status_code == 201
+    report = answer.json()
+    assert report["identity"]["name"] == "Ada"
+    assert [each["image"] for each in report["enrolled"]] == ["one.png"]
+    base = f"/api/identities/{report['identity']['identity_id']}"
+
+    files = [
+        ("photos", ("two.png", photo(service, FakeFace(3, 220)))),
+        ("photos", ("nobody.png", photo(service))),
+        ("photos", ("text.jpg", b"this is no picture")),
+    ]
+    report = client.post(f"{base}/photos", files=files).json()
+    assert [each["image"] for each in report["enrolled"]] == ["two.png"]
+    reasons = {each["image"]: each["reason"] for each in report["rejected"]}
+    assert reasons == {"nobody.png": "no_face", "text.jpg": "unreadable"}
+
+    first, second = client.get(f"{base}/photos").json()
+    crop = client.get(f"{base}/photos/{first['photo_id']}.jpg")
+    assert cv2.imdecode(np.frombuffer(crop.content, np.uint8), 1).shape == (112, 112, 3)
+    assert client.get(f"{base}/photo.jpg").status_code == 200
+    assert client.delete(f"{base}/photos/{second['photo_id']}").status_code == 204
+    assert_error(client.delete(f"{base}/photos/{second['photo_id']}"), 404)
+    assert_error(client.get(f"{base}/photos/{second['photo_id']}.jpg"), 404)
+    assert_error(client.get("/api/identities/nobody/photo.jpg"), 404)
+
+
+def test_photos_that_are_all_rejected_are_422_with_reasons(client, service):
+    files = [("photos", ("nobody.png", photo(service)))]
+    answer = client.post("/api/identities", data={"name": "Ada"}, files=files)
+    assert answer.status_code == 422
+    assert answer.json()["rejected"][0]["detail"] == "no face found"
+    assert client.get("/api/identities").json() == []
+
+
+def test_too_many_photos_are_refused(client):
+    files = [("photos", (f"{i}.png", b"x")) for i in range(51)]
+    assert_error(
+        client.post("/api/identities", data={"name": "Ada"}, files=files), 413, "at most 50"
+    )
+
+
+def test_identify_names_whom_it_knows(client, service):
+    enrol(service, "Ada", 1)
+    data = photo(service, FakeFace(1, 100), FakeFace(2, 400))
+    answer = client.post("/api/identify", files={"photo": ("both.png", data)}).json()
+    assert answer["image"] == "both.png"
+    known, stranger = answer["faces"]
+    assert known["match"]["name"] == "Ada"
+    assert known["match"]["similarity"] > 0.4
+    assert len(known["landmarks"]) == 5
+    assert stranger["match"] is None
+
+
+def test_identify_of_nobody_and_of_no_picture(client, service):
+    empty = client.post("/api/identify", files={"photo": ("empty.png", photo(service))})
+    assert empty.json() == {"image": "empty.png", "faces": []}
+    assert_error(client.post("/api/identify", files={"photo": ("a.txt", b"hello")}), 422, "a.txt")
+    assert_error(client.post("/api/identify"), 422, "photo")
+
+
+def test_picture_bomb_is_refused_before_it_is_decoded(client):
+    # A PNG's header that claims 60,000 x 60,000 pixels.
+    header = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (60000).to_bytes(4) * 2 + b"\x08\2\0\0\0"
+    answer = client.post("/api/identify", files={"photo": ("bomb.png", header + b"\0" * 64)})
+    assert_error(answer, 422, "60000x60000")
+
+
+# Events and figures
+
+
+def happen(service, kind, *, match=None, camera="door", track_id=1):
+    is_face = kind not in (EventKind.CAMERA_UP, EventKind.CAMERA_DOWN)
+    crop = np.zeros((112, 112, 3), np.uint8) if is_face else None
+    event = Event(kind, camera, 5.0, track_id if is_face else None, match, 4.0, crop)
+    return service.event_log.append(event, 1_700_000_000.25)
+
+
+def test_events_are_paged_and_filtered(client, service):
+    assert client.get("/api/events").json() == {"events": [], "cursor": None}
+    ada = enrol(service, "Ada", 1)
+    happen(service, EventKind.CAMERA_UP)
+    happen(service, EventKind.ENTER, match=Match(ada, 0.9))
+    happen(service, EventKind.UNKNOWN, camera="yard")
+    page = client.get("/api/events?limit=2").json()
+    assert [event["kind"] for event in page["events"]] == ["unknown", "enter"]
+    assert page["events"][1]["name"] == "Ada"
+    assert page["events"][1]["at"] == "2023-11-14T22:13:20.250Z"
+    rest = client.get(f"/api/events?limit=2&cursor={page['cursor']}").json()
+    assert [event["kind"] for event in rest["events"]] == ["camera_up"]
+    assert rest["cursor"] is None
+    only = client.get("/api/events?kind=enter&kind=unknown&camera=yard").json()
+    assert [event["camera"] for event in only["events"]] == ["yard"]
+    assert_error(client.get("/api/events?kind=party"), 422, "kind")
+    assert_error(client.get("/api/events?limit=0"), 422, "limit")
+
+
+def test_event_pictures(client, service):
+    with_crop = happen(service, EventKind.UNKNOWN)
+    without = happen(service, EventKind.CAMERA_UP)
+    answer = client.get(f"/api/events/{with_crop.id}/crop.jpg")
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert_error(client.get(f"/api/events/{without.id}/crop.jpg"), 404)
+    assert_error(client.get("/api/events/999/crop.jpg"), 404)
+
+
+def test_health(client, service):
+    healthy = client.get("/healthz")
+    assert (healthy.status_code, healthy.json()["status"]) == (200, "ok")
+    assert healthy.json()["is_demo"] is True
+    service.complaints = ["camera door is failing: timed out"]
+    assert client.get("/healthz").json()["status"] == "degraded"
+    service.is_recognising = False
+    assert client.get("/healthz").status_code == 503
+
+
+def test_metrics_count_every_drop(client):
+    text = client.get("/metrics").text
+    assert 'facewire_camera_captured_frames_total{camera="door"} 100.0' in text
+    assert 'facewire_camera_dropped_frames_total{camera="door",cause="recognition"} 3.0' in text
+    assert 'facewire_camera_dropped_frames_total{camera="door",cause="encoder"} 1.0' in text
+    assert 'facewire_stage_ms{quantile="0.95",stage="detect"} 9.0' in text
+    assert 'facewire_camera_up{camera="door"} 1.0' in text
+
+
+def test_surprises_say_nothing_of_their_insides(service):
+    service.cameras = lambda: 1 / 0
+    client = TestClient(create_app(service), base_url=HERE, raise_server_exceptions=False)
+    answer = client.get("/api/cameras")
+    assert_error(answer, 500, "see the service's log")
+    assert "division" not in json.dumps(answer.json())
