@@ -25,6 +25,7 @@ ONE_THREAD_UP_TO = 2 * BLOCK_ROWS
 # 127 steps for the largest number that a face's embedding has (SFace: 0.41 over 807 LFW crops).
 # A larger one is stored wrong by more, which `max_error` accounts for.
 STEPS = 127 / 0.5
+ZERO_CODE = 128  # of QT_8bit_direct_signed
 ALL_THREADS = faiss.omp_get_max_threads()
 
 
@@ -119,7 +120,8 @@ class QuantizedRows:
             codes = np.clip(np.rint(some * STEPS), -127, 127)
             errors = np.linalg.norm(some - codes / STEPS, axis=1)
             self.max_error = max(self.max_error, float(errors.max()))
-            block.add(codes)
+            # FAISS's own conversion of float32 takes four times as long.
+            block.add_sa_codes((codes + ZERO_CODE).astype(np.uint8))
             embeddings = embeddings[len(some) :]
 
     def replace_by_last(self, row: int) -> None:
@@ -127,7 +129,7 @@ class QuantizedRows:
         last = self._blocks[-1]
         final = self._codes(last)[-1]
         self._codes(self._blocks[row // BLOCK_ROWS])[row % BLOCK_ROWS] = final
-        final[:] = 0  # erased means erased, in memory too
+        final[:] = ZERO_CODE  # erased means erased, in memory too
         last.ntotal -= 1
         last.codes.resize(last.ntotal * self._size)
         if last.ntotal == 0:
