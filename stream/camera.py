@@ -221,6 +221,7 @@ class Camera:
         attempt = 0
         while not self._stopping.is_set():
             seq_before = self._seq
+            retry_after_s = 0.0
             try:
                 self._run_session()
                 return  # stopped
@@ -230,13 +231,13 @@ class Camera:
             except SourceUnavailable as error:
                 if self._stopping.is_set():
                     return
-                reason = str(error)
+                reason, retry_after_s = str(error), error.retry_after_s
             except Exception:
                 # One camera's surprise must not end the others; it is tried again.
                 logger.exception("camera %s: unexpected failure", self.name)
                 reason = "unexpected failure, see the log"
             attempt = 0 if self._seq > seq_before else attempt + 1
-            delay_s = reconnect_delay(attempt)
+            delay_s = max(reconnect_delay(attempt), retry_after_s)
             # Once per reason: a camera that is off for a night must not fill the log.
             level = logging.DEBUG if reason == self._reason else logging.WARNING
             logger.log(level, "camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)

@@ -12,7 +12,7 @@ from av.codec.context import Flags
 
 from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame
-from stream.pacing import Decimator, Pacer
+from stream.pacing import REFUSED_RETRY_S, Decimator, Pacer
 
 # Seconds. A camera that cannot be opened in 5 s or is silent for 3 s is down.
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 3.0
@@ -141,8 +141,12 @@ class AvSource:
             if address.is_live and self._clock() - started_at >= OPEN_TIMEOUT_S:
                 # FFmpeg may call it anything, even damaged data.
                 reason = f"timed out, no answer in {OPEN_TIMEOUT_S:.0f} s"
+            refused = isinstance(error, av.HTTPUnauthorizedError | av.HTTPForbiddenError)
             # Not chained: FFmpeg's text holds the URL with its password.
-            raise SourceUnavailable(f"cannot open {address.label}: {reason}") from None
+            raise SourceUnavailable(
+                f"cannot open {address.label}: {reason}",
+                retry_after_s=REFUSED_RETRY_S if refused else 0.0,
+            ) from None
         # FFmpeg shows any text file as a picture of a terminal.
         if not self._container.streams.video or self._container.format.name == "tty":
             self._container.close()

@@ -26,7 +26,15 @@ class SourceError(StreamError):
 
 
 class SourceUnavailable(SourceError):  # noqa: N818 - a state more than an error
-    """Raised when a camera cannot be opened or stopped answering; trying again may help."""
+    """Raised when a camera cannot be opened or stopped answering; trying again may help.
+
+    Attributes:
+        retry_after_s: seconds to leave it alone at least, as after a wrong password.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class SourceEnded(SourceError):  # noqa: N818

@@ -13,6 +13,10 @@ EARLY_PART = 0.25
 # five seconds of the camera's return.
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.5, 3.0
 
+# Seconds after a wrong password. Many cameras lock an account for half an hour after five or so
+# wrong passwords within some minutes.
+REFUSED_RETRY_S = 30.0
+
 
 class Pacer:
     """Spreads the pictures of a file over real time by their own times.

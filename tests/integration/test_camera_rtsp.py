@@ -1,0 +1,122 @@
+"""A camera's whole life against a real RTSP server: it dies, hangs, returns in another size."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+from stream.camera import Camera, CameraState
+from stream.frames import Frame
+from stream.hub import PacketHub
+from stream.sources import open_source
+from tests.rtsp_server import RtspServer, why_unavailable
+
+pytestmark = pytest.mark.integration
+
+PASSWORD = "s3cret/of:the@door"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gstreamer() -> None:
+    if reason := why_unavailable():
+        pytest.skip(reason)
+
+
+class Watched:
+    """A running camera, its frames and what it said of itself."""
+
+    def __init__(self, url: str, name: str = "door") -> None:
+        self.frames: list[Frame] = []
+        self.states: list[tuple[CameraState, str]] = []
+        self.camera = Camera(
+            name=name,
+            url=url,
+            open_source=partial(open_source, url, camera=name, clock=time.monotonic),
+            hub=PacketHub(time.monotonic),
+            bitrate_kbps=0,
+            deliver=self.frames.append,
+            on_state=lambda camera, state, reason: self.states.append((state, reason)),
+            clock=time.monotonic,
+        )
+
+    @property
+    def state(self) -> CameraState:
+        return self.camera.status(dropped=0).state
+
+    def await_frames(self, n: int, timeout_s: float) -> float:
+        """Wait for n new frames; returns the seconds until the first."""
+        n_before, started = len(self.frames), time.monotonic()
+        until(lambda: len(self.frames) >= n_before + n, timeout_s)
+        return self.frames[n_before].captured_at - started
+
+
+@contextmanager
+def running(url: str, name: str = "door") -> Iterator[Watched]:
+    watched = Watched(url, name)
+    watched.camera.start()
+    try:
+        yield watched
+    finally:
+        watched.camera.stop()
+        watched.camera.join(time.monotonic() + 5)
+
+
+def until(condition: Callable[[], object], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def test_a_killed_camera_returns_within_five_seconds_and_hurts_no_other() -> None:
+    with (
+        RtspServer(user="admin", password=PASSWORD) as server,
+        RtspServer() as other_server,
+        running(server.url) as door,
+        running(other_server.url, "yard") as yard,
+    ):
+        door.await_frames(5, 5)
+        yard.await_frames(5, 5)
+        for size in ((480, 848), (240, 320)):
+            server.kill()
+            until(lambda: door.state is CameraState.FAILING, 2)
+            n_before, started = len(yard.frames), time.monotonic()
+            # Long enough for the delay between two tries to reach its bound.
+            time.sleep(4)
+            rate = (len(yard.frames) - n_before) / (time.monotonic() - started)
+            assert rate > 22
+            server.size = size
+            server.start()
+            assert door.await_frames(5, 10) < 5.0
+            assert door.frames[-1].image.shape == (*size, 3)
+            assert door.state is CameraState.LIVE
+        assert door.camera.status(dropped=0).reconnects == 2
+        assert [frame.seq for frame in door.frames] == list(range(len(door.frames)))
+        assert not any(PASSWORD in reason or "door@" in reason for _, reason in door.states)
+
+
+def test_a_hanging_camera_is_failing_and_comes_back() -> None:
+    with RtspServer() as server, running(server.url) as door:
+        door.await_frames(5, 5)
+        server.hang()
+        until(lambda: door.state is CameraState.FAILING, 5)
+        assert "timed out" in door.states[-1][1]
+        server.go_on()
+        # An attempt that began while it hung may have to end first.
+        door.await_frames(5, 10)
+
+
+def test_a_wrong_password_is_not_tried_again_at_once() -> None:
+    with (
+        RtspServer(user="admin", password=PASSWORD) as server,
+        running(server.url_for("admin", "wrong-one")) as door,
+    ):
+        until(lambda: door.state is CameraState.FAILING, 5)
+        assert door.states[-1][1].endswith("wrong user name or password")
+        # Cameras lock out who tries too often.
+        server.password = "wrong-one"
+        server.restart()
+        time.sleep(4)
+        assert door.frames == []
