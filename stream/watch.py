@@ -117,7 +117,7 @@ class Watch:
         voter = self.remember(track).voter
         return Track(
             track_id=track.track_id,
-            box=track.box if track.last_seen == at else track.box_at(at),
+            box=track.steady_box_at(at),
             score=track.score,
             first_seen=track.first_seen,
             last_seen=track.last_seen,

@@ -118,7 +118,7 @@ def test_every_frame_after_the_second_is_annotated_where_the_face_is(hall: Hall)
         result = hall.tick(face)
         if step >= 1:
             (track,) = result.tracks
-            np.testing.assert_allclose(track.box, face.box)
+            np.testing.assert_allclose(track.box, face.box, atol=2)
             assert track.track_id == 1
 
 

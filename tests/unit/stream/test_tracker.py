@@ -87,6 +87,28 @@ def test_following_moves_boxes_and_learns_the_motion() -> None:
     )
 
 
+def test_a_trembling_box_is_shown_steadier_and_without_lag() -> None:
+    stage = Stage()
+    stage.scan(FakeFace(1, 100))
+    shown, raw = [], []
+    for step in range(1, 60):
+        x = 100 + 4 * step
+        stage.follow(FakeFace(1, x + (1.5 if step % 2 else -1.5)))
+        (track,) = stage.tracker.tracks
+        shown.append(track.steady_box_at(stage.at)[0] - (x - 40))
+        raw.append(track.box[0] - (x - 40))
+    assert np.std(shown[20:]) < 0.7 * np.std(raw[20:])
+    assert abs(np.mean(shown[20:])) < 0.5
+
+
+def test_a_jump_is_shown_at_once() -> None:
+    stage = Stage()
+    stage.scan(FakeFace(1, 100))
+    stage.follow(FakeFace(1, 120))
+    (track,) = stage.tracker.tracks
+    np.testing.assert_allclose(track.steady_box, FakeFace(1, 120).box)
+
+
 def test_a_frame_of_the_same_moment_changes_no_velocity() -> None:
     stage = Stage()
     stage.scan(FakeFace(1, 100))
