@@ -1,0 +1,154 @@
+"""The light networks: MobileFaceNet (y1, y2), MobileNet (m1, m05, m025) and MNasNet (mnas...)."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from trainer.backbones.layers import EPS_GLUON, conv_block, embedding_head, normalise
+
+
+class Chain(nn.Module):
+    """Named modules one after the other, fed with pixels of 0..255."""
+
+    def __init__(self, layers: "OrderedDict[str, nn.Module]") -> None:
+        super().__init__()
+        self.order = list(layers)
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed (B, 3, 112, 112)."""
+        x = normalise(pixels)
+        for name in self.order:
+            x = getattr(self, name)(x)
+        return x
+
+
+class Bottleneck(nn.Module):
+    """Widen, filter each channel, narrow; the input is added where `residual`.
+
+    Source: MobileNetV2 (Sandler et al. 2018), figure 3b; MobileFaceNets (Chen et al. 2018).
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int],
+        stride: int,
+        *,
+        kernel: int = 3,
+        residual: bool,
+        act: str = "prelu",
+        eps: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        inputs, wide, outputs = channels
+        self.conv_sep = conv_block(inputs, wide, act=act, eps=eps)
+        self.conv_dw = conv_block(wide, wide, kernel, stride, groups=wide, act=act, eps=eps)
+        self.conv_proj = conv_block(wide, outputs, act="", eps=eps)
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the unit on (B, C, H, W)."""
+        y = self.conv_proj(self.conv_dw(self.conv_sep(x)))
+        return y + x if self.residual else y
+
+
+def mobilefacenet(blocks: tuple[int, ...], size: int, *, output: str, act: str) -> nn.Module:
+    """Build a MobileFaceNet; y1 has blocks 1, 4, 6, 2.
+
+    Args:
+        blocks: units in each of the four stages; a first 1 is a plain depthwise convolution.
+        size: D.
+        output: kind of the embedding head.
+        act: activation.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv_1"] = conv_block(3, 64, 3, 2, act=act)
+    if blocks[0] == 1:
+        layers["conv_2_dw"] = conv_block(64, 64, 3, groups=64, act=act)
+    else:
+        for i in range(blocks[0]):
+            layers[f"res_2_block{i}"] = Bottleneck((64, 64, 64), 1, residual=True, act=act)
+    plan = ((64, 128, 64, 128), (64, 256, 128, 256), (128, 512, 128, 256))
+    for stage, (inputs, wide, outputs, inner) in enumerate(plan, 3):
+        down = f"dconv_{stage - 1}{stage}"
+        layers[down] = Bottleneck((inputs, wide, outputs), 2, residual=False, act=act)
+        for i in range(blocks[stage - 2]):
+            unit = Bottleneck((outputs, inner, outputs), 1, residual=True, act=act)
+            layers[f"res_{stage}_block{i}"] = unit
+    layers["conv_6sep"] = conv_block(128, 512, act=act)
+    return Chain(layers | embedding_head(output, 512, size, act=act))
+
+
+# (output width in units of 32 x multiplier, stride) of the pairs of MobileNet after conv_1
+_MOBILENET = ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2), *((16, 1),) * 5, (32, 2), (32, 1))
+
+
+def mobilenet(multiplier: float, size: int, *, output: str, act: str) -> nn.Module:
+    """Build a MobileNet whose first convolution keeps the size.
+
+    Its GDC has 512 filters whatever comes in, as in the reference: two channels each for m1.
+    Batch norms have a fixed gamma.
+
+    Args:
+        multiplier: of all widths.
+        size: D.
+        output: kind of the embedding head.
+        act: activation.
+    """
+    base = int(32 * multiplier)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv_1"] = conv_block(3, base, 3, act=act, fix_gamma=True)
+    width = base
+    for number, (factor, stride) in enumerate(_MOBILENET, 2):
+        layers[f"conv_{number}_dw"] = conv_block(
+            width, width, 3, stride, groups=width, act=act, fix_gamma=True
+        )
+        layers[f"conv_{number}"] = conv_block(width, factor * base, act=act, fix_gamma=True)
+        width = factor * base
+    return Chain(layers | embedding_head(output, width, size, groups=min(512, width)))
+
+
+# (expansion, width, units, stride, kernel) of the stages of MNasNet
+_MNASNET = (
+    (3, 24, 3, 2, 3),
+    (3, 40, 3, 2, 5),
+    (6, 80, 3, 2, 5),
+    (6, 96, 2, 1, 3),
+    (6, 192, 4, 2, 5),
+    (6, 320, 1, 1, 3),
+)
+
+
+def mnasnet(multiplier: float, size: int, *, output: str, act: str) -> nn.Module:
+    """Build an MNasNet whose first convolution keeps the size.
+
+    The stage's kernel is used by its first unit only, as in the reference.
+
+    Args:
+        multiplier: of all widths.
+        size: D.
+        output: kind of the embedding head.
+        act: activation; "prelu" has one slope a layer, as gluon's.
+    """
+    act = "prelu1" if act == "prelu" else act
+    first, width = int(32 * multiplier), int(16 * multiplier)
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["stage1_conv0"] = conv_block(3, first, 3, act=act, eps=EPS_GLUON)
+    layers["stage1_sep_dw"] = conv_block(first, first, 3, groups=first, act=act, eps=EPS_GLUON)
+    layers["stage1_sep_pw"] = conv_block(first, width, act=act, eps=EPS_GLUON)
+    for stage, (expansion, base, n_units, stride, kernel) in enumerate(_MNASNET, 2):
+        outputs = int(base * multiplier)
+        for i in range(n_units):
+            layers[f"stage{stage}_unit{i}"] = Bottleneck(
+                (width, width * expansion, outputs),
+                stride if i == 0 else 1,
+                kernel=kernel if i == 0 else 3,
+                residual=i > 0,
+                act=act,
+                eps=EPS_GLUON,
+            )
+            width = outputs
+    last = int(1024 * multiplier)
+    layers["last"] = conv_block(width, last, act=act, eps=EPS_GLUON)
+    return Chain(layers | embedding_head(output, last, size, act=act))

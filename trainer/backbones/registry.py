@@ -1,0 +1,124 @@
+"""Which network a name stands for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainer.backbones.densenet import densenet
+from trainer.backbones.layers import initialise
+from trainer.backbones.mobile import mnasnet, mobilefacenet, mobilenet
+from trainer.backbones.resnet import ResNet
+from trainer.errors import RecipeError
+
+OUTPUTS = ("E", "F", "G", "H", "I", "J", "Z", "GDC", "GAP")
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """How a named network is built, and its defaults.
+
+    Attributes:
+        build: from embedding size, head and activation.
+        size: D.
+        output: kind of the embedding head.
+        gaussian: how its weights are drawn, see `layers.initialise`.
+    """
+
+    build: Callable[[int, str, str], nn.Module]
+    size: int
+    output: str
+    gaussian: bool
+
+
+def _resnet(*blocks: int, unit: int = 3) -> Backbone:
+    return Backbone(
+        lambda size, output, act: ResNet(blocks, size, output=output, act=act, unit=unit),
+        512,
+        "E",
+        gaussian=True,
+    )
+
+
+def _mobilefacenet(size: int, *blocks: int) -> Backbone:
+    return Backbone(
+        lambda size, output, act: mobilefacenet(blocks, size, output=output, act=act),
+        size,
+        "GDC",
+        gaussian=True,
+    )
+
+
+def _mobilenet(multiplier: float) -> Backbone:
+    return Backbone(
+        lambda size, output, act: mobilenet(multiplier, size, output=output, act=act),
+        256,
+        "GDC",
+        gaussian=False,
+    )
+
+
+def _mnasnet(multiplier: float) -> Backbone:
+    return Backbone(
+        lambda size, output, act: mnasnet(multiplier, size, output=output, act=act),
+        256,
+        "GDC",
+        gaussian=False,
+    )
+
+
+def _densenet(*blocks: int) -> Backbone:
+    return Backbone(
+        lambda size, output, act: densenet(blocks, size, output=output),
+        512,
+        "E",
+        gaussian=False,
+    )
+
+
+BACKBONES = {
+    "r18": _resnet(2, 2, 2, 2),
+    "r34": _resnet(3, 4, 6, 3),
+    "r50": _resnet(3, 4, 14, 3),
+    "r50v1": _resnet(3, 4, 14, 3, unit=1),
+    "r100": _resnet(3, 13, 30, 3),
+    "y1": _mobilefacenet(128, 1, 4, 6, 2),
+    "y2": _mobilefacenet(256, 2, 8, 16, 4),
+    "m1": _mobilenet(1.0),
+    "m05": _mobilenet(0.5),
+    "m025": _mobilenet(0.25),
+    "mnas": _mnasnet(1.0),
+    "mnas05": _mnasnet(0.5),
+    "mnas025": _mnasnet(0.25),
+    "d121": _densenet(6, 12, 24, 16),
+    "d169": _densenet(6, 12, 32, 32),
+    "d201": _densenet(6, 12, 48, 32),
+}
+
+
+def build_backbone(
+    name: str, *, size: int = 0, output: str = "", act: str = "prelu", seed: int = 0
+) -> nn.Module:
+    """Build a backbone: (B, 3, 112, 112) pixels of 0..255, RGB, to (B, D) embeddings.
+
+    Args:
+        name: one of BACKBONES.
+        size: D; 0 for the network's own.
+        output: kind of the embedding head; "" for the network's own.
+        act: "prelu" or "relu".
+        seed: of the initial weights.
+
+    Raises:
+        RecipeError: if there is no such network or head.
+    """
+    if name not in BACKBONES:
+        raise RecipeError(f"unknown backbone {name!r} (known: {', '.join(BACKBONES)})")
+    entry = BACKBONES[name]
+    output = output or entry.output
+    if output not in OUTPUTS:
+        raise RecipeError(f"unknown head {output!r} of a backbone (known: {', '.join(OUTPUTS)})")
+    module = entry.build(size or entry.size, output, act)
+    generator = torch.Generator().manual_seed(seed)
+    initialise(module, gaussian=entry.gaussian, generator=generator)
+    return module

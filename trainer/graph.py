@@ -1,0 +1,103 @@
+"""A backbone as a list of plain operations, from which ONNX files and MXNet symbols are written."""
+
+import operator
+from dataclasses import dataclass, field
+
+import torch
+from torch import fx, nn
+
+from trainer.errors import ExportError
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step of a network.
+
+    Attributes:
+        kind: conv, norm, prelu, relu, linear, maxpool, avgpool, globalpool, flatten, dropout, add,
+            concat, subtract or multiply (by a number).
+        name: of its layer as an MXNet checkpoint has it; unique.
+        inputs: names of operations, or "data".
+        layer: the torch layer, where it is one.
+        value: of subtract and multiply.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    layer: nn.Module | None = None
+    value: float = 0.0
+
+
+@dataclass(slots=True)
+class _Names:
+    of_node: dict[fx.Node, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def fresh(self, stem: str) -> str:
+        number = self.counts.get(stem, 0)
+        self.counts[stem] = number + 1
+        return f"{stem}{number}"
+
+
+_LAYERS: tuple[tuple[type[nn.Module], str], ...] = (
+    (nn.Conv2d, "conv"),
+    (nn.BatchNorm2d, "norm"),
+    (nn.BatchNorm1d, "norm"),
+    (nn.PReLU, "prelu"),
+    (nn.ReLU, "relu"),
+    (nn.Linear, "linear"),
+    (nn.MaxPool2d, "maxpool"),
+    (nn.AvgPool2d, "avgpool"),
+    (nn.AdaptiveAvgPool2d, "globalpool"),
+    (nn.Flatten, "flatten"),
+    (nn.Dropout, "dropout"),
+)
+# MXNet's own names for nameless operations
+_FUNCTIONS = {
+    operator.sub: ("subtract", "_minusscalar"),
+    operator.mul: ("multiply", "_mulscalar"),
+    operator.add: ("add", "_plus"),
+    torch.cat: ("concat", "concat"),
+}
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, tuple(kind for kind, _ in _LAYERS))
+
+
+def operations(backbone: nn.Module) -> list[Operation]:
+    """Return a backbone's operations in the order they run; the last gives the embedding.
+
+    Raises:
+        ExportError: if it does something that this list of operations does not know.
+    """
+    graph = _Tracer().trace(backbone)
+    names = _Names()
+    found: list[Operation] = []
+    for node in graph.nodes:
+        if node.op == "placeholder":
+            names.of_node[node] = "data"
+            continue
+        if node.op == "output":
+            continue
+        operation = _operation(backbone, node, names)
+        names.of_node[node] = operation.name
+        found.append(operation)
+    return found
+
+
+def _operation(backbone: nn.Module, node: fx.Node, names: _Names) -> Operation:
+    inputs = tuple(names.of_node[source] for source in node.all_input_nodes)
+    if node.op == "call_module":
+        layer = backbone.get_submodule(str(node.target))
+        kind = next(kind for layer_type, kind in _LAYERS if isinstance(layer, layer_type))
+        return Operation(kind, str(node.target).replace(".", "_"), inputs, layer)
+    if node.op == "call_function" and node.target in _FUNCTIONS:
+        kind, stem = _FUNCTIONS[node.target]
+        if kind == "add":  # x + x would be one node twice: none of our networks does that
+            inputs = tuple(names.of_node[arg] for arg in node.args)
+        value = float(node.args[1]) if kind in ("subtract", "multiply") else 0.0
+        return Operation(kind, names.fresh(stem), inputs, None, value)
+    raise ExportError(f"cannot export {node.op} {node.target}: no such operation in a file")
