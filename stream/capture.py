@@ -34,7 +34,8 @@ class Address:
         label: what people see: the same with the password masked.
         format: FFmpeg's input format; None to find out.
         options: FFmpeg's options, names and values.
-        is_live: its pictures come in real time and its end is a fault.
+        is_live: its pictures come in real time and its end is a fault; unless it turns out to be a
+            film on a web server.
         host: the machine asked, and its port; None for files and devices.
     """
 
@@ -152,7 +153,13 @@ class AvSource:
             self._container.close()
             raise SourceUnavailable(f"cannot open {address.label}: not a video")
         self._stream = self._container.streams.video[0]
-        if address.is_live:
+        format_name = self._container.format.name
+        # A web server's film comes as fast as it can; RTSP gives films, too, in real time.
+        is_film = self._container.duration is not None and not format_name.startswith("rtsp")
+        self._is_live = address.is_live and not is_film
+        # HLS is live, but comes by the handful.
+        self._is_paced = not self._is_live or format_name == "hls"
+        if self._is_live:
             self._stream.codec_context.flags |= Flags.low_delay
         self._pictures = self._decode()
         self._n_since_start = 0
@@ -163,7 +170,7 @@ class AvSource:
             if picture is None:
                 self._rewind()
                 continue
-            if not self._address.is_live:
+            if self._is_paced:
                 pts_s = None if picture.time is None else float(picture.time)
                 self._closing.wait(self._pacer.wait_s(pts_s, self._clock()))
             now = self._clock()
@@ -186,7 +193,7 @@ class AvSource:
             packet = next(packets, None)
             if packet is None:
                 return
-            if self._address.is_live and self._clock() - asked_at >= READ_TIMEOUT_S:
+            if self._is_live and self._clock() - asked_at >= READ_TIMEOUT_S:
                 # The rest of a picture, given out when the wait was over; FFmpeg would go on to
                 # wait as long again before it says so.
                 raise SourceUnavailable(f"lost {self._address.label}: {SILENT}")
@@ -207,7 +214,7 @@ class AvSource:
             raise SourceUnavailable(f"lost {self._address.label}: its video cannot be decoded")
 
     def _rewind(self) -> None:
-        if self._address.is_live:
+        if self._is_live:
             raise SourceUnavailable(f"lost {self._address.label}: the camera ended the stream")
         if not self._n_since_start:
             raise SourceUnavailable(f"cannot play {self._address.label}: no picture in it")

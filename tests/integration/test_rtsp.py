@@ -194,11 +194,19 @@ def test_closing_from_another_thread_is_safe(server: RtspServer) -> None:
 class MjpegCamera(BaseHTTPRequestHandler):
     """Sends ten pictures a second as a multipart answer, after asking for a password."""
 
+    film = b""
+
     def do_GET(self) -> None:
         if self.path == "/page":
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"<html>no video</html>" * 20)
+            return
+        if self.path == "/film.mp4":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.film)))
+            self.end_headers()
+            self.wfile.write(self.film)
             return
         login = b64encode(b"admin:secret").decode()
         if self.headers.get("Authorization") != f"Basic {login}":
@@ -256,3 +264,15 @@ def test_mjpeg_plays_and_its_end_is_a_loss(mjpeg: str) -> None:
 )
 def test_http_failures_are_named(mjpeg: str, login: str, path: str, reason: str) -> None:
     assert failure(f"http://{login}{mjpeg}/{path}").endswith(reason)
+
+
+def test_a_film_on_a_web_server_plays_at_its_own_speed_and_again(
+    mjpeg: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make_film(tmp_path / "film.mp4", n=20).read_bytes()
+    monkeypatch.setattr(MjpegCamera, "film", film)
+    with closing(open_camera(f"http://{mjpeg}/film.mp4")) as source:
+        frames = read(source, 50)
+    steps = [b.captured_at - a.captured_at for a, b in pairwise(frames)]
+    assert np.mean(steps) == pytest.approx(0.04, rel=0.2)
+    assert frames[45].image.mean() == pytest.approx(frames[5].image.mean(), abs=3)

@@ -1,4 +1,5 @@
 import socket
+import struct
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -8,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from stream.capture import MAX_DAMAGED_PACKETS, Address, AvSource, explain
+from stream.capture import MAX_DAMAGED_PACKETS, READ_TIMEOUT_S, Address, AvSource, explain
 from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame
 from stream.sources import parse_address
@@ -19,7 +20,10 @@ COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 def write_video(
     path: Path, *, n: int = 6, fps: int = 100, size: tuple[int, int] = (48, 64), bframes: int = 0
 ) -> Path:
-    """Write a film whose pictures are red, green, blue, red, and so on."""
+    """Write a film whose pictures are red, green, blue, red, and so on.
+
+    A bare .h264 has no length, like a live stream.
+    """
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=fps, options={"bf": str(bframes), "crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
@@ -84,7 +88,7 @@ def test_a_looped_file_goes_on_without_a_seam(tmp_path: Path) -> None:
 
 
 def test_the_end_of_a_live_stream_is_a_fault(tmp_path: Path) -> None:
-    source = open_file(write_video(tmp_path / "a.mp4", n=3), live=True, loop=True)
+    source = open_file(write_video(tmp_path / "a.h264", n=3), live=True, loop=True)
     for _ in range(3):
         source.read()
     with pytest.raises(SourceUnavailable, match="ended the stream"):
@@ -92,16 +96,16 @@ def test_the_end_of_a_live_stream_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_pictures_between_pictures_keep_their_order(tmp_path: Path) -> None:
-    source = open_file(write_video(tmp_path / "a.mp4", n=30, bframes=3), live=True)
+    source = open_file(write_video(tmp_path / "a.h264", n=30, bframes=3), live=True)
     colours = [colour_of(source.read().image) for _ in range(24)]
     assert colours == [0, 1, 2] * 8
 
 
 def test_the_size_may_change(tmp_path: Path) -> None:
-    a = write_video(tmp_path / "a.ts", n=5, size=(48, 64))
-    b = write_video(tmp_path / "b.ts", n=5, size=(96, 128))
-    (tmp_path / "both.ts").write_bytes(a.read_bytes() + b.read_bytes())
-    source = open_file(tmp_path / "both.ts", live=True)
+    a = write_video(tmp_path / "a.h264", n=5, size=(48, 64))
+    b = write_video(tmp_path / "b.h264", n=5, size=(96, 128))
+    (tmp_path / "both.h264").write_bytes(a.read_bytes() + b.read_bytes())
+    source = open_file(tmp_path / "both.h264", live=True)
     sizes = [source.read().image.shape[:2] for _ in range(10)]
     assert sizes == [(48, 64)] * 5 + [(96, 128)] * 5
     assert source.size == (96, 128)
@@ -180,3 +184,75 @@ def test_an_unknown_host_is_told_from_other_faults(monkeypatch: pytest.MonkeyPat
     assert explain(error, address) == "input/output error, perhaps not a video"
     monkeypatch.setattr("socket.getaddrinfo", fail)
     assert explain(error, address) == "unknown host cam.invalid"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        # a, b, c, d of ISO/IEC 14496-12 section 8.3.2: upright, a quarter clockwise, half, three.
+        ((1, 0, 0, 1), (0, 0)),
+        ((0, 1, -1, 0), (0, 1)),
+        ((-1, 0, 0, -1), (1, 1)),
+        ((0, -1, 1, 0), (1, 0)),
+    ],
+)
+def test_a_phones_film_is_turned_upright(
+    tmp_path: Path, matrix: tuple[int, int, int, int], corner: tuple[int, int]
+) -> None:
+    path = tmp_path / "phone.mp4"
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:24, :32] = 255
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=100)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+    a, b, c, d = (value << 16 for value in matrix)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+
+    source = open_file(path)
+    shown = source.read().image
+    height, width = shown.shape[:2]
+    assert (height, width) == ((48, 64) if matrix[0] else (64, 48)) == source.size
+    quarters = shown[height // 4 :: height // 2, width // 4 :: width // 2, 0] > 128
+    assert [*zip(*np.nonzero(quarters), strict=True)] == [corner]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_cannot_be_decoded_is_given_up(tmp_path: Path, live: bool) -> None:
+    path = tmp_path / "junk.avi"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mjpeg", rate=100)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        image = np.zeros((48, 64, 3), np.uint8)
+        (good,) = stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))
+        for number in range(MAX_DAMAGED_PACKETS + 10):
+            packet = good if number == 0 else av.Packet(b"junk" * 20)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 100), stream
+            out.mux(packet)
+    source = open_file(path, live=live)
+    source.read()
+    with pytest.raises(SourceUnavailable, match=r"lost .*its video cannot be decoded"):
+        source.read()
+    assert source.damaged == MAX_DAMAGED_PACKETS + 1
+
+
+def test_silence_is_noticed_by_the_clock(tmp_path: Path) -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        # Every look at it takes as long as a camera may be silent.
+        now[0] += READ_TIMEOUT_S
+        return now[0]
+
+    address = parse_address(str(write_video(tmp_path / "a.h264")))
+    live = Address(address.file, "rtsp://cam/x", None, address.options, True, None)
+    source = AvSource(live, camera="c", clock=clock, loop=False, target_fps=None)
+    with pytest.raises(
+        SourceUnavailable, match="lost rtsp://cam/x: timed out, silent for over 3 s"
+    ):
+        source.read()
