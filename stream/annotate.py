@@ -17,7 +17,7 @@ COLOURS = {
 
 INK = (14, 20, 26)
 FONT_PX_PER_HEIGHT = 1 / 36
-"""20 pixels at 720p: the smallest text that survives 1 Mbit/s of video."""
+"""20 pixels at 720p: a page shows the video at half of that and more, where 10 are readable."""
 MIN_FONT_PX = 12
 WEIGHT = 550
 

@@ -25,9 +25,10 @@ second two boxes of one face overlap by a half; two faces side by side by less t
 STOLEN_IOU = 0.5
 """Overlap from which two followed boxes are on one face, so that one of them is wrong."""
 
-SAME_FACE = 0.3
-"""Cosine above which two pictures of moments apart are one face: SFace gives one person's over
-0.6 then, two people's under 0.3 (0.358 at FAR 1e-3)."""
+SAME_FACE = 0.36
+"""Cosine above which two pictures of moments apart are one face. Measured for SFace: 99 % of a
+face's own pictures half a second apart are above 0.91, of other photos of the person above 0.41;
+two people's are above 0.36 in 0.2 % of 324,290 pairs of LFW."""
 
 MAX_MISSED_SCANS = 3
 """Scans in a row that may overlook a face which is still followed."""

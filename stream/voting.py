@@ -22,8 +22,8 @@ GOOD_WEIGHT = 0.25
 one. Below it a look never decides alone and never speaks for a stranger."""
 
 SURE_LEAD = 0.14
-"""How far above the threshold one good look alone may name: 0.358 + 0.14 = 0.5 lies above every
-one of the 3,000 impostor pairs of LFW."""
+"""How far above the threshold one good look alone may name. Measured for SFace: 2 of 324,290
+pairs of two people in LFW are above 0.358 + 0.14."""
 
 HYSTERESIS = 0.08
 """How far below the threshold a name, once given, is kept."""
@@ -34,8 +34,9 @@ STRANGER_LOOKS = 3
 PATIENT_LOOKS = 6
 """Looks of any weight after which somebody is unknown, near the threshold or not."""
 
-CONTRADICTION = 0.2
-"""Cosine to the pooled look below which a good look shows another face."""
+CONTRADICTION = 0.3
+"""Cosine to the pooled look below which a good look shows another face: 99 % of a person's photos
+are above 0.41 to each other, 98.7 % of two people's below 0.3."""
 
 
 @dataclass(slots=True, eq=False)
