@@ -22,7 +22,8 @@ export async function api(method, path, body) {
   } catch {
     throw new ApiError("the service does not answer", 0);
   }
-  const isJson = response.headers.get("content-type")?.startsWith("application/json");
+  const kind = response.headers.get("content-type") ?? "";
+  const isJson = response.status !== 204 && kind.startsWith("application/json");
   const answer = isJson ? await response.json() : null;
   if (response.status === 401) {
     window.dispatchEvent(new CustomEvent("facewire:signed-out"));

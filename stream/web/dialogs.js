@@ -32,6 +32,9 @@ export function ask(prefix, submit) {
     }, options);
     form.querySelector("[data-cancel]")?.addEventListener("click", () => dialog.close(), options);
     dialog.addEventListener("close", () => {
+      if (dialog.open) {
+        return; // the last time's, late
+      }
       ended.abort();
       resolve(result);
     }, options);

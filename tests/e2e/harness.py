@@ -61,22 +61,33 @@ class RunningService:
         self.log = log
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
-def service(name: str, data: Path, *arguments: str) -> Iterator[RunningService]:
-    """Start the service on a free port, and stop it by Ctrl-C.
+def service(
+    name: str, data: Path, *arguments: str, port: int = 0, token: str = ""
+) -> Iterator[RunningService]:
+    """Start the service, and stop it by Ctrl-C.
 
     Args:
         name: of its log in test-output/.
         data: where it keeps people and events.
         arguments: of `facewire serve`.
+        port: to listen on; 0 for a free one.
+        token: that it asks for; empty for none.
     """
     OUTPUT.mkdir(exist_ok=True)
     log = OUTPUT / f"{name}.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     command = [str(Path(sys.executable).with_name("facewire")), "serve", f"--port={port}"]
     environment = {**os.environ, "FACEWIRE_DATA": str(data)}
+    if token:
+        environment["FACEWIRE_TOKEN"] = token
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*command, *arguments], stdout=out, stderr=subprocess.STDOUT, env=environment

@@ -1,0 +1,121 @@
+"""What people do on the page besides watching: people, cameras, signing in, and outages."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.harness import (
+    OUTPUT,
+    await_picture,
+    chromium,
+    free_port,
+    now_ms,
+    open_page,
+    require_chromium,
+    service,
+)
+from tests.shared_data import photos
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+NAME = "Grace Hopper"
+SECRET = "s3cret-of-the-yard"
+TOKEN = "correct horse battery staple"
+
+
+def test_people_and_cameras_are_looked_after(tmp_path: Path) -> None:
+    require_chromium()
+    gallery = f"--gallery={tmp_path / 'people'}"
+    with service("page", tmp_path, gallery) as facewire, chromium() as browser:
+        page = open_page(browser, facewire.url)
+        await_picture(page)
+        expect(page.locator("#demo")).to_be_hidden()
+        _add_and_erase_a_person(page)
+        _add_and_remove_a_camera(page)
+        assert SECRET not in page.content()
+        assert SECRET not in facewire.log.read_text()
+
+
+def _add_and_erase_a_person(page: Page) -> None:
+    page.click("#tab-people")
+    expect(page.locator("#people-empty")).to_contain_text("Nobody is enrolled")
+    page.click("#add-person")
+    page.fill("#person-form-name", NAME)
+    page.set_input_files("#person-form-photos", OUTPUT / "page.log")
+    page.click("#person-save")
+    expect(page.locator("#person-problem")).to_contain_text("page.log")
+    page.set_input_files("#person-form-photos", photos() / "grace_hopper.jpg")
+    page.click("#person-save")
+    person = page.locator(f'.person[data-name="{NAME}"]')
+    expect(person).to_contain_text("1 photo")
+    expect(page.locator(f'.face[data-name="{NAME}"]')).to_be_visible(timeout=60000)
+
+    person.get_by_role("button", name="Rename").click()
+    page.fill("#rename-input", "Admiral Hopper")
+    page.keyboard.press("Enter")
+    renamed = page.locator('.person[data-name="Admiral Hopper"]')
+    renamed.get_by_role("button", name="Remove").click()
+    expect(page.locator("#confirm-text")).to_contain_text("erases")
+    page.screenshot(path=OUTPUT / "page-erase.png")
+    page.keyboard.press("Escape")
+    expect(renamed).to_be_visible()
+    renamed.get_by_role("button", name="Remove").click()
+    page.click("#confirm-yes")
+    expect(page.locator(".person")).to_have_count(0)
+
+
+def _add_and_remove_a_camera(page: Page) -> None:
+    page.click("#add-camera")
+    page.fill("#camera-form-name", "yard")
+    page.fill("#camera-form-url", "ftp://nowhere")
+    page.click("#camera-form [type=submit]")
+    expect(page.locator("#camera-problem")).to_contain_text("no known kind")
+    card = page.locator('.camera-item[data-camera="yard"]')
+    page.fill("#camera-form-url", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port()}/live")
+    page.click("#camera-form [type=submit]")
+    expect(card).to_have_attribute("data-state", "failing", timeout=15000)
+    expect(page.locator("#veil-title")).to_have_text("No picture from yard")
+    page.screenshot(path=OUTPUT / "page-failing.png")
+
+    page.locator('.camera-item[data-camera="demo"] .camera-card').click()
+    await_picture(page, after=now_ms(page))
+    card.get_by_role("button", name="Remove").click(force=True)
+    page.click("#confirm-yes")
+    expect(card).to_have_count(0)
+
+
+def test_page_comes_back_with_the_service(tmp_path: Path) -> None:
+    require_chromium()
+    port = free_port()
+    with chromium() as browser:
+        with service("outage-before", tmp_path, port=port) as facewire:
+            page = open_page(browser, facewire.url)
+            await_picture(page)
+        expect(page.locator("#link")).to_have_attribute("data-state", "lost")
+        expect(page.locator("#veil-title")).to_have_text("Connecting to facewire")
+        with service("outage-after", tmp_path, port=port):
+            returned = now_ms(page)
+            assert await_picture(page, after=returned) - returned < 12000.0
+            expect(page.locator("#link")).to_have_attribute("data-state", "open")
+
+
+def test_token_is_asked_for_once(tmp_path: Path) -> None:
+    require_chromium()
+    with (
+        service("token", tmp_path, "--host=0.0.0.0", token=TOKEN) as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url)
+        expect(page.locator("#token-dialog")).to_be_visible()
+        page.fill("#token-input", "wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#token-problem")).to_be_visible()
+        page.screenshot(path=OUTPUT / "page-token.png")
+        page.fill("#token-input", TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.locator("#token-dialog")).to_be_hidden()
+        page.wait_for_function("() => window.shown.length > 5", timeout=15000)
+        page.reload()
+        await_picture(page)
+        assert TOKEN not in facewire.log.read_text()
