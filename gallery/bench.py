@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gallery.gallery import Gallery
 from gallery.identities import NewPhoto
+from gallery.templates import trim_journal
 
 Floats = NDArray[np.float32]
 
@@ -148,7 +149,7 @@ def _fill(directory: Path, n_templates: int, size: int, progress: Callable[[floa
                     ),
                 )
             progress((start + len(rows)) / n_templates)
-        gallery.store.trim_journal()
+        trim_journal(gallery.store)
         gallery.store.shed_log()
 
 

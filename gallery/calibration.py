@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gallery.errors import GalleryError
 from gallery.gallery import Gallery
+from gallery.templates import all_templates
 
 Floats = NDArray[np.float32]
 
@@ -139,7 +140,7 @@ def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, 
 
 
 def _templates(gallery: Gallery) -> tuple[NDArray[np.int64], Floats]:
-    batches = list(gallery.store.templates())
+    batches = list(all_templates(gallery.store))
     if not batches:
         return np.empty(0, np.int64), np.empty((0, gallery.embedding_size), np.float32)
     return (

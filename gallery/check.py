@@ -4,14 +4,17 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 
+from gallery.blobs import decode_crop
 from gallery.errors import GalleryDamagedError, GalleryError, GalleryFormatError
 from gallery.schema import FILE_NAME, connect
-from gallery.store import decode_crop
+from gallery.store import NOW
 
 logger = logging.getLogger(__name__)
 
@@ -134,9 +137,7 @@ def _salvage(path: Path) -> str:
         target.execute("PRAGMA foreign_keys = OFF")  # a photo may come before its person's repair
         target.execute("BEGIN")
         copied = {table: _copy(source, target, table) for table in _TABLES}
-        for table, _, _, _ in set(target.execute("PRAGMA foreign_key_check").fetchall()):
-            logger.warning("some rows of %s belong to nobody that could be read", table)
-        target.execute("DELETE FROM photos WHERE person NOT IN (SELECT person FROM identities)")
+        copied["identities"] += _recover_people(source, target)
         target.execute("DELETE FROM crops WHERE photo_id NOT IN (SELECT photo_id FROM photos)")
         target.execute("COMMIT")
         target.execute("PRAGMA journal_mode = DELETE")
@@ -162,6 +163,32 @@ def _salvage(path: Path) -> str:
         f"saved {copied['identities']} people and {copied['photos']} photos; "
         f"the damaged file is kept as {kept}"
     )
+
+
+def _recover_people(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
+    """Give photos whose person could not be read their person again, by the indexes if they can."""
+    missing = target.execute(
+        "SELECT DISTINCT person FROM photos WHERE person NOT IN (SELECT person FROM identities)"
+    ).fetchall()
+    held: dict[str, dict[int, str]] = {"identity_id": {}, "name": {}}
+    for column, values in held.items():
+        # Sorted by a unique column, both columns come from its index alone.
+        with suppress(sqlite3.DatabaseError):
+            for person, value in source.execute(
+                f"SELECT person, {column} FROM identities ORDER BY {column}"
+            ):
+                values[person] = value
+    for (person,) in missing:
+        target.execute(
+            "INSERT INTO identities (person, identity_id, name, created_at)"
+            f" VALUES (?, ?, ?, {NOW})",
+            (
+                person,
+                held["identity_id"].get(person, token_hex(8)),
+                held["name"].get(person, f"recovered person {person}"),
+            ),
+        )
+    return len(missing)
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:

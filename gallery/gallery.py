@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery import templates
 from gallery.errors import GalleryFormatError, ModelMismatchError
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
 from gallery.index import TemplateIndex
@@ -40,7 +41,7 @@ class Gallery:
         self._index_lock = threading.Lock()
         self._seen_version = 0
         self._revision = 0
-        self._index = TemplateIndex(embedding_size, store.vectors)
+        self._index = TemplateIndex(embedding_size, self._vectors)
         self._names: dict[int, Identity] = {}
         self._load()
 
@@ -70,6 +71,7 @@ class Gallery:
                     f"open it with that model, or run `facewire gallery reembed`"
                 )
             _check_size(store, directory, embedding_size)
+            templates.trim_journal(store)
             return cls(store, model_id=model_id, embedding_size=embedding_size)
         except BaseException:
             store.close()
@@ -303,7 +305,7 @@ class Gallery:
 
     def _catch_up(self) -> bool:
         with self._change_lock:
-            changes = self.store.changes_since(self._revision)
+            changes = templates.changes_since(self.store, self._revision)
             if changes is None:
                 self._refuse_other_model()
                 self._load()
@@ -312,7 +314,7 @@ class Gallery:
             if revision == self._revision:
                 return False
             self._refuse_other_model()
-            ids, persons, embeddings = self.store.templates_of(photo_ids)
+            ids, persons, embeddings = templates.templates_of(self.store, photo_ids)
             with self._index_lock:
                 self._index.remove(np.array(photo_ids, np.int64))
                 if len(ids):
@@ -329,15 +331,16 @@ class Gallery:
                 f"{self.model_id}: open it again with that model"
             )
 
+    def _vectors(self, photo_ids: Sequence[int]) -> dict[int, Floats]:
+        return templates.vectors(self.store, photo_ids)
+
     def _load(self) -> None:
         # The version and revision are read first: what is committed meanwhile is taken in twice
         # rather than never.
         self._seen_version = self.store.data_version()
-        revision = self.store.revision()
-        index = TemplateIndex(
-            self.embedding_size, self.store.vectors, expected=self.store.n_photos()
-        )
-        for ids, persons, embeddings in self.store.templates():
+        revision = templates.revision(self.store)
+        index = TemplateIndex(self.embedding_size, self._vectors, expected=self.store.n_photos())
+        for ids, persons, embeddings in templates.all_templates(self.store):
             index.add(ids, persons, embeddings)
         with self._index_lock:
             self._index = index

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.blobs import decode_crop
 from gallery.errors import GalleryError
-from gallery.store import Store, decode_crop
+from gallery.store import Store
 
 BATCH = 32  # crops a call: beyond it an embedding network gains nothing more per crop
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.blobs import as_arrays, decode_crop, encode_crop
 from gallery.errors import (
-    GalleryDamagedError,
     GalleryFormatError,
     NameTakenError,
     UnknownIdentityError,
@@ -23,12 +22,8 @@ from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, clean
 from gallery.schema import FILE_NAME, connect
 
 Floats = NDArray[np.float32]
-Ids = NDArray[np.int64]
 
 NOW = "(julianday('now') - 2440587.5) * 86400.0"  # Unix time in seconds, by the database
-PNG_LEVEL = 1  # a crop takes 0.5 ms and is 6 % larger than at the slowest level
-JOURNAL_ROWS = 200_000  # a process further behind than this reads everything again
-
 _PHOTO_COLUMNS = (
     "photos.photo_id, identity_id, source_sha256, quality, model_id, photos.created_at, "
     "crops.photo_id IS NOT NULL"
@@ -146,7 +141,7 @@ class Store:
                 "SELECT photo_id, person, embedding FROM photos WHERE person = ? ORDER BY photo_id",
                 (person,),
             ).fetchall()
-        return _as_arrays(rows)[2]
+        return as_arrays(rows)[2]
 
     def photos_of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
         """Return the photos that came from a file of that hash, with whose names they carry."""
@@ -307,43 +302,6 @@ class Store:
             busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         return not busy
 
-    # -- what the index is built from
-
-    def revision(self) -> int:
-        """Return the number of the last change."""
-        with self.reading() as connection:
-            return _revision(connection)
-
-    def templates(self, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
-        """Yield all photo ids, persons and embeddings, a batch at a time, as of one moment."""
-        with self.reading() as connection:
-            cursor = connection.execute("SELECT photo_id, person, embedding FROM photos")
-            while rows := cursor.fetchmany(batch):
-                yield _as_arrays(rows)
-
-    def changes_since(self, revision: int) -> tuple[int, list[int]] | None:
-        """Return the last revision and the photos changed since; None where too much is lost."""
-        with self.reading() as connection:
-            connection.execute("BEGIN")
-            try:
-                last = _revision(connection)
-                first = connection.execute("SELECT min(revision) FROM journal").fetchone()[0]
-                if last > revision and (first is None or first > revision + 1):
-                    return None
-                rows = connection.execute(
-                    "SELECT DISTINCT photo_id FROM journal"
-                    " WHERE revision > ? AND photo_id IS NOT NULL",
-                    (revision,),
-                ).fetchall()
-            finally:
-                connection.execute("COMMIT")
-        return last, [row[0] for row in rows]
-
-    def vectors(self, photo_ids: Sequence[int]) -> dict[int, Floats]:
-        """Return the (D,) float32 embedding of each photo that exists."""
-        ids, _, embeddings = self.templates_of(photo_ids)
-        return dict(zip(ids.tolist(), embeddings, strict=True))
-
     def n_people(self) -> int:
         """Return how many people there are, with or without photos."""
         with self.reading() as connection:
@@ -353,31 +311,6 @@ class Store:
         """Return how many photos there are of everybody."""
         with self.reading() as connection:
             return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
-
-    def templates_of(self, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
-        """Return photo ids, persons and embeddings of those photos that exist."""
-        rows: list[tuple[int, int, bytes]] = []
-        with self.reading() as connection:
-            for start in range(0, len(photo_ids), 500):
-                some = photo_ids[start : start + 500]
-                marks = ",".join("?" * len(some))
-                rows += connection.execute(
-                    "SELECT photo_id, person, embedding FROM photos"
-                    f" WHERE photo_id IN ({marks}) ORDER BY photo_id",
-                    some,
-                ).fetchall()
-        return _as_arrays(rows)
-
-    def trim_journal(self) -> None:
-        """Drop the oldest entries of the journal, once it is twice as long as it needs to be."""
-        with self.writing() as connection:
-            first, last = connection.execute(
-                "SELECT min(revision), max(revision) FROM journal"
-            ).fetchone()
-            if first is not None and last - first > 2 * JOURNAL_ROWS:
-                connection.execute(
-                    "DELETE FROM journal WHERE revision <= ?", (last - JOURNAL_ROWS,)
-                )
 
     # -- connections
 
@@ -401,20 +334,6 @@ class Store:
             yield self._reader
 
 
-def encode_crop(crop: NDArray[np.uint8]) -> bytes:
-    """Return a (112, 112, 3) uint8 RGB crop as PNG."""
-    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
-
-
-def decode_crop(png: bytes) -> NDArray[np.uint8]:
-    """Return the (112, 112, 3) uint8 RGB crop in a PNG of ours."""
-    bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None or bgr.shape != (112, 112, 3):
-        raise GalleryDamagedError("a stored crop is damaged: run `facewire gallery check`")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -422,11 +341,6 @@ def _make(directory: Path) -> None:
         raise GalleryFormatError(
             f"cannot make the gallery {directory}: {error.strerror}; name another directory"
         ) from error
-
-
-def _revision(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
-    return 0 if row is None else int(row[0])
 
 
 def _find(connection: sqlite3.Connection, name_or_id: str) -> tuple[int, str, str]:
@@ -487,11 +401,3 @@ def _note(connection: sqlite3.Connection, action: str, identity_id: str, n_photo
         f"INSERT INTO audit (at, action, identity_id, n_photos) VALUES ({NOW}, ?, ?, ?)",
         (action, identity_id, n_photos),
     )
-
-
-def _as_arrays(rows: Sequence[tuple[int, int, bytes]]) -> tuple[Ids, Ids, Floats]:
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32)
-    photo_ids, persons, blobs = zip(*rows, strict=True)
-    embeddings = np.frombuffer(b"".join(blobs), "<f4").reshape(len(rows), -1)
-    return np.array(photo_ids, np.int64), np.array(persons, np.int64), embeddings

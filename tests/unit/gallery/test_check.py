@@ -111,6 +111,38 @@ def test_a_second_repair_does_not_overwrite_the_first_ones_backup(tmp_path):
     assert (tmp_path / "gallery.sqlite3.damaged").read_bytes() == b"precious"
 
 
+def root_page(gallery: Gallery, name: str) -> int:
+    with gallery.store.reading() as connection:
+        row = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,))
+        return int(row.fetchone()[0])
+
+
+def test_people_whose_table_is_lost_are_saved_from_its_indexes(tmp_path):
+    with people(tmp_path, 40, 5) as gallery:
+        root = root_page(gallery, "identities")
+        before = [s.identity for s in gallery.identities()]
+    damage(tmp_path, root - 1, root)
+    report = check(tmp_path, repair=True)
+    assert (report.n_people, report.n_photos) == (40, 200)
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+        assert [s.identity for s in gallery.identities()] == before
+
+
+def test_people_of_whom_no_name_is_left_keep_their_photos(tmp_path):
+    with people(tmp_path, 3, 5) as gallery:
+        roots = [
+            root_page(gallery, name)
+            for name in ("identities", *(f"sqlite_autoindex_identities_{i}" for i in (1, 2)))
+        ]
+    for root in roots:
+        damage(tmp_path, root - 1, root)
+    report = check(tmp_path, repair=True)
+    assert (report.n_people, report.n_photos) == (3, 15)
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+        names = [s.identity.name for s in gallery.identities()]
+    assert names == [f"recovered person {person}" for person in (1, 2, 3)]
+
+
 def test_a_file_of_which_nothing_is_left_is_left_alone(tmp_path):
     people(tmp_path, 5, 5).close()
     path = tmp_path / "gallery.sqlite3"

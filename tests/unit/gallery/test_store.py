@@ -1,0 +1,114 @@
+import sqlite3
+
+import numpy as np
+import pytest
+
+from gallery import (
+    Gallery,
+    GalleryDamagedError,
+    GalleryError,
+    GalleryFormatError,
+    NewPhoto,
+    schema,
+)
+from gallery.blobs import decode_crop
+from gallery.store import Store
+from gallery.templates import revision, trim_journal
+from tests.unit.gallery.conftest import MODEL, SIZE
+
+ROW = np.ones(SIZE, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source_sha256": "abc"}, "64 hexadecimal digits"),
+        ({"source_sha256": "X" * 64}, "64 hexadecimal digits"),
+        ({"quality": 1.5}, r"in \[0, 1\], got 1.5"),
+        ({"crop": np.zeros((100, 100, 3), np.uint8)}, r"\(112, 112, 3\) uint8, got \(100"),
+        ({"crop": np.zeros((112, 112, 3), np.float32)}, "got .* float32"),
+    ],
+)
+def test_a_photo_is_checked_when_it_is_made(change, message):
+    good = {"embedding": ROW, "crop": None, "source_sha256": "0" * 64, "quality": 0.5}
+    NewPhoto(**good)
+    with pytest.raises(ValueError, match=message):
+        NewPhoto(**{**good, **change})
+
+
+def test_photos_are_found_by_the_file_they_came_from(few):
+    [(photo, name)] = few.store.photos_of_source(f"{6:064x}")
+    assert name == "Pérson 1"
+    assert few.photos(few.find(name).identity_id)[1] == photo
+    assert few.store.photos_of_source("f" * 64) == []
+
+
+def test_embeddings_of_a_person_and_of_nobody(few):
+    assert few.embeddings("Pérson 1").shape == (4, SIZE)
+    assert few.embeddings("nobody").shape == (0, SIZE)
+
+
+def test_a_gallery_that_nobody_claimed_is_empty(tmp_path):
+    Store(tmp_path, create=True).close()
+    with pytest.raises(GalleryFormatError, match="is empty: enrol somebody first"):
+        Gallery.open_any(tmp_path)
+
+
+def test_a_directory_in_place_of_the_file_is_named(tmp_path):
+    (tmp_path / "gallery.sqlite3").mkdir()
+    with pytest.raises(GalleryError, match="cannot read the gallery"):
+        Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE)
+
+
+def test_a_second_connection_that_fails_closes_the_first(tmp_path, monkeypatch):
+    opened = []
+
+    def connect_once(path, *, create):
+        if opened:
+            raise GalleryError("cannot")
+        opened.append(schema.connect(path, create=create))
+        return opened[0]
+
+    monkeypatch.setattr("gallery.store.connect", connect_once)
+    with pytest.raises(GalleryError, match="cannot"):
+        Store(tmp_path, create=True)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
+
+
+def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(few, monkeypatch):
+    few.close()
+    path = few.store.path
+    good = "CREATE TABLE later (x);"
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, good + "CREATE NONSENSE;"))
+    with pytest.raises(GalleryError, match="syntax error"):
+        schema.connect(path, create=False)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:1], good))
+    connection = schema.connect(path, create=False)
+    assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+    assert connection.execute("SELECT count(*) FROM later").fetchone()[0] == 0
+    assert connection.execute("SELECT count(*) FROM photos").fetchone()[0] == 20
+    connection.close()
+
+
+def test_a_long_journal_is_cut(few, monkeypatch):
+    monkeypatch.setattr("gallery.templates.JOURNAL_ROWS", 5)
+    trim_journal(few.store)
+    with few.store.reading() as connection:
+        kept = connection.execute("SELECT count(*), max(revision) FROM journal").fetchone()
+    assert kept == (5, revision(few.store))
+    trim_journal(few.store)
+
+
+def test_a_damaged_crop_is_named():
+    with pytest.raises(GalleryDamagedError, match="stored crop is damaged"):
+        decode_crop(b"not a picture")
+
+
+def test_reading_again_from_the_start_after_another_model_is_refused(few):
+    few.store.set_facts({"model_id": "other-1"})
+    with few.store.writing() as connection:
+        connection.execute("UPDATE photos SET quality = 0.1")
+        connection.execute("DELETE FROM journal WHERE revision < 46")
+    with pytest.raises(GalleryError, match="now holds embeddings of other-1"):
+        few.refresh()
