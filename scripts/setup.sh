@@ -1,7 +1,7 @@
 # Sourced by run, test, check and lock: gives .venv what requirements.lock says.
 #
 #   setup serve   what the service needs
-#   setup dev     that, and what the tests and linters need
+#   setup dev     that, and what the tests and linters need, the trainer's torch too
 #
 # Nothing is done, and no network is used, when .venv already holds it.
 
@@ -79,6 +79,8 @@ setup() {
     fi
     say "installing what requirements.lock names"
     "$venv/bin/python" -m pip install --no-deps --require-hashes -r "$venv/requirements.txt" >&2
+    # torch comes in a build per processor and GPU, so that one hash cannot name it.
+    [ "$kind" != dev ] || "$venv/bin/python" -m pip install --quiet torch==2.13.0 >&2
     "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e "$root" >&2
     echo "$kind $wanted" >"$stamp"
 }
