@@ -55,7 +55,7 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
         GalleryError: if the disk or the permissions do not allow it.
     """
     path = directory / FILE_NAME
-    if not path.exists():
+    if not directory.is_dir() or FILE_NAME not in {file.name for file in directory.iterdir()}:
         raise GalleryFormatError(f"there is no gallery in {directory}: nothing to check")
     damage = _damage(path)
     repaired: list[str] = []

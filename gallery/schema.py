@@ -83,9 +83,8 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         GalleryFormatError: if it is missing and not to be made, foreign, damaged or newer.
         GalleryError: if the disk or the permissions do not allow it.
     """
-    if not create and not path.exists():
+    if not _is_there(path) and not create:
         raise GalleryFormatError(f"there is no gallery in {path.parent}: enrol somebody first")
-    _refuse_no_database(path)
     with sqlite_errors(path):
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -100,20 +99,26 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     return connection
 
 
-def _refuse_no_database(path: Path) -> None:
-    # SQLite takes any file shorter than a page for an empty database, and overwrites it. A file
-    # with a journal beside it was interrupted while being made: SQLite rolls that back.
-    if not path.exists() or path.with_name(path.name + "-journal").exists():
-        return
+def _is_there(path: Path) -> bool:
+    """Return whether the file exists; refuse one that is no database.
+
+    SQLite takes any file shorter than a page for an empty database, and overwrites it. A file
+    with a journal beside it was interrupted while being made: SQLite rolls that back.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(len(SQLITE_MAGIC))
+        is_interrupted = path.with_name(path.name + "-journal").exists()
+    except FileNotFoundError:
+        return False
     except OSError as error:
-        raise GalleryError(f"cannot read the gallery {path}: {error.strerror}") from error
-    if start not in (b"", SQLITE_MAGIC):
+        why = (error.strerror or str(error)).lower()
+        raise GalleryError(f"cannot read the gallery {path}: {why}") from error
+    if start not in (b"", SQLITE_MAGIC) and not is_interrupted:
         raise GalleryFormatError(
             f"{path} is not a gallery: name another directory, nothing was changed"
         )
+    return True
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gallery.blobs import as_arrays, decode_crop, encode_crop
 from gallery.errors import (
-    GalleryFormatError,
+    GalleryError,
     NameTakenError,
     UnknownIdentityError,
     sqlite_errors,
@@ -338,8 +338,9 @@ def _make(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise GalleryFormatError(
-            f"cannot make the gallery {directory}: {error.strerror}; name another directory"
+        why = (error.strerror or str(error)).lower()
+        raise GalleryError(
+            f"cannot make the gallery {directory}: {why}; name another directory"
         ) from error
 
 

@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -413,11 +414,33 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
         open_in(tmp_path / "file" / "below")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_directory_is_named(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(GalleryError, match="check the permissions"):
-        open_in(tmp_path)
+@pytest.mark.parametrize(
+    ("directory_mode", "file_mode", "message"),
+    [
+        (0o555, None, "cannot be opened or created here; check the permissions"),
+        (0o555, 0o444, "is read-only for this user; change its permissions"),
+        (0o700, 0o444, "cannot read the gallery .*: permission denied"),
+        (0o755, 0o000, "cannot read the gallery .*: permission denied"),
+    ],
+)
+def test_missing_rights_are_named(directory_mode, file_mode, message):
+    # As another user, because root may write everywhere; below /tmp, which that user may enter.
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        directory = Path(name) / "gallery"
+        directory.mkdir()
+        if file_mode is not None:
+            open_in(directory).close()
+            (directory / "gallery.sqlite3").chmod(file_mode)
+        directory.chmod(directory_mode)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(GalleryError, match=message):
+                open_in(directory)
+        finally:
+            os.seteuid(0)
 
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(gallery):
