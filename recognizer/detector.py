@@ -15,7 +15,8 @@ from recognizer.boxes import Boxes, calibrate, clip, square, suppress, touches
 from recognizer.engine import Engine, Network
 from recognizer.faces import Detections, Floats, Followed, Image
 from recognizer.mtcnn import INPUT_SIZE, NetWeights, build_graph
-from recognizer.pyramid import Octaves, crop_squares, scales, shrink
+from recognizer.pyramid import Octaves, crop_inclusive, crop_squares, scales, shrink
+from recognizer.refinement import LandmarkRefiner
 
 WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
 MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
@@ -94,9 +95,15 @@ class Detector:
     """MTCNN over batches of images."""
 
     def __init__(
-        self, engine: Engine, weights: dict[str, NetWeights], options: DetectorOptions = FAST
+        self,
+        engine: Engine,
+        weights: dict[str, NetWeights],
+        options: DetectorOptions = FAST,
+        *,
+        refiner: LandmarkRefiner | None = None,
     ) -> None:
         self.options = options
+        self._refiner = refiner
         self._inclusive = int(options.reference)
         self._pnet, self._rnet, self._onet = (
             engine.load(build_graph(weights[name]), name=name) for name in ("pnet", "rnet", "onet")
@@ -117,7 +124,13 @@ class Detector:
         pictures = [Octaves(_checked(image)) for image in images]
         found = self._propose(pictures)
         found = self._refine(pictures, found)
-        return self._decide(pictures, found)
+        results = self._decide(pictures, found)
+        if self._refiner is None:
+            return results
+        return [
+            self._refiner.refine(picture, faces)
+            for picture, faces in zip(pictures, results, strict=True)
+        ]
 
     def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
         """Find known faces again near their last boxes, by O-Net alone.
@@ -320,28 +333,12 @@ class Detector:
             n = len(squares[part])
             crops = np.zeros((_bucket(n), side, side, 3), np.uint8)
             if self.options.reference:
-                _crop_reference(pictures, owners[part], squares[part], crops[:n])
+                crop_inclusive(pictures, owners[part], squares[part], crops[:n])
             else:
                 crop_squares(pictures, owners[part], squares[part], side, crops[:n])
             (head,) = net(crops)
             outputs.append(head[:n].astype(np.float64))
         return np.concatenate(outputs)
-
-
-def _crop_reference(
-    pictures: list[Octaves], owners: NDArray[np.intp], squares: Boxes, out: Image
-) -> None:
-    """Crop inclusive integer boxes on a black canvas and scale each bilinearly."""
-    side = out.shape[1]
-    for i, (owner, box) in enumerate(zip(owners, squares.astype(np.intp), strict=True)):
-        image = pictures[owner][0]
-        x1, y1, x2, y2 = box
-        canvas = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3), np.uint8)
-        top, left = max(y1, 0), max(x1, 0)
-        inside = image[top : max(y2 + 1, 0), left : max(x2 + 1, 0)]
-        height, width = inside.shape[:2]
-        canvas[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inside
-        cv2.resize(canvas, (side, side), dst=out[i])
 
 
 def _landmarks(boxes: Boxes, shares: Boxes, *, inclusive: int) -> Boxes:

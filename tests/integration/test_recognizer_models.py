@@ -14,9 +14,14 @@ from recognizer import (
     convert_checkpoint,
     list_models,
     read_card,
+    read_image,
 )
+from recognizer.detector import REFERENCE, Detector
 from recognizer.embedder import Embedder
 from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine
+from recognizer.models import ensure
+from recognizer.mtcnn import read_weights
+from recognizer.refinement import LandmarkRefiner
 from recognizer.resolve import resolve_model
 from tests.shared_data import shared_data
 
@@ -104,3 +109,23 @@ def test_a_detector_is_no_embedding_model(tmp_path: Path) -> None:
             checkpoint("det1", 1), name="mine", cache=tmp_path, mean=[127.5] * 3, std=[128] * 3
         )
     assert not list(tmp_path.rglob("*.onnx"))
+
+
+@pytest.mark.parametrize("name", ["test.jpeg", "Tom_Hanks_54745.png", "t1.jpg"])
+def test_refined_landmarks_equal_the_references(name: str, golden) -> None:
+    engine = OpenVinoEngine(threads=1)
+    refiner = LandmarkRefiner(engine, checkpoint("det4", 1))
+    detector = Detector(engine, read_weights(ensure("mtcnn")), REFERENCE, refiner=refiner)
+    (found,) = detector.detect([read_image(shared_data(f"golden/images/{name}"))])
+    boxes = golden[f"{name}|det0|boxes"]
+    points = golden[f"{name}|det0|points"].reshape(-1, 2, 5).transpose(0, 2, 1)
+    nearest = np.abs(found.boxes[:, None] - boxes[None, :, :4]).sum(axis=2).argmin(axis=1)
+    # the reference cuts its points down to whole pixels
+    np.testing.assert_allclose(np.trunc(found.landmarks), points[nearest], atol=1)
+
+
+def test_no_faces_need_no_refinement() -> None:
+    engine = OpenVinoEngine(threads=1)
+    refiner = LandmarkRefiner(engine, checkpoint("det4", 1))
+    detector = Detector(engine, read_weights(ensure("mtcnn")), refiner=refiner)
+    assert len(detector.detect([np.zeros((60, 60, 3), np.uint8)])[0]) == 0

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recognizer.convert import OPERATORS, convert, normalises_itself
+from recognizer.convert import convert, normalises_itself
 from recognizer.engine import OnnxRuntimeEngine
 from recognizer.errors import ModelFileError
 from recognizer.mxnet_files import Symbol, SymbolNode
+from recognizer.mxnet_operators import OPERATORS
 
 RANDOM = np.random.default_rng(0)
 DATA = RANDOM.normal(size=(2, 4, 7, 9)).astype(np.float32)
