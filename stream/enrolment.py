@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gallery import Gallery, Identity, NewPhoto, clean_name
 from recognizer import Detections, ImageError, Recognizer, decode_image
 from stream.errors import EnrolmentError
-from stream.photo_checks import EnrolLimits, Reason, own_similarities, quality_fault
+from stream.photo_checks import EnrolLimits, Reason, choose_face, own_similarities
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -298,25 +298,11 @@ class _Judge:
 
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
         qualities = self._recognizer.quality(photo.image, detections)
-        sure = [i for i, q in enumerate(qualities) if q.score >= self._limits.min_score]
-        if not sure:
-            return _refused(photo.item, Reason.NO_FACE, "no face found")
-        chosen = max(sure, key=lambda i: qualities[i].size_px)
-        largest = qualities[chosen]
-        limit = self._limits.bystander_ratio * largest.size_px
-        n_people = sum(qualities[i].size_px > limit for i in sure)
-        if not self._force:
-            if n_people > 1:
-                return _refused(
-                    photo.item,
-                    Reason.SEVERAL_FACES,
-                    f"{n_people} people in the photo: crop it to the one who is meant",
-                )
-            fault = quality_fault(largest, self._limits)
-            if fault is not None:
-                return _refused(photo.item, *fault)
+        chosen = choose_face(qualities, self._limits, force=self._force)
+        if not isinstance(chosen, int):
+            return _refused(photo.item, *chosen)
         crop = self._recognizer.align(photo.image, detections.landmarks[chosen : chosen + 1])[0]
-        return _Shot(photo.item, photo.source_sha256, crop, largest.overall)
+        return _Shot(photo.item, photo.source_sha256, crop, qualities[chosen].overall)
 
     def _compare(self, name: str, candidates: Sequence[_Candidate]) -> dict[int, Rejected]:
         if not candidates:

@@ -1,5 +1,6 @@
 """What a photo must be like to be enrolled: pure functions over measured values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -57,6 +58,32 @@ class EnrolLimits:
     bystander_ratio: float = 0.5
     min_own_similarity: float = 0.3
     max_other_similarity: float = 0.5
+
+
+def choose_face(
+    qualities: Sequence[Quality], limits: EnrolLimits, *, force: bool
+) -> int | tuple[Reason, str]:
+    """Return which face of a picture is the one to enrol, or why there is none.
+
+    Args:
+        qualities: of all faces in it.
+        limits: what it must be like.
+        force: take the largest face, whatever it is like and whoever is beside it.
+    """
+    sure = [i for i, q in enumerate(qualities) if q.score >= limits.min_score]
+    if not sure:
+        return Reason.NO_FACE, "no face found"
+    chosen = max(sure, key=lambda i: qualities[i].size_px)
+    if force:
+        return chosen
+    limit = limits.bystander_ratio * qualities[chosen].size_px
+    n_people = sum(qualities[i].size_px > limit for i in sure)
+    if n_people > 1:
+        return (
+            Reason.SEVERAL_FACES,
+            f"{n_people} people in the photo: crop it to the one who is meant",
+        )
+    return quality_fault(qualities[chosen], limits) or chosen
 
 
 def quality_fault(quality: Quality, limits: EnrolLimits) -> tuple[Reason, str] | None:

@@ -1,6 +1,8 @@
 """enroll and gallery: adding people and looking after them."""
 
 import sys
+import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +27,8 @@ from stream.commands.common import (
 
 if TYPE_CHECKING:
     from gallery import IdentitySummary
-    from stream.enrolment import Enrolled, EnrolReport, Rejected
+    from recognizer import Recognizer
+    from stream.enrolment import EnrolItem, Enrolled, EnrolReport, Rejected
 
 app = typer.Typer(no_args_is_help=True, help="Look after the people that are known.")
 Who = Annotated[str, typer.Argument(metavar="NAME|ID", show_default=False, help="A person.")]
@@ -43,6 +46,10 @@ def enroll(
         Path | None,
         typer.Option(metavar="DIR", help="Everybody in DIR/NAME/*.jpg at once."),
     ] = None,
+    video: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|CAMERA", help="The best looks at the one person in a film."),
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Take what has a face, whatever it looks like.")
     ] = False,
@@ -56,17 +63,21 @@ def enroll(
 
     Examples: facewire enroll "Grace Hopper" grace1.jpg grace2.jpg
               facewire enroll --folder people/
+              facewire enroll "Grace Hopper" --video interview.mp4
     """
     from gallery import Gallery
     from stream.enrolment import enroll_images, folder_items, photo_item
 
-    if (folder is None) == (not (name and images)) or (folder is not None and name is not None):
-        raise typer.BadParameter("give NAME and IMAGEs, or --folder DIR alone")
+    n_ways = sum([folder is not None, bool(images), video is not None])
+    if n_ways != 1 or (folder is None) != bool(name):
+        raise typer.BadParameter("give NAME and IMAGEs, NAME and --video, or --folder DIR alone")
     if folder is not None:
         items = folder_items(folder)
     else:
         items = [photo_item(path, name or "") for path in images or ()]
     recognizer = recognizer_for(model=model, device=device, threads=threads)
+    if video is not None:
+        items = _shots(recognizer, video, name or "")
     with (
         Gallery.open(
             gallery_directory(gallery),
@@ -83,6 +94,17 @@ def enroll(
     _print_report(report, as_json=as_json)
     if report.refused:
         raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]":
+    from stream.sources import open_source
+    from stream.video_shots import LOOKS_PER_S, best_shots, frames_of
+
+    source = open_source(
+        video, camera=name, clock=time.monotonic, loop=False, target_fps=LOOKS_PER_S
+    )
+    with closing(source):
+        return best_shots(recognizer, frames_of(source), name)
 
 
 @app.command("list")
