@@ -56,7 +56,7 @@ export class OwnCamera extends EventTarget {
     }
     const [track] = this.#stream.getVideoTracks();
     track.addEventListener("ended", () => this.stop());
-    this.link = new Link(this.#socket, { publish: ownName() }, this.#stream);
+    this.link = new Link(this.#socket, { publish: newName() }, this.#stream);
     button.dataset.on = "";
     setText(byId("own-camera-text"), "Stop this browser’s camera");
     this.dispatchEvent(new Event("start"));
@@ -119,13 +119,8 @@ function largest(tracks) {
   return tracks.reduce((best, track) => (!best || area(track) > area(best) ? track : best), null);
 }
 
-/** One name a tab: two tabs, or two people, never meet. */
-function ownName() {
-  let name = sessionStorage.getItem("facewire-camera");
-  if (!name) {
-    const random = crypto.getRandomValues(new Uint8Array(3));
-    name = `browser-${[...random].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
-    sessionStorage.setItem("facewire-camera", name);
-  }
-  return name;
+/** A name of this page's own: two tabs, or a page and its reload, never meet. */
+function newName() {
+  const random = crypto.getRandomValues(new Uint8Array(3));
+  return `browser-${[...random].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }

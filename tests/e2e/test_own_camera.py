@@ -1,19 +1,25 @@
 """A browser's own camera: sent, shown back with names, and enrolled on the spot."""
 
+import json
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from recognizer import read_image
+from stream.annotate import COLOURS
+from stream.frames import TrackState
 from tests.e2e.harness import (
     OUTPUT,
+    RunningService,
     await_picture,
     best_frames_per_s,
     chromium,
+    colour_near,
     keep_screenshots,
     now_ms,
     open_page,
@@ -69,6 +75,7 @@ def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
         assert time.monotonic() - started < 1.0
         expect(page.locator(".toast")).to_contain_text(NAME)
         expect(page.locator("#in-view")).to_contain_text(NAME)
+        assert _outline(page, facewire) > 0.15
         assert best_frames_per_s(page, 15.0) >= 15.0
         keep_screenshots(page, "own-camera")
 
@@ -76,3 +83,16 @@ def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
         expect(page.locator("#camera-name")).to_have_text("demo")
         expect(page.locator('.camera-item[data-camera^="browser-"]')).to_have_count(0)
     assert (OUTPUT / "own-camera-phone-dark.png").exists()
+
+
+def _outline(page: Page, facewire: RunningService) -> float:
+    """Return how much of the face's outline has its colour in the pixels that came back."""
+    own = page.locator('.camera-item[data-camera^="browser-"]').get_attribute("data-camera")
+    best = 0.0
+    until = time.monotonic() + 10.0
+    while best <= 0.15 and time.monotonic() < until:
+        with urlopen(f"{facewire.url}api/cameras/{own}/tracks") as answer:
+            tracks = json.load(answer)["tracks"]
+        shares = [colour_near(page, t["box"], COLOURS[TrackState.KNOWN]) for t in tracks]
+        best = max([best, *shares])
+    return best
