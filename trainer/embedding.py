@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from recognizer import Image, ModelFileError, Progress
 from recognizer.embedder import prepare
@@ -15,14 +14,20 @@ from recognizer.resolve import resolve_model
 from trainer.pairs import PairSet
 from trainer.verification import Floats64
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
 Embed = Callable[[Image], NDArray[np.float32]]
 """(N, 112, 112, 3) uint8 RGB crops to (N, D) raw embeddings, not yet of unit length."""
 
 BATCH = 32
 
 
-def torch_embed(backbone: nn.Module, device: torch.device) -> Embed:
+def torch_embed(backbone: "nn.Module", device: "torch.device") -> Embed:
     """Embed with a backbone in evaluation mode; it is left in that mode."""
+    import torch  # here alone: verifying finished models works without it
+
     backbone.eval()
 
     def embed(crops: Image) -> NDArray[np.float32]:

@@ -1,0 +1,94 @@
+"""Checkpoints that hold all a run needs to go on as if it had never stopped."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainer.errors import CheckpointError, TrainingError
+from trainer.mxnet_params import load_mxnet
+
+FORMAT = 1
+
+State = dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: State) -> None:
+    """Write a checkpoint at once: whoever reads the path finds the old one or the new one.
+
+    Args:
+        path: ends in .pt.
+        state: tensors and plain values only, so that it loads without running code.
+
+    Raises:
+        TrainingError: if it cannot be written; the old one is intact.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("wb") as stream:
+            torch.save({"format": FORMAT, **state}, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise TrainingError(
+            f"cannot write {path}: {reason.lower()} (free some space; the last one is intact)"
+        ) from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> State:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: if it is missing, damaged, or of another format.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
+    # torch raises these for files that are cut off, foreign, or hold code
+    except (
+        RuntimeError,
+        ValueError,
+        EOFError,
+        KeyError,
+        TypeError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise CheckpointError(f"{path} is no checkpoint, or is damaged") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no checkpoint of this version")
+    return state
+
+
+def load_weights(backbone: nn.Module, path: Path) -> None:
+    """Fill a backbone from a checkpoint of ours or an MXNet `.params` file.
+
+    Raises:
+        CheckpointError: if it is of another network; the message names the first keys.
+    """
+    if path.suffix == ".params":
+        load_mxnet(backbone, path)
+        return
+    load_state(backbone, read_checkpoint(path)["backbone"], path)
+
+
+def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Fill a module, all keys or none.
+
+    Raises:
+        CheckpointError: if keys or shapes differ.
+    """
+    own = module.state_dict()
+    wrong = sorted(own.keys() ^ state.keys())
+    wrong += sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if wrong:
+        raise CheckpointError(f"{path} is of another network: {', '.join(wrong[:3])} differ")
+    module.load_state_dict(state)

@@ -1,0 +1,301 @@
+"""`facewire-train`: fit, verify, export, pack, inspect, bench."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from recognizer import Recognizer, RecognizerError, open_recognizer
+from trainer.errors import TrainerError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+console = Console(stderr=True)
+logger = logging.getLogger(__name__)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 for all.")]
+
+
+def main() -> None:
+    """Run the command; an expected failure is one line and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    verbose = "-v" in sys.argv[1:]
+    try:
+        app(args=[argument for argument in sys.argv[1:] if argument != "-v"])
+    except (TrainerError, RecognizerError) as error:
+        if verbose:
+            raise
+        print(f"facewire-train: {error}", file=sys.stderr)
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print("facewire-train: torch is missing (pip install 'facewire[train]')", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr; yields a function of done and total."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def emit(value: Any, lines: list[str], *, as_json: bool) -> None:
+    """Print a result: the JSON document, or the lines."""
+    print(json.dumps(value, indent=1) if as_json else "\n".join(lines))
+
+
+def _opener(device: str, threads: int) -> Callable[[], Recognizer]:
+    return lambda: open_recognizer(device=device, threads=threads)
+
+
+@app.command()
+def fit(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file.")],
+    data: Annotated[Path, typer.Option(help="Directory of the set and the .bin targets.")],
+    out: Annotated[Path, typer.Option(help="Directory of checkpoints, log and plots.")] = Path(
+        "models/run"
+    ),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value, as often as needed.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT/last.pt.")] = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a network.
+
+    Example: facewire-train fit tiny --data faces --out models/tiny --set run.steps=100
+    """
+    from trainer.run import run_recipe
+
+    summary = run_recipe(
+        recipe,
+        data,
+        out,
+        settings=settings or [],
+        resume=resume,
+        device=device,
+        threads=threads,
+        console=console,
+    )
+    lines = [line for row in summary["results"] for line in row["lines"]]
+    for row in summary["results"]:
+        del row["lines"]
+    emit(summary, [*lines, f"checkpoint: {summary['checkpoint']}"], as_json=as_json)
+
+
+@app.command()
+def verify(
+    pairs: Annotated[list[Path], typer.Option(help="A .bin file, or pairs.txt with --images.")],
+    model: Annotated[str, typer.Option(help="Name, .onnx, .pt, PREFIX,EPOCH[|EPOCH].")] = "sface",
+    images: Annotated[Path | None, typer.Option(help="Photos: DIR/NAME/NAME_0001.jpg.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Of the cross-validation.")] = 10,
+    far: Annotated[list[float] | None, typer.Option(help="TAR at this FAR.")] = None,
+    roc_to: Annotated[Path | None, typer.Option("--roc", help="Write the ROC as PNG.")] = None,
+    worst: Annotated[Path | None, typer.Option(help="Directory for the worst errors.")] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure a model on verification pairs.
+
+    Example: facewire-train verify --model y1/model,0 --pairs lfw.bin --pairs agedb_30.bin
+    """
+    from trainer.verify import open_models, open_pairs, to_json, verify_pairs, write_pictures
+
+    targets = []
+    for path in pairs:
+        with bar(f"reading {path.name}") as on_progress:
+            targets.append(
+                open_pairs(path, images, _opener(device, threads), on_progress=on_progress)
+            )
+    rows, lines = [], []
+    best: dict[str, float] = {}
+    for name, embed in open_models(model, device=device, threads=threads):
+        for target in targets:
+            with bar(f"{name} on {target.name}") as on_progress:
+                result = verify_pairs(embed, target, folds=folds, fars=far, on_progress=on_progress)
+            rows.append({"model": name, **to_json(result)})
+            lines += result_lines(result)
+            best[target.name] = max(best.get(target.name, 0.0), result.accuracy_flip.mean)
+            write_pictures(result, target, roc_to=roc_to, worst=worst)
+    lines += [f"Max of [{name}] is {value:1.5f}" for name, value in best.items()]
+    emit(rows, lines, as_json=as_json)
+
+
+def result_lines(result: Any) -> list[str]:
+    """Return the reference's lines and the operating points."""
+    from trainer.verification import lines_of
+
+    points = [
+        f"[{result.target}]TAR@FAR={p.far:g}: {p.tar:1.5f} "
+        f"(similarity >= {p.threshold:.4f}, {p.impostors} impostor pairs)"
+        for p in result.points
+    ]
+    missed = [f"[{result.target}]Undetected: {result.undetected}"] if result.undetected else []
+    return [*lines_of(result), *points, *missed]
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt of `fit`.")],
+    to: Annotated[str, typer.Argument(help="FILE.onnx, or PREFIX,EPOCH for MXNet.")],
+    pairs: Annotated[
+        Path | None, typer.Option(help="A .bin file; the card's threshold is measured on it.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="In the model card; default: the file's name.")] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
+    as_json: Json = False,
+) -> None:
+    """Write a trained backbone as ONNX with a model card, or as an MXNet checkpoint.
+
+    Example: facewire-train export models/run/best.pt mine.onnx --pairs lfw.bin
+    """
+    from trainer.export import export_checkpoint
+
+    with bar("measuring") as on_progress:
+        facts = export_checkpoint(
+            checkpoint, to, pairs, name=name, licence=licence, on_progress=on_progress
+        )
+    emit(facts, [f"{key}: {value}" for key, value in facts.items()], as_json=as_json)
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="FOLDER/NAME/*.jpg; photos, or 112x112 crops.")],
+    out: Annotated[Path, typer.Argument(help="Directory of the set, or FILE.bin with --pairs.")],
+    pairs: Annotated[Path | None, typer.Option(help="pairs.txt: pack these as a .bin.")] = None,
+    min_images: Annotated[int, typer.Option(min=1, help="People with fewer are left out.")] = 1,
+    device: Device = "auto",
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Make a RecordIO set (or a .bin of pairs) of a folder of people; goes on if run again.
+
+    Example: facewire-train pack photos faces; facewire-train pack lfw lfw.bin --pairs pairs.txt
+    """
+    opener = _opener(device, threads)
+    if pairs:
+        from trainer.verify import pack_pairs
+
+        with bar("packing") as on_progress:
+            facts = pack_pairs(folder, pairs, out, opener, on_progress=on_progress)
+        emit(facts, [f"{key}: {value}" for key, value in facts.items()], as_json=as_json)
+        return
+    from trainer.pack import pack as pack_folder
+
+    with bar("packing") as on_progress:
+        packed = pack_folder(
+            folder, out, open_detector=opener, min_images=min_images, on_progress=on_progress
+        )
+    rejected = [{"photo": r.photo, "reason": r.reason} for r in packed.rejected]
+    facts = {"identities": packed.n_identities, "images": packed.n_images, "rejected": rejected}
+    lines = [f"{packed.n_images} images of {packed.n_identities} people in {out}"]
+    lines += [f"rejected {r.photo}: {r.reason}" for r in packed.rejected]
+    emit(facts, lines, as_json=as_json)
+
+
+@app.command()
+def inspect(
+    directory: Annotated[Path, typer.Argument(help="Directory of a set.")],
+    name: Annotated[str, typer.Option(help="Of its files.")] = "train",
+    sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet, PNG or JPEG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a set holds.
+
+    Example: facewire-train inspect faces --sheet faces.png
+    """
+    from trainer.faceset import FaceSet
+    from trainer.inspection import contact_sheet, write_picture
+    from trainer.inspection import inspect as look
+
+    faces = FaceSet(directory, name=name)
+    found = look(faces)
+    if sheet:
+        write_picture(sheet, contact_sheet(faces))
+    facts = {
+        "images": found.n_images,
+        "identities": found.n_identities,
+        "classes": found.n_classes,
+        "histogram": found.histogram,
+        "sizes": found.sizes,
+        "damaged": list(found.damaged),
+    }
+    lines = [
+        f"{found.n_images} images of {found.n_identities} people, {found.n_classes} classes",
+        f"sizes of {found.n_looked_at} images: {found.sizes}",
+        *(f"{people} people with {n} images" for n, people in found.histogram.items()),
+        *(f"damaged: {line}" for line in found.damaged),
+    ]
+    emit(facts, lines, as_json=as_json)
+
+
+@app.command()
+def bench(
+    backbones: Annotated[list[str] | None, typer.Option("--backbone", help="y1, r50...")] = None,
+    batches: Annotated[list[int] | None, typer.Option("--batch", help="Images.")] = None,
+    device: Device = "cpu",
+    threads: Threads = 0,
+    data: Annotated[Path | None, typer.Option(help="Also time loading from this set.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast networks train here.
+
+    Example: facewire-train bench --backbone y1 --batch 16 --threads 2
+    """
+    import torch
+
+    from trainer.bench import measure, measure_loading
+
+    if threads:
+        torch.set_num_threads(threads)
+    place = torch.device("cuda" if device == "cuda" else "cpu")
+    rows: list[dict[str, Any]] = []
+    if data:
+        rate = measure_loading(data, clock=time.perf_counter)
+        rows.append({"loading": str(data), "images_per_s_per_core": round(rate, 1)})
+    for name in backbones or ["y1", "r50"]:
+        for batch in batches or [64, 16]:
+            for precision in ("f32", "bf16"):
+                for channels_last in (False, True):
+                    speed = measure(
+                        name,
+                        batch=batch,
+                        precision=precision,
+                        channels_last=channels_last,
+                        device=place,
+                        clock=time.perf_counter,
+                    )
+                    rows.append(
+                        {
+                            "backbone": name,
+                            "batch": batch,
+                            "precision": precision,
+                            "channels_last": channels_last,
+                            "images_per_s": round(speed.images_per_s, 1),
+                        }
+                    )
+                    logger.info("%s", rows[-1])
+    lines = ["  ".join(f"{key} {value}" for key, value in row.items()) for row in rows]
+    emit(rows, lines, as_json=as_json)

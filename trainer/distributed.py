@@ -1,0 +1,89 @@
+"""Several processes as one: joining them, and batch norm over all of them."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process among all; `local_rank` counts on its machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+
+@contextmanager
+def join_world(device_type: str) -> Iterator[World]:
+    """Join the processes that torchrun started; a world of one without torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        yield World(0, 1, 0)
+        return
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        dist.destroy_process_group()
+
+
+class _SumOverRanks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        total = grads[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
+class _Synchronised(nn.modules.batchnorm._BatchNorm):
+    """Batch norm whose statistics run over all ranks; torch's own needs a GPU."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        axes = [0, *range(2, input.ndim)]
+        shape = [1, -1, *[1] * (input.ndim - 2)]
+        x = input.float()
+        local = torch.stack([x.sum(axes), x.square().sum(axes)])
+        n = input.numel() / input.shape[1] * dist.get_world_size()  # equal batches on all ranks
+        mean, square = _SumOverRanks.apply(local) / n
+        variance = square - mean.square()
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
+            self.num_batches_tracked.add_(1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return (x * scale.view(shape) + shift.view(shape)).to(input.dtype)
+
+
+class SynchronisedBatchNorm2d(_Synchronised, nn.BatchNorm2d):
+    """For (B, C, H, W)."""
+
+
+class SynchronisedBatchNorm1d(_Synchronised, nn.BatchNorm1d):
+    """For (B, C)."""
+
+
+def synchronise(module: nn.Module) -> None:
+    """Let all batch norms of a module run over all ranks, in place; names and weights stay."""
+    for layer in module.modules():
+        if type(layer) is nn.BatchNorm2d:
+            layer.__class__ = SynchronisedBatchNorm2d
+        elif type(layer) is nn.BatchNorm1d:
+            layer.__class__ = SynchronisedBatchNorm1d

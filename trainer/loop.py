@@ -1,0 +1,178 @@
+"""The training loop, to be read from top to bottom."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import State, read_checkpoint, save_checkpoint
+from trainer.errors import CheckpointError, TrainingError
+from trainer.optimizer import learning_rate
+from trainer.pairs import PairSet
+from trainer.progress import Progress, Verified
+from trainer.recipe import Recipe
+from trainer.sources import Source
+from trainer.trainee import Trainee
+
+PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MAY_CHANGE = {"run": {"steps", "verbose", "frequent", "ckpt", "targets"}, "data": {"workers"}}
+
+
+def fit(
+    recipe: Recipe,
+    trainee: Trainee,
+    source: Source,
+    targets: Sequence[PairSet],
+    out: Path,
+    *,
+    resume: Path | None = None,
+    rank: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Progress | Verified]:
+    """Train, and say how it goes.
+
+    Args:
+        recipe: what to do.
+        trainee: the network.
+        source: batches.
+        targets: verified every `run.verbose` steps and at the end; the best mean accuracy counts.
+        out: directory of the checkpoints: last.pt to resume, best.pt to use.
+        resume: checkpoint to go on from.
+        rank: of this process; the first writes checkpoints, others only shards of theirs.
+        clock: seconds.
+
+    Raises:
+        TrainingError: if the loss is not finite, memory runs out, or the disk is full.
+        CheckpointError: if `resume` is of another recipe.
+    """
+    run, optimizer = recipe.run, trainee.optimizer
+    start, best = 0, -1.0
+    if resume:
+        start, best = _restore(recipe, trainee, source, resume)
+    else:
+        yield Verified(0, tuple(trainee.verify(pairs) for pairs in targets), is_best=False)
+    losses: list[Tensor] = []
+    accuracies: list[Tensor] = []
+    waited, since, images = 0.0, clock(), 0
+    trainee.network.train()
+    for step in range(start + 1, run.steps + 1):
+        lr = _learning_rate(recipe, step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        for _ in range(recipe.optimizer.accumulate):
+            before = clock()
+            pixels, labels = source.next()
+            waited += clock() - before
+            loss, accuracy = _forward_backward(recipe, trainee, pixels, labels)
+            losses.append(loss)
+            accuracies.append(accuracy)
+            images += len(pixels)
+        trainee.scaler.unscale_(optimizer)
+        if recipe.optimizer.clip:
+            torch.nn.utils.clip_grad_norm_(trainee.network.parameters(), recipe.optimizer.clip)
+        is_report = step % run.frequent == 0 or step % run.verbose == 0 or step == run.steps
+        if is_report:  # reading the loss waits for a GPU: not every step
+            mean_loss = float(torch.stack(losses).mean())
+            _check_finite(mean_loss, step, lr)
+        trainee.scaler.step(optimizer)
+        trainee.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        trainee.average()
+        if is_report:
+            seconds = max(clock() - since, 1e-9)
+            yield Progress(
+                step,
+                lr,
+                mean_loss,
+                float(torch.stack(accuracies).mean()),
+                images / seconds,
+                waited / seconds,
+            )
+            losses, accuracies, waited, images = [], [], 0.0, 0
+        if step % run.verbose == 0 or step == run.steps:
+            results = tuple(trainee.verify(pairs) for pairs in targets)
+            trainee.network.train()
+            mean = sum(r.accuracy_flip.mean for r in results) / max(len(results), 1)
+            is_best = mean > best
+            best = max(best, mean)
+            if run.ckpt != "never" and (rank == 0 or recipe.head.sharded):
+                suffix = f".rank{rank}.pt" if rank else ".pt"
+                state = _state(recipe, trainee, source, step, best)
+                save_checkpoint(out / f"last{suffix}", state)
+                if is_best or not targets:
+                    save_checkpoint(out / f"best{suffix}", state)
+                if run.ckpt == "always":
+                    save_checkpoint(out / f"step-{step:07d}{suffix}", state)
+            yield Verified(step, results, is_best)
+        if is_report:
+            since = clock()
+
+
+def _forward_backward(
+    recipe: Recipe, trainee: Trainee, pixels: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    kind = trainee.device.type
+    precision = PRECISIONS[recipe.run.precision]
+    cast = nullcontext() if precision == torch.float32 else torch.autocast(kind, precision)
+    try:
+        with cast:
+            loss, accuracy = trainee.network(
+                pixels.to(trainee.device, non_blocking=True),
+                labels.to(trainee.device, non_blocking=True),
+            )
+        trainee.scaler.scale(loss / recipe.optimizer.accumulate).backward()
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"out of memory with batches of {recipe.run.batch}: halve run.batch and double "
+            "optimizer.accumulate (the last checkpoint is intact)"
+        ) from error
+    return loss.detach(), accuracy.detach()
+
+
+def _learning_rate(recipe: Recipe, step: int) -> float:
+    plan = recipe.optimizer
+    return learning_rate(
+        step,
+        kind=plan.schedule,
+        lr=plan.lr,
+        steps=plan.lr_steps,
+        total=recipe.run.steps,
+        warmup=plan.warmup,
+    )
+
+
+def _check_finite(loss: float, step: int, lr: float) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss is {loss} at step {step} with lr {lr:g}: lower optimizer.lr, or set "
+            "optimizer.warmup or optimizer.clip (the last checkpoint is intact)"
+        )
+
+
+def _state(recipe: Recipe, trainee: Trainee, source: Source, step: int, best: float) -> State:
+    return {
+        **trainee.state(),
+        "source": source.state(),
+        "step": step,
+        "best": best,
+        "recipe": recipe.model_dump_json(),
+    }
+
+
+def _restore(recipe: Recipe, trainee: Trainee, source: Source, path: Path) -> tuple[int, float]:
+    state = read_checkpoint(path)
+    then, now = (r.model_dump() for r in (Recipe.model_validate_json(state["recipe"]), recipe))
+    for section, keys in now.items():
+        for key, value in keys.items():
+            if then[section][key] != value and key not in MAY_CHANGE.get(section, ()):
+                raise CheckpointError(
+                    f"cannot resume {path}: {section}.{key} was {then[section][key]!r}, "
+                    f"now it is {value!r}"
+                )
+    trainee.restore(state, path)
+    source.restore(state["source"])
+    return state["step"], state["best"]

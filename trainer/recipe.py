@@ -1,0 +1,176 @@
+"""Recipes: everything that decides how a network is trained, in one TOML file.
+
+Order: defaults below < the file < `--set section.key=value`. Unknown keys are refused.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files as resource_files
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from trainer.errors import RecipeError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackboneSection(_Section):
+    """The network up to the embedding."""
+
+    name: str = Field(
+        "y1", description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169..."
+    )
+    size: int = Field(0, ge=0, description="embedding size; 0 for the network's own")
+    output: str = Field("", description="embedding head E, GDC, GAP...; empty for its own")
+    act: Literal["prelu", "relu"] = "prelu"
+
+
+class HeadSection(_Section):
+    """The loss."""
+
+    loss: str = Field(
+        "arcface",
+        description="softmax, nsoftmax, arcface, cosface, combined, margin (by scale, m1, m2, m3), "
+        "triplet, atriplet, genderage, distill",
+    )
+    scale: float = Field(64, gt=0, description="of loss margin")
+    m1: float = Field(1, gt=0, description="of loss margin: cos(m1 t + m2) - m3")
+    m2: float = Field(0, ge=0, description="of loss margin, radians")
+    m3: float = Field(0, ge=0, description="of loss margin")
+    centres: int = Field(1, ge=1, description="centres a class (sub-center)")
+    sharded: bool = Field(False, description="spread the classes over the ranks (Partial FC)")
+    rate: float = Field(1, gt=0, le=1, description="share of the classes in a step, with sharded")
+    lr_mult: float = Field(1, ge=0, description="of the head's rate; the reference's had no effect")
+    wd_mult: float = Field(1, ge=0, description="of the head's weight decay; likewise")
+    teacher: str = Field("sface", description="model whose embeddings loss distill imitates")
+
+
+class DataSection(_Section):
+    """How images are read and changed."""
+
+    mirror: bool = True
+    colour: int = Field(0, ge=0, le=2, description="1 jitters colours, 2 also compresses again")
+    cutoff: int = Field(0, ge=0, le=112, description="side of a grey square, pixels; 0 for none")
+    min_images: int = Field(0, ge=0, description="identities with fewer images are left out")
+    workers: int = Field(0, ge=0, description="processes that decode")
+
+
+class OptimizerSection(_Section):
+    """SGD and its learning rate."""
+
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0005, ge=0)
+    schedule: Literal["steps", "poly", "cosine"] = "steps"
+    lr_steps: tuple[int, ...] = Field((100000, 160000, 220000), description="a tenth from each on")
+    warmup: int = Field(0, ge=0, description="steps of linear rise")
+    clip: float = Field(0, ge=0, description="largest norm of the gradient; 0 for none")
+    accumulate: int = Field(1, ge=1, description="batches in an optimizer step")
+
+
+class RunSection(_Section):
+    """The run."""
+
+    batch: int = Field(128, ge=1, description="images of one process in a batch")
+    steps: int = Field(250000, ge=1, description="optimizer steps")
+    seed: int = Field(0, ge=0)
+    precision: Literal["f32", "bf16", "fp16"] = "f32"
+    channels_last: bool = True
+    sync_bn: bool = Field(False, description="batch norm over all processes")
+    ema: float = Field(0, ge=0, lt=1, description="decay of averaged weights; 0 for none")
+    verbose: int = Field(2000, ge=1, description="steps between verifications")
+    frequent: int = Field(20, ge=1, description="steps between lines of progress")
+    ckpt: Literal["never", "best", "always"] = Field("best", description="which models are kept")
+    targets: tuple[str, ...] = Field(
+        ("lfw", "cfp_fp", "agedb_30"), description=".bin files in data"
+    )
+    pretrained: str = Field("", description="a .pt of ours or an MXNet .params file to start from")
+
+
+class Recipe(_Section):
+    """A whole recipe."""
+
+    backbone: BackboneSection = BackboneSection()
+    head: HeadSection = HeadSection()
+    data: DataSection = DataSection()
+    optimizer: OptimizerSection = OptimizerSection()
+    run: RunSection = RunSection()
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.head.loss in ("triplet", "atriplet") and self.run.batch % 3:
+            raise ValueError(f"run.batch must be a multiple of 3, not {self.run.batch}")
+        if self.head.rate < 1 and not self.head.sharded:
+            raise ValueError("head.rate below 1 needs head.sharded = true")
+        if self.head.sharded and self.head.centres > 1:
+            raise ValueError("head.sharded has one centre a class")
+        return self
+
+
+def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        name: of a recipe that is shipped, or a path.
+        settings: "section.key=value" each, the value as TOML has it (bare words are text).
+
+    Raises:
+        RecipeError: if it is missing or a key or value is wrong; the message names the key.
+    """
+    shipped = resource_files("trainer").joinpath("recipes", f"{name}.toml")
+    try:
+        text = shipped.read_text("utf-8") if shipped.is_file() else Path(name).read_text("utf-8")
+        facts = tomllib.loads(text)
+    except OSError as error:
+        raise RecipeError(
+            f"cannot read recipe {name}: {(error.strerror or '').lower()} "
+            f"(shipped: {', '.join(recipe_names())})"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {name} is not TOML: {error}") from error
+    for setting in settings:
+        _apply(facts, setting)
+    return recipe_from(facts)
+
+
+def recipe_from(facts: dict[str, Any]) -> Recipe:
+    """Check plain values.
+
+    Raises:
+        RecipeError: in one line that names the first wrong key.
+    """
+    try:
+        return Recipe.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        text = first["msg"].removeprefix("Value error, ")
+        message = f"recipe key {where}: {text.lower()}" if where else f"recipe: {text}"
+        raise RecipeError(message) from error
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that are shipped."""
+    folder = resource_files("trainer").joinpath("recipes")
+    return sorted(
+        p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")
+    )
+
+
+def _apply(facts: dict[str, Any], setting: str) -> None:
+    key, equals, value = setting.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not (equals and dot):
+        raise RecipeError(f"--set {setting}: expected section.key=value")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()  # a bare word is text
+    table = facts.setdefault(section, {})
+    if not isinstance(table, dict):
+        raise RecipeError(f"--set {setting}: {section} is no section")
+    table[name] = parsed

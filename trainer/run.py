@@ -1,0 +1,247 @@
+"""One run of a recipe: opens everything, shows how it goes, and keeps the log and the plots."""
+
+import csv
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from recognizer import Image
+from trainer.checkpoint import read_checkpoint
+from trainer.distributed import World, join_world
+from trainer.embedding import recognizer_embed, torch_embed
+from trainer.errors import CheckpointError, DataError, TrainingError
+from trainer.faceset import FaceSet
+from trainer.inspection import write_picture
+from trainer.loader import Augmentation, Plan
+from trainer.loop import fit
+from trainer.pairs import PairSet, read_bin
+from trainer.plots import chart
+from trainer.progress import Progress, Verified
+from trainer.recipe import Recipe, read_recipe
+from trainer.sources import ShuffledSource, Source, TripletSource
+from trainer.trainee import Trainee
+from trainer.triplet import ALPHA
+from trainer.verification import lines_of, roc, unit_rows
+from trainer.verify import to_json
+
+logger = logging.getLogger(__name__)
+
+LOG_FIELDS = ("step", "lr", "loss", "accuracy", "images_per_s", "wait_share")
+
+
+def open_device(name: str, world: World) -> torch.device:
+    """Return the device of this process.
+
+    Raises:
+        TrainingError: if cuda is wanted and there is none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise TrainingError("cannot train on cuda: torch finds no GPU (use --device cpu)")
+    if name == "cpu" or not has_cuda:
+        return torch.device("cpu")
+    return torch.device("cuda", world.local_rank)
+
+
+def open_targets(data: Path, names: Sequence[str]) -> list[PairSet]:
+    """Read DATA/NAME.bin of every name.
+
+    Raises:
+        DataError: if one is missing.
+    """
+    targets = []
+    for name in names:
+        path = data / f"{name}.bin"
+        if not path.exists():
+            raise DataError(
+                f"cannot find the target {path}: put it there, or choose others "
+                "(--set 'run.targets=[]' for none)"
+            )
+        targets.append(read_bin(path))
+    return targets
+
+
+def open_source(
+    recipe: Recipe, faces: FaceSet, trainee: Trainee, world: World, *, pin: bool
+) -> Source:
+    """Return where the batches come from."""
+    run, data = recipe.run, recipe.data
+    if recipe.head.loss in ("triplet", "atriplet"):
+        embed = torch_embed(trainee.backbone, trainee.device)
+
+        def units(crops: Image) -> NDArray[np.float32]:
+            trainee.backbone.eval()
+            rows = unit_rows(embed(crops).astype(np.float64)).astype(np.float32)
+            trainee.network.train()
+            return rows
+
+        return TripletSource(
+            faces,
+            units,
+            batch=run.batch,
+            alpha=ALPHA,
+            seed=run.seed + world.rank,
+            mirror=data.mirror,
+        )
+    return ShuffledSource(
+        faces,
+        Plan(len(faces), run.batch, run.seed, world.rank, world.size),
+        Augmentation(data.mirror, data.colour, data.cutoff),
+        workers=data.workers,
+        n_labels=2 if recipe.head.loss == "genderage" else 0,
+        pin=pin,
+    )
+
+
+def run_recipe(
+    name: str,
+    data: Path,
+    out: Path,
+    *,
+    settings: Sequence[str],
+    resume: bool,
+    device: str,
+    threads: int,
+    console: Console,
+) -> dict[str, Any]:
+    """Train by a recipe.
+
+    Args:
+        name: of the recipe.
+        data: directory of train.rec and of the targets.
+        out: directory of last.pt, best.pt, log.csv and the plots.
+        settings: "section.key=value" each.
+        resume: go on from OUT/last.pt.
+        device: "auto", "cpu" or "cuda".
+        threads: of the CPU; 0 leaves torch's own.
+        console: where the progress bar goes.
+
+    Returns:
+        Steps, checkpoint, and the results before and after.
+
+    Raises:
+        TrainerError: if anything is missing or goes wrong.
+    """
+    recipe = read_recipe(name, settings)
+    last = out / "last.pt"
+    if last.exists() and not resume:
+        raise CheckpointError(f"{out} holds a run: --resume goes on, or choose another --out")
+    if resume and not last.exists():
+        raise CheckpointError(f"cannot resume: there is no {last}")
+    if threads:
+        torch.set_num_threads(threads)
+    targets = open_targets(data, recipe.run.targets)
+    faces = FaceSet(data, min_images=recipe.data.min_images)
+    place_kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    with join_world(place_kind) as world:
+        place = open_device(device, world)
+        trainee = Trainee(
+            recipe,
+            faces.n_classes,
+            place,
+            open_teacher=lambda spec: recognizer_embed(spec, device=device, threads=threads)[0],
+        )
+        source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
+        shard = f"last.rank{world.rank}.pt" if world.rank and recipe.head.sharded else "last.pt"
+        log = _Log(out, keep_to=read_checkpoint(last)["step"] if resume else 0)
+        events = fit(
+            recipe,
+            trainee,
+            source,
+            targets,
+            out,
+            resume=out / shard if resume else None,
+            rank=world.rank,
+        )
+        columns = (
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+        )
+        with Bar(*columns, console=console, disable=world.rank > 0) as shown:
+            task = shown.add_task("starting", total=recipe.run.steps)
+            for event in events:
+                if isinstance(event, Progress):
+                    shown.update(task, completed=event.step, description=_line(event))
+                if world.rank == 0:
+                    log.add(event)
+        return log.summary(recipe, out)
+
+
+def _line(p: Progress) -> str:
+    return (
+        f"loss {p.loss:.4f} acc {p.accuracy:.3f} lr {p.lr:g} "
+        f"{p.images_per_s:.1f} images/s, {100 * p.wait_share:.0f} % waiting for data"
+    )
+
+
+class _Log:
+    """Keeps log.csv, the accuracies and the plots of a run."""
+
+    def __init__(self, out: Path, *, keep_to: int) -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        self._out = out
+        self._path = out / "log.csv"
+        self._rows: list[dict[str, float]] = []
+        if keep_to and self._path.exists():  # rows after the checkpoint will come again
+            with self._path.open(newline="") as stream:
+                read = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
+            self._rows = [row for row in read if row["step"] <= keep_to]
+        self._verified: list[Verified] = []
+        self._highest = 0.0
+
+    def add(self, event: Progress | Verified) -> None:
+        """Take what the loop says."""
+        if isinstance(event, Progress):
+            self._rows.append({field: getattr(event, field) for field in LOG_FIELDS})
+            with self._path.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, LOG_FIELDS)
+                writer.writeheader()
+                writer.writerows(self._rows)
+            return
+        self._verified.append(event)
+        for result in event.results:
+            for line in lines_of(result, event.step):
+                logger.info("%s", line)
+        if event.results:
+            mean = float(np.mean([r.accuracy_flip.mean for r in event.results]))
+            self._highest = max(self._highest, mean)
+            logger.info("[%d]Accuracy-Highest: %1.5f", event.step, self._highest)
+            self._plot(event)
+
+    def _plot(self, event: Verified) -> None:
+        steps = [row["step"] for row in self._rows]
+        loss = [row["loss"] for row in self._rows]
+        write_picture(self._out / "loss.png", chart("loss", {"loss": (steps, loss)}))
+        at = [v.step for v in self._verified]
+        accuracy = {
+            result.target: (at, [v.results[i].accuracy_flip.mean for v in self._verified])
+            for i, result in enumerate(event.results)
+        }
+        write_picture(self._out / "accuracy.png", chart("accuracy (flip)", accuracy))
+        curves = {r.target: roc(r.distances, r.is_same) for r in event.results}
+        write_picture(self._out / "roc.png", chart("TAR over FAR", curves, log_x=True))
+
+    def summary(self, recipe: Recipe, out: Path) -> dict[str, Any]:
+        """Return the results before and after, and where the model is."""
+        rows = []
+        for event in self._verified[:1] + self._verified[-1:]:
+            for result in event.results:
+                lines = lines_of(result, event.step)
+                rows.append({"step": event.step, "lines": lines, **to_json(result)})
+        best = out / "best.pt"
+        return {
+            "steps": recipe.run.steps,
+            "checkpoint": str(best if best.exists() else out / "last.pt"),
+            "results": rows,
+        }

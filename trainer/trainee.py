@@ -1,0 +1,212 @@
+"""What is trained: backbone, head, optimizer, and all that a checkpoint must hold of them."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from trainer.backbones import BACKBONES, build_backbone
+from trainer.checkpoint import State, load_state, load_weights
+from trainer.distributed import synchronise
+from trainer.embedding import Embed, embed_pairs, torch_embed
+from trainer.errors import RecipeError
+from trainer.heads import GenderAgeHead, MarginHead, Outcome, SoftmaxHead, margin_of, unit
+from trainer.optimizer import ReferenceSGD, parameter_groups
+from trainer.pairs import PairSet
+from trainer.partial_fc import PartialHead
+from trainer.recipe import Recipe
+from trainer.triplet import ALPHA, ALPHA_ANGLE, TripletLoss
+from trainer.verification import Verification, verify_embeddings
+
+FOLDS = 10  # of the field's protocol
+GENDER_AGE_SIZE = 202  # 2 for gender, 2 for each of 100 years
+
+
+class DistillHead(nn.Module):
+    """Pulls embeddings towards a teacher's of the same crops: 1 - cosine. It has no weights."""
+
+    def __init__(self, teacher: Embed) -> None:
+        super().__init__()
+        self._teacher = teacher
+
+    def forward(self, embeddings: Tensor, pixels: Tensor) -> Outcome:
+        """Return the mean of 1 - cosine, and the mean cosine as accuracy.
+
+        Args:
+            embeddings: (B, D).
+            pixels: (B, 112, 112, 3), of 0..255.
+        """
+        crops = pixels.clamp(0, 255).round().to(torch.uint8).cpu().numpy()
+        wanted = torch.from_numpy(np.array(self._teacher(crops))).to(embeddings.device)
+        if wanted.shape != embeddings.shape:
+            raise RecipeError(
+                f"the teacher's embeddings have {wanted.shape[1]} numbers: "
+                f"set backbone.size = {wanted.shape[1]}"
+            )
+        cosine = (unit(embeddings.float()) * unit(wanted)).sum(dim=1).mean()
+        return Outcome(1 - cosine, cosine.detach())
+
+
+class Network(nn.Module):
+    """Backbone and head in one call, as DDP wants it."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean loss and the accuracy of (B, 112, 112, 3) pixels of 0..255."""
+        images = pixels.permute(0, 3, 1, 2).float()
+        embeddings = self.backbone(images)
+        with torch.autocast(images.device.type, enabled=False):
+            second = pixels if isinstance(self.head, DistillHead) else labels
+            outcome: Outcome = self.head(embeddings.float(), second)
+        return outcome.loss, outcome.accuracy
+
+
+class Trainee:
+    """A network in training on one device.
+
+    Attributes:
+        backbone: raw pixels to embeddings.
+        network: backbone and head, to be called for loss and accuracy.
+        optimizer: of both.
+        scaler: of gradients in fp16; does nothing otherwise.
+        device: where it is.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        n_classes: int,
+        device: torch.device,
+        *,
+        open_teacher: Callable[[str], Embed],
+    ) -> None:
+        run = recipe.run
+        torch.manual_seed(run.seed)
+        size = GENDER_AGE_SIZE if recipe.head.loss == "genderage" else recipe.backbone.size
+        backbone = build_backbone(
+            recipe.backbone.name,
+            size=size,
+            output=recipe.backbone.output,
+            act=recipe.backbone.act,
+            seed=run.seed,
+        )
+        if run.pretrained:
+            load_weights(backbone, Path(run.pretrained))
+        size = size or BACKBONES[recipe.backbone.name].size
+        head = _build_head(recipe, n_classes, size, open_teacher)
+        layout = torch.channels_last if run.channels_last else torch.contiguous_format
+        self.backbone = backbone.to(device, memory_format=layout)
+        self.head = head.to(device)
+        self.device = device
+        self.ema = copy.deepcopy(self.backbone).requires_grad_(False) if run.ema else None
+        self._decay = run.ema
+        if run.sync_bn and dist.is_initialized():
+            synchronise(self.backbone)
+        self.network: nn.Module = Network(self.backbone, self.head)
+        if dist.is_initialized():
+            self._distribute()
+        self.optimizer = ReferenceSGD(
+            parameter_groups(
+                self.backbone,
+                self.head,
+                head_lr_mult=recipe.head.lr_mult,
+                head_wd_mult=recipe.head.wd_mult,
+            ),
+            lr=recipe.optimizer.lr,
+            momentum=recipe.optimizer.momentum,
+            weight_decay=recipe.optimizer.weight_decay,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=run.precision == "fp16")
+
+    def _distribute(self) -> None:
+        """Average gradients over the ranks; a sharded head keeps its own."""
+        wrap = nn.parallel.DistributedDataParallel
+        if isinstance(self.head, PartialHead):
+            self.network = Network(wrap(self.backbone, broadcast_buffers=False), self.head)
+        else:
+            self.network = wrap(self.network, broadcast_buffers=False)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The backbone to verify and export: the averaged one where there is one."""
+        return self.backbone if self.ema is None else self.ema
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Let the averaged backbone follow; statistics of batch norms are copied."""
+        if self.ema is None:
+            return
+        for mean, now in zip(self.ema.parameters(), self.backbone.parameters(), strict=True):
+            mean.lerp_(now, 1 - self._decay)
+        for mean, now in zip(self.ema.buffers(), self.backbone.buffers(), strict=True):
+            mean.copy_(now)
+
+    def verify(self, pairs: PairSet) -> Verification:
+        """Verify the network as it is; few pairs get fewer folds. It is left evaluating."""
+        plain, mirrored = embed_pairs(torch_embed(self.evaluated, self.device), pairs)
+        folds = min(FOLDS, len(pairs.is_same))
+        return verify_embeddings(plain, mirrored, pairs.is_same, target=pairs.name, folds=folds)
+
+    def state(self) -> State:
+        """Return all that a resume needs, as tensors and plain values."""
+        state: State = {
+            "backbone": self.backbone.state_dict(),
+            "head": self.head.state_dict(),
+            "ema": {} if self.ema is None else self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        if isinstance(self.head, PartialHead):
+            state["head_rng"] = self.head.generator.get_state()
+        return state
+
+    def restore(self, state: dict[str, Any], path: Path) -> None:
+        """Go back to a state.
+
+        Raises:
+            CheckpointError: if it is of another network.
+        """
+        load_state(self.backbone, state["backbone"], path)
+        load_state(self.head, state["head"], path)
+        if self.ema is not None:
+            load_state(self.ema, state["ema"], path)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["rng"])
+        if "cuda_rng" in state:
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        if isinstance(self.head, PartialHead):
+            self.head.generator.set_state(state["head_rng"])
+
+
+def _build_head(
+    recipe: Recipe, n_classes: int, size: int, open_teacher: Callable[[str], Embed]
+) -> nn.Module:
+    head = recipe.head
+    generator = torch.Generator().manual_seed(recipe.run.seed + 1)
+    match head.loss:
+        case "genderage":
+            return GenderAgeHead()
+        case "distill":
+            return DistillHead(open_teacher(head.teacher))
+        case "triplet":
+            return TripletLoss(angular=False, alpha=ALPHA)
+        case "atriplet":
+            return TripletLoss(angular=True, alpha=ALPHA_ANGLE)
+        case "softmax":
+            return SoftmaxHead(n_classes, size, generator=generator)
+    margin = margin_of(head.loss, head.m1, head.m2, head.m3, head.scale)
+    if head.sharded:
+        return PartialHead(n_classes, size, margin, rate=head.rate, seed=recipe.run.seed + 1)
+    return MarginHead(n_classes, size, margin, centres=head.centres, generator=generator)

@@ -1,0 +1,138 @@
+"""The parts of `facewire-train verify`: models, pairs, results and pictures."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from recognizer import Recognizer
+from trainer.embedding import Embed, embed_pairs, recognizer_embed, torch_embed
+from trainer.errors import DataError
+from trainer.inspection import write_picture
+from trainer.pairs import PairSet, read_bin, read_pairs_txt, write_bin
+from trainer.photos import pairs_of_photos
+from trainer.plots import chart, worst_pairs
+from trainer.verification import Verification, roc, verify_embeddings
+
+OnProgress = Callable[[int, int], None]
+
+
+def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, Embed]]:
+    """Yield every model of a spec with its id.
+
+    Args:
+        spec: a name, an .onnx file, a .pt checkpoint of ours, or PREFIX,EPOCH[|EPOCH...].
+        device: "auto", "cpu" or "cuda".
+        threads: of the CPU; 0 for all.
+    """
+    if spec.endswith(".pt"):
+        import torch
+
+        from trainer.export import open_backbone
+
+        kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        place = torch.device(kind)
+        yield Path(spec).stem, torch_embed(open_backbone(Path(spec))[0].to(place), place)
+        return
+    prefix, comma, epochs = spec.rpartition(",")
+    for one in [f"{prefix},{epoch}" for epoch in epochs.split("|")] if comma else [spec]:
+        embed, model_id = recognizer_embed(one, device=device, threads=threads)
+        yield model_id, embed
+
+
+def open_pairs(
+    path: Path,
+    images: Path | None,
+    open_detector: Callable[[], Recognizer],
+    *,
+    on_progress: OnProgress,
+) -> PairSet:
+    """Open a `.bin`, or the photos that a pairs.txt names.
+
+    Raises:
+        DataError: if pairs.txt comes without a directory of photos.
+        RecordError: if the file is damaged.
+    """
+    if path.suffix != ".txt":
+        return read_bin(path)
+    if images is None:
+        raise DataError(f"{path} needs --images, the directory of the photos")
+    return pairs_of_photos(
+        images,
+        read_pairs_txt(path),
+        name=path.stem,
+        open_detector=open_detector,
+        on_progress=on_progress,
+    )
+
+
+def verify_pairs(
+    embed: Embed,
+    pairs: PairSet,
+    *,
+    folds: int,
+    fars: Sequence[float] | None,
+    on_progress: OnProgress | None = None,
+) -> Verification:
+    """Embed all images, plain and mirrored, and apply the protocol."""
+    plain, mirrored = embed_pairs(embed, pairs, on_progress=on_progress)
+    return verify_embeddings(
+        plain, mirrored, pairs.is_same, target=pairs.name, folds=folds, fars=fars
+    )
+
+
+def write_pictures(
+    result: Verification, pairs: PairSet, *, roc_to: Path | None, worst: Path | None
+) -> None:
+    """Write the ROC plot and the sheets of the worst errors, where they are wanted."""
+    if roc_to:
+        far, tar = roc(result.distances, result.is_same)
+        picture = chart(f"{result.target}: TAR over FAR", {result.target: (far, tar)}, log_x=True)
+        write_picture(roc_to, picture)
+    if worst:
+        for is_same, kind in ((True, "rejected"), (False, "accepted")):
+            sheet = worst_pairs(pairs, result.distances, result.threshold, is_same=is_same)
+            write_picture(worst / f"{result.target}_{kind}.png", sheet)
+
+
+def pack_pairs(
+    folder: Path,
+    pairs_txt: Path,
+    out: Path,
+    open_detector: Callable[[], Recognizer],
+    *,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    """Write the photos of a pairs.txt as a `.bin`.
+
+    Raises:
+        DataError: if a photo shows no face: a `.bin` cannot say so.
+    """
+    pairs = read_pairs_txt(pairs_txt)
+    made = pairs_of_photos(
+        folder, pairs, name=out.stem, open_detector=open_detector, on_progress=on_progress
+    )
+    stems = [stem for pair in pairs for stem in (pair.a, pair.b)]
+    if missing := [s for s, image in zip(stems, made.images, strict=True) if not image]:
+        names = ", ".join(dict.fromkeys(missing))
+        raise DataError(f"no face in {names}: take these pairs out of {pairs_txt}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bin(out, made)
+    return {"bin": str(out), "pairs": len(made.is_same), "same": int(made.is_same.sum())}
+
+
+def to_json(result: Verification) -> dict[str, Any]:
+    """Return a result as the command's contract has it."""
+    plain, flip = result.accuracy, result.accuracy_flip
+    return {
+        "target": result.target,
+        "pairs": result.n_pairs,
+        "undetected": result.undetected,
+        "xnorm": result.xnorm,
+        "accuracy": {"mean": plain.mean, "std": plain.std},
+        "accuracy_flip": {"mean": flip.mean, "std": flip.std},
+        "threshold": result.threshold,
+        "tar_at_far": [
+            {"far": p.far, "tar": p.tar, "threshold": p.threshold, "impostors": p.impostors}
+            for p in result.points
+        ],
+    }
