@@ -187,7 +187,11 @@ class PacketHub:
                 self._requests[codec].request()
                 return
             self._n_pending += 1
-        loop.call_soon_threadsafe(self._deliver, tuple(packets), codec)
+        try:
+            loop.call_soon_threadsafe(self._deliver, tuple(packets), codec)
+        except RuntimeError:
+            # The loop has ended before the hub was closed: nobody is left to watch.
+            self._is_closed = True
 
     def close(self) -> None:
         """End every subscription; may be called more than once."""

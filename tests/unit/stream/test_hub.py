@@ -225,6 +225,17 @@ def test_publish_without_any_viewer_does_nothing(hub: PacketHub) -> None:
     assert hub.dropped == 0
 
 
+def test_a_loop_that_ended_first_is_no_fault() -> None:
+    hub = PacketHub(lambda: 0.0)
+
+    async def watch() -> None:
+        hub.subscribe()
+
+    asyncio.run(watch())
+    hub.publish(packets("K"))
+    hub.publish(packets("K"))
+
+
 @pytest.mark.parametrize(
     ("requests", "made"),
     [
