@@ -154,7 +154,7 @@ async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None
             await asyncio.sleep(0.01)
 
 
-def test_numbers_survive() -> None:
+async def test_numbers_survive() -> None:
     assert [number_of(numbered(n)) for n in (0, 1, 2048, 4095)] == [0, 1, 2048, 4095]
 
 
