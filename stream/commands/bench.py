@@ -1,6 +1,7 @@
 """bench: this machine's figures."""
 
 import dataclasses
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,16 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from stream.commands.common import AsJson, print_json, table_console
+from stream.commands.common import (
+    AsJson,
+    DeviceName,
+    FetchBars,
+    MinFace,
+    ModelSpec,
+    Threads,
+    print_json,
+    table_console,
+)
 from stream.config import load_config, parse_camera
 
 if TYPE_CHECKING:
@@ -96,6 +106,74 @@ def search(
         values = [getattr(each, field.name) for each in figures]
         table.add_row(field.name, *(v if isinstance(v, str) else f"{v:.5g}" for v in values))
     Console(highlight=False).print(table)
+
+
+@app.command()
+def detect(
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="IMAGE", show_default=False, help="A picture; a 720p crowd if none."
+        ),
+    ] = None,
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    min_face_px: MinFace = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast faces are found and followed, net by net, beside the floor.
+
+    Example: facewire bench detect --threads 1
+    """
+    from recognizer.bench import bench_detect
+
+    with closing(FetchBars()) as progress:
+        result = bench_detect(
+            image=image,
+            device=device,
+            threads=threads,
+            min_face_px=min_face_px,
+            progress=progress,
+        )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+        return
+    console = table_console()
+    console.print(f"{result.engine} on {result.device}, {result.threads} threads")
+    console.print(
+        f"{result.width}x{result.height}, smallest face {result.min_face_px} px, "
+        f"{result.n_faces} faces: {result.ms:.1f} ms, {result.fps:.0f} a second"
+    )
+    table = Table("stage", "ms", "floor ms", "inputs", box=None, pad_edge=False)
+    for stage in result.stages:
+        floor = f"{stage.floor_ms:.1f}" if stage.floor_ms else ""
+        table.add_row(stage.name, f"{stage.ms:.1f}", floor, str(stage.n_inputs or ""))
+    console.print(table)
+    console.print(f"following {result.n_followed} faces: {result.follow_ms:.1f} ms")
+    console.print(f"floor: operations over the measured peak, {result.peak_gflops:.0f} GFLOP/s")
+
+
+@app.command()
+def embed(
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast aligned crops are embedded, one and eight in a call.
+
+    Example: facewire bench embed --threads 1
+    """
+    from recognizer.bench import bench_embed
+
+    with closing(FetchBars()) as progress:
+        result = bench_embed(model=model, device=device, threads=threads, progress=progress)
+    if as_json:
+        print_json(dataclasses.asdict(result))
+        return
+    console = table_console()
+    console.print(f"{result.model}, {result.engine} on {result.device}, {result.threads} threads")
+    console.print(f"one crop {result.ms_one:.1f} ms, eight in a call {result.ms_eight:.1f} ms")
 
 
 def _show(bar: Progress, task: TaskID, done: float) -> None:
