@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from tests.shared_data import photos
 from typer.testing import CliRunner
 
 from stream.commands.bench import app
+from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration
 
