@@ -391,9 +391,9 @@ async def test_sound_is_declined(show: Show) -> None:
 
 LOSSES = {
     "one in twenty": [number % 20 == 7 for number in range(20)],
-    "a burst": [60 <= number < 90 for number in range(400)],
+    "a burst": [30 <= number < 60 for number in range(400)],
     # 128 packets are kept for retransmission; beyond that aiortc as a viewer waits long to ask.
-    "nearly all that is kept": [100 <= number < 220 for number in range(2000)],
+    "nearly all that is kept": [20 <= number < 140 for number in range(2000)],
     "the first keyframe": [number < 12 for number in range(2000)],
 }
 
@@ -415,14 +415,14 @@ async def test_a_viewer_recovers_from_losses(show: Show, losses: list[bool]) -> 
             await send(data)
 
         transport._send_rtp = lossy
-        await until(lambda: n_lost >= sum(losses) and len(viewer.seen) >= 50, 20)
+        await until(lambda: n_lost >= sum(losses) and len(viewer.seen) >= 25, 20)
         # From here on everything must be there again.
         transport._send_rtp = send
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.6)
         n_before = len(viewer.seen)
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.8)
     numbers = [number for number, _ in viewer.seen[n_before:]]
-    assert len(numbers) >= 15
+    assert len(numbers) >= 10
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     number, at = viewer.seen[-1]
     assert at - show.shown_at[number] < 0.5
