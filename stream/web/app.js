@@ -13,6 +13,7 @@ import { Socket } from "./socket.js";
 import { Stage } from "./stage.js";
 import { makeTabs } from "./tabs.js";
 
+const LISTS_AFTER_MS = 400;
 const DEMO_NOTE = "facewire-demo-note-closed";
 
 const socket = new Socket();
@@ -97,7 +98,11 @@ people.addEventListener("removed", () => events.forget());
 
 socket.addEventListener("open", () => {
   showLink("open");
-  people.load();
+  // The picture first: lists and thumbnails would compete with its connection.
+  setTimeout(() => {
+    events.load();
+    people.load();
+  }, LISTS_AFTER_MS);
 });
 socket.addEventListener("close", () => {
   showLink("lost");

@@ -20,10 +20,10 @@ export class Events extends EventTarget {
   #cursor = null;
   #seen = new Set();
   #filter = "all";
+  #isFilled = false;
 
   constructor(socket) {
     super();
-    socket.addEventListener("open", () => this.#fill());
     socket.addEventListener("event", ({ detail }) => this.#add(detail.event));
     byId("events-more").addEventListener("click", () => this.#more());
     for (const button of document.querySelectorAll("[data-filter]")) {
@@ -34,12 +34,15 @@ export class Events extends EventTarget {
   forget() {
     this.#list.replaceChildren();
     this.#seen.clear();
-    return this.#fill();
+    this.#isFilled = false;
+    return this.load();
   }
 
-  async #fill() {
+  /** Read the log: the first page of it, and after an outage what was missed. */
+  async load() {
     const { events, cursor } = await api("GET", `api/events?limit=${PAGE}`);
-    if (this.#seen.size === 0) {
+    if (!this.#isFilled) {
+      this.#isFilled = true;
       this.#cursor = cursor;
       byId("events-more").hidden = cursor === null;
     }

@@ -25,6 +25,7 @@ STOP_TIMEOUT_S = 2.0  # what is promised; measured: 0.7 with viewers connected
 COUNT_FRAMES = """
 window.shown = [];
 document.addEventListener("DOMContentLoaded", () => {
+  window.loadedAt = performance.now();
   const video = document.getElementById("video");
   const count = () => {
     window.shown.push(performance.now());

@@ -99,14 +99,15 @@ def test_viewers_who_join_see_a_picture_within_two_seconds(tmp_path: Path) -> No
 
 
 def _join(browser: Browser, facewire: RunningService) -> Page:
-    """Return a page that showed a picture within two seconds of being opened.
+    """Return a page that showed a picture within two seconds of being loaded.
 
-    Other programs may take the processor, so that it is tried thrice.
+    What Chromium takes to start a page is its own; other programs may take the processor, so
+    that it is tried thrice.
     """
     took_ms = []
     for _ in range(3):
         page = open_page(browser, facewire.url, size=SMALL)
-        took_ms.append(await_picture(page))
+        took_ms.append(await_picture(page) - page.evaluate("window.loadedAt"))
         if took_ms[-1] < 2000.0:
             return page
         page.context.close()
