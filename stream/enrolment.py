@@ -19,7 +19,13 @@ from numpy.typing import NDArray
 from gallery import Gallery, Identity, NewPhoto, clean_name
 from recognizer import Detections, ImageError, Recognizer, decode_image
 from stream.errors import EnrolmentError
-from stream.photo_checks import EnrolLimits, Reason, choose_face, own_similarities
+from stream.photo_checks import (
+    EnrolLimits,
+    Reason,
+    choose_face,
+    other_similarity,
+    own_similarities,
+)
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -315,11 +321,12 @@ class _Judge:
             np.array([c.shot.quality for c in candidates]),
             self._limits.min_own_similarity,
         )
+        too_alike = other_similarity(self._limits, self._gallery.store.n_people())
         refused = {}
         for position, ranked in enumerate(self._gallery.best(embeddings, k=2)):
             item = candidates[position].shot.item
             others = [m for m in ranked if m.identity.name != clean_name(name)]
-            if others and others[0].similarity >= self._limits.max_other_similarity:
+            if others and others[0].similarity >= too_alike:
                 other = others[0]
                 if not len(held) or other.similarity > own[position]:
                     refused[position] = _refused(

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from recognizer import Quality
-from stream.photo_checks import EnrolLimits, Reason, own_similarities, quality_fault
+from stream.photo_checks import (
+    EnrolLimits,
+    Reason,
+    choose_face,
+    other_similarity,
+    own_similarities,
+    quality_fault,
+)
 
 
 def quality(**changes: float) -> Quality:
@@ -42,6 +49,31 @@ def test_limits_can_be_loosened():
 def directions(*degrees: float) -> np.ndarray:
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("n_people", "expected"), [(0, 0.5), (100, 0.5), (10_000, 0.61)])
+def test_among_more_people_it_takes_more_to_look_like_another(n_people, expected):
+    assert other_similarity(EnrolLimits(), n_people) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("faces", "force", "chosen"),
+    [
+        ([], False, Reason.NO_FACE),
+        ([], True, Reason.NO_FACE),
+        ([{"score": 0.6}], True, Reason.NO_FACE),
+        ([{}], False, 0),
+        ([{"size_px": 50.0}, {"size_px": 90.0}], False, 1),
+        ([{"size_px": 70.0}, {"size_px": 90.0}], False, Reason.SEVERAL_FACES),
+        ([{"size_px": 70.0}, {"size_px": 90.0}], True, 1),
+        ([{"size_px": 90.0}, {"size_px": 95.0, "score": 0.7}], False, 0),
+        ([{"brightness": 0.0}], False, Reason.TOO_DARK),
+        ([{"brightness": 0.0}], True, 0),
+    ],
+)
+def test_the_one_face_is_chosen_or_the_reason_said(faces, force, chosen):
+    found = choose_face([quality(**face) for face in faces], EnrolLimits(), force=force)
+    assert (found if isinstance(found, int) else found[0]) == chosen
 
 
 NOTHING = np.empty((0, 2), np.float32)
