@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 import av
 
-from gallery import Gallery, Identity
+from gallery import Gallery, GalleryError, Identity
 from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
 from stream.batcher import Batcher
 from stream.camera import Camera, CameraState, CameraStatus
@@ -59,9 +59,11 @@ class Service:
         gallery: Gallery,
         event_log: EventLog,
         *,
+        open_another: Callable[[], Recognizer],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
+        self._config = config
         self.recognizer = recognizer
         self.gallery = gallery
         self.event_log = event_log
@@ -71,8 +73,6 @@ class Service:
         self.ticks = 0
         self.tick_failures = 0
         self.time_to_name_ms = Window()
-        threshold = config.gallery.threshold
-        self.threshold = recognizer.threshold if threshold is None else threshold
         self.margin = config.gallery.margin
         self.pipeline = Pipeline(
             recognizer,
@@ -83,16 +83,18 @@ class Service:
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
         )
-        self._config = config
         self._clock = clock
         self._loop = loop
-        self._started = clock()
         self._cameras: dict[str, Camera] = {}
         self._batcher = Batcher(clock=clock)
+        self._gallery_trouble = ""
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = threading.Event()
         self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
         self._event_writer = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._photo_worker = ThreadPoolExecutor(1, thread_name_prefix="photos")
+        self._open_another = open_another
+        self._photo_recognizer: Recognizer | None = None
         self._events: Broadcast[LoggedEvent] = Broadcast()
 
     @classmethod
@@ -112,14 +114,14 @@ class Service:
             StreamError: if the configuration cannot be honoured.
         """
         settings = config.recognizer
-        recognizer = await asyncio.to_thread(
+        open_one = partial(
             open_recognizer,
             device=settings.device,
             threads=settings.threads,
             model=settings.model,
             min_face_px=settings.min_face_px,
-            progress=progress,
         )
+        recognizer = await asyncio.to_thread(open_one, progress=progress)
         directory = gallery_directory(config)
         with (
             Gallery.open(
@@ -141,6 +143,7 @@ class Service:
                 recognizer,
                 gallery,
                 event_log,
+                open_another=open_one,
                 loop=asyncio.get_running_loop(),
                 clock=clock,
             )
@@ -151,6 +154,14 @@ class Service:
                 yield service
             finally:
                 await service._close()
+
+    @property
+    def threshold(self) -> float:
+        """Similarity from which a face is a match: configured, calibrated, or for so many people."""
+        configured = self._config.gallery.threshold
+        if configured is not None:
+            return configured
+        return self.gallery.threshold_for(self.recognizer.threshold)
 
     # Cameras
 
@@ -253,12 +264,24 @@ class Service:
     async def run_inference(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in the inference thread, between two ticks, and return its result.
 
-        Whatever uses the recognizer or changes the gallery goes through here.
+        Whatever uses the live recognizer or the tracks goes through here.
         """
         future: Future[T] = Future()
         self._jobs.append((future, partial(function, *args, **kwargs)))
         self._batcher.wake()
         return await asyncio.wrap_future(future)
+
+    async def run_photos(self, function: Callable[[Recognizer], T]) -> T:
+        """Run a function over photos with a recognizer and a thread of their own.
+
+        Live video goes on meanwhile. The recognizer is opened with the first photos.
+        """
+        return await self._loop.run_in_executor(self._photo_worker, self._with_photos, function)
+
+    def _with_photos(self, function: Callable[[Recognizer], T]) -> T:
+        if self._photo_recognizer is None:
+            self._photo_recognizer = self._open_another()
+        return function(self._photo_recognizer)
 
     async def name_track(self, camera: str, track_id: int, name: str) -> Identity:
         """Enrol the face of a track under a name, which it bears from the next frame on.
@@ -269,11 +292,17 @@ class Service:
             GalleryError: if the gallery cannot take it.
         """
         self.camera(camera)
-        return await self.run_inference(self.pipeline.name_track, camera, track_id, name)
+        identity = await self.run_inference(self.pipeline.name_track, camera, track_id, name)
+        await self.gallery_changed()
+        return identity
 
     async def gallery_changed(self) -> None:
         """Name all tracks anew; call it after any change of the gallery."""
-        await self.run_inference(self.pipeline.regallery)
+        await self.run_inference(self._regallery)
+
+    def _regallery(self) -> None:
+        self.pipeline.set_threshold(self.threshold)
+        self.pipeline.regallery()
 
     def _infer(self) -> None:
         checked = self._clock()
@@ -286,10 +315,21 @@ class Service:
             now = self._clock()
             if now - checked >= GALLERY_CHECK_S:
                 checked = now
-                if self.gallery.refresh():
-                    self.pipeline.regallery()
+                self._take_in_gallery()
         while self._jobs:
             self._jobs.popleft()[0].cancel()
+
+    def _take_in_gallery(self) -> None:
+        trouble = ""
+        try:
+            if self.gallery.refresh():
+                self.pipeline.regallery()
+        except GalleryError as error:
+            # Locked, damaged or another model's by now: what is in memory still names people.
+            trouble = str(error)
+            if trouble != self._gallery_trouble:
+                logger.error("%s", trouble)
+        self._gallery_trouble = trouble
 
     def _tick(self, frames: list[Frame]) -> None:
         try:
@@ -376,6 +416,7 @@ class Service:
         for camera in self._cameras.values():
             await asyncio.to_thread(camera.join, deadline)
         await asyncio.to_thread(self._event_writer.shutdown)
+        self._photo_worker.shutdown(wait=False, cancel_futures=True)
 
 
 class PushCamera:

@@ -81,7 +81,7 @@ def search(
 
     Example: facewire bench search 1000000
     """
-    from gallery.bench import bench_search
+    from stream.search_bench import bench_search
 
     figures = []
     for n_templates in templates or (10_000, 100_000):

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.gallery import Gallery
-from gallery.identities import NewPhoto
+from gallery import Gallery, NewPhoto
 from gallery.templates import trim_journal
 
 Floats = NDArray[np.float32]

@@ -1,4 +1,4 @@
-from gallery.bench import bench_search
+from stream.search_bench import bench_search
 
 
 def test_a_small_gallery_is_measured(tmp_path):
