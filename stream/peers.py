@@ -23,10 +23,12 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
+from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from stream.encoder import Codec, VideoPacket
-from stream.errors import SignalingError
+from stream.errors import ConfigError, SignalingError
 from stream.hub import HubClosed, PacketHub, Subscription
+from stream.redact import redact
 from stream.sdp import DAMAGE, OfferedMedia, finish_answer, has_candidate, parse_offer, split_mdns
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,9 @@ class Peers:
     Args:
         ice_servers: stun: and turn: URLs; credentials as turn:USER:PASSWORD@HOST.
         max_peers: refuse more than this.
+
+    Raises:
+        ConfigError: if one of the URLs is none.
     """
 
     def __init__(self, ice_servers: Sequence[str] = (), *, max_peers: int = MAX_PEERS) -> None:
@@ -283,8 +288,8 @@ class Peers:
             logger.warning("peer %s did not close in %.1f s", peer_id[:6], CLOSE_TIMEOUT_S)
         finally:
             del self._closing[peer_id]
-        logger.info("peer %s has left", peer_id[:6])
-        peer.on_close()
+            logger.info("peer %s has left", peer_id[:6])
+            peer.on_close()
 
     async def _pump(
         self, peer_id: str, track: MediaStreamTrack, on_frame: Callable[[av.VideoFrame], None]
@@ -329,9 +334,21 @@ def _preferences(codec: Codec) -> list[RTCRtpCodecCapability]:
 
 
 def parse_ice_server(url: str) -> RTCIceServer:
-    """Read a STUN or TURN server's URL, with its credentials if it holds some."""
-    match = re.fullmatch(r"(turns?:)([^:@]*):(.*)@([^@]+)", url)
+    """Read a STUN or TURN server's URL, with its credentials if it holds some.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    login = r"(?P<user>[^:@]*):(?P<password>.*)@"
+    match = re.fullmatch(rf"(?P<scheme>turns?:){login}(?P<host>[^@]+)", url)
+    address = match["scheme"] + match["host"] if match else url
+    try:
+        parse_stun_turn_uri(address)
+    except ValueError as error:
+        raise ConfigError(
+            f"ICE server {redact(url)} is no stun: or turn: URL: {error}, "
+            "expected such as stun:host:3478 or turn:user:password@host"
+        ) from error
     if match is None:
-        return RTCIceServer(urls=url)
-    scheme, user, password, host = match.groups()
-    return RTCIceServer(urls=scheme + host, username=unquote(user), credential=unquote(password))
+        return RTCIceServer(address)
+    return RTCIceServer(address, unquote(match["user"]), unquote(match["password"]))

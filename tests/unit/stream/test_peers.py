@@ -2,7 +2,7 @@ import pytest
 from aiortc import RTCRtpSender
 
 from stream.encoder import Codec
-from stream.errors import SignalingError
+from stream.errors import ConfigError, SignalingError
 from stream.hub import PacketHub
 from stream.peers import HubTrack, Peers, parse_ice_server
 
@@ -28,6 +28,13 @@ def test_ice_servers_may_hold_credentials(
 ) -> None:
     server = parse_ice_server(url)
     assert (server.urls, server.username, server.credential) == (urls, user, password)
+
+
+@pytest.mark.parametrize("url", ["", "http://host", "stun:", "turn:me:secret@", "turn:me:secret"])
+def test_other_servers_are_refused_without_their_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="ICE server") as caught:
+        Peers([url])
+    assert "secret@" not in str(caught.value)
 
 
 def test_the_private_name_that_asks_for_keyframes_is_still_there() -> None:
