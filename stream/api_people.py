@@ -1,5 +1,6 @@
 """The HTTP API of people: who is known, their photos, and who is in a picture."""
 
+from functools import partial
 from typing import Annotated
 
 import cv2
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from gallery import Photo, UnknownIdentityError
-from recognizer import decode_image
+from recognizer import Recognizer, decode_image
 from stream.answers import (
     EnrolJson,
     IdentifiedJson,
@@ -142,7 +143,7 @@ async def identify(
     """Say who is in a picture; nothing of it is kept."""
     label = photo.filename or "photo"
     data = await photo.read()
-    return await service.run_inference(_identify, service, label, data)
+    return await service.run_photos(partial(_identify, service, label, data))
 
 
 def _photos_of(service: Service, identity_id: str) -> list[Photo]:
@@ -158,9 +159,9 @@ def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
     return service.gallery.store.crop(best.photo_id)
 
 
-def _identify(service: Service, label: str, data: bytes) -> IdentifiedJson:
+def _identify(service: Service, label: str, data: bytes, recognizer: Recognizer) -> IdentifiedJson:
     image = decode_image(data, name=label, max_pixels=MAX_PIXELS)
-    (faces,) = service.recognizer.recognize([image])
+    (faces,) = recognizer.recognize([image])
     if not faces:
         return identified_json(label, (), ())
     matches = service.gallery.search(
@@ -178,7 +179,7 @@ async def _enroll(service: Service, name: str, photos: list[UploadFile]) -> Enro
         upload_item(photo.filename or f"photo {number}", name, await photo.read())
         for number, photo in enumerate(photos, 1)
     ]
-    report = await service.run_inference(enroll_images, service.recognizer, service.gallery, items)
+    report = await service.run_photos(partial(enroll_images, gallery=service.gallery, items=items))
     if report.enrolled:
         await service.gallery_changed()
     return enrol_json(report)

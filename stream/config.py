@@ -68,6 +68,9 @@ class ServerConfig(Section):
         description=f"secret that clients must show; from the environment: {TOKEN_VARIABLE}",
     )
     insecure: bool = Field(False, description="listen beyond this machine without a token")
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="names, such as a proxy's, by which browsers may call the service"
+    )
 
 
 class RecognizerConfig(Section):
@@ -91,7 +94,7 @@ class GalleryConfig(Section):
         None,
         ge=-1,
         le=1,
-        description="similarity from which a face is a match; the model card's unless set",
+        description="similarity from which a face is a match; the gallery's own unless set",
     )
     margin: float = Field(
         0.05, ge=0, le=1, description="similarity by which the best identity must lead the next"

@@ -157,7 +157,7 @@ class Service:
 
     @property
     def threshold(self) -> float:
-        """Similarity from which a face is a match: configured, calibrated, or for so many people."""
+        """Similarity that makes a match: configured, calibrated, or fit for so many people."""
         configured = self._config.gallery.threshold
         if configured is not None:
             return configured
@@ -323,7 +323,7 @@ class Service:
         trouble = ""
         try:
             if self.gallery.refresh():
-                self.pipeline.regallery()
+                self._regallery()
         except GalleryError as error:
             # Locked, damaged or another model's by now: what is in memory still names people.
             trouble = str(error)

@@ -188,6 +188,13 @@ class Pipeline:
         self.regallery()
         return identity
 
+    def set_threshold(self, threshold: float) -> None:
+        """Name from another similarity on; `regallery` decides anew by it."""
+        self._threshold = threshold
+        for camera in self._cameras.values():
+            for memory in camera.memories.values():
+                memory.voter.threshold = threshold
+
     def regallery(self) -> None:
         """Ask who every track is again, with the next frame; call it after a gallery change."""
         for camera in self._cameras.values():

@@ -57,7 +57,12 @@ async def _serve(
     async with Service.open(config, progress=progress) as service:
         server = _Server(
             uvicorn.Config(
-                create_app(service, host=config.server.host, token=config.server.token),
+                create_app(
+                    service,
+                    host=config.server.host,
+                    token=config.server.token,
+                    allowed_hosts=config.server.allowed_hosts,
+                ),
                 log_config=None,
                 access_log=False,
                 timeout_graceful_shutdown=GRACE_S,

@@ -65,7 +65,7 @@ class Voter:
     def __init__(self, *, threshold: float, margin: float) -> None:
         self.state = TrackState.UNDECIDED
         self.match: Match | None = None
-        self._threshold = threshold
+        self.threshold = threshold
         self._margin = margin
         self._looks: list[Look] = []
 
@@ -116,7 +116,7 @@ class Voter:
         for look, candidates in zip(waiting, found, strict=False):
             look.candidates = candidates
         pooled = found[-1]
-        accepted = self._accepted(pooled, self._threshold)
+        accepted = self._accepted(pooled, self.threshold)
         if accepted is not None and self._has_votes(accepted):
             self.state, self.match = TrackState.KNOWN, accepted
             return
@@ -140,7 +140,7 @@ class Voter:
     def _has_votes(self, accepted: Match) -> bool:
         """Return whether the looks carry the name that the pooled look accepts."""
         name = accepted.identity.identity_id
-        votes = [self._accepted(look.candidates or (), self._threshold) for look in self._looks]
+        votes = [self._accepted(look.candidates or (), self.threshold) for look in self._looks]
         for_it = [
             (vote.similarity, look.weight)
             for vote, look in zip(votes, self._looks, strict=True)
@@ -152,7 +152,7 @@ class Voter:
         return len(for_it) >= max(needed, 2 * len(against))
 
     def _is_sure(self, similarity: float, weight: float) -> bool:
-        return weight >= GOOD_WEIGHT and similarity >= self._threshold + SURE_LEAD
+        return weight >= GOOD_WEIGHT and similarity >= self.threshold + SURE_LEAD
 
     def _kept(self, pooled: Sequence[Match]) -> Match | None:
         """Return the given name with its new similarity while the pooled look still bears it."""
@@ -160,13 +160,13 @@ class Voter:
             return None
         best = pooled[0]
         is_same = best.identity.identity_id == self.match.identity.identity_id
-        return best if is_same and best.similarity >= self._threshold - HYSTERESIS else None
+        return best if is_same and best.similarity >= self.threshold - HYSTERESIS else None
 
     def _is_stranger(self, pooled: Sequence[Match]) -> bool:
         good = sum(look.weight >= GOOD_WEIGHT for look in self._looks)
         similarity = pooled[0].similarity if pooled else -1.0
         # Known before and not any more (renamed away, erased): the looks are all there already.
-        if similarity < self._threshold - HYSTERESIS:
+        if similarity < self.threshold - HYSTERESIS:
             return good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS
         return self.n_looks >= PATIENT_LOOKS
 

@@ -175,6 +175,9 @@ class FakeService:
     async def run_inference(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
+    async def run_photos(self, function: Callable[..., Any]) -> Any:
+        return function(self.recognizer)
+
     async def run_events(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
 
