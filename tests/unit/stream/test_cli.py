@@ -29,6 +29,8 @@ COMMANDS = {
     "gallery import": ["--gallery"],
     "gallery calibrate": ["--gallery", "--json"],
     "bench search": ["--json"],
+    "bench detect": ["--device", "--json"],
+    "bench embed": ["--model", "--json"],
     "bench stream": ["--json"],
     "check": ["--json"],
 }
