@@ -16,14 +16,15 @@ from recognizer import (
     read_card,
     read_image,
 )
+from recognizer.alignment import align
 from recognizer.detector import REFERENCE, Detector
 from recognizer.embedder import Embedder
-from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine
+from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine, missing_for_cuda
 from recognizer.models import ensure
 from recognizer.mtcnn import read_weights
 from recognizer.refinement import LandmarkRefiner
 from recognizer.resolve import resolve_model
-from tests.shared_data import shared_data
+from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -129,3 +130,30 @@ def test_no_faces_need_no_refinement() -> None:
     refiner = LandmarkRefiner(engine, checkpoint("det4", 1))
     detector = Detector(engine, read_weights(ensure("mtcnn")), refiner=refiner)
     assert len(detector.detect([np.zeros((60, 60, 3), np.uint8)])[0]) == 0
+
+
+# an engine of each kind that is usable here; CUDA joins where there is a GPU
+OTHER_ENGINES = [pytest.param(partial(OnnxRuntimeEngine, "cpu", threads=1), id="onnxruntime")]
+if not missing_for_cuda():
+    cuda = partial(OnnxRuntimeEngine, "cuda", threads=1)
+    OTHER_ENGINES.append(pytest.param(cuda, id="cuda", marks=pytest.mark.gpu))
+
+
+@pytest.mark.parametrize("engine", OTHER_ENGINES)
+def test_engines_agree_on_faces_and_embeddings(engine) -> None:
+    images = [read_image(photos() / name) for name in ("obama.jpg", "astronaut.png")]
+    results = []
+    for each in (OpenVinoEngine(threads=1), engine()):
+        detector = Detector(each, read_weights(ensure("mtcnn")))
+        resolved = resolve_model("sface")
+        embedder = Embedder(each, resolved.model, resolved.card)
+        found = detector.detect(images)
+        crops = np.concatenate(
+            [align(image, faces.landmarks) for image, faces in zip(images, found, strict=True)]
+        )
+        results.append((found, embedder.embed(crops)))
+    (first, first_embeddings), (second, second_embeddings) = results
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.05)
+        np.testing.assert_allclose(one.landmarks, other.landmarks, atol=0.05)
+    assert ((first_embeddings * second_embeddings).sum(axis=1) > 0.999).all()
