@@ -152,6 +152,13 @@ class Config(Section):
         """Whether nothing was asked for but to look: the demo camera and its own gallery."""
         return not self.cameras and self.gallery.directory is None
 
+    @property
+    def gallery_directory(self) -> Path:
+        """Where people and events are kept; the demo has a place of its own."""
+        if self.gallery.directory is not None:
+            return self.gallery.directory
+        return data_dir() / ("demo" if self.is_demo else "gallery")
+
 
 def load_config(
     path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None

@@ -9,16 +9,13 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
-
-import av
 
 from gallery import Gallery, GalleryError, Identity
 from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
 from stream.batcher import Batcher
 from stream.camera import Camera, CameraState, CameraStatus
-from stream.config import CameraConfig, Config, data_dir
+from stream.config import CameraConfig, Config
 from stream.demo import enrol_demo
 from stream.errors import ConfigError, EventLogError, UnknownCameraError
 from stream.events import EventLog, LoggedEvent
@@ -26,7 +23,7 @@ from stream.frames import Event, EventKind, Frame, FrameResult
 from stream.hub import PacketHub
 from stream.peers import Peers
 from stream.pipeline import Pipeline
-from stream.push import PushSource
+from stream.push import PushCamera, PushSource
 from stream.redact import redact
 from stream.sources import Source, check_url, open_source
 from stream.stats import Percentiles, Window
@@ -122,7 +119,7 @@ class Service:
             min_face_px=settings.min_face_px,
         )
         recognizer = await asyncio.to_thread(open_one, progress=progress)
-        directory = gallery_directory(config)
+        directory = config.gallery_directory
         with (
             Gallery.open(
                 directory,
@@ -209,15 +206,20 @@ class Service:
         await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
         await self.run_inference(self.pipeline.drop_camera, name)
 
-    def push_camera(self, name: str) -> "PushCamera":
+    def push_camera(self, name: str) -> PushCamera:
         """Make a camera that a browser or encoder feeds.
 
         Raises:
             ConfigError: if the name is taken.
         """
         source = PushSource(camera=name, clock=self._clock)
-        self._start(name, f"browser:{name}", lambda: source)
-        return PushCamera(self, name, source)
+        camera = self._start(name, f"browser:{name}", lambda: source)
+        return PushCamera(name, source, camera.hub, partial(self._forget, camera))
+
+    async def _forget(self, camera: Camera) -> None:
+        """Remove this very camera, unless it is gone or another has taken its name."""
+        if self._cameras.get(camera.name) is camera:
+            await self.remove_camera(camera.name)
 
     def _start_camera(self, config: CameraConfig) -> None:
         check_url(config.url)
@@ -235,7 +237,7 @@ class Service:
             ),
         )
 
-    def _start(self, name: str, url: str, open_: Callable[[], Source]) -> None:
+    def _start(self, name: str, url: str, open_: Callable[[], Source]) -> Camera:
         if name in self._cameras:
             raise ConfigError(f"a camera named {name!r} is already there: choose another name")
         camera = Camera(
@@ -251,6 +253,7 @@ class Service:
         self._cameras[name] = camera
         self._batcher.add(name)
         camera.start()
+        return camera
 
     def _camera_changed(self, camera: Camera, state: CameraState, reason: str) -> None:
         if state is not CameraState.FAILING:  # the camera itself says why it fails
@@ -417,37 +420,6 @@ class Service:
             await asyncio.to_thread(camera.join, deadline)
         await asyncio.to_thread(self._event_writer.shutdown)
         self._photo_worker.shutdown(wait=False, cancel_futures=True)
-
-
-class PushCamera:
-    """A camera fed from outside, for as long as its sender is connected."""
-
-    def __init__(self, service: Service, name: str, source: PushSource) -> None:
-        self.name = name
-        self._service = service
-        self._source = source
-
-    @property
-    def hub(self) -> PacketHub:
-        """The packets of the annotated video."""
-        return self._service.hub(self.name)
-
-    def on_frame(self, frame: av.VideoFrame) -> None:
-        """Take a decoded frame; a newer one replaces one not yet read."""
-        self._source.put(frame)
-
-    async def close(self) -> None:
-        """Take the camera out of the service; may be called twice."""
-        self._source.leave()
-        if self.name in self._service._cameras:
-            await self._service.remove_camera(self.name)
-
-
-def gallery_directory(config: Config) -> Path:
-    """Return where people and events are kept; the demo has a place of its own."""
-    if config.gallery.directory is not None:
-        return config.gallery.directory
-    return data_dir() / ("demo" if config.is_demo else "gallery")
 
 
 def _run_job(future: Future[Any], call: Callable[[], Any]) -> None:

@@ -1,12 +1,13 @@
 """A camera whose frames are brought: a browser's or an encoder's."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import av
 import numpy as np
 
 from stream.errors import SourceUnavailable
 from stream.frames import Frame
+from stream.hub import PacketHub
 from stream.mailbox import LatestMailbox, MailboxClosed
 
 SILENCE_S = 5.0
@@ -57,3 +58,29 @@ class PushSource:
     def leave(self) -> None:
         """Note that the sender has left."""
         self._frames.close()
+
+
+class PushCamera:
+    """A camera fed from outside, for as long as its sender is connected.
+
+    Attributes:
+        name: the camera's name.
+        hub: the packets of its annotated video.
+    """
+
+    def __init__(
+        self, name: str, source: PushSource, hub: PacketHub, remove: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.name = name
+        self.hub = hub
+        self._source = source
+        self._remove = remove
+
+    def on_frame(self, frame: av.VideoFrame) -> None:
+        """Take a decoded frame; a newer one replaces one not yet read."""
+        self._source.put(frame)
+
+    async def close(self) -> None:
+        """Take the camera out of the service; may be called twice."""
+        self._source.leave()
+        await self._remove()
