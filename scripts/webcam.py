@@ -17,12 +17,13 @@ directory = Path(sys.argv[2]) if len(sys.argv) > 2 else data_dir() / "gallery"
 recognizer = open_recognizer()
 size = recognizer.embedding_size
 with Gallery.open(directory, model_id=recognizer.model_id, embedding_size=size) as people:
+    threshold = people.threshold_for(recognizer.threshold)
     try:
         source = open_source(url, camera="webcam", clock=time.monotonic, loop=False, target_fps=5)
         while True:
             (faces,) = recognizer.recognize([source.read().image])
             probes = np.array([face.embedding for face in faces], np.float32).reshape(-1, size)
-            matches = people.search(probes, threshold=recognizer.threshold, margin=0.05)
+            matches = people.search(probes, threshold=threshold, margin=0.05)
             print([match.identity.name if match else "unknown" for match in matches], flush=True)
     except SourceError as error:
         sys.exit(f"webcam: {error}")
