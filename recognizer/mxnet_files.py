@@ -184,7 +184,8 @@ def _parse_node(node: dict[str, Any], index: int) -> SymbolNode:
     inputs = tuple((int(entry[0]), int(entry[1])) for entry in node["inputs"])
     if any(not 0 <= source < index for source, _ in inputs):
         raise ValueError("nodes are not in order of evaluation")
-    attributes = node.get("attrs") or node.get("attr") or node.get("param") or {}
+    # oldest files keep the operator's own under "param" and the user's under "attr"
+    attributes = {k: v for key in ("attr", "attrs", "param") for k, v in node.get(key, {}).items()}
     return SymbolNode(
         str(node["op"]),
         str(node["name"]),

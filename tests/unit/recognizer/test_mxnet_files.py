@@ -133,6 +133,13 @@ def test_attributes_of_every_version_are_read(key: str, tmp_path: Path) -> None:
     }
 
 
+def test_a_users_attributes_do_not_hide_the_operators(tmp_path: Path) -> None:
+    path = tmp_path / "m-symbol.json"
+    node = {"op": "Flatten", "name": "f", "inputs": [], "param": {"a": "1"}, "attr": {"b": "2"}}
+    path.write_text(json.dumps({"nodes": [node], "heads": [[0, 0]]}))
+    assert read_symbol(path).nodes[0].attributes == {"a": 1, "b": 2}
+
+
 @pytest.mark.parametrize(
     "text",
     [
