@@ -46,7 +46,7 @@ def measure(
 ) -> Speed:
     """Time forward and backward on random pixels after one run to warm up."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    backbone = build_backbone(name).to(device, memory_format=layout).train()
+    backbone = build_backbone(name).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
     head = MarginHead(
         CLASSES, BACKBONES[name].size, MARGINS["arcface"], generator=torch.Generator()
     ).to(device)

@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from trainer.backbones.layers import BN_MOMENTUM
+
 
 @dataclass(frozen=True, slots=True)
 class World:
@@ -54,22 +56,24 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
         pass
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
+        mean_so_far, variance_so_far = self.running_mean, self.running_var
+        if not self.training or mean_so_far is None or variance_so_far is None:
             return super().forward(input)
         axes = [0, *range(2, input.ndim)]
         shape = [1, -1, *[1] * (input.ndim - 2)]
         x = input.float()
-        local = torch.stack([x.sum(axes), x.square().sum(axes)])
         n = input.numel() / input.shape[1] * dist.get_world_size()  # equal batches on all ranks
-        mean, square = _SumOverRanks.apply(local) / n
-        variance = square - mean.square()
+        mean = _SumOverRanks.apply(x.sum(axes)) / n
+        centred = x - mean.view(shape)
+        # not E[x^2] - mean^2, which cancels where the mean is large
+        variance = _SumOverRanks.apply(centred.square().sum(axes)) / n
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * n / (n - 1), self.momentum)
-            self.num_batches_tracked.add_(1)
+            mean_so_far.lerp_(mean, BN_MOMENTUM)
+            variance_so_far.lerp_(variance * n / (n - 1), BN_MOMENTUM)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return (x * scale.view(shape) + shift.view(shape)).to(input.dtype)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
 
 
 class SynchronisedBatchNorm2d(_Synchronised, nn.BatchNorm2d):

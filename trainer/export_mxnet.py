@@ -108,10 +108,10 @@ def _translate(operation: Operation) -> tuple[str, dict[str, str], tuple[str, ..
 
 
 def _pooling(layer: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, str]:
-    kernel, stride, pad = (int(v) for v in (layer.kernel_size, layer.stride, layer.padding))
+    # our networks pool squares: all three are single numbers
     return {
-        "kernel": f"({kernel}, {kernel})",
-        "stride": f"({stride}, {stride})",
-        "pad": f"({pad}, {pad})",
+        "kernel": f"({layer.kernel_size}, {layer.kernel_size})",
+        "stride": f"({layer.stride}, {layer.stride})",
+        "pad": f"({layer.padding}, {layer.padding})",
         "pool_type": "max" if isinstance(layer, nn.MaxPool2d) else "avg",
     }

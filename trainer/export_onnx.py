@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -48,13 +49,15 @@ def _node(operation: Operation, weights: list[onnx.TensorProto]) -> onnx.NodePro
     layer, name = operation.layer, operation.name
     inputs = list(operation.inputs)
 
-    def add(suffix: str, value: Tensor | NDArray[np.float32]) -> None:
+    def add(suffix: str, value: Tensor | NDArray[np.float32] | None) -> None:
+        if value is None:
+            return
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
         weights.append(numpy_helper.from_array(array.astype(np.float32), f"{name}_{suffix}"))
         inputs.append(f"{name}_{suffix}")
 
     kind = ""
-    attributes: dict[str, object] = {}
+    attributes: dict[str, Any] = {}
     match layer:
         case nn.Conv2d():
             kind = "Conv"

@@ -97,7 +97,8 @@ def _operation(backbone: nn.Module, node: fx.Node, names: _Names) -> Operation:
     if node.op == "call_function" and node.target in _FUNCTIONS:
         kind, stem = _FUNCTIONS[node.target]
         if kind == "add":  # x + x would be one node twice: none of our networks does that
-            inputs = tuple(names.of_node[arg] for arg in node.args)
-        value = float(node.args[1]) if kind in ("subtract", "multiply") else 0.0
+            inputs = tuple(names.of_node[arg] for arg in node.args if isinstance(arg, fx.Node))
+        number = node.args[1] if len(node.args) > 1 else 0
+        value = float(number) if isinstance(number, int | float) else 0.0
         return Operation(kind, names.fresh(stem), inputs, None, value)
     raise ExportError(f"cannot export {node.op} {node.target}: no such operation in a file")

@@ -137,6 +137,8 @@ def batches(
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,
+        # else it draws from torch's own state, and a resumed run would see other dropout
+        generator=torch.Generator().manual_seed(plan.seed),
         pin_memory=pin,
     )
     yield from loader

@@ -41,8 +41,9 @@ def mxnet_names(module: nn.Module) -> dict[str, Tensor]:
         elif isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
             names[f"arg:{name}_gamma"] = layer.weight
             names[f"arg:{name}_beta"] = layer.bias
-            names[f"aux:{name}_moving_mean"] = layer.running_mean
-            names[f"aux:{name}_moving_var"] = layer.running_var
+            if layer.running_mean is not None and layer.running_var is not None:
+                names[f"aux:{name}_moving_mean"] = layer.running_mean
+                names[f"aux:{name}_moving_var"] = layer.running_var
         elif isinstance(layer, nn.PReLU):
             names[f"arg:{name}_gamma"] = layer.weight
     return names

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+ACTIVE_ROWS = "active_rows"  # attribute of a parameter: the rows that a step moves; None for all
+
 
 class ReferenceSGD(torch.optim.Optimizer):
     """m = mom m - lr (g + wd w); w += m.
@@ -34,7 +36,7 @@ class ReferenceSGD(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
-                rows = getattr(parameter, "active_rows", None)
+                rows = getattr(parameter, ACTIVE_ROWS, None)
                 if rows is None:
                     whole.append((parameter, parameter.grad, state["momentum"]))
                     continue

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.heads import WEIGHT_SIGMA, Margin, Outcome, margin_logits, unit
+from trainer.optimizer import ACTIVE_ROWS
 
 
 def _world() -> tuple[int, int]:
@@ -103,7 +104,7 @@ class PartialHead(nn.Module):
         everyone = self._gather_labels(labels) - self.start
         everyone[(everyone < 0) | (everyone >= len(self.weight))] = -1
         rows, local = self._sample(everyone)
-        self.weight.active_rows = rows if self.rate < 1 else None
+        setattr(self.weight, ACTIVE_ROWS, rows if self.rate < 1 else None)
         cosine = functional.linear(unit(gathered), unit(self.weight[rows]))
         logits = margin_logits(cosine, local, self.margin)
         loss = _ShardedCrossEntropy.apply(logits, local)

@@ -43,10 +43,11 @@ def chart(title: str, lines: Mapping[str, Line], *, log_x: bool = False) -> Imag
         value = x_low + share * (x_high - x_low)
         _write(image, f"{10**value if log_x else value:.4g}", (x - 20, HEIGHT - EDGE + 20), 0.4)
         _write(image, f"{y_low + share * (y_high - y_low):.4g}", (5, y + 4), 0.4)
-    for number, (name, (x, y)) in enumerate(zip(lines, curves, strict=True)):
+    for number, (name, curve) in enumerate(zip(lines, curves, strict=True)):
+        xs, ys = curve
         colour = COLOURS[number % len(COLOURS)]
-        across = EDGE + (x - x_low) / (x_high - x_low) * (WIDTH - 2 * EDGE)
-        down = HEIGHT - EDGE - (y - y_low) / (y_high - y_low) * (HEIGHT - 2 * EDGE)
+        across = EDGE + (xs - x_low) / (x_high - x_low) * (WIDTH - 2 * EDGE)
+        down = HEIGHT - EDGE - (ys - y_low) / (y_high - y_low) * (HEIGHT - 2 * EDGE)
         points = np.stack([across, down], axis=1).round().astype(np.int32)
         cv2.polylines(image, [points.reshape(-1, 1, 2)], False, colour, 2, cv2.LINE_AA)
         _write(image, name, (WIDTH - EDGE - 190, HEIGHT - EDGE - 15 - 18 * number), 0.45, colour)

@@ -22,10 +22,10 @@ class BackboneSection(_Section):
     """The network up to the embedding."""
 
     name: str = Field(
-        "y1", description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169..."
+        default="y1", description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169..."
     )
-    size: int = Field(0, ge=0, description="embedding size; 0 for the network's own")
-    output: str = Field("", description="embedding head E, GDC, GAP...; empty for its own")
+    size: int = Field(default=0, ge=0, description="embedding size; 0 for the network's own")
+    output: str = Field(default="", description="embedding head E, GDC, GAP...; empty for its own")
     act: Literal["prelu", "relu"] = "prelu"
 
 
@@ -33,62 +33,82 @@ class HeadSection(_Section):
     """The loss."""
 
     loss: str = Field(
-        "arcface",
+        default="arcface",
         description="softmax, nsoftmax, arcface, cosface, combined, margin (by scale, m1, m2, m3), "
         "triplet, atriplet, genderage, distill",
     )
-    scale: float = Field(64, gt=0, description="of loss margin")
-    m1: float = Field(1, gt=0, description="of loss margin: cos(m1 t + m2) - m3")
-    m2: float = Field(0, ge=0, description="of loss margin, radians")
-    m3: float = Field(0, ge=0, description="of loss margin")
-    centres: int = Field(1, ge=1, description="centres a class (sub-center)")
-    sharded: bool = Field(False, description="spread the classes over the ranks (Partial FC)")
-    rate: float = Field(1, gt=0, le=1, description="share of the classes in a step, with sharded")
-    lr_mult: float = Field(1, ge=0, description="of the head's rate; the reference's had no effect")
-    wd_mult: float = Field(1, ge=0, description="of the head's weight decay; likewise")
-    teacher: str = Field("sface", description="model whose embeddings loss distill imitates")
+    scale: float = Field(default=64, gt=0, description="of loss margin")
+    m1: float = Field(default=1, gt=0, description="of loss margin: cos(m1 t + m2) - m3")
+    m2: float = Field(default=0, ge=0, description="of loss margin, radians")
+    m3: float = Field(default=0, ge=0, description="of loss margin")
+    centres: int = Field(default=1, ge=1, description="centres a class (sub-center)")
+    sharded: bool = Field(
+        default=False, description="spread the classes over the ranks (Partial FC)"
+    )
+    rate: float = Field(
+        default=1, gt=0, le=1, description="share of the classes in a step, with sharded"
+    )
+    lr_mult: float = Field(
+        default=1, ge=0, description="of the head's rate; the reference's had no effect"
+    )
+    wd_mult: float = Field(default=1, ge=0, description="of the head's weight decay; likewise")
+    teacher: str = Field(
+        default="sface", description="model whose embeddings loss distill imitates"
+    )
 
 
 class DataSection(_Section):
     """How images are read and changed."""
 
     mirror: bool = True
-    colour: int = Field(0, ge=0, le=2, description="1 jitters colours, 2 also compresses again")
-    cutoff: int = Field(0, ge=0, le=112, description="side of a grey square, pixels; 0 for none")
-    min_images: int = Field(0, ge=0, description="identities with fewer images are left out")
-    workers: int = Field(0, ge=0, description="processes that decode")
+    colour: int = Field(
+        default=0, ge=0, le=2, description="1 jitters colours, 2 also compresses again"
+    )
+    cutoff: int = Field(
+        default=0, ge=0, le=112, description="side of a grey square, pixels; 0 for none"
+    )
+    min_images: int = Field(
+        default=0, ge=0, description="identities with fewer images are left out"
+    )
+    workers: int = Field(default=0, ge=0, description="processes that decode")
 
 
 class OptimizerSection(_Section):
     """SGD and its learning rate."""
 
-    lr: float = Field(0.1, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0005, ge=0)
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0005, ge=0)
     schedule: Literal["steps", "poly", "cosine"] = "steps"
-    lr_steps: tuple[int, ...] = Field((100000, 160000, 220000), description="a tenth from each on")
-    warmup: int = Field(0, ge=0, description="steps of linear rise")
-    clip: float = Field(0, ge=0, description="largest norm of the gradient; 0 for none")
-    accumulate: int = Field(1, ge=1, description="batches in an optimizer step")
+    lr_steps: tuple[int, ...] = Field(
+        default=(100000, 160000, 220000), description="a tenth from each on"
+    )
+    warmup: int = Field(default=0, ge=0, description="steps of linear rise")
+    clip: float = Field(default=0, ge=0, description="largest norm of the gradient; 0 for none")
+    accumulate: int = Field(default=1, ge=1, description="batches in an optimizer step")
 
 
 class RunSection(_Section):
     """The run."""
 
-    batch: int = Field(128, ge=1, description="images of one process in a batch")
-    steps: int = Field(250000, ge=1, description="optimizer steps")
-    seed: int = Field(0, ge=0)
+    batch: int = Field(default=128, ge=1, description="images of one process in a batch")
+    steps: int = Field(default=250000, ge=1, description="optimizer steps")
+    seed: int = Field(default=0, ge=0)
     precision: Literal["f32", "bf16", "fp16"] = "f32"
     channels_last: bool = True
-    sync_bn: bool = Field(False, description="batch norm over all processes")
-    ema: float = Field(0, ge=0, lt=1, description="decay of averaged weights; 0 for none")
-    verbose: int = Field(2000, ge=1, description="steps between verifications")
-    frequent: int = Field(20, ge=1, description="steps between lines of progress")
-    ckpt: Literal["never", "best", "always"] = Field("best", description="which models are kept")
-    targets: tuple[str, ...] = Field(
-        ("lfw", "cfp_fp", "agedb_30"), description=".bin files in data"
+    sync_bn: bool = Field(default=False, description="batch norm over all processes")
+    ema: float = Field(default=0, ge=0, lt=1, description="decay of averaged weights; 0 for none")
+    verbose: int = Field(default=2000, ge=1, description="steps between verifications")
+    frequent: int = Field(default=20, ge=1, description="steps between lines of progress")
+    ckpt: Literal["never", "best", "always"] = Field(
+        default="best", description="which models are kept"
     )
-    pretrained: str = Field("", description="a .pt of ours or an MXNet .params file to start from")
+    targets: tuple[str, ...] = Field(
+        default=("lfw", "cfp_fp", "agedb_30"), description=".bin files in data"
+    )
+    pretrained: str = Field(
+        default="", description="a .pt of ours or an MXNet .params file to start from"
+    )
 
 
 class Recipe(_Section):

@@ -192,18 +192,18 @@ class _Log:
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
         self._path = out / "log.csv"
-        self._rows: list[dict[str, float]] = []
+        self._rows: list[dict[str, str]] = []  # as they stand in the file
         if keep_to and self._path.exists():  # rows after the checkpoint will come again
             with self._path.open(newline="") as stream:
-                read = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(stream)]
-            self._rows = [row for row in read if row["step"] <= keep_to]
+                rows = list(csv.DictReader(stream))
+            self._rows = [row for row in rows if int(row["step"]) <= keep_to]
         self._verified: list[Verified] = []
         self._highest = 0.0
 
     def add(self, event: Progress | Verified) -> None:
         """Take what the loop says."""
         if isinstance(event, Progress):
-            self._rows.append({field: getattr(event, field) for field in LOG_FIELDS})
+            self._rows.append({field: str(getattr(event, field)) for field in LOG_FIELDS})
             with self._path.open("w", newline="") as stream:
                 writer = csv.DictWriter(stream, LOG_FIELDS)
                 writer.writeheader()
@@ -220,8 +220,8 @@ class _Log:
             self._plot(event)
 
     def _plot(self, event: Verified) -> None:
-        steps = [row["step"] for row in self._rows]
-        loss = [row["loss"] for row in self._rows]
+        steps = [float(row["step"]) for row in self._rows]
+        loss = [float(row["loss"]) for row in self._rows]
         write_picture(self._out / "loss.png", chart("loss", {"loss": (steps, loss)}))
         at = [v.step for v in self._verified]
         accuracy = {

@@ -103,7 +103,7 @@ class Trainee:
         size = size or BACKBONES[recipe.backbone.name].size
         head = _build_head(recipe, n_classes, size, open_teacher)
         layout = torch.channels_last if run.channels_last else torch.contiguous_format
-        self.backbone = backbone.to(device, memory_format=layout)
+        self.backbone = backbone.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.head = head.to(device)
         self.device = device
         self.ema = copy.deepcopy(self.backbone).requires_grad_(False) if run.ema else None
