@@ -73,7 +73,7 @@ def fit(
             images += len(pixels)
         trainee.scaler.unscale_(optimizer)
         if recipe.optimizer.clip:
-            torch.nn.utils.clip_grad_norm_(trainee.network.parameters(), recipe.optimizer.clip)
+            trainee.clip(recipe.optimizer.clip)
         is_report = step % run.frequent == 0 or step % run.verbose == 0 or step == run.steps
         if is_report:  # reading the loss waits for a GPU: not every step
             mean_loss = float(torch.stack(losses).mean())

@@ -139,6 +139,18 @@ class Trainee:
         """The backbone to verify and export: the averaged one where there is one."""
         return self.backbone if self.ema is None else self.ema
 
+    def clip(self, largest: float) -> None:
+        """Scale all gradients down to a norm; shards count once each, so that ranks agree."""
+        backbone = [p for p in self.backbone.parameters() if p.grad is not None]
+        head = [p for p in self.head.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for p in head if p.grad is not None])
+        square = norm.to(self.device).square()
+        if isinstance(self.head, PartialHead) and dist.is_initialized():
+            dist.all_reduce(square)
+        norm = nn.utils.get_total_norm([p.grad for p in backbone if p.grad is not None])
+        total = torch.sqrt(square + norm.square())
+        nn.utils.clip_grads_with_norm_([*backbone, *head], largest, total)
+
     @torch.no_grad()
     def average(self) -> None:
         """Let the averaged backbone follow; statistics of batch norms are copied."""
