@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 IDLE_S = 0.5
 """How often the encoder's thread looks up while there is nothing to do."""
 
+ENCODER_QUEUE = 3
+"""Recognised frames that wait for the encoder: 120 ms at 25 fps, which outlasts every hiccup
+measured on two busy cores; one alone lost a frame a minute."""
+
 NOMINAL_FPS = 25.0
 """What the encoder's rate control reckons with; timestamps carry the real rate."""
 
@@ -125,7 +129,7 @@ class Camera:
         self._on_state = on_state
         self._clock = clock
         self._stopping = threading.Event()
-        self._results: LatestMailbox[FrameResult] = LatestMailbox()
+        self._results: LatestMailbox[FrameResult] = LatestMailbox(ENCODER_QUEUE)
         self._latest: FrameResult | None = None
         self._source: Source | None = None
         self._state = CameraState.CONNECTING

@@ -1,6 +1,7 @@
-"""A slot that holds one item: the newest wins, and what it replaced is counted."""
+"""A slot that holds the newest items: they win, and what they replaced is counted."""
 
 import threading
+from collections import deque
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -11,25 +12,32 @@ class MailboxClosed(Exception):  # noqa: N818 - the end of a conversation, not a
 
 
 class LatestMailbox(Generic[T]):
-    """Hands the newest item from one thread to another; never holds more than one.
+    """Hands the newest items from one thread to another; never holds more than `size`.
+
+    Args:
+        size: 1 where only the newest counts; more where a short hiccup of the reader must lose
+            nothing.
 
     Attributes:
         dropped: items that were replaced before anybody read them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 1) -> None:
         self.dropped = 0
-        self._items: list[T] = []
+        self._size = size
+        self._items: deque[T] = deque()
         self._closed = False
         self._changed = threading.Condition()
 
     def put(self, item: T) -> None:
-        """Leave `item`, replacing an unread one; does nothing after `close`."""
+        """Leave `item`, replacing the oldest unread one of too many; nothing after `close`."""
         with self._changed:
             if self._closed:
                 return
-            self.dropped += len(self._items)
-            self._items = [item]
+            self._items.append(item)
+            while len(self._items) > self._size:
+                self._items.popleft()
+                self.dropped += 1
             self._changed.notify()
 
     def get(self, timeout_s: float) -> T | None:
@@ -39,7 +47,7 @@ class LatestMailbox(Generic[T]):
             timeout_s: how long to wait; 0 only looks.
 
         Returns:
-            The newest item, or None when none came in time.
+            The oldest item held, or None when none came in time.
 
         Raises:
             MailboxClosed: if the mailbox was closed and its last item has been taken.
@@ -47,7 +55,7 @@ class LatestMailbox(Generic[T]):
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed, timeout_s)
             if self._items:
-                return self._items.pop()
+                return self._items.popleft()
             if self._closed:
                 raise MailboxClosed
             return None

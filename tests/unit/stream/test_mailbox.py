@@ -83,3 +83,11 @@ def test_nothing_is_lost_uncounted_between_threads() -> None:
     assert got == sorted(set(got))
     assert got[-1] == n - 1
     assert len(got) + mailbox.dropped == n
+
+
+def test_a_larger_mailbox_keeps_the_newest_in_order() -> None:
+    mailbox = LatestMailbox[int](size=3)
+    for item in range(5):
+        mailbox.put(item)
+    assert [mailbox.get(0.0) for _ in range(4)] == [2, 3, 4, None]
+    assert mailbox.dropped == 2
