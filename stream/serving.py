@@ -74,8 +74,9 @@ async def _serve(
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
-        host, port = listener.getsockname()[:2]
-        on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        if server.started:  # else it was stopped before it answered
+            host, port = listener.getsockname()[:2]
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         await serving
 
 
