@@ -1,5 +1,7 @@
 // The HTTP API: JSON in, JSON out, one clear line where it fails.
 
+import { toast } from "./dom.js";
+
 export class ApiError extends Error {
   constructor(message, status) {
     super(message);
@@ -32,6 +34,23 @@ export async function api(method, path, body) {
     throw new ApiError(reasonOf(answer) ?? `the service answered ${response.status}`, response.status);
   }
   return answer;
+}
+
+/**
+ * Wait for what the page asks by itself and say why it failed. A lost service and a missing token
+ * are shown by the page already, and everything is read anew after.
+ */
+export async function told(asked) {
+  try {
+    await asked;
+  } catch (error) {
+    if (!(error instanceof ApiError)) {
+      throw error;
+    }
+    if (error.status !== 0 && error.status !== 401) {
+      toast(error.message, "bad");
+    }
+  }
 }
 
 function reasonOf(answer) {

@@ -1,6 +1,6 @@
 // The page: parts made and joined.
 
-import { api } from "./api.js";
+import { api, told } from "./api.js";
 import { Cameras } from "./cameras.js";
 import { ask } from "./dialogs.js";
 import { byId, setText } from "./dom.js";
@@ -86,22 +86,22 @@ own.addEventListener("stop", () => {
     }
   }
 });
-own.addEventListener("enrolled", () => people.load());
+own.addEventListener("enrolled", () => told(people.load()));
 stage.addEventListener("name", async ({ detail: { camera, track, size } }) => {
   if (await askName(camera, track, size, stage.video)) {
-    await people.load();
+    await told(people.load());
   }
 });
 stage.addEventListener("action", () => cameras.add());
-events.addEventListener("person", () => people.load());
-people.addEventListener("removed", () => events.forget());
+events.addEventListener("person", () => told(people.load()));
+people.addEventListener("removed", () => told(events.forget()));
 
 socket.addEventListener("open", () => {
   showLink("open");
   // The picture first: lists and thumbnails would compete with its connection.
   setTimeout(() => {
-    events.load();
-    people.load();
+    told(events.load());
+    told(people.load());
   }, LISTS_AFTER_MS);
 });
 socket.addEventListener("close", () => {
@@ -134,5 +134,5 @@ byId("demo-close").addEventListener("click", () => {
 });
 
 makeTabs(document.querySelector("[role=tablist]"));
-showDemo();
+told(showDemo());
 socket.connect();

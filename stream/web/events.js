@@ -1,6 +1,6 @@
 // Who came and went: live, newest first.
 
-import { api } from "./api.js";
+import { api, told } from "./api.js";
 import { byId, glyph, h, portrait, sentence } from "./dom.js";
 
 const MAX_SHOWN = 200;
@@ -25,7 +25,7 @@ export class Events extends EventTarget {
   constructor(socket) {
     super();
     socket.addEventListener("event", ({ detail }) => this.#add(detail.event));
-    byId("events-more").addEventListener("click", () => this.#more());
+    byId("events-more").addEventListener("click", () => told(this.#more()));
     for (const button of document.querySelectorAll("[data-filter]")) {
       button.addEventListener("click", () => this.#choose(button.dataset.filter));
     }

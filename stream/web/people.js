@@ -1,6 +1,6 @@
 // Everybody who is enrolled.
 
-import { api, encode } from "./api.js";
+import { api, encode, told } from "./api.js";
 import { ask, confirm } from "./dialogs.js";
 import { byId, glyph, h, portrait, toast } from "./dom.js";
 
@@ -77,7 +77,7 @@ export class People extends EventTarget {
       const { enrolled, rejected } = report;
       toast(`${enrolled.length === 1 ? "1 photo was" : `${enrolled.length} photos were`} added.`);
       rejected.forEach(({ image, detail }) => toast(`${image}: ${detail}`, "bad"));
-      await this.load();
+      await told(this.load());
     }
   }
 
@@ -88,7 +88,7 @@ export class People extends EventTarget {
       api("PATCH", `api/identities/${encode(person.identity_id)}`, { name: input.value.trim() }));
     if (renamed) {
       toast(`${person.name} is now called ${renamed.name}.`);
-      await this.load();
+      await told(this.load());
     }
   }
 
@@ -101,7 +101,7 @@ export class People extends EventTarget {
     });
     if (removed) {
       toast(`${person.name} was erased.`);
-      await this.load();
+      await told(this.load());
       this.dispatchEvent(new Event("removed"));
     }
   }

@@ -120,9 +120,17 @@ def _await_answer(url: str, process: subprocess.Popen[bytes], log: Path) -> None
     pytest.fail(f"the service did not answer in {START_TIMEOUT_S} s:\n{log.read_text()}")
 
 
+_complaints: list[str] = []
+"""What the pages of the open browser logged as errors."""
+
+
 @contextmanager
 def chromium(*, camera_file: Path | None = None) -> Iterator[Browser]:
-    """Start Chromium, its camera played from a .mjpeg or .y4m file, or a test picture."""
+    """Start Chromium, its camera played from a .mjpeg or .y4m file, or a test picture.
+
+    What its pages logged as errors fails the test at the end.
+    """
+    _complaints.clear()
     arguments = [
         "--no-sandbox",
         "--use-fake-ui-for-media-stream",
@@ -137,6 +145,7 @@ def chromium(*, camera_file: Path | None = None) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+    assert not _complaints, "; ".join(_complaints)
 
 
 def open_page(
@@ -159,18 +168,19 @@ def open_page(
     )
     page = context.new_page()
     page.add_init_script(COUNT_FRAMES)
-    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
-    page.on("console", _refuse_error)
+    page.on("pageerror", lambda error: _complaints.append(f"the page failed: {error}"))
+    page.on("console", _note_error)
     page.goto(url)
     return page
 
 
-def _refuse_error(message: object) -> None:
+def _note_error(message: object) -> None:
+    # Noted, not raised: an exception in a callback ends the connection to the browser.
     text = getattr(message, "text", "")
     # A picture that is not there yet, and a service that is being restarted, are shown by the page.
     is_network = re.search(r"Failed to load resource|WebSocket connection", text)
     if getattr(message, "type", "") == "error" and not is_network:
-        pytest.fail(f"the page logged: {text}")
+        _complaints.append(f"the page logged: {text}")
 
 
 def await_picture(page: Page, *, timeout_s: float = 15.0, after: float = 0.0) -> float:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.harness import (
     OUTPUT,
@@ -87,19 +87,6 @@ def _add_and_remove_a_camera(page: Page) -> None:
 
 def test_page_comes_back_with_the_service(tmp_path: Path) -> None:
     require_chromium()
-    # The browser's driver, not the service or the page, died in two of five runs while the page
-    # lost its service; the page is judged by a run in which the driver lived.
-    for attempt in range(3):
-        try:
-            _lose_and_regain_the_service(tmp_path / str(attempt))
-        except Error as error:
-            if attempt == 2 or "closed" not in error.message:
-                raise
-        else:
-            return
-
-
-def _lose_and_regain_the_service(tmp_path: Path) -> None:
     port = free_port()
     with chromium() as browser:
         with service("outage-before", tmp_path, port=port) as facewire:
