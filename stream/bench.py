@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 
 import cv2
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
-from stream.camera import CameraState
+from stream.camera import CameraState, CameraStatus
 from stream.config import Config
 from stream.engine import Service
 from stream.errors import StreamError
@@ -30,8 +31,31 @@ STAGES = ("decode", "detect", "follow", "align", "embed", "search", "track", "an
 
 
 @dataclass(frozen=True, slots=True)
+class CameraBench:
+    """The figures of one camera.
+
+    Attributes:
+        camera: where it comes from, passwords masked.
+        width: pixels.
+        height: pixels.
+        fps_in: frames captured a second.
+        fps_recognised: frames a second whose faces were found or followed.
+        dropped: frames replaced before recognition.
+        faces: faces in view, on average over the seconds.
+    """
+
+    camera: str
+    width: int
+    height: int
+    fps_in: float
+    fps_recognised: float
+    dropped: int
+    faces: float
+
+
+@dataclass(frozen=True, slots=True)
 class StreamBench:
-    """The figures of one run.
+    """The figures of one run; those without a camera's name are of the first, which is watched.
 
     Attributes:
         machine: processor, cores, operating system.
@@ -41,6 +65,7 @@ class StreamBench:
         width: pixels.
         height: pixels.
         viewers: peers that watched by WebRTC from another process.
+        cameras: every camera, the watched one first.
         stages_ms: milliseconds by stage: decode (processor time), annotate and encode per
             frame; the others per tick that did them.
         fps_in: frames captured a second.
@@ -61,6 +86,7 @@ class StreamBench:
     width: int
     height: int
     viewers: int
+    cameras: tuple[CameraBench, ...]
     stages_ms: dict[str, Percentiles]
     fps_in: float
     fps_out: float
@@ -80,7 +106,7 @@ def bench_stream(
     viewers: int,
     tick: Callable[[float], None] = lambda done: None,
 ) -> StreamBench:
-    """Run the whole service on its first camera and measure it.
+    """Run the whole service on its cameras and measure it.
 
     Args:
         config: the configuration; its first camera, or the demo, is watched.
@@ -90,7 +116,7 @@ def bench_stream(
         tick: hears about every second what share in [0, 1] is done.
 
     Raises:
-        StreamError: if the camera gives no pictures.
+        StreamError: if a camera gives no pictures.
         RecognizerError: if a model cannot be fetched or opened.
     """
     with _viewer_process(viewers) as connection:
@@ -115,12 +141,17 @@ async def _bench(
         for window in (*service.windows.values(), *service.camera(name).windows.values()):
             window.clear()
         connection.send("start")
-        before, cpu_before, started = service.cameras()[0], time.process_time(), time.monotonic()
+        all_before, cpu_before = service.cameras(), time.process_time()
+        started, n_faces = time.monotonic(), [list[int]() for _ in all_before]
         while (elapsed := time.monotonic() - started) < seconds:
             tick(elapsed / seconds)
             await asyncio.sleep(min(1.0, seconds - elapsed))
+            for status, counts in zip(all_before, n_faces, strict=True):
+                latest = service.tracks(status.name)
+                counts.append(0 if latest is None else len(latest.tracks))
         elapsed, cpu = time.monotonic() - started, time.process_time() - cpu_before
-        after = service.cameras()[0]
+        all_after = service.cameras()
+        before, after = all_before[0], all_after[0]
         connection.send("stop")
         received = await asyncio.to_thread(connection.recv)
         stages = service.stage_ms() | {
@@ -134,6 +165,7 @@ async def _bench(
             width=after.width,
             height=after.height,
             viewers=viewers,
+            cameras=tuple(map(partial(_camera_figures, elapsed), all_before, all_after, n_faces)),
             stages_ms={stage: stages[stage] for stage in STAGES if stage in stages},
             fps_in=(after.captured - before.captured) / elapsed,
             fps_out=(after.encoded - before.encoded) / elapsed,
@@ -147,13 +179,33 @@ async def _bench(
         )
 
 
+def _camera_figures(
+    elapsed_s: float, before: CameraStatus, after: CameraStatus, n_faces: list[int]
+) -> CameraBench:
+    captured, dropped = after.captured - before.captured, after.dropped - before.dropped
+    return CameraBench(
+        camera=after.url,
+        width=after.width,
+        height=after.height,
+        fps_in=captured / elapsed_s,
+        fps_recognised=(captured - dropped) / elapsed_s,
+        dropped=dropped,
+        faces=sum(n_faces) / max(len(n_faces), 1),
+    )
+
+
 async def _wait_for_pictures(service: Service) -> None:
     for _ in range(int(START_TIMEOUT_S / 0.05)):
-        status = service.cameras()[0]
-        if status.state is CameraState.LIVE and status.width:
+        waiting = [each for each in service.cameras() if not _is_giving(each)]
+        if not waiting:
             return
         await asyncio.sleep(0.05)
-    raise StreamError(f"camera {status.name} gives no pictures: {status.reason or status.state}")
+    reason = waiting[0].reason or waiting[0].state
+    raise StreamError(f"camera {waiting[0].name} gives no pictures: {reason}")
+
+
+def _is_giving(status: CameraStatus) -> bool:
+    return status.state is CameraState.LIVE and status.width > 0
 
 
 def machine() -> str:

@@ -37,11 +37,18 @@ def bench() -> None:
 
 @app.command()
 def stream(
-    source: Annotated[
-        str, typer.Argument(metavar="URL", help="A file or camera as in serve --camera, or demo:.")
-    ] = "demo:",
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="URL...",
+            help="Files or cameras as in serve --camera; demo: if none. The first is watched.",
+            show_default=False,
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="How long to measure.")] = 30.0,
-    viewers: Annotated[int, typer.Option(min=0, help="Who watch by WebRTC meanwhile.")] = 1,
+    viewers: Annotated[
+        int, typer.Option(min=0, help="Who watch the first by WebRTC meanwhile.")
+    ] = 1,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A facewire.toml; its cameras do not count.")
     ] = None,
@@ -49,11 +56,14 @@ def stream(
 ) -> None:
     """Measure the whole way of a frame: stages, rates, drops, latency.
 
-    Example: facewire bench stream demo: --seconds 60
+    Example: facewire bench stream rtsp://192.0.2.7/live rtsp://192.0.2.8/live --seconds 60
     """
     from stream.bench import bench_stream
 
-    cameras = {} if source == "demo:" else {"cameras": {"list": [parse_camera(f"bench={source}")]}}
+    # The demo by itself comes with its people enrolled.
+    urls = [] if sources in (None, ["demo:"]) else sources
+    named = [parse_camera(f"bench{number}={url}") for number, url in enumerate(urls, 1)]
+    cameras = {"cameras": {"list": named}} if named else {}
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("measuring", total=1.0)
@@ -196,9 +206,19 @@ def _print_tables(result: "StreamBench") -> None:
     for name, span in spans.items():
         stages.add_row(name, f"{span.p50:.1f}", f"{span.p95:.1f}", str(span.n))
     console.print(stages)
+    if len(result.cameras) > 1:
+        console.print(_cameras_table(result))
     console.print(
         f"fps in {result.fps_in:.1f}, annotated {result.fps_out:.1f}, "
         f"at the viewer {result.fps_viewer:.1f}; dropped {result.dropped} before recognition, "
         f"{result.encoder_dropped} before encoding"
     )
     console.print(f"{result.cores:.2f} cores, {result.peak_rss_mib:.0f} MiB at the peak")
+
+
+def _cameras_table(result: "StreamBench") -> Table:
+    table = Table("camera", "faces", "fps in", "recognised", "dropped", box=None, pad_edge=False)
+    for each in result.cameras:
+        rates = (f"{each.fps_in:.1f}", f"{each.fps_recognised:.1f}", str(each.dropped))
+        table.add_row(each.camera, f"{each.faces:.1f}", *rates)
+    return table
