@@ -1,8 +1,8 @@
 """Frames in, named tracks and events out: pure and synchronous, for all cameras of a tick.
 
-Every tick scans at most a few frames in full and follows the known faces in the others; all
-faces of all cameras share one detection, one follow, one embedding call and one search. Work is
-spread: a tick that scans embeds only whom nobody has looked at yet, one face at a time.
+Every tick scans a few frames in full and follows the known faces in the others; all faces of all
+cameras share one detection, one follow, one embedding call and one search. Work is spread, by what
+it was measured to take: as many scans and embeddings in a tick as leave every camera its frames.
 """
 
 import itertools
@@ -30,11 +30,15 @@ SCAN_EVERY_S = 0.2
 SCAN_LOAD = 0.3
 """Part of the time that all cameras' scans may take; beyond it they become rarer."""
 
-MAX_SCANS = 2
-"""Frames scanned in one tick: more would delay every camera's picture by 25 ms each."""
+SCANS_S = 0.028
+"""What the scans of one tick may take: one on two CPU cores, where it takes 23 ms at 720p."""
 
-MAX_EMBEDDINGS = 2
-"""Faces embedded in a tick that scans nothing; one in a tick that scans. 14 ms each."""
+MAX_EMBEDDINGS = 8
+"""Faces embedded in a tick at most; more wait for the next, so that the picture does not."""
+
+TICK_S = 0.038
+"""What a tick should take: just less than a frame at 25 fps, so that no camera loses one. Two
+embeddings fit on two CPU cores, 14 ms each, and beside the scan of a lone camera one."""
 
 STAGES = ("detect", "follow", "align", "embed", "search", "track")
 
@@ -134,6 +138,7 @@ class Pipeline:
         self._ids = itertools.count(1)
         self._cameras: dict[str, Watch] = {}
         self._scan_s = 0.0
+        self._embed_s = 0.0
         self._timings: dict[str, float] = {}
 
     def process(self, frames: Sequence[Frame], now: float) -> list[FrameResult]:
@@ -146,6 +151,7 @@ class Pipeline:
         Returns:
             A result for each frame, in order; their timings are those of the whole tick.
         """
+        started = self._clock()
         self._timings = dict.fromkeys(STAGES, 0.0)
         jobs = [_Job(frame, self._camera(frame)) for frame in frames]
         with self._stage("track"):
@@ -154,7 +160,7 @@ class Pipeline:
             scans = self._due(jobs, now)
         self._follow([job for job in jobs if job not in scans])
         self._scan(scans)
-        self._embed(jobs, is_scan=bool(scans))
+        self._embed(jobs, is_scan=bool(scans), deadline=started + TICK_S)
         self._decide()
         with self._stage("track"):
             found = [job.camera.conclude(job.frame) for job in jobs]
@@ -213,7 +219,7 @@ class Pipeline:
         interval_s = max(SCAN_EVERY_S, n_live * self._scan_s / SCAN_LOAD)
         due = [job for job in jobs if job.camera.is_due(job.frame.captured_at, interval_s)]
         due.sort(key=lambda job: job.camera.scanned_at)
-        return due[:MAX_SCANS]
+        return due[: max(1, int(SCANS_S / self._scan_s)) if self._scan_s else 1]
 
     def _scan(self, jobs: list[_Job]) -> None:
         if not jobs:
@@ -249,10 +255,13 @@ class Pipeline:
         self._timings["track"] -= (self._clock() - started) * 1e3
         return np.stack([shot.embedding for shot in shots])
 
-    def _embed(self, jobs: list[_Job], *, is_scan: bool) -> None:
-        """Look at the faces that need it most."""
+    def _embed(self, jobs: list[_Job], *, is_scan: bool, deadline: float) -> None:
+        """Look at the faces that need it most, at one even if late, unless the tick scanned."""
         with self._stage("track"):
-            budget = (1 if is_scan else MAX_EMBEDDINGS) - sum(len(job.looked) for job in jobs)
+            left_s = deadline - self._clock()
+            room = int(left_s / self._embed_s) if self._embed_s else 1
+            budget = min(max(room, 0 if is_scan else 1), MAX_EMBEDDINGS)
+            budget -= sum(len(job.looked) for job in jobs)
             wanted = [want for job in jobs for want in job.wanted(only_open=is_scan)]
             wanted.sort(key=lambda want: (want.urgency, -want.value))
             chosen = wanted[: max(budget, 0)]
@@ -277,8 +286,11 @@ class Pipeline:
                 for job, part in parts
                 for quality in self._recognizer.quality(job.frame.image, part)
             ]
+        before_ms = self._timings["embed"]
         with self._stage("embed"):
             embeddings = self._recognizer.embed(crops)
+        took_s = (self._timings["embed"] - before_ms) / 1e3 / len(crops)
+        self._embed_s += 0.2 * (took_s - self._embed_s) if self._embed_s else took_s
         return [
             Shot(crop, embedding, quality)
             for crop, embedding, quality in zip(crops, embeddings, qualities, strict=True)
