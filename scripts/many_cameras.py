@@ -45,7 +45,7 @@ def main() -> None:
             file = Path(scratch, f"camera{number}.mp4")
             record(scene, file, start_s=number * LOOP_S / options.cameras, fps=options.fps)
             urls.append(servers.enter_context(RtspServer(file=file)).url)
-        data = Path(scratch, "data")
+        data = Path(scratch, "data", "gallery")
         recognizer = open_recognizer()
         size = recognizer.embedding_size
         with Gallery.open(data, model_id=recognizer.model_id, embedding_size=size) as gallery:
@@ -53,7 +53,7 @@ def main() -> None:
         command = [str(Path(sys.executable).with_name("facewire")), "bench", "stream", *urls]
         command += [f"--seconds={options.seconds}", f"--viewers={options.viewers}"]
         command += ["--json"] if options.json else []
-        environment = {**os.environ, "FACEWIRE_DATA": str(data)}
+        environment = {**os.environ, "FACEWIRE_DATA": str(data.parent)}
         sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
 
