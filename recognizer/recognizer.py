@@ -53,6 +53,12 @@ class Recognizer:
         """Find all faces in each (H, W, 3) uint8 RGB image; sizes may differ."""
         return self._detector.detect(images)
 
+    def look_for(self, min_face_px: int) -> None:
+        """Find faces from this size on, side in pixels, at least 12; with the next `detect`."""
+        self._detector.options = dataclasses.replace(
+            self._detector.options, min_face_px=min_face_px
+        )
+
     def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
         """Find known faces again near their last boxes: far cheaper than `detect`.
 

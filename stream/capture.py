@@ -111,6 +111,10 @@ class AvSource:
             self._release()
         return frame
 
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Let through no more pictures a second than this, from the next on; None for all."""
+        self._decimator = Decimator(target_fps)
+
     def close(self) -> None:
         """Stop; may be called from any thread and more than once.
 

@@ -18,6 +18,9 @@ from stream.errors import ConfigError
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 TOKEN_VARIABLE = "FACEWIRE_TOKEN"
 
+Part = Annotated[float, Field(ge=0, le=1)]
+Region = tuple[float, float, float, float]
+
 
 def data_dir() -> Path:
     """Return where galleries and events are kept unless said otherwise."""
@@ -47,6 +50,17 @@ class CameraConfig(Section):
     target_fps: Annotated[float, Field(gt=0, le=120)] | None = Field(
         None, description="frames a second to take; the camera's own rate unless set"
     )
+    min_face_px: Annotated[int, Field(ge=12, le=1000)] | None = Field(
+        None, description="smallest face to look for, pixels; the recognizer's unless set"
+    )
+    rotation: Literal[0, 90, 180, 270] = Field(
+        0, description="degrees clockwise by which pictures are turned"
+    )
+    region: tuple[Part, Part, Part, Part] | None = Field(
+        None,
+        description="x1, y1, x2, y2 of the part whose faces count, 0 to 1 of the turned picture",
+    )
+    enabled: bool = Field(True, description="whether the camera is on")
 
     @field_validator("name")
     @classmethod
@@ -54,6 +68,13 @@ class CameraConfig(Section):
         if not CAMERA_NAME.fullmatch(name):
             raise ValueError(f"{name!r} must be 1 to 64 letters, digits, - or _")
         return name
+
+    @field_validator("region")
+    @classmethod
+    def _region_has_an_inside(cls, region: Region | None) -> Region | None:
+        if region is not None and (region[0] >= region[2] or region[1] >= region[3]):
+            raise ValueError("must be x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        return region
 
 
 class ServerConfig(Section):

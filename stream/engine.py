@@ -204,7 +204,8 @@ class Service:
         camera.stop()
         camera.hub.close()
         await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
-        await self.run_inference(self.pipeline.drop_camera, name)
+        for event in await self.run_inference(self.pipeline.drop_camera, name, self._clock()):
+            self._log(event)
 
     def push_camera(self, name: str) -> PushCamera:
         """Make a camera that a browser or encoder feeds.
@@ -315,6 +316,8 @@ class Service:
                 _run_job(*self._jobs.popleft())
             if frames:
                 self._tick(frames)
+            for event in self.pipeline.leave(self._clock()):
+                self._log(event)
             now = self._clock()
             if now - checked >= GALLERY_CHECK_S:
                 checked = now

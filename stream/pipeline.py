@@ -17,7 +17,8 @@ import numpy as np
 from gallery import Gallery, Identity, Match
 from recognizer import Detections, Floats, Recognizer
 from stream.errors import EnrolmentError, UnknownTrackError
-from stream.frames import Frame, FrameResult
+from stream.frames import Event, Frame, FrameResult
+from stream.limits import Limits
 from stream.memory import OPEN, Memory, Shot, shot_value
 from stream.presence import Presence
 from stream.tracker import SAME_FACE, Appearance, Tracked, Tracker
@@ -137,6 +138,7 @@ class Pipeline:
         self._clock = clock
         self._ids = itertools.count(1)
         self._cameras: dict[str, Watch] = {}
+        self._limits: dict[str, Limits] = {}
         self._scan_s = 0.0
         self._embed_s = 0.0
         self._timings: dict[str, float] = {}
@@ -207,9 +209,25 @@ class Pipeline:
             for memory in camera.memories.values():
                 memory.gallery_changed()
 
-    def drop_camera(self, name: str) -> None:
-        """Forget a camera and its tracks; their ids are not given again."""
-        self._cameras.pop(name, None)
+    def set_limits(self, camera: str, limits: Limits) -> None:
+        """Tell which faces of a camera count from the next frame on."""
+        self._limits[camera] = limits
+        if (state := self._cameras.get(camera)) is not None:
+            state.limits = limits
+
+    def leave(self, now: float) -> list[Event]:
+        """Return who has left cameras that give no frames; seconds, monotonic clock."""
+        return [event for camera in self._cameras.values() for event in camera.presence.leave(now)]
+
+    def drop_camera(self, name: str, now: float) -> list[Event]:
+        """Forget a camera, its tracks and its limits; track ids are not given again.
+
+        Returns:
+            The exits of those who were there, `now` in seconds, monotonic clock.
+        """
+        self._limits.pop(name, None)
+        camera = self._cameras.pop(name, None)
+        return [] if camera is None else camera.presence.end(now)
 
     # One tick, step by step
 
@@ -232,7 +250,8 @@ class Pipeline:
         self._scan_s += 0.2 * (took_s - self._scan_s)
         for job, detections in zip(jobs, found, strict=True):
             with self._stage("track"):
-                job.scan(detections, partial(self._looks, job, detections))
+                kept = job.camera.limits.keep(detections, job.camera.size)
+                job.scan(kept, partial(self._looks, job, kept))
 
     def _follow(self, jobs: list[_Job]) -> None:
         busy = [job for job in jobs if job.camera.tracker.followed]
@@ -326,7 +345,8 @@ class Pipeline:
                 cooldown_s=cooldown_s,
                 same_face=self._threshold,
             )
-            camera = Watch(Tracker(lambda: next(self._ids)), presence, self._new_memory)
+            limits = self._limits.get(frame.camera, Limits())
+            camera = Watch(Tracker(lambda: next(self._ids)), presence, self._new_memory, limits)
             self._cameras[frame.camera] = camera
         return camera
 

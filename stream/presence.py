@@ -85,7 +85,30 @@ class Presence:
             elif (holder := self._holder(seen.track_id)) is not None:
                 # Still there, whoever it will turn out to be.
                 holder.seen = replace(holder.seen, last_seen=seen.last_seen)
-        events += self._leave(at)
+        events += self.leave(at)
+        return events
+
+    def leave(self, at: float) -> list[Event]:
+        """Return who has not been seen for long enough; also where no frames come any more."""
+        events = []
+        for person in list(self._people):
+            away_s = at - person.seen.last_seen
+            if person.is_announced and away_s >= self._absence_s:
+                events.append(self._event(EventKind.EXIT, person.seen, at))
+                person.is_announced, person.has_left = False, True
+                person.quiet_until = at + self._cooldown_s
+            elif not person.is_announced and away_s >= self._absence_s and at >= person.quiet_until:
+                self._people.remove(person)
+        return events
+
+    def end(self, at: float) -> list[Event]:
+        """Let everybody who is there leave at once, because nobody looks any more."""
+        events = [
+            self._event(EventKind.EXIT, person.seen, at)
+            for person in self._people
+            if person.is_announced
+        ]
+        self._people.clear()
         return events
 
     def _update_track(self, seen: Seen, at: float) -> list[Event]:
@@ -122,18 +145,6 @@ class Presence:
         person.seen = seen
         person.is_announced |= is_announced
         return [self._event(EventKind.RENAMED, seen, at, f"was {was}")] if is_announced else []
-
-    def _leave(self, at: float) -> list[Event]:
-        events = []
-        for person in list(self._people):
-            away_s = at - person.seen.last_seen
-            if person.is_announced and away_s >= self._absence_s:
-                events.append(self._event(EventKind.EXIT, person.seen, at))
-                person.is_announced, person.has_left = False, True
-                person.quiet_until = at + self._cooldown_s
-            elif not person.is_announced and away_s >= self._absence_s and at >= person.quiet_until:
-                self._people.remove(person)
-        return events
 
     def _holder(self, track_id: int) -> _Person | None:
         """Return whom the track was taken for so far."""

@@ -9,6 +9,7 @@ from stream.errors import SourceUnavailable
 from stream.frames import Frame
 from stream.hub import PacketHub
 from stream.mailbox import LatestMailbox, MailboxClosed
+from stream.pacing import Decimator
 
 SILENCE_S = 5.0
 """A sender that brings nothing for so long is shown as failing; its return is noticed at once."""
@@ -28,6 +29,7 @@ class PushSource:
         self._camera = camera
         self._clock = clock
         self._frames: LatestMailbox[tuple[av.VideoFrame, float]] = LatestMailbox()
+        self._decimator = Decimator(None)
         self._seq = 0
 
     def put(self, frame: av.VideoFrame) -> None:
@@ -40,17 +42,26 @@ class PushSource:
         Raises:
             SourceUnavailable: if none is brought for some seconds, or the sender has left.
         """
+        frame, captured_at = self._next()
+        while not self._decimator.keep(captured_at):
+            frame, captured_at = self._next()
+        image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+        self.size = (image.shape[0], image.shape[1])
+        self._seq += 1
+        return Frame(self._camera, self._seq - 1, captured_at, image)
+
+    def _next(self) -> tuple[av.VideoFrame, float]:
         try:
             item = self._frames.get(SILENCE_S)
         except MailboxClosed:
             raise SourceUnavailable(f"{self._camera} has left") from None
         if item is None:
             raise SourceUnavailable(f"{self._camera} sends no pictures")
-        frame, captured_at = item
-        image = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-        self.size = (image.shape[0], image.shape[1])
-        self._seq += 1
-        return Frame(self._camera, self._seq - 1, captured_at, image)
+        return item
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Let through no more pictures a second than this; None for all."""
+        self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
         """Do nothing: the camera opens this same source again after a silence."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream.capture import Address, AvSource
 from stream.errors import ConfigError, SourceUnavailable
 from stream.frames import Frame
-from stream.pacing import reconnect_delay
+from stream.pacing import Decimator, reconnect_delay
 from stream.redact import redact
 
 __all__ = [
@@ -65,6 +65,10 @@ class Source(Protocol):
         """
         ...
 
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Let through no more pictures a second than this, None for all; from any thread."""
+        ...
+
     def close(self) -> None:
         """Stop; from any thread, any number of times."""
         ...
@@ -103,7 +107,9 @@ def open_source(
         SourceUnavailable: if it cannot be opened now; the message names the masked URL and why.
     """
     if url == DEMO_URL:
-        return DemoSource(_demo_scene(), camera=camera, clock=clock)
+        demo = DemoSource(_demo_scene(), camera=camera, clock=clock)
+        demo.set_target_fps(target_fps)
+        return demo
     return AvSource(
         parse_address(url, rtsp_transport=rtsp_transport),
         camera=camera,
@@ -191,6 +197,7 @@ class DemoSource:
         self._started_at = clock()
         self._n_read = 0
         self._next = 0
+        self._decimator = Decimator(None)
         self._closing = threading.Event()
 
     def read(self) -> Frame:
@@ -199,17 +206,27 @@ class DemoSource:
         Raises:
             SourceUnavailable: if it was closed.
         """
-        elapsed_s = self._clock() - self._started_at
-        self._next = max(self._next, int(elapsed_s * self.fps))
-        self._closing.wait(max(0.0, self._next / self.fps - elapsed_s))
-        if self._closing.is_set():
-            raise SourceUnavailable("demo: was closed")
-        captured_at = self._clock()
+        captured_at = self._next_time()
+        while not self._decimator.keep(captured_at):
+            self._next += 1
+            captured_at = self._next_time()
         image = self._scene.render(self._next / self.fps)
         frame = Frame(camera=self._camera, seq=self._n_read, captured_at=captured_at, image=image)
         self._next += 1
         self._n_read += 1
         return frame
+
+    def _next_time(self) -> float:
+        elapsed_s = self._clock() - self._started_at
+        self._next = max(self._next, int(elapsed_s * self.fps))
+        self._closing.wait(max(0.0, self._next / self.fps - elapsed_s))
+        if self._closing.is_set():
+            raise SourceUnavailable("demo: was closed")
+        return self._clock()
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Draw no more pictures a second than this; None for 25."""
+        self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
         """Stop a waiting read."""

@@ -1,6 +1,7 @@
 """Figures of the running service: rates and percentiles over a sliding window."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,15 +17,24 @@ class Percentiles:
 
 
 class Window:
-    """The last values of one quantity; one thread adds, any reads."""
+    """The last values of one quantity in milliseconds; one thread adds, any reads."""
 
-    def __init__(self, size: int = 1500) -> None:
-        """Keep `size` values: a minute at 25 fps by default."""
+    def __init__(
+        self, size: int = 1500, *, observe: Callable[[float], None] = lambda seconds: None
+    ) -> None:
+        """Make an empty window.
+
+        Args:
+            size: values to keep: a minute at 25 fps by default.
+            observe: gets every value too, in seconds, such as a histogram's `observe`.
+        """
         self._values: deque[float] = deque(maxlen=size)
+        self._observe = observe
 
     def add(self, value: float) -> None:
         """Take a value in; the oldest falls out."""
         self._values.append(value)
+        self._observe(value / 1e3)
 
     def clear(self) -> None:
         """Forget everything, to measure from now on."""

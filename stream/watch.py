@@ -1,12 +1,13 @@
 """One camera between ticks: its tracks, what is remembered of them, and who is there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from recognizer import Detections, Floats, Followed
 from stream.frames import Event, Frame, Track
+from stream.limits import Limits
 from stream.memory import Memory
 from stream.presence import Presence, Seen
 from stream.tracker import Appearance, Tracked, Tracker
@@ -43,6 +44,7 @@ class Watch:
         tracker: its faces.
         presence: its people.
         new_memory: makes the memory of a new track.
+        limits: which faces count.
         memories: by track id, of the present tracks.
         departed: the same of tracks that have gone, oldest first.
         at: seconds, its last frame.
@@ -55,6 +57,7 @@ class Watch:
     tracker: Tracker
     presence: Presence
     new_memory: Callable[[], Memory]
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
     memories: dict[int, Memory] = field(default_factory=dict)
     departed: dict[int, Memory] = field(default_factory=dict)
     at: float = float("-inf")
@@ -87,6 +90,9 @@ class Watch:
     def follow(self, found: Followed, at: float) -> None:
         """Take where the faces were found again."""
         before = len(self.tracker.followed)
+        outside = ~self.limits.holds(found.boxes, self.size)
+        if outside.any():
+            found = replace(found, is_lost=found.is_lost | outside)
         self.tracker.follow(found, at)
         self.is_lost |= len(self.tracker.followed) < before
 

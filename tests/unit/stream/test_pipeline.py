@@ -7,6 +7,7 @@ import pytest
 from gallery import Gallery, Identity
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult, TrackState
+from stream.limits import Limits
 from stream.memory import AGAIN_EVERY_S
 from stream.pipeline import SCAN_EVERY_S, STAGES, Pipeline
 from tests.fakes import EMBEDDING_SIZE, FakeFace, FakeRecognizer, FakeWorld, looks_like
@@ -359,10 +360,47 @@ def test_a_gallery_change_shows_in_the_next_frame(hall: Hall) -> None:
 
 def test_a_dropped_camera_is_forgotten_and_its_ids_are_not_given_again(hall: Hall) -> None:
     hall.run(1.0, FakeFace(1, 100))
-    hall.pipeline.drop_camera("door")
-    hall.pipeline.drop_camera("never there")
+    (left,) = hall.pipeline.drop_camera("door", hall.at)
+    assert (left.kind, left.at) == ("exit", hall.at)
+    assert left.match is not None
+    assert hall.pipeline.drop_camera("never there", hall.at) == []
     (track,) = hall.run(0.2, FakeFace(1, 100)).tracks
     assert track.track_id > 1
+
+
+def test_people_leave_a_camera_that_gives_no_frames(hall: Hall) -> None:
+    hall.run(1.0, FakeFace(1, 100))
+    assert hall.pipeline.leave(hall.at + 1.9) == []
+    (left,) = hall.pipeline.leave(hall.at + 2.01)
+    assert (left.kind, left.at) == ("exit", hall.at + 2.01)
+    assert hall.pipeline.leave(hall.at + 2.2) == []
+
+
+def test_only_faces_within_a_cameras_limits_are_reported(hall: Hall) -> None:
+    # The fake's pictures are 640 x 240; of the right half only faces of 60 pixels count.
+    hall.pipeline.set_limits("door", Limits(min_face_px=60, region=(0.5, 0.0, 1.0, 1.0)))
+    left, right, small = FakeFace(1, 100), FakeFace(2, 500), FakeFace(3, 400, size=40)
+    result = hall.run(1.0, left, right, small)
+    assert names(result) == ["Bob"]
+    np.testing.assert_allclose(result.tracks[0].box, right.box, atol=1)
+    assert hall.told == ["enter Bob"]
+
+
+def test_a_face_is_lost_where_it_leaves_the_region(hall: Hall) -> None:
+    hall.pipeline.set_limits("door", Limits(region=(0.0, 0.0, 0.5, 1.0)))
+    for x in range(100, 600, 10):
+        result = hall.tick(FakeFace(1, x))
+    assert result.tracks == ()
+    hall.run(2.0, FakeFace(1, 600))
+    assert hall.told == ["enter Ann", "exit Ann"]
+
+
+def test_limits_can_change_while_faces_are_followed(hall: Hall) -> None:
+    hall.run(1.0, FakeFace(1, 100))
+    hall.pipeline.set_limits("door", Limits(region=(0.5, 0.0, 1.0, 1.0)))
+    assert hall.run(0.5, FakeFace(1, 100)).tracks == ()
+    hall.pipeline.set_limits("door", Limits())
+    assert names(hall.run(1.0, FakeFace(1, 100))) == ["Ann"]
 
 
 def test_memory_stays_flat_over_many_faces(hall: Hall) -> None:
