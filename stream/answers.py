@@ -14,8 +14,25 @@ from stream.events import LoggedEvent
 from stream.frames import FrameResult, Track
 
 
+class CameraSettingsJson(TypedDict):
+    """A camera's settings as PATCH /api/cameras/{camera} takes them; null for the default."""
+
+    url: str
+    rtsp_transport: str
+    loop: bool
+    target_fps: float | None
+    min_face_px: int | None
+    rotation: int
+    region: tuple[float, float, float, float] | None
+    enabled: bool
+
+
 class CameraJson(TypedDict):
-    """One camera at one moment; `url` has its password masked."""
+    """One camera at one moment; `url` has its password masked.
+
+    `state` is connecting, live, failing, ended or off; `is_pushed` tells that a browser or encoder
+    brings it.
+    """
 
     name: str
     url: str
@@ -31,6 +48,8 @@ class CameraJson(TypedDict):
     viewers: int
     reconnects: int
     latency_p95_ms: float
+    is_pushed: bool
+    settings: CameraSettingsJson
 
 
 class TrackJson(TypedDict):
@@ -169,6 +188,17 @@ def camera_json(status: CameraStatus) -> CameraJson:
         "viewers": status.viewers,
         "reconnects": status.reconnects,
         "latency_p95_ms": round(status.latency_ms.p95, 1),
+        "is_pushed": status.is_pushed,
+        "settings": {
+            "url": status.url,
+            "rtsp_transport": status.config.rtsp_transport,
+            "loop": status.config.loop,
+            "target_fps": status.config.target_fps,
+            "min_face_px": status.config.min_face_px,
+            "rotation": status.config.rotation,
+            "region": status.config.region,
+            "enabled": status.config.enabled,
+        },
     }
 
 

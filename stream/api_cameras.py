@@ -15,7 +15,7 @@ from stream.answers import (
     identity_json,
     tracks_json,
 )
-from stream.config import CameraConfig
+from stream.config import CameraChange, CameraConfig
 from stream.engine import Service
 from stream.errors import SignalingError
 from stream.publishing import publish
@@ -47,23 +47,52 @@ class NewName(BaseModel):
 
 @router.get("/api/cameras")
 async def list_cameras(service: ServiceDep) -> list[CameraJson]:
-    """Say how every camera is doing."""
+    """Say how every camera is doing, with its settings."""
     return [camera_json(status) for status in service.cameras()]
+
+
+@router.get("/api/cameras/{camera}")
+async def show_camera(service: ServiceDep, camera: str) -> CameraJson:
+    """Say how a camera is doing, with its settings."""
+    return _camera(service, camera)
 
 
 @router.post("/api/cameras", status_code=201)
 async def add_camera(
     service: ServiceDep, camera: Annotated[CameraConfig, Body()], response: Response
 ) -> CameraJson:
-    """Start a camera; it is forgotten when the service stops."""
+    """Start a camera, and keep it for the next start of the service.
+
+    `{"name": "door", "url": "rtsp://user:password@192.0.2.7/live"}`, and any of the settings that
+    `change_camera` takes. 400 where the name is taken or the URL is of no known kind, 422 where a
+    value is out of range.
+    """
     await service.add_camera(camera)
     response.headers["location"] = f"/api/cameras/{camera.name}"
-    return camera_json(next(each for each in service.cameras() if each.name == camera.name))
+    return _camera(service, camera.name)
+
+
+@router.patch("/api/cameras/{camera}")
+async def change_camera(service: ServiceDep, camera: str, change: CameraChange) -> CameraJson:
+    """Change settings of a camera at once, and keep them; those not named stay.
+
+    Any of: `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
+    `target_fps`, above 0 to 120, or null for the camera's own; `min_face_px`, 12 to 1000, or null
+    for the recognizer's; `rotation`, degrees clockwise: 0, 90, 180 or 270; `region`,
+    [x1, y1, x2, y2] in 0 to 1 of the turned picture, or null for all of it; `enabled`, true or
+    false. The name stays.
+
+    The answer is the camera, its settings under "settings". A URL that comes back as it was shown,
+    `***` for its password, keeps its password. Viewers stay connected. Of a camera that a browser
+    or encoder brings (`is_pushed`) the settings last as long as it does, and it has no URL.
+    """
+    await service.change_camera(camera, change.applied_to(service.camera(camera).config))
+    return _camera(service, camera)
 
 
 @router.delete("/api/cameras/{camera}", status_code=204)
 async def remove_camera(service: ServiceDep, camera: str) -> None:
-    """Stop a camera and forget it."""
+    """Stop a camera and forget it, for the next start of the service too."""
     await service.remove_camera(camera)
 
 
@@ -122,6 +151,11 @@ async def stop_sending(service: ServiceDep, peer_id: str) -> Response:
     """Hang up and forget the camera; harmless where it is gone already."""
     await service.peers.close(peer_id)
     return Response()
+
+
+def _camera(service: Service, name: str) -> CameraJson:
+    service.camera(name)
+    return camera_json(next(each for each in service.cameras() if each.name == name))
 
 
 async def _offer(request: Request) -> str:

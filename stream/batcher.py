@@ -79,6 +79,11 @@ class Batcher:
             self._frames.clear()
             return frames
 
+    @property
+    def n_waiting(self) -> int:
+        """How many frames wait to be taken."""
+        return len(self._frames)
+
     def dropped(self, camera: str) -> int:
         """Return how many frames of the camera a newer one replaced before they were taken."""
         with self._changed:

@@ -11,11 +11,14 @@ import cv2
 import numpy as np
 
 from stream.annotate import annotate
+from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
+from stream.figures import Figures
 from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
 from stream.mailbox import LatestMailbox, MailboxClosed
 from stream.pacing import reconnect_delay
+from stream.redact import redact
 from stream.sources import Source
 from stream.stats import Percentiles, Rate, Window
 from stream.video_out import VideoOut
@@ -36,6 +39,9 @@ SNAPSHOT_QUALITY = 85
 """JPEG quality of snapshots: no visible blocks around the labels."""
 
 
+ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
 class CameraState(StrEnum):
     """How a camera is doing."""
 
@@ -43,6 +49,7 @@ class CameraState(StrEnum):
     LIVE = "live"
     FAILING = "failing"
     ENDED = "ended"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +57,8 @@ class CameraStatus:
     """One camera at one moment.
 
     Attributes:
-        name: as configured.
-        url: where it comes from, passwords masked.
+        config: its settings; the URL may hold a password.
+        is_pushed: whether a browser or encoder feeds it, for as long as it is connected.
         state: how it is doing.
         since_s: seconds in this state.
         reason: one line on why it is not live; empty while it is.
@@ -63,13 +70,14 @@ class CameraStatus:
         encoded: annotated pictures encoded since the start.
         dropped: pictures replaced by newer ones before recognition, since the start.
         encoder_dropped: annotated pictures replaced before encoding, since the start.
+        encoder_waiting: annotated pictures that wait for the encoder.
         viewers: how many watch.
         reconnects: how often it came back since the start.
         latency_ms: milliseconds from capture to encoded packet.
     """
 
-    name: str
-    url: str
+    config: CameraConfig
+    is_pushed: bool
     state: CameraState
     since_s: float
     reason: str
@@ -81,9 +89,20 @@ class CameraStatus:
     encoded: int
     dropped: int
     encoder_dropped: int
+    encoder_waiting: int
     viewers: int
     reconnects: int
     latency_ms: Percentiles
+
+    @property
+    def name(self) -> str:
+        """The camera's name."""
+        return self.config.name
+
+    @property
+    def url(self) -> str:
+        """Where it comes from, passwords masked."""
+        return redact(self.config.url)
 
 
 class Camera:
@@ -91,48 +110,60 @@ class Camera:
 
     `deliver` gives each frame to the inference thread, which answers by `show`. A camera
     that fails is tried again with a bounded delay; nothing it does reaches another camera.
+    A change of where it comes from begins a new session at once, whatever the old one waits for.
+
+    Attributes:
+        config: its settings.
+        is_pushed: whether a browser or encoder feeds it.
+        hub: the packets of its video.
+        windows: milliseconds by stage of a frame.
     """
 
     def __init__(
         self,
         *,
-        name: str,
-        url: str,
-        open_source: Callable[[], Source],
+        config: CameraConfig,
+        open_source: Callable[[CameraConfig], Source],
+        is_pushed: bool,
         hub: PacketHub,
         bitrate_kbps: int,
         deliver: Callable[[Frame], None],
         on_state: Callable[["Camera", CameraState, str], None],
+        figures: Figures,
         clock: Callable[[], float],
     ) -> None:
         """Make a camera; `start` starts it.
 
         Args:
-            name: as configured.
-            url: where it comes from, passwords masked.
+            config: its settings.
             open_source: opens it; blocks with a timeout.
+            is_pushed: whether a browser or encoder feeds it.
             hub: takes the packets.
             bitrate_kbps: kbit/s of the video; 0 for what suits the picture's size.
             deliver: takes each captured frame.
-            on_state: hears of live, failing and ended, with the reason.
+            on_state: hears of live, failing, ended and off, with the reason.
+            figures: takes in what its frames cost.
             clock: seconds, monotonic.
         """
-        self.name = name
-        self.url = url
+        self.config = config
+        self.is_pushed = is_pushed
         self.hub = hub
         self.windows: dict[str, Window] = {
-            key: Window() for key in ("decode", "annotate", "encode", "latency")
+            key: Window(observe=figures.stage(key)) for key in ("decode", "annotate", "encode")
         }
+        self.windows["latency"] = Window(observe=figures.latency(config.name))
         self._open_source = open_source
         self._bitrate_kbps = bitrate_kbps
         self._deliver = deliver
         self._on_state = on_state
         self._clock = clock
-        self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._results: LatestMailbox[FrameResult] = LatestMailbox(ENCODER_QUEUE)
         self._latest: FrameResult | None = None
         self._source: Source | None = None
-        self._state = CameraState.CONNECTING
+        # Set once the running session is over: what it brings later counts for nothing.
+        self._over = threading.Event()
+        self._state = CameraState.CONNECTING if config.enabled else CameraState.OFF
         self._since = clock()
         self._reason = ""
         self._reconnects = 0
@@ -140,30 +171,69 @@ class Camera:
         self._encoded = 0
         self._rate_in = Rate()
         self._rate_out = Rate()
-        self._threads = [
-            threading.Thread(target=self._capture, name=f"capture-{name}", daemon=True),
-            threading.Thread(target=self._encode, name=f"encode-{name}", daemon=True),
-        ]
+        self._encoder = threading.Thread(
+            target=self._encode, name=f"encode-{config.name}", daemon=True
+        )
+        self._captures: list[threading.Thread] = []
+
+    @property
+    def name(self) -> str:
+        """As configured."""
+        return self.config.name
 
     def start(self) -> None:
-        """Start both threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start its threads; a camera that is off only waits to be switched on."""
+        self._encoder.start()
+        if self.config.enabled:
+            self._begin()
+
+    def change(self, config: CameraConfig) -> None:
+        """Take other settings; the name stays. Reconnects only where it must."""
+        was, self.config = self.config, config
+        if not config.enabled:
+            self._end()
+            self._enter(CameraState.OFF, "switched off")
+        elif not was.enabled or _way(was) != _way(config):
+            self._end()
+            self._enter(CameraState.CONNECTING, "settings changed")
+            self._begin()
+        elif (source := self._source) is not None:
+            source.set_target_fps(config.target_fps)
 
     def stop(self) -> None:
-        """Ask both threads to end; returns at once."""
-        self._stopping.set()
+        """Ask its threads to end; returns at once."""
         self._results.close()
-        if (source := self._source) is not None:
-            source.close()
+        self._end()
 
     def join(self, deadline: float) -> None:
-        """Wait for both threads until `deadline` (seconds, monotonic clock) at the latest.
+        """Wait for its threads until `deadline` (seconds, monotonic clock) at the latest.
 
         A source that hangs ends by its own read timeout, and its daemon thread with it.
         """
-        for thread in self._threads:
+        for thread in (*self._captures, self._encoder):
             thread.join(max(0.0, deadline - self._clock()))
+
+    def _begin(self) -> None:
+        """Start a session."""
+        self._over = over = threading.Event()
+        thread = threading.Thread(
+            target=self._capture, args=(over,), name=f"capture-{self.name}", daemon=True
+        )
+        self._captures = [*(each for each in self._captures if each.is_alive()), thread]
+        thread.start()
+
+    def _end(self) -> None:
+        """End the session; its thread follows as soon as its source lets it."""
+        with self._lock:
+            self._over.set()
+            source, self._source = self._source, None
+        if source is not None:
+            source.close()
+
+    @property
+    def state(self) -> CameraState:
+        """How it is doing."""
+        return self._state
 
     @property
     def latest(self) -> FrameResult | None:
@@ -194,8 +264,8 @@ class Camera:
         now = self._clock()
         height, width = self._latest.frame.image.shape[:2] if self._latest else (0, 0)
         return CameraStatus(
-            name=self.name,
-            url=self.url,
+            config=self.config,
+            is_pushed=self.is_pushed,
             state=self._state,
             since_s=now - self._since,
             reason=self._reason,
@@ -207,67 +277,85 @@ class Camera:
             encoded=self._encoded,
             dropped=dropped,
             encoder_dropped=self._results.dropped,
+            encoder_waiting=len(self._results),
             viewers=self.hub.n_viewers,
             reconnects=self._reconnects,
             latency_ms=self.windows["latency"].percentiles(),
         )
 
-    def _enter(self, state: CameraState, reason: str = "") -> None:
-        if state is self._state and reason == self._reason:
-            return
-        was = self._state
-        self._state, self._reason = state, reason
+    def _enter(
+        self, state: CameraState, reason: str = "", *, over: threading.Event | None = None
+    ) -> None:
+        """Take a state; one that a session brings counts only while that is not over."""
+        with self._lock:
+            was = self._state
+            if (state is was and reason == self._reason) or (over is not None and over.is_set()):
+                return
+            self._state, self._reason = state, reason
+            if state is not was:
+                self._since = self._clock()
         if state is not was:
-            self._since = self._clock()
             self._on_state(self, state, reason)
 
-    def _capture(self) -> None:
+    def _capture(self, over: threading.Event) -> None:
         attempt = 0
-        while not self._stopping.is_set():
+        while not over.is_set():
             seq_before = self._seq
             retry_after_s = 0.0
             try:
-                self._run_session()
-                return  # stopped
+                self._run_session(over)
+                return  # it is over
             except SourceEnded as error:
-                self._enter(CameraState.ENDED, str(error))
+                self._enter(CameraState.ENDED, str(error), over=over)
                 return
             except SourceUnavailable as error:
-                if self._stopping.is_set():
-                    return
                 reason, retry_after_s = str(error), error.retry_after_s
             except Exception:
                 # One camera's surprise must not end the others; it is tried again.
                 logger.exception("camera %s: unexpected failure", self.name)
                 reason = "unexpected failure, see the log"
+            if over.is_set():
+                return
             attempt = 0 if self._seq > seq_before else attempt + 1
             delay_s = max(reconnect_delay(attempt), retry_after_s)
             # Once per reason: a camera that is off for a night must not fill the log.
             level = logging.DEBUG if reason == self._reason else logging.WARNING
             logger.log(level, "camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)
-            self._enter(CameraState.FAILING, reason)
-            self._stopping.wait(delay_s)
+            self._enter(CameraState.FAILING, reason, over=over)
+            over.wait(delay_s)
 
-    def _run_session(self) -> None:
-        """Read one opened source until it fails or the camera is stopped."""
-        source = self._open_source()
-        self._source = source
+    def _run_session(self, over: threading.Event) -> None:
+        """Read one opened source until it fails or the session is over."""
+        source = self._open_source(self.config)
         try:
-            while not self._stopping.is_set():
+            with self._lock:
+                if over.is_set():
+                    return
+                self._source = source
+            # It may have changed while the source was opened.
+            source.set_target_fps(self.config.target_fps)
+            while True:
                 # Processor time, since most of a read is waiting for the camera.
                 started = time.thread_time()
                 frame = source.read()
+                if over.is_set():
+                    return
+                image = frame.image
+                if self.config.rotation:
+                    image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
                 # Counted over sessions, so that a number never comes twice.
-                frame = Frame(frame.camera, self._seq, frame.captured_at, frame.image)
+                frame = Frame(frame.camera, self._seq, frame.captured_at, image)
                 self._seq += 1
                 self.windows["decode"].add((time.thread_time() - started) * 1e3)
                 self._rate_in.tick(frame.captured_at)
                 if self._state is not CameraState.LIVE:
                     self._reconnects += self._state is CameraState.FAILING
-                    self._enter(CameraState.LIVE)
+                    self._enter(CameraState.LIVE, over=over)
                 self._deliver(frame)
         finally:
-            self._source = None
+            with self._lock:
+                if self._source is source:
+                    self._source = None
             source.close()
 
     def _encode(self) -> None:
@@ -282,13 +370,17 @@ class Camera:
 
     def _send(self, video: VideoOut, result: FrameResult) -> None:
         started = self._clock()
-        image = result.frame.image.copy()
-        annotate(image, result.tracks, now=result.frame.captured_at)
+        pictures = video.render(result)
         annotated = self._clock()
-        video.send(image, result.frame.captured_at)
+        video.send(pictures, result)
         done = self._clock()
         self._encoded += 1
         self._rate_out.tick(done)
         self.windows["annotate"].add((annotated - started) * 1e3)
         self.windows["encode"].add((done - annotated) * 1e3)
         self.windows["latency"].add((done - result.frame.captured_at) * 1e3)
+
+
+def _way(config: CameraConfig) -> tuple[str, str, bool]:
+    """Return what a change of needs another connection."""
+    return config.url, config.rtsp_transport, config.loop

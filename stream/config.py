@@ -77,6 +77,31 @@ class CameraConfig(Section):
         return region
 
 
+class CameraChange(Section):
+    """Settings of a camera that are to be others; those not named stay, null is the default."""
+
+    url: str = Field("", repr=False)
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    loop: bool = True
+    target_fps: float | None = None
+    min_face_px: int | None = None
+    rotation: Literal[0, 90, 180, 270] = 0
+    region: tuple[Part, Part, Part, Part] | None = None
+    enabled: bool = True
+
+    def applied_to(self, camera: CameraConfig) -> CameraConfig:
+        """Return a camera with these changes, checked as a whole.
+
+        Raises:
+            ConfigError: if a value is out of range; the message never holds it.
+        """
+        changed = self.model_dump(include=self.model_fields_set)
+        try:
+            return CameraConfig.model_validate({**camera.model_dump(), **changed})
+        except ValidationError as error:
+            raise ConfigError(_describe(error, Path(f"camera {camera.name}"))) from None
+
+
 class ServerConfig(Section):
     """The [server] table."""
 

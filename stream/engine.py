@@ -1,44 +1,37 @@
-"""The running service: every thread and queue, from captured frames to packets and events."""
+"""The running service: cameras, recognition, events and viewers put together."""
 
 import asyncio
 import logging
-import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar
 
-from gallery import Gallery, GalleryError, Identity
+from gallery import Gallery, Identity
 from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
-from stream.batcher import Batcher
 from stream.camera import Camera, CameraState, CameraStatus
+from stream.camera_store import CameraStore
+from stream.cameras import Cameras
 from stream.config import CameraConfig, Config
 from stream.demo import enrol_demo
-from stream.errors import ConfigError, EventLogError, UnknownCameraError
 from stream.events import EventLog, LoggedEvent
-from stream.frames import Event, EventKind, Frame, FrameResult
+from stream.figures import Figures
+from stream.frames import FrameResult
 from stream.hub import PacketHub
+from stream.inference import Inference
+from stream.journal import Journal
 from stream.peers import Peers
 from stream.pipeline import Pipeline
-from stream.push import PushCamera, PushSource
-from stream.redact import redact
-from stream.sources import Source, check_url, open_source
+from stream.push import PushCamera
 from stream.stats import Percentiles, Window
-from stream.subscriptions import Broadcast, Subscription
+from stream.subscriptions import Subscription
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-TICK_TIMEOUT_S = 0.25
-"""How long the inference thread sleeps without frames before it looks after the gallery."""
-
-GALLERY_CHECK_S = 0.5
-"""How often another process's change of the gallery is looked for."""
 
 STOP_TIMEOUT_S = 1.0
 """How long a stop waits for the inference thread, the peers and a camera, each."""
@@ -56,6 +49,7 @@ class Service:
         gallery: Gallery,
         event_log: EventLog,
         *,
+        camera_store: CameraStore,
         open_another: Callable[[], Recognizer],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
@@ -66,10 +60,7 @@ class Service:
         self.event_log = event_log
         self.is_demo = config.is_demo
         self.peers = Peers(config.video.ice_servers)
-        self.windows: dict[str, Window] = {}
-        self.ticks = 0
-        self.tick_failures = 0
-        self.time_to_name_ms = Window()
+        self.figures = Figures()
         self.margin = config.gallery.margin
         self.pipeline = Pipeline(
             recognizer,
@@ -80,19 +71,34 @@ class Service:
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
         )
+        self.journal = Journal(
+            event_log, listeners=(), figures=self.figures, loop=loop, clock=clock
+        )
+        self.inference = Inference(
+            self.pipeline,
+            gallery,
+            threshold=lambda: self.threshold,
+            show=lambda result: self._cameras.show(result),
+            log=self.journal.log,
+            figures=self.figures,
+            clock=clock,
+        )
+        self._cameras = Cameras(
+            camera_store,
+            self.inference,
+            self.pipeline,
+            recognizer,
+            min_face_px=config.recognizer.min_face_px,
+            bitrate_kbps=config.video.bitrate_kbps,
+            log=self.journal.log,
+            figures=self.figures,
+            clock=clock,
+        )
         self._clock = clock
         self._loop = loop
-        self._cameras: dict[str, Camera] = {}
-        self._batcher = Batcher(clock=clock)
-        self._gallery_trouble = ""
-        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._stopping = threading.Event()
-        self._inference = threading.Thread(target=self._infer, name="inference", daemon=True)
-        self._event_writer = ThreadPoolExecutor(1, thread_name_prefix="events")
         self._photo_worker = ThreadPoolExecutor(1, thread_name_prefix="photos")
         self._open_another = open_another
         self._photo_recognizer: Recognizer | None = None
-        self._events: Broadcast[LoggedEvent] = Broadcast()
 
     @classmethod
     @asynccontextmanager
@@ -120,6 +126,7 @@ class Service:
         )
         recognizer = await asyncio.to_thread(open_one, progress=progress)
         directory = config.gallery_directory
+        camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
         with (
             Gallery.open(
                 directory,
@@ -140,14 +147,14 @@ class Service:
                 recognizer,
                 gallery,
                 event_log,
+                camera_store=camera_store,
                 open_another=open_one,
                 loop=asyncio.get_running_loop(),
                 clock=clock,
             )
-            service._inference.start()
+            service.inference.start()
             try:
-                for camera in config.cameras or (DEMO_CAMERA,):
-                    service._start_camera(camera)
+                await service._cameras.start()
                 yield service
             finally:
                 await service._close()
@@ -164,104 +171,35 @@ class Service:
 
     def cameras(self) -> list[CameraStatus]:
         """Return how every camera is doing, in the order they were added."""
-        return [
-            camera.status(dropped=self._batcher.dropped(name))
-            for name, camera in list(self._cameras.items())
-        ]
+        return self._cameras.statuses()
 
     def camera(self, name: str) -> Camera:
-        """Return a camera by name.
-
-        Raises:
-            UnknownCameraError: if there is none of that name.
-        """
-        try:
-            return self._cameras[name]
-        except KeyError:
-            raise UnknownCameraError(name) from None
+        """Return a camera by name; see `Cameras.get`."""
+        return self._cameras.get(name)
 
     def hub(self, name: str) -> PacketHub:
-        """Return the packets of a camera; see `camera` for errors."""
-        return self.camera(name).hub
+        """Return the packets of a camera; see `Cameras.get` for errors."""
+        return self._cameras.get(name).hub
 
     def tracks(self, name: str) -> FrameResult | None:
-        """Return the last recognised frame of a camera; see `camera` for errors."""
-        return self.camera(name).latest
+        """Return the last recognised frame of a camera; see `Cameras.get` for errors."""
+        return self._cameras.get(name).latest
 
     async def add_camera(self, config: CameraConfig) -> None:
-        """Start a camera while the service runs.
+        """Start a camera while the service runs; see `Cameras.add`."""
+        await self._cameras.add(config)
 
-        Raises:
-            ConfigError: if the name is taken or the URL is of no known kind.
-        """
-        self._start_camera(config)
+    async def change_camera(self, name: str, config: CameraConfig) -> None:
+        """Give a camera other settings while the service runs; see `Cameras.change`."""
+        await self._cameras.change(name, config)
 
     async def remove_camera(self, name: str) -> None:
-        """Stop a camera and forget it; see `camera` for errors."""
-        camera = self.camera(name)
-        del self._cameras[name]
-        self._batcher.remove(name)
-        camera.stop()
-        camera.hub.close()
-        await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
-        for event in await self.run_inference(self.pipeline.drop_camera, name, self._clock()):
-            self._log(event)
+        """Stop a camera and forget it; see `Cameras.remove`."""
+        await self._cameras.remove(name)
 
     def push_camera(self, name: str) -> PushCamera:
-        """Make a camera that a browser or encoder feeds.
-
-        Raises:
-            ConfigError: if the name is taken.
-        """
-        source = PushSource(camera=name, clock=self._clock)
-        camera = self._start(name, f"browser:{name}", lambda: source)
-        return PushCamera(name, source, camera.hub, partial(self._forget, camera))
-
-    async def _forget(self, camera: Camera) -> None:
-        """Remove this very camera, unless it is gone or another has taken its name."""
-        if self._cameras.get(camera.name) is camera:
-            await self.remove_camera(camera.name)
-
-    def _start_camera(self, config: CameraConfig) -> None:
-        check_url(config.url)
-        self._start(
-            config.name,
-            redact(config.url),
-            partial(
-                open_source,
-                config.url,
-                camera=config.name,
-                clock=self._clock,
-                loop=config.loop,
-                rtsp_transport=config.rtsp_transport,
-                target_fps=config.target_fps,
-            ),
-        )
-
-    def _start(self, name: str, url: str, open_: Callable[[], Source]) -> Camera:
-        if name in self._cameras:
-            raise ConfigError(f"a camera named {name!r} is already there: choose another name")
-        camera = Camera(
-            name=name,
-            url=url,
-            open_source=open_,
-            hub=PacketHub(self._clock),
-            bitrate_kbps=self._config.video.bitrate_kbps,
-            deliver=self._batcher.put,
-            on_state=self._camera_changed,
-            clock=self._clock,
-        )
-        self._cameras[name] = camera
-        self._batcher.add(name)
-        camera.start()
-        return camera
-
-    def _camera_changed(self, camera: Camera, state: CameraState, reason: str) -> None:
-        if state is not CameraState.FAILING:  # the camera itself says why it fails
-            logger.info("camera %s: %s", camera.name, f"{state} ({reason})" if reason else state)
-        kind = EventKind.CAMERA_UP if state is CameraState.LIVE else EventKind.CAMERA_DOWN
-        now = self._clock()
-        self._log(Event(kind, camera.name, now, None, None, now, None, detail=reason))
+        """Make a camera that a browser or encoder feeds; see `Cameras.push`."""
+        return self._cameras.push(name)
 
     # Recognition
 
@@ -270,10 +208,7 @@ class Service:
 
         Whatever uses the live recognizer or the tracks goes through here.
         """
-        future: Future[T] = Future()
-        self._jobs.append((future, partial(function, *args, **kwargs)))
-        self._batcher.wake()
-        return await asyncio.wrap_future(future)
+        return await self.inference.run(function, *args, **kwargs)
 
     async def run_photos(self, function: Callable[[Recognizer], T]) -> T:
         """Run a function over photos with a recognizer and a thread of their own.
@@ -302,95 +237,56 @@ class Service:
 
     async def gallery_changed(self) -> None:
         """Name all tracks anew; call it after any change of the gallery."""
-        await self.run_inference(self._regallery)
-
-    def _regallery(self) -> None:
-        self.pipeline.set_threshold(self.threshold)
-        self.pipeline.regallery()
-
-    def _infer(self) -> None:
-        checked = self._clock()
-        while not self._stopping.is_set():
-            frames = self._batcher.take(TICK_TIMEOUT_S)
-            while self._jobs:
-                _run_job(*self._jobs.popleft())
-            if frames:
-                self._tick(frames)
-            for event in self.pipeline.leave(self._clock()):
-                self._log(event)
-            now = self._clock()
-            if now - checked >= GALLERY_CHECK_S:
-                checked = now
-                self._take_in_gallery()
-        while self._jobs:
-            self._jobs.popleft()[0].cancel()
-
-    def _take_in_gallery(self) -> None:
-        trouble = ""
-        try:
-            if self.gallery.refresh():
-                self._regallery()
-        except GalleryError as error:
-            # Locked, damaged or another model's by now: what is in memory still names people.
-            trouble = str(error)
-            if trouble != self._gallery_trouble:
-                logger.error("%s", trouble)
-        self._gallery_trouble = trouble
-
-    def _tick(self, frames: list[Frame]) -> None:
-        try:
-            results = self.pipeline.process(frames, self._clock())
-        except Exception:
-            # One bad frame must not end the service; it is counted and shown by /healthz.
-            self.tick_failures += 1
-            logger.exception("recognition failed on a frame")
-            return
-        self.ticks += 1
-        for stage, milliseconds in results[0].timings_ms.items():
-            if milliseconds > 0:  # else this tick did without
-                self.windows.setdefault(stage, Window()).add(milliseconds)
-        for result in results:
-            if (camera := self._cameras.get(result.frame.camera)) is not None:
-                camera.show(result)
-            for event in result.events:
-                self._log(event)
+        await self.inference.run(self.inference.regallery)
 
     # Events
 
     def subscribe_events(self) -> Subscription[LoggedEvent]:
         """Return the events from now on; iterate it asynchronously and close it."""
-        return self._events.subscribe()
+        return self.journal.subscribe()
 
     async def run_events(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of the event log in the thread that owns it."""
-        call = partial(function, *args, **kwargs)
-        return await self._loop.run_in_executor(self._event_writer, call)
-
-    def _log(self, event: Event) -> None:
-        wall_at = time.time() - (self._clock() - event.at)
-        self._event_writer.submit(self._write_event, event, wall_at)
-
-    def _write_event(self, event: Event, wall_at: float) -> None:
-        try:
-            logged = self.event_log.append(event, wall_at)
-        except EventLogError as error:
-            logger.error("an event is lost: %s", error)
-            return
-        if event.kind is EventKind.ENTER and event.match is not None:
-            self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._events.publish, logged)
+        return await self.journal.run(function, *args, **kwargs)
 
     # Health
 
+    @property
+    def windows(self) -> dict[str, Window]:
+        """Milliseconds by stage of a tick."""
+        return self.inference.windows
+
+    @property
+    def time_to_name_ms(self) -> Window:
+        """From a face's first frame to the event with its name."""
+        return self.journal.time_to_name_ms
+
     def stage_ms(self) -> dict[str, Percentiles]:
         """Return milliseconds by stage of a tick, over the last minute."""
-        return {stage: window.percentiles() for stage, window in self.windows.items()}
+        return {stage: window.percentiles() for stage, window in self.inference.windows.items()}
+
+    @property
+    def ticks(self) -> int:
+        """How many ticks there were since the start."""
+        return self.inference.ticks
+
+    @property
+    def tick_failures(self) -> int:
+        """How many ticks recognition failed on since the start."""
+        return self.inference.failures
+
+    def waiting(self) -> dict[str, int]:
+        """Return how much waits in each queue."""
+        return {
+            "frames": self.inference.batcher.n_waiting,
+            "calls": self.inference.n_jobs,
+            "events": self.journal.n_waiting,
+        }
 
     @property
     def is_recognising(self) -> bool:
         """Whether the inference thread runs."""
-        return self._inference.is_alive()
+        return self.inference.is_alive
 
     def problems(self) -> list[str]:
         """Return why the service is degraded, one line each; empty when all is well."""
@@ -401,36 +297,23 @@ class Service:
         ]
         if not self.is_recognising:
             lines.append("the inference thread has ended: restart the service")
-        if self.tick_failures:
-            lines.append(f"recognition failed on {self.tick_failures} frames, see the log")
+        if self.inference.failures:
+            lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
+        if self.journal.lost:
+            lines.append(f"the disk did not take {self.journal.lost} events, see the log")
         return lines
 
     async def _close(self) -> None:
         """Stop in the order of the data's way, each step bounded."""
-        for camera in self._cameras.values():
-            camera.stop()
-        self._stopping.set()
-        self._batcher.wake()
+        self._cameras.stop()
+        self.inference.stop()
         try:
             await asyncio.wait_for(self.peers.close_all(), STOP_TIMEOUT_S)
         except TimeoutError:
             logger.warning("some viewers did not say goodbye in time")
-        for camera in self._cameras.values():
+        for camera in self._cameras:
             camera.hub.close()
-        await asyncio.to_thread(self._inference.join, STOP_TIMEOUT_S)
-        deadline = self._clock() + STOP_TIMEOUT_S / 2
-        for camera in self._cameras.values():
-            await asyncio.to_thread(camera.join, deadline)
-        await asyncio.to_thread(self._event_writer.shutdown)
+        await asyncio.to_thread(self.inference.join, STOP_TIMEOUT_S)
+        await self._cameras.join(self._clock() + STOP_TIMEOUT_S / 2)
+        await asyncio.to_thread(self.journal.close)
         self._photo_worker.shutdown(wait=False, cancel_futures=True)
-
-
-def _run_job(future: Future[Any], call: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = call()
-    except BaseException as error:  # noqa: BLE001 - handed to the caller, who waits for it
-        future.set_exception(error)
-    else:
-        future.set_result(result)

@@ -8,6 +8,7 @@ StreamError
 │   └── SourceEnded         a file has been played to its end
 ├── SignalingError          a browser's or player's offer cannot be answered
 ├── UnknownCameraError      there is no camera of that name
+├── CameraStoreError        the file of cameras changed while running cannot be read or written
 ├── UnknownTrackError       the face has left the picture
 └── EventLogError           the file of past events cannot be opened, read or written
 """
@@ -55,6 +56,10 @@ class UnknownCameraError(StreamError):
     def __init__(self, camera: str) -> None:
         super().__init__(f"there is no camera named {camera!r}")
         self.camera = camera
+
+
+class CameraStoreError(StreamError):
+    """Raised when the file of cameras that were changed while running cannot be read or written."""
 
 
 class UnknownTrackError(StreamError):

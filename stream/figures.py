@@ -66,6 +66,10 @@ class Figures:
         observe: Callable[[float], None] = self._stages.labels(name).observe
         return observe
 
+    def forget(self, camera: str) -> None:
+        """Leave out a camera that was removed."""
+        self._latency.remove(camera)
+
     def latency(self, camera: str) -> Callable[[float], None]:
         """Return what takes in a camera's seconds from capture to packet."""
         observe: Callable[[float], None] = self._latency.labels(camera).observe

@@ -29,6 +29,9 @@ class LatestMailbox(Generic[T]):
         self._closed = False
         self._changed = threading.Condition()
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, item: T) -> None:
         """Leave `item`, replacing the oldest unread one of too many; nothing after `close`."""
         with self._changed:

@@ -13,7 +13,6 @@ from prometheus_client.registry import Collector
 
 from stream.camera import CameraState, CameraStatus
 from stream.engine import Service
-from stream.stats import Percentiles
 
 COUNTERS: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
     ("captured_frames", "Frames captured.", lambda status: status.captured),
@@ -25,6 +24,7 @@ GAUGES: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
     ("fps_in", "Frames captured a second.", lambda status: status.fps_in),
     ("fps_out", "Annotated frames encoded a second.", lambda status: status.fps_out),
     ("viewers", "Who watches.", lambda status: status.viewers),
+    ("encoder_queue", "Recognised frames that wait.", lambda status: status.encoder_waiting),
 )
 
 
@@ -49,28 +49,14 @@ class ServiceCollector(Collector):
                 gauge.add_metric([status.name], float(value(status)))
             yield gauge
         yield _dropped(statuses)
-        yield _percentiles(
-            "facewire_camera_latency_ms",
-            "Milliseconds from capture to encoded packet, over the last minute.",
-            "camera",
-            {status.name: status.latency_ms for status in statuses},
-        )
-        yield _percentiles(
-            "facewire_stage_ms",
-            "Milliseconds of a tick by stage, over the last minute.",
-            "stage",
-            service.stage_ms(),
-        )
-        yield _percentiles(
-            "facewire_time_to_name_ms",
-            "Milliseconds from a face's first frame to the event with its name.",
-            "of",
-            {"enter": service.time_to_name_ms.percentiles()},
-        )
         yield CounterMetricFamily("facewire_ticks", "Recognition ticks.", service.ticks)
         yield CounterMetricFamily(
             "facewire_tick_failures", "Frames that recognition failed on.", service.tick_failures
         )
+        depth = GaugeMetricFamily("facewire_queue_depth", "What waits.", labels=["queue"])
+        for queue, n_waiting in service.waiting().items():
+            depth.add_metric([queue], n_waiting)
+        yield depth
         yield GaugeMetricFamily("facewire_peers", "WebRTC connections.", len(service.peers))
         yield InfoMetricFamily(
             "facewire_recognizer",
@@ -84,8 +70,8 @@ class ServiceCollector(Collector):
 
 
 def registry_of(service: Service) -> CollectorRegistry:
-    """Return a registry of this service alone; nothing is global."""
-    registry = CollectorRegistry()
+    """Return a registry of this service alone, its histograms included; nothing is global."""
+    registry = service.figures.registry
     registry.register(ServiceCollector(service))
     return registry
 
@@ -100,11 +86,3 @@ def _dropped(statuses: Iterable[CameraStatus]) -> Metric:
         counter.add_metric([status.name, "recognition"], status.dropped)
         counter.add_metric([status.name, "encoder"], status.encoder_dropped)
     return counter
-
-
-def _percentiles(name: str, text: str, label: str, figures: dict[str, Percentiles]) -> Metric:
-    gauge = GaugeMetricFamily(name, text, labels=[label, "quantile"])
-    for key, value in figures.items():
-        gauge.add_metric([key, "0.5"], value.p50)
-        gauge.add_metric([key, "0.95"], value.p95)
-    return gauge

@@ -16,6 +16,7 @@ from recognizer import ImageError, RecognizerError
 from stream import api_cameras, api_events, api_people
 from stream.engine import Service
 from stream.errors import (
+    CameraStoreError,
     StreamError,
     UnknownCameraError,
     UnknownTrackError,
@@ -33,6 +34,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownIdentityError, 404),
     (NameTakenError, 409),
     (ImageError, 422),
+    (CameraStoreError, 500),
     (StreamError, 400),
     (GalleryError, 500),
     (RecognizerError, 500),

@@ -1,6 +1,7 @@
 """A service without cameras, threads or WebRTC: for tests of what is said over HTTP."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from stream.camera import CameraState, CameraStatus
 from stream.config import CameraConfig
 from stream.errors import ConfigError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events import EventLog, LoggedEvent
+from stream.figures import Figures
 from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.peers import Answer
-from stream.redact import redact
-from stream.stats import Percentiles, Window
+from stream.stats import Percentiles
 from stream.subscriptions import Broadcast, Subscription
 from tests.fakes import FakeRecognizer, FakeWorld
 
@@ -61,6 +62,7 @@ class FakeCamera:
 
     def __init__(self, status: CameraStatus, jpeg: bytes | None) -> None:
         self.state = status
+        self.config = status.config
         self.hub = object()
         self.latest: FrameResult | None = None
         self._jpeg = jpeg
@@ -122,7 +124,7 @@ class FakeService:
         self.is_demo = True
         self.is_recognising = True
         self.ticks, self.tick_failures = 7, 0
-        self.time_to_name_ms = Window()
+        self.figures = Figures()
         self.complaints: list[str] = []
         self.n_gallery_changes = 0
         self.by_name: dict[str, FakeCamera] = {}
@@ -154,7 +156,12 @@ class FakeService:
     async def add_camera(self, config: CameraConfig) -> None:
         if config.name in self.by_name:
             raise ConfigError(f"a camera named {config.name!r} is already there")
-        self.add(status(config.name, url=redact(config.url)))
+        self.add(status(config.name, url=config.url))
+
+    async def change_camera(self, name: str, config: CameraConfig) -> None:
+        camera = self.camera(name)
+        camera.config = config
+        camera.state = replace(camera.state, config=config)
 
     async def remove_camera(self, name: str) -> None:
         self.camera(name)
@@ -187,8 +194,8 @@ class FakeService:
     def subscribe_events(self) -> Subscription[LoggedEvent]:
         return self.events.subscribe()
 
-    def stage_ms(self) -> dict[str, Percentiles]:
-        return {"detect": Percentiles(4.0, 9.0, 100)}
+    def waiting(self) -> dict[str, int]:
+        return {"frames": 1, "calls": 0, "events": 2}
 
     def problems(self) -> list[str]:
         return self.complaints
@@ -199,8 +206,8 @@ def status(
 ) -> CameraStatus:
     """Return a camera that is live, or failing where a reason is given."""
     return CameraStatus(
-        name=name,
-        url=url,
+        config=CameraConfig(name=name, url=url),
+        is_pushed=False,
         state=CameraState.FAILING if reason else CameraState.LIVE,
         since_s=12.34,
         reason=reason,
@@ -212,6 +219,7 @@ def status(
         encoded=90,
         dropped=3,
         encoder_dropped=1,
+        encoder_waiting=2,
         viewers=2,
         reconnects=4,
         latency_ms=Percentiles(30.0, 51.26, 90),

@@ -11,7 +11,9 @@ import pytest
 
 from stream import camera as camera_module
 from stream.camera import Camera, CameraState
+from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
+from stream.figures import Figures
 from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
 
@@ -26,15 +28,37 @@ class ScriptedSource:
         self._n_left = n_frames
         self._end = end
         self.is_closed = False
+        self.target_fps: float | None = None
 
     def read(self) -> Frame:
         if self._n_left == 0:
             raise self._end
         self._n_left -= 1
-        return Frame("door", 0, time.monotonic(), np.zeros((4, 4, 3), np.uint8))
+        image = np.zeros((4, 6, 3), np.uint8)
+        image[0, 0] = 255, 0, 0
+        return Frame("door", 0, time.monotonic(), image)
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        self.target_fps = target_fps
 
     def close(self) -> None:
         self.is_closed = True
+
+
+class HangingSource(ScriptedSource):
+    """Gives its frames, then waits until it is told to go on, then fails."""
+
+    def __init__(self, n_frames: int, end: Exception) -> None:
+        super().__init__(n_frames, end)
+        self.is_waiting = False
+        self.go_on = threading.Event()
+
+    def read(self) -> Frame:
+        if self._n_left == 0:
+            self.is_waiting = True
+            self.go_on.wait(10)
+            self.is_closed = False
+        return super().read()
 
 
 class Log:
@@ -52,23 +76,28 @@ class Log:
 
 
 @contextmanager
-def running(sources: list[ScriptedSource | Exception], log: Log) -> Iterator[Camera]:
+def running(
+    sources: list[ScriptedSource | Exception], log: Log, **settings: object
+) -> Iterator[Camera]:
     script = iter(sources)
 
-    def open_source() -> ScriptedSource:
+    def open_source(config: CameraConfig) -> ScriptedSource:
         step = next(script)
         if isinstance(step, Exception):
             raise step
         return step
 
     camera = Camera(
-        name="door",
-        url="rtsp://user:***@host/live",
+        config=CameraConfig.model_validate(
+            {"name": "door", "url": "rtsp://user:hunter2@host/live", **settings}
+        ),
         open_source=open_source,
+        is_pushed=False,
         hub=PacketHub(time.monotonic),
         bitrate_kbps=0,
         deliver=log.frames.append,
         on_state=lambda camera, state, reason: log.states.append((state, reason)),
+        figures=Figures(),
         clock=time.monotonic,
     )
     camera.start()
@@ -127,6 +156,66 @@ def test_a_stopped_camera_ends_its_threads_and_closes_its_source() -> None:
     assert [t.name for t in threading.enumerate() if t.name.endswith("-door")] == []
 
 
+def test_a_camera_is_switched_off_and_on() -> None:
+    log = Log()
+    sources = [ScriptedSource(10**9, SourceEnded("never")) for _ in range(2)]
+    with running([*sources], log) as camera:
+        log.until(lambda: log.frames)
+        camera.change(camera.config.model_copy(update={"enabled": False}))
+        assert (camera.state, camera.latest) == (CameraState.OFF, None)
+        n_frames = len(log.frames) + 1  # one may be on its way
+        time.sleep(0.05)
+        assert len(log.frames) <= n_frames
+        camera.change(camera.config.model_copy(update={"enabled": True}))
+        log.until(lambda: camera.state is CameraState.LIVE)
+    assert sources[0].is_closed
+    assert [state for state, _ in log.states] == ["live", "off", "connecting", "live"]
+
+
+def test_a_camera_that_is_off_is_not_opened() -> None:
+    log = Log()
+    with running([ScriptedSource(1, SourceEnded("over"))], log, enabled=False) as camera:
+        time.sleep(0.02)
+        assert (camera.state, log.frames) == (CameraState.OFF, [])
+        camera.change(camera.config.model_copy(update={"enabled": True}))
+        log.until(lambda: camera.state is CameraState.ENDED)
+
+
+def test_only_another_way_to_it_opens_a_camera_anew() -> None:
+    log = Log()
+    sources = [ScriptedSource(10**9, SourceEnded("never")) for _ in range(2)]
+    with running([*sources], log) as camera:
+        log.until(lambda: log.frames)
+        camera.change(camera.config.model_copy(update={"target_fps": 5.0, "rotation": 90}))
+        log.until(lambda: sources[0].target_fps == 5.0)
+        log.until(lambda: log.frames[-1].image.shape == (6, 4, 3))
+        assert not sources[0].is_closed
+        camera.change(camera.config.model_copy(update={"url": "rtsp://other/live"}))
+        log.until(lambda: sources[1].target_fps == 5.0)
+        assert sources[0].is_closed
+        assert [frame.seq for frame in log.frames] == list(range(len(log.frames)))
+
+
+def test_a_hanging_source_holds_up_no_change() -> None:
+    log = Log()
+    hanging = HangingSource(1, SourceEnded("never"))
+    with running([hanging, ScriptedSource(10**9, SourceEnded("never"))], log) as camera:
+        log.until(lambda: hanging.is_waiting)
+        camera.change(camera.config.model_copy(update={"url": "rtsp://other/live"}))
+        log.until(lambda: camera.state is CameraState.LIVE)
+        hanging.go_on.set()  # what it brings now, and its failure, count for nothing
+        log.until(lambda: hanging.is_closed)
+        assert camera.state is CameraState.LIVE
+
+
+@pytest.mark.parametrize(("rotation", "corner"), [(90, (0, -1)), (180, (-1, -1)), (270, (-1, 0))])
+def test_pictures_are_turned_clockwise(rotation: int, corner: tuple[int, int]) -> None:
+    log = Log()
+    with running([ScriptedSource(1, SourceEnded("over"))], log, rotation=rotation):
+        log.until(lambda: log.frames)
+    assert log.frames[0].image[corner].tolist() == [255, 0, 0], "the upper left corner is red"
+
+
 def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
     log = Log()
     with running([ScriptedSource(10**9, SourceEnded("never"))], log) as camera:
@@ -137,4 +226,5 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
         status = camera.status(dropped=0)
     assert jpeg is not None
     assert jpeg.startswith(b"\xff\xd8")
-    assert (status.width, status.height) == (4, 4)
+    assert (status.width, status.height) == (6, 4)
+    assert (status.name, status.url) == ("door", "rtsp://user:***@host/live")

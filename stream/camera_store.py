@@ -1,0 +1,126 @@
+"""The cameras that people change while the service runs, kept in a file of their own.
+
+The file lies over the configuration and holds, for each camera that was added, changed or removed,
+the camera as it is now (null where it was removed) and as it was configured then (null where it was
+not). A camera whose configuration is edited afterwards is as it is configured: the last edit wins.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from stream.config import CameraConfig
+from stream.errors import CameraStoreError
+
+FILE_NAME = "cameras.json"
+
+
+class Edit(BaseModel):
+    """What became of one camera.
+
+    Attributes:
+        name: the camera's.
+        configured: as the configuration had it at the time of the edit.
+        camera: as it is to be.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    configured: CameraConfig | None
+    camera: CameraConfig | None
+
+
+EDITS = TypeAdapter(list[Edit])
+
+
+@dataclass(slots=True, eq=False)
+class CameraStore:
+    """The cameras of a service: configured ones under the edits that were made since.
+
+    Attributes:
+        path: the file.
+        configured: by name, as configured today.
+        edits: by name, those that still hold.
+    """
+
+    path: Path
+    configured: dict[str, CameraConfig]
+    edits: dict[str, Edit]
+
+    @classmethod
+    def open(cls, directory: Path, configured: Sequence[CameraConfig]) -> Self:
+        """Read the file of a directory; there need not be one.
+
+        Raises:
+            CameraStoreError: if the file is unreadable or damaged.
+        """
+        path = directory / FILE_NAME
+        by_name = {camera.name: camera for camera in configured}
+        try:
+            edits = EDITS.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            edits = []
+        except OSError as error:
+            raise CameraStoreError(f"cannot read {path}: {error.strerror}") from error
+        except ValidationError:
+            # Not chained: the text may hold a password.
+            raise CameraStoreError(
+                f"{path} is damaged or of another version: move it away to begin with the "
+                "configured cameras"
+            ) from None
+        # Compared on disk's terms: an edit holds while its camera's configuration is the same.
+        holding = {edit.name: edit for edit in edits if edit.configured == by_name.get(edit.name)}
+        return cls(path, by_name, holding)
+
+    def cameras(self) -> list[CameraConfig]:
+        """Return every camera as it is to be: the configured ones first, then the added."""
+        edited = [
+            self.edits[name].camera if name in self.edits else camera
+            for name, camera in self.configured.items()
+        ]
+        added = [edit.camera for name, edit in self.edits.items() if name not in self.configured]
+        return [camera for camera in (*edited, *added) if camera is not None]
+
+    def put(self, camera: CameraConfig) -> None:
+        """Keep a camera that was added or changed.
+
+        Raises:
+            CameraStoreError: if the disk does not take it.
+        """
+        self._keep(camera.name, camera)
+
+    def remove(self, name: str) -> None:
+        """Keep that a camera was removed; see `put` for errors."""
+        self._keep(name, None)
+
+    def _keep(self, name: str, camera: CameraConfig | None) -> None:
+        configured = self.configured.get(name)
+        edits = dict(self.edits)
+        if camera == configured:
+            edits.pop(name, None)
+        else:
+            edits[name] = Edit(name=name, configured=configured, camera=camera)
+        self._write(list(edits.values()))
+        self.edits = edits
+
+    def _write(self, edits: list[Edit]) -> None:
+        text = json.dumps(EDITS.dump_python(edits, mode="json"), indent=2) + "\n"
+        part = self.path.with_suffix(".part")
+        try:
+            # Passwords of cameras are in it: nobody else may read it, from the first byte on.
+            part.unlink(missing_ok=True)
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self.path)
+        except OSError as error:
+            raise CameraStoreError(
+                f"cannot keep the cameras in {self.path}: {error.strerror}"
+            ) from error

@@ -1,0 +1,171 @@
+"""The one thread that recognises: frames of all cameras in, results and events out."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from gallery import Gallery, GalleryError
+from stream.batcher import Batcher
+from stream.figures import Figures
+from stream.frames import Event, Frame, FrameResult
+from stream.pipeline import Pipeline
+from stream.stats import Window
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TICK_TIMEOUT_S = 0.25
+"""How long the thread sleeps without frames before it looks after the gallery."""
+
+GALLERY_CHECK_S = 0.5
+"""How often another process's change of the gallery is looked for."""
+
+
+class Inference:
+    """Takes frames from a batcher and gives results away, until it is stopped.
+
+    Args:
+        pipeline: recognises; belongs to this thread alone once it is started.
+        gallery: looked after between ticks.
+        threshold: what makes a match at the moment, cosine.
+        show: gets every recognised frame, in this thread.
+        log: gets every event, in this thread.
+        figures: takes in what a tick costs and holds.
+        clock: seconds, monotonic.
+
+    Attributes:
+        batcher: takes the cameras' frames.
+        windows: milliseconds by stage of a tick.
+        ticks: how many there were.
+        failures: how many of them failed.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        gallery: Gallery,
+        *,
+        threshold: Callable[[], float],
+        show: Callable[[FrameResult], None],
+        log: Callable[[Event], None],
+        figures: Figures,
+        clock: Callable[[], float],
+    ) -> None:
+        self.batcher = Batcher(clock=clock)
+        self.windows: dict[str, Window] = {}
+        self.ticks = 0
+        self.failures = 0
+        self._pipeline = pipeline
+        self._gallery = gallery
+        self._threshold = threshold
+        self._show = show
+        self._log = log
+        self._figures = figures
+        self._clock = clock
+        self._gallery_trouble = ""
+        self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; returns at once."""
+        self._stopping.set()
+        self.batcher.wake()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the thread."""
+        self._thread.join(timeout_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def n_jobs(self) -> int:
+        """How many calls wait for the thread."""
+        return len(self._jobs)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in the thread, between two ticks, and return its result."""
+        future: Future[T] = Future()
+        self._jobs.append((future, partial(function, *args, **kwargs)))
+        self.batcher.wake()
+        return await asyncio.wrap_future(future)
+
+    def regallery(self) -> None:
+        """Name all tracks anew; only in the thread."""
+        self._pipeline.set_threshold(self._threshold())
+        self._pipeline.regallery()
+
+    def _infer(self) -> None:
+        checked = self._clock()
+        while not self._stopping.is_set():
+            frames = self.batcher.take(TICK_TIMEOUT_S)
+            while self._jobs:
+                _run_job(*self._jobs.popleft())
+            if frames:
+                self._tick(frames)
+            now = self._clock()
+            for event in self._pipeline.leave(now):
+                self._log(event)
+            if now - checked >= GALLERY_CHECK_S:
+                checked = now
+                self._take_in_gallery()
+        while self._jobs:
+            self._jobs.popleft()[0].cancel()
+
+    def _take_in_gallery(self) -> None:
+        trouble = ""
+        try:
+            if self._gallery.refresh():
+                self.regallery()
+        except GalleryError as error:
+            # Locked, damaged or another model's by now: what is in memory still names people.
+            trouble = str(error)
+            if trouble != self._gallery_trouble:
+                logger.error("%s", trouble)
+        self._gallery_trouble = trouble
+
+    def _tick(self, frames: list[Frame]) -> None:
+        try:
+            results = self._pipeline.process(frames, self._clock())
+        except Exception:
+            # One bad frame must not end the service; it is counted and shown by /healthz.
+            self.failures += 1
+            logger.exception("recognition failed on a frame")
+            return
+        self.ticks += 1
+        for stage, milliseconds in results[0].timings_ms.items():
+            if milliseconds > 0:  # else this tick did without
+                if stage not in self.windows:
+                    self.windows[stage] = Window(observe=self._figures.stage(stage))
+                self.windows[stage].add(milliseconds)
+        self._figures.tick_frames.observe(len(results))
+        self._figures.tick_faces.observe(sum(len(result.tracks) for result in results))
+        for result in results:
+            self._show(result)
+            for event in result.events:
+                self._log(event)
+
+
+def _run_job(future: Future[Any], call: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001 - handed to the caller, who waits for it
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -1,0 +1,102 @@
+"""The way of an event: into the log on disk, then to every page and every webhook."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from stream.errors import EventLogError
+from stream.events import EventLog, LoggedEvent
+from stream.figures import Figures
+from stream.frames import Event, EventKind
+from stream.stats import Window
+from stream.subscriptions import Broadcast, Subscription
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_WAITING = 1000
+"""Events that wait for a disk that hangs; each holds a crop of 37 KiB."""
+
+
+class Journal:
+    """Writes events in a thread of its own and tells who listens.
+
+    Args:
+        event_log: belongs to this thread from now on.
+        listeners: get every event that was kept, in that thread; must not block.
+        figures: takes in how long names take.
+        loop: where the pages are.
+        clock: seconds, monotonic.
+
+    Attributes:
+        lost: events that the disk did not take, or not in time.
+        time_to_name_ms: from a face's first frame to the event with its name.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        *,
+        listeners: Sequence[Callable[[LoggedEvent], None]],
+        figures: Figures,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self.lost = 0
+        self.time_to_name_ms = Window(observe=figures.time_to_name.observe)
+        self._event_log = event_log
+        self._listeners = listeners
+        self._loop = loop
+        self._clock = clock
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._waiting: deque[float] = deque()
+        self._events: Broadcast[LoggedEvent] = Broadcast()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many events wait for the disk."""
+        return len(self._waiting)
+
+    def log(self, event: Event) -> None:
+        """Keep and tell an event; from any thread, returns at once."""
+        wall_at = time.time() - (self._clock() - event.at)
+        if len(self._waiting) >= MAX_WAITING:
+            self.lost += 1
+            return
+        self._waiting.append(wall_at)
+        self._writer.submit(self._write, event, wall_at)
+
+    def subscribe(self) -> Subscription[LoggedEvent]:
+        """Return the events from now on; iterate it asynchronously and close it."""
+        return self._events.subscribe()
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the event log in the thread that owns it."""
+        call = partial(function, *args, **kwargs)
+        return await self._loop.run_in_executor(self._writer, call)
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._writer.shutdown()
+
+    def _write(self, event: Event, wall_at: float) -> None:
+        self._waiting.popleft()
+        try:
+            logged = self._event_log.append(event, wall_at)
+        except EventLogError as error:
+            self.lost += 1
+            logger.error("an event is lost: %s", error)
+            return
+        if event.kind is EventKind.ENTER and event.match is not None:
+            self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
+        for listener in self._listeners:
+            listener(logged)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._events.publish, logged)

@@ -1,0 +1,78 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stream.camera_store import FILE_NAME, CameraStore
+from stream.config import CameraConfig
+from stream.errors import CameraStoreError
+
+DOOR = CameraConfig(name="door", url="rtsp://user:hunter2@192.0.2.7/live")
+YARD = CameraConfig(name="yard", url="yard.mp4")
+SHED = CameraConfig(name="shed", url="shed.mp4", region=(0.0, 0.1, 0.5, 1.0), rotation=90)
+
+
+def changed(camera: CameraConfig, **settings: object) -> CameraConfig:
+    return camera.model_copy(update=settings)
+
+
+def test_without_a_file_cameras_are_as_configured(tmp_path: Path) -> None:
+    assert CameraStore.open(tmp_path, []).cameras() == []
+    assert CameraStore.open(tmp_path, [DOOR, YARD]).cameras() == [DOOR, YARD]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_edits_are_there_at_the_next_start(tmp_path: Path) -> None:
+    store = CameraStore.open(tmp_path, [DOOR, YARD])
+    turned = changed(DOOR, rotation=180)
+    store.put(turned)
+    store.put(SHED)
+    store.remove("yard")
+    assert store.cameras() == [turned, SHED]
+    assert CameraStore.open(tmp_path, [DOOR, YARD]).cameras() == [turned, SHED]
+
+
+def test_what_is_configured_afterwards_wins(tmp_path: Path) -> None:
+    store = CameraStore.open(tmp_path, [DOOR, YARD])
+    store.put(changed(DOOR, rotation=180))
+    store.put(SHED)
+    store.remove("yard")
+    edited, configured_too = changed(DOOR, target_fps=5.0), changed(SHED, rotation=0)
+    again = CameraStore.open(tmp_path, [edited, changed(YARD, loop=False), configured_too])
+    assert again.cameras() == [edited, changed(YARD, loop=False), configured_too]
+
+
+def test_a_camera_changed_back_or_removed_leaves_no_trace(tmp_path: Path) -> None:
+    store = CameraStore.open(tmp_path, [DOOR])
+    store.put(changed(DOOR, rotation=180))
+    store.put(DOOR)
+    store.put(SHED)
+    store.remove("shed")
+    assert json.loads((tmp_path / FILE_NAME).read_text()) == []
+
+
+def test_nobody_else_can_read_the_passwords(tmp_path: Path) -> None:
+    (tmp_path / "cameras.part").write_text("left by a power cut")
+    (tmp_path / "cameras.part").chmod(0o644)
+    store = CameraStore.open(tmp_path, [])
+    store.put(DOOR)
+    assert "hunter2" in (tmp_path / FILE_NAME).read_text()
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[", "{}", '[{"name": "a"}]', '[{"name": "a", "configured": null, "camera": {"x": 1}}]'],
+)
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(CameraStoreError, match=r"cameras\.json is damaged .*: move it away"):
+        CameraStore.open(tmp_path, [DOOR])
+
+
+def test_a_disk_that_does_not_take_it_changes_nothing(tmp_path: Path) -> None:
+    store = CameraStore.open(tmp_path / "gone", [DOOR])
+    with pytest.raises(CameraStoreError, match="cannot keep the cameras"):
+        store.put(SHED)
+    assert store.cameras() == [DOOR]
