@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from stream.answers import EventsJson, event_json
@@ -29,6 +29,18 @@ class HealthJson(TypedDict):
     is_demo: bool
 
 
+class AboutJson(TypedDict):
+    """What runs here and how long it remembers."""
+
+    device: str
+    engine: str
+    model: str
+    threshold: float
+    keep_days: float
+    keep_mib: float
+    used_mib: float
+
+
 class SignIn(BaseModel):
     """The token."""
 
@@ -45,6 +57,8 @@ async def list_events(
     camera: str | None = None,
     kind: Annotated[list[EventKind] | None, Query()] = None,
     name: Annotated[str | None, Query(description="only of this person")] = None,
+    after: Annotated[AwareDatetime | None, Query(description="only from this moment on")] = None,
+    before: Annotated[AwareDatetime | None, Query(description="only before this moment")] = None,
 ) -> EventsJson:
     """List events, newest first; `cursor` of the answer asks for the next page."""
     events = await service.run_events(
@@ -54,6 +68,8 @@ async def list_events(
         camera=camera,
         kinds=kind or (),
         name=name,
+        after=after and after.timestamp(),
+        before=before and before.timestamp(),
     )
     return {
         "events": [event_json(event) for event in events],
@@ -85,6 +101,21 @@ async def health(service: ServiceDep, request: Request, response: Response) -> H
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,
         "is_demo": service.is_demo,
+    }
+
+
+@router.get("/api/about")
+async def about(service: ServiceDep) -> AboutJson:
+    """Say what recognises faces here, from which similarity on, and how long events are kept."""
+    log = service.event_log
+    return {
+        "device": service.recognizer.device,
+        "engine": service.recognizer.engine,
+        "model": service.recognizer.model_id,
+        "threshold": service.threshold,
+        "keep_days": log.keep_days,
+        "keep_mib": log.keep_bytes / 2**20,
+        "used_mib": round(await service.run_events(log.used_bytes) / 2**20, 1),
     }
 
 

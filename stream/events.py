@@ -4,6 +4,7 @@ An `EventLog` is used by one thread at a time, whichever: the service writes and
 thread of its own. Times are seconds since 1970 in the file and ISO 8601 in UTC outside.
 """
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,8 +18,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery import Gallery, GalleryError, Match
 from stream.errors import EventLogError
 from stream.frames import Event, EventKind
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "events.db"
 SCHEMA_VERSION = 1
@@ -37,6 +41,21 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_time ON events (at);
 CREATE INDEX events_by_identity ON events (identity_id);
+"""
+# Also for logs made before it was there. Names are kept up to date by it without reading events.
+NAMES_INDEX = "CREATE INDEX IF NOT EXISTS events_by_person ON events (identity_id, name)"
+# Steps from one person to the next in the index: as many steps as people, not as events.
+NAMES = """
+WITH RECURSIVE held (identity_id, name) AS (
+    SELECT * FROM (SELECT identity_id, name FROM events WHERE identity_id IS NOT NULL
+                   ORDER BY identity_id, name LIMIT 1)
+    UNION ALL
+    SELECT next.identity_id, next.name FROM held, events AS next WHERE next.id = (
+        SELECT id FROM events
+        WHERE (identity_id, name) > (held.identity_id, held.name)
+        ORDER BY identity_id, name LIMIT 1)
+)
+SELECT identity_id, name FROM held
 """
 
 CROP_QUALITY = 90
@@ -82,15 +101,20 @@ class EventLog:
         connection: to a database of this schema.
         keep_days: days after which events are erased.
         keep_bytes: size of the file above which the oldest events are erased.
+
+    Attributes:
+        keep_days, keep_bytes: as given.
     """
 
     def __init__(
         self, connection: sqlite3.Connection, *, keep_days: float, keep_bytes: int
     ) -> None:
+        self.keep_days = keep_days
+        self.keep_bytes = keep_bytes
         self._connection = connection
-        self._keep_s = keep_days * DAY_S
-        self._keep_bytes = keep_bytes
         self._until_retention = 0
+        self._gallery: Gallery | None = None
+        self._revision = -1  # of the gallery, up to which names are as they are there
 
     @classmethod
     def open(cls, directory: Path, *, keep_days: float = 30.0, keep_bytes: int = 1 << 30) -> Self:
@@ -135,8 +159,68 @@ class EventLog:
     ) -> None:
         self.close()
 
+    def follow(self, gallery: Gallery) -> None:
+        """Call people from now on as the gallery calls them, and forget whom it forgets.
+
+        Whoever renames, merges or erases them, in whatever process: it is taken in here at once,
+        and before events are read or written.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        self._gallery = gallery
+        self.settle()
+
+    def settle(self) -> None:
+        """Take in what the followed gallery's people have become; microseconds if nothing.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        if self._gallery is None:
+            return
+        try:
+            revision = self._gallery.revision()
+            if revision == self._revision:
+                return
+            held = [(str(row[0]), str(row[1])) for row in self._connection.execute(NAMES)]
+            present = self._gallery.present([identity_id for identity_id, _ in held])
+            for identity_id, name in held:
+                identity = present.get(identity_id)
+                if identity is None:
+                    self.erase_identity(identity_id)
+                elif identity != (identity_id, name):
+                    self._call(identity_id, name, identity.identity_id, identity.name)
+            self._revision = revision
+        except GalleryError as error:  # busy or damaged: the service says so, and tries again
+            logger.warning("names of past events are not up to date: %s", error)
+        except sqlite3.Error as error:
+            raise EventLogError(f"cannot bring past events up to date: {error}") from error
+
+    def _call(self, identity_id: str, name: str, new_id: str, new_name: str) -> None:
+        self._connection.execute(
+            "UPDATE events SET identity_id = ?, name = ? WHERE identity_id = ? AND name = ?",
+            (new_id, new_name, identity_id, name),
+        )
+        self._connection.execute(
+            "UPDATE events SET detail = ? WHERE detail = ?", (f"was {new_name}", f"was {name}")
+        )
+
+    def _present(self, match: Match | None) -> Match | None:
+        """Return whom a match means now; None where they have been erased meanwhile."""
+        if match is None or self._gallery is None:
+            return match
+        try:
+            present = self._gallery.present([match.identity.identity_id])
+        except GalleryError:
+            return match
+        identity = present.get(match.identity.identity_id)
+        return None if identity is None else Match(identity, match.similarity)
+
     def append(self, event: Event, wall_at: float) -> LoggedEvent:
         """Keep an event; it is in the file on return.
+
+        Of somebody whom the followed gallery has erased meanwhile neither name nor picture is kept.
 
         Args:
             event: what happened.
@@ -145,7 +229,10 @@ class EventLog:
         Raises:
             EventLogError: if the disk does not take it.
         """
-        identity = None if event.match is None else event.match.identity
+        self.settle()
+        match = self._present(event.match)
+        identity = None if match is None else match.identity
+        crop = event.crop if identity is not None or event.match is None else None
         row = (
             event.kind.value,
             event.camera,
@@ -153,9 +240,9 @@ class EventLog:
             event.track_id,
             None if identity is None else identity.identity_id,
             None if identity is None else identity.name,
-            None if event.match is None else event.match.similarity,
+            None if match is None else match.similarity,
             event.detail,
-            None if event.crop is None else _to_jpeg(event.crop),
+            None if crop is None else _to_jpeg(crop),
         )
         try:
             cursor = self._connection.execute(
@@ -178,7 +265,7 @@ class EventLog:
             name=row[5],
             identity_id=row[4],
             similarity=row[6],
-            has_crop=event.crop is not None,
+            has_crop=crop is not None,
             detail=event.detail,
         )
 
@@ -190,6 +277,8 @@ class EventLog:
         camera: str | None = None,
         kinds: Sequence[EventKind] = (),
         name: str | None = None,
+        after: float | None = None,
+        before: float | None = None,
     ) -> list[LoggedEvent]:
         """Return events, newest first.
 
@@ -199,16 +288,23 @@ class EventLog:
             camera: only of this camera.
             kinds: only of these kinds; all where empty.
             name: only of this person.
+            after: only from this moment on, seconds since 1970.
+            before: only up to this moment, itself excluded.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise ValueError(f"limit must be in [1, {MAX_LIMIT}], got {limit}")
-        wanted: list[tuple[str, Sequence[str | int]]] = []
+        self.settle()
+        wanted: list[tuple[str, Sequence[str | float]]] = []
         if cursor is not None:
             wanted.append(("id < ?", (cursor,)))
         if camera is not None:
             wanted.append(("camera = ?", (camera,)))
         if name is not None:
             wanted.append(("name = ?", (name,)))
+        if after is not None:
+            wanted.append(("at >= ?", (after,)))
+        if before is not None:
+            wanted.append(("at < ?", (before,)))
         if kinds:
             marks = ", ".join("?" * len(kinds))
             wanted.append((f"kind IN ({marks})", [kind.value for kind in kinds]))
@@ -237,10 +333,47 @@ class EventLog:
 
     def crop_jpeg(self, event_id: int) -> bytes | None:
         """Return an event's thumbnail as JPEG, 112x112; None where there is none."""
+        self.settle()
         row = self._connection.execute(
             "SELECT crop FROM events WHERE id = ?", (event_id,)
         ).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
+
+    def about(self, identity_id: str) -> PersonEvents:
+        """Return how many events of a person there are, and those with their thumbnails."""
+        rows = self._connection.execute(
+            "SELECT id, crop FROM events WHERE identity_id = ? ORDER BY id", (identity_id,)
+        ).fetchall()
+        return PersonEvents(
+            n_events=len(rows),
+            crops=tuple((int(row[0]), bytes(row[1])) for row in rows if row[1] is not None),
+        )
+
+    def count(self, identity_id: str) -> int:
+        """Return how many events of a person there are."""
+        row = self._connection.execute(
+            "SELECT count(*) FROM events WHERE identity_id = ?", (identity_id,)
+        ).fetchone()
+        return int(row[0])
+
+    def reassign(self, event_ids: Sequence[int], identity: Identity) -> int:
+        """Make events another person's, with those of the same appearance; return how many.
+
+        Args:
+            event_ids: that show them.
+            identity: whom they show.
+        """
+        n_changed = 0
+        for event_id in event_ids:
+            n_changed += self._connection.execute(
+                "UPDATE events SET identity_id = ?1, name = ?2 FROM events AS shown "
+                "WHERE shown.id = ?3 AND (events.id = ?3 OR (events.camera = shown.camera "
+                "AND events.track_id = shown.track_id "
+                "AND events.identity_id = shown.identity_id "
+                "AND events.crop IS NULL AND abs(events.at - shown.at) < ?4))",
+                (identity.identity_id, identity.name, event_id, DAY_S),
+            ).rowcount
+        return n_changed
 
     def erase_identity(self, identity_id: str) -> int:
         """Erase a person's events, with their free pages and their traces in SQLite's log.
@@ -280,9 +413,9 @@ class EventLog:
             wall_now: seconds since 1970.
         """
         erased = self._connection.execute(
-            "DELETE FROM events WHERE at < ?", (wall_now - self._keep_s,)
+            "DELETE FROM events WHERE at < ?", (wall_now - self.keep_days * DAY_S,)
         ).rowcount
-        while self._used_bytes() > self._keep_bytes:
+        while self.used_bytes() > self.keep_bytes:
             # A tenth at a time, so that a full log is not cut at every event.
             batch = self._connection.execute(
                 "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id "
@@ -295,7 +428,8 @@ class EventLog:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return erased
 
-    def _used_bytes(self) -> int:
+    def used_bytes(self) -> int:
+        """Return how much of the disk the events take."""
         pages, free, size = (
             int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_count", "freelist_count", "page_size")
@@ -318,6 +452,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == 0:
         connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+    connection.execute(NAMES_INDEX)
 
 
 def _to_jpeg(crop: NDArray[np.uint8]) -> bytes:

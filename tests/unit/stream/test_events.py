@@ -93,12 +93,15 @@ def test_pages_are_walked_by_cursor(log: EventLog) -> None:
 @pytest.mark.parametrize(
     ("filters", "names"),
     [
-        ({}, ["Cy", "Bob", "Ann"]),
+        ({}, ["Dot", "Cy", "Bob", "Ann"]),
         ({"camera": "yard"}, ["Bob"]),
         ({"kinds": [EventKind.EXIT]}, ["Cy"]),
-        ({"kinds": [EventKind.EXIT, EventKind.ENTER]}, ["Cy", "Bob", "Ann"]),
+        ({"kinds": [EventKind.EXIT, EventKind.ENTER]}, ["Dot", "Cy", "Bob", "Ann"]),
         ({"name": "Ann"}, ["Ann"]),
         ({"name": "Ann", "camera": "yard"}, []),
+        ({"after": NOON + 1.0}, ["Dot"]),
+        ({"before": NOON + 1.0, "kinds": [EventKind.EXIT]}, ["Cy"]),
+        ({"after": NOON, "before": NOON}, []),
         ({"camera": "'; DROP TABLE events; --"}, []),
     ],
 )
@@ -108,6 +111,7 @@ def test_filters_narrow_the_list(
     log.append(event(name="Ann"), NOON)
     log.append(event(name="Bob", camera="yard"), NOON)
     log.append(event(EventKind.EXIT, name="Cy"), NOON)
+    log.append(event(name="Dot", camera="gate"), NOON + 1.0)
     assert [kept.name for kept in log.list(**filters)] == names  # type: ignore[arg-type]
 
 

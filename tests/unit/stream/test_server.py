@@ -437,6 +437,13 @@ def happen(service, kind, *, match=None, camera="door", track_id=1):
     return service.event_log.append(event, 1_700_000_000.25)
 
 
+def test_what_runs_and_how_long_it_remembers(client, service):
+    about = client.get("/api/about").json()
+    assert about["keep_days"] == service.event_log.keep_days
+    assert about["threshold"] == service.threshold
+    assert 0 <= about["used_mib"] < about["keep_mib"]
+
+
 def test_events_are_paged_and_filtered(client, service):
     assert client.get("/api/events").json() == {"events": [], "cursor": None}
     ada = enrol(service, "Ada", 1)
@@ -452,6 +459,11 @@ def test_events_are_paged_and_filtered(client, service):
     assert rest["cursor"] is None
     only = client.get("/api/events?kind=enter&kind=unknown&camera=yard").json()
     assert [event["camera"] for event in only["events"]] == ["yard"]
+    day = "after=2023-11-14T00:00:00Z&before=2023-11-15T00:00:00Z"
+    assert len(client.get(f"/api/events?{day}").json()["events"]) == 3
+    later = client.get("/api/events?after=2023-11-15T00:00:00%2B01:00").json()
+    assert later["events"] == []
+    assert_error(client.get("/api/events?after=today"), 422, "after")
     assert_error(client.get("/api/events?kind=party"), 422, "kind")
     assert_error(client.get("/api/events?limit=0"), 422, "limit")
 
