@@ -68,8 +68,8 @@ async def list_events(
         camera=camera,
         kinds=kind or (),
         name=name,
-        after=after and after.timestamp(),
-        before=before and before.timestamp(),
+        after=after.timestamp() if after else None,
+        before=before.timestamp() if before else None,
     )
     return {
         "events": [event_json(event) for event in events],
