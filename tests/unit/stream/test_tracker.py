@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recognizer import Floats, Followed
+from recognizer import Detections, Floats, Followed
 from stream.tracker import MAX_LOOKS, MAX_MISSED_SCANS, PATIENCE_S, Tracked, Tracker, iou
 from tests.fakes import FakeFace, as_detections, looks_like
 
@@ -63,6 +63,15 @@ def test_nobody_leaves_no_track() -> None:
     stage = Stage()
     assert stage.scan() == {}
     assert stage.ids == []
+
+
+def test_a_doubtful_detection_begins_no_track_but_keeps_one() -> None:
+    tracker = Tracker(lambda: 1)
+    faces = as_detections([FakeFace(1, 100)])
+    doubtful = Detections(faces.boxes, faces.landmarks, faces.scores * 0 + np.float32(0.55))
+    assert tracker.scan(doubtful, 0.0, lambda _: looks_like(1)[None]) == []
+    assert len(tracker.scan(faces, STEP_S, lambda _: looks_like(1)[None])) == 1
+    assert len(tracker.scan(doubtful, 2 * STEP_S, lambda _: looks_like(1)[None])) == 1
 
 
 def test_faces_keep_their_tracks_while_they_move() -> None:
