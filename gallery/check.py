@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 MAX_NAMED = 20  # problems of one sort that are listed one by one
 UNIT_TOLERANCE = 1e-3  # of an embedding's length
-_TABLES = ("facts", "identities", "photos", "crops", "audit")
+_TABLES = ("facts", "identities", "photos", "crops", "audit", "successors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ def _copy_by_key(
     source: sqlite3.Connection, target: sqlite3.Connection, table: str, columns: list[str]
 ) -> int:
     """Ask for each row by its number: one that lies on a whole page is found past a broken one."""
-    if table == "facts":
+    if table in {"facts", "successors"}:  # theirs are no numbers
         return 0
     try:
         last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()

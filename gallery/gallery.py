@@ -234,6 +234,10 @@ class Gallery:
         """
         return self.store.find(name_or_id)
 
+    def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
+        """Return who those ids are now, after renames and merges; erased ones are left out."""
+        return self.store.present(identity_ids)
+
     def identities(self) -> list[IdentitySummary]:
         """Return everybody, by name."""
         return self.store.identities()
@@ -270,6 +274,12 @@ class Gallery:
         self._catch_up()
         return identity
 
+    def move(self, identity_id: str, photo_ids: Sequence[int], into_id: str) -> Identity:
+        """Move some photos of one person to another who is known; return the other."""
+        identity = self.store.move(identity_id, photo_ids, into_id)
+        self._catch_up()
+        return identity
+
     def remove(self, identity_id: str) -> None:
         """Erase a person from the file, its free pages, its log, and the index.
 
@@ -289,6 +299,10 @@ class Gallery:
         self._catch_up()
 
     # -- keeping up
+
+    def revision(self) -> int:
+        """Return the number of the last change of anybody to people or photos."""
+        return templates.revision(self.store)
 
     def refresh(self) -> bool:
         """Take in what others changed in the file; cheap enough to call on every tick.

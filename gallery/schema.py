@@ -67,6 +67,14 @@ MIGRATIONS = (
     CREATE TRIGGER photo_removed AFTER DELETE ON photos
         BEGIN INSERT INTO journal (photo_id) VALUES (old.photo_id); END;
     """,
+    # What else knows people by their id, such as a log of events, finds them after a merge.
+    """
+    CREATE TABLE successors (
+        identity_id TEXT PRIMARY KEY,
+        into_id TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX successors_by_into ON successors (into_id);
+    """,
 )
 
 

@@ -233,6 +233,12 @@ class Store:
                 "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into, person)
             ).rowcount
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            connection.execute(
+                "UPDATE successors SET into_id = ? WHERE into_id = ?", (into_id, identity_id)
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO successors VALUES (?, ?)", (identity_id, into_id)
+            )
             _note(connection, "merge", into_id, moved)
             return Identity(*_find(connection, into_id)[1:])
 
@@ -253,15 +259,38 @@ class Store:
                 f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})",
                 (new_id, name),
             ).lastrowid
-            for photo_id in photo_ids:
-                moved = connection.execute(
-                    "UPDATE photos SET person = ? WHERE photo_id = ? AND person = ?",
-                    (new, photo_id, person),
-                ).rowcount
-                if not moved:
-                    raise UnknownIdentityError(f"photo {photo_id} is not of this person")
+            _move(connection, person, photo_ids, int(new or 0))
             _note(connection, "split", new_id, len(photo_ids))
         return Identity(new_id, name)
+
+    def move(self, identity_id: str, photo_ids: Sequence[int], into_id: str) -> Identity:
+        """Move some photos of one person to another who is known already.
+
+        A photo that both have is kept once.
+
+        Raises:
+            UnknownIdentityError: if a photo is not this person's, or somebody is unknown.
+        """
+        with self.writing() as connection:
+            person, into = _person(connection, identity_id), _person(connection, into_id)
+            _move(connection, person, photo_ids, into)
+            _note(connection, "move", into_id, len(photo_ids))
+            return Identity(*_find(connection, into_id)[1:])
+
+    def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
+        """Return who those ids are now, after renames and merges; erased ones are left out."""
+        found = {}
+        with self.reading() as connection:
+            for identity_id in identity_ids:
+                row = connection.execute(
+                    "SELECT identity_id, name FROM identities WHERE identity_id = ?"
+                    " OR identity_id = (SELECT into_id FROM successors WHERE identity_id = ?)"
+                    " ORDER BY identity_id != ?",
+                    (identity_id,) * 3,
+                ).fetchone()
+                if row is not None:
+                    found[identity_id] = Identity(*row)
+        return found
 
     def remove(self, identity_id: str) -> None:
         """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
@@ -271,6 +300,7 @@ class Store:
                 "SELECT count(*) FROM photos WHERE person = ?", (person,)
             ).fetchone()[0]
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            connection.execute("DELETE FROM successors WHERE into_id = ?", (identity_id,))
             _note(connection, "remove", identity_id, n_photos)
         self.shed_log()
 
@@ -369,6 +399,22 @@ def _person(connection: sqlite3.Connection, identity_id: str) -> int:
             f"there is no identity {identity_id}: see `facewire gallery list`"
         )
     return int(row[0])
+
+
+def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int], into: int) -> None:
+    if person == into:
+        raise UnknownIdentityError("photos cannot be moved to the same person: name another")
+    for photo_id in photo_ids:
+        is_own = connection.execute(
+            "SELECT 1 FROM photos WHERE photo_id = ? AND person = ?", (photo_id, person)
+        ).fetchone()
+        if not is_own:
+            raise UnknownIdentityError(f"photo {photo_id} is not of this person")
+        moved = connection.execute(
+            "UPDATE OR IGNORE photos SET person = ? WHERE photo_id = ?", (into, photo_id)
+        ).rowcount
+        if not moved:  # the other has it already
+            connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
 
 
 def _photo(row: Sequence[Any]) -> Photo:

@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import Gallery, GalleryError, Match
+from gallery import Gallery, GalleryError, Identity, Match
+from stream import event_people
 from stream.errors import EventLogError
 from stream.frames import Event, EventKind
 
@@ -41,21 +42,6 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_time ON events (at);
 CREATE INDEX events_by_identity ON events (identity_id);
-"""
-# Also for logs made before it was there. Names are kept up to date by it without reading events.
-NAMES_INDEX = "CREATE INDEX IF NOT EXISTS events_by_person ON events (identity_id, name)"
-# Steps from one person to the next in the index: as many steps as people, not as events.
-NAMES = """
-WITH RECURSIVE held (identity_id, name) AS (
-    SELECT * FROM (SELECT identity_id, name FROM events WHERE identity_id IS NOT NULL
-                   ORDER BY identity_id, name LIMIT 1)
-    UNION ALL
-    SELECT next.identity_id, next.name FROM held, events AS next WHERE next.id = (
-        SELECT id FROM events
-        WHERE (identity_id, name) > (held.identity_id, held.name)
-        ORDER BY identity_id, name LIMIT 1)
-)
-SELECT identity_id, name FROM held
 """
 
 CROP_QUALITY = 90
@@ -183,28 +169,12 @@ class EventLog:
             revision = self._gallery.revision()
             if revision == self._revision:
                 return
-            held = [(str(row[0]), str(row[1])) for row in self._connection.execute(NAMES)]
-            present = self._gallery.present([identity_id for identity_id, _ in held])
-            for identity_id, name in held:
-                identity = present.get(identity_id)
-                if identity is None:
-                    self.erase_identity(identity_id)
-                elif identity != (identity_id, name):
-                    self._call(identity_id, name, identity.identity_id, identity.name)
+            event_people.settle(self._connection, self._gallery)
             self._revision = revision
         except GalleryError as error:  # busy or damaged: the service says so, and tries again
             logger.warning("names of past events are not up to date: %s", error)
         except sqlite3.Error as error:
             raise EventLogError(f"cannot bring past events up to date: {error}") from error
-
-    def _call(self, identity_id: str, name: str, new_id: str, new_name: str) -> None:
-        self._connection.execute(
-            "UPDATE events SET identity_id = ?, name = ? WHERE identity_id = ? AND name = ?",
-            (new_id, new_name, identity_id, name),
-        )
-        self._connection.execute(
-            "UPDATE events SET detail = ? WHERE detail = ?", (f"was {new_name}", f"was {name}")
-        )
 
     def _present(self, match: Match | None) -> Match | None:
         """Return whom a match means now; None where they have been erased meanwhile."""
@@ -339,41 +309,21 @@ class EventLog:
         ).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
-    def about(self, identity_id: str) -> PersonEvents:
-        """Return how many events of a person there are, and those with their thumbnails."""
-        rows = self._connection.execute(
-            "SELECT id, crop FROM events WHERE identity_id = ? ORDER BY id", (identity_id,)
-        ).fetchall()
-        return PersonEvents(
-            n_events=len(rows),
-            crops=tuple((int(row[0]), bytes(row[1])) for row in rows if row[1] is not None),
-        )
-
     def count(self, identity_id: str) -> int:
         """Return how many events of a person there are."""
+        self.settle()
         row = self._connection.execute(
             "SELECT count(*) FROM events WHERE identity_id = ?", (identity_id,)
         ).fetchone()
         return int(row[0])
 
-    def reassign(self, event_ids: Sequence[int], identity: Identity) -> int:
-        """Make events another person's, with those of the same appearance; return how many.
+    def crops(self, identity_id: str) -> Sequence[tuple[int, bytes]]:
+        """Return number and thumbnail, a JPEG of 112x112, of a person's events that have one."""
+        return event_people.crops(self._connection, identity_id)
 
-        Args:
-            event_ids: that show them.
-            identity: whom they show.
-        """
-        n_changed = 0
-        for event_id in event_ids:
-            n_changed += self._connection.execute(
-                "UPDATE events SET identity_id = ?1, name = ?2 FROM events AS shown "
-                "WHERE shown.id = ?3 AND (events.id = ?3 OR (events.camera = shown.camera "
-                "AND events.track_id = shown.track_id "
-                "AND events.identity_id = shown.identity_id "
-                "AND events.crop IS NULL AND abs(events.at - shown.at) < ?4))",
-                (identity.identity_id, identity.name, event_id, DAY_S),
-            ).rowcount
-        return n_changed
+    def reassign(self, event_ids: Sequence[int], identity: Identity) -> None:
+        """Make events another person's."""
+        event_people.reassign(self._connection, event_ids, identity)
 
     def erase_identity(self, identity_id: str) -> int:
         """Erase a person's events, with their free pages and their traces in SQLite's log.
@@ -381,30 +331,7 @@ class EventLog:
         Returns:
             How many events there were.
         """
-        # What they were called before a correction is said in the detail of a RENAMED event.
-        names = [
-            row[0]
-            for row in self._connection.execute(
-                "SELECT DISTINCT name FROM events WHERE identity_id = ?", (identity_id,)
-            )
-        ]
-        for name in names:
-            self._connection.execute(
-                "UPDATE events SET detail = '' WHERE detail = ?", (f"was {name}",)
-            )
-        # Before they were named they were a stranger, on the same track: the face is theirs too.
-        erased = self._connection.execute(
-            "DELETE FROM events WHERE identity_id IS NULL AND track_id IS NOT NULL AND EXISTS ("
-            "SELECT 1 FROM events AS named WHERE named.identity_id = ? "
-            "AND named.camera = events.camera AND named.track_id = events.track_id "
-            "AND abs(named.at - events.at) < ?)",
-            (identity_id, DAY_S),
-        ).rowcount
-        erased += self._connection.execute(
-            "DELETE FROM events WHERE identity_id = ?", (identity_id,)
-        ).rowcount
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return erased
+        return event_people.erase(self._connection, identity_id)
 
     def retain(self, wall_now: float) -> int:
         """Erase what is too old, then the oldest until the file is small enough; return how many.
@@ -452,7 +379,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == 0:
         connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-    connection.execute(NAMES_INDEX)
+    connection.execute(event_people.NAMES_INDEX)
 
 
 def _to_jpeg(crop: NDArray[np.uint8]) -> bytes:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gallery import Identity, Match
+from gallery import Gallery, Identity, Match
 from stream.errors import EventLogError
 from stream.events import DAY_S, FILE_NAME, RETENTION_EVERY, EventLog
 from stream.frames import Event, EventKind
@@ -140,6 +140,100 @@ def test_an_erased_person_is_erased_as_the_stranger_they_were(log: EventLog) -> 
     log.append(event(EventKind.RENAMED, name="Eve"), NOON + 60)
     assert log.erase_identity("id-Eve") == 2
     assert [kept.id for kept in log.list()] == [2, 1], "another camera's, another day's"
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[Gallery]:
+    with Gallery.open(tmp_path, model_id="m", embedding_size=4) as opened:
+        yield opened
+
+
+def enrolled(people: Gallery, name: str, number: int) -> Identity:
+    row = np.eye(1, 4, number % 4, dtype=np.float32)[0]
+    return people.enroll(name, row, crop=None, source_sha256=f"{number:064x}", quality=0.5)
+
+
+def seen(identity: Identity, kind: EventKind = EventKind.ENTER, detail: str = "") -> Event:
+    return Event(kind, "door", 12.0, 7, Match(identity, 0.7), 11.5, photo(), detail)
+
+
+def test_past_events_bear_the_present_name_whoever_changed_it(
+    log: EventLog, people: Gallery, tmp_path: Path
+) -> None:
+    log.follow(people)
+    ann, bob = enrolled(people, "Ann", 1), enrolled(people, "Bob", 2)
+    log.append(seen(ann), NOON)
+    log.append(seen(bob, EventKind.RENAMED, "was Ann"), NOON)
+    with Gallery.open(tmp_path, model_id="m", embedding_size=4) as other_process:
+        other_process.rename(ann.identity_id, "Anna")
+        assert [(e.name, e.detail) for e in log.list()] == [("Bob", "was Anna"), ("Anna", "")]
+        assert [e.name for e in log.list(name="Anna")] == ["Anna"]
+        other_process.merge(ann.identity_id, bob.identity_id)
+        assert {(e.name, e.identity_id) for e in log.list()} == {("Bob", bob.identity_id)}
+        # What was seen before the merge and is written after it.
+        assert log.append(seen(ann), NOON).name == "Bob"
+        carl = enrolled(people, "Carl", 3)
+        other_process.merge(bob.identity_id, carl.identity_id)
+        assert {e.name for e in log.list()} == {"Carl"}
+        assert log.append(seen(ann), NOON).name == "Carl"
+
+
+def test_whoever_is_erased_anywhere_is_erased_here(
+    log: EventLog, people: Gallery, tmp_path: Path
+) -> None:
+    log.follow(people)
+    ann, bob = enrolled(people, "Ann Arbor", 1), enrolled(people, "Bob", 2)
+    log.append(seen(ann), NOON)
+    log.append(seen(bob), NOON)
+    with Gallery.open(tmp_path, model_id="m", embedding_size=4) as other_process:
+        other_process.remove(ann.identity_id)
+    late = log.append(seen(ann), NOON)  # seen just before
+    assert (late.name, late.identity_id, late.has_crop) == (None, None, False)
+    assert [e.name for e in log.list()] == [None, "Bob"]
+    assert log.count(bob.identity_id) == 1
+    files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"Ann Arbor" not in files
+    assert ann.identity_id.encode() not in b"".join(
+        file.read_bytes() for file in tmp_path.glob("events*")
+    )
+
+
+def test_a_log_takes_in_at_its_start_what_was_changed_without_it(
+    tmp_path: Path, people: Gallery
+) -> None:
+    ann, bob = enrolled(people, "Ann", 1), enrolled(people, "Bob", 2)
+    with EventLog.open(tmp_path) as log:
+        log.append(seen(ann), NOON)
+        log.append(seen(bob), NOON)
+    people.remove(ann.identity_id)
+    people.rename(bob.identity_id, "Robert")
+    with EventLog.open(tmp_path) as log:
+        log.follow(people)
+        assert [e.name for e in log.list()] == ["Robert"]
+
+
+def test_events_are_made_anothers(log: EventLog, people: Gallery) -> None:
+    log.follow(people)
+    ann, bob = enrolled(people, "Ann", 1), enrolled(people, "Bob", 2)
+    kept = [log.append(seen(ann), NOON).id for _ in range(3)]
+    assert [number for number, _ in log.crops(ann.identity_id)] == kept
+    log.reassign(kept[1:], bob)
+    assert [e.name for e in log.list()] == ["Bob", "Bob", "Ann"]
+
+
+def test_a_gallery_that_cannot_be_read_costs_no_event(
+    log: EventLog, people: Gallery, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.follow(people)
+    ann = enrolled(people, "Ann", 1)
+    with sqlite3.connect(people.store.path) as breaker:
+        breaker.execute("ALTER TABLE identities RENAME TO hidden")
+        breaker.execute("ALTER TABLE journal RENAME TO hidden_too")
+        breaker.commit()
+        assert log.append(seen(ann), NOON).name == "Ann"
+        breaker.execute("ALTER TABLE hidden RENAME TO identities")
+        breaker.execute("ALTER TABLE hidden_too RENAME TO journal")
+    assert [e.name for e in log.list()] == ["Ann"]
 
 
 def test_old_events_are_erased(tmp_path: Path) -> None:
