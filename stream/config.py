@@ -9,14 +9,18 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stream.errors import ConfigError
+from stream.frames import EventKind
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 TOKEN_VARIABLE = "FACEWIRE_TOKEN"
+VIEWER_TOKEN_VARIABLE = "FACEWIRE_VIEWER_TOKEN"
+WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
 
 Part = Annotated[float, Field(ge=0, le=1)]
 Region = tuple[float, float, float, float]
@@ -113,6 +117,13 @@ class ServerConfig(Section):
         repr=False,
         description=f"secret that clients must show; from the environment: {TOKEN_VARIABLE}",
     )
+    viewer_token: str | None = Field(
+        None,
+        min_length=16,
+        repr=False,
+        description="secret of those who may watch and read but change nothing; from the "
+        f"environment: {VIEWER_TOKEN_VARIABLE}",
+    )
     insecure: bool = Field(False, description="listen beyond this machine without a token")
     allowed_hosts: tuple[str, ...] = Field(
         (), description="names, such as a proxy's, by which browsers may call the service"
@@ -174,6 +185,30 @@ class VideoConfig(Section):
     )
 
 
+class WebhookConfig(Section):
+    """One [[webhooks]] table."""
+
+    url: str = Field(description="http:// or https:// address that gets each event", repr=False)
+    secret: str = Field(
+        "",
+        repr=False,
+        description=f"signs what is sent; from the environment: {WEBHOOK_SECRET_VARIABLE}",
+    )
+    events: tuple[EventKind, ...] = Field((), description="kinds of events to send; all by default")
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_http(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ValueError("must be an address that begins with http:// or https://")
+        return url
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -183,6 +218,7 @@ class Config(Section):
     events: EventsConfig = EventsConfig()  # type: ignore[call-arg]
     video: VideoConfig = VideoConfig()  # type: ignore[call-arg]
     cameras: tuple[CameraConfig, ...] = Field((), description="the cameras to watch")
+    webhooks: tuple[WebhookConfig, ...] = Field((), description="who else hears of events")
 
     @field_validator("cameras")
     @classmethod
@@ -227,8 +263,7 @@ def load_config(
             raise ConfigError(f"cannot read {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path} is not TOML: {error}") from error
-    if token := os.environ.get(TOKEN_VARIABLE):
-        tables.setdefault("server", {})["token"] = token
+    _take_in_secrets(tables)
     for section, values in (overrides or {}).items():
         if section == "cameras":
             tables["cameras"] = values["list"]
@@ -240,6 +275,19 @@ def load_config(
         raise ConfigError(_describe(error, path)) from None
     _require_token(config.server)
     return config
+
+
+def _take_in_secrets(tables: dict[str, Any]) -> None:
+    """Lay the environment over the tables of a file, which are not checked yet."""
+    for key, variable in (("token", TOKEN_VARIABLE), ("viewer_token", VIEWER_TOKEN_VARIABLE)):
+        if token := os.environ.get(variable):
+            tables.setdefault("server", {})[key] = token
+    secret = os.environ.get(WEBHOOK_SECRET_VARIABLE)
+    webhooks = tables.get("webhooks")
+    if secret and isinstance(webhooks, list):
+        for webhook in webhooks:
+            if isinstance(webhook, dict):
+                webhook.setdefault("secret", secret)
 
 
 def parse_camera(text: str) -> dict[str, str]:
@@ -258,6 +306,12 @@ def parse_camera(text: str) -> dict[str, str]:
 
 
 def _require_token(server: ServerConfig) -> None:
+    if server.viewer_token and not server.token:
+        raise ConfigError(
+            f"a viewer's token without {TOKEN_VARIABLE} leaves nobody to change anything: set both"
+        )
+    if server.viewer_token and server.viewer_token == server.token:
+        raise ConfigError("the viewer's token is the administrator's: give each one of its own")
     is_local = server.host in {"127.0.0.1", "::1", "localhost"}
     if not is_local and not server.token and not server.insecure:
         raise ConfigError(

@@ -27,6 +27,7 @@ from stream.pipeline import Pipeline
 from stream.push import PushCamera
 from stream.stats import Percentiles, Window
 from stream.subscriptions import Subscription
+from stream.webhooks import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +72,22 @@ class Service:
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
         )
+        self.webhooks = [
+            Webhook(each, number=number, wall_clock=time.time)
+            for number, each in enumerate(config.webhooks, 1)
+        ]
         self.journal = Journal(
-            event_log, listeners=(), figures=self.figures, loop=loop, clock=clock
+            event_log,
+            listeners=[webhook.offer for webhook in self.webhooks],
+            figures=self.figures,
+            loop=loop,
+            clock=clock,
         )
         self.inference = Inference(
             self.pipeline,
             gallery,
             threshold=lambda: self.threshold,
+            changed=self.journal.settle,
             show=lambda result: self._cameras.show(result),
             log=self.journal.log,
             figures=self.figures,
@@ -142,6 +152,7 @@ class Service:
             if config.is_demo:
                 photos = await asyncio.to_thread(fetch_photos, default_cache(), progress)
                 await asyncio.to_thread(enrol_demo, gallery, recognizer, photos)
+            await asyncio.to_thread(event_log.follow, gallery)
             service = cls(
                 config,
                 recognizer,
@@ -275,12 +286,18 @@ class Service:
         """How many ticks recognition failed on since the start."""
         return self.inference.failures
 
+    @property
+    def lost_events(self) -> int:
+        """How many events the disk did not take."""
+        return self.journal.lost
+
     def waiting(self) -> dict[str, int]:
         """Return how much waits in each queue."""
         return {
             "frames": self.inference.batcher.n_waiting,
             "calls": self.inference.n_jobs,
             "events": self.journal.n_waiting,
+            "webhooks": sum(webhook.status().waiting for webhook in self.webhooks),
         }
 
     @property
@@ -297,10 +314,18 @@ class Service:
         ]
         if not self.is_recognising:
             lines.append("the inference thread has ended: restart the service")
+        if self.inference.gallery_trouble:
+            lines.append(self.inference.gallery_trouble)
         if self.inference.failures:
             lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
         if self.journal.lost:
             lines.append(f"the disk did not take {self.journal.lost} events, see the log")
+        for webhook in (each.status() for each in self.webhooks):
+            if webhook.trouble:
+                lines.append(
+                    f"webhook {webhook.label} {webhook.trouble}: {webhook.waiting} events wait, "
+                    f"{webhook.dead} were given up"
+                )
         return lines
 
     async def _close(self) -> None:
@@ -316,4 +341,8 @@ class Service:
         await asyncio.to_thread(self.inference.join, STOP_TIMEOUT_S)
         await self._cameras.join(self._clock() + STOP_TIMEOUT_S / 2)
         await asyncio.to_thread(self.journal.close)
+        for webhook in self.webhooks:
+            webhook.stop()
+        for webhook in self.webhooks:
+            await asyncio.to_thread(webhook.join, STOP_TIMEOUT_S / 4)
         self._photo_worker.shutdown(wait=False, cancel_futures=True)

@@ -1,6 +1,6 @@
 """The service's figures for Prometheus, read when asked for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from stream.camera import CameraState, CameraStatus
 from stream.engine import Service
+from stream.webhooks import WebhookStatus
 
 COUNTERS: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
     ("captured_frames", "Frames captured.", lambda status: status.captured),
@@ -25,6 +26,13 @@ GAUGES: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
     ("fps_out", "Annotated frames encoded a second.", lambda status: status.fps_out),
     ("viewers", "Who watches.", lambda status: status.viewers),
     ("encoder_queue", "Recognised frames that wait.", lambda status: status.encoder_waiting),
+)
+
+
+WEBHOOK_COUNTERS: tuple[tuple[str, str, Callable[[WebhookStatus], float]], ...] = (
+    ("delivered_events", "Events that were taken.", lambda status: status.delivered),
+    ("failed_tries", "Tries that failed.", lambda status: status.failures),
+    ("dead_letters", "Events given up.", lambda status: status.dead),
 )
 
 
@@ -57,6 +65,10 @@ class ServiceCollector(Collector):
         for queue, n_waiting in service.waiting().items():
             depth.add_metric([queue], n_waiting)
         yield depth
+        yield from _webhooks([webhook.status() for webhook in service.webhooks])
+        yield CounterMetricFamily(
+            "facewire_lost_events", "Events that the disk did not take.", service.lost_events
+        )
         yield GaugeMetricFamily("facewire_peers", "WebRTC connections.", len(service.peers))
         yield InfoMetricFamily(
             "facewire_recognizer",
@@ -67,6 +79,14 @@ class ServiceCollector(Collector):
                 "model": service.recognizer.model_id,
             },
         )
+
+
+def _webhooks(statuses: Sequence[WebhookStatus]) -> Iterable[Metric]:
+    for name, text, value in WEBHOOK_COUNTERS:
+        counter = CounterMetricFamily(f"facewire_webhook_{name}", text, labels=["webhook"])
+        for status in statuses:
+            counter.add_metric([status.label], value(status))
+        yield counter
 
 
 def registry_of(service: Service) -> CollectorRegistry:

@@ -17,6 +17,7 @@ from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.peers import Answer
 from stream.stats import Percentiles
 from stream.subscriptions import Broadcast, Subscription
+from stream.webhooks import Webhook
 from tests.fakes import FakeRecognizer, FakeWorld
 
 
@@ -125,6 +126,8 @@ class FakeService:
         self.is_recognising = True
         self.ticks, self.tick_failures = 7, 0
         self.figures = Figures()
+        self.webhooks: list[Webhook] = []
+        self.lost_events = 0
         self.complaints: list[str] = []
         self.n_gallery_changes = 0
         self.by_name: dict[str, FakeCamera] = {}

@@ -2,13 +2,22 @@ from pathlib import Path
 
 import pytest
 
-from stream.config import TOKEN_VARIABLE, Config, load_config, parse_camera
+from stream.config import (
+    TOKEN_VARIABLE,
+    VIEWER_TOKEN_VARIABLE,
+    WEBHOOK_SECRET_VARIABLE,
+    Config,
+    load_config,
+    parse_camera,
+)
 from stream.errors import ConfigError
+from stream.frames import EventKind
 
 
 @pytest.fixture(autouse=True)
 def _no_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    for variable in (TOKEN_VARIABLE, VIEWER_TOKEN_VARIABLE, WEBHOOK_SECRET_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -52,6 +61,10 @@ def test_cameras_of_flags_replace_the_files(tmp_path: Path) -> None:
         ("[server\n", "is not TOML"),
         ('[[cameras]]\nname = "a b"\nurl = "x"\n', "must be 1 to 64 letters"),
         ('[[cameras]]\nname = "a"\n', "cameras.0.url"),
+        ('[[cameras]]\nname = "a"\nurl = "x"\nregion = [0.5, 0, 0.5, 1]\n', "x1 < x2"),
+        ('[[cameras]]\nname = "a"\nurl = "x"\nrotation = 45\n', "cameras.0.rotation"),
+        ('[[webhooks]]\nurl = "ftp://user:hunter2@a/"\n', "begins with http:// or https://"),
+        ('[[webhooks]]\nurl = "http://a/"\nevents = ["leave"]\n', "webhooks.0.events"),
         (
             '[[cameras]]\nname = "a"\nurl = "x"\n[[cameras]]\nname = "a"\nurl = "y"\n',
             "two cameras are named 'a'",
@@ -83,6 +96,32 @@ def test_others_are_let_in_only_with_a_token(monkeypatch: pytest.MonkeyPatch) ->
     assert load_config(None, {"server": {"host": "0.0.0.0", "insecure": True}})
     monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
     assert load_config(None, beyond).server.token == "0123456789abcdef"
+
+
+def test_a_viewers_token_needs_an_administrators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VIEWER_TOKEN_VARIABLE, "fedcba9876543210")
+    with pytest.raises(ConfigError, match="set both"):
+        load_config()
+    monkeypatch.setenv(TOKEN_VARIABLE, "fedcba9876543210")
+    with pytest.raises(ConfigError, match="one of its own"):
+        load_config()
+    monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
+    assert load_config().server.viewer_token == "fedcba9876543210"
+
+
+def test_a_webhook_takes_its_secret_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(
+        tmp_path,
+        '[[webhooks]]\nurl = "http://a/"\n'
+        '[[webhooks]]\nurl = "https://b/"\nsecret = "own"\nevents = ["exit"]\n',
+    )
+    monkeypatch.setenv(WEBHOOK_SECRET_VARIABLE, "s3cret")
+    config = load_config(path)
+    assert [hook.secret for hook in config.webhooks] == ["s3cret", "own"]
+    assert config.webhooks[1].events == (EventKind.EXIT,)
+    assert "s3cret" not in repr(config)
 
 
 def test_secrets_do_not_show_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,226 @@
+"""Events told to other programs by HTTP: signed, tried again, and never in anybody's way.
+
+Each webhook has a thread and a bounded queue of its own. A delivery is a POST of
+
+    {"event": {"id", "kind", "camera", "at", "name", ...}}      as GET /api/events gives it
+
+with the headers `Facewire-Event` (its kind), `Facewire-Delivery` (its id; the same at every try),
+`Facewire-Timestamp` (seconds since 1970) and, where a secret is set, `Facewire-Signature`:
+"sha256=" and the HMAC-SHA256 of timestamp, a dot and the body, in hex. Any 2xx is a delivery.
+"""
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import logging
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from stream.answers import event_json
+from stream.config import WebhookConfig
+from stream.events import LoggedEvent
+from stream.redact import redact
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 1000
+"""Events kept for a receiver that is away; the oldest is given up first."""
+
+MAX_TRIES = 8
+FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
+"""A try, then others 1, 2, 4 ... seconds apart: two minutes, in which a receiver restarts."""
+
+TIMEOUT_S = 5.0
+
+WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
+"""Refusals that pass: timeouts and rate limits. Other 4xx come again however often it is tried."""
+
+
+def retry_delay(attempt: int, *, first_s: float = FIRST_DELAY_S) -> float:
+    """Return seconds to wait after the failed try number `attempt`, counted from 0."""
+    return float(min(LONGEST_DELAY_S, first_s * 2 ** min(attempt, 10)))
+
+
+def signature(secret: str, timestamp: str, body: bytes) -> str:
+    """Return what the header Facewire-Signature must say."""
+    signed = timestamp.encode() + b"." + body
+    return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookStatus:
+    """How a webhook is doing.
+
+    Attributes:
+        label: its number in the configuration and its host.
+        delivered: events that were taken.
+        failures: tries that failed.
+        dead: events given up: refused, tried too often, or too many for the queue.
+        waiting: events in the queue.
+        trouble: why the last try failed; empty when it did not.
+    """
+
+    label: str
+    delivered: int
+    failures: int
+    dead: int
+    waiting: int
+    trouble: str
+
+
+class Webhook:
+    """Delivers events to one URL, in order.
+
+    Args:
+        config: where to, the secret and which events.
+        number: which of the webhooks it is, for people.
+        wall_clock: seconds since 1970.
+        first_delay_s: seconds from the first try to the second.
+    """
+
+    def __init__(
+        self,
+        config: WebhookConfig,
+        *,
+        number: int,
+        wall_clock: Callable[[], float],
+        first_delay_s: float = FIRST_DELAY_S,
+    ) -> None:
+        self._parts = urlsplit(config.url)
+        # Without its path: chats and the like have their secret in it.
+        place = f"{self._parts.scheme}://{self._parts.netloc.rpartition('@')[2]}"
+        self.label = f"{number} at {place}"
+        self._secret = config.secret
+        self._kinds = frozenset(config.events)
+        self._wall_clock = wall_clock
+        self._first_delay_s = first_delay_s
+        self._queue: deque[LoggedEvent] = deque()
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+        self._delivered = self._failures = self._dead = 0
+        self._trouble = ""
+        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
+        self._thread.start()
+
+    def offer(self, event: LoggedEvent) -> None:
+        """Take an event to deliver; from any thread, never blocks."""
+        if self._kinds and event.kind not in self._kinds:
+            return
+        with self._changed:
+            if len(self._queue) >= MAX_WAITING:
+                self._queue.popleft()
+                self._dead += 1
+            self._queue.append(event)
+            self._changed.notify()
+
+    def status(self) -> WebhookStatus:
+        """Say how it is doing."""
+        return WebhookStatus(
+            label=self.label,
+            delivered=self._delivered,
+            failures=self._failures,
+            dead=self._dead,
+            waiting=len(self._queue),
+            trouble=self._trouble,
+        )
+
+    def stop(self) -> None:
+        """Ask the thread to end after the try that runs; what waits is given up."""
+        self._stopping.set()
+        with self._changed:
+            self._changed.notify()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end."""
+        self._thread.join(timeout_s)
+        if self._queue:
+            logger.warning("%d events were not delivered to %s", len(self._queue), self.label)
+
+    def _run(self) -> None:
+        while (event := self._next()) is not None:
+            is_taken = self._deliver(event)
+            with self._changed:
+                # A full queue may have given it up meanwhile.
+                if self._queue and self._queue[0] is event and not self._stopping.is_set():
+                    self._queue.popleft()
+                    self._dead += not is_taken
+            self._delivered += is_taken
+
+    def _next(self) -> LoggedEvent | None:
+        """Wait for an event; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._stopping.is_set())
+            return None if self._stopping.is_set() else self._queue[0]
+
+    def _deliver(self, event: LoggedEvent) -> bool:
+        """Try until the event is taken, refused, or tried often enough; return whether taken."""
+        body = json.dumps({"event": event_json(event)}, ensure_ascii=False).encode()
+        for attempt in range(MAX_TRIES):
+            trouble, is_final = self._try(event, body)
+            if trouble != self._trouble:
+                if trouble:
+                    logger.warning("webhook %s: %s", self.label, trouble)
+                else:
+                    logger.info("webhook %s: takes events again", self.label)
+                self._trouble = trouble
+            if not trouble:
+                return True
+            self._failures += 1
+            delay_s = retry_delay(attempt, first_s=self._first_delay_s)
+            if is_final or attempt == MAX_TRIES - 1 or self._stopping.wait(delay_s):
+                break
+        if not self._stopping.is_set():
+            logger.error("webhook %s: event %d is given up", self.label, event.id)
+        return False
+
+    def _try(self, event: LoggedEvent, body: bytes) -> tuple[str, bool]:
+        """Post once; return what went wrong, empty for nothing, and whether that is final."""
+        try:
+            status = _post(self._parts, body, self._headers(event, body))
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return f"cannot be reached: {redact(str(reason)).lower()}", False
+        if 200 <= status < 300:
+            return "", False
+        is_final = 300 <= status < 500 and status not in WORTH_ANOTHER_TRY
+        return f"answers with status {status}", is_final
+
+    def _headers(self, event: LoggedEvent, body: bytes) -> dict[str, str]:
+        timestamp = str(int(self._wall_clock()))
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "facewire",
+            "Facewire-Event": event.kind.value,
+            "Facewire-Delivery": str(event.id),
+            "Facewire-Timestamp": timestamp,
+        }
+        if self._secret:
+            headers["Facewire-Signature"] = signature(self._secret, timestamp, body)
+        if self._parts.username is not None:
+            pair = f"{unquote(self._parts.username)}:{unquote(self._parts.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return headers
+
+
+def _post(parts: SplitResult, body: bytes, headers: dict[str, str]) -> int:
+    """Post and return the status; redirects are not followed, since what is posted is signed."""
+    host, port = parts.hostname or "", parts.port
+    connection = (
+        http.client.HTTPSConnection(
+            host, port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+        )
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    )
+    try:
+        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        connection.request("POST", path, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()

@@ -1,0 +1,189 @@
+"""Webhooks against a real HTTP server that fails, hangs, and comes back."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from stream.config import WebhookConfig
+from stream.events import LoggedEvent
+from stream.frames import EventKind
+from stream.webhooks import MAX_TRIES, MAX_WAITING, Webhook, signature
+
+pytestmark = pytest.mark.integration
+
+WALL_S = 1_700_000_000.5
+
+
+@dataclass
+class Receiver:
+    """What came, and with which status the next requests are answered; 200 after that."""
+
+    statuses: list[int] = field(default_factory=list)
+    came: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    @property
+    def ids(self) -> list[int]:
+        return [json.loads(body)["event"]["id"] for _, body in self.came]
+
+
+@contextmanager
+def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
+    receiver = Receiver(list(statuses))
+    receiver.may_answer.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            receiver.came.append((dict(self.headers), body))
+            receiver.may_answer.wait(10)
+            status = receiver.statuses.pop(0) if receiver.statuses else 200
+            self.send_response(status)
+            self.send_header("location", "/elsewhere")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook?key=k1"
+    try:
+        yield receiver
+    finally:
+        receiver.may_answer.set()
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def hooked(url: str, **settings: object) -> Iterator[Webhook]:
+    config = WebhookConfig.model_validate({"url": url, **settings})
+    webhook = Webhook(config, number=2, wall_clock=lambda: WALL_S, first_delay_s=0.01)
+    try:
+        yield webhook
+    finally:
+        webhook.stop()
+        webhook.join(10)
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def event(event_id: int, kind: EventKind = EventKind.ENTER) -> LoggedEvent:
+    return LoggedEvent(
+        id=event_id,
+        kind=kind,
+        camera="door",
+        at="2026-11-24T10:00:00.000Z",
+        track_id=3,
+        name="Zoë",
+        identity_id="z1",
+        similarity=0.71,
+        has_crop=True,
+        detail="",
+    )
+
+
+def test_an_event_is_posted_signed_and_as_the_api_gives_it() -> None:
+    with receiving() as receiver, hooked(receiver.url, secret="s3cret") as webhook:
+        webhook.offer(event(7))
+        until(lambda: webhook.status().delivered == 1)
+    ((headers, body),) = receiver.came
+    assert json.loads(body)["event"]["name"] == "Zoë"
+    assert headers["Facewire-Event"] == "enter"
+    assert headers["Facewire-Delivery"] == "7"
+    assert headers["Facewire-Timestamp"] == "1700000000"
+    assert headers["Facewire-Signature"] == signature("s3cret", "1700000000", body)
+
+
+def test_what_fails_first_is_tried_again_in_order(caplog: pytest.LogCaptureFixture) -> None:
+    with receiving(500, 503, 429) as receiver, hooked(receiver.url) as webhook:
+        webhook.offer(event(1))
+        webhook.offer(event(2))
+        until(lambda: webhook.status().delivered == 2)
+        status = webhook.status()
+    assert receiver.ids == [1, 1, 1, 1, 2]
+    assert (status.failures, status.dead, status.waiting, status.trouble) == (3, 0, 0, "")
+    assert "Facewire-Signature" not in receiver.came[0][0]
+    assert "key=k1" not in caplog.text
+
+
+def test_a_receiver_that_comes_up_later_gets_what_it_missed() -> None:
+    with receiving() as probe:
+        port = int(probe.url.split(":")[2].split("/")[0])
+    with hooked(f"http://127.0.0.1:{port}/") as webhook:
+        webhook.offer(event(1))
+        until(lambda: webhook.status().failures)
+        assert "refused" in webhook.status().trouble
+        with receiving(port=port) as receiver:
+            until(lambda: webhook.status().delivered == 1)
+    assert receiver.ids == [1]
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410, 302])
+def test_a_refusal_is_a_dead_letter_at_once(status: int) -> None:
+    with receiving(status) as receiver, hooked(receiver.url) as webhook:
+        webhook.offer(event(1))
+        webhook.offer(event(2))
+        until(lambda: webhook.status().delivered == 1)
+        assert webhook.status().dead == 1
+    assert receiver.ids == [1, 2]
+
+
+def test_tries_are_bounded() -> None:
+    with receiving(*[500] * MAX_TRIES) as receiver, hooked(receiver.url) as webhook:
+        webhook.offer(event(1))
+        until(lambda: webhook.status().dead == 1)
+        assert "status 500" in webhook.status().trouble
+    assert receiver.ids == [1] * MAX_TRIES
+
+
+def test_only_asked_kinds_are_sent() -> None:
+    with (
+        receiving() as receiver,
+        hooked(receiver.url, events=["exit", "camera_down"]) as webhook,
+    ):
+        for number, kind in enumerate(EventKind):
+            webhook.offer(event(number, kind))
+        until(lambda: webhook.status().delivered == 2)
+    assert [headers["Facewire-Event"] for headers, _ in receiver.came] == ["exit", "camera_down"]
+
+
+def test_a_receiver_that_hangs_blocks_nobody_and_the_queue_is_bounded() -> None:
+    with receiving() as receiver, hooked(receiver.url) as webhook:
+        receiver.may_answer.clear()
+        webhook.offer(event(0))
+        until(lambda: receiver.came)
+        started = time.thread_time()
+        for number in range(1, MAX_WAITING + 10):
+            webhook.offer(event(number))
+        assert time.thread_time() - started < 1.0
+        status = webhook.status()
+        assert (status.waiting, status.dead) == (MAX_WAITING, 10)
+        receiver.may_answer.set()
+
+
+def test_user_and_password_of_the_url_are_sent_and_never_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with receiving(500) as receiver:
+        url = receiver.url.replace("http://", "http://bob:hunter%402@")
+        with hooked(url) as webhook:
+            webhook.offer(event(1))
+            until(lambda: webhook.status().delivered == 1)
+            assert webhook.status().label.startswith("2 at http://127.0.0.1:")
+    assert receiver.came[0][0]["Authorization"] == "Basic Ym9iOmh1bnRlckAy"
+    assert "hunter" not in caplog.text
