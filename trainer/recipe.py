@@ -55,6 +55,10 @@ class HeadSection(_Section):
     teacher: str = Field(
         default="sface", description="model whose embeddings loss distill imitates"
     )
+    blend: float = Field(
+        default=0, ge=0, le=1, description="share of images mixed with another, with distill"
+    )
+    warp: float = Field(default=0, ge=0, description="random shifts, pixels, with distill")
 
 
 class DataSection(_Section):
@@ -126,6 +130,8 @@ class Recipe(_Section):
             raise ValueError(f"run.batch must be a multiple of 3, not {self.run.batch}")
         if self.head.rate < 1 and not self.head.sharded:
             raise ValueError("head.rate below 1 needs head.sharded = true")
+        if (self.head.blend or self.head.warp) and self.head.loss != "distill":
+            raise ValueError("head.blend and head.warp need head.loss = distill")
         if self.head.sharded and self.head.centres > 1:
             raise ValueError("head.sharded has one centre a class")
         return self

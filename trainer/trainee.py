@@ -5,17 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainer.backbones import BACKBONES, build_backbone
 from trainer.checkpoint import State, load_state, load_weights
+from trainer.distill import DistillHead
 from trainer.distributed import synchronise
 from trainer.embedding import Embed, embed_pairs, torch_embed
-from trainer.errors import RecipeError
-from trainer.heads import GenderAgeHead, MarginHead, Outcome, SoftmaxHead, margin_of, unit
+from trainer.heads import GenderAgeHead, MarginHead, Outcome, SoftmaxHead, margin_of
 from trainer.optimizer import ReferenceSGD, parameter_groups
 from trainer.pairs import PairSet
 from trainer.partial_fc import PartialHead
@@ -27,31 +26,6 @@ FOLDS = 10  # of the field's protocol
 GENDER_AGE_SIZE = 202  # 2 for gender, 2 for each of 100 years
 
 
-class DistillHead(nn.Module):
-    """Pulls embeddings towards a teacher's of the same crops: 1 - cosine. It has no weights."""
-
-    def __init__(self, teacher: Embed) -> None:
-        super().__init__()
-        self._teacher = teacher
-
-    def forward(self, embeddings: Tensor, pixels: Tensor) -> Outcome:
-        """Return the mean of 1 - cosine, and the mean cosine as accuracy.
-
-        Args:
-            embeddings: (B, D).
-            pixels: (B, 112, 112, 3), of 0..255.
-        """
-        crops = pixels.clamp(0, 255).round().to(torch.uint8).cpu().numpy()
-        wanted = torch.from_numpy(np.array(self._teacher(crops))).to(embeddings.device)
-        if wanted.shape != embeddings.shape:
-            raise RecipeError(
-                f"the teacher's embeddings have {wanted.shape[1]} numbers: "
-                f"set backbone.size = {wanted.shape[1]}"
-            )
-        cosine = (unit(embeddings.float()) * unit(wanted)).sum(dim=1).mean()
-        return Outcome(1 - cosine, cosine.detach())
-
-
 class Network(nn.Module):
     """Backbone and head in one call, as DDP wants it."""
 
@@ -61,11 +35,13 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the accuracy of (B, 112, 112, 3) pixels of 0..255."""
+        lesson = labels
+        if isinstance(self.head, DistillHead):
+            lesson = pixels = self.head.vary(pixels)
         images = pixels.permute(0, 3, 1, 2).float()
         embeddings = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
-            second = pixels if isinstance(self.head, DistillHead) else labels
-            outcome: Outcome = self.head(embeddings.float(), second)
+            outcome: Outcome = self.head(embeddings.float(), lesson)
         return outcome.loss, outcome.accuracy
 
 
@@ -211,7 +187,7 @@ def _build_head(
         case "genderage":
             return GenderAgeHead()
         case "distill":
-            return DistillHead(open_teacher(head.teacher))
+            return DistillHead(open_teacher(head.teacher), blend=head.blend, warp=head.warp)
         case "triplet":
             return TripletLoss(angular=False, alpha=ALPHA)
         case "atriplet":

@@ -32,6 +32,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("run.steps=0", r"recipe key run\.steps: input should be greater"),
         ("run.steps=many", r"recipe key run\.steps: input should be a valid integer"),
         ("head.rate=0.5", r"recipe: head\.rate below 1 needs head\.sharded"),
+        ("head.blend=0.5", r"recipe: head\.blend and head\.warp need head\.loss = distill"),
         ("head.loss=triplet", r"recipe: run\.batch must be a multiple of 3, not 32"),
         ("run=1", r"expected section\.key=value"),
         ("run.steps", r"expected section\.key=value"),
