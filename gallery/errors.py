@@ -38,6 +38,14 @@ class UnknownIdentityError(GalleryError):
     """Raised when no identity has the asked id or name."""
 
 
+def other_model(path: Path, held: str, wanted: str) -> ModelMismatchError:
+    """Return the error for a gallery file that became another model's while it was open."""
+    return ModelMismatchError(
+        f"the gallery {path.parent} now holds embeddings of {held}, not of {wanted}: "
+        "start again with that model"
+    )
+
+
 _NEXT_STEPS = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_READONLY: "it is read-only for this user; change its permissions",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import templates
-from gallery.errors import GalleryFormatError, ModelMismatchError
+from gallery.errors import GalleryFormatError, ModelMismatchError, other_model
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
 from gallery.index import TemplateIndex
 from gallery.store import Store
@@ -247,7 +247,12 @@ class Gallery:
         return self.store.photos(identity_id)
 
     def embeddings(self, name_or_id: str) -> Floats:
-        """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 for nobody."""
+        """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 for nobody.
+
+        Raises:
+            ModelMismatchError: if the file has become another model's meanwhile.
+        """
+        self._refuse_other_model()
         held = self.store.embeddings(name_or_id)
         return held if len(held) else np.empty((0, self.embedding_size), np.float32)
 
@@ -340,12 +345,11 @@ class Gallery:
     def _refuse_other_model(self) -> None:
         held = self.store.fact("model_id")
         if held != self.model_id:
-            raise ModelMismatchError(
-                f"the gallery {self.store.path.parent} now holds embeddings of {held}, not of "
-                f"{self.model_id}: open it again with that model"
-            )
+            raise other_model(self.store.path, str(held), self.model_id)
 
     def _vectors(self, photo_ids: Sequence[int]) -> dict[int, Floats]:
+        if self.store.fact("model_id") != self.model_id:
+            return {}  # another model's by now: nobody is named until it is opened with that
         return templates.vectors(self.store, photo_ids)
 
     def _load(self) -> None:

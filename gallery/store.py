@@ -16,6 +16,7 @@ from gallery.errors import (
     GalleryError,
     NameTakenError,
     UnknownIdentityError,
+    other_model,
     sqlite_errors,
 )
 from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, clean_name, composed
@@ -172,10 +173,16 @@ class Store:
 
         Returns:
             The person, and for each photo whether it was added.
+
+        Raises:
+            ModelMismatchError: if the file has become another model's meanwhile.
         """
         name = clean_name(name)
         encoded = [None if p.crop is None else encode_crop(p.crop) for p in photos]
         with self.writing() as connection:
+            held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
+            if held is not None and held[0] != model_id:
+                raise other_model(self.path, str(held[0]), model_id)
             connection.execute(
                 f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})"
                 " ON CONFLICT (name) DO NOTHING",

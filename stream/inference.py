@@ -35,6 +35,7 @@ class Inference:
         pipeline: recognises; belongs to this thread alone once it is started.
         gallery: looked after between ticks.
         threshold: what makes a match at the moment, cosine.
+        changed: called after any change of the gallery, in this thread.
         show: gets every recognised frame, in this thread.
         log: gets every event, in this thread.
         figures: takes in what a tick costs and holds.
@@ -45,6 +46,7 @@ class Inference:
         windows: milliseconds by stage of a tick.
         ticks: how many there were.
         failures: how many of them failed.
+        gallery_trouble: why the gallery's file cannot be used now, one line; empty if it can.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Inference:
         gallery: Gallery,
         *,
         threshold: Callable[[], float],
+        changed: Callable[[], None],
         show: Callable[[FrameResult], None],
         log: Callable[[Event], None],
         figures: Figures,
@@ -65,11 +68,12 @@ class Inference:
         self._pipeline = pipeline
         self._gallery = gallery
         self._threshold = threshold
+        self._changed = changed
         self._show = show
         self._log = log
         self._figures = figures
         self._clock = clock
-        self._gallery_trouble = ""
+        self.gallery_trouble = ""
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
@@ -108,6 +112,7 @@ class Inference:
         """Name all tracks anew; only in the thread."""
         self._pipeline.set_threshold(self._threshold())
         self._pipeline.regallery()
+        self._changed()
 
     def _infer(self) -> None:
         checked = self._clock()
@@ -134,9 +139,9 @@ class Inference:
         except GalleryError as error:
             # Locked, damaged or another model's by now: what is in memory still names people.
             trouble = str(error)
-            if trouble != self._gallery_trouble:
+            if trouble != self.gallery_trouble:
                 logger.error("%s", trouble)
-        self._gallery_trouble = trouble
+        self.gallery_trouble = trouble
 
     def _tick(self, frames: list[Frame]) -> None:
         try:

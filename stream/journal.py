@@ -73,6 +73,13 @@ class Journal:
         self._waiting.append(wall_at)
         self._writer.submit(self._write, event, wall_at)
 
+    def settle(self) -> None:
+        """Let past events bear the present names of people soon; from any thread, returns at once.
+
+        Who was erased is erased there too.
+        """
+        self._writer.submit(self._settle)
+
     def subscribe(self) -> Subscription[LoggedEvent]:
         """Return the events from now on; iterate it asynchronously and close it."""
         return self._events.subscribe()
@@ -85,6 +92,12 @@ class Journal:
     def close(self) -> None:
         """Write what waits and end the thread."""
         self._writer.shutdown()
+
+    def _settle(self) -> None:
+        try:
+            self._event_log.settle()
+        except EventLogError as error:
+            logger.error("%s", error)
 
     def _write(self, event: Event, wall_at: float) -> None:
         self._waiting.popleft()
