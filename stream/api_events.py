@@ -1,6 +1,6 @@
 """The HTTP API of events, and what operators ask: health, metrics, and the page's door."""
 
-import asyncio
+import time
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -11,7 +11,16 @@ from typing_extensions import TypedDict
 from stream.answers import EventsJson, event_json
 from stream.api_cameras import ServiceDep
 from stream.frames import EventKind
-from stream.security import COOKIE, Attempts, is_token, session_of
+from stream.security import (
+    COOKIE,
+    TOO_MANY,
+    Attempts,
+    Keys,
+    Role,
+    client_of,
+    is_token,
+    session_of,
+)
 
 router = APIRouter()
 
@@ -39,6 +48,12 @@ class AboutJson(TypedDict):
     keep_days: float
     keep_mib: float
     used_mib: float
+
+
+class SessionJson(TypedDict):
+    """Who asks: an admin, a viewer who changes nothing, or nobody known yet."""
+
+    role: str | None
 
 
 class SignIn(BaseModel):
@@ -89,14 +104,13 @@ async def event_crop(service: ServiceDep, event_id: int) -> Response:
 
 @router.get("/healthz")
 async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
-    """Say ok, or degraded and why; 503 only where recognition itself has ended."""
+    """Say ready, or degraded and why; 503 only where recognition itself has ended."""
     problems = service.problems()
     if not service.is_recognising:
         response.status_code = 503
-    is_trusted = request.state.is_trusted
     return {
-        "status": "degraded" if problems else "ok",
-        "problems": problems if is_trusted else [],
+        "status": "degraded" if problems else "ready",
+        "problems": problems if request.state.role is not None else [],
         "device": service.recognizer.device,
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,
@@ -125,18 +139,26 @@ async def metrics(request: Request) -> Response:
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
 
 
+@router.get("/api/session")
+async def session(request: Request) -> SessionJson:
+    """Say as whom this browser is signed in."""
+    return {"role": request.state.role}
+
+
 @router.post("/api/session", status_code=204)
 async def sign_in(request: Request, entry: SignIn) -> Response:
     """Take the token and let this browser in by a cookie that scripts cannot read."""
-    token: str | None = request.app.state.token
+    keys: Keys = request.app.state.keys
     attempts: Attempts = request.app.state.attempts
-    now = asyncio.get_running_loop().time()
-    if not attempts.is_open(now):
-        raise HTTPException(429, "too many wrong tokens: wait a minute")
-    if token is None:
+    who, now = client_of(request.scope), time.monotonic()
+    if not attempts.is_open(who, now):
+        raise HTTPException(429, TOO_MANY)
+    if keys.admin is None:
         return Response(status_code=204)
-    if not is_token(entry.token, token):
-        attempts.failed(now)
+    role = keys.role_of(lambda token: is_token(entry.token, token))
+    token = {Role.ADMIN: keys.admin, Role.VIEWER: keys.viewer}.get(role) if role else None
+    if token is None:
+        attempts.failed(who, now)
         raise HTTPException(403, "this is not the token")
     response = Response(status_code=204)
     response.set_cookie(

@@ -4,8 +4,11 @@ import hashlib
 import hmac
 import ipaddress
 import json
-from collections.abc import Collection, Mapping
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
@@ -35,11 +38,44 @@ HEADERS: Mapping[str, str] = {
 UPLOAD_BYTES = 32 * 1024 * 1024  # a dozen photos of a phone
 BODY_BYTES = 256 * 1024  # a browser's offer has about 8 KiB, a name far less
 
+TOO_MANY = "too many wrong tokens: wait a minute"
+VIEWERS_ONLY_LOOK = "viewers may only watch and read: sign in as administrator"
+
 LOCAL_NAMES = frozenset({"localhost"})
+
+# What a viewer may ask for beside reading: to watch, to stop watching, and who is in a picture,
+# of which nothing is kept.
+VIEWER_WRITES = re.compile(r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/session")
 
 # These say nothing about anybody: the page itself, and the door.
 OPEN_PATHS = frozenset({"/healthz", "/api/session"})
 CLOSED_PREFIXES = ("/api/", "/metrics", "/openapi.json")
+
+
+class Role(StrEnum):
+    """What somebody may do."""
+
+    VIEWER = "viewer"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets that open the service.
+
+    Attributes:
+        admin: lets do everything; None lets everybody.
+        viewer: lets watch and read; None for nobody.
+    """
+
+    admin: str | None = None
+    viewer: str | None = None
+
+    def role_of(self, shows: Callable[[str], bool]) -> Role | None:
+        """Return the role of whoever shows a token, asked for one after the other."""
+        if self.admin is None or shows(self.admin):
+            return Role.ADMIN
+        return Role.VIEWER if self.viewer is not None and shows(self.viewer) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +93,27 @@ class Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, *, token: str | None, allowed_hosts: Collection[str] = ()
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        attempts: "Attempts",
+        clock: Callable[[], float],
+        allowed_hosts: Collection[str] = (),
     ) -> None:
         """Guard an application.
 
         Args:
             app: the application.
-            token: the secret that is asked for; None asks for none.
+            keys: the secrets that are asked for.
+            attempts: counts wrong ones, with those of the sign-in.
+            clock: seconds, monotonic.
             allowed_hosts: names, besides addresses and localhost, by which it may be called.
         """
         self._app = app
-        self._token = token
+        self._keys = keys
+        self._attempts = attempts
+        self._clock = clock
         self._allowed_hosts = LOCAL_NAMES | {host.lower() for host in allowed_hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,9 +122,18 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        is_trusted = self._token is None or is_authorised(headers, self._token)
-        refusal = self._judge(headers, scope["path"], is_trusted=is_trusted)
-        scope.setdefault("state", {})["is_trusted"] = is_trusted
+        role = self._keys.role_of(lambda token: has_session(headers, token))
+        is_heard = True
+        if role is None and (shown := bearer_of(headers)) is not None:
+            who, now = client_of(scope), self._clock()
+            if is_heard := self._attempts.is_open(who, now):
+                role = self._keys.role_of(lambda token: is_token(shown, token))
+                if role is None:
+                    self._attempts.failed(who, now)
+        refusal = self._judge(headers, scope, role)
+        if not is_heard and refusal is not None and refusal.status is HTTPStatus.UNAUTHORIZED:
+            refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
+        scope.setdefault("state", {})["role"] = role
         if scope["type"] == "websocket":
             if refusal is None:
                 await self._app(scope, receive, send)
@@ -101,7 +156,8 @@ class Gate:
         else:
             await _refuse(refusal, send_guarded)
 
-    def _judge(self, headers: Headers, path: str, *, is_trusted: bool) -> Refusal | None:
+    def _judge(self, headers: Headers, scope: Scope, role: Role | None) -> Refusal | None:
+        path, method = scope["path"], scope.get("method", "GET")
         host = headers.get("host", "")
         if not is_allowed_host(host, self._allowed_hosts):
             return Refusal(
@@ -111,10 +167,20 @@ class Gate:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
             return Refusal(HTTPStatus.FORBIDDEN, "requests from other sites are refused")
-        is_closed = path.startswith(CLOSED_PREFIXES) and path not in OPEN_PATHS
-        if is_closed and not is_trusted:
+        if _is_closed(path) and role is None:
             return Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: sign in")
+        if role is Role.VIEWER and not is_for_viewers(method, path):
+            return Refusal(HTTPStatus.FORBIDDEN, VIEWERS_ONLY_LOOK)
         return None
+
+
+def _is_closed(path: str) -> bool:
+    return path.startswith(CLOSED_PREFIXES) and path not in OPEN_PATHS
+
+
+def is_for_viewers(method: str, path: str) -> bool:
+    """Tell whether a request changes nothing: what a viewer may ask for."""
+    return method in {"GET", "HEAD", "OPTIONS"} or VIEWER_WRITES.fullmatch(path) is not None
 
 
 def is_allowed_host(host: str, names: Collection[str]) -> bool:
@@ -136,11 +202,26 @@ def is_allowed_host(host: str, names: Collection[str]) -> bool:
     return True
 
 
-def is_authorised(headers: Headers, token: str) -> bool:
-    """Tell whether a request shows the token, as bearer or by the page's cookie."""
+def bearer_of(headers: Headers) -> str | None:
+    """Return the token that a request shows as bearer; None where it shows none."""
     scheme, _, shown = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and is_token(shown.strip(), token):
-        return True
+    return shown.strip() if scheme.lower() == "bearer" and shown.strip() else None
+
+
+def client_of(scope: Scope) -> str:
+    """Return who asks, for counting: an IPv4 address, or an IPv6 network of one household."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return str(host)
+    if address.version == 4:
+        return str(address)
+    return str(ipaddress.ip_network((address, 64), strict=False))
+
+
+def has_session(headers: Headers, token: str) -> bool:
+    """Tell whether a request has the cookie that signing in with the token gave."""
     try:
         cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
     except CookieError:
@@ -161,22 +242,30 @@ def session_of(token: str) -> str:
 
 
 class Attempts:
-    """Bounds how often the token can be guessed; by all together, since addresses are cheap."""
+    """Bounds how often a token can be guessed, as bearer or at the sign-in.
+
+    By each address, so that one guesser locks out nobody else, and by all together, since addresses
+    are cheap. Whoever is signed in already stays so.
+    """
 
     MAX_FAILURES = 10
+    MAX_FAILURES_OF_ALL = 200
     SPAN_S = 60.0
 
     def __init__(self) -> None:
-        self._failed_at: list[float] = []
+        self._failed: deque[tuple[float, str]] = deque()
 
-    def is_open(self, now: float) -> bool:
-        """Tell whether another try is heard at `now`, seconds, monotonic."""
-        self._failed_at = [at for at in self._failed_at if now - at < self.SPAN_S]
-        return len(self._failed_at) < self.MAX_FAILURES
+    def is_open(self, who: str, now: float) -> bool:
+        """Tell whether another try of an address is heard at `now`, seconds, monotonic."""
+        while self._failed and now - self._failed[0][0] >= self.SPAN_S:
+            self._failed.popleft()
+        if len(self._failed) >= self.MAX_FAILURES_OF_ALL:
+            return False
+        return sum(each == who for _, each in self._failed) < self.MAX_FAILURES
 
-    def failed(self, now: float) -> None:
+    def failed(self, who: str, now: float) -> None:
         """Count a wrong token."""
-        self._failed_at.append(now)
+        self._failed.append((now, who))
 
 
 def _takes_photos(path: str) -> bool:

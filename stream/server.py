@@ -1,5 +1,6 @@
 """The service over HTTP: the page, the API and the WebSocket behind one gate."""
 
+import time
 from collections.abc import Collection
 from pathlib import Path
 from socket import gethostname
@@ -22,7 +23,7 @@ from stream.errors import (
     UnknownTrackError,
 )
 from stream.metrics import registry_of
-from stream.security import Attempts, Gate
+from stream.security import Attempts, Gate, Keys, Role
 from stream.signaling import Conversation
 
 WEB = Path(__file__).with_name("web")
@@ -46,6 +47,7 @@ def create_app(
     *,
     host: str = "127.0.0.1",
     token: str | None = None,
+    viewer_token: str | None = None,
     allowed_hosts: Collection[str] = (),
 ) -> FastAPI:
     """Make the application of a running service.
@@ -54,6 +56,7 @@ def create_app(
         service: the running service.
         host: the address or name it listens on.
         token: the secret that is asked for; None asks for none.
+        viewer_token: the secret of those who only watch and read; None for nobody.
         allowed_hosts: further names by which browsers may call it, such as a proxy's.
     """
     app = FastAPI(
@@ -64,8 +67,8 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.state.token = token
-    app.state.attempts = Attempts()
+    app.state.keys = keys = Keys(token, viewer_token)
+    app.state.attempts = attempts = Attempts()
     app.state.registry = registry_of(service)
     for kind, _ in STATUS:
         app.add_exception_handler(kind, _answer_failure)
@@ -79,10 +82,17 @@ def create_app(
     @app.websocket("/api/ws")
     async def converse(socket: WebSocket) -> None:
         await socket.accept()
-        await Conversation(service, socket).run()
+        may_publish = socket.state.role is Role.ADMIN
+        await Conversation(service, socket, may_publish=may_publish).run()
 
     app.mount("/", StaticFiles(directory=WEB, html=True))
-    app.add_middleware(Gate, token=token, allowed_hosts={*allowed_hosts, host, gethostname()})
+    app.add_middleware(
+        Gate,
+        keys=keys,
+        attempts=attempts,
+        clock=time.monotonic,
+        allowed_hosts={*allowed_hosts, host, gethostname()},
+    )
     return app
 
 

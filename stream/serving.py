@@ -61,6 +61,7 @@ async def _serve(
                     service,
                     host=config.server.host,
                     token=config.server.token,
+                    viewer_token=config.server.viewer_token,
                     allowed_hosts=config.server.allowed_hosts,
                 ),
                 log_config=None,

@@ -22,6 +22,7 @@ from stream.answers import CameraJson, camera_json, event_json, tracks_json
 from stream.engine import Service
 from stream.errors import SignalingError, StreamError, UnknownCameraError
 from stream.publishing import publish
+from stream.security import VIEWERS_ONLY_LOOK
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +108,9 @@ def offer_id_of(text: str) -> str | None:
 class Conversation:
     """One page's socket, from accept to the last of its peers."""
 
-    def __init__(self, service: Service, socket: WebSocket) -> None:
+    def __init__(self, service: Service, socket: WebSocket, *, may_publish: bool = True) -> None:
         self._service = service
+        self._may_publish = may_publish
         self._socket = socket
         self._waiting: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
         self._is_slow = asyncio.Event()
@@ -191,6 +193,8 @@ class Conversation:
         if isinstance(offer, Watch):
             hub = self._service.hub(offer.camera)
             answer = await self._service.peers.watch(offer.sdp, hub, on_close=gone)
+        elif not self._may_publish:
+            raise SignalingError(VIEWERS_ONLY_LOOK)
         else:
             answer = await publish(
                 self._service, offer.name, offer.sdp, is_shown_back=True, on_close=gone

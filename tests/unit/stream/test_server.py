@@ -148,6 +148,70 @@ def test_guessing_the_token_is_slowed(guarded):
     assert_error(guarded.post("/api/session", json={"token": TOKEN}), 429, "wait")
 
 
+def test_guessing_by_bearer_is_slowed_too_and_locks_out_no_session(guarded):
+    guarded.post("/api/session", json={"token": TOKEN})
+    wrong = {"authorization": "Bearer wrong"}
+    stranger = TestClient(guarded.app, base_url=HERE)
+    for _ in range(10):
+        assert_error(stranger.get("/api/cameras", headers=wrong), 401)
+    right = {"authorization": f"Bearer {TOKEN}"}
+    assert_error(stranger.get("/api/cameras", headers=right), 429, "wait")
+    assert stranger.get("/healthz", headers=right).status_code == 200
+    assert guarded.get("/api/cameras").status_code == 200
+
+
+@pytest.fixture
+def viewer(service):
+    app = create_app(service, token=TOKEN, viewer_token="only looking around")
+    with TestClient(app, base_url=HERE) as client:
+        client.post("/api/session", json={"token": "only looking around"})
+        yield client
+
+
+def test_a_viewer_watches_and_reads(viewer, service):
+    assert viewer.get("/api/session").json() == {"role": "viewer"}
+    for path in ("/api/cameras", "/api/events", "/api/identities", "/metrics", "/"):
+        assert viewer.get(path).status_code == 200
+    answer = viewer.post("/api/cameras/door/whep", content="v=0 offer", headers=SDP)
+    assert answer.status_code == 201
+    assert viewer.delete(answer.headers["location"]).status_code == 200
+    service.complaints = ["camera door is failing"]
+    assert viewer.get("/healthz").json()["problems"] == service.complaints
+
+
+def test_a_viewer_changes_nothing(viewer, service):
+    ada = enrol(service, "Ada", 1)
+    answers = [
+        viewer.post("/api/cameras", json={"name": "yard", "url": "yard.mp4"}),
+        viewer.patch("/api/cameras/door", json={"enabled": False}),
+        viewer.delete("/api/cameras/door"),
+        viewer.post("/api/cameras/door/tracks/5/name", json={"name": "Ada"}),
+        viewer.post("/api/whip", content="v=0 offer", headers=SDP),
+        viewer.delete(f"/api/identities/{ada.identity_id}"),
+        viewer.patch(f"/api/identities/{ada.identity_id}", json={"name": "Eve"}),
+    ]
+    for answer in answers:
+        assert_error(answer, 403, "viewers may only watch")
+    assert list(service.by_name) == ["door"]
+    assert [each.identity.name for each in service.gallery.identities()] == ["Ada"]
+
+
+def test_a_viewer_brings_no_camera_over_the_socket(viewer, service):
+    with viewer.websocket_connect("ws://127.0.0.1:8080/api/ws") as socket:
+        socket.send_json({"type": "offer", "id": "1", "publish": "phone", "sdp": "v=0"})
+        while (message := socket.receive_json())["type"] != "error":
+            pass
+    assert "viewers may only watch" in message["message"]
+    assert list(service.by_name) == ["door"]
+
+
+def test_the_role_is_told(guarded, client):
+    assert client.get("/api/session").json() == {"role": "admin"}
+    assert guarded.get("/api/session").json() == {"role": None}
+    right = {"authorization": f"Bearer {TOKEN}"}
+    assert guarded.get("/api/session", headers=right).json() == {"role": "admin"}
+
+
 def test_signing_in_without_need_is_harmless(client):
     assert client.post("/api/session", json={"token": "any"}).status_code == 204
 
@@ -479,7 +543,7 @@ def test_event_pictures(client, service):
 
 def test_health(client, service):
     healthy = client.get("/healthz")
-    assert (healthy.status_code, healthy.json()["status"]) == (200, "ok")
+    assert (healthy.status_code, healthy.json()["status"]) == (200, "ready")
     assert healthy.json()["is_demo"] is True
     service.complaints = ["camera door is failing: timed out"]
     assert client.get("/healthz").json()["status"] == "degraded"
