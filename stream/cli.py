@@ -15,7 +15,7 @@ import typer
 
 from gallery.errors import GalleryError
 from recognizer.errors import RecognizerError
-from stream.commands import bench, models, people, pictures, upkeep
+from stream.commands import bench, events, models, people, pictures, upkeep
 from stream.commands.common import (
     EXPECTED_FAILURE,
     AsJson,
@@ -156,6 +156,7 @@ def check(device: DeviceName = "auto", model: ModelSpec = "sface", as_json: AsJs
 app.command()(pictures.detect)
 app.command()(pictures.compare)
 app.command()(people.enroll)
+app.command()(events.events)
 app.command()(pictures.identify)
 people.app.command()(upkeep.split)
 people.app.command()(upkeep.sheet)

@@ -257,7 +257,7 @@ class EventLog:
             limit: how many at most, 1 to 1000.
             camera: only of this camera.
             kinds: only of these kinds; all where empty.
-            name: only of this person.
+            name: only of this person, by name or identity id.
             after: only from this moment on, seconds since 1970.
             before: only up to this moment, itself excluded.
         """
@@ -270,7 +270,7 @@ class EventLog:
         if camera is not None:
             wanted.append(("camera = ?", (camera,)))
         if name is not None:
-            wanted.append(("name = ?", (name,)))
+            wanted.append(("(name = ? OR identity_id = ?)", (name, name)))
         if after is not None:
             wanted.append(("at >= ?", (after,)))
         if before is not None:

@@ -33,6 +33,7 @@ COMMANDS = {
     "bench embed": ["--model", "--json"],
     "bench stream": ["--json"],
     "check": ["--json"],
+    "events": ["--follow", "--camera", "--person", "--kind", "--since", "--gallery", "--json"],
 }
 
 
@@ -65,6 +66,7 @@ def test_help_teaches_by_example(run, command: str):
         ["serve", "--port", "0"],
         ["serve", "--port", "http"],
         ["gallery", "remove"],
+        ["events", "--kind", "leave"],
     ],
 )
 def test_wrong_usage_is_2(run, arguments: list[str]):

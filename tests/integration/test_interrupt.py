@@ -1,0 +1,81 @@
+"""Ctrl-C on the real command, while it imports, opens its models, works and ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+FACEWIRE = Path(sys.executable).with_name("facewire")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [FACEWIRE, *arguments],
+        env={**os.environ, "FACEWIRE_DATA": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until_loaded(process: subprocess.Popen[str], library: str) -> None:
+    """Wait until the process has loaded a shared library: a moment of its imports."""
+    maps = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + 60
+    while library not in maps.read_text():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, f"it ended before {library} was loaded"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    "library", ["_pydantic_core", "_multiarray_umath", "cv2.abi3.so", "faiss", "openvino"]
+)
+@pytest.mark.parametrize("later_s", [0.0, 0.05])
+def test_ctrl_c_says_nothing_while_the_service_starts(
+    tmp_path: Path, library: str, later_s: float
+) -> None:
+    process = start(tmp_path, "serve", "--port", str(free_port()))
+    until_loaded(process, library)
+    time.sleep(later_s)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    process = start(tmp_path, "bench", "search", "1000000", "--json")
+    until_loaded(process, "faiss")
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_service_that_runs_stops_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, "serve", "--port", str(free_port()))
+    assert process.stdout is not None
+    assert "facewire is on http://127.0.0.1:" in process.stdout.readline()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "stopping" in err
+    assert "Traceback" not in err
