@@ -25,11 +25,13 @@ from aiortc import (
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
-from stream.encoder import Codec, VideoPacket
+from stream.encoder import Codec
 from stream.errors import ConfigError, SignalingError
 from stream.hub import HubClosed, PacketHub, Subscription
 from stream.redact import redact
+from stream.renditions import Feed
 from stream.sdp import DAMAGE, OfferedMedia, finish_answer, has_candidate, parse_offer, split_mdns
+from stream.viewing import FaceTeller, HubTrack, look_after
 
 logger = logging.getLogger(__name__)
 
@@ -57,29 +59,6 @@ class Answer:
 
     sdp: str
     peer_id: str
-
-
-class HubTrack(MediaStreamTrack):
-    """A camera's packets as a track that aiortc only has to packetise."""
-
-    kind = "video"
-
-    def __init__(self, subscription: Subscription) -> None:
-        super().__init__()
-        self._subscription = subscription
-
-    async def recv(self) -> VideoPacket:
-        """Wait for the next packet."""
-        try:
-            return await self._subscription.recv()
-        except HubClosed:
-            self.stop()
-            raise MediaStreamError from None
-
-    def stop(self) -> None:
-        """Leave the hub."""
-        self._subscription.close()
-        super().stop()
 
 
 @dataclass(slots=True)
@@ -125,13 +104,20 @@ class Peers:
         return len(self._peers)
 
     async def watch(
-        self, offer_sdp: str, hub: PacketHub, on_close: Callable[[], None] = lambda: None
+        self,
+        offer_sdp: str,
+        hub: PacketHub,
+        on_close: Callable[[], None] = lambda: None,
+        *,
+        raw: bool = False,
     ) -> Answer:
         """Let somebody watch a camera.
 
         Args:
             offer_sdp: complete, not trickled.
             hub: the camera's packets.
+            raw: send the video without boxes and names; the faces go over the data channel named
+                "tracks" if the viewer opens it.
             on_close: called once when the peer is gone, whoever ended it.
 
         Raises:
@@ -140,7 +126,9 @@ class Peers:
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.receives for section in media):
             raise SignalingError("the offer does not want to receive video: use recvonly")
-        return await self._answer(offer_sdp, media, hub=hub, on_frame=None, on_close=on_close)
+        return await self._answer(
+            offer_sdp, media, hub=hub, on_frame=None, on_close=on_close, raw=raw
+        )
 
     async def receive(
         self,
@@ -186,6 +174,7 @@ class Peers:
         hub: PacketHub | None,
         on_frame: Callable[[av.VideoFrame], None] | None,
         on_close: Callable[[], None],
+        raw: bool = False,
     ) -> Answer:
         if len(self._peers) >= self._max_peers:
             raise SignalingError(f"too many viewers: {self._max_peers} are connected")
@@ -194,7 +183,9 @@ class Peers:
         peer = _Peer(connection, on_close)
         self._peers[peer_id] = peer
         try:
-            sections = self._prepare(peer_id, peer, media, hub, takes_camera=on_frame is not None)
+            sections = self._prepare(
+                peer_id, peer, media, hub, takes_camera=on_frame is not None, raw=raw
+            )
             offer_sdp, late = split_mdns(offer_sdp)
             answer_sdp = await _negotiate(connection, offer_sdp, receiving=sections)
             if peer_id not in self._peers:
@@ -223,6 +214,7 @@ class Peers:
         hub: PacketHub | None,
         *,
         takes_camera: bool,
+        raw: bool,
     ) -> dict[int, RTCRtpTransceiver]:
         """Add our side of each section, in the offer's order; returns those that bring a camera."""
         receiving: dict[int, RTCRtpTransceiver] = {}
@@ -234,7 +226,7 @@ class Peers:
                 continue
             takes = takes_camera and section.sends and not receiving
             if hub is not None and section.receives and not peer.sent:
-                transceiver = self._add_track(peer_id, peer, section, hub)
+                transceiver = self._add_track(peer_id, peer, section, hub, raw=raw)
                 transceiver.direction = "sendrecv" if takes else "sendonly"
             else:
                 transceiver = peer.connection.addTransceiver(
@@ -245,13 +237,13 @@ class Peers:
         return receiving
 
     def _add_track(
-        self, peer_id: str, peer: _Peer, section: OfferedMedia, hub: PacketHub
+        self, peer_id: str, peer: _Peer, section: OfferedMedia, hub: PacketHub, *, raw: bool
     ) -> RTCRtpTransceiver:
         if not section.codecs:
             raise SignalingError("the offer takes neither H.264 constrained baseline nor VP8")
         codec = section.codecs[0]
         try:
-            subscription = hub.subscribe(codec)
+            subscription = hub.subscribe(Feed(codec, raw=raw))
         except HubClosed:
             raise SignalingError("the camera has just been removed") from None
         track = HubTrack(subscription)
@@ -261,6 +253,12 @@ class Peers:
         transceiver.setCodecPreferences(_preferences(codec))
         # aiortc tells only its own encoder of lost pictures, by this private name.
         transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
+        if raw:
+            teller = FaceTeller(transceiver.sender)
+            track.on_packet = teller.tell
+            peer.connection.on("datachannel", teller.use)
+        supervision = self._supervise(peer_id, transceiver.sender, subscription)
+        peer.tasks.append(asyncio.get_running_loop().create_task(supervision))
         return transceiver
 
     def _state_changed(self, peer_id: str, peer: _Peer) -> None:
@@ -290,6 +288,12 @@ class Peers:
             del self._closing[peer_id]
             logger.info("peer %s has left", peer_id[:6])
             peer.on_close()
+
+    async def _supervise(
+        self, peer_id: str, sender: RTCRtpSender, subscription: Subscription
+    ) -> None:
+        await look_after(peer_id, sender, subscription)
+        self._close_soon(peer_id)
 
     async def _pump(
         self, peer_id: str, track: MediaStreamTrack, on_frame: Callable[[av.VideoFrame], None]

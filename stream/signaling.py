@@ -1,7 +1,8 @@
 """The page's WebSocket: offers and answers, the cameras' states, faces, and live events.
 
 From the page, JSON objects by `type`:
-    offer   {id, camera, sdp}    watch a camera
+    offer   {id, camera, sdp}    watch a camera; with raw: true without boxes and names, which
+                                 come over the data channel "tracks" that the page opens
     offer   {id, publish, sdp}   send this browser's camera under a name and get it back annotated
     close   {id}                 end what that offer began
     follow  {camera}             hear where the faces are, null for no more
@@ -42,6 +43,7 @@ class Watch:
     offer_id: str
     camera: str
     sdp: str
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def parse(text: str) -> Request:
         raise SignalingError("a message must be a JSON object")
     match fields:
         case {"type": "offer", "id": str(offer_id), "camera": str(camera), "sdp": str(sdp)}:
-            return Watch(offer_id, camera, sdp)
+            return Watch(offer_id, camera, sdp, raw=fields.get("raw") is True)
         case {"type": "offer", "id": str(offer_id), "publish": str(name), "sdp": str(sdp)}:
             return Publish(offer_id, name, sdp)
         case {"type": "close", "id": str(offer_id)}:
@@ -192,7 +194,7 @@ class Conversation:
 
         if isinstance(offer, Watch):
             hub = self._service.hub(offer.camera)
-            answer = await self._service.peers.watch(offer.sdp, hub, on_close=gone)
+            answer = await self._service.peers.watch(offer.sdp, hub, on_close=gone, raw=offer.raw)
         elif not self._may_publish:
             raise SignalingError(VIEWERS_ONLY_LOOK)
         else:

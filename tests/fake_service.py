@@ -32,7 +32,12 @@ class FakePeers:
         return len(self.open)
 
     async def watch(
-        self, sdp: str, hub: object, on_close: Callable[[], None] = lambda: None
+        self,
+        sdp: str,
+        hub: object,
+        on_close: Callable[[], None] = lambda: None,
+        *,
+        raw: bool = False,
     ) -> Answer:
         return self._answer(sdp, on_close)
 

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from stream.encoder import Codec
 from stream.errors import SignalingError
+from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
 from stream.peers import Peers
+from stream.renditions import Feed
 from stream.video_out import VideoOut
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -60,8 +62,9 @@ class Show:
         while not self._stopping.wait(1 / FPS):
             image = numbered(number, self.size)
             self.shown_at[number] = now = time.monotonic()
-            self.keyframes += self.hub.wants_keyframe()
-            out.send(image, now)
+            self.keyframes += self.hub.wants_keyframe(Feed())
+            result = FrameResult(Frame("show", number, now, image), (), (), {})
+            out.send(out.render(result), result)
             number += 1
 
     def __enter__(self) -> "Show":
@@ -163,7 +166,7 @@ async def test_every_picture_arrives_in_order_and_soon(show: Show, codec: Codec 
     peers = Peers()
     async with watching(peers, show, codec) as viewer:
         await until(lambda: len(viewer.seen) >= 50, 10)
-        assert show.hub.codecs() == (codec or Codec.H264,)
+        assert show.hub.feeds() == (Feed(codec or Codec.H264),)
     numbers = [number for number, _ in viewer.seen]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     delays = [at - show.shown_at[number] for number, at in viewer.seen]

@@ -16,8 +16,11 @@ from stream.hub import (
     PacketHub,
     Subscription,
 )
+from stream.renditions import Feed
 
 pytestmark = pytest.mark.anyio
+
+FULL, SMALL, VP8 = Feed(), Feed(small=True), Feed(Codec.VP8)
 
 
 @pytest.fixture
@@ -57,13 +60,13 @@ def packets(keys: str) -> list[VideoPacket]:
 
 async def publish(hub: PacketHub, made: Sequence[VideoPacket]) -> None:
     for each in made:
-        hub.publish([each])
+        hub.publish({FULL: [each]})
     await asyncio.sleep(0)
 
 
-async def join(hub: PacketHub, codec: Codec = Codec.H264) -> Subscription:
+async def join(hub: PacketHub, feed: Feed = FULL) -> Subscription:
     """Make a viewer that has begun to read, as a connected one has."""
-    viewer = hub.subscribe(codec)
+    viewer = hub.subscribe(feed)
     waiting = asyncio.create_task(viewer.recv())
     await asyncio.sleep(0)
     waiting.cancel()
@@ -96,17 +99,17 @@ async def test_nothing_is_queued_and_nobody_counted_before_the_first_read(hub: P
     viewer = hub.subscribe()
     await publish(hub, packets("K" + "P" * 100))
     assert (hub.n_viewers, queued(viewer), viewer.dropped) == (0, [], 0)
-    assert not hub.wants_keyframe()
-    assert hub.codecs() == ()
+    assert not hub.wants_keyframe(FULL)
+    assert hub.feeds() == ()
 
 
 async def test_joining_asks_for_a_keyframe(hub: PacketHub) -> None:
     await join(hub)
     assert hub.n_viewers == 1
-    assert hub.wants_keyframe()
-    assert hub.wants_keyframe(), "a question is not an answer"
+    assert hub.wants_keyframe(FULL)
+    assert hub.wants_keyframe(FULL), "a question is not an answer"
     await publish(hub, packets("K"))
-    assert not hub.wants_keyframe()
+    assert not hub.wants_keyframe(FULL)
 
 
 async def test_packets_come_in_order(hub: PacketHub) -> None:
@@ -128,9 +131,9 @@ async def test_one_that_is_behind_goes_on_from_a_keyframe(hub: PacketHub) -> Non
     for _ in range(MAX_QUEUED_PACKETS):
         await fast.recv()
     assert len(queued(slow)) == MAX_QUEUED_PACKETS
-    assert not hub.wants_keyframe()
+    assert not hub.wants_keyframe(FULL)
 
-    hub.publish([packet(1000)])
+    hub.publish({FULL: [packet(1000)]})
     await asyncio.sleep(0)
     assert queued(slow) == []
     assert slow.dropped == MAX_QUEUED_PACKETS + 1
@@ -150,7 +153,7 @@ async def test_queues_stay_bounded_and_decodable(
     got: list[VideoPacket] = []
     for number, does_read in enumerate(reads):
         clock.now += 0.04
-        hub.publish([packet(number, key=hub.wants_keyframe())])
+        hub.publish({FULL: [packet(number, key=hub.wants_keyframe(FULL))]})
         await asyncio.sleep(0)
         assert len(queued(viewer)) <= MAX_QUEUED_PACKETS
         if does_read and queued(viewer):
@@ -162,21 +165,73 @@ async def test_queues_stay_bounded_and_decodable(
 
 
 async def test_codecs_are_kept_apart(hub: PacketHub) -> None:
-    h264, vp8 = await join(hub, Codec.H264), await join(hub, Codec.VP8)
-    assert set(hub.codecs()) == set(Codec)
-    hub.publish([packet(1, key=True)], Codec.VP8)
+    h264, vp8 = await join(hub), await join(hub, VP8)
+    assert hub.feeds() == (FULL, VP8)
+    hub.publish({VP8: [packet(1, key=True)]})
     await asyncio.sleep(0)
     assert (queued(h264), queued(vp8)) == ([], [1])
-    assert hub.wants_keyframe(Codec.H264)
-    assert not hub.wants_keyframe(Codec.VP8)
+    assert hub.wants_keyframe(FULL)
+    assert not hub.wants_keyframe(VP8)
+
+
+async def show(hub: PacketHub, number: int, *, key: bool) -> None:
+    """Publish one picture in both renditions."""
+    hub.publish({FULL: [packet(number)], SMALL: [packet(number, key=key)]})
+    await asyncio.sleep(0)
+
+
+async def test_a_change_of_rendition_waits_for_its_keyframe_and_repeats_no_picture(
+    hub: PacketHub, clock: Clock
+) -> None:
+    viewer, other = await join(hub), await join(hub)
+    await publish(hub, packets("K"))
+    viewer.change(small=True)
+    viewer.change(small=True)
+    assert hub.feeds() == (FULL, SMALL)
+    assert hub.wants_keyframe(SMALL)
+    for number in range(1, 5):
+        await show(hub, number, key=number == 3)
+        clock.now += 0.04
+    assert queued(viewer) == queued(other) == [0, 1, 2, 3, 4]
+    assert [each.is_keyframe for each in viewer._packets] == [True, False, False, True, False]
+    assert [each.is_keyframe for each in other._packets] == [True, *[False] * 4]
+    assert viewer.feed == SMALL
+    # Back again: both may be wanted, then nobody wants the small one.
+    viewer.change(small=False)
+    assert set(hub.feeds()) == {FULL, SMALL}
+    clock.now += 1
+    assert hub.wants_keyframe(FULL)
+    hub.publish({FULL: [packet(5, key=True)], SMALL: [packet(5)]})
+    await asyncio.sleep(0)
+    assert hub.feeds() == (FULL,)
+    assert queued(viewer)[-1] == 5
+    assert hub.n_viewers == 2
+
+
+async def test_a_change_may_be_taken_back_before_it_happened(hub: PacketHub) -> None:
+    viewer = await join(hub)
+    await publish(hub, packets("K"))
+    viewer.change(small=True)
+    viewer.change(small=False)
+    await show(hub, 1, key=True)
+    assert (viewer.feed, hub.feeds()) == (FULL, (FULL,))
+
+
+async def test_a_feed_gets_the_bits_that_its_viewers_links_carry(hub: PacketHub) -> None:
+    assert hub.part(FULL) == 1.0
+    viewers = [await join(hub) for _ in range(3)]
+    for viewer, share in zip(viewers, (0.2, 0.6, 0.9), strict=True):
+        viewer.share = share
+    assert hub.part(FULL) == 0.6
+    assert hub.part(SMALL) == 1.0
 
 
 async def test_a_stuck_event_loop_costs_packets_and_not_memory(hub: PacketHub) -> None:
     viewer = await join(hub)
     for number in range(1000):
-        hub.publish([packet(number, key=number == 0)])
+        hub.publish({FULL: [packet(number, key=number == 0)]})
     assert hub.dropped == 1000 - MAX_PENDING_DELIVERIES
-    assert hub.wants_keyframe() or hub._requests[Codec.H264]._is_wanted
+    assert hub.wants_keyframe(FULL) or hub._requests[FULL]._is_wanted
     await asyncio.sleep(0)
     # What comes now refers to what was lost, until a keyframe.
     before = len(queued(viewer))
@@ -206,22 +261,22 @@ async def test_closing_wakes_every_viewer(hub: PacketHub) -> None:
     hub.close()
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert all(isinstance(result, HubClosed) for result in results)
-    hub.publish(packets("K"))
+    hub.publish({FULL: packets("K")})
     with pytest.raises(HubClosed):
         hub.subscribe()
 
 
 async def test_publish_may_be_called_from_a_thread(hub: PacketHub) -> None:
     viewer = await join(hub)
-    thread = threading.Thread(target=hub.publish, args=(packets("K"),))
+    thread = threading.Thread(target=hub.publish, args=({FULL: packets("K")},))
     thread.start()
     assert (await asyncio.wait_for(viewer.recv(), 5)).pts == 0
     thread.join()
 
 
 def test_publish_without_any_viewer_does_nothing(hub: PacketHub) -> None:
-    hub.publish(packets("KPP"))
-    hub.publish([])
+    hub.publish({FULL: packets("KPP")})
+    hub.publish({FULL: []})
     assert hub.dropped == 0
 
 
@@ -232,8 +287,8 @@ def test_a_loop_that_ended_first_is_no_fault() -> None:
         hub.subscribe()
 
     asyncio.run(watch())
-    hub.publish(packets("K"))
-    hub.publish(packets("K"))
+    hub.publish({FULL: packets("K")})
+    hub.publish({FULL: packets("K")})
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import pytest
-from aiortc import RTCRtpSender
+from aiortc import RTCPeerConnection, RTCRtpSender
 
 from stream.encoder import Codec
 from stream.errors import ConfigError, SignalingError
 from stream.hub import PacketHub
-from stream.peers import HubTrack, Peers, parse_ice_server
+from stream.peers import Peers, parse_ice_server
+from stream.renditions import Feed
+from stream.viewing import HubTrack
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +43,11 @@ def test_the_private_name_that_asks_for_keyframes_is_still_there() -> None:
     assert callable(RTCRtpSender._send_keyframe)
 
 
+async def test_the_private_name_that_tells_the_rtp_timestamp_is_still_there() -> None:
+    sender = RTCPeerConnection().addTransceiver("video").sender
+    assert sender._RTCRtpSender__rtp_timestamp == 0
+
+
 @pytest.mark.parametrize("sdp", ["", "v=0", "nonsense"])
 async def test_bad_offers_leave_nothing_behind(sdp: str) -> None:
     peers, hub = Peers(), PacketHub(lambda: 0.0)
@@ -60,7 +67,7 @@ async def test_closing_a_stranger_does_nothing() -> None:
 
 async def test_a_stopped_track_leaves_the_hub() -> None:
     hub = PacketHub(lambda: 0.0)
-    track = HubTrack(hub.subscribe(Codec.VP8))
+    track = HubTrack(hub.subscribe(Feed(Codec.VP8)))
     track.stop()
     track.stop()
     assert track.readyState == "ended"
