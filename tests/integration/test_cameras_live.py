@@ -1,0 +1,160 @@
+"""Cameras added, changed and removed in a running service, with real nets and the demo's people."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from stream.camera import CameraState
+from stream.config import CameraChange, CameraConfig, Config, load_config
+from stream.engine import Service
+from stream.errors import ConfigError
+from stream.frames import EventKind
+
+pytestmark = pytest.mark.integration
+
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(autouse=True)
+def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEWIRE_DATA", str(tmp_path))
+
+
+@asynccontextmanager
+async def opened(config: Config | None = None) -> AsyncIterator[Service]:
+    async with Service.open(config or load_config()) as service:
+        yield service
+
+
+async def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.02)
+
+
+async def change(service: Service, name: str, **changes: object) -> None:
+    config = CameraChange.model_validate(changes).applied_to(service.camera(name).config)
+    await service.change_camera(name, config)
+
+
+def boxes(service: Service) -> list[list[float]]:
+    result = service.tracks("demo")
+    return [track.box.tolist() for track in result.tracks] if result else []
+
+
+async def kinds(service: Service, camera: str = "demo") -> list[str]:
+    events = await service.run_events(service.event_log.list, camera=camera)
+    return [event.kind.value for event in reversed(events)]
+
+
+def test_limits_turns_and_rates_take_effect_at_once() -> None:
+    async def scenario() -> None:
+        async with opened() as service:
+            await until(lambda: len(boxes(service)) >= 2)
+            await change(service, "demo", region=[0, 0, 0.5, 1])
+            await until(lambda: boxes(service) and all(x1 < 640 for x1, *_ in boxes(service)))
+            assert all((x1 + x2) / 2 <= 640 for x1, _, x2, _ in boxes(service))
+            await change(service, "demo", region=None, min_face_px=1000)
+            await change(service, "demo", rotation=90)
+            await until(lambda: service.cameras()[0].width == 720)
+            await until(lambda: not boxes(service))  # lying, and too small
+            await change(service, "demo", rotation=0, min_face_px=None, target_fps=5)
+            await until(lambda: len(boxes(service)) >= 2)
+            await until(lambda: 4 < service.cameras()[0].fps_in < 6.5)
+            status = service.cameras()[0]
+            assert (status.reconnects, status.state) == (0, CameraState.LIVE)
+
+    asyncio.run(scenario())
+
+
+def test_a_camera_switched_off_lets_its_people_go_and_its_viewers_wait() -> None:
+    async def scenario() -> None:
+        async with opened() as service:
+            subscription = service.hub("demo").subscribe()
+            await asyncio.wait_for(subscription.recv(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                while "enter" not in await kinds(service):
+                    await asyncio.sleep(0.05)
+            await change(service, "demo", enabled=False)
+            assert service.cameras()[0].state is CameraState.OFF
+            assert service.problems() == []
+            told = await kinds(service)
+            n_in = told.count("enter") + told.count("unknown")
+            assert told.count("exit") >= n_in - told.count("renamed")
+            assert told.count("camera_down") == 1
+            await change(service, "demo", enabled=True)
+            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+            async with asyncio.timeout(PATIENCE_S):  # what waits for the viewer, and then the new
+                while (await subscription.recv()).is_keyframe is False:
+                    pass
+            subscription.close()
+
+    asyncio.run(scenario())
+
+
+def test_changes_survive_a_restart_and_passwords_stay(tmp_path: Path) -> None:
+    url = "rtsp://user:hunter2@127.0.0.1:9/live"
+
+    async def first() -> None:
+        async with opened() as service:
+            await service.add_camera(CameraConfig(name="door", url=url))
+            masked = service.cameras()[1].url
+            assert masked == "rtsp://user:***@127.0.0.1:9/live"
+            await change(service, "door", url=masked, target_fps=3)
+            with pytest.raises(ConfigError, match="type it anew"):
+                await change(service, "door", url="rtsp://user:***@elsewhere/live")
+            with pytest.raises(ConfigError, match="no known kind"):
+                await change(service, "door", url="gopher://x")
+            await change(service, "demo", min_face_px=60)
+
+    async def second() -> None:
+        async with opened() as service:
+            demo, door = service.cameras()
+            assert (door.config.url, door.config.target_fps) == (url, 3)
+            assert demo.config.min_face_px == 60
+            await service.remove_camera("door")
+            await service.remove_camera("demo")
+
+    async def third() -> None:
+        async with opened() as service:
+            assert service.cameras() == []
+
+    asyncio.run(first())
+    assert (tmp_path / "demo" / "cameras.json").stat().st_mode & 0o777 == 0o600
+    asyncio.run(second())
+    asyncio.run(third())
+
+
+def test_a_removed_camera_tells_who_left_and_that_it_is_down() -> None:
+    async def scenario() -> list[str]:
+        async with opened() as service:
+            async with asyncio.timeout(PATIENCE_S):
+                while "enter" not in await kinds(service):
+                    await asyncio.sleep(0.05)
+            await service.remove_camera("demo")
+            return await kinds(service)
+
+    told = asyncio.run(scenario())
+    assert told[0] == EventKind.CAMERA_UP
+    assert "exit" in told
+    assert told[-1] == EventKind.CAMERA_DOWN
+
+
+def test_a_pushed_cameras_settings_last_as_long_as_it_does(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened() as service:
+            camera = service.push_camera("phone")
+            await change(service, "phone", region=[0, 0, 0.5, 1])
+            assert service.cameras()[1].config.region == (0, 0, 0.5, 1)
+            with pytest.raises(ConfigError, match="no URL"):
+                await change(service, "phone", url="demo:")
+            await camera.close()
+            assert [status.name for status in service.cameras()] == ["demo"]
+        assert not (tmp_path / "demo" / "cameras.json").exists()
+
+    asyncio.run(scenario())
