@@ -121,6 +121,13 @@ class PhotoJson(TypedDict):
     has_crop: bool
 
 
+class WholePersonJson(IdentityJson):
+    """One person with everything that is kept of them."""
+
+    n_events: int
+    photos: list[PhotoJson]
+
+
 class EnrolledJson(TypedDict):
     """A photo that was added."""
 

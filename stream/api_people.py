@@ -9,7 +9,7 @@ from fastapi import APIRouter, File, Form, HTTPException, Response, UploadFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from gallery import Photo, UnknownIdentityError
+from gallery import Gallery, Identity, Photo, UnknownIdentityError
 from recognizer import Recognizer, decode_image
 from stream.answers import (
     EnrolJson,
@@ -17,6 +17,7 @@ from stream.answers import (
     IdentityJson,
     PersonJson,
     PhotoJson,
+    WholePersonJson,
     enrol_json,
     identified_json,
     identity_json,
@@ -26,6 +27,7 @@ from stream.answers import (
 from stream.api_cameras import PersonName, ServiceDep
 from stream.engine import Service
 from stream.enrolment import EnrolItem, enroll_images, upload_item
+from stream.sharing import events_of_other
 
 router = APIRouter()
 
@@ -42,6 +44,24 @@ class Change(BaseModel):
 
     name: PersonName | None = Field(None, description="the new name")
     merge_into: str | None = Field(None, description="the person who gets all photos of this one")
+
+
+class Split(BaseModel):
+    """Which photos are somebody else's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    photo_ids: list[int] = Field(min_length=1, max_length=10_000)
+    name: PersonName = Field(description="whose they are: somebody new, or known already")
+
+
+class FromCamera(BaseModel):
+    """Who is in view, alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    camera: str
+    name: PersonName
 
 
 @router.get("/api/identities")
@@ -65,6 +85,32 @@ async def add_identity(
     return answer
 
 
+@router.post("/api/identities/from-camera", status_code=201)
+async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson:
+    """Add the best shots of the one face that is in view of a camera."""
+    result = service.tracks(seen.camera)
+    tracks = () if result is None else result.tracks
+    if len(tracks) != 1:
+        what = "nobody is" if not tracks else f"{len(tracks)} people are"
+        raise HTTPException(
+            409, f"{what} in view of {seen.camera}: one face alone is needed to enrol {seen.name}"
+        )
+    return identity_json(await service.name_track(seen.camera, tracks[0].track_id, seen.name))
+
+
+@router.get("/api/identities/{identity_id}")
+async def show_identity(service: ServiceDep, identity_id: str) -> WholePersonJson:
+    """Describe a person with their photos, and how many events of them there are."""
+    identity = await service.run_inference(service.gallery.find, identity_id)
+    photos = await service.run_inference(service.gallery.photos, identity.identity_id)
+    return {
+        "identity_id": identity.identity_id,
+        "name": identity.name,
+        "n_events": await service.run_events(service.event_log.count, identity.identity_id),
+        "photos": [photo_json(photo) for photo in photos],
+    }
+
+
 @router.patch("/api/identities/{identity_id}")
 async def change_identity(service: ServiceDep, identity_id: str, change: Change) -> IdentityJson:
     """Rename a person, or merge them into another."""
@@ -81,12 +127,30 @@ async def change_identity(service: ServiceDep, identity_id: str, change: Change)
     return identity_json(identity)
 
 
+@router.post("/api/identities/{identity_id}/split")
+async def split_identity(service: ServiceDep, identity_id: str, split: Split) -> IdentityJson:
+    """Move some of a person's photos to another, with the past events that show the other."""
+    other = await service.run_inference(_split, service.gallery, identity_id, split)
+    await service.gallery_changed()
+    crops = await service.run_events(service.event_log.crops, identity_id)
+    find = partial(
+        events_of_other,
+        gallery=service.gallery,
+        crops=crops,
+        identity_id=identity_id,
+        other_id=other.identity_id,
+    )
+    events = await service.run_photos(find) if crops else []
+    await service.run_events(service.event_log.reassign, events, other)
+    return identity_json(other)
+
+
 @router.delete("/api/identities/{identity_id}", status_code=204)
 async def remove_identity(service: ServiceDep, identity_id: str) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
     await service.run_inference(service.gallery.remove, identity_id)
     await service.gallery_changed()
-    await service.run_events(service.event_log.erase_identity, identity_id)
+    await service.run_events(service.event_log.settle)  # erased there too before this is answered
 
 
 @router.get("/api/identities/{identity_id}/photos")
@@ -144,6 +208,14 @@ async def identify(
     label = photo.filename or "photo"
     data = await photo.read()
     return await service.run_photos(partial(_identify, service, label, data))
+
+
+def _split(gallery: Gallery, identity_id: str, split: Split) -> Identity:
+    try:
+        other = gallery.find(split.name)
+    except UnknownIdentityError:
+        return gallery.split(identity_id, split.photo_ids, split.name)
+    return gallery.move(identity_id, split.photo_ids, other.identity_id)
 
 
 def _photos_of(service: Service, identity_id: str) -> list[Photo]:

@@ -26,6 +26,7 @@ def service(tmp_path):
         ) as gallery,
         EventLog.open(tmp_path) as event_log,
     ):
+        event_log.follow(gallery)
         yield FakeService(gallery, event_log)
 
 
@@ -419,6 +420,47 @@ def test_erasing_a_person_erases_their_events(client, service):
     client.delete(f"/api/identities/{ada.identity_id}")
     events = client.get("/api/events").json()["events"]
     assert [event["kind"] for event in events] == ["unknown"]
+
+
+def test_photos_are_split_off_with_the_events_that_show_them(client, service):
+    gallery, log = service.gallery, service.event_log
+    ada = enrol(service, "Ada", 1)
+    for person in (2, 3):
+        enrol(service, "Ada", person)
+    path = f"/api/identities/{ada.identity_id}"
+    for person in (1, 2, 3):
+        # Crops without noise, so that JPEG leaves them recognisable to the fake.
+        crop = np.full((112, 112, 3), person, np.uint8)
+        log.append(
+            Event(EventKind.ENTER, "door", 1.0, person, Match(ada, 0.9), 0.5, crop, ""), 1000.0
+        )
+    whole = client.get(path).json()
+    assert (whole["name"], whole["n_events"], len(whole["photos"])) == ("Ada", 3, 3)
+    ids = [each["photo_id"] for each in whole["photos"]]
+    bob = client.post(f"{path}/split", json={"photo_ids": ids[1:2], "name": "Bob"}).json()
+    assert bob["name"] == "Bob"
+    assert len(gallery.photos(bob["identity_id"])) == 1
+    also = client.post(f"{path}/split", json={"photo_ids": ids[2:], "name": "Bob"})
+    assert also.json() == bob
+    assert len(gallery.photos(bob["identity_id"])) == 2
+    assert {e.name for e in log.list()} <= {"Ada", "Bob"}
+    assert log.count(ada.identity_id) + log.count(bob["identity_id"]) == 3
+    assert_error(client.post(f"{path}/split", json={"photo_ids": [999], "name": "Eve"}), 404, "999")
+    assert_error(client.post(f"{path}/split", json={"photo_ids": [], "name": "Eve"}), 422)
+    assert_error(client.post(f"{path}/split", json={"photo_ids": ids[:1], "name": "Ada"}), 404)
+    assert_error(client.get("/api/identities/nobody"), 404)
+
+
+def test_the_one_face_in_view_is_enrolled(client, service):
+    path, body = "/api/identities/from-camera", {"camera": "door", "name": "Ada"}
+    assert_error(client.post(path, json=body), 409, "nobody is in view of door")
+    service.show_faces("door", (track(5), track(6)))
+    assert_error(client.post(path, json=body), 409, "2 people are in view")
+    service.show_faces("door", (track(5),))
+    answer = client.post(path, json=body)
+    assert answer.status_code == 201
+    assert answer.json()["name"] == "Ada"
+    assert_error(client.post(path, json={"camera": "none", "name": "Ada"}), 404, "none")
 
 
 def test_photos_are_added_listed_shown_and_removed(client, service):
