@@ -10,6 +10,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
+from trainer.backbones.prelu import PReLU
+
 BN_MOMENTUM = 0.1  # torch counts the new share; MXNet's bn_mom = 0.9 counts the old
 EPS_MXNET = 1e-3  # BatchNorm where nothing is said
 EPS_FINE = 2e-5  # what the reference passes in residual units and heads
@@ -34,7 +36,7 @@ def activation(kind: str, channels: int) -> nn.Module:
     """Build a "prelu" (a slope each channel), "prelu1" (one slope for all) or "relu"."""
     if kind == "relu":
         return nn.ReLU()
-    return nn.PReLU(1 if kind == "prelu1" else channels, PRELU_SLOPE)
+    return PReLU(1 if kind == "prelu1" else channels, PRELU_SLOPE)
 
 
 def conv_block(
