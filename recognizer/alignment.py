@@ -1,5 +1,7 @@
 """Warps faces to the canonical pose that embedding networks expect."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +71,35 @@ def align(
         ValueError: if landmarks is not (N, 5, 2).
     """
     matrices = similarity_transforms(landmarks, template)
+    return warp([image], np.zeros(len(matrices), np.intp), matrices, size=size)
+
+
+def warp(
+    images: Sequence[Image],
+    owners: NDArray[np.intp],
+    matrices: NDArray[np.float64],
+    *,
+    size: int,
+) -> Image:
+    """Warp images by similarity transforms.
+
+    Args:
+        images: each (H, W, 3) uint8 RGB.
+        owners: (N,) index of the image of each crop.
+        matrices: (N, 2, 3) from image to crop.
+        size: side of the crops in pixels.
+
+    Returns:
+        (N, size, size, 3) uint8 RGB; what lies outside an image is black.
+    """
     crops = np.empty((len(matrices), size, size, 3), np.uint8)
-    for crop, matrix in zip(crops, matrices, strict=True):
+    for crop, owner, matrix in zip(crops, owners, matrices, strict=True):
         cv2.warpAffine(
-            image, matrix, (size, size), dst=crop, flags=cv2.INTER_LINEAR, borderValue=(0, 0, 0)
+            images[owner],
+            matrix,
+            (size, size),
+            dst=crop,
+            flags=cv2.INTER_LINEAR,
+            borderValue=(0, 0, 0),
         )
     return crops

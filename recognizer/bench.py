@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper
 
 from recognizer.detector import FAST, Detector, DetectorOptions
 from recognizer.embedder import Embedder
-from recognizer.engine import Array, Engine, Network, open_engine, usable_cpus
+from recognizer.engine import Array, Engine, Network, Tensor, open_engine, usable_cpus
 from recognizer.faces import Image
 from recognizer.images import read_image
 from recognizer.models import Progress, default_cache, ensure, fetch_photos
@@ -248,17 +249,15 @@ class _TimedEngine:
         self._n_inputs: dict[str, int] = {}
 
     def load(self, model: bytes, *, name: str) -> Network:
-        network = self._engine.load(model, name=name)
+        return _TimedNetwork(self._engine.load(model, name=name), partial(self._note, name))
 
-        def timed(batch: Array) -> list[Array]:
-            start = time.perf_counter()
-            outputs = network(batch)
-            self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-            n = batch.shape[0] * (1 if name in INPUT_SIZE else int(np.prod(batch.shape[1:3])))
-            self._n_inputs[name] = self._n_inputs.get(name, 0) + n
-            return outputs
+    def upload(self, array: Array) -> Tensor:
+        return self._engine.upload(array)
 
-        return timed
+    def _note(self, name: str, seconds: float, shape: tuple[int, ...]) -> None:
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+        n = shape[0] * (1 if name in INPUT_SIZE else int(np.prod(shape[1:3])))
+        self._n_inputs[name] = self._n_inputs.get(name, 0) + n
 
     def clear(self) -> None:
         self._seconds.clear()
@@ -267,3 +266,23 @@ class _TimedEngine:
     def per_call(self, name: str, rounds: int) -> tuple[float, int]:
         """Return seconds and inputs of a network for one of so many equal rounds."""
         return self._seconds.get(name, 0.0) / rounds, self._n_inputs.get(name, 0) // rounds
+
+
+class _TimedNetwork:
+    """A network that tells how long each run took, and of what first input."""
+
+    def __init__(self, network: Network, note: Callable[[float, tuple[int, ...]], None]) -> None:
+        self._network = network
+        self._note = note
+
+    def __call__(self, *inputs: Tensor) -> list[Array]:
+        start = time.perf_counter()
+        outputs = self._network(*inputs)
+        self._note(time.perf_counter() - start, inputs[0].shape)
+        return outputs
+
+    def keep(self, *inputs: Tensor) -> list[Tensor]:
+        start = time.perf_counter()
+        outputs = self._network.keep(*inputs)
+        self._note(time.perf_counter() - start, inputs[0].shape)
+        return outputs

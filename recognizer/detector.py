@@ -7,19 +7,18 @@ and one O-Net run. Source of the algorithm: Zhang et al. 2016.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.boxes import Boxes, calibrate, clip, square, suppress, touches
 from recognizer.engine import Engine, Network
 from recognizer.faces import Detections, Floats, Followed, Image
+from recognizer.image_work import Images, ImageWork, open_image_work
 from recognizer.mtcnn import INPUT_SIZE, NetWeights, build_graph
-from recognizer.pyramid import Octaves, crop_inclusive, crop_squares, scales, shrink
+from recognizer.pyramid import scales
 from recognizer.refinement import LandmarkRefiner
 
 WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
-MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
 # the last box, squared, is taken at this size: measured over 350 faces of a real clip, O-Net loses
 # 2 % of them at 0.9, 13 % at 1.0 and 41 % at 1.2, because it learnt on tight boxes
 FOLLOW_SIZE = 0.9
@@ -101,8 +100,19 @@ class Detector:
         options: DetectorOptions = FAST,
         *,
         refiner: LandmarkRefiner | None = None,
+        image_work: ImageWork | None = None,
     ) -> None:
+        """Load the three networks.
+
+        Args:
+            engine: runs them.
+            weights: of each.
+            options: how to search.
+            refiner: moves the landmarks in the end; None to leave them.
+            image_work: where scaling and cropping happen; None for where the engine runs.
+        """
         self.options = options
+        self.image_work = image_work or open_image_work(engine)
         self._refiner = refiner
         self._inclusive = int(options.reference)
         self._pnet, self._rnet, self._onet = (
@@ -121,16 +131,13 @@ class Detector:
         Raises:
             ValueError: if an image is of another shape or type.
         """
-        pictures = [Octaves(_checked(image)) for image in images]
+        pictures = self.image_work.open(images)
         found = self._propose(pictures)
         found = self._refine(pictures, found)
         results = self._decide(pictures, found)
         if self._refiner is None:
             return results
-        return [
-            self._refiner.refine(picture, faces)
-            for picture, faces in zip(pictures, results, strict=True)
-        ]
+        return [self._refiner.refine(pictures, i, faces) for i, faces in enumerate(results)]
 
     def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
         """Find known faces again near their last boxes, by O-Net alone.
@@ -147,7 +154,7 @@ class Detector:
         """
         if len(images) != len(boxes):
             raise ValueError(f"follow needs as many boxes as images: {len(images)}, {len(boxes)}")
-        pictures = [Octaves(_checked(image)) for image in images]
+        pictures = self.image_work.open(images)
         last = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
         counts = [len(group) for group in last]
         everything = np.concatenate([*last, np.empty((0, 4))])
@@ -176,33 +183,24 @@ class Detector:
             )
         return results
 
-    def _propose(self, pictures: list[Octaves]) -> Candidates:
+    def _propose(self, pictures: Images) -> Candidates:
         """Run P-Net over every level of every image."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, picture in enumerate(pictures):
-            groups.setdefault(picture[0].shape, []).append(index)
         found = [_none()]
-        for (height, width, _), members in groups.items():
-            found += self._propose_sized(pictures, members, height, width)
+        for members in pictures.stacks():
+            found += self._propose_sized(pictures, members, *pictures.sizes[members[0]])
         return self._merge(_join(found), overlap=self.options.pyramid_overlap)
 
     def _propose_sized(
-        self, pictures: list[Octaves], members: list[int], height: int, width: int
+        self, pictures: Images, members: NDArray[np.intp], height: int, width: int
     ) -> list[Candidates]:
         options, found = self.options, []
-        larger: list[Image | None] = [None] * len(members)
-        for scale in scales(height, width, min_face_px=options.min_face_px, factor=options.factor):
-            size = int(np.ceil(height * scale)), int(np.ceil(width * scale))
-            level = np.empty((len(members), *size, 3), np.uint8)
-            for i, member in enumerate(members):
-                if options.reference:
-                    cv2.resize(pictures[member][0], size[::-1], dst=level[i])
-                else:
-                    shrink(pictures[member], larger[i], size, level[i])
-                    larger[i] = level[i]
-            (heads,) = self._pnet(level)
-            for i, member in enumerate(members):
-                cells = self._cells(heads[i], (height, width), size, scale)
+        shares = scales(height, width, min_face_px=options.min_face_px, factor=options.factor)
+        sizes = [(int(np.ceil(height * share)), int(np.ceil(width * share))) for share in shares]
+        limit = _logit(options.thresholds[0])
+        levels = pictures.scan(self._pnet, members, sizes, limit=limit, direct=options.reference)
+        for scale, size, level in zip(shares, sizes, levels, strict=True):
+            for member, (spots, heads) in zip(members, level, strict=True):
+                cells = self._candidates(spots, heads, (height, width), size, scale)
                 kept = suppress(
                     cells.boxes,
                     cells.scores,
@@ -213,12 +211,17 @@ class Detector:
                 found.append(cells[kept])
         return found
 
-    def _cells(
-        self, head: Floats, full: tuple[int, int], size: tuple[int, int], scale: float
+    def _candidates(
+        self,
+        spots: NDArray[np.intp],
+        heads: Floats,
+        full: tuple[int, int],
+        size: tuple[int, int],
+        scale: float,
     ) -> Candidates:
-        """Turn one level's output (5, h, w) into boxes of the full image."""
-        y, x = np.nonzero(head[0] > _logit(self.options.thresholds[0]))
-        found = head[:, y, x].astype(np.float64)
+        """Turn the cells (K, 2) of a level, y and x, into boxes of the full image."""
+        found = heads.T.astype(np.float64)
+        y, x = spots.T
         corner = np.stack([x, y, x, y], axis=1) * float(STRIDE)
         if self.options.reference:
             # one pixel more than the window: the original's indices start at one
@@ -230,7 +233,7 @@ class Detector:
         owners = np.zeros(len(x), np.intp)
         return Candidates(owners, boxes, _sigmoid(found[0]), found[1:5].T)
 
-    def _refine(self, pictures: list[Octaves], found: Candidates) -> Candidates:
+    def _refine(self, pictures: Images, found: Candidates) -> Candidates:
         """Keep and calibrate what R-Net takes for a face."""
         found = found[self._are_visible(pictures, found.owners, found.boxes)]
         head = self._run(self._rnet, "rnet", pictures, found.owners, found.boxes)
@@ -239,7 +242,7 @@ class Detector:
         found = found[found.scores > self.options.thresholds[1]]
         return self._merge(found, overlap=self.options.refine_overlap)
 
-    def _decide(self, pictures: list[Octaves], found: Candidates) -> list[Detections]:
+    def _decide(self, pictures: Images, found: Candidates) -> list[Detections]:
         """Keep what O-Net takes for a face, with its landmarks."""
         found = found[self._are_visible(pictures, found.owners, found.boxes)]
         head = self._run(self._onet, "onet", pictures, found.owners, found.boxes)
@@ -248,7 +251,7 @@ class Detector:
         boxes = calibrate(found.boxes, head[:, 1:5], inclusive=self._inclusive)
         scores = _sigmoid(head[:, 0])
         results = []
-        for index in range(len(pictures)):
+        for index in range(len(pictures.sizes)):
             rows = np.flatnonzero((found.owners == index) & (scores > self.options.thresholds[2]))
             kept = rows[
                 suppress(
@@ -296,23 +299,23 @@ class Detector:
             kept.append(rows[best])
         return found[np.concatenate(kept)]
 
-    def _clipped(self, pictures: list[Octaves], found: Candidates) -> Boxes:
+    def _clipped(self, pictures: Images, found: Candidates) -> Boxes:
         """Clip as the reference does before it applies a network's offsets; else leave alone."""
         if not self.options.reference:
             return found.boxes
         boxes = found.boxes.copy()
         for owner in np.unique(found.owners):
-            height, width = pictures[owner][0].shape[:2]
+            height, width = pictures.sizes[owner]
             rows = found.owners == owner
             boxes[rows] = clip(boxes[rows], height=height, width=width)
         return boxes
 
     def _are_visible(
-        self, pictures: list[Octaves], owners: NDArray[np.intp], boxes: Boxes
+        self, pictures: Images, owners: NDArray[np.intp], boxes: Boxes
     ) -> NDArray[np.bool_]:
         result = np.zeros(len(boxes), np.bool_)
         for owner in np.unique(owners):
-            height, width = pictures[owner][0].shape[:2]
+            height, width = pictures.sizes[owner]
             rows = owners == owner
             result[rows] = touches(boxes[rows], height=height, width=width)
         return result
@@ -321,24 +324,23 @@ class Detector:
         self,
         net: Network,
         name: str,
-        pictures: list[Octaves],
+        pictures: Images,
         owners: NDArray[np.intp],
         squares: Boxes,
     ) -> Boxes:
         """Crop the squares and run a network over them: (N, outputs) float64."""
-        side = INPUT_SIZE[name]
-        outputs = [np.empty((0, 5 if name == "rnet" else 15))]
-        for start in range(0, len(squares), MAX_BATCH):
-            part = slice(start, start + MAX_BATCH)
-            n = len(squares[part])
-            crops = np.zeros((_bucket(n), side, side, 3), np.uint8)
-            if self.options.reference:
-                crop_inclusive(pictures, owners[part], squares[part], crops[:n])
-            else:
-                crop_squares(pictures, owners[part], squares[part], side, crops[:n])
+        heads = np.empty((len(squares), 5 if name == "rnet" else 15))
+        for rows in pictures.batches(owners):
+            crops = pictures.crop(
+                owners[rows],
+                squares[rows],
+                side=INPUT_SIZE[name],
+                rows=_bucket(len(rows)),
+                inclusive=self.options.reference,
+            )
             (head,) = net(crops)
-            outputs.append(head[:n].astype(np.float64))
-        return np.concatenate(outputs)
+            heads[rows] = head[: len(rows)]
+        return heads
 
 
 def _landmarks(boxes: Boxes, shares: Boxes, *, inclusive: int) -> Boxes:
@@ -380,9 +382,3 @@ def _join(parts: list[Candidates]) -> Candidates:
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.offsets for part in parts]),
     )
-
-
-def _checked(image: Image) -> Image:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-    return np.ascontiguousarray(image)

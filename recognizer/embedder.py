@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.alignment import CROP_SIZE
 from recognizer.card import ModelCard
-from recognizer.engine import Engine
+from recognizer.engine import Engine, Tensor, to_host
 from recognizer.errors import ModelFileError
 from recognizer.faces import Floats, Image
 
@@ -24,11 +24,11 @@ class Embedder:
         self._max_batch = MAX_BATCH[engine.device]
         self._network = engine.load(prepare(model, card), name=card.name)
 
-    def embed(self, crops: Image, *, flip: bool = False) -> Floats:
+    def embed(self, crops: Tensor, *, flip: bool = False) -> Floats:
         """Embed aligned crops in one call.
 
         Args:
-            crops: (N, 112, 112, 3) uint8 RGB.
+            crops: (N, 112, 112, 3) uint8 RGB, in host memory or where the network runs.
             flip: add the mirrored crop's embedding before normalising; twice the work.
 
         Returns:
@@ -37,26 +37,30 @@ class Embedder:
         Raises:
             ValueError: if crops is of another shape or type.
         """
-        if (
-            crops.ndim != 4
-            or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3)
-            or (crops.dtype != np.uint8)
-        ):
+        if len(crops.shape) != 4 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3):
             raise ValueError(
-                f"crops must be (N, {CROP_SIZE}, {CROP_SIZE}, 3) uint8, "
-                f"got {crops.shape} {crops.dtype}"
+                f"crops must be (N, {CROP_SIZE}, {CROP_SIZE}, 3) uint8, got {crops.shape}"
             )
-        height, width = self.card.input_size
-        if (height, width) != (CROP_SIZE, CROP_SIZE):
-            resized = np.empty((len(crops), height, width, 3), np.uint8)
-            for crop, out in zip(crops, resized, strict=True):
-                cv2.resize(crop, (width, height), dst=out, interpolation=cv2.INTER_AREA)
-            crops = resized
-        embeddings = self._run(crops)
+        is_plain = self.card.input_size == (CROP_SIZE, CROP_SIZE) and not flip
+        if not isinstance(crops, np.ndarray) and is_plain and crops.shape[0] <= self._max_batch:
+            return _unit(self._network(crops)[0])
+        pixels = self._prepared(to_host(crops))
+        embeddings = self._run(pixels)
         if flip:
-            embeddings = embeddings + self._run(crops[:, :, ::-1])
-        length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return np.asarray(embeddings / np.maximum(length, 1e-10), np.float32)
+            embeddings = embeddings + self._run(pixels[:, :, ::-1])
+        return _unit(embeddings)
+
+    def _prepared(self, crops: Image) -> Image:
+        """Scale crops to the network's size."""
+        if crops.dtype != np.uint8:
+            raise ValueError(f"crops must be uint8, got {crops.dtype}")
+        height, width = self.card.input_size
+        if (height, width) == (CROP_SIZE, CROP_SIZE):
+            return crops
+        resized = np.empty((len(crops), height, width, 3), np.uint8)
+        for crop, out in zip(crops, resized, strict=True):
+            cv2.resize(crop, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+        return resized
 
     def _run(self, crops: Image) -> Floats:
         embeddings = np.empty((len(crops), self.card.embedding_size), np.float32)
@@ -64,6 +68,11 @@ class Embedder:
             part = slice(start, start + self._max_batch)
             embeddings[part] = self._network(np.ascontiguousarray(crops[part]))[0]
         return embeddings
+
+
+def _unit(embeddings: Floats) -> Floats:
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(length, 1e-10), np.float32)
 
 
 def prepare(model: onnx.ModelProto, card: ModelCard) -> bytes:

@@ -1,29 +1,55 @@
 """The engines that run ONNX graphs: OpenVINO and ONNX Runtime behind one small seam."""
 
 import os
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.device_graphs import select_graph
 from recognizer.errors import DeviceError, ModelFileError
 
 Array = NDArray[Any]
 DEVICES = ("auto", "cpu", "cuda")
+CUDA_OPTIONS = {
+    # the default, a trial of all algorithms, would be repeated for every new size of a picture
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # float32 as on the CPU: TF32 keeps ten bits of a number, too few for the places of crops
+    "use_tf32": "0",
+}
+NO_PROVIDER = (
+    "onnxruntime could not start its CUDA provider "
+    "(check `nvidia-smi` and that the CUDA and cuDNN libraries are installed)"
+)
+
+
+class Tensor(Protocol):
+    """An array where the networks run: numpy's own on a CPU."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, as numpy's."""
 
 
 class Network(Protocol):
-    """A loaded graph of one input."""
+    """A loaded graph."""
 
-    def __call__(self, batch: Array) -> list[Array]:
+    def __call__(self, *inputs: Tensor) -> list[Array]:
         """Run it.
 
         Args:
-            batch: contiguous, of the graph's type and shape; N may change from call to call.
+            inputs: one for each of the graph's, in order: a contiguous numpy array or what `keep`
+                or `Engine.upload` gave, of the graph's type and shape; what is symbolic there may
+                change from call to call.
 
         Returns:
             The graph's outputs in order. They may be overwritten by the next call.
         """
+
+    def keep(self, *inputs: Tensor) -> list[Tensor]:
+        """Run it as by a call, and leave the outputs where the network runs."""
 
 
 class Engine(Protocol):
@@ -44,6 +70,14 @@ class Engine(Protocol):
             ModelFileError: if the runtime cannot read it; `name` says which.
         """
 
+    def upload(self, array: Array) -> Tensor:
+        """Bring an array to the device, for any number of runs."""
+
+
+def to_host(tensor: Tensor) -> Array:
+    """Bring a tensor down from the device."""
+    return tensor if isinstance(tensor, np.ndarray) else cast("DeviceTensor", tensor).download()
+
 
 def open_engine(device: str = "auto", *, threads: int = 0) -> Engine:
     """Open the engine for a device.
@@ -59,10 +93,10 @@ def open_engine(device: str = "auto", *, threads: int = 0) -> Engine:
     if device not in DEVICES:
         raise DeviceError(f"unknown device {device!r} (choose {', '.join(DEVICES)})")
     threads = threads or usable_cpus()
-    if device == "cuda" or (device == "auto" and not missing_for_cuda()):
-        if missing := missing_for_cuda():
-            raise DeviceError(f"cannot run on cuda: {missing}")
+    if device != "cpu" and not (missing := missing_for_cuda()):
         return OnnxRuntimeEngine("cuda", threads=threads)
+    if device == "cuda":
+        raise DeviceError(f"cannot run on cuda: {missing}")
     try:
         return OpenVinoEngine(threads=threads)
     except ImportError:
@@ -85,6 +119,11 @@ def missing_for_cuda() -> str:
             f"onnxruntime {onnxruntime.__version__} is the build without CUDA "
             "(pip install onnxruntime-gpu instead of onnxruntime)"
         )
+    try:
+        OnnxRuntimeEngine("cuda", threads=1).load(select_graph(), name="a first graph")
+    except (DeviceError, ModelFileError) as error:
+        # a build with CUDA on a machine without a GPU, its driver or its libraries
+        return NO_PROVIDER if isinstance(error, DeviceError) else f"{NO_PROVIDER}: {error}"
     return ""
 
 
@@ -116,6 +155,10 @@ class OpenVinoEngine:
             raise ModelFileError(f"openvino cannot load {name}: {_first_line(error)}") from error
         return OpenVinoNetwork(compiled)
 
+    def upload(self, array: Array) -> Array:
+        """Return the array: the CPU reads it where it is."""
+        return array
+
 
 class OpenVinoNetwork:
     """A graph compiled by OpenVINO."""
@@ -124,10 +167,14 @@ class OpenVinoNetwork:
         self._request = compiled.create_infer_request()
         self._n_outputs = len(compiled.outputs)
 
-    def __call__(self, batch: Array) -> list[Array]:
-        """Run the graph on one batch."""
-        self._request.infer([batch], share_inputs=True)
+    def __call__(self, *inputs: Tensor) -> list[Array]:
+        """Run the graph."""
+        self._request.infer(list(inputs), share_inputs=True)
         return [self._request.get_output_tensor(i).data for i in range(self._n_outputs)]
+
+    def keep(self, *inputs: Tensor) -> list[Tensor]:
+        """Run the graph; the next run does not overwrite these outputs."""
+        return [output.copy() for output in self(*inputs)]
 
 
 class OnnxRuntimeEngine:
@@ -149,7 +196,12 @@ class OnnxRuntimeEngine:
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
         self._options.log_severity_level = 3  # errors only: its warnings are not for users
-        self._providers = ["CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"]
+        self._providers = ["CPUExecutionProvider"]
+        self._provider_options: list[dict[str, str]] = [{}]
+        if device == "cuda":
+            # finds CUDA and cuDNN where pip put them
+            onnxruntime.preload_dlls(directory="")
+            self._providers, self._provider_options = ["CUDAExecutionProvider"], [CUDA_OPTIONS]
 
     def load(self, model: bytes, *, name: str) -> "OnnxRuntimeNetwork":
         """Compile a serialised ONNX model.
@@ -159,28 +211,71 @@ class OnnxRuntimeEngine:
         """
         try:
             session = self._runtime.InferenceSession(
-                model, sess_options=self._options, providers=self._providers
+                model,
+                sess_options=self._options,
+                providers=self._providers,
+                provider_options=self._provider_options,
+                enable_fallback=False,  # it would print, and go on with the CPU
             )
         except (RuntimeError, ValueError, *self._load_errors) as error:
             raise ModelFileError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
         if session.get_providers()[0] != self._providers[0]:
-            raise DeviceError(
-                "cannot run on cuda: onnxruntime could not start its CUDA provider "
-                "(check `nvidia-smi` and that the CUDA and cuDNN libraries are installed)"
-            )
-        return OnnxRuntimeNetwork(session)
+            raise DeviceError(f"cannot run on cuda: {NO_PROVIDER}")
+        return OnnxRuntimeNetwork(session, self.device)
+
+    def upload(self, array: Array) -> "DeviceTensor":
+        """Copy an array to the device."""
+        return DeviceTensor(self._runtime.OrtValue.ortvalue_from_numpy(array, self.device, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceTensor:
+    """An array of ONNX Runtime, on its device."""
+
+    value: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape, as numpy's."""
+        return tuple(self.value.shape())
+
+    def download(self) -> Array:
+        """Return a copy in host memory."""
+        return np.asarray(self.value.numpy())
 
 
 class OnnxRuntimeNetwork:
     """A graph loaded by ONNX Runtime."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, device: str) -> None:
         self._session = session
-        self._input = session.get_inputs()[0].name
+        self._device = device
+        self._inputs = [each.name for each in session.get_inputs()]
+        self._outputs = [each.name for each in session.get_outputs()]
 
-    def __call__(self, batch: Array) -> list[Array]:
-        """Run the graph on one batch."""
-        return [np.asarray(output) for output in self._session.run(None, {self._input: batch})]
+    def __call__(self, *inputs: Tensor) -> list[Array]:
+        """Run the graph."""
+        if not any(isinstance(each, DeviceTensor) for each in inputs):
+            feed = dict(zip(self._inputs, inputs, strict=True))
+            return [np.asarray(output) for output in self._session.run(None, feed)]
+        return [np.asarray(output.numpy()) for output in self._run_bound(inputs, "cpu")]
+
+    def keep(self, *inputs: Tensor) -> list[Tensor]:
+        """Run the graph and leave the outputs on the device."""
+        return [DeviceTensor(output) for output in self._run_bound(inputs, self._device)]
+
+    def _run_bound(self, inputs: Sequence[Tensor], target: str) -> list[Any]:
+        binding = self._session.io_binding()
+        for name, each in zip(self._inputs, inputs, strict=True):
+            if isinstance(each, DeviceTensor):
+                binding.bind_ortvalue_input(name, each.value)
+            else:
+                binding.bind_cpu_input(name, each)
+        for name in self._outputs:
+            binding.bind_output(name, target)
+        self._session.run_with_iobinding(binding)
+        outputs: list[Any] = binding.get_outputs()
+        return outputs
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,17 @@ Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
+def checked_image(image: Image) -> Image:
+    """Return a picture, contiguous.
+
+    Raises:
+        ValueError: if it is no (H, W, 3) uint8 array or empty.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    return np.ascontiguousarray(image)
+
+
 def _checked(name: str, array: Floats, shape: tuple[int, ...]) -> None:
     if array.shape != shape or array.dtype != np.float32:
         raise ValueError(f"{name} must be {shape} float32, got {array.shape} {array.dtype}")

@@ -50,7 +50,31 @@ class Octaves:
     def deepest(self) -> int:
         """Return the last octave that still has pixels."""
         height, width, _ = self._images[0].shape
-        return min(int(min(height, width)).bit_length() - 1, MAX_OCTAVES)
+        return deepest_octave(height, width)
+
+
+def deepest_octave(height: int, width: int) -> int:
+    """Return the last octave of an image that still has pixels."""
+    return min(int(min(height, width)).bit_length() - 1, MAX_OCTAVES)
+
+
+def octave_for_level(height: int, width: int, level_height: int) -> int:
+    """Return the octave that a level of that height is scaled from: the least that is larger."""
+    octave = 0
+    while octave < deepest_octave(height, width) and (height >> (octave + 1)) >= level_height:
+        octave += 1
+    return octave
+
+
+def octaves_for_crops(zoom: Boxes, deepest: int) -> NDArray[np.intp]:
+    """Return the octave each crop is taken from: less than twice as fine as the crop.
+
+    Args:
+        zoom: (N,) pixels of the image per pixel of the crop.
+        deepest: the last octave.
+    """
+    wanted = np.floor(np.log2(np.maximum(zoom, 1))).astype(np.intp)
+    return np.minimum(wanted, deepest)
 
 
 def shrink(octaves: Octaves, larger: Image | None, size: tuple[int, int], out: Image) -> None:
@@ -64,11 +88,8 @@ def shrink(octaves: Octaves, larger: Image | None, size: tuple[int, int], out: I
     """
     height, width = size
     if larger is None:
-        full = octaves[0]
-        octave = 0
-        while octave < octaves.deepest() and (full.shape[0] >> (octave + 1)) >= height:
-            octave += 1
-        larger = octaves[octave]
+        full_height, full_width, _ = octaves[0].shape
+        larger = octaves[octave_for_level(full_height, full_width, height)]
     cv2.resize(larger, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
@@ -85,11 +106,9 @@ def crop_squares(
         out: (N, side, side, 3) uint8, filled.
     """
     zoom = (squares[:, 2] - squares[:, 0]) / side  # pixels of the image per pixel of the crop
-    wanted = np.floor(np.log2(np.maximum(zoom, 1))).astype(np.intp)
     steps = np.arange(side, dtype=np.float32) + np.float32(0.5)
     for owner in np.unique(owners):
-        deepest = octaves[owner].deepest()
-        of_owner = np.minimum(wanted, deepest)
+        of_owner = octaves_for_crops(zoom, octaves[owner].deepest())
         for octave in np.unique(of_owner[owners == owner]):
             rows = np.flatnonzero((owners == owner) & (of_owner == octave))
             source = octaves[owner][int(octave)]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from recognizer import alignment
+from recognizer.alignment import CROP_SIZE, similarity_transforms
 from recognizer.attributes import AttributeReader, Attributes
 from recognizer.detector import FAST, Detector, DetectorOptions
 from recognizer.embedder import Embedder
-from recognizer.engine import Engine, open_engine
+from recognizer.engine import Engine, open_engine, to_host
 from recognizer.errors import ModelFileError
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.models import Progress, default_cache, ensure
@@ -70,7 +70,13 @@ class Recognizer:
 
     def align(self, image: Image, landmarks: Floats) -> Image:
         """Warp faces to the canonical pose: (N, 5, 2) landmarks to (N, 112, 112, 3) RGB."""
-        return alignment.align(image, landmarks)
+        pictures = self._detector.image_work.open([image])
+        matrices = similarity_transforms(landmarks)
+        crops = np.empty((len(matrices), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        owners = np.zeros(len(matrices), np.intp)
+        for rows in pictures.batches(owners):
+            crops[rows] = to_host(pictures.warp(owners[rows], matrices[rows], size=CROP_SIZE))
+        return crops
 
     def embed(self, crops: Image, *, flip: bool = False) -> Floats:
         """Turn (N, 112, 112, 3) uint8 RGB crops into (N, D) float32 unit vectors.
@@ -99,13 +105,11 @@ class Recognizer:
 
     def recognize(self, images: Sequence[Image]) -> list[tuple[Face, ...]]:
         """Detect, align and embed all faces of each image; gender and age where opened."""
+        images = [_view(image) for image in images]
         found = self.detect(images)
-        crops = [
-            self.align(image, faces.landmarks) for image, faces in zip(images, found, strict=True)
-        ]
-        embeddings = self.embed(np.concatenate([*crops, np.empty((0, 112, 112, 3), np.uint8)]))
+        crops, embeddings = self._look(images, found)
         results, start = [], 0
-        for image, faces, chips in zip(images, found, crops, strict=True):
+        for image, faces in zip(images, found, strict=True):
             looks: Sequence[Attributes | None] = [None] * len(faces)
             if self._attribute_reader is not None:
                 looks = self._attribute_reader.read(image, faces.landmarks)
@@ -115,7 +119,7 @@ class Recognizer:
                         box=faces.boxes[i],
                         landmarks=faces.landmarks[i],
                         score=float(faces.scores[i]),
-                        crop=chips[i],
+                        crop=crops[start + i],
                         embedding=embeddings[start + i],
                         gender=look.gender if look else None,
                         age=look.age if look else None,
@@ -125,6 +129,29 @@ class Recognizer:
             )
             start += len(faces)
         return results
+
+    def _look(self, images: Sequence[Image], found: Sequence[Detections]) -> tuple[Image, Floats]:
+        """Align and embed all faces where the networks run."""
+        pictures = self._detector.image_work.open(images)
+        owners = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
+        landmarks = [faces.landmarks for faces in found]
+        matrices = similarity_transforms(
+            np.concatenate([*landmarks, np.empty((0, 5, 2), np.float32)])
+        )
+        crops = np.empty((len(owners), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        embeddings = np.empty((len(owners), self.embedding_size), np.float32)
+        for rows in pictures.batches(owners):
+            warped = pictures.warp(owners[rows], matrices[rows], size=CROP_SIZE)
+            crops[rows] = to_host(warped)
+            embeddings[rows] = self._embedder.embed(warped)
+        return crops, embeddings
+
+
+def _view(image: Image) -> Image:
+    """Return an image that nobody can change through it, for one upload to serve a whole call."""
+    view = image.view()
+    view.flags.writeable = False
+    return view
 
 
 def open_recognizer(

@@ -8,11 +8,11 @@ import numpy as np
 
 from recognizer.boxes import Boxes
 from recognizer.convert import convert
-from recognizer.engine import Engine
+from recognizer.engine import Engine, to_host
 from recognizer.faces import Detections
+from recognizer.image_work import Images
 from recognizer.mtcnn import MEAN, SCALE
 from recognizer.mxnet_files import checkpoint_paths, read_params, read_symbol
-from recognizer.pyramid import Octaves, crop_inclusive
 
 PATCH_SHARE = 0.25  # side of a landmark's patch as a share of the face's longer side
 PATCH_SIDE = 24  # pixels of the network's input
@@ -36,8 +36,8 @@ class LandmarkRefiner:
         model = convert(read_symbol(symbol), read_params(params), name="lnet")
         self._network = engine.load(model.SerializeToString(), name="lnet")
 
-    def refine(self, picture: Octaves, faces: Detections) -> Detections:
-        """Return the same faces with refined landmarks."""
+    def refine(self, images: Images, index: int, faces: Detections) -> Detections:
+        """Return the same faces of one of the images with refined landmarks."""
         n = len(faces)
         if n == 0:
             return faces
@@ -47,8 +47,15 @@ class LandmarkRefiner:
         points = faces.landmarks.astype(np.float64)
         corners = np.round(points - sides[:, None, None] / 2)
         squares: Boxes = np.concatenate([corners, corners + sides[:, None, None] - 1], axis=2)
-        patches = np.empty((5 * n, PATCH_SIDE, PATCH_SIDE, 3), np.uint8)
-        crop_inclusive([picture], np.zeros(5 * n, np.intp), squares.reshape(-1, 4), patches)
+        patches = to_host(
+            images.crop(
+                np.full(5 * n, index),
+                squares.reshape(-1, 4),
+                side=PATCH_SIDE,
+                rows=5 * n,
+                inclusive=True,
+            )
+        )
         planes = (patches[..., ::-1].astype(np.float32) - MEAN) * np.float32(SCALE)
         batch = planes.reshape(n, 5, PATCH_SIDE, PATCH_SIDE, 3).transpose(0, 1, 4, 2, 3)
         outputs = self._network(
