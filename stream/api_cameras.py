@@ -122,9 +122,16 @@ async def name_track(service: ServiceDep, camera: str, track_id: int, new: NewNa
 
 
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
-async def watch(service: ServiceDep, camera: str, request: Request) -> Response:
+async def watch(
+    service: ServiceDep,
+    camera: str,
+    request: Request,
+    raw: Annotated[
+        bool, Query(description="without boxes and names: they go over the data channel tracks")
+    ] = False,
+) -> Response:
     """Answer a player's offer (WHEP, without trickle)."""
-    answer = await service.peers.watch(await _offer(request), service.hub(camera))
+    answer = await service.peers.watch(await _offer(request), service.hub(camera), raw=raw)
     return _answered(answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
 
 

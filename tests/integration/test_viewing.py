@@ -1,0 +1,129 @@
+"""Viewers behind bad links, viewers that draw by themselves, and such that vanish."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiortc import RTCPeerConnection
+
+from stream import link, viewing
+from stream.peers import Peers
+from stream.renditions import Feed
+from tests.viewers import SIZE, VIEWERS, Show, Viewer, until, watching
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+SMALL_SIZE = (SIZE[0] // 2, SIZE[1] // 2)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def show() -> Iterator[Show]:
+    with Show() as show:
+        yield show
+
+
+@pytest.fixture(autouse=True)
+async def _close_viewers() -> AsyncIterator[None]:
+    yield
+    while VIEWERS:
+        await VIEWERS.pop().close()
+
+
+class BadLink:
+    """Loses a part of the RTP packets that a peer of the service sends; RTCP passes.
+
+    Attributes:
+        lost: which part, in [0, 1].
+        times: RTP timestamps of all, in order.
+    """
+
+    def __init__(self, connection: RTCPeerConnection) -> None:
+        self.lost = 0.0
+        self.times: list[int] = []
+        self._transport = connection.getSenders()[0].transport
+        self._send = self._transport._send_rtp
+        self._transport._send_rtp = self._lossy
+        self._random = random.Random(0)
+
+    async def _lossy(self, data: bytes) -> None:
+        # RTCP shares the socket, RFC 5761 section 4.
+        is_rtcp = 192 <= data[1] <= 223
+        if not is_rtcp:
+            self.times.append(int.from_bytes(data[4:8], "big"))
+        if is_rtcp or self._random.random() >= self.lost:
+            await self._send(data)
+
+
+async def test_a_bad_link_gets_the_small_rendition_and_the_full_one_when_it_is_good_again(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "FIRST_HOLD_S", 1.0)
+    peers = Peers()
+    async with watching(peers, show) as good, watching(peers, show) as bad:
+        bad_link = BadLink([*peers._peers.values()][1].connection)
+        await until(lambda: good.seen and bad.seen, 10)
+        assert show.hub.feeds() == (Feed(),)
+        bad_link.lost = 0.5
+        await until(lambda: Feed(small=True) in show.hub.feeds(), 20)
+        # The small rendition decodes once the link is no worse than what retransmission mends.
+        bad_link.lost = 0.05
+        await until(lambda: SMALL_SIZE in bad.sizes, 15)
+        bad_link.lost = 0.0
+        await until(lambda: show.hub.feeds() == (Feed(),), 40)
+        bad.sizes.clear()
+        await until(lambda: SIZE in bad.sizes, 5)
+    assert good.sizes == {SIZE}, "one bad link is nobody else's trouble"
+    # What one saw went through the other's changes without a gap.
+    numbers = [number for number, _ in good.seen]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+async def test_raw_video_comes_with_the_faces_of_each_frame(show: Show) -> None:
+    peers = Peers()
+    async with watching(peers, show, raw=True) as viewer, watching(peers, show):
+        sent = BadLink([*peers._peers.values()][0].connection)
+        await until(lambda: len(viewer.seen) >= 25 and len(viewer.faces) >= 25, 10)
+        assert set(show.hub.feeds()) == {Feed(raw=True), Feed()}
+        faces = viewer.faces[-1]
+    assert (faces["camera"], faces["width"], faces["height"]) == ("show", SIZE[1], SIZE[0])
+    numbers = dict.fromkeys(number for number, _ in viewer.seen)
+    assert {each["seq"] for each in viewer.faces[:20]} <= set(numbers)
+    assert {each["rtp"] for each in viewer.faces} <= set(sent.times)
+    # The order of the messages is that of the frames, though the channel does not promise it.
+    assert [each["seq"] for each in viewer.faces] == sorted(each["seq"] for each in viewer.faces)
+
+
+async def test_raw_video_without_a_channel_is_only_raw(show: Show) -> None:
+    peers, viewer = Peers(), Viewer()
+    answer = await peers.watch(await viewer.offer(), show.hub, raw=True)
+    await viewer.accept(answer.sdp)
+    await until(lambda: len(viewer.seen) >= 5, 10)
+    assert show.hub.feeds() == (Feed(raw=True),)
+    await peers.close_all()
+
+
+async def test_one_that_vanishes_without_a_word_is_let_go_soon(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(viewing, "SILENCE_S", 3.0)
+    peers = Peers()
+    async with watching(peers, show) as stays, watching(peers, show) as vanishes:
+        await until(lambda: stays.seen and vanishes.seen, 10)
+
+        async def nowhere(data: bytes) -> None:
+            pass
+
+        # As one whose network has gone: nothing it says arrives, ICE's answers neither.
+        vanishes.connection.getReceivers()[0].transport._send_rtp = nowhere
+        started = time.monotonic()
+        await until(lambda: len(peers) == 1, 10)
+        assert time.monotonic() - started > 2.0
+        await asyncio.sleep(2.0)
+        assert len(peers) == 1 == show.hub.n_viewers
