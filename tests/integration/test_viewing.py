@@ -88,7 +88,7 @@ async def test_a_bad_link_gets_the_small_rendition_and_the_full_one_when_it_is_g
 async def test_raw_video_comes_with_the_faces_of_each_frame(show: Show) -> None:
     peers = Peers()
     async with watching(peers, show, raw=True) as viewer, watching(peers, show):
-        sent = BadLink([*peers._peers.values()][0].connection)
+        sent = BadLink(next(iter(peers._peers.values())).connection)
         await until(lambda: len(viewer.seen) >= 25 and len(viewer.faces) >= 25, 10)
         assert set(show.hub.feeds()) == {Feed(raw=True), Feed()}
         faces = viewer.faces[-1]
