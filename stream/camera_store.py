@@ -61,7 +61,6 @@ class CameraStore:
             CameraStoreError: if the file is unreadable or damaged.
         """
         path = directory / FILE_NAME
-        by_name = {camera.name: camera for camera in configured}
         try:
             edits = EDITS.validate_json(path.read_bytes())
         except FileNotFoundError:
@@ -74,9 +73,18 @@ class CameraStore:
                 f"{path} is damaged or of another version: move it away to begin with the "
                 "configured cameras"
             ) from None
-        # Compared on disk's terms: an edit holds while its camera's configuration is the same.
-        holding = {edit.name: edit for edit in edits if edit.configured == by_name.get(edit.name)}
-        return cls(path, by_name, holding)
+        store = cls(path, {}, {edit.name: edit for edit in edits})
+        store.reconfigure(configured)
+        return store
+
+    def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
+        """Take another configuration; an edit holds while its camera's part of it is the same."""
+        self.configured = {camera.name: camera for camera in configured}
+        self.edits = {
+            name: edit
+            for name, edit in self.edits.items()
+            if edit.configured == self.configured.get(name)
+        }
 
     def cameras(self) -> list[CameraConfig]:
         """Return every camera as it is to be: the configured ones first, then the added."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from recognizer import Recognizer
@@ -132,18 +132,40 @@ class Cameras:
                 check_url(config.url)
             if not camera.is_pushed:
                 await asyncio.to_thread(self._store.put, config)
-            was_on = camera.config.enabled
-            if config.enabled and not was_on:
-                self._inference.batcher.add(name)
-            camera.change(config)
-            if was_on and not config.enabled:
-                await self._drop(name)
+            await self._apply(camera, config)
             await self._tell_limits()
 
     async def remove(self, name: str) -> None:
         """Stop a camera and forget it; see `change` for errors."""
         async with self._changing:
-            await self._remove(self.get(name))
+            camera = self.get(name)
+            if not camera.is_pushed:
+                await asyncio.to_thread(self._store.remove, name)
+            await self._remove(camera)
+
+    async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
+        """Take in a configuration that was edited: start, change and stop what differs.
+
+        Raises:
+            ConfigError: if a URL is of no known kind; then nothing is changed.
+        """
+        for config in configured:
+            check_url(config.url)
+        async with self._changing:
+            self._store.reconfigure(configured)
+            wanted = {config.name: config for config in self._store.cameras()}
+            for camera in self:
+                if camera.name not in wanted and not camera.is_pushed:
+                    await self._remove(camera)
+            for name, config in wanted.items():
+                there = self._by_name.get(name)
+                if there is None:
+                    self._start(config, self._open, is_pushed=False)
+                elif there.is_pushed:
+                    logger.warning("camera %s is not started: a browser has its name", name)
+                elif there.config != config:
+                    await self._apply(there, config)
+            await self._tell_limits()
 
     def push(self, name: str) -> PushCamera:
         """Make a camera that a browser or encoder feeds.
@@ -173,10 +195,16 @@ class Cameras:
             if self._by_name.get(camera.name) is camera:
                 await self._remove(camera)
 
+    async def _apply(self, camera: Camera, config: CameraConfig) -> None:
+        was_on = camera.config.enabled
+        if config.enabled and not was_on:
+            self._inference.batcher.add(camera.name)
+        camera.change(config)
+        if was_on and not config.enabled:
+            await self._drop(camera.name)
+
     async def _remove(self, camera: Camera) -> None:
         name = camera.name
-        if not camera.is_pushed:
-            await asyncio.to_thread(self._store.remove, name)
         del self._by_name[name]
         camera.stop()
         camera.hub.close()

@@ -7,6 +7,7 @@ wrong usage is 2.
 import logging
 import sys
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -132,7 +133,12 @@ def serve(
         typer.echo(f"facewire is on {url}{what} (Ctrl-C stops it)")
 
     with closing(FetchBars()) as progress:
-        run_service(settings, progress=progress, on_ready=on_ready)
+        run_service(
+            settings,
+            progress=progress,
+            on_ready=on_ready,
+            reload=partial(load_config, config, overrides),
+        )
 
 
 @app.command()

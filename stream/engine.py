@@ -204,6 +204,17 @@ class Service:
         """Give a camera other settings while the service runs; see `Cameras.change`."""
         await self._cameras.change(name, config)
 
+    async def reconfigure(self, config: Config) -> None:
+        """Take in the cameras of an edited configuration; see `Cameras.reconfigure`.
+
+        Everything else of it is taken in by the next start.
+        """
+        await self._cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
+        if config.model_copy(update={"cameras": ()}) != self._config.model_copy(
+            update={"cameras": ()}
+        ):
+            logger.warning("of the configuration only cameras are taken in: restart for the rest")
+
     async def remove_camera(self, name: str) -> None:
         """Stop a camera and forget it; see `Cameras.remove`."""
         await self._cameras.remove(name)

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 INTERRUPTED = 130
@@ -16,7 +17,25 @@ def main() -> None:
     from stream.cli import main as run
 
     signal.signal(signal.SIGINT, _exit)
-    run()
+    try:
+        run()
+    except SystemExit as end:
+        _leave_hanging_threads(end)
+        raise
+
+
+def _leave_hanging_threads(end: SystemExit) -> None:
+    """End at once where a thread outlived its bounded stop, such as one that waits for a camera.
+
+    The interpreter would end it within C++, which aborts the process: everything is stored and said
+    by now, but the exit status would be that of a crash.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ import uvicorn
 from recognizer import Progress
 from stream.config import Config, ServerConfig
 from stream.engine import Service
-from stream.errors import ConfigError
+from stream.errors import ConfigError, StreamError
 from stream.server import create_app
 
 logger = logging.getLogger(__name__)
@@ -30,13 +30,17 @@ def serve(
     *,
     progress: Progress | None = None,
     on_ready: Callable[[str], None] = lambda url: None,
+    reload: Callable[[], Config] | None = None,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; a second one exits at once.
+
+    At SIGHUP the configuration is read again, and its cameras are taken in.
 
     Args:
         config: the whole configuration.
         progress: hears of models being fetched.
         on_ready: gets the page's address once it answers.
+        reload: reads the configuration again; None to do without.
 
     Raises:
         ConfigError: if the address cannot be listened on.
@@ -44,7 +48,7 @@ def serve(
         GalleryError: if the gallery cannot be opened.
     """
     with contextlib.closing(_bind(config.server)) as listener:
-        asyncio.run(_serve(config, listener, progress, on_ready))
+        asyncio.run(_serve(config, listener, progress, on_ready, reload))
 
 
 async def _serve(
@@ -52,9 +56,12 @@ async def _serve(
     listener: socket.socket,
     progress: Progress | None,
     on_ready: Callable[[str], None],
+    reload: Callable[[], Config] | None,
 ) -> None:
     loop = asyncio.get_running_loop()
     async with Service.open(config, progress=progress) as service:
+        opened = service.recognizer
+        logger.info("%s runs on %s, by %s", opened.model_id, opened.device, opened.engine)
         server = _Server(
             uvicorn.Config(
                 create_app(
@@ -72,6 +79,15 @@ async def _serve(
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _stop, server)
+        reloads: set[asyncio.Task[None]] = set()
+
+        def begin_reload() -> None:
+            if reload is not None:
+                task = loop.create_task(_reload(service, reload), name="reload")
+                reloads.add(task)
+                task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, begin_reload)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
@@ -79,6 +95,17 @@ async def _serve(
             host, port = listener.getsockname()[:2]
             on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         await serving
+        if reloads:
+            await asyncio.wait(reloads)
+
+
+async def _reload(service: Service, reload: Callable[[], Config]) -> None:
+    try:
+        await service.reconfigure(await asyncio.to_thread(reload))
+    except StreamError as error:
+        logger.error("%s (the cameras stay as they are)", error)
+    else:
+        logger.info("the configuration's cameras are taken in")
 
 
 class _Server(uvicorn.Server):

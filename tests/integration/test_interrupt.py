@@ -1,5 +1,6 @@
-"""Ctrl-C on the real command, while it imports, opens its models, works and ends."""
+"""Signals to the real command: Ctrl-C at any moment of its life, SIGTERM, and SIGHUP."""
 
+import json
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -78,4 +80,37 @@ def test_a_service_that_runs_stops_in_order(tmp_path: Path, number: signal.Signa
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "stopping" in err
+    assert "Traceback" not in err
+
+
+def test_an_edited_configuration_is_taken_in_at_sighup(tmp_path: Path) -> None:
+    port = free_port()
+    config = tmp_path / "facewire.toml"
+    first = '[[cameras]]\nname = "one"\nurl = "demo:"\ntarget_fps = 2\n'
+    config.write_text(first)
+    process = start(tmp_path, "serve", "--port", str(port), "--config", str(config))
+
+    def reload(text: str, expected: dict[str, str]) -> None:
+        config.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 30
+        while states() != expected:
+            assert time.monotonic() < deadline, states()
+            time.sleep(0.05)
+
+    def states() -> dict[str, str]:
+        with urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=10) as answer:
+            return {camera["name"]: camera["state"] for camera in json.load(answer)}
+
+    assert process.stdout is not None
+    assert "facewire is on" in process.stdout.readline()
+    two = '[[cameras]]\nname = "two"\nurl = "demo:"\ntarget_fps = 2\n'
+    reload(first + two, {"one": "live", "two": "live"})
+    reload(first + two + "enabled = false\n", {"one": "live", "two": "off"})
+    reload(two.replace("two", "three"), {"three": "live"})
+    reload("[[cameras]]\nname = 5\n", {"three": "live"})
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "cameras.0" in err
     assert "Traceback" not in err

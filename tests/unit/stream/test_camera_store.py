@@ -76,3 +76,11 @@ def test_a_disk_that_does_not_take_it_changes_nothing(tmp_path: Path) -> None:
     with pytest.raises(CameraStoreError, match="cannot keep the cameras"):
         store.put(SHED)
     assert store.cameras() == [DOOR]
+
+
+def test_an_edited_configuration_is_taken_in_while_running(tmp_path: Path) -> None:
+    store = CameraStore.open(tmp_path, [DOOR, YARD])
+    store.put(changed(DOOR, rotation=180))
+    store.put(SHED)
+    store.reconfigure([changed(DOOR, loop=False), SHED])
+    assert store.cameras() == [changed(DOOR, loop=False), SHED]

@@ -202,3 +202,21 @@ def test_a_name_changed_in_the_gallery_is_no_event() -> None:
     door.at += STEP_S
     assert door.update([seen(1, "Ann", at=door.at, name="Anna")]) == []
     assert door.stand(3.0) == ["exit Anna"]
+
+
+def test_people_leave_without_frames_and_enter_again_after_them() -> None:
+    door = Door()
+    assert door.stand(1.0, (1, "ann")) == ["enter ann"]
+    assert door.presence.leave(door.at + ABSENCE_S - 0.1) == []
+    (left,) = door.presence.leave(door.at + ABSENCE_S)
+    assert (left.kind, left.at) == (EventKind.EXIT, door.at + ABSENCE_S)
+    assert door.presence.leave(door.at + ABSENCE_S + 0.1) == []
+
+
+def test_at_the_end_everybody_who_had_entered_leaves_once() -> None:
+    door = Door()
+    door.stand(1.0, (1, "ann"), (2, 5))
+    door.stand(0.1, (1, "ann"), (2, 5), (3, "bob"))
+    ended = door.presence.end(door.at)
+    assert [(event.kind, event.track_id) for event in ended] == [("exit", 1), ("exit", 2)]
+    assert door.presence.end(door.at) == []
