@@ -42,6 +42,10 @@ export function toast(text, kind = "good") {
   const note = h("p", { class: `toast ${kind}` }, text);
   const box = byId("toasts");
   box.append(note);
+  // Above a modal dialog that is open, or was opened since.
+  box.popover = "manual";
+  box.hidePopover();
+  box.showPopover();
   while (box.children.length > 3) {
     box.firstElementChild.remove();
   }

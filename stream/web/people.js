@@ -1,19 +1,32 @@
-// Everybody who is enrolled.
+// Everybody who is enrolled: search, add, and open one's sheet.
 
 import { api, encode, told } from "./api.js";
-import { ask, confirm } from "./dialogs.js";
-import { byId, glyph, h, portrait, toast } from "./dom.js";
+import { ask } from "./dialogs.js";
+import { byId, glyph, h, portrait, setText, toast } from "./dom.js";
+import { AddForm } from "./people_add.js";
+import { askErase, counted } from "./people_ask.js";
+import { PersonSheet } from "./people_person.js";
 
 const MAX_SHOWN = 300; // a gallery may hold many thousands: search finds the others
 
-/** Event: "removed" after a person was erased. */
+/** Event: "removed" after somebody was erased, and after anything that past events show. */
 export class People extends EventTarget {
   #people = [];
+  #form = new AddForm();
+  #sheet = new PersonSheet();
+  #count = h("p", { class: "people-count", role: "status" });
 
   constructor() {
     super();
+    byId("people-list").before(this.#count);
     byId("people-search").addEventListener("input", () => this.#show());
-    byId("add-person").addEventListener("click", () => this.#add());
+    byId("add-person").addEventListener("click", () => told(this.#add()));
+    this.#sheet.addEventListener("add", ({ detail }) => told(this.#add(detail)));
+    this.#sheet.addEventListener("rename", ({ detail }) => told(this.#rename(detail)));
+    this.#sheet.addEventListener("change", () => {
+      told(this.load());
+      this.dispatchEvent(new Event("removed"));
+    });
   }
 
   async load() {
@@ -21,6 +34,7 @@ export class People extends EventTarget {
     byId("people-count").textContent = this.#people.length || "";
     byId("known-names").replaceChildren(
       ...this.#people.slice(0, MAX_SHOWN).map(({ name }) => h("option", { value: name })));
+    this.#sheet.people = this.#people;
     this.#show();
   }
 
@@ -31,11 +45,12 @@ export class People extends EventTarget {
     byId("people-list").replaceChildren(
       ...found.slice(0, MAX_SHOWN).map((person) => this.#row(person)),
       ...(hidden > 0 ? [h("li", { class: "empty" }, `and ${hidden} more: search to find them`)] : []));
+    setText(this.#count, wanted && found.length ? `${found.length} of ${this.#people.length}` : "");
     const empty = byId("people-empty");
     empty.hidden = found.length > 0;
-    empty.textContent = this.#people.length
+    setText(empty, this.#people.length
       ? `Nobody is called “${wanted}”.`
-      : "Nobody is enrolled. Click an unknown face in the video, or add photos.";
+      : "Nobody is enrolled. Click an unknown face in the video, or add photos.");
   }
 
   #row(person) {
@@ -43,13 +58,14 @@ export class People extends EventTarget {
     // Another picture where the number of photos has changed.
     const picture = portrait(`api/identities/${encode(id)}/photo.jpg?n=${n}`, name);
     return h("li", { class: "person", "data-name": name },
-      picture,
-      h("div", { class: "event-text" },
-        h("p", { class: "event-who" }, h("strong", {}, name)),
-        h("p", { class: "event-where" }, n === 1 ? "1 photo" : `${n} photos`)),
-      this.#tool("plus", `Add photos of ${name}`, () => this.#add(person)),
-      this.#tool("pen", `Rename ${name}`, () => this.#rename(person)),
-      this.#tool("trash", `Remove ${name}`, () => this.#remove(person)));
+      h("button", { type: "button", class: "person-open", "aria-label": `${name}, ${counted(n, "photo")}`, onclick: () => told(this.#sheet.open(id)) },
+        picture,
+        h("span", { class: "event-text" },
+          h("strong", { class: "event-who" }, name),
+          h("span", { class: "event-where person-photos" }, counted(n, "photo")))),
+      this.#tool("plus", `Add photos of ${name}`, () => told(this.#add(person))),
+      this.#tool("pen", `Rename ${name}`, () => told(this.#rename(person))),
+      this.#tool("trash", `Remove ${name}`, () => told(this.#erase(person))));
   }
 
   #tool(icon, label, onclick) {
@@ -57,27 +73,8 @@ export class People extends EventTarget {
   }
 
   async #add(person = null) {
-    const name = byId("person-form-name");
-    const photos = byId("person-form-photos");
-    name.value = person?.name ?? "";
-    name.readOnly = person !== null;
-    photos.value = "";
-    byId("person-dialog-title").textContent = person ? `Add photos of ${person.name}` : "Add a person";
-    byId("person-save").textContent = person ? "Add photos" : "Add person";
-    const report = await ask("person", () => {
-      const form = new FormData();
-      [...photos.files].forEach((file) => form.append("photos", file));
-      if (person) {
-        return api("POST", `api/identities/${encode(person.identity_id)}/photos`, form);
-      }
-      form.append("name", name.value.trim());
-      return api("POST", "api/identities", form);
-    });
-    if (report) {
-      const { enrolled, rejected } = report;
-      toast(`${enrolled.length === 1 ? "1 photo was" : `${enrolled.length} photos were`} added.`);
-      rejected.forEach(({ image, detail }) => toast(`${image}: ${detail}`, "bad"));
-      await told(this.load());
+    if (await this.#form.ask(person)) {
+      await this.#changed();
     }
   }
 
@@ -88,21 +85,19 @@ export class People extends EventTarget {
       api("PATCH", `api/identities/${encode(person.identity_id)}`, { name: input.value.trim() }));
     if (renamed) {
       toast(`${person.name} is now called ${renamed.name}.`);
-      await told(this.load());
+      await this.#changed();
     }
   }
 
-  async #remove(person) {
-    const removed = await confirm({
-      title: `Remove ${person.name}?`,
-      text: `This erases the name, ${person.n_photos === 1 ? "the photo" : `all ${person.n_photos} photos`}, and ${person.name}’s events with their pictures. It cannot be undone.`,
-      yes: "Erase person",
-      run: () => api("DELETE", `api/identities/${encode(person.identity_id)}`),
-    });
-    if (removed) {
-      toast(`${person.name} was erased.`);
-      await told(this.load());
-      this.dispatchEvent(new Event("removed"));
+  async #erase(person) {
+    if (await askErase(await api("GET", `api/identities/${encode(person.identity_id)}`))) {
+      await this.#changed();
     }
+  }
+
+  async #changed() {
+    await this.load();
+    await this.#sheet.refresh();
+    this.dispatchEvent(new Event("removed"));
   }
 }

@@ -1,0 +1,52 @@
+// Questions about people: whom photos belong to, and whether somebody is to be erased.
+
+import { api, encode } from "./api.js";
+import { ask, confirm } from "./dialogs.js";
+import { byId, h, setText, toast } from "./dom.js";
+
+export function counted(n, what) {
+  return n === 1 ? `1 ${what}` : `${n} ${what}s`;
+}
+
+/** Ask before erasing, and say what goes; resolves to whether it was done. */
+export async function askErase({ identity_id: id, name, photos, n_events: n }) {
+  const events = n ? `${counted(n, "event")} of ${name} with their pictures` : "nothing among the events";
+  const removed = await confirm({
+    title: `Remove ${name}?`,
+    text: `This erases the name, ${counted(photos.length, "photo")} and ${events}. It cannot be undone.`,
+    yes: "Erase person",
+    run: () => api("DELETE", `api/identities/${encode(id)}`),
+  });
+  if (removed) {
+    toast(`${name} was erased.`);
+  }
+  return removed !== null;
+}
+
+/** Ask for a name, with the known ones at hand; resolves to what `run(name)` returned, or null. */
+export function askWho({ title, hint, yes, run }) {
+  build();
+  setText(byId("who-title"), title);
+  setText(byId("who-hint"), hint);
+  setText(byId("who-yes"), yes);
+  byId("who-input").value = "";
+  return ask("who", () => run(byId("who-input").value.trim()));
+}
+
+function build() {
+  if (byId("who-dialog")) {
+    return;
+  }
+  document.body.append(
+    h("dialog", { id: "who-dialog", "aria-labelledby": "who-title" },
+      h("form", { method: "dialog", id: "who-form" },
+        h("h2", { id: "who-title" }),
+        h("label", { class: "field" },
+          h("span", {}, "Name"),
+          h("input", { id: "who-input", list: "known-names", maxlength: 200, required: true, autocomplete: "off", "aria-describedby": "who-hint" })),
+        h("p", { class: "hint", id: "who-hint" }),
+        h("p", { class: "problem", id: "who-problem", role: "alert", hidden: true }),
+        h("div", { class: "actions" },
+          h("button", { type: "button", class: "button", "data-cancel": true }, "Cancel"),
+          h("button", { type: "submit", class: "button primary", id: "who-yes" })))));
+}

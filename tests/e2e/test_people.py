@@ -1,0 +1,172 @@
+"""The people of the page, as a person looks after them: photos, corrections, merging, erasing."""
+
+import re
+from pathlib import Path
+
+import cv2
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.harness import (
+    OUTPUT,
+    await_picture,
+    chromium,
+    keep_screenshots,
+    open_page,
+    require_chromium,
+    service,
+)
+from tests.shared_data import photos
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+def test_people_are_put_right(tmp_path: Path) -> None:
+    require_chromium()
+    with (
+        service("people", tmp_path, f"--gallery={tmp_path / 'people'}") as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/people")
+        _show_people(page)
+        _add(page, "Barack Obama", "obama.jpg", "obama2.jpg")
+        _add(page, "Joe Biden", "biden.jpg")
+        _search(page)
+        _look_at_photos(page)
+        _split_by_keyboard(page)
+        _merge(page)
+        _remove_a_photo(page)
+        _erase(page)
+
+
+def test_who_is_in_view_of_a_camera_is_added(tmp_path: Path) -> None:
+    require_chromium()
+    film = _film(tmp_path / "alone.mp4", "grace_hopper.jpg")
+    with (
+        service("people-camera", tmp_path, f"--camera=desk={film}") as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/live/desk")
+        await_picture(page)
+        page.goto(facewire.url + "#/people")
+        _show_people(page)
+        page.click("#add-person")
+        page.get_by_text("From a camera").click()
+        expect(page.locator("#person-form-camera")).to_have_value("desk")
+        expect(page.get_by_alt_text("What the camera sees now")).to_be_visible()
+        page.screenshot(path=OUTPUT / "people-from-camera.png")
+        page.fill("#person-form-name", "Grace Hopper")
+        _try_until_seen(page)
+        expect(_person(page, "Grace Hopper")).to_be_visible()
+
+
+def _show_people(page: Page) -> None:
+    page.locator("a[data-view=people], #tab-people").first.click()
+    expect(page.locator("#add-person")).to_be_visible()
+
+
+def _person(page: Page, name: str) -> Locator:
+    return page.locator(f'.person[data-name="{name}"]')
+
+
+def _sheet(page: Page) -> Locator:
+    return page.get_by_role("dialog").filter(has=page.locator("#sheet-title"))
+
+
+def _add(page: Page, name: str, *files: str) -> None:
+    page.click("#add-person")
+    page.fill("#person-form-name", name)
+    page.set_input_files("#person-form-photos", [photos() / file for file in files])
+    page.click("#person-save")
+    n = "1 photo" if len(files) == 1 else f"{len(files)} photos"
+    expect(_person(page, name)).to_contain_text(n, timeout=30000)
+
+
+def _search(page: Page) -> None:
+    page.fill("#people-search", "BIDEN")
+    expect(page.locator(".person")).to_have_count(1)
+    expect(page.get_by_text("1 of 2")).to_be_visible()
+    page.fill("#people-search", "nobody")
+    expect(page.locator("#people-empty")).to_contain_text("Nobody is called")
+    page.fill("#people-search", "")
+    expect(page.locator(".person")).to_have_count(2)
+
+
+def _look_at_photos(page: Page) -> None:
+    page.get_by_role("button", name="Barack Obama, 2 photos").click()
+    sheet = _sheet(page)
+    expect(sheet.get_by_role("heading", name="Barack Obama")).to_be_focused()
+    expect(sheet.locator("#sheet-figures")).to_have_text(re.compile(r"2 photos · \d+ events?"))
+    expect(sheet.get_by_text("Quality")).to_have_count(2)
+    shown = "images => images.length === 2 && images.every(i => i.naturalWidth === 112)"
+    page.wait_for_function(f"() => ({shown})([...document.querySelectorAll('.photo img')])")
+    keep_screenshots(page, "people-sheet")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size({"width": 1280, "height": 800})
+
+
+def _split_by_keyboard(page: Page) -> None:
+    sheet = _sheet(page)
+    sheet.get_by_role("checkbox").last.focus()
+    page.keyboard.press("Space")
+    expect(sheet.get_by_text("1 photo chosen")).to_be_visible()
+    sheet.get_by_role("button", name="Move to another person").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#who-title")).to_have_text("Who is on this photo?")
+    page.keyboard.type("Somebody Else")
+    page.screenshot(path=OUTPUT / "people-move.png")
+    page.keyboard.press("Enter")
+    expect(sheet.locator("#sheet-figures")).to_contain_text("1 photo ·")
+    expect(page.get_by_text("1 photo moved to Somebody Else.")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(sheet).to_be_hidden()
+    expect(_person(page, "Somebody Else")).to_contain_text("1 photo")
+
+
+def _merge(page: Page) -> None:
+    page.get_by_role("button", name="Somebody Else, 1 photo").click()
+    sheet = _sheet(page)
+    sheet.get_by_role("button", name="Merge").click()
+    page.fill("#who-input", "Nobody At All")
+    page.click("#who-yes")
+    expect(page.locator("#who-problem")).to_contain_text("Nobody is called Nobody At All")
+    page.fill("#who-input", "Barack Obama")
+    page.click("#who-yes")
+    expect(sheet.get_by_role("heading", name="Barack Obama")).to_be_visible()
+    expect(sheet.locator("#sheet-figures")).to_contain_text("2 photos")
+
+
+def _remove_a_photo(page: Page) -> None:
+    sheet = _sheet(page)
+    sheet.get_by_role("button", name="Remove photo").first.click()
+    expect(page.locator("#confirm-text")).to_contain_text("keeps 1 photo")
+    page.click("#confirm-yes")
+    expect(sheet.locator(".photo")).to_have_count(1)
+
+
+def _erase(page: Page) -> None:
+    _sheet(page).get_by_role("button", name="Erase").click()
+    expect(page.locator("#confirm-text")).to_contain_text("erases the name, 1 photo and")
+    page.screenshot(path=OUTPUT / "people-erase.png")
+    page.click("#confirm-yes")
+    expect(_sheet(page)).to_be_hidden()
+    expect(page.locator(".person")).to_have_count(1)
+
+
+def _try_until_seen(page: Page) -> None:
+    """Press the button until the face has been looked at: a person waits a second, too."""
+    for _ in range(20):
+        page.click("#person-save")
+        page.wait_for_timeout(500)
+        if page.locator("#person-dialog").is_hidden():
+            return
+
+
+def _film(path: Path, photo: str) -> Path:
+    picture = cv2.resize(cv2.imread(str(photos() / photo)), (640, 480))
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (640, 480))
+    for _ in range(50):
+        film.write(picture)
+    film.release()
+    return path
