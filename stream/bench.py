@@ -6,19 +6,19 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 
 import cv2
-from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
-from aiortc.mediastreams import MediaStreamError
+from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from stream.camera import CameraState, CameraStatus
 from stream.config import Config
 from stream.engine import Service
 from stream.errors import StreamError
+from stream.light_viewer import LightViewer
 from stream.stats import Percentiles
 
 START_TIMEOUT_S = 20.0
@@ -70,7 +70,7 @@ class StreamBench:
             frame; the others per tick that did them.
         fps_in: frames captured a second.
         fps_out: annotated frames encoded a second.
-        fps_viewer: decoded frames a second at the slowest viewer; 0 without viewers.
+        fps_viewer: whole frames a second at the slowest viewer; 0 without viewers.
         dropped: frames replaced before recognition.
         encoder_dropped: annotated frames replaced before encoding.
         latency_ms: capture to encoded packet.
@@ -237,26 +237,22 @@ def _watch(connection: Connection, viewers: int) -> None:
 
 
 async def _watch_all(connection: Connection, viewers: int) -> None:
-    peers, tasks, counts = [], [], [0] * viewers
-    for index in range(viewers):
+    peers, watching = [], list[LightViewer]()
+    for _ in range(viewers):
         peer = RTCPeerConnection()
         peers.append(peer)
         transceiver = peer.addTransceiver("video", direction="recvonly")
+        watching.append(LightViewer(transceiver.receiver))
         await peer.setLocalDescription(await peer.createOffer())
         connection.send(peer.localDescription.sdp)
         answer = await asyncio.to_thread(connection.recv)
         await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        tasks.append(asyncio.create_task(_count(transceiver.receiver.track, counts, index)))
     while (order := await asyncio.to_thread(connection.recv)) != "stop":
         if order == "start":
-            counts[:] = [0] * viewers
-    connection.send(list(counts))
+            for viewer in watching:
+                viewer.n_frames = 0
+    connection.send([viewer.n_frames for viewer in watching])
+    for viewer in watching:
+        viewer.close()
     for peer in peers:
         await peer.close()
-
-
-async def _count(track: MediaStreamTrack, counts: list[int], index: int) -> None:
-    with suppress(MediaStreamError):
-        while True:
-            await track.recv()
-            counts[index] += 1
