@@ -70,6 +70,8 @@ class CameraStatus:
         encoded: annotated pictures encoded since the start.
         dropped: pictures replaced by newer ones before recognition, since the start.
         encoder_dropped: annotated pictures replaced before encoding, since the start.
+        viewer_dropped: packets that viewers were too slow for, since the start.
+        damaged: packets that could not be decoded, since the start.
         encoder_waiting: annotated pictures that wait for the encoder.
         viewers: how many watch.
         reconnects: how often it came back since the start.
@@ -89,6 +91,8 @@ class CameraStatus:
     encoded: int
     dropped: int
     encoder_dropped: int
+    viewer_dropped: int
+    damaged: int
     encoder_waiting: int
     viewers: int
     reconnects: int
@@ -169,6 +173,7 @@ class Camera:
         self._reconnects = 0
         self._seq = 0
         self._encoded = 0
+        self._damaged = 0
         self._rate_in = Rate()
         self._rate_out = Rate()
         self._encoder = threading.Thread(
@@ -277,6 +282,8 @@ class Camera:
             encoded=self._encoded,
             dropped=dropped,
             encoder_dropped=self._results.dropped,
+            viewer_dropped=self.hub.dropped,
+            damaged=self._damaged,
             encoder_waiting=len(self._results),
             viewers=self.hub.n_viewers,
             reconnects=self._reconnects,
@@ -334,10 +341,13 @@ class Camera:
                 self._source = source
             # It may have changed while the source was opened.
             source.set_target_fps(self.config.target_fps)
+            damaged = 0
             while True:
                 # Processor time, since most of a read is waiting for the camera.
                 started = time.thread_time()
                 frame = source.read()
+                self._damaged += source.damaged - damaged
+                damaged = source.damaged
                 if over.is_set():
                     return
                 image = frame.image

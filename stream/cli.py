@@ -29,7 +29,7 @@ from stream.commands.common import (
 )
 from stream.config import load_config, parse_camera
 from stream.errors import StreamError
-from stream.redact import RedactingFormatter, redact
+from stream.redact import JsonFormatter, RedactingFormatter, redact
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,9 @@ def facewire(
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Log more, and show tracebacks.")
     ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log one JSON object a line.")
+    ] = False,
     show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
@@ -73,8 +76,9 @@ def facewire(
 ) -> None:
     """Real-time face recognition: cameras in, names out, live in the browser."""
     handler = logging.StreamHandler()
+    lines = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(
-        RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+        JsonFormatter() if log_json else RedactingFormatter(lines, datefmt="%H:%M:%S")
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in OUR_LOGGERS:

@@ -99,10 +99,12 @@ def registry_of(service: Service) -> CollectorRegistry:
 def _dropped(statuses: Iterable[CameraStatus]) -> Metric:
     counter = CounterMetricFamily(
         "facewire_camera_dropped_frames",
-        "Frames replaced by newer ones, by who was too slow.",
+        "Frames lost, by cause: recognition, the encoder or viewers too slow, or damaged packets.",
         labels=["camera", "cause"],
     )
     for status in statuses:
         counter.add_metric([status.name, "recognition"], status.dropped)
         counter.add_metric([status.name, "encoder"], status.encoder_dropped)
+        counter.add_metric([status.name, "viewers"], status.viewer_dropped)
+        counter.add_metric([status.name, "damaged"], status.damaged)
     return counter

@@ -21,11 +21,13 @@ class PushSource:
     Attributes:
         fps: unknown to WebRTC, so the rate that browsers are asked for.
         size: (height, width) of the last picture, pixels; (0, 0) before the first.
+        damaged: 0, for WebRTC asks again for what is damaged.
     """
 
     def __init__(self, *, camera: str, clock: Callable[[], float]) -> None:
         self.fps = 25.0
         self.size = (0, 0)
+        self.damaged = 0
         self._camera = camera
         self._clock = clock
         self._frames: LatestMailbox[tuple[av.VideoFrame, float]] = LatestMailbox()

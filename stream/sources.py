@@ -51,10 +51,12 @@ class Source(Protocol):
     Attributes:
         fps: pictures a second as the source says.
         size: (height, width) of the last picture, pixels.
+        damaged: packets that could not be decoded.
     """
 
     fps: float
     size: tuple[int, int]
+    damaged: int
 
     def read(self) -> Frame:
         """Wait for the next frame; never longer than some seconds.
@@ -191,6 +193,7 @@ class DemoSource:
     def __init__(self, scene: Scene, *, camera: str, clock: Callable[[], float]) -> None:
         self.fps = DEMO_FPS
         self.size = DEMO_SIZE
+        self.damaged = 0
         self._scene = scene
         self._camera = camera
         self._clock = clock

@@ -227,6 +227,8 @@ def status(
         encoded=90,
         dropped=3,
         encoder_dropped=1,
+        viewer_dropped=6,
+        damaged=5,
         encoder_waiting=2,
         viewers=2,
         reconnects=4,

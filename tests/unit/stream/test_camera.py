@@ -22,7 +22,8 @@ class ScriptedSource:
     """Gives as many frames as asked for, then raises."""
 
     fps = 25.0
-    size = (4, 4)
+    size = (4, 6)
+    damaged = 2
 
     def __init__(self, n_frames: int, end: Exception) -> None:
         self._n_left = n_frames
@@ -132,6 +133,7 @@ def test_a_camera_that_dies_comes_back_by_itself(caplog: pytest.LogCaptureFixtur
     assert [frame.seq for frame in log.frames] == [0, 1, 2, 3, 4], "no number comes twice"
     assert first.is_closed
     assert (status.reconnects, status.captured, status.dropped) == (1, 5, 7)
+    assert status.damaged == 4, "of both sessions"
     assert caplog.text.count("lost it") == 1, "one line a reason, however often it is tried"
 
 

@@ -1,4 +1,6 @@
+import json
 import logging
+import sys
 import traceback
 from urllib.parse import quote
 
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.redact import RedactingFormatter, redact
+from stream.redact import JsonFormatter, RedactingFormatter, redact
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,26 @@ def test_the_formatter_masks_messages_and_tracebacks() -> None:
         logger.exception("lost %s", "rtsp://u:secret@h/live")
     assert lines[0].startswith("lost rtsp://u:***@h/live\nTraceback")
     assert "hidden" not in lines[0]
+
+
+def test_json_lines_hold_message_and_traceback_without_the_password() -> None:
+    try:
+        raise ValueError("rtsp://user:secret@host/live broke")
+    except ValueError:
+        record = logging.getLogger("stream.camera").makeRecord(
+            "stream.camera",
+            logging.ERROR,
+            "f",
+            1,
+            '%s\n"it"',
+            ("rtsp://u:secret@h",),
+            sys.exc_info(),
+        )
+    line = JsonFormatter().format(record)
+    fields = json.loads(line)
+    assert "\n" not in line
+    assert (fields["level"], fields["logger"]) == ("error", "stream.camera")
+    assert fields["message"] == 'rtsp://u:***@h\n"it"'
+    assert "ValueError: rtsp://user:***@host/live broke" in fields["exception"]
+    assert fields["at"].endswith("Z")
+    assert "secret" not in line

@@ -613,6 +613,8 @@ def test_metrics_count_every_drop(client):
     assert 'facewire_camera_captured_frames_total{camera="door"} 100.0' in text
     assert 'facewire_camera_dropped_frames_total{camera="door",cause="recognition"} 3.0' in text
     assert 'facewire_camera_dropped_frames_total{camera="door",cause="encoder"} 1.0' in text
+    assert 'facewire_camera_dropped_frames_total{camera="door",cause="viewers"} 6.0' in text
+    assert 'facewire_camera_dropped_frames_total{camera="door",cause="damaged"} 5.0' in text
     assert 'facewire_camera_encoder_queue{camera="door"} 2.0' in text
     assert 'facewire_queue_depth{queue="events"} 2.0' in text
     assert 'facewire_camera_up{camera="door"} 1.0' in text
