@@ -25,7 +25,9 @@ from rich.progress import (
 from stream.config import data_dir
 
 if TYPE_CHECKING:
+    from gallery import Gallery
     from recognizer import Recognizer
+    from stream.events import EventLog
 
 EXPECTED_FAILURE = 1
 
@@ -69,6 +71,18 @@ def table_console() -> Console:
 def gallery_directory(given: Path | None) -> Path:
     """Return the gallery that a command works on: what serve uses with the user's own cameras."""
     return given or data_dir() / "gallery"
+
+
+@contextmanager
+def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
+    """Open people to change them, and the log of past events, which takes the changes in."""
+    from gallery import Gallery
+    from stream.events import EventLog
+
+    with Gallery.open_any(directory) as people, EventLog.open(directory) as events:
+        events.follow(people)
+        yield people, events
+        events.settle()
 
 
 class FetchBars:

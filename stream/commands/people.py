@@ -20,13 +20,16 @@ from stream.commands.common import (
     complain,
     counting,
     gallery_directory,
+    people_and_events,
     print_json,
     recognizer_for,
     table_console,
 )
 
 if TYPE_CHECKING:
-    from gallery import IdentitySummary
+    from collections.abc import Sequence
+
+    from gallery import Gallery, IdentitySummary, Photo
     from recognizer import Recognizer
     from stream.enrolment import EnrolItem, Enrolled, EnrolReport, Rejected
 
@@ -130,21 +133,32 @@ def list_people(gallery: GalleryDirectory = None, as_json: AsJson = False) -> No
 
 
 @app.command()
-def show(who: Who, gallery: GalleryDirectory = None, as_json: AsJson = False) -> None:
+def show(
+    who: Who,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.png", help="Write the faces to one picture, with quality."),
+    ] = None,
+    gallery: GalleryDirectory = None,
+    as_json: AsJson = False,
+) -> None:
     """Show one person's photos and how good they are.
 
-    Example: facewire gallery show "Grace Hopper"
+    Example: facewire gallery show "Grace Hopper" --sheet hopper.png
     """
     from gallery import Gallery
 
     with Gallery.open_any(gallery_directory(gallery)) as people:
         identity = people.find(who)
         photos = people.photos(identity.identity_id)
+        if sheet is not None:
+            _write_sheet(people, photos, sheet)
     if as_json:
         print_json(
             {
                 "name": identity.name,
                 "identity_id": identity.identity_id,
+                "sheet": None if sheet is None else str(sheet),
                 "photos": [
                     {
                         "photo_id": photo.photo_id,
@@ -164,6 +178,8 @@ def show(who: Who, gallery: GalleryDirectory = None, as_json: AsJson = False) ->
             f"  photo {photo.photo_id}: quality {photo.quality:.2f}, {_iso(photo.created_at)}, "
             f"{photo.model_id}, file {photo.source_sha256[:12]}"
         )
+    if sheet is not None:
+        typer.echo(f"{sheet}: {len(photos)} photos")
 
 
 @app.command()
@@ -177,9 +193,7 @@ def rename(
 
     Example: facewire gallery rename "G. Hopper" "Grace Hopper"
     """
-    from gallery import Gallery
-
-    with Gallery.open_any(gallery_directory(gallery)) as people:
+    with people_and_events(gallery_directory(gallery)) as (people, _):
         identity = people.rename(people.find(who).identity_id, name)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
 
@@ -197,9 +211,7 @@ def merge(
 
     Example: facewire gallery merge "Admiral Hopper" "Grace Hopper"
     """
-    from gallery import Gallery
-
-    with Gallery.open_any(gallery_directory(gallery)) as people:
+    with people_and_events(gallery_directory(gallery)) as (people, _):
         kept = people.find(into)
         identity = people.merge(people.find(who).identity_id, kept.identity_id)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
@@ -218,12 +230,10 @@ def remove(
 
     Example: facewire gallery remove "Grace Hopper"
     """
-    from gallery import Gallery, UnknownIdentityError
-    from stream.events import EventLog
+    from gallery import UnknownIdentityError
 
-    directory = gallery_directory(gallery)
     removed, is_complete = [], True
-    with Gallery.open_any(directory) as people, EventLog.open(directory) as events:
+    with people_and_events(gallery_directory(gallery)) as (people, events):
         for one in who:
             try:
                 identity = people.find(one)
@@ -234,7 +244,7 @@ def remove(
             if not yes and sys.stdin.isatty():
                 typer.confirm(f"Erase {identity.name} for good?", abort=True, err=True)
             people.remove(identity.identity_id)
-            events.erase_identity(identity.identity_id)
+            events.settle()  # erased there too before it is said
             removed.append({"name": identity.name, "identity_id": identity.identity_id})
             if not as_json:
                 typer.echo(f"removed {identity.name}")
@@ -242,6 +252,14 @@ def remove(
         print_json({"removed": removed})
     if not is_complete:
         raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _write_sheet(people: "Gallery", photos: "Sequence[Photo]", out: Path) -> None:
+    from gallery.drawing import contact_sheet, write_png
+
+    crops = [people.store.crop(photo.photo_id) for photo in photos]
+    titles = [f"{photo.photo_id}  q {photo.quality:.2f}" for photo in photos]
+    write_png(contact_sheet(crops, titles), out)
 
 
 def _print_report(report: "EnrolReport", *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""gallery split, sheet, export, import, calibrate, check, reembed: the rarer care of people."""
+"""gallery split, export, import, calibrate, check, reembed: the rarer care of people."""
 
 import math
 from dataclasses import asdict
@@ -13,9 +13,11 @@ from stream.commands.common import (
     AsJson,
     DeviceName,
     GalleryDirectory,
+    ModelSpec,
     Threads,
     complain,
     gallery_directory,
+    people_and_events,
     print_json,
     recognizer_for,
     table_console,
@@ -30,50 +32,48 @@ QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999, 1.0)
 
 def split(
     who: Who,
-    name: Annotated[str, typer.Argument(metavar="NEW", help="Whose the photos really are.")],
+    name: Annotated[
+        str, typer.Argument(metavar="OTHER", help="Whose they really are, known or new.")
+    ],
     photos: Annotated[
         list[int], typer.Argument(metavar="PHOTO...", help="Numbers, from gallery show.")
     ],
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
     gallery: GalleryDirectory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move some photos of a person to a new person.
+    """Move some photos of a person to another; past events that show the other go with them.
 
     Example: facewire gallery split "Grace Hopper" "Ada Lovelace" 17 18
     """
-    from gallery import Gallery
+    from gallery import UnknownIdentityError
+    from gallery.errors import other_model
+    from stream.sharing import events_of_other
 
-    with Gallery.open_any(gallery_directory(gallery)) as people:
-        identity = people.split(people.find(who).identity_id, photos, name)
+    with people_and_events(gallery_directory(gallery)) as (people, events):
+        identity_id = people.find(who).identity_id
+        crops = events.crops(identity_id)
+        # Opened first: photos shall not be moved where their events cannot be.
+        recognizer = recognizer_for(model=model, device=device, threads=threads) if crops else None
+        if recognizer is not None and recognizer.model_id != people.model_id:
+            raise other_model(people.store.path, people.model_id, recognizer.model_id)
+        try:
+            known = people.find(name)
+        except UnknownIdentityError:
+            other = people.split(identity_id, photos, name)
+        else:
+            other = people.move(identity_id, photos, known.identity_id)
+        if recognizer is not None:
+            found = events_of_other(
+                recognizer, people, crops, identity_id=identity_id, other_id=other.identity_id
+            )
+            events.reassign(found, other)
     if as_json:
-        print_json({"name": identity.name, "identity_id": identity.identity_id})
+        print_json({"name": other.name, "identity_id": other.identity_id})
     else:
-        typer.echo(f"{identity.name} ({identity.identity_id}) has {len(photos)} photos now")
-
-
-def sheet(
-    who: Who,
-    out: Annotated[Path, typer.Argument(metavar="OUT.png", show_default=False)],
-    gallery: GalleryDirectory = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the crops of a person's photos to one picture, with number and quality.
-
-    Example: facewire gallery sheet "Grace Hopper" hopper.png
-    """
-    from gallery import Gallery
-    from gallery.drawing import contact_sheet, write_png
-
-    with Gallery.open_any(gallery_directory(gallery)) as people:
-        photos = people.photos(people.find(who).identity_id)
-        crops = [people.store.crop(photo.photo_id) for photo in photos]
-    write_png(
-        contact_sheet(crops, [f"{photo.photo_id}  q {photo.quality:.2f}" for photo in photos]), out
-    )
-    if as_json:
-        print_json({"image": str(out), "photos": [photo.photo_id for photo in photos]})
-    else:
-        typer.echo(f"{out}: {len(photos)} photos")
+        typer.echo(f"{other.name} ({other.identity_id}) got {len(photos)} photos")
 
 
 def export_people(

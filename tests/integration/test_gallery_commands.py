@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery import Gallery, NewPhoto
+from gallery import Gallery, Match, NewPhoto
+from stream.events import EventLog
+from stream.frames import Event, EventKind
 
 pytestmark = pytest.mark.integration
 
@@ -82,13 +84,44 @@ def test_calibrate_by_command(directory, tmp_path):
     assert "needs 10000000 pairs" in refused.stderr
 
 
+def test_every_verb_answers_in_json(directory, tmp_path):
+    listed = answer("gallery", "list", "--gallery", directory)
+    assert [p["name"] for p in listed] == [f"Person {i}" for i in range(8)]
+    assert {p["n_photos"] for p in listed} == {3}
+    shown = answer("gallery", "show", "Person 0", "--gallery", directory)
+    assert shown["identity_id"] == listed[0]["identity_id"]
+    assert len(shown["photos"]) == 3
+    with EventLog.open(directory) as log, Gallery.open_any(directory) as gallery:
+        zero, one, two = (gallery.find(f"Person {i}") for i in range(3))
+        for who in (zero, one, two):
+            event = Event(EventKind.ENTER, "door", 1.0, 5, Match(who, 0.9), 0.5, None, "")
+            log.append(event, 1e9)
+    renamed = answer("gallery", "rename", "Person 0", "Zero", "--gallery", directory)
+    assert renamed == {"name": "Zero", "identity_id": zero.identity_id}
+    merged = answer("gallery", "merge", "Person 1", "Zero", "--gallery", directory)
+    assert merged == renamed
+    removed = answer("gallery", "remove", "Person 2", "--yes", "--gallery", directory)
+    assert removed == {"removed": [{"name": "Person 2", "identity_id": two.identity_id}]}
+    with EventLog.open(directory) as log:  # as it lies there, without the gallery's help
+        assert [event.name for event in log.list()] == ["Zero", "Zero"]
+    files = b"".join(file.read_bytes() for file in directory.iterdir())
+    assert b"Person 2" not in files
+    assert b"Person 3" in files
+
+
 def test_split_and_sheet_by_command(directory, tmp_path):
     photo = answer("gallery", "show", "Person 3", "--gallery", directory)["photos"][0]["photo_id"]
     moved = answer("gallery", "split", "Person 3", "Somebody", photo, "--gallery", directory)
     assert moved["name"] == "Somebody"
     out = tmp_path / "sheet.png"
-    answer("gallery", "sheet", "Person 3", out, "--gallery", directory)
+    shown = answer("gallery", "show", "Person 3", "--sheet", out, "--gallery", directory)
+    assert shown["sheet"] == str(out)
     assert out.read_bytes().startswith(b"\x89PNG")
+    others = answer("gallery", "show", "Person 4", "--gallery", directory)["photos"]
+    known = others[0]["photo_id"]
+    assert (
+        answer("gallery", "split", "Person 4", "Somebody", known, "--gallery", directory) == moved
+    )
     refused = facewire("gallery", "split", "Person 3", "Other", photo, "--gallery", directory)
     assert refused.returncode == 1
     assert refused.stderr.strip().endswith(f"photo {photo} is not of this person")
