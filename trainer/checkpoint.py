@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import platform
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,23 @@ from trainer.mxnet_params import load_mxnet
 FORMAT = 1
 
 State = dict[str, Any]
+
+
+def made_with() -> dict[str, str]:
+    """Return the versions of what trains, and the git commit of the checkout, "" without one."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        commit = ""
+    versions = {name: version(name) for name in ("facewire", "torch", "numpy")}
+    return {**versions, "python": platform.python_version(), "commit": commit}
 
 
 def save_checkpoint(path: Path, state: State) -> None:

@@ -2,10 +2,12 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,12 +37,12 @@ def main() -> None:
     except (TrainerError, RecognizerError) as error:
         if verbose:
             raise
-        print(f"facewire-train: {error}", file=sys.stderr)
+        typer.echo(f"facewire-train: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        print("facewire-train: torch is missing (pip install 'facewire[train]')", file=sys.stderr)
+        typer.echo("facewire-train: torch is missing (pip install 'facewire[train]')", err=True)
         sys.exit(1)
 
 
@@ -60,11 +62,12 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
 
 def emit(value: Any, lines: list[str], *, as_json: bool) -> None:
     """Print a result: the JSON document, or the lines."""
-    print(json.dumps(value, indent=1) if as_json else "\n".join(lines))
+    typer.echo(json.dumps(value, indent=1) if as_json else "\n".join(lines))
 
 
 def _opener(device: str, threads: int) -> Callable[[], Recognizer]:
-    return lambda: open_recognizer(device=device, threads=threads)
+    # picklable: worker processes call it too
+    return partial(open_recognizer, device=device, threads=threads)
 
 
 @app.command()
@@ -186,6 +189,7 @@ def pack(
     out: Annotated[Path, typer.Argument(help="Directory of the set, or FILE.bin with --pairs.")],
     pairs: Annotated[Path | None, typer.Option(help="pairs.txt: pack these as a .bin.")] = None,
     min_images: Annotated[int, typer.Option(min=1, help="People with fewer are left out.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that detect.")] = 1,
     device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
@@ -194,7 +198,9 @@ def pack(
 
     Example: facewire-train pack photos faces; facewire-train pack lfw lfw.bin --pairs pairs.txt
     """
-    opener = _opener(device, threads)
+    # of several processes, each takes its share of the processors
+    share = max((os.cpu_count() or 1) // workers, 1)
+    opener = _opener(device, threads or (share if workers > 1 else 0))
     if pairs:
         from trainer.verify import pack_pairs
 
@@ -206,7 +212,12 @@ def pack(
 
     with bar("packing") as on_progress:
         packed = pack_folder(
-            folder, out, open_detector=opener, min_images=min_images, on_progress=on_progress
+            folder,
+            out,
+            open_detector=opener,
+            min_images=min_images,
+            workers=workers,
+            on_progress=on_progress,
         )
     rejected = [{"photo": r.photo, "reason": r.reason} for r in packed.rejected]
     facts = {"identities": packed.n_identities, "images": packed.n_images, "rejected": rejected}
@@ -257,45 +268,40 @@ def bench(
     batches: Annotated[list[int] | None, typer.Option("--batch", help="Images.")] = None,
     device: Device = "cpu",
     threads: Threads = 0,
-    data: Annotated[Path | None, typer.Option(help="Also time loading from this set.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Of each setting; the median counts.")] = 5,
+    data: Annotated[Path | None, typer.Option(help="Time loading from this set.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how fast networks train here.
 
     Example: facewire-train bench --backbone y1 --batch 16 --threads 2
     """
+    from dataclasses import asdict
+
     import torch
 
-    from trainer.bench import measure, measure_loading
+    from trainer.bench import CHANGES, measure, measure_loading
+    from trainer.distributed import World
+    from trainer.faceset import FaceSet
+    from trainer.run import open_device
 
     if threads:
         torch.set_num_threads(threads)
-    place = torch.device("cuda" if device == "cuda" else "cpu")
-    rows: list[dict[str, Any]] = []
+    place = open_device(device, World(rank=0, size=1, local_rank=0))
+    time_loading = partial(measure_loading, clock=time.perf_counter, cpu_clock=time.process_time)
+    time_network = partial(measure, clock=time.perf_counter, cpu_clock=time.process_time)
+    found: list[Any] = []
     if data:
-        rate = measure_loading(data, clock=time.perf_counter)
-        rows.append({"loading": str(data), "images_per_s_per_core": round(rate, 1)})
-    for name in backbones or ["y1", "r50"]:
+        found += [time_loading(FaceSet(data), change) for change in CHANGES]
+    for name in backbones or ([] if data else ["y1", "r50"]):
         for batch in batches or [64, 16]:
-            for precision in ("f32", "bf16"):
-                for channels_last in (False, True):
-                    speed = measure(
-                        name,
-                        batch=batch,
-                        precision=precision,
-                        channels_last=channels_last,
-                        device=place,
-                        clock=time.perf_counter,
-                    )
-                    rows.append(
-                        {
-                            "backbone": name,
-                            "batch": batch,
-                            "precision": precision,
-                            "channels_last": channels_last,
-                            "images_per_s": round(speed.images_per_s, 1),
-                        }
-                    )
-                    logger.info("%s", rows[-1])
+            found += time_network(name, batch=batch, device=place, runs=runs)
+            logger.info("%s with batches of %d is measured", name, batch)
+    rows = [_rounded(asdict(speed)) for speed in found]
     lines = ["  ".join(f"{key} {value}" for key, value in row.items()) for row in rows]
     emit(rows, lines, as_json=as_json)
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Round what was measured."""
+    return {key: round(v, 1) if isinstance(v, float) else v for key, v in row.items()}

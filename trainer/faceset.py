@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import cv2
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from recognizer import Image
 from trainer.errors import DataError, RecordError
-from trainer.recordio import Record, RecordReader, RecordWriter
+from trainer.recordio import Closing, Record, RecordReader, RecordWriter
 
 SIDE = 112  # pixels: crops are 112x112
 HEADER_KEY = 0
@@ -162,7 +161,7 @@ def resize_short(image: Image, side: int = SIDE) -> Image:
     return np.asarray(resized[top : top + side, left : left + side], np.uint8)
 
 
-class FaceSetWriter:
+class FaceSetWriter(Closing):
     """Writes a set; a context manager that completes it when it is left without an error.
 
     Images of one identity must come together, identities in the order of their labels.
@@ -204,8 +203,9 @@ class FaceSetWriter:
         line = f"{len(self._ranges)},{height},{width}\n"
         (self._directory / "property").write_text(line, "ascii")
 
-    def __enter__(self) -> Self:
-        return self
+    def close(self) -> None:
+        """Close the files; without `finish` the set is incomplete."""
+        self._records.close()
 
     def __exit__(
         self,
@@ -215,7 +215,7 @@ class FaceSetWriter:
     ) -> None:
         if kind is None:
             self.finish()
-        self._records.close()
+        super().__exit__(kind, error, tb)
 
 
 def histogram(faces: FaceSet) -> dict[int, int]:

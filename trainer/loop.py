@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.checkpoint import State, read_checkpoint, save_checkpoint
+from trainer.checkpoint import State, made_with, read_checkpoint, save_checkpoint
 from trainer.errors import CheckpointError, TrainingError
 from trainer.optimizer import learning_rate
 from trainer.pairs import PairSet
@@ -160,6 +160,7 @@ def _state(recipe: Recipe, trainee: Trainee, source: Source, step: int, best: fl
         "step": step,
         "best": best,
         "recipe": recipe.model_dump_json(),
+        "made_with": made_with(),
     }
 
 

@@ -1,17 +1,21 @@
 """From a folder of people to a face set."""
 
 import json
+import multiprocessing
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from recognizer import Image, ImageError, Recognizer, read_image
+from recognizer import ImageError, Recognizer, read_image
 from trainer.errors import DataError
 from trainer.faceset import FaceSetWriter, encode
 from trainer.photos import PHOTO_SUFFIXES, crop_of, is_crop
 
 WORK = ".pack"  # crops that are done, below the set's directory, until the set is written
+PHOTOS_PER_WORKER = 16  # a process takes seconds to start, a photo some tens of milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def pack(
     *,
     open_detector: Callable[[], Recognizer],
     min_images: int = 1,
+    workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Detect, align and pack a folder of people; run again, it goes on where it stopped.
@@ -72,46 +77,43 @@ def pack(
     Args:
         folder: FOLDER/NAME/*.jpg.
         out: directory of the set: train.rec, train.idx, property, names.txt, rejected.json.
-        open_detector: called when the first photo that is no crop comes.
+        open_detector: called when the first photo that is no crop comes; with several workers it
+            must be picklable, and each calls it.
         min_images: people with fewer good photos are left out.
+        workers: processes; few photos are done in this one.
         on_progress: told of photos done and photos in all.
 
     Raises:
         DataError: if nothing is left to pack, or the disk is full.
     """
     people = people_of(folder)
-    total, done = sum(map(len, people.values())), 0
     work = out / WORK
-    recognizer: Recognizer | None = None
+    todo = [
+        (str(photo), str(work / name))
+        for name, photos in people.items()
+        for photo in photos
+        if _read_done(work / name, photo) is None
+    ]
+    total = sum(map(len, people.values()))
     rejected: list[Rejected] = []
     names: list[str] = []
     n_images = 0
     try:
+        for done, _ in enumerate(_crop_all(todo, open_detector, workers), total - len(todo) + 1):
+            if on_progress:
+                on_progress(done, total)
         with FaceSetWriter(out) as writer:
             for name, photos in people.items():
-                images = []
-                for photo in photos:
-                    result = _read_done(work, name, photo)
-                    if result is None:
-                        image = _read(photo)
-                        if not isinstance(image, str) and not is_crop(image):
-                            recognizer = recognizer or open_detector()
-                        result = _crop(photo, image, recognizer)
-                        _write_done(work, name, photo, result)
-                    if isinstance(result, str):
-                        rejected.append(Rejected(str(photo), result))
-                    else:
-                        images.append(result)
-                    done += 1
-                    if on_progress:
-                        on_progress(done, total)
+                results = [(photo, _read_done(work / name, photo)) for photo in photos]
+                images = [made for _, made in results if isinstance(made, bytes)]
+                rejected += [Rejected(str(p), made) for p, made in results if isinstance(made, str)]
                 if len(images) < min_images:
                     rejected += [
                         Rejected(str(photo), f"{name} has fewer than {min_images} good photos")
-                        for photo in photos
+                        for photo, made in results
+                        if isinstance(made, bytes)
                     ]
-                    continue
-                if images:
+                elif images:
                     writer.add(images)
                     names.append(name)
                     n_images += len(images)
@@ -126,37 +128,81 @@ def pack(
     return Packed(len(names), n_images, tuple(names), tuple(rejected))
 
 
-def _read(photo: Path) -> Image | str:
-    try:
-        return read_image(photo)
-    except ImageError as error:
-        return str(error)
+class _Cropper:
+    """Crops photos one by one; its detector is opened for the first that is no crop."""
+
+    def __init__(self, open_detector: Callable[[], Recognizer]) -> None:
+        self._open = open_detector
+        self._recognizer: Recognizer | None = None
+
+    def __call__(self, task: tuple[str, str]) -> None:
+        photo, work = Path(task[0]), Path(task[1])
+        _write_done(work, photo, self._crop(photo))
+
+    def _crop(self, photo: Path) -> bytes | str:
+        """Return the encoded crop, or the reason why there is none."""
+        try:
+            image = read_image(photo)
+        except ImageError as error:
+            return str(error)
+        if is_crop(image):
+            is_plain = photo.suffix.lower() in (".jpg", ".jpeg", ".png")
+            return photo.read_bytes() if is_plain else encode(image)
+        self._recognizer = self._recognizer or self._open()
+        crop = crop_of(image, self._recognizer)
+        return "no face" if crop is None else encode(crop)
 
 
-def _crop(photo: Path, image: Image | str, recognizer: Recognizer | None) -> bytes | str:
-    """Return the encoded crop, or the reason why there is none."""
-    if isinstance(image, str):
-        return image
-    if recognizer is None or is_crop(image):
-        is_plain = photo.suffix.lower() in (".jpg", ".jpeg", ".png")
-        return photo.read_bytes() if is_plain else encode(image)
-    crop = crop_of(image, recognizer)
-    return "no face" if crop is None else encode(crop)
+_cropper: _Cropper  # of a worker process: it is opened once for all its photos
 
 
-def _read_done(work: Path, name: str, photo: Path) -> bytes | str | None:
-    """Return what an earlier, unfinished run made of a photo."""
-    base = work / name / photo.name
-    crop, reason = base.with_name(f"{photo.name}.crop"), base.with_name(f"{photo.name}.reason")
+def _start_worker(open_detector: Callable[[], Recognizer]) -> None:
+    global _cropper
+    _cropper = _Cropper(open_detector)
+
+
+def _work(task: tuple[str, str]) -> None:
+    _cropper(task)
+
+
+def _crop_all(
+    tasks: Sequence[tuple[str, str]], open_detector: Callable[[], Recognizer], workers: int
+) -> Iterator[None]:
+    """Crop photos into their working directories, in this process or in several."""
+    workers = min(workers, -(-len(tasks) // PHOTOS_PER_WORKER))
+    if workers < 2:
+        yield from map(_Cropper(open_detector), tasks)
+        return
+    # spawned: a forked process would share the engine's threads, which it has not
+    with ProcessPoolExecutor(
+        workers,
+        multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(open_detector,),
+    ) as pool:
+        try:
+            yield from pool.map(_work, tasks, chunksize=4)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process died, perhaps for want of memory: run again to go on, "
+                "with fewer workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _read_done(work: Path, photo: Path) -> bytes | str | None:
+    """Return what this or an earlier, unfinished run made of a photo; None if it did not yet."""
+    crop, reason = (work / f"{photo.name}.{kind}" for kind in ("crop", "reason"))
     if crop.exists():
         return crop.read_bytes()
     return reason.read_text("utf-8") if reason.exists() else None
 
 
-def _write_done(work: Path, name: str, photo: Path, result: bytes | str) -> None:
+def _write_done(work: Path, photo: Path, result: bytes | str) -> None:
     kind, data = ("reason", result.encode()) if isinstance(result, str) else ("crop", result)
-    path = work / name / f"{photo.name}.{kind}"
+    path = work / f"{photo.name}.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
+    scratch = path.with_name(f"{path.name}.part")
     scratch.write_bytes(data)
     scratch.replace(path)

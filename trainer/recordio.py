@@ -134,7 +134,26 @@ def read_payload(stream: BinaryIO, *, name: str) -> bytes | None:
             return MAGIC_BYTES.join(parts)
 
 
-class RecordReader:
+class Closing:
+    """A context manager that closes itself when it is left."""
+
+    def close(self) -> None:
+        """Let go of the files."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class RecordReader(Closing):
     """Random access to a `.rec` file by its `.idx`.
 
     It may be handed to other processes, forked or spawned: each opens the file for itself, because
@@ -192,19 +211,8 @@ class RecordReader:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_stream": None}
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class RecordWriter:
+class RecordWriter(Closing):
     """Writes a `.rec` file and its `.idx` record by record; a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -220,17 +228,6 @@ class RecordWriter:
         """Flush and close both files."""
         self._rec.close()
         self._idx.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_index(path: Path) -> dict[int, int]:

@@ -285,6 +285,76 @@ def test_commands_fail_in_one_line(tmp_path, data):
         assert expected in error[0]
 
 
+def test_photos_are_packed_alike_by_one_process_and_by_two(tmp_path):
+    for number, photo in enumerate(sorted(shared_data("lfw10_original").rglob("*.jpg"))[:34]):
+        person = tmp_path / "in" / f"p{number % 2}"
+        person.mkdir(parents=True, exist_ok=True)
+        (person / photo.name).write_bytes(photo.read_bytes())
+    (person / "blank.png").write_bytes(encode(np.zeros((200, 200, 3), np.uint8), quality=0))
+    for workers in (1, 2):
+        out = tmp_path / f"out{workers}"
+        done = json.loads(
+            command("pack", tmp_path / "in", out, "--workers", workers, "--json").stdout
+        )
+        assert (done["identities"], done["images"]) == (2, 34)
+        assert [(Path(r["photo"]).name, r["reason"]) for r in done["rejected"]] == [
+            ("blank.png", "no face")
+        ]
+    assert (tmp_path / "out1/train.rec").read_bytes() == (tmp_path / "out2/train.rec").read_bytes()
+
+
+def test_pack_goes_on_after_kill_9(tmp_path):
+    for number, photo in enumerate(sorted(shared_data("lfw10_original").rglob("*.jpg"))[:6]):
+        person = tmp_path / "in" / f"p{number % 2}"
+        person.mkdir(parents=True, exist_ok=True)
+        (person / photo.name).write_bytes(photo.read_bytes())
+    script = """
+import os, signal, sys
+import trainer.pack as pack
+write, done = pack._write_done, []
+def dying(*arguments):
+    write(*arguments)
+    done.append(1)
+    if len(done) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+pack._write_done = dying
+from trainer.cli import main
+main()
+"""
+    arguments = ["pack", str(tmp_path / "in"), str(tmp_path / "out")]
+    killed = subprocess.run([sys.executable, "-c", script, *arguments], timeout=100, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "out/.pack").rglob("*.crop"))) == 4
+    done = json.loads(command(*arguments, "--json").stdout)
+    assert (done["identities"], done["images"]) == (2, 6)
+    assert not (tmp_path / "out/.pack").exists()
+
+
+def test_photo_pairs_are_verified_and_packed(tmp_path):
+    photos = shared_data("lfw_mini_250")
+    lines = shared_data("lfw_mini_pairs.txt").read_text().splitlines()
+    some = [line for line in lines if len(line.split()) in (3, 4)]
+    short = tmp_path / "short.txt"
+    short.write_text("\n".join([*some[:6], *some[-6:]]) + "\n")
+    packed = json.loads(
+        command("pack", photos, tmp_path / "short.bin", "--pairs", short, "--json").stdout
+    )
+    assert packed["pairs"] == 12
+    both = ("--pairs", short, "--pairs", tmp_path / "short.bin", "--images", photos)
+    of_photos, of_bin = json.loads(command("verify", *both, "--folds", 2, "--json").stdout)
+    assert of_photos["undetected"] == of_bin["undetected"] == 0
+    # the crops in the .bin are the very same, without loss
+    assert of_photos["xnorm"] == pytest.approx(of_bin["xnorm"], rel=1e-5)
+    assert of_photos["accuracy_flip"]["mean"] == of_bin["accuracy_flip"]["mean"]
+
+
+def test_a_checkpoint_says_what_made_it(data, tmp_path):
+    run(data, tmp_path, "run.steps=1")
+    made_with = read_checkpoint(tmp_path / "last.pt")["made_with"]
+    assert made_with["torch"].startswith(torch.__version__.split("+")[0])
+    assert made_with["commit"] == "" or len(made_with["commit"]) == 40
+
+
 def test_pack_takes_crops_and_goes_on(tmp_path):
     people = shared_data("train_mini_112")
     for person in sorted(people.iterdir())[:2]:

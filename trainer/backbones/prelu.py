@@ -18,7 +18,7 @@ class PReLU(nn.PReLU):
         if x.device.type != "cpu" or not torch.is_grad_enabled():
             return super().forward(x)
         slope = self.weight.to(x.dtype)
-        return _Function.apply(x, slope)  # type: ignore[no-untyped-call]
+        return _Function.apply(x, slope)
 
 
 class _Function(torch.autograd.Function):
