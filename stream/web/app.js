@@ -4,110 +4,157 @@ import { api, told } from "./api.js";
 import { Cameras } from "./cameras.js";
 import { ask } from "./dialogs.js";
 import { byId, setText } from "./dom.js";
-import { Events } from "./events.js";
-import { Link } from "./link.js";
-import { askName } from "./naming.js";
+import { Live } from "./live.js";
+import { askName, askNameOfEvent } from "./naming.js";
 import { OwnCamera } from "./own.js";
 import { People } from "./people.js";
+import { Router, routeTo, showView } from "./router.js";
+import { Settings } from "./settings.js";
 import { Socket } from "./socket.js";
-import { Stage } from "./stage.js";
-import { makeTabs } from "./tabs.js";
+import { Timeline } from "./timeline.js";
+import { Wall } from "./wall.js";
 
 const LISTS_AFTER_MS = 400;
+const ANNOUNCE_MS = 1000;
 const DEMO_NOTE = "facewire-demo-note-closed";
 
 const socket = new Socket();
-const stage = new Stage(socket);
-const own = new OwnCamera(socket, stage);
+const router = new Router();
 const cameras = new Cameras(socket);
+const wall = new Wall(socket, cameras);
+const live = new Live(socket, router, cameras);
+const own = new OwnCamera(socket, live.stage);
+const timeline = new Timeline(socket, router, cameras);
+const settings = new Settings(cameras);
 const people = new People();
-const events = new Events(socket);
-let watched = null; // the link of a camera that is watched; this browser's own has its own
+live.own = own;
 
-function select(name) {
-  if (own.link?.name === name) {
-    endWatched();
-    stage.show(own.link);
-  } else if (watched?.name !== name || stage.link !== watched) {
-    endWatched();
-    watched = new Link(socket, { camera: name });
-    stage.show(watched);
+const hidden = () => {};
+const VIEWS = {
+  wall: { show: () => wall.show(), hide: () => wall.hide() },
+  live: { show: ({ name }) => live.show(name), hide: () => live.hide() },
+  events: { show: ({ query }) => told(timeline.show(query)), hide: () => timeline.hide() },
+  people: { show: () => told(people.load()), hide: hidden },
+  settings: { show: () => told(settings.show()), hide: () => settings.hide() },
+};
+let route = { view: "", name: "", query: new URLSearchParams() };
+
+router.addEventListener("route", ({ detail }) => {
+  if (!detail.view) {
+    choose();
+    return;
   }
-  byId("enrol").hidden = !stage.link?.isOwn;
-  cameras.select(name);
-  stage.update(cameras.find(name), true);
-}
-
-function endWatched() {
-  watched?.end();
-  watched = null;
-}
-
-function showNone() {
-  endWatched();
-  stage.show(null);
-  byId("enrol").hidden = true;
-  cameras.select(null);
-}
-
-function showLink(state) {
-  byId("link").dataset.state = state;
-  setText(byId("link-text"), { open: "Connected", connecting: "Connecting", lost: "Reconnecting" }[state]);
-}
-
-cameras.addEventListener("select", ({ detail }) => select(detail));
-cameras.addEventListener("change", () => {
-  const isOwn = stage.link?.isOwn ?? false;
-  if (stage.link && !isOwn && !cameras.find(stage.camera)) {
-    showNone(); // it was removed
+  const before = route;
+  route = detail;
+  const isSame = before.view === detail.view && before.name === detail.name;
+  if (!isSame) {
+    VIEWS[before.view]?.hide();
+    showView(detail);
   }
-  if (!stage.link && cameras.cameras.length > 0) {
-    select(cameras.cameras[0].name);
+  VIEWS[detail.view].show(detail);
+  if (before.view === "live" && detail.view === "wall") {
+    wall.focus(before.name); // where the person came from
   }
-  stage.update(cameras.find(stage.camera), cameras.cameras.length > 0);
 });
+
+/** Where the address names no view: the only camera, or the wall. */
+function choose() {
+  if (cameras.isKnown) {
+    const [only] = cameras.all;
+    router.go(cameras.all.length === 1 ? routeTo("live", only.name) : "#/wall", { replace: true });
+  }
+}
+
+cameras.addEventListener("change", () => {
+  const isGone = route.view === "live" && !cameras.find(route.name) && own.link?.name !== route.name;
+  if (!route.view) {
+    choose();
+  } else if (isGone && shown.has(route.name)) {
+    router.go("#/wall"); // it was removed while it was watched
+  }
+  shown.clear();
+  cameras.all.forEach(({ name }) => shown.add(name));
+});
+const shown = new Set();
+cameras.addEventListener("added", ({ detail }) => router.go(routeTo("live", detail)));
 cameras.addEventListener("remove", (event) => {
   if (own.link?.name === event.detail) {
     event.preventDefault();
     own.stop();
   }
 });
+wall.addEventListener("add", () => cameras.add());
+
 own.addEventListener("start", () => {
   cameras.own = own.link.name;
-  select(own.link.name);
+  router.go(routeTo("live", own.link.name));
 });
 own.addEventListener("stop", () => {
+  const was = cameras.own;
   cameras.own = null;
-  const first = cameras.cameras.find((camera) => camera.name !== stage.camera);
-  if (stage.link?.isOwn) {
-    showNone();
-    if (first) {
-      select(first.name);
-    }
+  if (route.name === was) {
+    const others = cameras.all.filter(({ name }) => name !== was);
+    router.go(others.length === 1 ? routeTo("live", others[0].name) : "#/wall", { replace: true });
   }
 });
 own.addEventListener("enrolled", () => told(people.load()));
-stage.addEventListener("name", async ({ detail: { camera, track, size } }) => {
-  if (await askName(camera, track, size, stage.video)) {
+
+live.addEventListener("name", async ({ detail: { camera, track, size } }) => {
+  if (await askName(camera, track, size, live.stage.video)) {
     await told(people.load());
   }
 });
-stage.addEventListener("action", () => cameras.add());
-events.addEventListener("person", () => told(people.load()));
-people.addEventListener("removed", () => told(events.forget()));
+async function nameEvent({ detail }) {
+  if (await askNameOfEvent(detail)) {
+    await told(people.load());
+  }
+}
+live.addEventListener("event-name", (event) => told(nameEvent(event)));
+timeline.addEventListener("name", (event) => told(nameEvent(event)));
+people.addEventListener("removed", () => {
+  told(timeline.reload());
+  told(live.reload());
+});
 
+let toSay = "";
+socket.addEventListener("event", ({ detail: { event } }) => {
+  if (event.kind === "renamed") {
+    told(people.load());
+  }
+  const who = event.name ?? "An unknown face";
+  const said = {
+    enter: `${who} came into view of ${event.camera}`,
+    unknown: `${who} is in view of ${event.camera}`,
+    camera_down: `${event.camera} went down`,
+  }[event.kind];
+  if (said) {
+    if (!toSay) {
+      setTimeout(() => {
+        setText(byId("announcer"), toSay);
+        toSay = "";
+      }, ANNOUNCE_MS);
+    }
+    toSay = said;
+  }
+});
 socket.addEventListener("open", () => {
   showLink("open");
   // The picture first: lists and thumbnails would compete with its connection.
   setTimeout(() => {
-    told(events.load());
     told(people.load());
+    told(timeline.refresh());
+    told(live.refresh());
   }, LISTS_AFTER_MS);
 });
 socket.addEventListener("close", () => {
   showLink("lost");
   api("GET", "api/cameras").catch(() => {}); // tells a lost service from a missing token
 });
+
+function showLink(state) {
+  byId("link").dataset.state = state;
+  setText(byId("link-text"), { open: "Connected", connecting: "Connecting", lost: "Reconnecting" }[state]);
+}
 
 let isAsking = false;
 window.addEventListener("facewire:signed-out", async () => {
@@ -132,7 +179,11 @@ byId("demo-close").addEventListener("click", () => {
   byId("demo").hidden = true;
   sessionStorage.setItem(DEMO_NOTE, "");
 });
+byId("skip").addEventListener("click", (event) => {
+  event.preventDefault(); // its address would be a view's
+  byId("main").focus();
+});
 
-makeTabs(document.querySelector("[role=tablist]"));
 told(showDemo());
+router.start();
 socket.connect();

@@ -1,141 +1,90 @@
-// The list of cameras.
+// What is known of the cameras, and what is done to them.
 
 import { api, encode } from "./api.js";
 import { ask, confirm } from "./dialogs.js";
-import { byId, glyph, h, sentence, setText, toast } from "./dom.js";
+import { toast } from "./dom.js";
+import { fillForm, readForm } from "./cameraform.js";
 
-const SNAPSHOT_MS = 10000;
-const STATES = { live: "Live", connecting: "Connecting", failing: "No picture", ended: "Ended", off: "Off" };
+export const STATES = {
+  live: "Live",
+  connecting: "Connecting",
+  failing: "No picture",
+  ended: "Ended",
+  off: "Off",
+};
 
-/** Events: "change"; "select" and "remove" with a camera's name, the latter can be prevented. */
+/** Events: "change"; "added" with a camera's name; "remove" with one, which can be prevented. */
 export class Cameras extends EventTarget {
-  cameras = [];
+  all = [];
+  isKnown = false; // whether the service has told which there are
   own = null; // the name of this browser's camera while it is sent
-  #cards = new Map();
-  #selected = null;
 
   constructor(socket) {
     super();
-    socket.addEventListener("cameras", ({ detail }) => this.#show(detail.cameras));
-    byId("add-camera").addEventListener("click", () => this.add());
-    setInterval(() => this.#refreshSnapshots(), SNAPSHOT_MS);
+    socket.addEventListener("cameras", ({ detail }) => this.#hear(detail.cameras));
   }
 
   find(name) {
-    return this.cameras.find((camera) => camera.name === name) ?? null;
+    return this.all.find((camera) => camera.name === name) ?? null;
   }
 
-  select(name) {
-    this.#selected = name;
-    for (const [key, card] of this.#cards) {
-      card.button.setAttribute("aria-current", String(key === name));
-    }
+  titleOf(name) {
+    return name === this.own ? "This browser’s camera" : name;
   }
 
   async add() {
-    const name = byId("camera-form-name");
-    const url = byId("camera-form-url");
-    name.value = url.value = "";
-    const camera = await ask("camera", () =>
-      api("POST", "api/cameras", { name: name.value.trim(), url: url.value.trim() }));
-    url.value = ""; // it may hold a password
+    const end = fillForm(null);
+    const camera = await ask("camera", () => api("POST", "api/cameras", readForm(null)));
+    end();
     if (camera) {
       toast(`${camera.name} was added.`);
-      this.dispatchEvent(new CustomEvent("select", { detail: camera.name }));
+      this.#put(camera);
+      this.dispatchEvent(new CustomEvent("added", { detail: camera.name }));
     }
   }
 
-  #show(cameras) {
-    const before = new Map(this.cameras.map((camera) => [camera.name, camera.state]));
-    this.cameras = cameras;
-    for (const [name, card] of this.#cards) {
-      if (!this.find(name)) {
-        card.item.remove();
-        this.#cards.delete(name);
-      }
+  async edit(name) {
+    const camera = this.find(name);
+    const end = fillForm(camera);
+    const changed = await ask("camera", () =>
+      api("PATCH", `api/cameras/${encode(name)}`, readForm(camera)));
+    end();
+    if (changed) {
+      toast(`${name} was changed.`);
+      this.#put(changed);
     }
-    for (const camera of cameras) {
-      let card = this.#cards.get(camera.name);
-      if (!card) {
-        card = this.#card(camera);
-        this.#cards.set(camera.name, card);
-        byId("camera-list").append(card.item);
-      }
-      this.#fill(card, camera);
-      if (camera.state === "live" && before.get(camera.name) !== "live") {
-        setTimeout(() => this.#snapshot(camera.name), 600);
-      }
-    }
-    byId("cameras-empty").hidden = cameras.length > 0;
-    this.select(this.#selected);
-    this.dispatchEvent(new Event("change"));
   }
 
-  #card(camera) {
-    const image = h("img", { alt: "", hidden: true });
-    image.addEventListener("load", () => { image.hidden = false; });
-    image.addEventListener("error", () => { image.hidden = true; });
-    const card = {
-      image,
-      name: h("span", { class: "camera-name" }),
-      state: h("span", { class: "camera-state" }),
-      detail: h("span", { class: "camera-detail" }),
-    };
-    card.button = h("button", {
-      type: "button",
-      class: "camera-card",
-      onclick: () => this.dispatchEvent(new CustomEvent("select", { detail: camera.name })),
-    },
-      h("span", { class: "thumb", "aria-hidden": "true" }, glyph("camera"), image),
-      h("span", { class: "camera-text" }, card.name, card.state, card.detail));
-    card.item = h("li", { class: "camera-item" }, card.button,
-      h("button", {
-        type: "button",
-        class: "icon-button remove",
-        "aria-label": `Remove ${camera.name}`,
-        onclick: () => this.#remove(camera.name),
-      }, glyph("close")));
-    return card;
+  async turn(name, isOn) {
+    this.#put(await api("PATCH", `api/cameras/${encode(name)}`, { enabled: isOn }));
   }
 
-  #fill(card, camera) {
-    card.item.dataset.state = camera.state;
-    card.item.dataset.camera = camera.name;
-    card.button.title = camera.url;
-    setText(card.name, camera.name === this.own ? "This browser’s camera" : camera.name);
-    const figures = camera.state === "live"
-      ? ` · ${Math.round(camera.fps_in)} fps${camera.viewers ? ` · ${camera.viewers} watching` : ""}`
-      : "";
-    setText(card.state, (STATES[camera.state] ?? camera.state) + figures);
-    const reason = camera.state === "live" ? "" : sentence(camera.reason);
-    setText(card.detail, reason);
-    card.detail.title = reason;
-    card.detail.hidden = !reason;
-  }
-
-  #remove(name) {
-    const wish = new CustomEvent("remove", { detail: name, cancelable: true });
-    if (!this.dispatchEvent(wish)) {
-      return null;
+  async remove(name) {
+    if (!this.dispatchEvent(new CustomEvent("remove", { detail: name, cancelable: true }))) {
+      return;
     }
-    return confirm({
+    const removed = await confirm({
       title: `Remove ${name}?`,
-      text: "The camera is no longer watched. People and events stay. A camera of the configuration returns at the next start.",
+      text: "The camera is no longer watched, also after the next start. People and events stay.",
       yes: "Remove camera",
       run: () => api("DELETE", `api/cameras/${encode(name)}`),
     });
-  }
-
-  #refreshSnapshots() {
-    if (!document.hidden) {
-      this.cameras.filter((camera) => camera.state === "live").forEach(({ name }) => this.#snapshot(name));
+    if (removed) {
+      this.#hear(this.all.filter((camera) => camera.name !== name));
     }
   }
 
-  #snapshot(name) {
-    const card = this.#cards.get(name);
-    if (card) {
-      card.image.src = `api/cameras/${encode(name)}/snapshot.jpg?width=320&at=${Date.now()}`;
-    }
+  /** Take in an answer at once; the service tells all pages a moment later. */
+  #put(camera) {
+    const isNew = !this.find(camera.name);
+    this.#hear(isNew
+      ? [...this.all, camera]
+      : this.all.map((each) => (each.name === camera.name ? camera : each)));
+  }
+
+  #hear(cameras) {
+    this.all = cameras;
+    this.isKnown = true;
+    this.dispatchEvent(new Event("change"));
   }
 }

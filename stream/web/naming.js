@@ -4,6 +4,7 @@ import { api, encode } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, toast } from "./dom.js";
 
+const CROP_SCALE = 2; // a face of 112 pixels becomes one of 224: photos ask for some size
 const MARGIN = 0.35; // of the box's size around it, so that hair and chin are seen
 
 /** Ask who a track is and enrol it; resolves to the identity, or null. */
@@ -13,20 +14,69 @@ export async function askName(camera, track, size, video) {
   byId("name-hint").textContent = track.name
     ? "Type who it really is: this face is added to that person."
     : "The name is on the video from the next picture on.";
-  const input = byId("name-input");
-  input.value = "";
-  const identity = await ask("name", () => nameTrack(camera, track.track_id, input.value));
-  if (identity) {
-    toast(`This is ${identity.name}.`);
-  }
-  return identity;
+  return askAndSay((name) => nameTrack(camera, track.track_id, name));
+}
+
+/**
+ * Ask who an unknown face of the timeline was. One that is still in the picture is named there;
+ * of one that has left the kept shot is enrolled, where it is good enough.
+ */
+export async function askNameOfEvent(event) {
+  const crop = await loadImage(`api/events/${event.id}/crop.jpg`);
+  const canvas = byId("name-face");
+  canvas.getContext("2d").drawImage(crop, 0, 0, canvas.width, canvas.height);
+  byId("name-title").textContent = "Who was this?";
+  byId("name-hint").textContent = "The shot that was kept is added to that person.";
+  return askAndSay(async (name) => {
+    try {
+      return await nameTrack(event.camera, event.track_id, name);
+    } catch (error) {
+      if (error.status !== 404) {
+        throw error;
+      }
+      return enrolCrop(crop, name);
+    }
+  });
 }
 
 export function nameTrack(camera, trackId, name) {
   return api("POST", `api/cameras/${encode(camera)}/tracks/${trackId}/name`, { name: name.trim() });
 }
 
-function drawFace(canvas, video, [x1, y1, x2, y2], size) {
+async function askAndSay(submit) {
+  const input = byId("name-input");
+  input.value = "";
+  const identity = await ask("name", () => submit(input.value));
+  if (identity) {
+    toast(`This is ${identity.name}.`);
+  }
+  return identity;
+}
+
+async function enrolCrop(crop, name) {
+  // The crop is cut close: some room around it lets the face be found in it again.
+  const side = crop.width * CROP_SCALE;
+  const canvas = new OffscreenCanvas(2 * side, 2 * side);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#808080";
+  context.fillRect(0, 0, 2 * side, 2 * side);
+  context.drawImage(crop, side / 2, side / 2, side, side);
+  const form = new FormData();
+  form.append("name", name.trim());
+  form.append("photos", await canvas.convertToBlob({ type: "image/png" }), "the kept shot");
+  const { identity } = await api("POST", "api/identities", form);
+  return identity;
+}
+
+async function loadImage(url) {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  return image;
+}
+
+/** Draw a face out of the picture; `box` is in pixels of a frame of `size`. */
+export function drawFace(canvas, video, [x1, y1, x2, y2], size) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   if (!video.videoWidth) {

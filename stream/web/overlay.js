@@ -17,6 +17,10 @@ export class Overlay {
     new ResizeObserver(() => this.#place()).observe(layer);
   }
 
+  get size() {
+    return this.#size;
+  }
+
   get tracks() {
     return this.#tracks;
   }
@@ -63,7 +67,7 @@ export class Overlay {
     button.addEventListener("click", () => {
       const track = this.#tracks.find((each) => each.track_id === id);
       if (track) {
-        this.#pick(track, this.#size);
+        this.#pick(track);
       }
     });
     this.#buttons.set(id, button);

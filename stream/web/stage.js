@@ -1,12 +1,13 @@
 // The big live view: one link's picture, what to say where there is none, and the faces in it.
 
-import { byId, h, sentence, setText } from "./dom.js";
+import { conditionOf } from "./condition.js";
+import { byId, setText } from "./dom.js";
 import { Overlay } from "./overlay.js";
 
 const FRESH_MS = 1500; // a picture younger than this is live
 const STALLED_MS = 4000; // no picture for so long from a live camera: connect anew
 
-/** Event: "name" with {camera, track, size} when a face was picked. */
+/** Events: "name" with {camera, track, size} when a face was picked; "tracks"; "action". */
 export class Stage extends EventTarget {
   #socket;
   #video = byId("video");
@@ -14,16 +15,13 @@ export class Stage extends EventTarget {
   #link = null;
   #detach = null;
   #status = null;
-  #hasCameras = true;
   #lastFrameAt = -Infinity;
   #sinceLive = 0;
 
   constructor(socket) {
     super();
     this.#socket = socket;
-    this.#overlay = new Overlay(byId("faces"), this.#video, (track, size) => {
-      this.dispatchEvent(new CustomEvent("name", { detail: { camera: this.camera, track, size } }));
-    });
+    this.#overlay = new Overlay(byId("faces"), this.#video, (track) => this.pick(track));
     socket.addEventListener("tracks", ({ detail }) => this.#showTracks(detail));
     const counted = () => {
       this.#lastFrameAt = performance.now();
@@ -37,8 +35,11 @@ export class Stage extends EventTarget {
         byId("stage").requestFullscreen?.();
       }
     });
-    byId("veil-action").addEventListener("click", () => this.dispatchEvent(new Event("action")));
-    setInterval(() => this.#look(), 250);
+    byId("veil-action").addEventListener("click", () => {
+      const detail = byId("stage").dataset.state;
+      this.dispatchEvent(new CustomEvent("action", { detail }));
+    });
+    setInterval(() => this.#link && this.#look(), 250);
   }
 
   get video() {
@@ -53,8 +54,18 @@ export class Stage extends EventTarget {
     return this.#link;
   }
 
+  get size() {
+    return this.#overlay.size;
+  }
+
   get tracks() {
     return this.#overlay.tracks;
+  }
+
+  /** Ask for a face's name; the list beside the picture does too. */
+  pick(track) {
+    const detail = { camera: this.camera, track, size: this.size };
+    this.dispatchEvent(new CustomEvent("name", { detail }));
   }
 
   /** Show a link's picture; null for none. */
@@ -65,45 +76,33 @@ export class Stage extends EventTarget {
     this.#status = null;
     this.#lastFrameAt = -Infinity;
     this.#video.srcObject = link?.stream ?? null;
-    this.#overlay.clear();
-    this.#showChips([]);
+    this.#clear();
     this.#socket.follow(link?.name ?? null);
     link?.addEventListener("stream", () => {
       this.#video.srcObject = link.stream;
     }, { signal: this.#detach.signal });
-    setText(byId("camera-name"), link ? (link.isOwn ? "This browser’s camera" : link.name) : "No camera");
     this.#look();
   }
 
   /** Hear how the shown camera is doing. */
-  update(status, hasCameras) {
+  update(status) {
     if (status?.state !== this.#status?.state) {
       this.#sinceLive = performance.now();
     }
     this.#status = status;
-    this.#hasCameras = hasCameras;
     this.#look();
   }
 
   #showTracks(message) {
     if (message.camera === this.camera) {
       this.#overlay.show(message);
-      this.#showChips(message.tracks);
+      this.dispatchEvent(new Event("tracks"));
     }
   }
 
-  #showChips(tracks) {
-    const list = byId("in-view");
-    const known = tracks.filter((track) => track.name).map((track) => [track.name, "known"]);
-    const unknown = tracks.filter((track) => track.state === "unknown").length;
-    if (unknown) {
-      known.push([unknown === 1 ? "1 unknown" : `${unknown} unknown`, "unknown"]);
-    }
-    const key = JSON.stringify(known);
-    if (list.dataset.key !== key) {
-      list.dataset.key = key;
-      list.replaceChildren(...known.map(([text, state]) => h("li", { class: "chip", "data-state": state }, text)));
-    }
+  #clear() {
+    this.#overlay.clear();
+    this.dispatchEvent(new Event("tracks"));
   }
 
   #look() {
@@ -112,46 +111,26 @@ export class Stage extends EventTarget {
     const size = byId("hud-size");
     size.hidden = !isFresh || !this.#status;
     setText(size, `${this.#video.videoWidth}×${this.#video.videoHeight} · ${Math.round(this.#status?.fps_in ?? 0)} fps`);
-    const { state, title, text, action } = this.#condition(isFresh);
+    const { state, title, text } = conditionOf({
+      name: this.#link?.isOwn ? "your camera" : (this.camera ?? "the camera"),
+      status: this.#status,
+      link: this.#link,
+      isFresh,
+      isConnected: this.#socket.isOpen,
+    });
     const veil = byId("veil");
     veil.hidden = state === "playing";
     veil.dataset.state = state;
-    setText(byId("veil-title"), title ?? "");
-    setText(byId("veil-text"), text ?? "");
+    setText(byId("veil-title"), title);
+    setText(byId("veil-text"), text);
+    const action = { off: "Turn on", ended: "All cameras" }[state];
     byId("veil-action").hidden = !action;
     setText(byId("veil-action"), action ?? "");
     byId("stage").dataset.state = state;
-    if (!isFresh && state !== "playing") {
-      this.#overlay.clear();
+    if (state !== "playing" && this.tracks.length) {
+      this.#clear();
     }
     this.#reviveStalled();
-  }
-
-  #condition(isFresh) {
-    const link = this.#link;
-    const status = this.#status;
-    const name = link?.isOwn ? "your camera" : link?.name;
-    if (isFresh) {
-      return { state: "playing" };
-    }
-    if (!this.#socket.isOpen) {
-      return { state: "connecting", title: "Connecting to facewire", text: "The picture returns as soon as the service answers." };
-    }
-    if (!link) {
-      return this.#hasCameras
-        ? { state: "connecting", title: "Connecting" }
-        : { state: "empty", title: "No camera yet", text: "Add a camera by its address, or use this browser’s.", action: "Add a camera" };
-    }
-    if (status?.state === "failing") {
-      return { state: "failing", title: `No picture from ${name}`, text: `${sentence(status.reason)}. Trying again by itself.` };
-    }
-    if (status?.state === "ended") {
-      return { state: "ended", title: "The video has ended", text: sentence(status.reason) };
-    }
-    if (link.state === "failing") {
-      return { state: "failing", title: "The video connection failed", text: `${sentence(link.reason)}. Trying again by itself.` };
-    }
-    return { state: "connecting", title: `Connecting to ${name}` };
   }
 
   #reviveStalled() {

@@ -63,11 +63,11 @@ def _name_the_stranger(page: Page, facewire: RunningService) -> None:
     expect(page.locator(f'.face[data-name="{STRANGER}"]')).to_be_visible(timeout=5000)
     assert time.monotonic() - started < 1.0
     expect(page.locator(".toast")).to_contain_text(STRANGER)
-    page.click("#tab-people")
+    page.click("#nav-people")
     expect(page.locator(f'.person[data-name="{STRANGER}"]')).to_be_visible()
     page.wait_for_timeout(500)
     page.screenshot(path=Path("test-output") / "demo-people.png")
-    page.click("#tab-events")
+    page.go_back()
     # She is named from then on: nobody is unknown in the next rounds.
     page.wait_for_timeout(5000)
     assert page.locator('.face[data-state="unknown"]').count() == 0

@@ -1,0 +1,58 @@
+// The form of a camera: filled from its settings, read back as what the API takes.
+
+import { encode } from "./api.js";
+import { byId } from "./dom.js";
+import { Region } from "./region.js";
+
+const field = (name) => byId(`camera-form-${name}`);
+let region = null;
+
+/** Fill the form for a camera, null for a new one; returns what clears it after. */
+export function fillForm(camera) {
+  const settings = camera?.settings ?? {
+    url: "", rtsp_transport: "tcp", loop: true, target_fps: null, min_face_px: null, rotation: 0,
+    region: null, enabled: true,
+  };
+  const isPushed = camera?.is_pushed ?? false;
+  byId("camera-dialog-title").textContent = camera ? `Settings of ${camera.name}` : "Add a camera";
+  byId("camera-save").textContent = camera ? "Save" : "Add camera";
+  field("name").value = camera?.name ?? "";
+  field("name").readOnly = camera !== null;
+  field("url").value = settings.url;
+  field("url").required = !isPushed;
+  field("address").hidden = byId("camera-url-hint").hidden = isPushed;
+  field("face").value = settings.min_face_px ?? "";
+  field("fps").value = settings.target_fps ?? "";
+  field("rotation").value = settings.rotation;
+  field("transport").value = settings.rtsp_transport;
+  field("loop").checked = settings.loop;
+  field("enabled").checked = settings.enabled;
+  field("more").open = camera !== null;
+  region ??= new Region();
+  const isLive = camera?.state === "live";
+  region.show(settings.region, isLive ? `api/cameras/${encode(camera.name)}/snapshot.jpg?width=640&at=${Date.now()}` : "");
+  return () => {
+    field("url").value = ""; // it may hold a password
+    region.show(null, "");
+  };
+}
+
+/** Read the form: all of a new camera, and of an old one what differs. */
+export function readForm(camera) {
+  const number = (name) => (field(name).value === "" ? null : Number(field(name).value));
+  const settings = {
+    url: field("url").value.trim(),
+    rtsp_transport: field("transport").value,
+    loop: field("loop").checked,
+    target_fps: number("fps"),
+    min_face_px: number("face"),
+    rotation: Number(field("rotation").value),
+    region: region.value,
+    enabled: field("enabled").checked,
+  };
+  if (!camera) {
+    return { name: field("name").value.trim(), ...settings };
+  }
+  const isChanged = ([name, value]) => JSON.stringify(value) !== JSON.stringify(camera.settings[name]);
+  return Object.fromEntries(Object.entries(settings).filter(isChanged));
+}

@@ -1,0 +1,158 @@
+// A list of events, newest first: live on top, older ones on demand.
+
+import { api } from "./api.js";
+import { glyph, h, portrait, sentence } from "./dom.js";
+import { routeTo } from "./router.js";
+
+const VERBS = {
+  enter: "came into view",
+  exit: "left",
+  unknown: "seen",
+  renamed: "named now",
+  camera_up: "is live",
+  camera_down: "went down",
+};
+
+/** Events: "change" when rows came or went; "name" with an unknown face's event to be named. */
+export class EventList extends EventTarget {
+  #list;
+  #accepts = () => false;
+  #query = "";
+  #seen = new Set();
+  #cursor = null;
+  #generation = 0;
+  #page;
+  #maxShown;
+  #days;
+
+  /** `page` rows are read at a time, at most `maxShown` stay; `days` puts headings between days. */
+  constructor(list, { page, maxShown, days = false }) {
+    super();
+    this.#list = list;
+    this.#page = page;
+    this.#maxShown = maxShown;
+    this.#days = days;
+  }
+
+  get length() {
+    return this.#seen.size;
+  }
+
+  get hasOlder() {
+    return this.#cursor !== null;
+  }
+
+  /** Begin anew: `query` is what the service filters by, `accepts` the same of a live event. */
+  async open(query, accepts) {
+    this.#query = query.toString();
+    this.#accepts = accepts;
+    this.#list.replaceChildren();
+    this.#seen.clear();
+    this.#cursor = null;
+    await this.refresh();
+  }
+
+  /** Read the newest, such as those of an outage. */
+  async refresh() {
+    const isEmpty = this.#seen.size === 0;
+    const answer = await this.#read("");
+    if (answer) {
+      if (isEmpty) {
+        this.#cursor = answer.cursor;
+      }
+      answer.events.reverse().forEach((event) => this.#put(event));
+      this.#changed();
+    }
+  }
+
+  async older() {
+    const answer = await this.#read(`&cursor=${this.#cursor}`);
+    if (answer) {
+      this.#maxShown += this.#page; // what a person asked to see stays
+      this.#cursor = answer.cursor;
+      answer.events.forEach((event) => this.#put(event));
+      this.#changed();
+    }
+  }
+
+  add(event) {
+    if (this.#accepts(event) && !this.#seen.has(event.id)) {
+      this.#put(event).classList.add("new");
+      this.#changed();
+    }
+  }
+
+  /** Read a page; null where another filter was chosen meanwhile. */
+  async #read(cursor) {
+    const generation = cursor ? this.#generation : ++this.#generation;
+    const answer = await api("GET", `api/events?limit=${this.#page}&${this.#query}${cursor}`);
+    return generation === this.#generation ? answer : null;
+  }
+
+  #put(event) {
+    const known = this.#list.querySelector(`[data-id="${event.id}"]`);
+    if (known) {
+      return known;
+    }
+    this.#seen.add(event.id);
+    const item = row(event, () => this.dispatchEvent(new CustomEvent("name", { detail: event })));
+    // What happens while the log is read arrives before it: the id decides the place.
+    const older = [...this.#list.querySelectorAll(".event")].find(({ dataset }) => Number(dataset.id) < event.id);
+    this.#list.insertBefore(item, older ?? null);
+    return item;
+  }
+
+  #changed() {
+    const rows = this.#list.querySelectorAll(".event");
+    for (const row of [...rows].slice(this.#maxShown)) {
+      this.#seen.delete(Number(row.dataset.id));
+      this.#cursor = Number(row.dataset.id) + 1;
+      row.remove();
+    }
+    if (this.#days) {
+      this.#separate();
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #separate() {
+    this.#list.querySelectorAll(".day").forEach((heading) => heading.remove());
+    let last = "";
+    for (const row of this.#list.querySelectorAll(".event")) {
+      const day = dayOf(new Date(row.dataset.at));
+      if (day !== last) {
+        last = day;
+        row.before(h("li", { class: "day" }, day));
+      }
+    }
+  }
+}
+
+function dayOf(when) {
+  const today = new Date();
+  const yesterday = new Date(today);
+  yesterday.setDate(today.getDate() - 1);
+  const name = { [today.toDateString()]: "Today", [yesterday.toDateString()]: "Yesterday" }[when.toDateString()];
+  return name ?? when.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+}
+
+function row(event, onName) {
+  const isCamera = event.kind.startsWith("camera_");
+  const about = isCamera ? "camera" : event.name ? "known" : "unknown";
+  const when = new Date(event.at);
+  const clock = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const who = isCamera ? event.camera : (event.name ?? "Unknown face");
+  const picture = isCamera
+    ? h("span", { class: "portrait plain", "aria-hidden": "true" }, glyph("camera"))
+    : portrait(event.has_crop ? `api/events/${event.id}/crop.jpg` : null, event.name);
+  const where = isCamera ? null : h("a", { href: routeTo("live", event.camera) }, event.camera);
+  const verb = sentence(VERBS[event.kind] ?? event.kind);
+  const canName = event.kind === "unknown" && event.has_crop;
+  return h("li", { class: "event", "data-id": event.id, "data-at": event.at, "data-kind": event.kind, "data-about": about, "data-name": event.name },
+    picture,
+    h("div", { class: "event-text" },
+      h("p", { class: "event-who", dir: "auto" }, h("strong", {}, who)),
+      h("p", { class: "event-where" }, verb, where && " · ", where, event.detail && ` · ${event.detail}`)),
+    canName ? h("button", { type: "button", class: "button small", onclick: onName }, "Name") : null,
+    h("time", { datetime: event.at, title: when.toLocaleString() }, clock));
+}

@@ -1,0 +1,108 @@
+// One camera on the wall: a picture while it is looked at, and what to say where there is none.
+
+import { encode } from "./api.js";
+import { conditionOf } from "./condition.js";
+import { h, setText } from "./dom.js";
+import { Link } from "./link.js";
+import { routeTo } from "./router.js";
+
+const LOOK_MS = 500;
+const FRESH_LOOKS = 3; // without a new picture until it counts as gone
+const STALLED_LOOKS = 12; // of a live camera: connect anew
+
+export class Tile {
+  isVisible = false;
+  #socket;
+  #name;
+  #link = null;
+  #status = null;
+  #frames = 0;
+  #looksWithout = Infinity;
+  #timer = 0;
+
+  constructor(socket, name) {
+    this.#socket = socket;
+    this.#name = name;
+    this.video = h("video", { muted: true, autoplay: true, playsinline: true, disablepictureinpicture: true, "aria-hidden": "true", tabindex: "-1" });
+    this.video.muted = true; // the attribute alone does not let a made element play
+    this.still = h("img", { alt: "", class: "still", hidden: true });
+    this.still.addEventListener("load", () => { this.still.hidden = false; });
+    this.still.addEventListener("error", () => { this.still.hidden = true; });
+    this.title = h("span", { class: "tile-name" });
+    this.news = h("span", { class: "tile-news", dir: "auto" });
+    this.said = h("span", { class: "tile-title" });
+    this.reason = h("span", { class: "tile-reason" });
+    this.anchor = h("a", { class: "tile", href: routeTo("live", name) },
+      this.still, this.video,
+      h("span", { class: "tile-veil" }, h("span", { class: "spinner", "aria-hidden": "true" }), this.said, this.reason),
+      h("span", { class: "tile-foot" }, h("span", { class: "dot" }), this.title, this.news));
+    this.element = h("li", { "data-camera": name }, this.anchor);
+    this.#look();
+  }
+
+  get isPlaying() {
+    return this.#link !== null;
+  }
+
+  update(status, title) {
+    this.#status = status;
+    setText(this.title, title);
+    this.#look();
+  }
+
+  tell(text, about) {
+    this.news.dataset.about = about;
+    setText(this.news, text);
+  }
+
+  play() {
+    if (this.#link) {
+      return;
+    }
+    this.#link = new Link(this.#socket, { camera: this.#name });
+    this.#link.addEventListener("stream", () => { this.video.srcObject = this.#link?.stream ?? null; });
+    this.#looksWithout = Infinity;
+    this.#timer = setInterval(() => this.#look(), LOOK_MS);
+    this.#look();
+  }
+
+  /** Let the connection go; the last picture stays as a still one. */
+  pause() {
+    clearInterval(this.#timer);
+    this.#link?.end();
+    this.#link = null;
+    this.video.srcObject = null;
+    this.#frames = 0;
+    this.#looksWithout = Infinity;
+    if (this.#status?.state === "live") {
+      this.still.src = `api/cameras/${encode(this.#name)}/snapshot.jpg?width=480&at=${Date.now()}`;
+    }
+    this.#look();
+  }
+
+  #look() {
+    const frames = this.video.getVideoPlaybackQuality?.().totalVideoFrames ?? 0;
+    this.#looksWithout = frames !== this.#frames ? 0 : this.#looksWithout + 1;
+    this.#frames = frames;
+    const condition = conditionOf({
+      name: this.title.textContent || this.#name,
+      status: this.#status,
+      link: this.#link,
+      isFresh: this.#looksWithout <= FRESH_LOOKS,
+      isConnected: this.#socket.isOpen,
+    });
+    const isStill = !this.#link && condition.state === "connecting";
+    const state = isStill ? "paused" : condition.state;
+    this.element.dataset.state = state;
+    setText(this.said, state === "playing" || isStill ? "" : condition.title);
+    setText(this.reason, isStill ? "" : condition.text);
+    const label = `${this.title.textContent}: ${state === "playing" ? "live" : state}`;
+    if (this.anchor.getAttribute("aria-label") !== label) {
+      this.anchor.setAttribute("aria-label", label);
+    }
+    if (this.#link?.state === "connected" && this.#status?.state === "live" && this.#looksWithout > STALLED_LOOKS) {
+      this.#looksWithout = FRESH_LOOKS + 1;
+      this.#link.restart("the picture stood still");
+    }
+  }
+}

@@ -1,0 +1,118 @@
+// The wall: up to 16 cameras play, those that are looked at.
+
+import { byId, setText } from "./dom.js";
+import { Tile } from "./tile.js";
+
+export const MAX_PLAYING = 16;
+const AWAY_MS = 3000; // out of sight for so long until a tile is paused: scrolling past is not
+const NEWS_MS = 20000;
+
+/** Event: "add" when a person wants a camera. */
+export class Wall extends EventTarget {
+  #socket;
+  #cameras;
+  #tiles = new Map();
+  #isShown = false;
+  #timer = 0;
+  #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: "100px" });
+
+  constructor(socket, cameras) {
+    super();
+    this.#socket = socket;
+    this.#cameras = cameras;
+    cameras.addEventListener("change", () => this.#update());
+    socket.addEventListener("event", ({ detail }) => this.#tell(detail.event));
+    document.addEventListener("visibilitychange", () => this.#settle());
+    for (const id of ["wall-add", "wall-empty-add"]) {
+      byId(id).addEventListener("click", () => this.dispatchEvent(new Event("add")));
+    }
+    byId("wall-fullscreen").hidden = !document.fullscreenEnabled;
+    byId("wall-fullscreen").addEventListener("click", () => byId("wall").requestFullscreen());
+  }
+
+  show() {
+    this.#isShown = true;
+    this.#update();
+    this.#settle();
+  }
+
+  hide() {
+    this.#isShown = false;
+    clearTimeout(this.#timer);
+    this.#tiles.forEach((tile) => tile.pause());
+  }
+
+  /** Bring the focus to a camera, such as the one a person comes back from. */
+  focus(name) {
+    this.#tiles.get(name)?.anchor.focus();
+  }
+
+  #update() {
+    if (!this.#isShown) {
+      return;
+    }
+    const { all } = this.#cameras;
+    for (const [name, tile] of this.#tiles) {
+      if (!this.#cameras.find(name)) {
+        this.#observer.unobserve(tile.element);
+        tile.pause();
+        tile.element.remove();
+        this.#tiles.delete(name);
+      }
+    }
+    for (const camera of all) {
+      let tile = this.#tiles.get(camera.name);
+      if (!tile) {
+        tile = new Tile(this.#socket, camera.name);
+        this.#tiles.set(camera.name, tile);
+        byId("wall").append(tile.element);
+        this.#observer.observe(tile.element);
+      }
+      tile.update(camera, this.#cameras.titleOf(camera.name));
+    }
+    const columns = Math.ceil(Math.sqrt(all.length)) || 1;
+    byId("wall").style.setProperty("--columns", columns);
+    byId("wall").style.setProperty("--rows", Math.ceil(all.length / columns) || 1);
+    byId("wall").dataset.count = all.length;
+    byId("wall-empty").hidden = !this.#cameras.isKnown || all.length > 0;
+    const live = all.filter((camera) => camera.state === "live").length;
+    setText(byId("wall-figures"), all.length ? `${live} of ${all.length} live` : "");
+  }
+
+  #seen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const tile = this.#tiles.get(target.dataset.camera);
+      if (tile) {
+        tile.isVisible = isIntersecting;
+      }
+    }
+    this.#settle();
+  }
+
+  /** Play what is seen at once; pause the rest a little later. */
+  #settle() {
+    clearTimeout(this.#timer);
+    const isSeen = (tile) => this.#isShown && !document.hidden && tile.isVisible;
+    const seen = [...this.#tiles.values()].filter(isSeen).slice(0, MAX_PLAYING);
+    const others = [...this.#tiles.values()].filter((tile) => tile.isPlaying && !seen.includes(tile));
+    const room = MAX_PLAYING - seen.length;
+    others.slice(room).forEach((tile) => tile.pause());
+    seen.forEach((tile) => tile.play());
+    if (others.length) {
+      this.#timer = setTimeout(() => others.filter((tile) => !isSeen(tile)).forEach((tile) => tile.pause()), AWAY_MS);
+    }
+  }
+
+  #tell(event) {
+    const tile = this.#tiles.get(event.camera);
+    if (tile && (event.kind === "enter" || event.kind === "unknown" || event.kind === "renamed")) {
+      const text = event.name ?? "Unknown face";
+      tile.tell(text, event.name ? "known" : "unknown");
+      setTimeout(() => {
+        if (tile.news.textContent === text) {
+          tile.tell("", "");
+        }
+      }, NEWS_MS);
+    }
+  }
+}
