@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 16  # the first with GridSample
 Array = NDArray[Any]
 Dims = Sequence[int | str]
+SAMPLING = {"padding_mode": "zeros", "align_corners": 0}
 FLOAT, UINT8, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
 
 
@@ -114,12 +115,16 @@ def next_level_graph() -> bytes:
     return _finish_level(_Builder(), "larger", {"larger": (FLOAT, ["B", 3, "H", "W"])})
 
 
-def line_weights(n_from: int, n_to: int) -> list[Array]:
+def line_weights(n_from: int | Array, n_to: int) -> list[Array]:
     """Say which two columns (or rows) of an image make each of a scaled one, with what weights.
 
+    Args:
+        n_from: how many there are; or (N, 1) for so many images.
+        n_to: how many there shall be.
+
     Returns:
-        first and second (n_to,) int64, and their weights (n_to,) float32 in 2048ths: OpenCV's
-        fixed point, that the levels be its levels.
+        first and second (n_to,) or (N, n_to) int64, and their weights, float32 in 2048ths:
+        OpenCV's fixed point, that its pixels come out.
     """
     spots = ((np.arange(n_to) + 0.5) * (n_from / n_to) - 0.5).astype(np.float32)
     first = np.floor(spots)
@@ -164,8 +169,7 @@ def sample_graph(side: int) -> bytes:
 
     Inputs: sheet (B, 3, rows, columns) float32; matrices (B, M, 3, 2) float32 from (u, v, 1) of a
     crop to GridSample's x and y on the sheet; low and high (B, M, 1, 2) float32, where x and y
-    end; half () float32, what is added before the fraction is cut off; order (N,) int64, which of
-    the B * M crops to give. Output: (N, side, side, 3) uint8.
+    end; order (N,) int64, which of the B * M crops to give. Output: (N, side, side, 3) uint8.
     """
     graph = _Builder()
     v, u = np.mgrid[:side, :side].reshape(2, -1)
@@ -174,31 +178,68 @@ def sample_graph(side: int) -> bytes:
     graph.add("Max", ["spots", "low"], "raised")
     graph.add("Min", ["raised", "high"], "limited")
     graph.add("Reshape", ["limited", graph.constant("as_grid", [0, -1, side, 2])], "grid")
-    graph.add(
-        "GridSample",
-        ["sheet", "grid"],
-        "sampled",
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=0,
-    )
-    graph.add("Add", ["sampled", "half"], "more")
-    graph.add("Floor", ["more"], "whole")
-    graph.add("Cast", ["whole"], "bytes", to=UINT8)
-    graph.add("Reshape", ["bytes", graph.constant("parts", [0, 3, -1, side, side])], "parted")
-    graph.add("Transpose", ["parted"], "pixels", perm=[0, 2, 3, 4, 1])
+    graph.add("GridSample", ["sheet", "grid"], "sampled", mode="bilinear", **SAMPLING)
+    graph.rounded("sampled", "whole")
+    graph.add("Reshape", ["whole", graph.constant("parts", [0, 3, -1, side, side])], "parted")
+    maps: dict[str, tuple[int, Dims]] = {
+        "matrices": (FLOAT, ["B", "M", 3, 2]),
+        "low": (FLOAT, ["B", "M", 1, 2]),
+        "high": (FLOAT, ["B", "M", 1, 2]),
+    }
+    return _finish_crops(graph, "parted", side, maps)
+
+
+def scale_graph(side: int) -> bytes:
+    """Take crops off sheets as cv2.resize scales them: M off each of B sheets.
+
+    Inputs: sheet (B, 3, rows, columns) float32; x and y (B, M, 2 side) float32, where on the
+    sheet the first and the second columns and rows of `line_weights` are, for GridSample;
+    their weights (B, M, 2, side) float32; order as in `sample_graph`. Output: as there.
+    """
+    graph = _Builder()
+    zero = graph.constant("zero", 0, np.float32)
+    for line, shape in (("x", [0, 0, 1, -1, 1]), ("y", [0, 0, -1, 1, 1])):
+        graph.add("Reshape", [line, graph.constant(f"along_{line}", shape)], f"line_{line}")
+        graph.add("Mul", [f"line_{line}", zero], f"none_{line}")
+    graph.add("Add", ["line_x", "none_y"], "all_x")
+    graph.add("Add", ["line_y", "none_x"], "all_y")
+    graph.add("Concat", ["all_x", "all_y"], "pairs", axis=4)
+    graph.add("Reshape", ["pairs", graph.constant("as_grid", [0, -1, 2 * side, 2])], "grid")
+    graph.add("GridSample", ["sheet", "grid"], "sampled", mode="nearest", **SAMPLING)
+    parts = graph.constant("parts", [0, 3, -1, 2, side, 2, side])
+    graph.add("Reshape", ["sampled", parts], "parted")
+    across = graph.constant("across", [0, 1, -1, 1, 1, 2, side])
+    graph.add("Reshape", ["x_weights", across], "across_weights")
+    graph.add("Mul", ["parted", "across_weights"], "weighed")
+    graph.add("ReduceSum", ["weighed", graph.constant("sides", [5])], "wide", keepdims=0)
+    wide = graph.floored("wide", 1 / 16)
+    down = graph.constant("down", [0, 1, -1, 2, side, 1])
+    graph.add("Reshape", ["y_weights", down], "down_weights")
+    graph.add("Mul", [wide, "down_weights"], "lines")
+    lines = graph.floored("lines", 1 / 65536)
+    graph.add("ReduceSum", [lines, graph.constant("two", [3])], "quarters", keepdims=0)
+    graph.add("Mul", ["quarters", graph.constant("quarter", 0.25, np.float32)], "exact")
+    graph.rounded("exact", "whole")
+    inputs: dict[str, tuple[int, Dims]] = {
+        "x": (FLOAT, ["B", "M", 2 * side]),
+        "y": (FLOAT, ["B", "M", 2 * side]),
+        "x_weights": (FLOAT, ["B", "M", 2, side]),
+        "y_weights": (FLOAT, ["B", "M", 2, side]),
+    }
+    return _finish_crops(graph, "whole", side, inputs)
+
+
+def _finish_crops(
+    graph: _Builder, planes: str, side: int, inputs: dict[str, tuple[int, Dims]]
+) -> bytes:
+    """Give the wanted of the crops (B, 3, M, side, side)."""
+    graph.add("Cast", [planes], "bytes", to=UINT8)
+    graph.add("Transpose", ["bytes"], "pixels", perm=[0, 2, 3, 4, 1])
     graph.add("Reshape", ["pixels", graph.constant("as_crops", [-1, side, side, 3])], "all")
     graph.add("Gather", ["all", "order"], "crops", axis=0)
     return graph.finish(
-        f"sample{side}",
-        {
-            "sheet": (FLOAT, ["B", 3, "rows", "columns"]),
-            "matrices": (FLOAT, ["B", "M", 3, 2]),
-            "low": (FLOAT, ["B", "M", 1, 2]),
-            "high": (FLOAT, ["B", "M", 1, 2]),
-            "half": (FLOAT, []),
-            "order": (INT64, ["N"]),
-        },
+        f"crops{side}",
+        {"sheet": (FLOAT, ["B", 3, "rows", "columns"]), **inputs, "order": (INT64, ["N"])},
         {"crops": (UINT8, ["N", side, side, 3])},
     )
 

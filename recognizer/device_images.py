@@ -23,8 +23,6 @@ Floating = NDArray[np.floating[Any]]
 # a tick of the service uploads twice, what is scanned and what is followed, and then aligns
 # faces of both; images that nobody can change are found again by who they are
 KEPT_UPLOADS = 2
-# cv2.resize cuts off twice before it rounds: on average an eighth of a grey level too dark
-OPENCV_HALF = 0.375
 MAX_LINES = 1024  # ways to scale that stay uploaded: the levels of some fifty sizes of images
 MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
 
@@ -68,6 +66,7 @@ class DeviceImageWork:
                 "first_level": lambda: device_graphs.first_level_graph(size),
                 "next_level": device_graphs.next_level_graph,
                 "sample": lambda: device_graphs.sample_graph(size),
+                "scale": lambda: device_graphs.scale_graph(size),
                 "select": device_graphs.select_graph,
             }[kind]
             self._graphs[name] = self._engine.load(build(), name=name)
@@ -115,6 +114,41 @@ class Sheet:
         ]
         return self._work.graph("sheet", len(pads)).keep(self.frames, *pads)[0]
 
+    def spots(self, octaves: NDArray[np.intp]) -> tuple[Floating, Floating]:
+        """Return (N, 2) scale and shift from pixels of octaves to GridSample's x and y.
+
+        It counts from -1 to 1 between the outer borders of the sheet.
+        """
+        top = np.stack([np.zeros(len(octaves)), self._starts[octaves]], axis=1)
+        scale = 2 / np.array([self.width + 1, self._starts[-1]], np.float64)
+        return np.tile(scale, (len(octaves), 1)), (top + 0.5) * scale - 1
+
+    def take(
+        self, kind: str, slots: NDArray[np.intp], *inputs: Array, side: int, rows: int
+    ) -> Tensor:
+        """Take crops by a graph: (rows, side, side, 3) uint8.
+
+        Args:
+            kind: "sample" or "scale".
+            slots: (N,) which image of the sheet each crop is of.
+            inputs: (N, ...) each, the graph's between its sheet and its order.
+            side: of a crop in pixels.
+            rows: of the result, at least N.
+        """
+        counts = np.bincount(slots, minlength=self.n_images)
+        most = int(counts.max())
+        by_slot = np.argsort(slots, kind="stable")
+        nth = np.empty(len(slots), np.intp)
+        nth[by_slot] = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots[by_slot]]
+        spread = []
+        for each in inputs:
+            array = np.zeros((self.n_images, most, *each.shape[1:]), np.float32)
+            array[slots, nth] = each
+            spread.append(array)
+        order = np.zeros(rows, np.int64)
+        order[: len(slots)] = slots * most + nth
+        return self._work.graph(kind, side).keep(self.tensor, *spread, order)[0]
+
     def sample(
         self,
         slots: NDArray[np.intp],
@@ -123,29 +157,27 @@ class Sheet:
         *,
         side: int,
         rows: int,
-        half: float = 0.5,
     ) -> Tensor:
         """Sample crops at affine maps into octaves of the images: (rows, side, side, 3) uint8."""
-        columns, n_rows = self.width + 1, int(self._starts[-1])
-        origin = np.stack([np.zeros(len(slots)), self._starts[octaves]], axis=1)
-        # GridSample counts from -1 to 1 between the outer borders of the sheet
-        scale = np.array([2 / columns, 2 / n_rows])
-        shift = (origin + 0.5) * scale - 1
-        counts = np.bincount(slots, minlength=self.n_images)
-        most = int(counts.max())
-        by_slot = np.argsort(slots, kind="stable")
-        nth = np.empty(len(slots), np.intp)
-        nth[by_slot] = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots[by_slot]]
-        matrices = np.zeros((self.n_images, most, 3, 2), np.float32)
-        matrices[slots, nth] = maps.matrices.transpose(0, 2, 1) * scale
-        matrices[slots, nth, 2] += shift
-        low, high = np.zeros((2, self.n_images, most, 1, 2), np.float32)
-        low[slots, nth, 0] = maps.low * scale + shift
-        high[slots, nth, 0] = maps.high * scale + shift
-        order = np.zeros(rows, np.int64)
-        order[: len(slots)] = slots * most + nth
-        inputs = matrices, low, high, np.array(half, np.float32), order
-        return self._work.graph("sample", side).keep(self.tensor, *inputs)[0]
+        scale, shift = (each[:, None] for each in self.spots(octaves))
+        matrices = maps.matrices.transpose(0, 2, 1) * scale
+        matrices[:, 2:] += shift
+        ends = (each[:, None] * scale + shift for each in (maps.low, maps.high))
+        return self.take("sample", slots, matrices, *ends, side=side, rows=rows)
+
+    def scale(self, slots: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
+        """Scale inclusive boxes as cv2.resize does; outside the images is black."""
+        inputs: list[Array] = []
+        factor, shift = self.spots(np.zeros(len(slots), np.intp))
+        weights = []
+        for axis, end in ((0, self.width), (1, self.height)):
+            first, last = squares[:, axis, None], squares[:, axis + 2, None]
+            *lines, one, other = device_graphs.line_weights(last - first + 1, side)
+            # a pixel beyond the image there is a black one on the sheet
+            spots = np.clip(np.concatenate(lines, axis=1) + first, -1, end)
+            inputs.append(spots * factor[:, axis, None] + shift[:, axis, None])
+            weights.append(np.stack([one, other], axis=1))
+        return self.take("scale", slots, *inputs, *weights, side=side, rows=rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,25 +254,20 @@ class DeviceImages:
     ) -> Tensor:
         """Cut squares out of images and scale them."""
         sheet: Sheet = self._places[owners[0]].sheet
-        corner: Floating = squares[:, :2]
-        size = np.array([sheet.width, sheet.height])
-        octaves = np.zeros(len(squares), np.intp)
+        slots = self._slots[owners]
         if inclusive:
-            zoom = (squares[:, 2] - squares[:, 0] + 1) / side
-            low, high = (np.clip(ends, -1, size) for ends in (corner, squares[:, 2:]))
-            half = OPENCV_HALF
-        else:
-            zoom = (squares[:, 2] - squares[:, 0]) / side
-            octaves = octaves_for_crops(zoom, deepest_octave(sheet.height, sheet.width))
-            shrunk = 2.0**octaves
-            corner, zoom = corner / shrunk[:, None], zoom / shrunk
-            low, high = np.zeros((len(squares), 2)), (size >> octaves[:, None]) - 1.0
-            half = 0.5
+            return sheet.scale(slots, squares, side=side, rows=rows)
+        zoom = (squares[:, 2] - squares[:, 0]) / side
+        octaves = octaves_for_crops(zoom, deepest_octave(sheet.height, sheet.width))
+        shrunk = 2.0**octaves
+        zoom = zoom / shrunk
+        size = np.array([sheet.width, sheet.height])
         matrices = np.zeros((len(squares), 2, 3))
         matrices[:, 0, 0] = matrices[:, 1, 1] = zoom
-        matrices[:, :, 2] = corner + (zoom[:, None] - 1) / 2
-        maps = Maps(matrices, low, high)
-        return sheet.sample(self._slots[owners], octaves, maps, side=side, rows=rows, half=half)
+        matrices[:, :, 2] = squares[:, :2] / shrunk[:, None] + (zoom[:, None] - 1) / 2
+        # where the octave ends, its border is repeated
+        maps = Maps(matrices, np.zeros((len(squares), 2)), (size >> octaves[:, None]) - 1.0)
+        return sheet.sample(slots, octaves, maps, side=side, rows=rows)
 
     def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Tensor:
         """Warp images by similarity transforms."""
