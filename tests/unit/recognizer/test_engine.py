@@ -10,6 +10,7 @@ from recognizer.engine import (
     OpenVinoEngine,
     missing_for_cuda,
     open_engine,
+    to_host,
     usable_cpus,
 )
 from recognizer.errors import DeviceError, ModelFileError
@@ -91,3 +92,27 @@ def test_a_cuda_session_that_fell_back_is_refused() -> None:
 
 def test_all_usable_cpus_are_counted() -> None:
     assert usable_cpus() >= 1
+
+
+def test_what_is_kept_feeds_the_next_run(engine: Engine) -> None:
+    network = engine.load(doubling_model(), name="double")
+    uploaded = engine.upload(np.ones((2, 3), np.float32))
+    (kept,) = network.keep(uploaded)
+    assert kept.shape == (2, 3)
+    (again,) = network.keep(kept)
+    (last,) = network(again)
+    np.testing.assert_array_equal(last, np.full((2, 3), 8, np.float32))
+    # later runs have not written over it
+    np.testing.assert_array_equal(to_host(kept), np.full((2, 3), 2, np.float32))
+
+
+def test_a_build_with_cuda_but_no_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: bytes, **options: object) -> None:
+        raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", fail)
+    with pytest.raises(DeviceError, match=r"run on cuda: .*nvidia-smi.*no CUDA-capable device"):
+        open_engine("cuda")
+    assert open_engine("auto", threads=1).device == "cpu"
