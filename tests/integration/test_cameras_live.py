@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import av
 import pytest
 
+from recognizer import default_cache, fetch_photos
 from stream.camera import CameraState
 from stream.config import CameraChange, CameraConfig, Config, load_config
+from stream.demo import DemoScene
 from stream.engine import Service
 from stream.errors import ConfigError
 from stream.frames import EventKind
@@ -158,3 +161,24 @@ def test_a_pushed_cameras_settings_last_as_long_as_it_does(tmp_path: Path) -> No
         assert not (tmp_path / "demo" / "cameras.json").exists()
 
     asyncio.run(scenario())
+
+
+def test_people_leave_a_camera_that_fell_silent() -> None:
+    async def scenario() -> list[str]:
+        async with opened() as service:
+            scene = DemoScene(fetch_photos(default_cache(), None))
+            camera = service.push_camera("phone")
+            picture = av.VideoFrame.from_ndarray(scene.render(3.0), format="rgb24")
+            async with asyncio.timeout(2 * PATIENCE_S):
+                while not {"enter", "unknown"} & set(await kinds(service, "phone")):
+                    camera.on_frame(picture)
+                    await asyncio.sleep(0.1)
+                # No more pictures, and none of them says so.
+                while "exit" not in await kinds(service, "phone"):
+                    await asyncio.sleep(0.1)
+            assert service.cameras()[1].state is not CameraState.OFF
+            await camera.close()
+            return await kinds(service, "phone")
+
+    told = asyncio.run(scenario())
+    assert told.count("exit") == told.count("enter") + told.count("unknown")
