@@ -7,7 +7,10 @@ const FIRST_DELAY_MS = 400;
 const LAST_DELAY_MS = 8000;
 const MAX_BITRATE = 4_000_000; // a sharp 1280x720 picture at 25 to 30 a second
 
-/** Events: "stream" when there is a picture to come, "state" when `state` or `reason` changed. */
+/**
+ * Events: "stream" when there is a picture to come, "state" when `state` or `reason` changed,
+ * "faces" with those of a frame of raw video.
+ */
 export class Link extends EventTarget {
   stream = null;
   state = "connecting";
@@ -22,7 +25,7 @@ export class Link extends EventTarget {
   #timer = 0;
   #ended = new AbortController();
 
-  /** `wish` is {camera} or {publish}; `own` is the stream of the browser's camera for the latter. */
+  /** `wish` is {camera}, {camera, raw: true} or {publish}; `own` is the stream of the browser's camera for the latter. */
   constructor(socket, wish, own = null) {
     super();
     this.#socket = socket;
@@ -90,6 +93,12 @@ export class Link extends EventTarget {
         this.restart("the video connection was lost");
       }
     });
+    if (this.#wish.raw) {
+      const channel = peer.createDataChannel("tracks", { ordered: false, maxRetransmits: 0 });
+      channel.addEventListener("message", ({ data }) => {
+        this.dispatchEvent(new CustomEvent("faces", { detail: JSON.parse(data) }));
+      });
+    }
     try {
       this.#addVideo(peer);
       await peer.setLocalDescription();

@@ -5,6 +5,7 @@ import { byId, setText } from "./dom.js";
 import { EventList } from "./eventlist.js";
 import { Faces } from "./faces.js";
 import { Link } from "./link.js";
+import { RawFaces, wantsRaw } from "./raw.js";
 import { routeTo } from "./router.js";
 import { Stage } from "./stage.js";
 
@@ -18,6 +19,7 @@ export class Live extends EventTarget {
   #own;
   #name = null;
   #watched = null; // the link of a camera that is watched; this browser's own has its own
+  #raw = null;
   #recent = new EventList(byId("recent-list"), { page: 20, maxShown: 40 });
 
   constructor(socket, router, cameras) {
@@ -56,7 +58,9 @@ export class Live extends EventTarget {
     this.#name = name;
     const isOwn = this.#own?.link?.name === name;
     if (!isOwn) {
-      this.#watched = new Link(this.#socket, { camera: name });
+      const raw = wantsRaw();
+      this.#watched = new Link(this.#socket, raw ? { camera: name, raw } : { camera: name });
+      this.#raw = raw ? new RawFaces(byId("video"), this.#watched) : null;
     }
     this.stage.show(isOwn ? this.#own.link : this.#watched);
     byId("enrol").hidden = !isOwn;
@@ -69,6 +73,8 @@ export class Live extends EventTarget {
   hide() {
     this.#watched?.end();
     this.#watched = null;
+    this.#raw?.end();
+    this.#raw = null;
     this.#name = null;
     this.stage.show(null);
   }
