@@ -105,6 +105,42 @@ def test_small_faces_are_rejected_and_limits_can_be_changed(recognizer, gallery)
     assert not report.rejected
 
 
+def lfw_photo(how: str) -> bytes:
+    """Return a photo of LFW, spoiled as said; Andy Dick's is nearly a profile as it is."""
+    if how == "turned":
+        return (shared_data("lfw_mini_250") / "Andy_Dick" / "Andy_Dick_0001.jpg").read_bytes()
+    image = read_image(next(shared_data("lfw10_original").glob("Tony_Blair/*_0002.jpg")))
+    if how == "dark":
+        image = (image * 0.17).astype(np.uint8)
+    elif how == "blurred":
+        image = cv2.GaussianBlur(image, None, sigmaX=6)
+    elif how == "small":
+        image = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)
+    return encoded(image)
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("turned", Reason.TURNED_AWAY),
+        ("dark", Reason.TOO_DARK),
+        ("blurred", Reason.BLURRED),
+        ("small", Reason.TOO_SMALL),
+    ],
+)
+def test_real_photos_are_rejected_for_what_they_lack_and_taken_by_force(
+    recognizer, gallery, how, reason
+):
+    items = [upload_item(how, "Somebody", lfw_photo(how))]
+    # 54 degrees of yaw pass by default: the far eye is still in sight.
+    limits = EnrolLimits(max_yaw_deg=50.0)
+    report = enroll_images(recognizer, gallery, items, limits=limits)
+    assert reasons(report) == [reason], report
+    assert len(gallery) == 0
+    assert not enroll_images(recognizer, gallery, items, limits=limits, force=True).rejected
+    assert len(gallery) == 1
+
+
 def test_another_persons_photo_is_rejected_by_likeness_and_by_hash(recognizer, gallery):
     obama, other = photos() / "obama.jpg", photos() / "obama2.jpg"
     enroll_images(recognizer, gallery, [photo_item(obama, "Barack Obama")])
