@@ -129,13 +129,19 @@ class Trainee:
 
     @torch.no_grad()
     def average(self) -> None:
-        """Let the averaged backbone follow; statistics of batch norms are copied."""
+        """Let the averaged backbone follow.
+
+        Statistics of batch norms too: those of the moment do not fit weights of the past.
+        """
         if self.ema is None:
             return
         for mean, now in zip(self.ema.parameters(), self.backbone.parameters(), strict=True):
             mean.lerp_(now, 1 - self._decay)
         for mean, now in zip(self.ema.buffers(), self.backbone.buffers(), strict=True):
-            mean.copy_(now)
+            if mean.is_floating_point():
+                mean.lerp_(now, 1 - self._decay)
+            else:
+                mean.copy_(now)
 
     def verify(self, pairs: PairSet) -> Verification:
         """Verify the network as it is; few pairs get fewer folds. It is left evaluating."""
