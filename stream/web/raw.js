@@ -16,6 +16,8 @@ export class RawFaces {
   #canvas = document.createElement("canvas");
   #video;
   #byTime = new Map();
+  #n = 0;
+  #nExact = 0;
   #ended = new AbortController();
 
   /** Draw what `link` hears of the faces over `video`, which shows that link's stream. */
@@ -45,9 +47,11 @@ export class RawFaces {
       if (this.#ended.signal.aborted) {
         return;
       }
-      // Browsers that do not tell the timestamp get the newest; a lost message leaves its frame bare.
-      const newest = [...this.#byTime.values()].at(-1);
-      this.#draw(rtpTimestamp === undefined ? newest : this.#byTime.get(rtpTimestamp));
+      const own = this.#byTime.get(rtpTimestamp);
+      this.#canvas.dataset.frames = (this.#n += 1);
+      this.#canvas.dataset.exact = (this.#nExact += own ? 1 : 0);
+      // A lost message, or a browser that does not tell the timestamp: the newest is nearest.
+      this.#draw(own ?? [...this.#byTime.values()].at(-1));
       this.#next();
     });
   }
