@@ -7,8 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gallery import Gallery
+from gallery.reembedding import reembed
 from stream.camera import CameraState
 from stream.config import CameraConfig, Config, load_config
 from stream.engine import Service
@@ -135,6 +138,36 @@ def test_a_camera_that_cannot_be_opened_hurts_nobody(tmp_path: Path) -> None:
     assert len(problems) == 2
     assert "hunter2" not in " ".join(problems)
     assert "user:***@127.0.0.1" in " ".join(problems)
+
+
+def test_another_process_changes_people_and_the_model_under_a_running_service() -> None:
+    async def scenario() -> tuple[set[str | None], list[str]]:
+        async with opened() as service:
+            await names_of(service, 2)
+            directory = service.gallery.store.path.parent
+            with Gallery.open_any(directory) as other:
+                known = other.identities()
+                for summary in known:
+                    name = summary.identity.name
+                    other.rename(summary.identity.identity_id, f"{name} renamed")
+            events = await service.run_events(service.event_log.list)
+            names = {event.name for event in events if event.name}
+            await asyncio.to_thread(
+                reembed,
+                directory,
+                lambda crops: np.eye(3, dtype=np.float32)[np.arange(len(crops)) % 3],
+                model_id="other-model",
+                embedding_size=3,
+            )
+            await until(lambda: service.problems())
+            return names, service.problems()
+
+    names, problems = asyncio.run(scenario())
+    assert names
+    assert all(name.endswith(" renamed") for name in names if name)
+    assert len(problems) == 1
+    assert "now holds embeddings of other-model, not of sface" in problems[0]
+    assert problems[0].endswith("start again with that model")
 
 
 def test_cameras_come_and_go_while_it_runs() -> None:

@@ -57,3 +57,25 @@ def test_an_open_gallery_notices_that_the_model_changed(few):
     )
     with pytest.raises(ModelMismatchError, match=r"now holds embeddings of colours-1"):
         few.refresh()
+    with pytest.raises(ModelMismatchError, match=r"start again with that model"):
+        few.enroll(
+            "Late", np.ones(SIZE, np.float32), crop=None, source_sha256="a" * 64, quality=1.0
+        )
+    with pytest.raises(ModelMismatchError, match=r"not of sface"):
+        few.embeddings("Late")
+    with few.store.reading() as connection:  # no photo of the old model has slipped in
+        models = connection.execute("SELECT DISTINCT model_id FROM photos").fetchall()
+    assert models == [("colours-1",)]
+
+
+def test_an_open_gallery_in_bytes_names_nobody_by_another_models_vectors(few, monkeypatch):
+    monkeypatch.setattr("gallery.index.FLAT_ROWS", 5)
+    directory = few.store.path.parent
+    with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
+        assert gallery.index_kind == "int8"
+        probe = gallery.embeddings(gallery.identities()[0].identity.name)[:1]
+        assert gallery.search(probe, threshold=0.5) != [None]
+        reembed(
+            directory, mean_colours, model_id="colours-1", embedding_size=3, drop_without_crop=True
+        )
+        assert gallery.search(probe, threshold=0.5) == [None]
