@@ -124,7 +124,14 @@ def verify(
 
     Example: facewire-train verify --model y1/model,0 --pairs lfw.bin --pairs agedb_30.bin
     """
-    from trainer.verify import open_models, open_pairs, to_json, verify_pairs, write_pictures
+    from trainer.verify import (
+        open_models,
+        open_pairs,
+        to_json,
+        verify_pairs,
+        write_roc,
+        write_worst,
+    )
 
     targets = []
     for path in pairs:
@@ -134,14 +141,22 @@ def verify(
             )
     rows, lines = [], []
     best: dict[str, float] = {}
-    for name, embed in open_models(model, device=device, threads=threads):
+    results = {}
+    opened = open_models(model, device=device, threads=threads)
+    for number, (name, embed) in enumerate(opened):
         for target in targets:
             with bar(f"{name} on {target.name}") as on_progress:
                 result = verify_pairs(embed, target, folds=folds, fars=far, on_progress=on_progress)
             rows.append({"model": name, **to_json(result)})
             lines += result_lines(result)
             best[target.name] = max(best.get(target.name, 0.0), result.accuracy_flip.mean)
-            write_pictures(result, target, roc_to=roc_to, worst=worst)
+            # a second model's pictures stand beside the first's
+            key = f"{target.name}_{number}" if number else target.name
+            results[key] = result
+            if worst:
+                write_worst(worst, key, result, target)
+    if roc_to:
+        write_roc(roc_to, results)
     lines += [f"Max of [{name}] is {value:1.5f}" for name, value in best.items()]
     emit(rows, lines, as_json=as_json)
 

@@ -125,7 +125,9 @@ def _forward_backward(
                 labels.to(trainee.device, non_blocking=True),
             )
         trainee.scaler.scale(loss / recipe.optimizer.accumulate).backward()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:  # for a CPU, torch has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
         raise TrainingError(
             f"out of memory with batches of {recipe.run.batch}: halve run.batch and double "
             "optimizer.accumulate (the last checkpoint is intact)"

@@ -204,10 +204,16 @@ class _Log:
         """Take what the loop says."""
         if isinstance(event, Progress):
             self._rows.append({field: str(getattr(event, field)) for field in LOG_FIELDS})
-            with self._path.open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, LOG_FIELDS)
-                writer.writeheader()
-                writer.writerows(self._rows)
+            try:
+                with self._path.open("w", newline="") as stream:
+                    writer = csv.DictWriter(stream, LOG_FIELDS)
+                    writer.writeheader()
+                    writer.writerows(self._rows)
+            except OSError as error:
+                raise TrainingError(
+                    f"cannot write {self._path}: {(error.strerror or '').lower()} "
+                    "(free some space, then go on with --resume; the last checkpoint is intact)"
+                ) from error
             return
         self._verified.append(event)
         for result in event.results:

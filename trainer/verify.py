@@ -1,6 +1,6 @@
 """The parts of `facewire-train verify`: models, pairs, results and pictures."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,17 @@ def verify_pairs(
     )
 
 
-def write_pictures(
-    result: Verification, pairs: PairSet, *, roc_to: Path | None, worst: Path | None
-) -> None:
-    """Write the ROC plot and the sheets of the worst errors, where they are wanted."""
-    if roc_to:
-        far, tar = roc(result.distances, result.is_same)
-        picture = chart(f"{result.target}: TAR over FAR", {result.target: (far, tar)}, log_x=True)
-        write_picture(roc_to, picture)
-    if worst:
-        for is_same, kind in ((True, "rejected"), (False, "accepted")):
-            sheet = worst_pairs(pairs, result.distances, result.threshold, is_same=is_same)
-            write_picture(worst / f"{result.target}_{kind}.png", sheet)
+def write_roc(path: Path, results: Mapping[str, Verification]) -> None:
+    """Write the ROC curves of results by name, all in one plot."""
+    curves = {name: roc(result.distances, result.is_same) for name, result in results.items()}
+    write_picture(path, chart("TAR over FAR", curves, log_x=True))
+
+
+def write_worst(folder: Path, name: str, result: Verification, pairs: PairSet) -> None:
+    """Write the sheets of the worst errors of one kind and the other."""
+    for is_same, kind in ((True, "rejected"), (False, "accepted")):
+        sheet = worst_pairs(pairs, result.distances, result.threshold, is_same=is_same)
+        write_picture(folder / f"{name}_{kind}.png", sheet)
 
 
 def pack_pairs(

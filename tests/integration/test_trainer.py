@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,9 @@ from recognizer import read_card
 from recognizer.resolve import resolve_model
 from tests.shared_data import shared_data
 from trainer.checkpoint import read_checkpoint
-from trainer.errors import CheckpointError, DataError, TrainingError
+from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.export import export_checkpoint
-from trainer.faceset import FaceSetWriter, encode
+from trainer.faceset import FaceSet, FaceSetWriter, encode
 from trainer.pairs import PairSet, write_bin
 from trainer.run import run_recipe
 
@@ -195,6 +196,73 @@ def test_a_full_disk_is_named(data, tmp_path):
     with pytest.raises(TrainingError, match="free some space; the last one is intact"):
         save_checkpoint(tmp_path / "last.pt", {"x": torch.zeros(100_000)})
     assert (tmp_path / "last.pt").read_bytes() == before
+
+
+def test_a_log_on_a_full_disk_is_named(data, tmp_path):
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    (tmp_path / "log.csv").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"cannot write .*log\.csv: no space left"):
+        run(data, tmp_path, "run.steps=1")
+
+
+def test_a_corrupt_record_is_named_and_the_checkpoint_intact(data, tmp_path):
+    shutil.copytree(data, tmp_path / "set")
+    run(tmp_path / "set", tmp_path / "run", "run.steps=1")
+    before = (tmp_path / "run/last.pt").read_bytes()
+    rec = tmp_path / "set/train.rec"
+    content = bytearray(rec.read_bytes())
+    at = FaceSet(tmp_path / "set").reader.offsets[7] + 8 + 24
+    content[at : at + 64] = bytes(64)
+    rec.write_bytes(content)
+    with pytest.raises(RecordError, match=r"train\.rec, record 7: the image cannot be decoded"):
+        run(tmp_path / "set", tmp_path / "run", "run.steps=9", "run.verbose=50", resume=True)
+    assert (tmp_path / "run/last.pt").read_bytes() == before
+
+
+STARVED = """
+import resource
+from pathlib import Path
+import trainer.loop as loop
+from trainer.cli import main
+train = loop._forward_backward
+def starved(*arguments):
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 200 * 2**20,) * 2)
+    return train(*arguments)
+loop._forward_backward = starved
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")
+def test_too_little_memory_is_named(data, tmp_path):
+    settings = [f"--set={s}" for s in (*SMALL, "backbone.name=r18", "run.batch=20")]
+    arguments = ["fit", "tiny", "--data", data, "--out", tmp_path, "--threads", "1", *settings]
+    done = subprocess.run(
+        [sys.executable, "-c", STARVED, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 1
+    assert "out of memory with batches of 20: halve run.batch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_several_targets_share_one_roc(data, tmp_path):
+    run(data, tmp_path, "run.steps=1")
+    shutil.copy(data / "eight.bin", tmp_path / "other.bin")
+    both = ("--pairs", data / "eight.bin", "--pairs", tmp_path / "other.bin", "--folds", 2)
+    pictures = ("--roc", tmp_path / "roc.png", "--worst", tmp_path / "worst")
+    done = command("verify", "--model", tmp_path / "last.pt", *both, *pictures, "--json")
+    assert [row["target"] for row in json.loads(done.stdout)] == ["eight", "other"]
+    assert (tmp_path / "roc.png").stat().st_size > 0
+    assert {p.name for p in (tmp_path / "worst").iterdir()} == {
+        f"{name}_{kind}.png" for name in ("eight", "other") for kind in ("accepted", "rejected")
+    }
 
 
 WORKER = """
