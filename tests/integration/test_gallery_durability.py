@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gallery import Gallery
+from gallery import Gallery, GalleryFormatError
 from gallery.check import check
 
 pytestmark = pytest.mark.integration
@@ -66,6 +67,40 @@ def test_what_was_acknowledged_survives_kill_9_ten_times_over(tmp_path):
             assert len(held) <= len(acknowledged) + round_number + 1
             assert len(gallery) == len(held)
     assert len(acknowledged) > 20
+
+
+def held_by(directory: Path) -> set[str]:
+    """Return the photos that are in a gallery, none where there is none yet."""
+    try:
+        with Gallery.open_any(directory) as gallery:
+            return {
+                photo.source_sha256
+                for summary in gallery.identities()
+                for photo in gallery.photos(summary.identity.identity_id)
+            }
+    except GalleryFormatError:
+        return set()
+
+
+def test_a_disk_that_is_full_loses_nothing_that_was_acknowledged(tmp_path):
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", limit + WRITER, str(tmp_path), "0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    error = done.stderr.strip().splitlines()[-1]
+    assert error.startswith("gallery.errors.GalleryError: cannot use the gallery")
+    assert "full" in error
+    acknowledged = {f"{int(line):064x}" for line in done.stdout.split() if line.isdigit()}
+    assert len(acknowledged) > 20
+    assert check(tmp_path).problems == ()
+    held = held_by(tmp_path)
+    assert acknowledged <= held
+    assert len(held) <= len(acknowledged) + 1
 
 
 def test_two_processes_work_on_one_gallery(tmp_path):
