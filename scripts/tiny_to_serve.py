@@ -57,7 +57,7 @@ def main() -> None:
     right = wrong = 0
     for answer in named:
         names = {face["match"]["name"] for face in answer["faces"] if face["match"]}
-        person = Path(answer["image"]).parent.name.replace("_", " ")
+        person = Path(answer["image"]).parent.name
         right += person in names
         wrong += bool(names - {person})
     print(f"identified {right} of {len(asked)} other photos, {wrong} with a wrong name")
