@@ -110,19 +110,25 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
 def _is_there(path: Path) -> bool:
     """Return whether the file exists; refuse one that is no database.
 
-    SQLite takes any file shorter than a page for an empty database, and overwrites it. A file
-    with a journal beside it was interrupted while being made: SQLite rolls that back.
+    SQLite takes a file shorter than its own first bytes for an empty database, and overwrites
+    it. A file with a journal beside it was interrupted while being made: SQLite rolls that back.
+
+    Only a file too short for a database is opened here. To close any file of this process drops
+    the process's locks on it (POSIX), those of its open connections too; another process would
+    then take itself for the last one, and delete the log that this one goes on writing to.
+    Source: https://www.sqlite.org/howtocorrupt.html, 2.2.
     """
     try:
-        with path.open("rb") as file:
-            start = file.read(len(SQLITE_MAGIC))
+        start = b""
+        if 0 < path.stat().st_size < len(SQLITE_MAGIC):
+            start = path.read_bytes()
         is_interrupted = path.with_name(path.name + "-journal").exists()
     except FileNotFoundError:
         return False
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise GalleryError(f"cannot read the gallery {path}: {why}") from error
-    if start not in (b"", SQLITE_MAGIC) and not is_interrupted:
+    if start and not is_interrupted:
         raise GalleryFormatError(
             f"{path} is not a gallery: name another directory, nothing was changed"
         )

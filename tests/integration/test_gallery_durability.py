@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 MODEL, SIZE = "sface-0ba9fbfa", 128
 
-# Enrols photos for ever, with crops, and says each number once it is acknowledged.
+# Enrols so many photos, with crops, and says each number once it is acknowledged.
 WRITER = f"""
 import sys
 import numpy as np
@@ -27,7 +27,7 @@ start = int(sys.argv[2])
 rng = np.random.default_rng(start)
 with Gallery.open(Path(sys.argv[1]), model_id={MODEL!r}, embedding_size={SIZE}) as gallery:
     print("open", flush=True)
-    for number in range(start, start + 100_000):
+    for number in range(start, start + int(sys.argv[3])):
         crop = rng.integers(0, 256, (112, 112, 3), np.uint8)
         row = rng.standard_normal({SIZE}).astype(np.float32)
         photo = NewPhoto(row, crop, f"{{number:064x}}", 0.5)
@@ -36,9 +36,9 @@ with Gallery.open(Path(sys.argv[1]), model_id={MODEL!r}, embedding_size={SIZE}) 
 """
 
 
-def writer(directory, start: int) -> subprocess.Popen[str]:
+def writer(directory, start: int, n_photos: int = 100_000) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(directory), str(start)],
+        [sys.executable, "-c", WRITER, str(directory), str(start), str(n_photos)],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -86,7 +86,7 @@ def test_a_disk_that_is_full_loses_nothing_that_was_acknowledged(tmp_path):
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))\n"
     done = subprocess.run(
-        [sys.executable, "-c", limit + WRITER, str(tmp_path), "0"],
+        [sys.executable, "-c", limit + WRITER, str(tmp_path), "0", "100000"],
         capture_output=True,
         text=True,
         check=False,
@@ -143,6 +143,27 @@ def test_two_processes_work_on_one_gallery(tmp_path):
         gallery.refresh()
         assert len(gallery) >= sum(written) + 40 + 2
         assert len(gallery) == sum(s.n_photos for s in gallery.identities())
+    assert check(tmp_path).problems == ()
+
+
+def test_a_process_that_ends_takes_nothing_from_one_that_goes_on(tmp_path):
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as service:
+        for number in range(3):
+            with writer(tmp_path, 1000 * number, n_photos=2) as other:
+                assert other.stdout is not None
+                other.stdout.read()  # to its end, at which it closes the file
+            assert other.returncode == 0
+            assert (tmp_path / "gallery.sqlite3-wal").exists()  # the service's still
+            service.enroll(
+                f"mine {number}",
+                np.eye(1, SIZE, number, dtype=np.float32)[0],
+                crop=None,
+                source_sha256=f"{10**9 + number:064x}",
+                quality=0.5,
+            )
+            assert len(service) == 3 * (number + 1)
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as later:
+        assert len(later) == 9
     assert check(tmp_path).problems == ()
 
 
