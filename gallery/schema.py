@@ -4,6 +4,7 @@ The truth is here and nowhere else; the index in memory is built from it. What a
 file looks like is written once below and never edited: a change is a new entry in `MIGRATIONS`.
 """
 
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -119,6 +120,8 @@ def _is_there(path: Path) -> bool:
     Source: https://www.sqlite.org/howtocorrupt.html, 2.2.
     """
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a directory")
         start = b""
         if 0 < path.stat().st_size < len(SQLITE_MAGIC):
             start = path.read_bytes()

@@ -56,7 +56,7 @@ def test_a_gallery_that_nobody_claimed_is_empty(tmp_path):
 
 def test_a_directory_in_place_of_the_file_is_named(tmp_path):
     (tmp_path / "gallery.sqlite3").mkdir()
-    with pytest.raises(GalleryError, match="cannot be opened or created here"):
+    with pytest.raises(GalleryError, match="is a directory"):
         Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE)
 
 
