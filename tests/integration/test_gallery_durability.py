@@ -1,17 +1,22 @@
 """A gallery under the worst that a machine does to it: kill -9, two processes, an erasure."""
 
+import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from gallery import Gallery, GalleryFormatError
 from gallery.check import check
+from tests.shared_data import shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -80,6 +85,60 @@ def held_by(directory: Path) -> set[str]:
             }
     except GalleryFormatError:
         return set()
+
+
+def folder_of_1000(directory: Path) -> Path:
+    """Make 1,000 photos below 100 names: lfw10's hundred, in ten qualities of JPEG."""
+    for path in sorted(shared_data("lfw10_original").rglob("*.jpg")):
+        image = cv2.imread(str(path))
+        for quality in range(81, 91):
+            person = directory / f"{path.parent.name} {quality}"
+            person.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(person / path.name), image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return directory
+
+
+def n_photos(directory: Path) -> int:
+    """Return how many photos are acknowledged, quickly; 0 where there is no gallery yet."""
+    with closing(sqlite3.connect(directory / "gallery.sqlite3")) as connection:
+        try:
+            return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
+        except sqlite3.OperationalError:
+            return 0
+
+
+@pytest.mark.timeout(300)
+def test_an_enrolment_of_1000_photos_killed_ten_times_is_taken_up_again(tmp_path):
+    folder = folder_of_1000(tmp_path / "people")
+    directory = tmp_path / "gallery"
+    command = [Path(sys.executable).with_name("facewire"), "enroll", "--folder", folder]
+    command += ["--force", "--gallery", directory, "--json"]  # each person has ten names
+    rng = random.Random(1)
+    Gallery.open(directory, model_id=MODEL, embedding_size=SIZE).close()
+    held: set[str] = set()
+    n_kills = 0
+    while n_kills < 10 and len(held) < 1000:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as one:
+            while one.poll() is None and n_photos(directory) == len(held):
+                time.sleep(0.005)
+            time.sleep(rng.uniform(0.0, 0.1))
+            one.kill()
+        now = held_by(directory)
+        assert held <= now
+        assert check(directory).problems == ()
+        assert len(now) > len(held)  # it had begun
+        held = now
+        n_kills += 1
+    assert n_kills >= 5  # ten, unless this machine enrols quicker than it is watched
+    last = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
+    reasons = {each["reason"] for each in last["rejected"]}
+    assert reasons <= {"duplicate"}
+    final = held_by(directory)
+    assert len(final) == len(held) + len(last["enrolled"])
+    assert len(final) == 1000
+    again = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
+    assert again["enrolled"] == []
+    assert held_by(directory) == final
 
 
 def test_a_disk_that_is_full_loses_nothing_that_was_acknowledged(tmp_path):
