@@ -1,6 +1,4 @@
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -145,28 +143,6 @@ def test_a_pickled_reader_reads(tmp_path):
     reader = RecordReader(write(tmp_path / "a.rec"))
     assert pickle.loads(pickle.dumps(reader)).read(3) == RECORDS[3]
     reader.close()
-
-
-# In a process of its own: this one has run other tests' native threads, which no fork survives.
-FORK = """
-import os, sys
-from pathlib import Path
-from trainer.recordio import RecordReader
-
-reader, keys = RecordReader(Path(sys.argv[1])), [int(key) for key in sys.argv[2:]]
-before = [reader.read(key) for key in keys]
-pid = os.fork()
-is_same = [reader.read(key) for key in keys * 100] == before * 100
-if pid == 0:  # the child moves its own position, not ours
-    os._exit(not is_same)
-code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-sys.exit(code or not is_same)
-"""
-
-
-def test_a_reader_survives_fork(tmp_path):
-    command = [sys.executable, "-c", FORK, write(tmp_path / "a.rec"), *map(str, RECORDS)]
-    subprocess.run(command, check=True)
 
 
 def test_records_longer_than_the_format_are_refused(monkeypatch):
