@@ -1,16 +1,21 @@
-"""The newest frame of every camera, for one inference thread."""
+"""The newest frames of every camera, for one inference thread."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from stream.frames import Frame
+
+WAITING = 2
+"""Frames of a camera that wait at most, so that one slow tick loses none: a scan and an embedding
+together take longer than a frame at 25 fps, and the ticks after them are quicker."""
 
 RECENT_S = 0.3
 """A camera silent for longer is not waited for: twice the interval of the slowest useful camera."""
 
 
 class Batcher:
-    """Holds at most one frame a camera; a newer one replaces it and the loss is counted.
+    """Holds the newest two frames a camera; a third replaces the oldest and the loss is counted.
 
     Capture threads put, one inference thread takes. With several cameras a tick waits a
     little for the others, so that their faces share one call of each net.
@@ -27,7 +32,7 @@ class Batcher:
         self._clock = clock
         self._max_wait_s = max_wait_s
         self._changed = threading.Condition()
-        self._frames: dict[str, Frame] = {}
+        self._frames: dict[str, deque[Frame]] = {}
         self._dropped: dict[str, int] = {}
         self._last_put: dict[str, float] = {}
         self._has_job = False
@@ -51,9 +56,9 @@ class Batcher:
             if frame.camera not in self._last_put:
                 return
             self._last_put[frame.camera] = self._clock()
-            if frame.camera in self._frames:
-                self._dropped[frame.camera] += 1
-            self._frames[frame.camera] = frame
+            waiting = self._frames.setdefault(frame.camera, deque(maxlen=WAITING))
+            self._dropped[frame.camera] += len(waiting) == WAITING
+            waiting.append(frame)
             self._changed.notify()
 
     def wake(self) -> None:
@@ -63,7 +68,7 @@ class Batcher:
             self._changed.notify()
 
     def take(self, timeout_s: float) -> list[Frame]:
-        """Return the newest frame of every camera that has one; empty after `timeout_s` or wake."""
+        """Return a frame of every camera that has one; empty after `timeout_s` or wake."""
         with self._changed:
             self._changed.wait_for(lambda: self._frames or self._has_job, timeout_s)
             if self._frames and not self._has_job:
@@ -75,14 +80,15 @@ class Batcher:
                     if remaining <= 0 or not self._changed.wait(remaining):
                         break
             self._has_job = False
-            frames = list(self._frames.values())
-            self._frames.clear()
+            frames = [waiting.popleft() for waiting in self._frames.values()]
+            self._frames = {name: rest for name, rest in self._frames.items() if rest}
             return frames
 
     @property
     def n_waiting(self) -> int:
         """How many frames wait to be taken."""
-        return len(self._frames)
+        with self._changed:
+            return sum(map(len, self._frames.values()))
 
     def dropped(self, camera: str) -> int:
         """Return how many frames of the camera a newer one replaced before they were taken."""

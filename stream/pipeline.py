@@ -50,6 +50,7 @@ class _Want:
 
     job: "_Job"
     track: Tracked
+    memory: Memory
     urgency: int
     value: float
 
@@ -95,9 +96,10 @@ class _Job:
             if track.last_seen != at:
                 continue
             value = self._value(track)
-            urgency = self.camera.remember(track).urgency(track, value, at)
+            memory = self.camera.remember(track)
+            urgency = memory.urgency(track, value, at)
             if urgency is not None and not (only_open and urgency > OPEN):
-                wanted.append(_Want(self, track, urgency, value))
+                wanted.append(_Want(self, track, memory, urgency, value))
         return wanted
 
     def _value(self, track: Tracked) -> float:
@@ -275,15 +277,20 @@ class Pipeline:
         return np.stack([shot.embedding for shot in shots])
 
     def _embed(self, jobs: list[_Job], *, is_scan: bool, deadline: float) -> None:
-        """Look at the faces that need it most, at one even if late, unless the tick scanned."""
+        """Look at the faces that need it most.
+
+        A tick that scanned and has no time left looks at none, unless one was passed over before.
+        """
         with self._stage("track"):
-            left_s = deadline - self._clock()
-            room = int(left_s / self._embed_s) if self._embed_s else 1
-            budget = min(max(room, 0 if is_scan else 1), MAX_EMBEDDINGS)
-            budget -= sum(len(job.looked) for job in jobs)
             wanted = [want for job in jobs for want in job.wanted(only_open=is_scan)]
-            wanted.sort(key=lambda want: (want.urgency, -want.value))
-            chosen = wanted[: max(budget, 0)]
+            wanted.sort(key=lambda want: (want.urgency, not want.memory.is_overdue, -want.value))
+            room = int((deadline - self._clock()) / self._embed_s) if self._embed_s else 1
+            least = not is_scan or any(want.memory.is_overdue for want in wanted)
+            budget = min(max(room, int(least)), MAX_EMBEDDINGS)
+            budget = max(0, budget - sum(len(job.looked) for job in jobs))
+            chosen = wanted[:budget]
+            for want in wanted[budget:]:
+                want.memory.is_overdue = want.urgency <= OPEN
         if not chosen:
             return
         chosen.sort(key=lambda want: jobs.index(want.job))

@@ -2,7 +2,7 @@ import threading
 
 import numpy as np
 
-from stream.batcher import RECENT_S, Batcher
+from stream.batcher import RECENT_S, WAITING, Batcher
 from stream.frames import Frame
 
 
@@ -22,14 +22,17 @@ def test_nothing_is_nothing() -> None:
     assert Batcher(clock=Clock()).take(0.0) == []
 
 
-def test_the_newest_frame_wins_and_the_loss_is_counted() -> None:
+def test_the_newest_frames_win_and_the_loss_is_counted() -> None:
     batcher = Batcher(clock=Clock())
     batcher.add("a")
-    for seq in range(3):
+    for seq in range(5):
         batcher.put(frame("a", seq))
-    assert [f.seq for f in batcher.take(0.0)] == [2]
-    assert batcher.dropped("a") == 2
+    assert batcher.n_waiting == WAITING
+    assert [f.seq for f in batcher.take(0.0)] == [3]
+    assert [f.seq for f in batcher.take(0.0)] == [4]
+    assert batcher.dropped("a") == 3
     assert batcher.take(0.0) == []
+    assert batcher.n_waiting == 0
 
 
 def test_one_tick_takes_one_frame_of_each_camera() -> None:

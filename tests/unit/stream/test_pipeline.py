@@ -166,6 +166,17 @@ def test_a_tick_that_scans_leaves_the_faces_to_the_next_where_time_is_short(hall
     assert names(result) == ["Ann", "Bob"]
 
 
+def test_a_face_is_passed_over_once_where_every_tick_scans(hall: Hall) -> None:
+    ticks = iter(range(10**9))
+    hall.pipeline = hall.new_pipeline(lambda: next(ticks) * 0.05)
+    hall.run(1.0, FakeFace(1, 100))
+    for _ in range(8):  # so rare that each frame is scanned, and there is no time left
+        result = hall.tick(FakeFace(1, 100), FakeFace(2, 300), step_s=0.9)
+        assert hall.recognizer.count("detect") > 0
+        hall.recognizer.calls.clear()
+    assert names(result) == ["Ann", "Bob"]
+
+
 def test_quick_scans_and_embeddings_share_a_tick(hall: Hall) -> None:
     ticks = iter(range(10**9))
     hall.pipeline = hall.new_pipeline(lambda: next(ticks) * 1e-4)
