@@ -61,7 +61,7 @@ def test_who_is_in_view_of_a_camera_is_added(tmp_path: Path) -> None:
 
 
 def _show_people(page: Page) -> None:
-    page.locator("a[data-view=people], #tab-people").first.click()
+    page.click("#nav-people")
     expect(page.locator("#add-person")).to_be_visible()
 
 
