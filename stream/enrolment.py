@@ -23,6 +23,7 @@ from stream.photo_checks import (
     EnrolLimits,
     Reason,
     choose_face,
+    framed_faces,
     other_similarity,
     own_similarities,
 )
@@ -153,8 +154,8 @@ def enroll_images(
         gallery: where to.
         items: photos; those of one person should follow each other, they are judged together.
         limits: what a photo must be like; None for the defaults.
-        force: take what is readable and has a face, the largest if there are several, whatever
-            it looks like.
+        force: take what is readable and has a face, the one in the middle or the largest if
+            there are several, whatever it looks like.
         keep_crops: store the aligned crops, which another model can embed again.
         progress: called with each photo's outcome as soon as it is known.
 
@@ -304,7 +305,8 @@ class _Judge:
 
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
         qualities = self._recognizer.quality(photo.image, detections)
-        chosen = choose_face(qualities, self._limits, force=self._force)
+        framed = framed_faces(detections.boxes, *photo.image.shape[:2], self._limits)
+        chosen = choose_face(qualities, self._limits, force=self._force, framed=framed)
         if not isinstance(chosen, int):
             return _refused(photo.item, *chosen)
         crop = self._recognizer.align(photo.image, detections.landmarks[chosen : chosen + 1])[0]

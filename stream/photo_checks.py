@@ -47,6 +47,9 @@ class EnrolLimits:
         min_brightness: mean of the face, as `Quality.brightness`.
         bystander_ratio: faces up to this part of the largest one's size do not count as a
             second person in the photo.
+        framed_offset: a photo is framed on the one face whose middle is within this part of the
+            photo's shorter side from the photo's; all others in it are bystanders.
+        framed_size: and whose shorter side is at least this part of the photo's.
         min_own_similarity: cosine to the person's most similar other photo.
         max_other_similarity: cosine from which on a photo looks like another enrolled person,
             among up to a hundred; among more it takes more, see `other_similarity`.
@@ -59,6 +62,8 @@ class EnrolLimits:
     max_pitch_deg: float = 60.0
     min_brightness: float = 0.1
     bystander_ratio: float = 0.6
+    framed_offset: float = 0.1
+    framed_size: float = 0.3
     min_own_similarity: float = 0.3
     max_other_similarity: float = 0.5
 
@@ -71,23 +76,49 @@ def other_similarity(limits: EnrolLimits, n_people: int) -> float:
     return limits.max_other_similarity + PER_DECADE * math.log10(max(n_people / 100, 1.0))
 
 
+def framed_faces(boxes: Floats, height: int, width: int, limits: EnrolLimits) -> list[int]:
+    """Return which faces a photo is framed on: large in it, and in its middle.
+
+    A portrait that others reach into, or that was cropped to the one who is meant, is still that
+    one's. Of 291 photos of LFW, all so framed, 13 show somebody else of nearly the same size.
+
+    Args:
+        boxes: (N, 4) float32 x1, y1, x2, y2 pixels.
+        height: of the photo.
+        width: of the photo.
+        limits: what framed is.
+    """
+    side = min(height, width)
+    offsets = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - (width / 2, height / 2)).max(axis=1)
+    sizes = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    framed = (offsets <= limits.framed_offset * side) & (sizes >= limits.framed_size * side)
+    return [int(i) for i in np.flatnonzero(framed)]
+
+
 def choose_face(
-    qualities: Sequence[Quality], limits: EnrolLimits, *, force: bool
+    qualities: Sequence[Quality],
+    limits: EnrolLimits,
+    *,
+    force: bool,
+    framed: Sequence[int] = (),
 ) -> int | tuple[Reason, str]:
     """Return which face of a picture is the one to enrol, or why there is none.
 
     Args:
         qualities: of all faces in it.
         limits: what it must be like.
-        force: take the largest face, whatever it is like and whoever is beside it.
+        force: take the framed face or the largest, whatever it is like and whoever is beside it.
+        framed: the faces that it is framed on; if there is just one it is that one's picture.
     """
     sure = [i for i, q in enumerate(qualities) if q.score >= limits.min_score]
     if not sure:
         return Reason.NO_FACE, "no face found"
-    chosen = max(sure, key=lambda i: qualities[i].size_px)
+    meant = [i for i in framed if i in sure]
+    is_framed = len(meant) == 1
+    chosen = meant[0] if is_framed else max(sure, key=lambda i: qualities[i].size_px)
     if force:
         return chosen
-    limit = limits.bystander_ratio * qualities[chosen].size_px
+    limit = math.inf if is_framed else limits.bystander_ratio * qualities[chosen].size_px
     n_people = sum(qualities[i].size_px > limit for i in sure)
     if n_people > 1:
         return (

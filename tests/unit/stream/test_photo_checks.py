@@ -6,6 +6,7 @@ from stream.photo_checks import (
     EnrolLimits,
     Reason,
     choose_face,
+    framed_faces,
     other_similarity,
     own_similarities,
     quality_fault,
@@ -73,6 +74,40 @@ def test_among_more_people_it_takes_more_to_look_like_another(n_people, expected
 )
 def test_the_one_face_is_chosen_or_the_reason_said(faces, force, chosen):
     found = choose_face([quality(**face) for face in faces], EnrolLimits(), force=force)
+    assert (found if isinstance(found, int) else found[0]) == chosen
+
+
+MIDDLE, BESIDE, SMALL = (80, 75, 170, 175), (0, 60, 100, 180), (110, 110, 140, 140)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "framed"),
+    [
+        ([], []),
+        ([MIDDLE, BESIDE], [0]),
+        ([BESIDE, MIDDLE], [1]),
+        ([SMALL, BESIDE], []),
+        ([MIDDLE, (90, 80, 170, 170)], [0, 1]),
+    ],
+)
+def test_a_face_is_framed_that_is_large_and_in_the_middle(boxes, framed):
+    found = framed_faces(np.array(boxes, np.float32).reshape(-1, 4), 250, 250, EnrolLimits())
+    assert found == framed
+
+
+@pytest.mark.parametrize(
+    ("framed", "force", "chosen"),
+    [
+        ([0], False, 0),
+        ([0], True, 0),
+        ([], False, Reason.SEVERAL_FACES),
+        ([0, 1], False, Reason.SEVERAL_FACES),
+        ([2], False, Reason.SEVERAL_FACES),  # it is not surely a face
+    ],
+)
+def test_whom_a_photo_is_framed_on_is_meant(framed, force, chosen):
+    faces = [quality(size_px=80.0), quality(size_px=95.0), quality(score=0.7)]
+    found = choose_face(faces, EnrolLimits(), force=force, framed=framed)
     assert (found if isinstance(found, int) else found[0]) == chosen
 
 
