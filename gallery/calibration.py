@@ -17,7 +17,9 @@ from gallery.templates import all_templates
 
 Floats = NDArray[np.float32]
 
-MAX_PROBES = 2_000  # photos asked about; against 10,000 people that is 20 million pairs
+MAX_PAIRS = 20_000_000  # impostor similarities that are kept: 80 MB, enough for a FAR of 1e-6
+MAX_COMPARED = 400_000_000  # photo by photo, a few seconds: everybody up to 20,000 photos
+CHUNK = 32_000_000  # similarities in memory at a time, 128 MB
 MIN_FALSE_ACCEPTS = 10  # a rate seen fewer times than this is a guess, not a measurement
 CONFIDENCE = 0.95
 N_ALIKE = 20  # pairs of people that are listed
@@ -81,7 +83,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     order = np.argsort(persons, kind="stable")
     persons, embeddings = persons[order], embeddings[order]
     people, starts = np.unique(persons, return_index=True)
-    n_probes = min(len(persons), MAX_PROBES)
+    n_probes = min(len(persons), max(MAX_PAIRS // max(len(people), 1), 1))
     n_pairs = n_probes * max(len(people) - 1, 0)
     if n_pairs * far < MIN_FALSE_ACCEPTS:
         finest = f"a rate of {MIN_FALSE_ACCEPTS / n_pairs:.1g} can be" if n_pairs else "none can be"
@@ -89,20 +91,26 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
             f"a false accept rate of {far:g} needs {math.ceil(MIN_FALSE_ACCEPTS / far)} pairs of "
             f"different people, this gallery has {n_pairs}: {finest} measured"
         )
-    chosen = np.random.default_rng(0).permutation(len(persons))[:n_probes]
+    # Beyond the probes, the more photos look for their nearest, the more alike pairs are found.
+    n_asked = min(len(persons), max(n_probes, MAX_COMPARED // len(persons)))
+    asked = np.random.default_rng(0).permutation(len(persons))[:n_asked]
     genuine: list[Floats] = []
     impostor: list[Floats] = []
     closest: dict[tuple[int, int], float] = {}
-    for some in np.array_split(np.sort(chosen), math.ceil(n_probes / 256)):
+    step = max(CHUNK // len(persons), 1)
+    for start in range(0, n_asked, step):
+        some = asked[start : start + step]
         similarities = embeddings[some] @ embeddings.T
         similarities[np.arange(len(some)), some] = -np.inf  # not compared with itself
         best = np.maximum.reduceat(similarities, starts, axis=1)
         own = np.searchsorted(people, persons[some])
         rows = np.arange(len(some))
-        mine = best[rows, own]
+        n_measured = min(max(n_probes - start, 0), len(some))
+        mine = best[rows, own][:n_measured]
         genuine.append(mine[np.isfinite(mine)])
         best[rows, own] = -np.inf
-        impostor.append(best[np.isfinite(best)])
+        measured = best[:n_measured]
+        impostor.append(measured[np.isfinite(measured)])
         _note_closest(closest, own, best)
     return _concluded(
         gallery,

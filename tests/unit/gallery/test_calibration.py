@@ -41,6 +41,19 @@ def test_one_person_enrolled_twice_is_listed_first(few):
     assert first.similarity > 0.9
 
 
+def test_a_large_gallery_measures_some_pairs_and_looks_for_alike_ones_with_more(few, monkeypatch):
+    whole = calibrate(few, far=0.15)
+    monkeypatch.setattr("gallery.calibration.MAX_PAIRS", 55)
+    monkeypatch.setattr("gallery.calibration.CHUNK", 60)
+    some = calibrate(few, far=0.25)
+    assert some.n_photos == 55 // 5
+    assert len(some.impostor) == some.n_photos * 4
+    assert len(some.genuine) == some.n_photos
+    assert set(some.impostor.tolist()) <= set(whole.impostor.tolist())
+    # Everybody looked for the nearest other person, not only those who were measured.
+    assert some.alike[0] == whole.alike[0]
+
+
 @pytest.mark.parametrize(
     ("n_people", "n_photos", "message"),
     [
