@@ -8,6 +8,7 @@ import { Live } from "./live.js";
 import { askName, askNameOfEvent } from "./naming.js";
 import { OwnCamera } from "./own.js";
 import { People } from "./people.js";
+import { learnRole } from "./role.js";
 import { Router, routeTo, showView } from "./router.js";
 import { Settings } from "./settings.js";
 import { Socket } from "./socket.js";
@@ -139,6 +140,7 @@ socket.addEventListener("event", ({ detail: { event } }) => {
 });
 socket.addEventListener("open", () => {
   showLink("open");
+  told(learnRole()); // each time: after an outage the tokens may be others
   // The picture first: lists and thumbnails would compete with its connection.
   setTimeout(() => {
     told(people.load());
@@ -156,8 +158,11 @@ function showLink(state) {
   setText(byId("link-text"), { open: "Connected", connecting: "Connecting", lost: "Reconnecting" }[state]);
 }
 
+byId("sign-in").addEventListener("click", () => signIn());
+window.addEventListener("facewire:signed-out", () => signIn());
+
 let isAsking = false;
-window.addEventListener("facewire:signed-out", async () => {
+async function signIn() {
   if (!isAsking) {
     isAsking = true;
     const signedIn = await ask("token", async () => {
@@ -169,7 +174,7 @@ window.addEventListener("facewire:signed-out", async () => {
       location.reload();
     }
   }
-});
+}
 
 async function showDemo() {
   const { is_demo: isDemo } = await api("GET", "healthz");

@@ -1,6 +1,7 @@
 // What to say where a camera gives no picture: one answer for the wall and the live view.
 
 import { sentence } from "./dom.js";
+import { mayChange } from "./role.js";
 
 /**
  * Describe a picture: {state, title, text}; state is playing, connecting, failing, ended or off.
@@ -14,7 +15,7 @@ export function conditionOf({ name, status, link, isFresh, isConnected }) {
     return { state: "connecting", title: "Connecting to facewire", text: "The picture returns as soon as the service answers." };
   }
   if (status?.state === "off") {
-    return { state: "off", title: `${sentence(name)} is off`, text: "Turn it on in its settings." };
+    return { state: "off", title: `${sentence(name)} is off`, text: mayChange() ? "Turn it on in its settings." : "Whoever looks after facewire can turn it on." };
   }
   if (status?.state === "failing") {
     return { state: "failing", title: `No picture from ${name}`, text: `${sentence(status.reason)}. Trying again by itself${sinceText(status.since_s)}.` };

@@ -46,10 +46,16 @@ export class EventList extends EventTarget {
   async open(query, accepts) {
     this.#query = query.toString();
     this.#accepts = accepts;
+    this.clear();
+    await this.refresh();
+  }
+
+  /** Show nothing until the next `open`. */
+  clear() {
+    this.#generation += 1;
     this.#list.replaceChildren();
     this.#seen.clear();
     this.#cursor = null;
-    await this.refresh();
   }
 
   /** Read the newest, such as those of an outage. */
@@ -153,6 +159,6 @@ function row(event, onName) {
     h("div", { class: "event-text" },
       h("p", { class: "event-who", dir: "auto" }, h("strong", {}, who)),
       h("p", { class: "event-where" }, verb, where && " · ", where, event.detail && ` · ${event.detail}`)),
-    canName ? h("button", { type: "button", class: "button small", onclick: onName }, "Name") : null,
+    canName ? h("button", { type: "button", class: "button small", "data-changes": true, onclick: onName }, "Name") : null,
     h("time", { datetime: event.at, title: when.toLocaleString() }, clock));
 }

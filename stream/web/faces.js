@@ -43,7 +43,7 @@ export class Faces {
       canvas: h("canvas", { width: 96, height: 96, class: "face-picture", "aria-hidden": "true" }),
       name: h("p", { class: "event-who", dir: "auto" }),
       about: h("p", { class: "event-where" }),
-      button: h("button", { type: "button", class: "button small" }),
+      button: h("button", { type: "button", class: "button small", "data-changes": true }),
       drawnAt: -Infinity,
     };
     row.button.addEventListener("click", () => {
@@ -71,7 +71,7 @@ export class Faces {
       row.button.setAttribute("aria-label", label);
     }
     const now = performance.now();
-    if (now - row.drawnAt > DRAW_MS && this.#stage.video.videoWidth) {
+    if (now - row.drawnAt > DRAW_MS && this.#stage.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
       row.drawnAt = now;
       drawFace(row.canvas, this.#stage.video, track.box, this.#stage.size);
     }

@@ -76,6 +76,7 @@ export class Live extends EventTarget {
     this.#raw?.end();
     this.#raw = null;
     this.#name = null;
+    this.#recent.clear();
     this.stage.show(null);
   }
 

@@ -63,7 +63,7 @@ export class Overlay {
   }
 
   #add(id) {
-    const button = h("button", { type: "button", class: "face" }, h("span", { class: "face-cue" }));
+    const button = h("button", { type: "button", class: "face", "data-changes": true }, h("span", { class: "face-cue" }));
     button.addEventListener("click", () => {
       const track = this.#tracks.find((each) => each.track_id === id);
       if (track) {

@@ -6,6 +6,7 @@ import { byId, glyph, h, portrait, setText, toast } from "./dom.js";
 import { AddForm } from "./people_add.js";
 import { askErase, counted } from "./people_ask.js";
 import { PersonSheet } from "./people_person.js";
+import { mayChange } from "./role.js";
 
 const MAX_SHOWN = 300; // a gallery may hold many thousands: search finds the others
 
@@ -50,7 +51,7 @@ export class People extends EventTarget {
     empty.hidden = found.length > 0;
     setText(empty, this.#people.length
       ? `Nobody is called “${wanted}”.`
-      : "Nobody is enrolled. Click an unknown face in the video, or add photos.");
+      : `Nobody is enrolled.${mayChange() ? " Click an unknown face in the video, or add photos." : ""}`);
   }
 
   #row(person) {
@@ -69,7 +70,7 @@ export class People extends EventTarget {
   }
 
   #tool(icon, label, onclick) {
-    return h("button", { type: "button", class: "icon-button", "aria-label": label, title: label, onclick }, glyph(icon));
+    return h("button", { type: "button", class: "icon-button", "data-changes": true, "aria-label": label, title: label, onclick }, glyph(icon));
   }
 
   async #add(person = null) {

@@ -29,7 +29,7 @@ export class PersonSheet extends EventTarget {
       h("div", { class: "person-sheet-head" },
         h("div", {}, this.#title, this.#figures),
         h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => this.#dialog.close() }, glyph("close"))),
-      h("div", { class: "person-tools" },
+      h("div", { class: "person-tools", "data-changes": true },
         button("plus", "Add photos", () => this.#tell("add")),
         button("pen", "Rename", () => this.#tell("rename")),
         button("person", "Merge", () => told(this.#merge())),
@@ -69,14 +69,14 @@ export class PersonSheet extends EventTarget {
       : "no picture kept";
     return h("li", { class: "photo", "data-photo": id },
       h("label", {},
-        h("input", { type: "checkbox", value: id, onchange: () => this.#showChosen() }),
+        h("input", { type: "checkbox", value: id, "data-changes": true, onchange: () => this.#showChosen() }),
         h("span", { class: "visually-hidden" }, `Photo ${id}`),
         h("span", { class: "photo-picture" }, picture),
         h("span", { class: "photo-text" },
           `Quality ${percent} %`,
           h("meter", { min: 0, max: 100, low: 30, high: 50, optimum: 100, value: percent, "aria-hidden": "true" }),
           day)),
-      h("button", { type: "button", class: "icon-button", "aria-label": `Remove photo ${id}`, title: "Remove this photo", onclick: () => told(this.#removePhoto(id)) }, glyph("trash")));
+      h("button", { type: "button", class: "icon-button", "data-changes": true, "aria-label": `Remove photo ${id}`, title: "Remove this photo", onclick: () => told(this.#removePhoto(id)) }, glyph("trash")));
   }
 
   get #ids() {

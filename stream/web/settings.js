@@ -82,7 +82,7 @@ export class Settings {
       h("button", { type: "button", class: `icon-button ${kind}`, "aria-label": `${label} ${name}`, title: label, onclick }, glyph(icon));
     card.item = h("li", { class: "camera-item", "data-camera": name },
       h("div", { class: "camera-text" }, card.name, card.state, card.reason, card.url, card.settings),
-      h("div", { class: "camera-tools" },
+      h("div", { class: "camera-tools", "data-changes": true },
         card.turn,
         tool("pen", "Change", () => this.#cameras.edit(name)),
         tool("trash", "Remove", () => this.#cameras.remove(name), "remove")));

@@ -126,6 +126,7 @@ export class Stage extends EventTarget {
     const action = { off: "Turn on", ended: "All cameras" }[state];
     byId("veil-action").hidden = !action;
     setText(byId("veil-action"), action ?? "");
+    byId("veil-action").toggleAttribute("data-changes", state === "off");
     byId("stage").dataset.state = state;
     if (state !== "playing" && this.tracks.length) {
       this.#clear();

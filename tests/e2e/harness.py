@@ -72,7 +72,12 @@ def free_port() -> int:
 
 @contextmanager
 def service(
-    name: str, data: Path, *arguments: str, port: int = 0, token: str = ""
+    name: str,
+    data: Path,
+    *arguments: str,
+    port: int = 0,
+    token: str = "",
+    viewer_token: str = "",
 ) -> Iterator[RunningService]:
     """Start the service, and stop it by Ctrl-C.
 
@@ -82,6 +87,7 @@ def service(
         arguments: of `facewire serve`.
         port: to listen on; 0 for a free one.
         token: that it asks for; empty for none.
+        viewer_token: that lets watch and read; empty for none.
     """
     OUTPUT.mkdir(exist_ok=True)
     log = OUTPUT / f"{name}.log"
@@ -90,6 +96,8 @@ def service(
     environment = {**os.environ, "FACEWIRE_DATA": str(data)}
     if token:
         environment["FACEWIRE_TOKEN"] = token
+    if viewer_token:
+        environment["FACEWIRE_VIEWER_TOKEN"] = viewer_token
     with log.open("wb") as out:
         process = subprocess.Popen(
             [*command, *arguments], stdout=out, stderr=subprocess.STDOUT, env=environment

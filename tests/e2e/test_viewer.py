@@ -1,0 +1,96 @@
+"""The page of somebody who may watch and read: nothing on it can be refused."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+
+from tests.e2e.harness import (
+    OUTPUT,
+    await_picture,
+    chromium,
+    go,
+    open_page,
+    require_chromium,
+    service,
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+TOKEN = "correct horse battery staple"
+VIEWER_TOKEN = "only the eyes of a sparrow"
+VIEWS = ("#/live/demo", "#/wall", "#/events", "#/people", "#/settings", "#/live/yard")
+FULL_SCREEN = "#fullscreen, #wall-fullscreen"  # it would cover the rest, and asks for nothing
+PRESSED = "button:visible, input:visible, select:visible, summary:visible"
+SCENE_MS = 90000  # within which strangers have walked through the demo
+ADD_A_CAMERA_THAT_IS_OFF = """async () => {
+    const body = JSON.stringify({ name: "yard", url: "rtsp://192.0.2.7/live", enabled: false });
+    const headers = { "content-type": "application/json" };
+    return (await fetch("api/cameras", { method: "POST", headers, body })).ok;
+}"""
+
+
+def test_a_viewer_is_offered_nothing_that_is_refused(tmp_path: Path) -> None:
+    require_chromium()
+    tokens = {"token": TOKEN, "viewer_token": VIEWER_TOKEN}
+    with service("viewer", tmp_path, **tokens) as facewire, chromium() as browser:
+        admin = open_page(browser, facewire.url)
+        _sign_in(admin, TOKEN)
+        assert admin.evaluate(ADD_A_CAMERA_THAT_IS_OFF)
+        expect(admin.locator("#own-camera")).to_be_visible()
+
+        page = open_page(browser, facewire.url)
+        refused: list[str] = []
+
+        def note(response: Response) -> None:
+            if response.status == 403:
+                refused.append(f"{response.request.method} {urlsplit(response.url).path}")
+
+        _sign_in(page, VIEWER_TOKEN)
+        page.on("response", note)
+        go(page, "#/live/demo")
+        await_picture(page)
+        expect(page.locator('#in-view [data-state="unknown"]').first).to_be_visible(
+            timeout=SCENE_MS
+        )
+        page.screenshot(path=OUTPUT / "viewer-live.png")
+        for view in VIEWS:
+            _press_everything(page, view)
+        assert not refused
+        expect(page.locator(".toast.bad")).to_have_count(0)
+        _look_at_somebody(page)
+        go(page, "#/settings")
+        page.get_by_role("button", name="Sign in as administrator").click()
+        page.fill("#token-input", TOKEN)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="Change yard")).to_be_visible()
+
+
+def _sign_in(page: Page, token: str) -> None:
+    page.fill("#token-input", token)
+    page.keyboard.press("Enter")
+    expect(page.locator("#link")).to_have_attribute("data-state", "open")
+
+
+def _press_everything(page: Page, view: str) -> None:
+    go(page, view)
+    expect(page.locator("main .view:visible h2").first).to_be_visible()
+    page.screenshot(path=OUTPUT / f"viewer{view[1:].replace('/', '-')}.png")
+    for element in page.locator(PRESSED).and_(page.locator(f":not({FULL_SCREEN})")).all():
+        if element.is_visible() and element.is_enabled():
+            element.click()
+            page.wait_for_timeout(500)  # for what the service answers
+            page.keyboard.press("Escape")
+            expect(page.locator("dialog[open]")).to_have_count(0)
+            go(page, view)
+
+
+def _look_at_somebody(page: Page) -> None:
+    go(page, "#/people")
+    page.locator(".person-open").first.click()
+    sheet = page.locator("#person-sheet")
+    expect(sheet.locator("img").first).to_be_visible()
+    page.screenshot(path=OUTPUT / "viewer-person.png")
+    expect(sheet.locator("button:visible, input:visible")).to_have_count(1)
+    sheet.get_by_role("button", name="Close").click()
