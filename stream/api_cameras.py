@@ -129,9 +129,11 @@ async def watch(
     raw: Annotated[
         bool, Query(description="without boxes and names: they go over the data channel tracks")
     ] = False,
+    small: Annotated[bool, Query(description="in half the width and height")] = False,
 ) -> Response:
     """Answer a player's offer (WHEP, without trickle)."""
-    answer = await service.peers.watch(await _offer(request), service.hub(camera), raw=raw)
+    hub = service.hub(camera)
+    answer = await service.peers.watch(await _offer(request), hub, raw=raw, small=small)
     return _answered(answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
 
 

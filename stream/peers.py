@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 from urllib.parse import unquote
 
@@ -110,6 +110,7 @@ class Peers:
         on_close: Callable[[], None] = lambda: None,
         *,
         raw: bool = False,
+        small: bool = False,
     ) -> Answer:
         """Let somebody watch a camera.
 
@@ -118,6 +119,7 @@ class Peers:
             hub: the camera's packets.
             raw: send the video without boxes and names; the faces go over the data channel named
                 "tracks" if the viewer opens it.
+            small: send the small rendition, however good the link.
             on_close: called once when the peer is gone, whoever ended it.
 
         Raises:
@@ -126,8 +128,9 @@ class Peers:
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.receives for section in media):
             raise SignalingError("the offer does not want to receive video: use recvonly")
+        look = Feed(raw=raw, small=small)
         return await self._answer(
-            offer_sdp, media, hub=hub, on_frame=None, on_close=on_close, raw=raw
+            offer_sdp, media, hub=hub, on_frame=None, on_close=on_close, look=look
         )
 
     async def receive(
@@ -174,7 +177,7 @@ class Peers:
         hub: PacketHub | None,
         on_frame: Callable[[av.VideoFrame], None] | None,
         on_close: Callable[[], None],
-        raw: bool = False,
+        look: Feed = Feed(),  # noqa: B008 - it is frozen
     ) -> Answer:
         if len(self._peers) >= self._max_peers:
             raise SignalingError(f"too many viewers: {self._max_peers} are connected")
@@ -184,7 +187,7 @@ class Peers:
         self._peers[peer_id] = peer
         try:
             sections = self._prepare(
-                peer_id, peer, media, hub, takes_camera=on_frame is not None, raw=raw
+                peer_id, peer, media, hub, takes_camera=on_frame is not None, look=look
             )
             offer_sdp, late = split_mdns(offer_sdp)
             answer_sdp = await _negotiate(connection, offer_sdp, receiving=sections)
@@ -214,7 +217,7 @@ class Peers:
         hub: PacketHub | None,
         *,
         takes_camera: bool,
-        raw: bool,
+        look: Feed,
     ) -> dict[int, RTCRtpTransceiver]:
         """Add our side of each section, in the offer's order; returns those that bring a camera."""
         receiving: dict[int, RTCRtpTransceiver] = {}
@@ -226,7 +229,7 @@ class Peers:
                 continue
             takes = takes_camera and section.sends and not receiving
             if hub is not None and section.receives and not peer.sent:
-                transceiver = self._add_track(peer_id, peer, section, hub, raw=raw)
+                transceiver = self._add_track(peer_id, peer, section, hub, look)
                 transceiver.direction = "sendrecv" if takes else "sendonly"
             else:
                 transceiver = peer.connection.addTransceiver(
@@ -237,13 +240,13 @@ class Peers:
         return receiving
 
     def _add_track(
-        self, peer_id: str, peer: _Peer, section: OfferedMedia, hub: PacketHub, *, raw: bool
+        self, peer_id: str, peer: _Peer, section: OfferedMedia, hub: PacketHub, look: Feed
     ) -> RTCRtpTransceiver:
         if not section.codecs:
             raise SignalingError("the offer takes neither H.264 constrained baseline nor VP8")
         codec = section.codecs[0]
         try:
-            subscription = hub.subscribe(Feed(codec, raw=raw))
+            subscription = hub.subscribe(replace(look, codec=codec))
         except HubClosed:
             raise SignalingError("the camera has just been removed") from None
         track = HubTrack(subscription)
@@ -253,7 +256,7 @@ class Peers:
         transceiver.setCodecPreferences(_preferences(codec))
         # aiortc tells only its own encoder of lost pictures, by this private name.
         transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
-        if raw:
+        if look.raw:
             teller = FaceTeller(transceiver.sender)
             track.on_packet = teller.tell
             peer.connection.on("datachannel", teller.use)

@@ -2,7 +2,8 @@
 
 From the page, JSON objects by `type`:
     offer   {id, camera, sdp}    watch a camera; with raw: true without boxes and names, which
-                                 come over the data channel "tracks" that the page opens
+                                 come over the data channel "tracks" that the page opens; with
+                                 small: true in half the width and height, for a small place
     offer   {id, publish, sdp}   send this browser's camera under a name and get it back annotated
     close   {id}                 end what that offer began
     follow  {camera}             hear where the faces are, null for no more
@@ -44,6 +45,7 @@ class Watch:
     camera: str
     sdp: str
     raw: bool = False
+    small: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def parse(text: str) -> Request:
         raise SignalingError("a message must be a JSON object")
     match fields:
         case {"type": "offer", "id": str(offer_id), "camera": str(camera), "sdp": str(sdp)}:
-            return Watch(offer_id, camera, sdp, raw=fields.get("raw") is True)
+            raw, small = (fields.get(each) is True for each in ("raw", "small"))
+            return Watch(offer_id, camera, sdp, raw=raw, small=small)
         case {"type": "offer", "id": str(offer_id), "publish": str(name), "sdp": str(sdp)}:
             return Publish(offer_id, name, sdp)
         case {"type": "close", "id": str(offer_id)}:
@@ -194,7 +197,9 @@ class Conversation:
 
         if isinstance(offer, Watch):
             hub = self._service.hub(offer.camera)
-            answer = await self._service.peers.watch(offer.sdp, hub, on_close=gone, raw=offer.raw)
+            answer = await self._service.peers.watch(
+                offer.sdp, hub, on_close=gone, raw=offer.raw, small=offer.small
+            )
         elif not self._may_publish:
             raise SignalingError(VIEWERS_ONLY_LOOK)
         else:

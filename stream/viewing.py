@@ -66,12 +66,15 @@ class HubTrack(MediaStreamTrack):
 async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscription) -> None:
     """Give a viewer the rendition that its link carries; returns when it has fallen silent.
 
+    One that began with the small rendition never gets the full one.
+
     Args:
         peer_id: for the log.
         sender: sends it the video.
         subscription: where its packets come from.
     """
     loop, link = asyncio.get_running_loop(), Link()
+    wants_small = subscription.feed.small
     heard_at, n_heard, n_sent_then = loop.time(), -1, 0
     reported_at: object = None
     dropped = 0
@@ -98,7 +101,7 @@ async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscript
             was_small = link.is_small
             link.report(lost, now)
             subscription.share = link.share
-            subscription.change(small=link.is_small)
+            subscription.change(small=wants_small or link.is_small)
             if link.is_small is not was_small:
                 size = "small" if link.is_small else "full"
                 logger.info("peer %s gets the %s rendition", peer_id[:6], size)

@@ -38,6 +38,7 @@ class FakePeers:
         on_close: Callable[[], None] = lambda: None,
         *,
         raw: bool = False,
+        small: bool = False,
     ) -> Answer:
         return self._answer(sdp, on_close)
 

@@ -123,12 +123,12 @@ class Viewer:
 
 @asynccontextmanager
 async def watching(
-    peers: Peers, show: Show, codec: Codec | None = None, *, raw: bool = False
+    peers: Peers, show: Show, codec: Codec | None = None, *, raw: bool = False, small: bool = False
 ) -> AsyncIterator[Viewer]:
     viewer = Viewer(codec=codec)
     if raw:
         viewer.open_channel()
-    answer = await peers.watch(await viewer.offer(), show.hub, raw=raw)
+    answer = await peers.watch(await viewer.offer(), show.hub, raw=raw, small=small)
     await viewer.accept(answer.sdp)
     try:
         yield viewer

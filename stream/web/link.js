@@ -25,7 +25,7 @@ export class Link extends EventTarget {
   #timer = 0;
   #ended = new AbortController();
 
-  /** `wish` is {camera}, {camera, raw: true} or {publish}; `own` is the stream of the browser's camera for the latter. */
+  /** `wish` is {camera}, with raw or small: true where that is wanted, or {publish}; `own` is the stream of the browser's camera for the latter. */
   constructor(socket, wish, own = null) {
     super();
     this.#socket = socket;

@@ -15,6 +15,7 @@ export class Tile {
   #socket;
   #name;
   #link = null;
+  #isSmall = false;
   #status = null;
   #frames = 0;
   #looksWithout = Infinity;
@@ -55,13 +56,18 @@ export class Tile {
     setText(this.news, text);
   }
 
-  play() {
-    if (this.#link) {
+  /** `small` asks for the small rendition: one of many has no room for the full one. */
+  play({ small }) {
+    if (this.#link && this.#isSmall === small) {
       return;
     }
-    this.#link = new Link(this.#socket, { camera: this.#name });
-    this.#link.addEventListener("stream", () => { this.video.srcObject = this.#link?.stream ?? null; });
+    this.#link?.end(); // its last picture stays until the next one's first
+    this.#isSmall = small;
+    const link = new Link(this.#socket, { camera: this.#name, small });
+    this.#link = link;
+    link.addEventListener("stream", () => { this.video.srcObject = link.stream; });
     this.#looksWithout = Infinity;
+    clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
     this.#look();
   }

@@ -52,6 +52,7 @@ export class Wall extends EventTarget {
       return;
     }
     const { all } = this.#cameras;
+    const before = this.#tiles.size;
     for (const [name, tile] of this.#tiles) {
       if (!this.#cameras.find(name)) {
         this.#observer.unobserve(tile.element);
@@ -77,6 +78,9 @@ export class Wall extends EventTarget {
     byId("wall-empty").hidden = !this.#cameras.isKnown || all.length > 0;
     const live = all.filter((camera) => camera.state === "live").length;
     setText(byId("wall-figures"), all.length ? `${live} of ${all.length} live` : "");
+    if (this.#tiles.size !== before) {
+      this.#settle(); // a tile alone is large
+    }
   }
 
   #seen(entries) {
@@ -97,7 +101,7 @@ export class Wall extends EventTarget {
     const others = [...this.#tiles.values()].filter((tile) => tile.isPlaying && !seen.includes(tile));
     const room = MAX_PLAYING - seen.length;
     others.slice(room).forEach((tile) => tile.pause());
-    seen.forEach((tile) => tile.play());
+    seen.forEach((tile) => tile.play({ small: this.#tiles.size > 1 }));
     if (others.length) {
       this.#timer = setTimeout(() => others.filter((tile) => !isSeen(tile)).forEach((tile) => tile.pause()), AWAY_MS);
     }

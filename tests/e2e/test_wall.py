@@ -26,6 +26,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 STRANGER = "नीना सिम"
 PATIENCE_MS = 60000  # others may take the processor
+FULL_WIDTH = 1280  # of the demo
+WIDTHS = """() => Object.fromEntries(
+    [...document.querySelectorAll('#wall li[data-state="playing"]')].map(
+        (tile) => [tile.dataset.camera, tile.querySelector("video").videoWidth]))"""
 SCENE_MS = 90000  # within which everybody has walked through the demo
 
 
@@ -56,6 +60,7 @@ def _look_at_the_wall(page: Page, facewire: RunningService) -> None:
     yard = page.locator('#wall [data-camera="yard"]')
     expect(yard).to_contain_text("No picture from yard", timeout=PATIENCE_MS)
     expect(page.get_by_role("link", name="lobby: live")).to_be_visible()
+    assert page.evaluate(WIDTHS) == {"lobby": FULL_WIDTH // 2, "stage": 320}
     keep_screenshots(page, "wall")
     page.set_viewport_size({"width": 390, "height": 844})
     boxes = [tiles.nth(i).bounding_box() for i in range(3)]
@@ -83,6 +88,7 @@ def _open_a_camera_and_come_back(page: Page) -> None:
     page.get_by_role("link", name="lobby: live").click()
     expect(page.locator("#camera-name")).to_be_focused()
     await_picture(page, timeout_s=PATIENCE_MS / 1000, after=now_ms(page))
+    assert page.evaluate("document.getElementById('video').videoWidth") == FULL_WIDTH
     face = page.locator('#in-view [data-state="unknown"]').first
     expect(face).to_contain_text("Unknown face", timeout=SCENE_MS)
     keep_screenshots(page, "live")

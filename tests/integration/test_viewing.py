@@ -85,6 +85,17 @@ async def test_a_bad_link_gets_the_small_rendition_and_the_full_one_when_it_is_g
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+async def test_who_asks_for_the_small_rendition_stays_with_it(
+    show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "FIRST_HOLD_S", 0.0)
+    peers = Peers()
+    async with watching(peers, show, small=True) as viewer, watching(peers, show) as full:
+        await until(lambda: len(viewer.seen) >= 100 and full.seen, 20)  # reports came meanwhile
+        assert set(show.hub.feeds()) == {Feed(small=True), Feed()}
+    assert (viewer.sizes, full.sizes) == ({SMALL_SIZE}, {SIZE})
+
+
 async def test_raw_video_comes_with_the_faces_of_each_frame(show: Show) -> None:
     peers = Peers()
     async with watching(peers, show, raw=True) as viewer, watching(peers, show):

@@ -33,6 +33,10 @@ SOCKET = "ws://127.0.0.1:8080/api/ws"
     ("message", "request_"),
     [
         ({"type": "offer", "id": "1", "camera": "door", "sdp": "v"}, Watch("1", "door", "v")),
+        (
+            {"type": "offer", "id": "1", "camera": "door", "sdp": "v", "small": True, "raw": 1},
+            Watch("1", "door", "v", small=True),
+        ),
         ({"type": "offer", "id": "1", "publish": "me", "sdp": "v"}, Publish("1", "me", "v")),
         ({"type": "close", "id": "1"}, Close("1")),
         ({"type": "follow", "camera": "door"}, Follow("door")),
