@@ -5,7 +5,7 @@ import { byId, setText } from "./dom.js";
 import { EventList } from "./eventlist.js";
 import { Faces } from "./faces.js";
 import { Link } from "./link.js";
-import { RawFaces, wantsRaw } from "./raw.js";
+import { RawFaces, chooseRaw, wantsRaw } from "./raw.js";
 import { routeTo } from "./router.js";
 import { Stage } from "./stage.js";
 
@@ -41,6 +41,11 @@ export class Live extends EventTarget {
     this.#recent.addEventListener("name", ({ detail }) => this.dispatchEvent(new CustomEvent("event-name", { detail })));
     cameras.addEventListener("change", () => this.update());
     byId("live-settings").addEventListener("click", () => cameras.edit(this.#name));
+    byId("raw").addEventListener("click", () => {
+      chooseRaw(!wantsRaw());
+      this.#watch();
+      this.update();
+    });
     document.addEventListener("fullscreenchange", () => this.update());
   }
 
@@ -57,12 +62,12 @@ export class Live extends EventTarget {
     this.hide();
     this.#name = name;
     const isOwn = this.#own?.link?.name === name;
-    if (!isOwn) {
-      const raw = wantsRaw();
-      this.#watched = new Link(this.#socket, raw ? { camera: name, raw } : { camera: name });
-      this.#raw = raw ? new RawFaces(byId("video"), this.#watched) : null;
+    if (isOwn) {
+      this.stage.show(this.#own.link);
+    } else {
+      this.#watch();
     }
-    this.stage.show(isOwn ? this.#own.link : this.#watched);
+    byId("live-options").hidden = isOwn;
     byId("enrol").hidden = !isOwn;
     byId("recent-all").href = routeTo("events", "", { camera: name });
     setText(byId("recent-empty"), "Nothing has happened here yet.");
@@ -70,11 +75,25 @@ export class Live extends EventTarget {
     this.update();
   }
 
-  hide() {
+  /** Connect, in the way that is chosen now. */
+  #watch() {
+    this.#unwatch();
+    const raw = wantsRaw();
+    this.#watched = new Link(this.#socket, { camera: this.#name, raw });
+    this.#raw = raw ? new RawFaces(byId("video"), this.#watched) : null;
+    byId("raw").setAttribute("aria-checked", String(raw));
+    this.stage.show(this.#watched);
+  }
+
+  #unwatch() {
     this.#watched?.end();
     this.#watched = null;
     this.#raw?.end();
     this.#raw = null;
+  }
+
+  hide() {
+    this.#unwatch();
     this.#name = null;
     this.#recent.clear();
     this.stage.show(null);

@@ -7,9 +7,15 @@ const KEPT = 50; // frames whose faces came before their picture; two seconds
 const COLOURS = { known: "rgb(46 190 110)", unknown: "rgb(244 150 40)", undecided: "rgb(205 210 216)" };
 const INK = "rgb(14 20 26)";
 
-/** Whether this page was asked to draw by itself: /?raw=1. */
+const CHOICE = "facewire-raw"; // in this browser's storage
+
+/** Whether the page is to draw the faces itself: as chosen here, or asked by /?raw=1. */
 export function wantsRaw() {
-  return new URLSearchParams(location.search).get("raw") === "1";
+  return (localStorage.getItem(CHOICE) ?? new URLSearchParams(location.search).get("raw")) === "1";
+}
+
+export function chooseRaw(isRaw) {
+  localStorage.setItem(CHOICE, isRaw ? "1" : "0");
 }
 
 export class RawFaces {
