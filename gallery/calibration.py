@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gallery.errors import GalleryError
 from gallery.gallery import Gallery
 from gallery.templates import all_templates
+from gallery.thresholds import PER_DECADE
 
 Floats = NDArray[np.float32]
 
@@ -52,7 +53,10 @@ class Calibration:
         threshold_low: lower end of its 95 % interval.
         threshold_high: upper end of it.
         tar: rate of `genuine` that is accepted; NaN where there is none.
-        alike: pairs of people at or above the threshold, most alike first.
+        stranger_rate: rate of photos that the threshold would name as somebody else, were their
+            person not enrolled: the false accept rate of a search of everybody.
+        alike: pairs of people beyond the threshold, and beyond what as many strangers come to,
+            most alike first.
         n_people: with at least one photo.
         n_photos: that were asked about.
     """
@@ -64,6 +68,7 @@ class Calibration:
     threshold_low: float
     threshold_high: float
     tar: float
+    stranger_rate: float
     alike: tuple[AlikePair, ...]
     n_people: int
     n_photos: int
@@ -96,6 +101,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     asked = np.random.default_rng(0).permutation(len(persons))[:n_asked]
     genuine: list[Floats] = []
     impostor: list[Floats] = []
+    nearest: list[Floats] = []
     closest: dict[tuple[int, int], float] = {}
     step = max(CHUNK // len(persons), 1)
     for start in range(0, n_asked, step):
@@ -111,11 +117,13 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
         best[rows, own] = -np.inf
         measured = best[:n_measured]
         impostor.append(measured[np.isfinite(measured)])
+        nearest.append(best.max(axis=1))
         _note_closest(closest, own, best)
     return _concluded(
         gallery,
         np.sort(np.concatenate(genuine)),
         np.sort(np.concatenate(impostor)),
+        np.concatenate(nearest),
         far=far,
         closest={(int(people[a]), int(people[b])): s for (a, b), s in closest.items()},
         counts=(len(people), n_probes),
@@ -125,7 +133,11 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
 def choose(gallery: Gallery, calibration: Calibration) -> None:
     """Let a gallery be searched with a calibration's threshold from now on."""
     gallery.store.set_facts(
-        {"threshold": repr(calibration.threshold), "threshold_far": repr(calibration.far)}
+        {
+            "threshold": repr(calibration.threshold),
+            "threshold_far": repr(calibration.far),
+            "threshold_people": repr(calibration.n_people),
+        }
     )
 
 
@@ -173,6 +185,7 @@ def _concluded(
     gallery: Gallery,
     genuine: Floats,
     impostor: Floats,
+    nearest: Floats,
     *,
     far: float,
     closest: dict[tuple[int, int], float],
@@ -181,10 +194,12 @@ def _concluded(
     n = len(impostor)
     fewest, most = interval(n, far)
     threshold = _above(impostor, math.floor(n * far))
+    # As alike as one of so many pairs of strangers is expected to be.
+    chance = threshold + PER_DECADE * math.log10(max(far * math.comb(counts[0], 2), 1.0))
     alike = []
     for (a, b), similarity in sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]:
         one, other = gallery.store.identity_of(a), gallery.store.identity_of(b)
-        if similarity >= threshold and one is not None and other is not None:
+        if similarity >= chance and one is not None and other is not None:
             alike.append(AlikePair(one.name, other.name, similarity))
     return Calibration(
         genuine=genuine,
@@ -194,6 +209,7 @@ def _concluded(
         threshold_low=_above(impostor, most),
         threshold_high=_above(impostor, fewest),
         tar=float((genuine >= threshold).mean()) if len(genuine) else math.nan,
+        stranger_rate=float((nearest >= threshold).mean()),
         alike=tuple(alike),
         n_people=counts[0],
         n_photos=counts[1],

@@ -14,7 +14,7 @@ from gallery.errors import GalleryFormatError, ModelMismatchError, other_model
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
 from gallery.index import TemplateIndex
 from gallery.store import Store
-from gallery.thresholds import naming_threshold
+from gallery.thresholds import naming_threshold, raised
 
 Floats = NDArray[np.float32]
 
@@ -153,10 +153,13 @@ class Gallery:
             pairwise: the model card's, for two faces.
 
         Returns:
-            The one chosen by calibration, else `naming_threshold` for as many people as are here.
+            The one chosen by calibration, raised where there are more people by now; else
+            `naming_threshold` for as many people as are here.
         """
-        chosen = self.store.fact("threshold")
-        return float(chosen) if chosen else naming_threshold(pairwise, self.store.n_people())
+        chosen, people = self.store.fact("threshold"), self.store.n_people()
+        if chosen is None:
+            return naming_threshold(pairwise, people)
+        return float(chosen) + raised(int(self.store.fact("threshold_people") or people), people)
 
     def best(self, embeddings: Floats, k: int = 1) -> list[list[Match]]:
         """Return the k most similar identities of each probe, whatever their similarity.

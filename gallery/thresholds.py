@@ -26,5 +26,9 @@ def naming_threshold(pairwise: float, n_people: int) -> float:
     Returns:
         A cosine, at least `pairwise`.
     """
-    raised = CAUTION + PER_DECADE * math.log10(max(n_people, 1))
-    return pairwise + min(raised, MOST_RAISED)
+    return pairwise + min(CAUTION + raised(1, n_people), MOST_RAISED)
+
+
+def raised(n_before: int, n_now: int) -> float:
+    """Return by how much a threshold has to rise when a gallery grows, 0 where it does not."""
+    return PER_DECADE * math.log10(max(n_now / max(n_before, 1), 1.0))

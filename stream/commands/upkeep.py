@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gallery.calibration import Calibration
 
 Who = Annotated[str, typer.Argument(metavar="NAME|ID", show_default=False, help="A person.")]
+MANY_STRANGERS = 0.01  # of strangers named is what people put up with
 QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999, 1.0)
 
 
@@ -151,6 +152,7 @@ def calibrate(
                 "threshold": result.threshold,
                 "threshold_interval": [result.threshold_low, result.threshold_high],
                 "tar": None if math.isnan(result.tar) else result.tar,
+                "stranger_rate": result.stranger_rate,
                 "impostors": len(result.impostor),
                 "genuine": len(result.genuine),
                 "people": result.n_people,
@@ -227,6 +229,8 @@ def reembed(
 def _print_calibration(result: "Calibration", *, is_applied: bool) -> None:
     import numpy as np
 
+    from gallery.calibration import MIN_FALSE_ACCEPTS
+
     console = table_console()
     table = Table("similarity at", *(f"{q:.1%}" for q in QUANTILES), box=None, pad_edge=False)
     for name, values in (("genuine", result.genuine), ("impostor", result.impostor)):
@@ -236,9 +240,19 @@ def _print_calibration(result: "Calibration", *, is_applied: bool) -> None:
     console.print(
         f"threshold {result.threshold:.4f} (95 %: {result.threshold_low:.4f} to "
         f"{result.threshold_high:.4f}) at FAR {result.far:g}, from {len(result.impostor)} "
-        f"impostor pairs of {result.n_people} people; it accepts "
-        f"{result.tar:.2%} of {len(result.genuine)} genuine photos"
+        f"impostor pairs of {result.n_people} people"
     )
+    if len(result.genuine):
+        console.print(f"it accepts {result.tar:.2%} of {len(result.genuine)} genuine photos")
+    else:
+        console.print("nobody has two photos: what it does to the right people cannot be said")
+    console.print(
+        f"a stranger who is compared with everybody is named {result.stranger_rate:.2%} of the time"
+    )
+    if result.stranger_rate > MANY_STRANGERS:
+        finest = MIN_FALSE_ACCEPTS / len(result.impostor)
+        finer = max(MANY_STRANGERS / result.n_people, finest)
+        console.print(f"that is often: --far {finer:.0e} makes it rarer")
     for pair in result.alike:
         console.print(
             f"too alike, {pair.similarity:.3f}: {pair.name_a} and {pair.name_b} "

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gallery import GalleryError, NewPhoto
-from gallery.calibration import calibrate, interval
+from gallery.calibration import calibrate, choose, interval
+from gallery.thresholds import PER_DECADE
 from tests.unit.gallery.conftest import people
 
 
@@ -31,6 +32,41 @@ def test_the_threshold_gives_the_wanted_rate(tmp_path):
         assert (result.impostor >= lower).sum() == math.floor(0.01 * len(result.impostor)) + 1
         assert result.threshold_low <= result.threshold <= result.threshold_high
         assert result.tar == (result.genuine >= result.threshold).mean()
+
+
+def test_a_stranger_is_named_where_the_nearest_other_person_reaches_the_threshold(tmp_path):
+    with people(tmp_path, 40, 3, spread=0.08) as gallery:
+        result = calibrate(gallery, far=0.01)
+        named = 0
+        for summary in gallery.identities():
+            rest = [
+                gallery.embeddings(s.identity.name)
+                for s in gallery.identities()
+                if s.identity != summary.identity
+            ]
+            similarities = gallery.embeddings(summary.identity.name) @ np.concatenate(rest).T
+            named += int((similarities.max(axis=1) >= result.threshold).sum())
+        assert result.stranger_rate == pytest.approx(named / 120, abs=1 / 120)
+        assert result.stranger_rate > result.far
+
+
+def test_a_chosen_threshold_rises_with_a_growing_gallery(tmp_path):
+    with people(tmp_path, 10, 2) as gallery:
+        result = calibrate(gallery, far=0.1)
+        choose(gallery, result)
+        assert gallery.threshold_for(0.358) == result.threshold
+        rng = np.random.default_rng(5)
+        for i in range(90):
+            embedding = rng.standard_normal(gallery.embedding_size).astype(np.float32)
+            gallery.enroll_many(f"New {i}", [NewPhoto(embedding, None, f"{i:064x}", 0.5)])
+        assert gallery.threshold_for(0.358) == pytest.approx(result.threshold + PER_DECADE)
+
+
+def test_among_many_people_only_the_unexpectedly_alike_are_listed(tmp_path):
+    with people(tmp_path, 200, 1) as gallery:
+        result = calibrate(gallery, far=0.02)
+    assert (result.impostor >= result.threshold).sum() > 700
+    assert len(result.alike) <= 5
 
 
 def test_one_person_enrolled_twice_is_listed_first(few):
