@@ -305,7 +305,8 @@ class _Judge:
 
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
         qualities = self._recognizer.quality(photo.image, detections)
-        framed = framed_faces(detections.boxes, *photo.image.shape[:2], self._limits)
+        height, width = photo.image.shape[:2]
+        framed = framed_faces(detections.boxes, height, width, self._limits)
         chosen = choose_face(qualities, self._limits, force=self._force, framed=framed)
         if not isinstance(chosen, int):
             return _refused(photo.item, *chosen)
