@@ -10,7 +10,9 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+import threading
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +58,7 @@ class RtspServer:
         auth: how the password is asked for.
         port: 0 for a free one, which a restart keeps.
         codec: of the test picture.
+        is_fed: send the H.264 pictures that `feed` is given, at once, instead.
     """
 
     path = "/live"
@@ -71,11 +74,13 @@ class RtspServer:
         auth: Auth = "basic",
         port: int = 0,
         codec: Literal["h264", "h265"] = "h264",
+        is_fed: bool = False,
     ) -> None:
         self.file = file
         self.size = size
         self.fps = fps
         self.codec = codec
+        self.is_fed = is_fed
         self.user, self.password, self.auth = user, password, auth
         self.port = port or free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="rtsp-")
@@ -101,20 +106,34 @@ class RtspServer:
             command += [f"--file={elementary}", f"--file-fps={fps.numerator}/{fps.denominator}"]
         # By environment: the process list is for everybody.
         environment = {**os.environ, "RTSP_PASSWORD": self.password, "GST_DEBUG": "0"}
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        command += ["--fed"] if self.is_fed else []
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if self.is_fed else None,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], START_TIMEOUT_S)
         if not ready or self._process.stdout.readline() != b"ready\n":
             self.kill()
             raise RuntimeError("the RTSP server did not start, its errors are above")
 
+    def feed(self, picture: bytes) -> None:
+        """Send one picture, H.264 with start codes; lost where nobody watches."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(len(picture).to_bytes(4, "big") + picture)
+        self._process.stdin.flush()
+
     def kill(self) -> None:
         """End it at once, as a power cut does; nothing if it is not running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-            assert self._process.stdout is not None
-            self._process.stdout.close()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe is not None:
+                    pipe.close()
             self._process = None
 
     def restart(self) -> None:
@@ -168,6 +187,12 @@ TEST_PICTURE = (
     "videotestsrc is-live=true pattern=ball ! "
     "video/x-raw,width={width},height={height},framerate={fps}/1 ! {encoder} ! {payloader} "
 )
+# What does not go out at once is of no use: two pictures wait at most.
+FED = (
+    "appsrc name=camera is-live=true do-timestamp=true format=time max-buffers=2 "
+    "leaky-type=downstream caps=video/x-h264,stream-format=byte-stream,alignment=au "
+    "! h264parse ! rtph264pay name=pay0 pt=96"
+)
 ENCODERS = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast bitrate=2000 key-int-max={fps} "
     "sliced-threads=false ! video/x-h264,profile=baseline",
@@ -189,11 +214,14 @@ def serve() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     for name in ("path", "codec", "auth", "user", "file", "file-fps"):
         parser.add_argument(f"--{name}", default="")
+    parser.add_argument("--fed", action="store_true")
     options = parser.parse_args()
     Gst.init(None)
 
     values = {"width": options.width, "height": options.height, "fps": options.fps}
-    if options.file:
+    if options.fed:
+        launch = FED
+    elif options.file:
         # A bare stream goes round without a seam: the parser makes up the times.
         launch = (
             f'multifilesrc location="{options.file}" loop=true '
@@ -209,6 +237,8 @@ def serve() -> None:
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(f"( {launch} )")
     factory.set_shared(True)
+    if options.fed:
+        _pass_on(Gst, factory)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(options.port))
@@ -219,6 +249,23 @@ def serve() -> None:
         raise SystemExit(f"cannot listen on port {options.port}")
     os.write(1, b"ready\n")
     GLib.MainLoop().run()
+
+
+def _pass_on(gst: object, factory: object) -> None:
+    """Give the pictures of the standard input to whatever pipeline plays now."""
+    playing: list[object] = []
+
+    def configured(_factory: object, media: object) -> None:
+        playing[:] = [media.get_element().get_by_name("camera")]
+
+    def read() -> None:
+        while header := sys.stdin.buffer.read(4):
+            picture = sys.stdin.buffer.read(int.from_bytes(header, "big"))
+            for source in playing:
+                source.emit("push-buffer", gst.Buffer.new_wrapped(picture))
+
+    factory.connect("media-configure", configured)
+    threading.Thread(target=read, name="feed", daemon=True).start()
 
 
 def _demand_password(module: object, server: object, factory: object, options: object) -> None:
