@@ -7,15 +7,18 @@ Measured: gender right on 97.4 % of 1,000 LFW photos, age off by 7.7 years on av
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
-from recognizer.alignment import align
+from recognizer.alignment import similarity_transforms
 from recognizer.engine import Engine
-from recognizer.faces import Floats, Image
+from recognizer.faces import Floats
+from recognizer.image_work import Images
 
 AGE_SIZE, GENDER_SIZE = 64, 32
-OVERSAMPLING = 4  # the chip is warped larger and then averaged down, which keeps fine texture
+CHIP_SIZE = 256  # a chip is warped larger and then averaged down, which keeps fine texture
 MEAN: Floats = np.array([122.782, 117.001, 104.298], np.float32)
 SCALE = np.float32(1 / 256)
 # where the landmarks lie in dlib's 150 pixel chip with padding 0.25; the networks want padding 0.2
@@ -46,26 +49,30 @@ class AttributeReader:
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._gender, self._age = (
-            engine.load((folder / name).read_bytes(), name=name)
-            for name in ("gender-v1.onnx", "age-v1.onnx")
+            engine.load(_for_chips((folder / name).read_bytes(), CHIP_SIZE // size), name=name)
+            for name, size in (("gender-v1.onnx", GENDER_SIZE), ("age-v1.onnx", AGE_SIZE))
         )
 
-    def read(self, image: Image, landmarks: Floats) -> list[Attributes]:
+    def read(
+        self, pictures: Images, owners: NDArray[np.intp], landmarks: Floats
+    ) -> list[Attributes]:
         """Judge each face.
 
         Args:
-            image: (H, W, 3) uint8 RGB.
+            pictures: the images, where the networks run.
+            owners: (N,) index of the image of each face.
             landmarks: (N, 5, 2) float32, xy in pixels.
 
         Returns:
             One `Attributes` per face.
         """
-        if len(landmarks) == 0:
-            return []
-        large = AGE_SIZE * OVERSAMPLING
-        chips = align(image, landmarks, TEMPLATE * np.float32(large), size=large)
-        genders = self._gender(_shrunk(chips, GENDER_SIZE))[0]
-        ages = self._age(_shrunk(chips, AGE_SIZE))[0] @ YEARS
+        genders = np.empty((len(owners), 2), np.float32)
+        ages = np.empty(len(owners), np.float32)
+        matrices = similarity_transforms(landmarks, TEMPLATE * np.float32(CHIP_SIZE))
+        for rows in pictures.batches(owners):
+            chips = pictures.warp(owners[rows], matrices[rows], size=CHIP_SIZE)
+            genders[rows] = self._gender(chips)[0]
+            ages[rows] = self._age(chips)[0] @ YEARS
         return [
             Attributes(
                 gender="male" if male > female else "female",
@@ -76,7 +83,26 @@ class AttributeReader:
         ]
 
 
-def _shrunk(chips: Image, size: int) -> Floats:
-    """Average chips down and normalise: (N, 3, size, size) float32."""
-    small = np.stack([cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA) for c in chips])
-    return np.ascontiguousarray(((small - MEAN) * SCALE).transpose(0, 3, 1, 2), np.float32)
+def _for_chips(model: bytes, factor: int) -> bytes:
+    """Make a network take (N, S, S, 3) uint8 RGB chips: averaged down by a factor, normalised."""
+    prepared = onnx.load_from_string(model)
+    graph = prepared.graph
+    # averaging and normalising are one convolution, twice as fast as pooling
+    weights = np.zeros((3, 3, factor, factor), np.float32)
+    weights[range(3), range(3)] = SCALE / factor**2
+    graph.initializer.append(numpy_helper.from_array(weights, "facewire_weights"))
+    graph.initializer.append(numpy_helper.from_array(-MEAN * SCALE, "facewire_bias"))
+    inputs, strides = ["facewire_floats", "facewire_weights", "facewire_bias"], [factor, factor]
+    nodes = [
+        helper.make_node("Transpose", ["facewire_chips"], ["facewire_planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["facewire_planes"], ["facewire_floats"], to=TensorProto.FLOAT),
+        helper.make_node("Conv", inputs, [graph.input[0].name], strides=strides),
+    ]
+    body = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *body])
+    del graph.input[:]
+    pixels: list[str | int | None] = ["N", CHIP_SIZE, CHIP_SIZE, 3]
+    graph.input.append(helper.make_tensor_value_info("facewire_chips", TensorProto.UINT8, pixels))
+    serialised: bytes = prepared.SerializeToString()
+    return serialised

@@ -97,7 +97,9 @@ class Recognizer:
             raise ModelFileError(
                 "no gender and age model is open (open the recognizer with attributes=True)"
             )
-        return self._attribute_reader.read(image, landmarks)
+        pictures = self._detector.image_work.open([_view(image)])
+        owners = np.zeros(len(landmarks), np.intp)
+        return self._attribute_reader.read(pictures, owners, landmarks)
 
     def quality(self, image: Image, detections: Detections) -> list[Quality]:
         """Judge how good a picture of each face the image is."""
@@ -107,12 +109,9 @@ class Recognizer:
         """Detect, align and embed all faces of each image; gender and age where opened."""
         images = [_view(image) for image in images]
         found = self.detect(images)
-        crops, embeddings = self._look(images, found)
+        crops, embeddings, looks = self._look(images, found)
         results, start = [], 0
-        for image, faces in zip(images, found, strict=True):
-            looks: Sequence[Attributes | None] = [None] * len(faces)
-            if self._attribute_reader is not None:
-                looks = self._attribute_reader.read(image, faces.landmarks)
+        for faces in found:
             results.append(
                 tuple(
                     Face(
@@ -124,27 +123,31 @@ class Recognizer:
                         gender=look.gender if look else None,
                         age=look.age if look else None,
                     )
-                    for i, look in enumerate(looks)
+                    for i, look in enumerate(looks[start : start + len(faces)])
                 )
             )
             start += len(faces)
         return results
 
-    def _look(self, images: Sequence[Image], found: Sequence[Detections]) -> tuple[Image, Floats]:
-        """Align and embed all faces where the networks run."""
+    def _look(
+        self, images: Sequence[Image], found: Sequence[Detections]
+    ) -> tuple[Image, Floats, Sequence[Attributes | None]]:
+        """Align, embed and read all faces where the networks run."""
         pictures = self._detector.image_work.open(images)
         owners = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
-        landmarks = [faces.landmarks for faces in found]
-        matrices = similarity_transforms(
-            np.concatenate([*landmarks, np.empty((0, 5, 2), np.float32)])
+        landmarks = np.concatenate(
+            [*(faces.landmarks for faces in found), np.empty((0, 5, 2), np.float32)]
         )
+        matrices = similarity_transforms(landmarks)
         crops = np.empty((len(owners), CROP_SIZE, CROP_SIZE, 3), np.uint8)
         embeddings = np.empty((len(owners), self.embedding_size), np.float32)
         for rows in pictures.batches(owners):
             warped = pictures.warp(owners[rows], matrices[rows], size=CROP_SIZE)
             crops[rows] = to_host(warped)
             embeddings[rows] = self._embedder.embed(warped)
-        return crops, embeddings
+        if self._attribute_reader is None:
+            return crops, embeddings, [None] * len(owners)
+        return crops, embeddings, self._attribute_reader.read(pictures, owners, landmarks)
 
 
 def _view(image: Image) -> Image:

