@@ -134,7 +134,9 @@ class RecognizerConfig(Section):
     """The [recognizer] table."""
 
     model: str = Field("sface", description="embedding model: a name of `facewire models list`")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the nets run")
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="where the nets run"
+    )
     threads: int = Field(1, ge=0, le=256, description="CPU threads of the nets; 0 uses every core")
     min_face_px: int = Field(
         40, ge=12, le=1000, description="smallest face to look for, pixels; larger is faster"
