@@ -76,18 +76,20 @@ async def add_camera(
 async def change_camera(service: ServiceDep, camera: str, change: CameraChange) -> CameraJson:
     """Change settings of a camera at once, and keep them; those not named stay.
 
-    Any of: `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
+    Any of: `name`; `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
     `target_fps`, above 0 to 120, or null for the camera's own; `min_face_px`, 12 to 1000, or null
     for the recognizer's; `rotation`, degrees clockwise: 0, 90, 180 or 270; `region`,
     [x1, y1, x2, y2] in 0 to 1 of the turned picture, or null for all of it; `enabled`, true or
-    false. The name stays.
+    false. With the name its address changes, and past events bear the new one; 400 where it is
+    taken.
 
     The answer is the camera, its settings under "settings". A URL that comes back as it was shown,
     `***` for its password, keeps its password. Viewers stay connected. Of a camera that a browser
     or encoder brings (`is_pushed`) the settings last as long as it does, and it has no URL.
     """
-    await service.change_camera(camera, change.applied_to(service.camera(camera).config))
-    return _camera(service, camera)
+    config = change.applied_to(service.camera(camera).config)
+    await service.change_camera(camera, config)
+    return _camera(service, config.name)
 
 
 @router.delete("/api/cameras/{camera}", status_code=204)

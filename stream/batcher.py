@@ -50,6 +50,14 @@ class Batcher:
             self._frames.pop(camera, None)
             self._dropped.pop(camera, None)
 
+    def rename(self, camera: str, name: str) -> None:
+        """Wait for a camera's frames under another name; those that wait count as dropped."""
+        with self._changed:
+            waiting = len(self._frames.pop(camera, ()))
+            if camera in self._last_put:
+                self._last_put[name] = self._last_put.pop(camera)
+                self._dropped[name] = self._dropped.pop(camera) + waiting
+
     def put(self, frame: Frame) -> None:
         """Offer a frame; frames of cameras not added are ignored."""
         with self._changed:

@@ -38,7 +38,6 @@ NOMINAL_FPS = 25.0
 SNAPSHOT_QUALITY = 85
 """JPEG quality of snapshots: no visible blocks around the labels."""
 
-
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -193,7 +192,7 @@ class Camera:
             self._begin()
 
     def change(self, config: CameraConfig) -> None:
-        """Take other settings; the name stays. Reconnects only where it must."""
+        """Take other settings; reconnects only where it must."""
         was, self.config = self.config, config
         if not config.enabled:
             self._end()
@@ -204,6 +203,11 @@ class Camera:
             self._begin()
         elif (source := self._source) is not None:
             source.set_target_fps(config.target_fps)
+
+    def rename(self, name: str, observe_latency: Callable[[float], None]) -> None:
+        """Bear another name from the next frame on; `observe_latency` takes in seconds."""
+        self.config = self.config.model_copy(update={"name": name})
+        self.windows["latency"] = Window(observe=observe_latency)
 
     def stop(self) -> None:
         """Ask its threads to end; returns at once."""
@@ -353,8 +357,8 @@ class Camera:
                 image = frame.image
                 if self.config.rotation:
                     image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
-                # Counted over sessions, so that a number never comes twice.
-                frame = Frame(frame.camera, self._seq, frame.captured_at, image)
+                # Counted over sessions, so that a number never comes twice; named as it is now.
+                frame = Frame(self.name, self._seq, frame.captured_at, image)
                 self._seq += 1
                 self.windows["decode"].add((time.thread_time() - started) * 1e3)
                 self._rate_in.tick(frame.captured_at)

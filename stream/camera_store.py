@@ -7,7 +7,7 @@ not). A camera whose configuration is edited afterwards is as it is configured: 
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -101,19 +101,24 @@ class CameraStore:
         Raises:
             CameraStoreError: if the disk does not take it.
         """
-        self._keep(camera.name, camera)
+        self._keep({camera.name: camera})
 
     def remove(self, name: str) -> None:
         """Keep that a camera was removed; see `put` for errors."""
-        self._keep(name, None)
+        self._keep({name: None})
 
-    def _keep(self, name: str, camera: CameraConfig | None) -> None:
-        configured = self.configured.get(name)
+    def rename(self, name: str, camera: CameraConfig) -> None:
+        """Keep a camera that was called `name` so far, in one step; see `put` for errors."""
+        self._keep({name: None, camera.name: camera})
+
+    def _keep(self, cameras: Mapping[str, CameraConfig | None]) -> None:
         edits = dict(self.edits)
-        if camera == configured:
-            edits.pop(name, None)
-        else:
-            edits[name] = Edit(name=name, configured=configured, camera=camera)
+        for name, camera in cameras.items():
+            configured = self.configured.get(name)
+            if camera == configured:
+                edits.pop(name, None)
+            else:
+                edits[name] = Edit(name=name, configured=configured, camera=camera)
         self._write(list(edits.values()))
         self.edits = edits
 

@@ -37,6 +37,7 @@ class Cameras:
         min_face_px: smallest face of cameras that do not say.
         bitrate_kbps: kbit/s of a camera's video; 0 for what suits its size.
         log: takes events.
+        renamed: hears of a camera's old and new name.
         figures: takes in what frames cost.
         clock: seconds, monotonic.
     """
@@ -51,6 +52,7 @@ class Cameras:
         min_face_px: int,
         bitrate_kbps: int,
         log: Callable[[Event], None],
+        renamed: Callable[[str, str], None],
         figures: Figures,
         clock: Callable[[], float],
     ) -> None:
@@ -61,6 +63,7 @@ class Cameras:
         self._min_face_px = min_face_px
         self._bitrate_kbps = bitrate_kbps
         self._log = log
+        self._renamed = renamed
         self._figures = figures
         self._clock = clock
         self._by_name: dict[str, Camera] = {}
@@ -114,13 +117,13 @@ class Cameras:
             await self._tell_limits()
 
     async def change(self, name: str, config: CameraConfig) -> None:
-        """Give a camera other settings and keep them; its name stays.
+        """Give a camera other settings, its name among them, and keep them.
 
         The settings of a camera that a browser or encoder brings last as long as it is connected.
 
         Raises:
             UnknownCameraError: if there is none of that name.
-            ConfigError: if the URL is of no known kind.
+            ConfigError: if the name is taken or the URL is of no known kind.
             CameraStoreError: if they cannot be kept.
         """
         async with self._changing:
@@ -130,8 +133,14 @@ class Cameras:
                 if camera.is_pushed:
                     raise ConfigError(f"camera {name} comes from a browser or encoder: no URL")
                 check_url(config.url)
+            if config.name != name:
+                self._check_free(config.name)
             if not camera.is_pushed:
-                await asyncio.to_thread(self._store.put, config)
+                keep = self._store.put if config.name == name else partial(self._store.rename, name)
+                await asyncio.to_thread(keep, config)
+            if config.name != name:
+                self._check_free(config.name)  # a browser may have taken it meanwhile
+                await self._rename(camera, config.name)
             await self._apply(camera, config)
             await self._tell_limits()
 
@@ -146,6 +155,8 @@ class Cameras:
     async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
         """Take in a configuration that was edited: start, change and stop what differs.
 
+        Where one name is gone and another there with the same URL, the camera was renamed.
+
         Raises:
             ConfigError: if a URL is of no known kind; then nothing is changed.
         """
@@ -154,8 +165,15 @@ class Cameras:
         async with self._changing:
             self._store.reconfigure(configured)
             wanted = {config.name: config for config in self._store.cameras()}
-            for camera in self:
-                if camera.name not in wanted and not camera.is_pushed:
+            gone = [each for each in self if each.name not in wanted and not each.is_pushed]
+            new: dict[str, str] = {}
+            for name, config in wanted.items():
+                if name not in self._by_name:
+                    new.setdefault(config.url, name)
+            for camera in gone:
+                if name := new.pop(camera.config.url, ""):
+                    await self._rename(camera, name)
+                else:
                     await self._remove(camera)
             for name, config in wanted.items():
                 there = self._by_name.get(name)
@@ -202,6 +220,25 @@ class Cameras:
         camera.change(config)
         if was_on and not config.enabled:
             await self._drop(camera.name)
+
+    async def _rename(self, camera: Camera, new_name: str) -> None:
+        """Let a camera go on under another name, with its people, viewers and past events."""
+        name = camera.name
+
+        self._by_name = {
+            new_name if each is camera else key: each for key, each in self._by_name.items()
+        }
+        camera.rename(new_name, self._figures.latency(new_name))
+
+        def rename() -> None:
+            # Between two ticks, so that no frame under the old name comes after it.
+            self._inference.batcher.rename(name, new_name)
+            self._pipeline.rename_camera(name, new_name)
+
+        await self._inference.run(rename)
+        self._renamed(name, new_name)
+        self._figures.forget(name)
+        logger.info("camera %s: renamed to %s", name, new_name)
 
     async def _remove(self, camera: Camera) -> None:
         name = camera.name

@@ -84,6 +84,7 @@ class CameraConfig(Section):
 class CameraChange(Section):
     """Settings of a camera that are to be others; those not named stay, null is the default."""
 
+    name: str = ""
     url: str = Field("", repr=False)
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     loop: bool = True

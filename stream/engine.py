@@ -101,6 +101,7 @@ class Service:
             min_face_px=config.recognizer.min_face_px,
             bitrate_kbps=config.video.bitrate_kbps,
             log=self.journal.log,
+            renamed=self.journal.rename_camera,
             figures=self.figures,
             clock=clock,
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -43,6 +43,8 @@ CREATE TABLE events (
 CREATE INDEX events_by_time ON events (at);
 CREATE INDEX events_by_identity ON events (identity_id);
 """
+
+COLUMNS = "id, kind, camera, at, track_id, name, identity_id, similarity, crop IS NOT NULL, detail"
 
 CROP_QUALITY = 90
 RETENTION_EVERY = 256
@@ -281,25 +283,10 @@ class EventLog:
         where = " AND ".join(clause for clause, _ in wanted) or "1"
         values = [value for _, group in wanted for value in group]
         rows = self._connection.execute(
-            "SELECT id, kind, camera, at, track_id, name, identity_id, similarity, "
-            f"crop IS NOT NULL, detail FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
+            f"SELECT {COLUMNS} FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
             [*values, limit],
         )
-        return [
-            LoggedEvent(
-                id=row[0],
-                kind=EventKind(row[1]),
-                camera=row[2],
-                at=_iso(row[3]),
-                track_id=row[4],
-                name=row[5],
-                identity_id=row[6],
-                similarity=row[7],
-                has_crop=bool(row[8]),
-                detail=row[9],
-            )
-            for row in rows
-        ]
+        return [logged(row) for row in rows]
 
     def crop_jpeg(self, event_id: int) -> bytes | None:
         """Return an event's thumbnail as JPEG, 112x112; None where there is none."""
@@ -324,6 +311,19 @@ class EventLog:
     def reassign(self, event_ids: Sequence[int], identity: Identity) -> None:
         """Make events another person's."""
         event_people.reassign(self._connection, event_ids, identity)
+
+    def rename_camera(self, name: str, new_name: str) -> None:
+        """Let all events of a camera bear its new name.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        try:
+            self._connection.execute(
+                "UPDATE events SET camera = ? WHERE camera = ?", (new_name, name)
+            )
+        except sqlite3.Error as error:
+            raise EventLogError(f"cannot rename {name} in past events: {error}") from error
 
     def erase_identity(self, identity_id: str) -> int:
         """Erase a person's events, with their free pages and their traces in SQLite's log.
@@ -362,6 +362,13 @@ class EventLog:
             for name in ("page_count", "freelist_count", "page_size")
         )
         return (pages - free) * size
+
+
+def logged(row: Sequence[Any]) -> LoggedEvent:
+    """Return the event of a row of COLUMNS."""
+    event_id, kind, camera, at, track_id, name, identity_id, similarity, has_crop, detail = row
+    who = (track_id, name, identity_id, similarity)
+    return LoggedEvent(event_id, EventKind(kind), camera, _iso(at), *who, bool(has_crop), detail)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

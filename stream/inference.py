@@ -118,10 +118,11 @@ class Inference:
         checked = self._clock()
         while not self._stopping.is_set():
             frames = self.batcher.take(TICK_TIMEOUT_S)
-            while self._jobs:
-                _run_job(*self._jobs.popleft())
             if frames:
                 self._tick(frames)
+            # After the frames that were taken: a job may remove or rename their camera.
+            while self._jobs:
+                _run_job(*self._jobs.popleft())
             now = self._clock()
             for event in self._pipeline.leave(now):
                 self._log(event)

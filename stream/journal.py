@@ -78,7 +78,11 @@ class Journal:
 
         Who was erased is erased there too.
         """
-        self._writer.submit(self._settle)
+        self._writer.submit(self._keep_up, self._event_log.settle)
+
+    def rename_camera(self, name: str, new_name: str) -> None:
+        """Let past events bear a camera's new name soon; from any thread, returns at once."""
+        self._writer.submit(self._keep_up, partial(self._event_log.rename_camera, name, new_name))
 
     def subscribe(self) -> Subscription[LoggedEvent]:
         """Return the events from now on; iterate it asynchronously and close it."""
@@ -93,9 +97,9 @@ class Journal:
         """Write what waits and end the thread."""
         self._writer.shutdown()
 
-    def _settle(self) -> None:
+    def _keep_up(self, change: Callable[[], None]) -> None:
         try:
-            self._event_log.settle()
+            change()
         except EventLogError as error:
             logger.error("%s", error)
 

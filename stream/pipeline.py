@@ -231,6 +231,14 @@ class Pipeline:
         camera = self._cameras.pop(name, None)
         return [] if camera is None else camera.presence.end(now)
 
+    def rename_camera(self, name: str, new_name: str) -> None:
+        """Go on with a camera under another name: tracks and people stay."""
+        if name in self._limits:
+            self._limits[new_name] = self._limits.pop(name)
+        if name in self._cameras:
+            camera = self._cameras[new_name] = self._cameras.pop(name)
+            camera.presence.rename_camera(new_name)
+
     # One tick, step by step
 
     def _due(self, jobs: list[_Job], now: float) -> list[_Job]:

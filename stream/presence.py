@@ -101,6 +101,10 @@ class Presence:
                 self._people.remove(person)
         return events
 
+    def rename_camera(self, camera: str) -> None:
+        """Tell of the same people under another name of their camera."""
+        self._camera = camera
+
     def end(self, at: float) -> list[Event]:
         """Let everybody who is there leave at once, because nobody looks any more."""
         events = [

@@ -169,8 +169,12 @@ class FakeService:
 
     async def change_camera(self, name: str, config: CameraConfig) -> None:
         camera = self.camera(name)
+        if config.name != name and config.name in self.by_name:
+            raise ConfigError(f"a camera named {config.name!r} is already there")
         camera.config = config
         camera.state = replace(camera.state, config=config)
+        del self.by_name[name]
+        self.by_name[config.name] = camera
 
     async def remove_camera(self, name: str) -> None:
         self.camera(name)

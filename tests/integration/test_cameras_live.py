@@ -14,7 +14,7 @@ from stream.camera import CameraState
 from stream.config import CameraChange, CameraConfig, Config, load_config
 from stream.demo import DemoScene
 from stream.engine import Service
-from stream.errors import ConfigError
+from stream.errors import ConfigError, UnknownCameraError
 from stream.frames import EventKind
 
 pytestmark = pytest.mark.integration
@@ -40,7 +40,7 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.02)
 
 
-async def change(service: Service, name: str, **changes: object) -> None:
+async def change(service: Service, name: str, /, **changes: object) -> None:
     config = CameraChange.model_validate(changes).applied_to(service.camera(name).config)
     await service.change_camera(name, config)
 
@@ -182,3 +182,73 @@ def test_people_leave_a_camera_that_fell_silent() -> None:
 
     told = asyncio.run(scenario())
     assert told.count("exit") == told.count("enter") + told.count("unknown")
+
+
+def test_a_renamed_camera_goes_on_with_its_people_viewers_and_past(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with opened() as service:
+            subscription = service.hub("demo").subscribe()
+            await asyncio.wait_for(subscription.recv(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                while "enter" not in await kinds(service):
+                    await asyncio.sleep(0.05)
+            result = service.tracks("demo")
+            before = {track.track_id for track in result.tracks} if result else set()
+            with pytest.raises(ConfigError, match="must be 1 to 64 letters"):
+                await change(service, "demo", name="a b")
+            await service.add_camera(CameraConfig(name="yard", url="demo:", enabled=False))
+            with pytest.raises(ConfigError, match="'yard' is already there"):
+                await change(service, "demo", name="yard")
+            await change(service, "demo", name="front")
+            await until(lambda: (last := service.tracks("front")) and last.frame.camera == "front")
+            after = service.tracks("front")
+            assert after is not None
+            assert before & {track.track_id for track in after.tracks}
+            with pytest.raises(UnknownCameraError):
+                service.camera("demo")
+            told = await kinds(service, "front")
+            assert told[0] == EventKind.CAMERA_UP
+            assert EventKind.CAMERA_DOWN not in told
+            assert await kinds(service, "demo") == []
+            encoded = service.cameras()[0].encoded
+            await until(lambda: service.cameras()[0].encoded > encoded + 5)
+            async with asyncio.timeout(PATIENCE_S):
+                await subscription.recv()
+            assert service.hub("front").n_viewers == 1
+            status = service.cameras()[0]
+            assert (status.name, status.state, status.reconnects) == (
+                "front",
+                CameraState.LIVE,
+                0,
+            )
+            subscription.close()
+
+    async def again() -> None:
+        async with opened() as service:
+            assert {camera.name for camera in service.cameras()} == {"front", "yard"}
+
+    asyncio.run(scenario())
+    asyncio.run(again())
+
+
+def test_a_camera_renamed_in_the_configuration_is_the_same_camera(tmp_path: Path) -> None:
+    def configured(*names: str) -> Config:
+        cameras = [CameraConfig(name=name, url="demo:", target_fps=5) for name in names]
+        return Config.model_validate(
+            {"gallery": {"directory": tmp_path}, "cameras": [each.model_dump() for each in cameras]}
+        )
+
+    async def scenario() -> None:
+        async with opened(configured("one")) as service:
+            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+            camera = service.camera("one")
+            await service.reconfigure(configured("two", "three"))
+            assert [status.name for status in service.cameras()] == ["two", "three"]
+            assert service.camera("two") is camera
+            await until(lambda: all(s.state is CameraState.LIVE for s in service.cameras()))
+            for name in ("two", "three"):
+                told = await kinds(service, name)
+                assert told.count(EventKind.CAMERA_UP) == 1
+                assert EventKind.CAMERA_DOWN not in told
+
+    asyncio.run(scenario())

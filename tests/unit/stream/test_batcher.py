@@ -84,3 +84,17 @@ def test_wake_ends_a_wait() -> None:
     batcher = Batcher(clock=Clock())
     batcher.wake()
     assert batcher.take(1e6) == []
+
+
+def test_a_renamed_camera_keeps_its_count_and_loses_what_waited() -> None:
+    batcher = Batcher(clock=lambda: 0.0)
+    batcher.add("door")
+    for number in range(3):
+        batcher.put(frame("door", number))
+    batcher.rename("door", "front")
+    batcher.put(frame("door", 3))
+    assert (batcher.n_waiting, batcher.dropped("door"), batcher.dropped("front")) == (0, 0, 3)
+    batcher.put(frame("front", 4))
+    assert [each.camera for each in batcher.take(0.1)] == ["front"]
+    batcher.rename("gone", "other")
+    assert batcher.dropped("other") == 0

@@ -84,3 +84,13 @@ def test_an_edited_configuration_is_taken_in_while_running(tmp_path: Path) -> No
     store.put(SHED)
     store.reconfigure([changed(DOOR, loop=False), SHED])
     assert store.cameras() == [changed(DOOR, loop=False), SHED]
+
+
+def test_a_renamed_camera_is_kept_in_one_step(tmp_path: Path) -> None:
+    store = CameraStore.open(tmp_path, [DOOR])
+    front = changed(DOOR, name="front")
+    store.rename("door", front)
+    assert store.cameras() == [front]
+    assert CameraStore.open(tmp_path, [DOOR]).cameras() == [front]
+    store.rename("front", DOOR)
+    assert json.loads((tmp_path / FILE_NAME).read_text()) == []

@@ -290,3 +290,11 @@ def test_a_disk_that_takes_nothing_is_told(log: EventLog, tmp_path: Path) -> Non
     other.close()
     with pytest.raises(EventLogError, match="cannot keep an event"):
         log.append(event(), NOON)
+
+
+def test_past_events_bear_a_cameras_new_name(log: EventLog) -> None:
+    log.append(event(camera="door"), NOON)
+    log.append(event(camera="yard"), NOON)
+    log.rename_camera("door", "front")
+    assert [each.camera for each in log.list()] == ["yard", "front"]
+    assert log.list(camera="door") == []

@@ -290,10 +290,21 @@ def test_camera_is_changed_and_shows_its_settings(client, service):
     assert_error(client.patch("/api/cameras/none", json={}), 404, "none")
 
 
+def test_a_camera_is_renamed(client, service):
+    answer = client.patch("/api/cameras/door", json={"name": "front", "rotation": 90})
+    assert (answer.status_code, answer.json()["name"]) == (200, "front")
+    assert answer.json()["settings"]["rotation"] == 90
+    assert_error(client.get("/api/cameras/door"), 404, "door")
+    service.add(status("yard"))
+    assert_error(client.patch("/api/cameras/front", json={"name": "yard"}), 400, "already there")
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"name": "other"}, "name"),
+        ({"name": "a b"}, "must be 1 to 64 letters, digits, - or _"),
+        ({"name": ""}, "must be 1 to 64"),
+        ({"name": None}, "name"),
         ({"rotation": 45}, "rotation"),
         ({"min_face_px": 5}, "min_face_px"),
         ({"target_fps": 0}, "target_fps"),
