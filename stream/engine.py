@@ -22,6 +22,7 @@ from stream.frames import FrameResult
 from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.journal import Journal
+from stream.outbox import Outbox, hook_keys
 from stream.peers import Peers
 from stream.pipeline import Pipeline
 from stream.push import PushCamera
@@ -72,10 +73,7 @@ class Service:
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
         )
-        self.webhooks = [
-            Webhook(each, number=number, wall_clock=time.time)
-            for number, each in enumerate(config.webhooks, 1)
-        ]
+        self.webhooks = _open_webhooks(config)
         self.journal = Journal(
             event_log,
             listeners=[webhook.offer for webhook in self.webhooks],
@@ -358,3 +356,15 @@ class Service:
         for webhook in self.webhooks:
             await asyncio.to_thread(webhook.join, STOP_TIMEOUT_S / 4)
         self._photo_worker.shutdown(wait=False, cancel_futures=True)
+
+
+def _open_webhooks(config: Config) -> list[Webhook]:
+    """Open the webhooks with what each of them is owed; the event log is open by then."""
+    keys = hook_keys([each.url for each in config.webhooks])
+    directory = config.gallery_directory
+    webhooks = []
+    for number, (each, key) in enumerate(zip(config.webhooks, keys, strict=True), 1):
+        outbox = Outbox(directory, key)
+        outbox.forget_others(keys)
+        webhooks.append(Webhook(each, number=number, outbox=outbox, wall_clock=time.time))
+    return webhooks

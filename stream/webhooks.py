@@ -1,10 +1,14 @@
 """Events told to other programs by HTTP: signed, tried again, and never in anybody's way.
 
-Each webhook has a thread and a bounded queue of its own. A delivery is a POST of
+Each webhook has a thread and a bounded queue of its own. What waits at a stop, or when the process
+is killed, goes out at the next start: in order, at least once, under the same number.
+
+A delivery is a POST of
 
     {"event": {"id", "kind", "camera", "at", "name", ...}}      as GET /api/events gives it
 
-with the headers `Facewire-Event` (its kind), `Facewire-Delivery` (its id; the same at every try),
+with the headers `Facewire-Event` (its kind), `Facewire-Delivery` (its id; the same at every try, by
+which a receiver knows what it has taken before),
 `Facewire-Timestamp` (seconds since 1970) and, where a secret is set, `Facewire-Signature`:
 "sha256=" and the HMAC-SHA256 of timestamp, a dot and the body, in hex. Any 2xx is a delivery.
 """
@@ -24,7 +28,9 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from stream.answers import event_json
 from stream.config import WebhookConfig
+from stream.errors import EventLogError
 from stream.events import LoggedEvent
+from stream.outbox import Outbox
 from stream.redact import redact
 
 logger = logging.getLogger(__name__)
@@ -61,7 +67,7 @@ class WebhookStatus:
         label: its number in the configuration and its host.
         delivered: events that were taken.
         failures: tries that failed.
-        dead: events given up: refused, tried too often, or too many for the queue.
+        dead: events given up: refused, tried too often, or too many for the queue; over restarts.
         waiting: events in the queue.
         trouble: why the last try failed; empty when it did not.
     """
@@ -80,6 +86,7 @@ class Webhook:
     Args:
         config: where to, the secret and which events.
         number: which of the webhooks it is, for people.
+        outbox: keeps what is owed, from before too; this webhook's alone, and closed by it.
         wall_clock: seconds since 1970.
         first_delay_s: seconds from the first try to the second.
     """
@@ -89,6 +96,7 @@ class Webhook:
         config: WebhookConfig,
         *,
         number: int,
+        outbox: Outbox,
         wall_clock: Callable[[], float],
         first_delay_s: float = FIRST_DELAY_S,
     ) -> None:
@@ -100,10 +108,12 @@ class Webhook:
         self._kinds = frozenset(config.events)
         self._wall_clock = wall_clock
         self._first_delay_s = first_delay_s
-        self._queue: deque[LoggedEvent] = deque()
+        self._outbox = outbox
+        owed, self._dead = outbox.owed(self._kinds, limit=MAX_WAITING)
+        self._queue = deque(owed)
         self._changed = threading.Condition()
         self._stopping = threading.Event()
-        self._delivered = self._failures = self._dead = 0
+        self._delivered = self._failures = 0
         self._trouble = ""
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
         self._thread.start()
@@ -131,7 +141,7 @@ class Webhook:
         )
 
     def stop(self) -> None:
-        """Ask the thread to end after the try that runs; what waits is given up."""
+        """Ask the thread to end after the try that runs; what waits is kept."""
         self._stopping.set()
         with self._changed:
             self._changed.notify()
@@ -140,17 +150,29 @@ class Webhook:
         """Wait for the thread's end."""
         self._thread.join(timeout_s)
         if self._queue:
-            logger.warning("%d events were not delivered to %s", len(self._queue), self.label)
+            logger.info("%d events wait for %s until the next start", len(self._queue), self.label)
 
     def _run(self) -> None:
-        while (event := self._next()) is not None:
-            is_taken = self._deliver(event)
-            with self._changed:
-                # A full queue may have given it up meanwhile.
-                if self._queue and self._queue[0] is event and not self._stopping.is_set():
-                    self._queue.popleft()
-                    self._dead += not is_taken
-            self._delivered += is_taken
+        try:
+            while (event := self._next()) is not None:
+                is_taken = self._deliver(event)
+                if not is_taken and self._stopping.is_set():
+                    break  # it may be taken after the next start
+                self._delivered += is_taken
+                self._settle(event, is_taken=is_taken)
+        finally:
+            self._outbox.close()
+
+    def _settle(self, event: LoggedEvent, *, is_taken: bool) -> None:
+        with self._changed:
+            # A full queue may have given it up meanwhile.
+            if self._queue and self._queue[0] is event:
+                self._queue.popleft()
+                self._dead += not is_taken
+        try:
+            self._outbox.settle(event.id, self._dead)
+        except EventLogError as error:
+            logger.error("webhook %s: event %d may come twice: %s", self.label, event.id, error)
 
     def _next(self) -> LoggedEvent | None:
         """Wait for an event; None at the end."""

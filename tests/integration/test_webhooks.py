@@ -1,23 +1,33 @@
 """Webhooks against a real HTTP server that fails, hangs, and comes back."""
 
 import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from stream.config import WebhookConfig
-from stream.events import LoggedEvent
-from stream.frames import EventKind
+from stream.events import EventLog, LoggedEvent
+from stream.frames import Event, EventKind
+from stream.outbox import Outbox, hook_keys
 from stream.webhooks import MAX_TRIES, MAX_WAITING, Webhook, signature
+from tests.rtsp_server import free_port
 
 pytestmark = pytest.mark.integration
 
 WALL_S = 1_700_000_000.5
+FACEWIRE = Path(sys.executable).with_name("facewire")
 
 
 @dataclass
@@ -65,14 +75,23 @@ def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
 
 
 @contextmanager
-def hooked(url: str, **settings: object) -> Iterator[Webhook]:
+def hooked(url: str, directory: Path | None = None, **settings: object) -> Iterator[Webhook]:
     config = WebhookConfig.model_validate({"url": url, **settings})
-    webhook = Webhook(config, number=2, wall_clock=lambda: WALL_S, first_delay_s=0.01)
-    try:
-        yield webhook
-    finally:
-        webhook.stop()
-        webhook.join(10)
+    with ExitStack() as stack:
+        directory = directory or Path(stack.enter_context(TemporaryDirectory()))
+        stack.enter_context(EventLog.open(directory))
+        webhook = Webhook(
+            config,
+            number=2,
+            outbox=Outbox(directory, hook_keys([url])[0]),
+            wall_clock=lambda: WALL_S,
+            first_delay_s=0.01,
+        )
+        try:
+            yield webhook
+        finally:
+            webhook.stop()
+            webhook.join(10)
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -187,3 +206,104 @@ def test_user_and_password_of_the_url_are_sent_and_never_shown(
             assert webhook.status().label.startswith("2 at http://127.0.0.1:")
     assert receiver.came[0][0]["Authorization"] == "Basic Ym9iOmh1bnRlckAy"
     assert "hunter" not in caplog.text
+
+
+def happened(directory: Path, n: int) -> list[LoggedEvent]:
+    with EventLog.open(directory) as log:
+        return [
+            log.append(Event(EventKind.CAMERA_UP, "door", 1.0, None, None, 1.0, None), WALL_S)
+            for _ in range(n)
+        ]
+
+
+def test_what_waits_at_a_stop_goes_out_at_the_next_start(tmp_path: Path) -> None:
+    before = happened(tmp_path, 2)  # the webhook is newer
+    with receiving(400, *[500] * 100) as receiver:
+        with hooked(receiver.url, tmp_path) as webhook:
+            for event_ in happened(tmp_path, 3):
+                webhook.offer(event_)
+            until(lambda: webhook.status().failures > 1)
+            assert (webhook.status().dead, webhook.status().waiting) == (1, 2)
+        happened(tmp_path, 1)  # kept, and killed before it was offered
+        receiver.statuses.clear()
+        n_came = len(receiver.came)
+        with hooked(receiver.url, tmp_path) as webhook:
+            until(lambda: webhook.status().delivered == 3)
+            assert (webhook.status().dead, webhook.status().waiting) == (1, 0)
+    first = before[-1].id + 2
+    assert receiver.ids[n_came:] == [first, first + 1, first + 2]
+    numbers = [headers["Facewire-Delivery"] for headers, _ in receiver.came[n_came:]]
+    assert numbers == [str(number) for number in receiver.ids[n_came:]]
+    with receiving() as other, hooked(other.url, tmp_path) as webhook:
+        assert (webhook.status().waiting, webhook.status().dead) == (0, 0)
+
+
+def test_what_is_owed_is_bounded_and_of_the_asked_kinds(tmp_path: Path) -> None:
+    EventLog.open(tmp_path).close()
+    outbox = Outbox(tmp_path, "hook")
+    events = happened(tmp_path, 5)
+    kinds = frozenset({EventKind.CAMERA_UP})
+    assert outbox.owed(kinds, limit=3) == (events[2:], 2)
+    assert outbox.owed(frozenset({EventKind.EXIT}), limit=3) == ([], 0)
+    outbox.settle(events[3].id, dead=7)
+    outbox.settle(events[1].id, dead=8)
+    assert outbox.owed(frozenset(), limit=3) == (events[4:], 8)
+    outbox.forget_others(["hook"])
+    assert outbox.owed(frozenset(), limit=3) == (events[4:], 8)
+    with closing(Outbox(tmp_path, "other")) as other:
+        other.forget_others(["other"])
+    outbox.close()
+    with closing(Outbox(tmp_path, "hook")) as again:
+        assert again.owed(frozenset(), limit=3) == ([], 0)
+
+
+def test_a_webhooks_key_is_no_secret_and_stands_by_its_url() -> None:
+    one, two = "https://chat/hook/T0PSECRET", "https://other/"
+    keys = hook_keys([one, two, one])
+    assert len(set(keys)) == 3
+    assert not any("SECRET" in key for key in keys)
+    assert hook_keys([two, one])[::-1] == keys[:2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_service_delivers_after_its_next_start(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    @contextmanager
+    def serving() -> Iterator[subprocess.Popen[str]]:
+        with subprocess.Popen(
+            [FACEWIRE, "serve", f"--port={free_port()}", "--config", str(config)],
+            env={**os.environ, "FACEWIRE_DATA": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                assert process.stdout is not None
+                assert "facewire is on" in process.stdout.readline()
+                yield process
+            finally:
+                process.kill()
+
+    with receiving() as receiver:
+        config = tmp_path / "facewire.toml"
+        config.write_text(
+            '[[cameras]]\nname = "one"\nurl = "demo:"\n[[cameras]]\nname = "two"\nurl = "demo:"\n'
+            f'[[webhooks]]\nurl = "{receiver.url}"\n'
+        )
+        receiver.may_answer.clear()
+        kept = "SELECT id FROM events ORDER BY id"
+        with serving() as process:
+            events = sqlite3.connect(tmp_path / "gallery" / "events.db")
+            until(lambda: len(events.execute(kept).fetchall()) >= 4)
+            process.send_signal(number)
+            process.wait(60)
+        ids = [row[0] for row in events.execute(kept)]
+        events.close()
+        receiver.may_answer.set()
+        receiver.came.clear()
+        with serving() as process:
+            until(lambda: len(receiver.came) > len(ids))
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+    assert receiver.ids[: len(ids)] == ids
+    assert receiver.ids == sorted(set(receiver.ids))
