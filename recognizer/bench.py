@@ -155,12 +155,13 @@ def bench_embed(
     model: str = "sface",
     device: str = "auto",
     threads: int = 0,
+    precision: str = "f32",
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> EmbedBench:
-    """Measure the embedding of one crop and of eight in one call. Args as `bench_detect`."""
+    """Measure the embedding of one crop and of eight in one call. Args as `open_recognizer`."""
     threads = threads or usable_cpus()
-    engine = open_engine(device, threads=threads)
+    engine = open_engine(device, threads=threads, precision=precision)
     resolved = resolve_model(model, cache=cache, progress=progress)
     embedder = Embedder(engine, resolved.model, resolved.card)
     crops = np.random.default_rng(0).integers(0, 256, (8, 112, 112, 3), dtype=np.uint8)

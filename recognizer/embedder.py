@@ -17,10 +17,16 @@ MAX_BATCH = {"cpu": 8, "cuda": 64}
 
 
 class Embedder:
-    """An embedding network with its card."""
+    """An embedding network with its card.
+
+    Attributes:
+        card: of the model.
+        engine: name of the one that it runs on.
+    """
 
     def __init__(self, engine: Engine, model: onnx.ModelProto, card: ModelCard) -> None:
         self.card = card
+        self.engine = engine.name
         self._max_batch = MAX_BATCH[engine.device]
         self._network = engine.load(prepare(model, card), name=card.name)
 

@@ -15,6 +15,7 @@ from recognizer.models import default_cache
 
 Array = NDArray[Any]
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+PRECISIONS = ("f32", "bf16")
 CUDA_OPTIONS = {
     # the default, a trial of all algorithms, would be repeated for every new size of a picture
     "cudnn_conv_algo_search": "HEURISTIC",
@@ -83,7 +84,7 @@ def to_host(tensor: Tensor) -> Array:
     return tensor if isinstance(tensor, np.ndarray) else cast("DeviceTensor", tensor).download()
 
 
-def open_engine(device: str = "auto", *, threads: int = 0) -> Engine:
+def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32") -> Engine:
     """Open the engine for a device.
 
     Args:
@@ -92,13 +93,18 @@ def open_engine(device: str = "auto", *, threads: int = 0) -> Engine:
             networks by TensorRT that take images of one size (a first start builds them for
             minutes, later ones find them in the cache); "auto": cuda if usable, else cpu.
         threads: of the CPU; 0 for all that this process may use.
+        precision: "f32", or "bf16" on a CPU that has it.
 
     Raises:
         DeviceError: if the device is not usable; the message names what is missing.
     """
     if device not in DEVICES:
         raise DeviceError(f"unknown device {device!r} (choose {', '.join(DEVICES)})")
+    if precision not in PRECISIONS:
+        raise DeviceError(f"unknown precision {precision!r} (choose {', '.join(PRECISIONS)})")
     threads = threads or usable_cpus()
+    if precision == "bf16":
+        return _open_bf16(device, threads)
     if device != "cpu" and not (missing := missing_for_cuda()):
         built = default_cache() / "tensorrt" if device == "tensorrt" else None
         return OnnxRuntimeEngine("cuda", threads=threads, tensorrt=built)
@@ -108,6 +114,15 @@ def open_engine(device: str = "auto", *, threads: int = 0) -> Engine:
         return OpenVinoEngine(threads=threads)
     except ImportError:
         return OnnxRuntimeEngine("cpu", threads=threads)
+
+
+def _open_bf16(device: str, threads: int) -> Engine:
+    if device not in ("auto", "cpu"):
+        raise DeviceError(f"bf16 is for the CPU: leave the precision at f32 with {device}")
+    try:
+        return OpenVinoEngine(threads=threads, precision="bf16")
+    except ImportError as error:
+        raise DeviceError("cannot run in bf16 without OpenVINO (pip install openvino)") from error
 
 
 def usable_cpus() -> int:
@@ -143,6 +158,10 @@ class OpenVinoEngine:
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
         self.device = "cpu"
         self._core = openvino.Core()
+        if precision == "bf16":
+            if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise DeviceError("this CPU cannot calculate in bf16: leave the precision at f32")
+            self.name += " in bf16"
         self._properties = {
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,

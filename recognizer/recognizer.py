@@ -45,6 +45,8 @@ class Recognizer:
         self.threshold = embedder.card.threshold
         self.device = engine.device
         self.engine = engine.name
+        if embedder.engine != engine.name:
+            self.engine += f", embedding by {embedder.engine}"
         self._detector = detector
         self._embedder = embedder
         self._attribute_reader = attribute_reader
@@ -168,6 +170,7 @@ def open_recognizer(
     progress: Progress | None = None,
     options: DetectorOptions = FAST,
     landmark_refiner: str | None = None,
+    precision: str = "f32",
 ) -> Recognizer:
     """Open a recognizer, fetching the models that the cache lacks.
 
@@ -182,6 +185,8 @@ def open_recognizer(
         options: how the detector searches; `min_face_px` overrides its own.
         landmark_refiner: PREFIX,EPOCH of the reference system's L-Net (det4), which a user of it
             has; None to do without.
+        precision: of the embedding network, "f32" or "bf16": 1.6 times as fast on a CPU that has
+            it, similarities up to 0.005 off; detection is exact in either.
 
     Raises:
         DeviceError: if the device cannot be used.
@@ -192,6 +197,9 @@ def open_recognizer(
     engine = open_engine(device, threads=threads)
     options = dataclasses.replace(options, min_face_px=min_face_px)
     weights = read_weights(ensure("mtcnn", cache, progress))
+    embedding_engine = engine
+    if precision != "f32":
+        embedding_engine = open_engine(device, threads=threads, precision=precision)
     resolved = resolve_model(model, cache=cache, progress=progress)
     refiner = LandmarkRefiner(engine, landmark_refiner) if landmark_refiner else None
     reader = None
@@ -200,7 +208,7 @@ def open_recognizer(
     return Recognizer(
         engine,
         Detector(engine, weights, options, refiner=refiner),
-        Embedder(engine, resolved.model, resolved.card),
+        Embedder(embedding_engine, resolved.model, resolved.card),
         model_id=resolved.model_id,
         attribute_reader=reader,
     )

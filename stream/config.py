@@ -138,6 +138,9 @@ class RecognizerConfig(Section):
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="where the nets run"
     )
+    precision: Literal["f32", "bf16"] = Field(
+        "f32", description="of the embedding network; bf16 is faster on a CPU that has it"
+    )
     threads: int = Field(1, ge=0, le=256, description="CPU threads of the nets; 0 uses every core")
     min_face_px: int = Field(
         40, ge=12, le=1000, description="smallest face to look for, pixels; larger is faster"

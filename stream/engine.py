@@ -129,6 +129,7 @@ class Service:
         open_one = partial(
             open_recognizer,
             device=settings.device,
+            precision=settings.precision,
             threads=settings.threads,
             model=settings.model,
             min_face_px=settings.min_face_px,

@@ -168,6 +168,7 @@ def embed(
     model: ModelSpec = "sface",
     device: DeviceName = "auto",
     threads: Threads = 0,
+    precision: Annotated[str, typer.Option(help="f32, or bf16 on a CPU that has it.")] = "f32",
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast aligned crops are embedded, one and eight in a call.
@@ -177,7 +178,9 @@ def embed(
     from recognizer.bench import bench_embed
 
     with closing(FetchBars()) as progress:
-        result = bench_embed(model=model, device=device, threads=threads, progress=progress)
+        result = bench_embed(
+            model=model, device=device, threads=threads, precision=precision, progress=progress
+        )
     if as_json:
         print_json(dataclasses.asdict(result))
         return

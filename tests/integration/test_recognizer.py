@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recognizer import ModelFileError, Recognizer, fetch, open_recognizer, read_image
+from recognizer import DeviceError, ModelFileError, Recognizer, fetch, open_recognizer, read_image
 from recognizer.bench import bench_detect, bench_embed
 from recognizer.detector import REFERENCE, Detector
 from recognizer.engine import OpenVinoEngine
@@ -215,3 +215,18 @@ def test_the_bench_measures_every_stage() -> None:
     assert all(0 < stage.floor_ms < stage.ms * 3 for stage in measured.stages[:3])
     embedding = bench_embed(device="cpu", threads=1)
     assert 0 < embedding.ms_one < embedding.ms_eight
+
+
+def test_bf16_embeds_nearly_the_same_and_detects_exactly() -> None:
+    try:
+        rough = open_recognizer(precision="bf16")
+    except DeviceError as error:
+        assert "cannot calculate in bf16" in str(error)  # noqa: PT017 the CPU decides
+        return
+    exact = open_recognizer()
+    assert "in bf16" in rough.engine
+    images = [read_image(photos() / name) for name in ("obama.jpg", "obama2.jpg", "biden.jpg")]
+    for ours, theirs in zip(rough.recognize(images), exact.recognize(images), strict=True):
+        (one,), (other,) = ours, theirs
+        np.testing.assert_array_equal(one.box, other.box)
+        assert one.embedding @ other.embedding > 0.999

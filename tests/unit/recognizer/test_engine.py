@@ -150,3 +150,31 @@ def test_a_build_with_cuda_but_no_gpu_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DeviceError, match=r"run on cuda: .*nvidia-smi.*no CUDA-capable device"):
         open_engine("cuda")
     assert open_engine("auto", threads=1).device == "cpu"
+
+
+def has_bf16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "message"),
+    [
+        ("cpu", "f16", r"unknown precision 'f16' \(choose f32, bf16\)"),
+        ("cuda", "bf16", "bf16 is for the CPU"),
+    ],
+)
+def test_a_precision_that_cannot_be_had_is_refused(
+    device: str, precision: str, message: str
+) -> None:
+    with pytest.raises(DeviceError, match=message):
+        open_engine(device, threads=1, precision=precision)
+
+
+def test_bf16_is_said_or_refused() -> None:
+    if has_bf16():
+        assert open_engine("cpu", threads=1, precision="bf16").name.endswith("in bf16")
+    else:
+        with pytest.raises(DeviceError, match="this CPU cannot calculate in bf16"):
+            open_engine("cpu", threads=1, precision="bf16")
