@@ -13,7 +13,7 @@ from stream.config import CameraConfig
 from stream.figures import Figures
 from stream.frames import Frame
 from stream.hub import PacketHub
-from stream.sources import open_source
+from stream.sources import RtspTransport, open_source
 from tests.relay import Relay
 from tests.rtsp_server import RtspServer, why_unavailable
 
@@ -31,12 +31,14 @@ def _gstreamer() -> None:
 class Watched:
     """A running camera, its frames and what it said of itself."""
 
-    def __init__(self, url: str, name: str = "door") -> None:
+    def __init__(self, url: str, name: str, transport: RtspTransport) -> None:
         self.frames: list[Frame] = []
         self.states: list[tuple[CameraState, str]] = []
         self.camera = Camera(
             config=CameraConfig(name=name, url=url),
-            open_source=lambda config: open_source(url, camera=name, clock=time.monotonic),
+            open_source=lambda config: open_source(
+                url, camera=name, clock=time.monotonic, rtsp_transport=transport
+            ),
             is_pushed=False,
             hub=PacketHub(time.monotonic),
             bitrate_kbps=0,
@@ -58,8 +60,8 @@ class Watched:
 
 
 @contextmanager
-def running(url: str, name: str = "door") -> Iterator[Watched]:
-    watched = Watched(url, name)
+def running(url: str, name: str = "door", *, transport: RtspTransport = "tcp") -> Iterator[Watched]:
+    watched = Watched(url, name, transport)
     watched.camera.start()
     try:
         yield watched
@@ -157,6 +159,38 @@ def test_damaged_packets_cost_pictures_and_nothing_else() -> None:
         relay.damaged = 0.0
         assert door.await_frames(25, 10) < 5.0
         assert door.state is CameraState.LIVE
+
+
+def test_by_udp_lost_and_damaged_packets_hurt_no_other_camera_and_leave_nothing() -> None:
+    with RtspServer() as server, RtspServer() as other_server:
+        before = threading.active_count(), n_open_files()
+        with (
+            Relay(server.port) as relay,
+            running(f"rtsp://127.0.0.1:{relay.port}/live", transport="udp") as door,
+            running(other_server.url, "yard", transport="udp") as yard,
+        ):
+            door.await_frames(5, 5)
+            yard.await_frames(5, 5)
+            n_before, started = len(yard.frames), time.monotonic()
+            for dropped, damaged in ((0.02, 0.0), (0.3, 0.0), (0.0, 0.1), (0.2, 0.5)):
+                relay.dropped, relay.damaged = dropped, damaged
+                n_door = len(door.frames)
+                time.sleep(3)
+                if dropped == 0.02:
+                    assert len(door.frames) > n_door + 15, "little loss costs little"
+            relay.dropped = relay.damaged = 0.0
+            assert (relay.n_dropped > 20, relay.n_damaged > 20) == (True, True)
+            assert door.await_frames(25, 10) < 5.0
+            # Nothing at all arrives for a while.
+            relay.dropped = 1.0
+            until(lambda: door.state is CameraState.FAILING, 15)
+            assert "timed out" in door.states[-1][1]
+            relay.dropped = 0.0
+            door.await_frames(25, 15)
+            assert door.state is CameraState.LIVE
+            assert (len(yard.frames) - n_before) / (time.monotonic() - started) > 15
+            assert [state for state, _ in yard.states] == [CameraState.LIVE]
+        assert (threading.active_count(), n_open_files()) == before
 
 
 @pytest.mark.parametrize("step_s", [-3600, 3600, 11 * 3600])
