@@ -194,8 +194,8 @@ def _concluded(
     n = len(impostor)
     fewest, most = interval(n, far)
     threshold = _above(impostor, math.floor(n * far))
-    # As alike as one of so many pairs of strangers is expected to be.
-    chance = threshold + PER_DECADE * math.log10(max(far * math.comb(counts[0], 2), 1.0))
+    # As alike as one of so many pairs of strangers is in one gallery of ten.
+    chance = threshold + PER_DECADE * math.log10(max(10 * far * math.comb(counts[0], 2), 1.0))
     alike = []
     for (a, b), similarity in sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]:
         one, other = gallery.store.identity_of(a), gallery.store.identity_of(b)
