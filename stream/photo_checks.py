@@ -48,7 +48,7 @@ class EnrolLimits:
         bystander_ratio: faces up to this part of the largest one's size do not count as a
             second person in the photo.
         framed_offset: a photo is framed on the one face whose middle is within this part of the
-            photo's shorter side from the photo's; all others in it are bystanders.
+            photo's shorter side from the photo's; a neighbour is then a bystander.
         framed_size: and whose shorter side is at least this part of the photo's.
         min_own_similarity: cosine to the person's most similar other photo.
         max_other_similarity: cosine from which on a photo looks like another enrolled person,
@@ -108,7 +108,8 @@ def choose_face(
         qualities: of all faces in it.
         limits: what it must be like.
         force: take the framed face or the largest, whatever it is like and whoever is beside it.
-        framed: the faces that it is framed on; if there is just one it is that one's picture.
+        framed: the faces that it is framed on; if there is just one it is that one's picture,
+            and one neighbour is a bystander of whatever size.
     """
     sure = [i for i, q in enumerate(qualities) if q.score >= limits.min_score]
     if not sure:
@@ -118,9 +119,9 @@ def choose_face(
     chosen = meant[0] if is_framed else max(sure, key=lambda i: qualities[i].size_px)
     if force:
         return chosen
-    limit = math.inf if is_framed else limits.bystander_ratio * qualities[chosen].size_px
+    limit = limits.bystander_ratio * qualities[chosen].size_px
     n_people = sum(qualities[i].size_px > limit for i in sure)
-    if n_people > 1:
+    if n_people > (2 if is_framed else 1):  # who is in the middle of three is not yet meant
         return (
             Reason.SEVERAL_FACES,
             f"{n_people} people in the photo: crop it to the one who is meant",

@@ -111,6 +111,13 @@ def test_whom_a_photo_is_framed_on_is_meant(framed, force, chosen):
     assert (found if isinstance(found, int) else found[0]) == chosen
 
 
+def test_who_is_in_the_middle_of_three_is_not_meant():
+    faces = [quality(size_px=90.0) for _ in range(3)]
+    found = choose_face(faces, EnrolLimits(), force=False, framed=[1])
+    assert not isinstance(found, int)
+    assert found[0] is Reason.SEVERAL_FACES
+
+
 NOTHING = np.empty((0, 2), np.float32)
 
 
