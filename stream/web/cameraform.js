@@ -20,6 +20,7 @@ export function fillForm(camera) {
   field("name").readOnly = camera !== null;
   field("url").value = settings.url;
   field("url").required = !isPushed;
+  field("url").toggleAttribute("autofocus", camera !== null); // the name stays as it is
   field("address").hidden = byId("camera-url-hint").hidden = isPushed;
   field("face").value = settings.min_face_px ?? "";
   field("fps").value = settings.target_fps ?? "";

@@ -2,6 +2,8 @@
 
 import { h, setText } from "./dom.js";
 
+const CUE_PX = 130; // about as wide as "Name this face": nearer to an edge it would be cut off
+
 export class Overlay {
   #layer;
   #video;
@@ -51,14 +53,19 @@ export class Overlay {
       button.style.top = `${scale.top + y1 * scale.ratio}px`;
       button.style.width = `${(x2 - x1) * scale.ratio}px`;
       button.style.height = `${(y2 - y1) * scale.ratio}px`;
+      const middle = scale.left + ((x1 + x2) / 2) * scale.ratio;
+      const isLeft = middle < CUE_PX / 2;
+      button.dataset.edge = isLeft ? "left" : middle > this.#layer.clientWidth - CUE_PX / 2 ? "right" : "";
       button.dataset.state = track.state;
       button.dataset.trackId = track.track_id;
       button.dataset.name = track.name ?? "";
-      const label = track.name ? `${track.name}: correct the name` : "Unknown face: give it a name";
+      // The label begins with what is seen, for those who say it to click it.
+      const cue = track.name ? `Not ${track.name}?` : "Name this face";
+      const label = `${cue} ${track.name ? "Correct the name" : "It is unknown"}`;
       if (button.getAttribute("aria-label") !== label) {
         button.setAttribute("aria-label", label);
       }
-      setText(button.firstElementChild, track.name ? `Not ${track.name}?` : "Name this face");
+      setText(button.firstElementChild, cue);
     }
   }
 

@@ -102,7 +102,8 @@ export class Tile {
     this.element.dataset.state = state;
     setText(this.said, state === "playing" || isStill ? "" : condition.title);
     setText(this.reason, isStill ? "" : condition.text);
-    const label = `${this.title.textContent}: ${state === "playing" ? "live" : state}`;
+    const told = [this.news.textContent, this.reason.textContent].filter(Boolean).map((each) => `. ${each}`);
+    const label = `${this.title.textContent}: ${state === "playing" ? "live" : state}${told.join("")}`;
     if (this.anchor.getAttribute("aria-label") !== label) {
       this.anchor.setAttribute("aria-label", label);
     }
