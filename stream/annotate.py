@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.fonts import font_for
 from stream.frames import Track, TrackState
 
 COLOURS = {
@@ -28,8 +29,8 @@ Rect = tuple[int, int, int, int]
 def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -> None:
     """Draw each face's box, name, similarity and age onto the picture, in place.
 
-    Sizes follow the picture's height. Names in Latin, Cyrillic, Chinese, Japanese, Korean,
-    Hebrew and Arabic letters are drawn by OpenCV's own fonts. Safe in several threads.
+    Sizes follow the picture's height; for the scripts of names see `font_for`. Safe in several
+    threads.
 
     Args:
         image: (H, W, 3) uint8 RGB, writable.
@@ -40,13 +41,13 @@ def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -
         return
     height = image.shape[0]
     font_px = max(MIN_FONT_PX, round(height * FONT_PX_PER_HEIGHT))
-    font = cv2.FontFace("sans")
     # Labels lie over all boxes, so that a name is not crossed out by a neighbour's box.
     for track in tracks:
         _draw_box(image, track)
     taken: list[Rect] = []
     for track in tracks:
-        taken.append(_draw_label(image, track, label(track, now), font, font_px, taken))
+        text = label(track, now)
+        taken.append(_draw_label(image, track, text, font_for(text), font_px, taken))
 
 
 def label(track: Track, now: float) -> str:
