@@ -159,7 +159,10 @@ def test_an_empty_wall_says_what_to_do(tmp_path: Path) -> None:
     require_chromium()
     arguments = ("--camera=lobby=demo:", f"--gallery={tmp_path / 'people'}")
     with service("wall-empty", tmp_path, *arguments) as facewire, chromium() as browser:
-        page = open_page(browser, facewire.url)
+        page = open_page(browser, f"{facewire.url}#/wall")
+        alone = page.locator('#wall [data-camera="lobby"]')
+        expect(alone).to_have_attribute("data-state", "playing", timeout=PATIENCE_MS)
+        assert page.evaluate(WIDTHS) == {"lobby": FULL_WIDTH}
         page.click('.nav [data-view="settings"]')
         page.get_by_role("button", name="Remove lobby").click()
         page.click("#confirm-yes")
