@@ -166,6 +166,31 @@ def _l2_normalization(c: "Conversion", node: SymbolNode) -> Results:
     return [c.add("Div", [data, length], node.name)]
 
 
+def _reduce(op: str) -> Handler:
+    def handler(c: "Conversion", node: SymbolNode) -> Results:
+        data, axis = c.value(node, 0), node.attributes.get("axis", ())
+        axes = [axis] if isinstance(axis, int) else [int(v) for v in axis]
+        # over everything: that is over the batch too, which would let the images of one batch
+        # change each other. Within an image it is the same for a batch of one.
+        axes, keep = (axes, _flag(node, "keepdims", default=False)) if axes else ([1, 2, 3], True)
+        if not keep or not all(0 < axis < c.rank(data) for axis in axes):
+            raise ModelFileError(f"{node.op} over {axis} is not supported (node {node.name!r})")
+        if op == "ReduceMean":
+            return [c.add(op, [data], node.name, axes=axes, keepdims=1)]
+        over = c.constant(f"{node.name}:axes", np.array(axes, np.int64))
+        return [c.add(op, [data, over], node.name, keepdims=1)]
+
+    return handler
+
+
+def _tile(c: "Conversion", node: SymbolNode) -> Results:
+    times = [int(v) for v in node.attributes.get("reps", ())]
+    if len(times) != c.rank(c.value(node, 0)):
+        raise ModelFileError(f"tile by {times} is not supported (node {node.name!r})")
+    repeats = c.constant(f"{node.name}:reps", np.array(times, np.int64))
+    return [c.add("Tile", [c.value(node, 0), repeats], node.name)]
+
+
 def _identity(c: "Conversion", node: SymbolNode) -> Results:
     return [c.add("Identity", [c.value(node, 0)], node.name)]
 
@@ -229,6 +254,13 @@ OPERATORS: dict[str, Handler] = {
     "_Mul": _elementwise("Mul"),
     "_mul": _elementwise("Mul"),
     "broadcast_mul": _elementwise("Mul"),
+    "elemwise_div": _elementwise("Div"),
+    "_div": _elementwise("Div"),
+    "broadcast_div": _elementwise("Div"),
+    "sqrt": _elementwise("Sqrt"),
+    "sum": _reduce("ReduceSum"),
+    "mean": _reduce("ReduceMean"),
+    "tile": _tile,
     "elemwise_sub": _elementwise("Sub"),
     "_Minus": _elementwise("Sub"),
     "_minus": _elementwise("Sub"),

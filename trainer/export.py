@@ -37,6 +37,7 @@ def open_backbone(path: Path) -> tuple[nn.Module, Recipe]:
         size=size,
         output=recipe.backbone.output,
         act=recipe.backbone.act,
+        se=recipe.backbone.se,
     )
     load_state(backbone, state["ema"] or state["backbone"], path)
     return backbone.eval(), recipe

@@ -10,6 +10,7 @@ from torch import nn
 from trainer.graph import Operation, operations
 from trainer.mxnet_params import mxnet_names, write_params
 
+BOTH = ("weight", "bias")
 MXNET_VERSION = 10600  # the symbol's version: 1.6.0, the last that the reference's users had
 
 
@@ -38,14 +39,16 @@ def write_mxnet(backbone: nn.Module, prefix: Path, epoch: int) -> tuple[Path, Pa
 
 def symbol_of(backbone: nn.Module) -> dict[str, Any]:
     """Return the symbol of a backbone as MXNet's JSON has it."""
+    names = {id(tensor): name[4:] for name, tensor in mxnet_names(backbone).items()}
     nodes: list[dict[str, Any]] = [{"op": "null", "name": "data", "inputs": []}]
     index = {"data": 0}
     for operation in operations(backbone):
-        op, attributes, variables = _translate(operation)
+        op, attributes, tensors = _translate(operation)
         inputs = [[index[name], 0, 0] for name in operation.inputs]
-        for variable in variables:
+        for tensor in tensors:
             inputs.append([len(nodes), 0, 0])
-            nodes.append({"op": "null", "name": f"{operation.name}_{variable}", "inputs": []})
+            variable = names[id(getattr(operation.layer, tensor))]
+            nodes.append({"op": "null", "name": variable, "inputs": []})
             if isinstance(operation.layer, nn.PReLU) and operation.layer.num_parameters == 1:
                 nodes[-1]["attrs"] = {"__shape__": "(1,)"}  # else MXNet wants one each channel
         index[operation.name] = len(nodes)
@@ -63,7 +66,7 @@ def symbol_of(backbone: nn.Module) -> dict[str, Any]:
 
 
 def _translate(operation: Operation) -> tuple[str, dict[str, str], tuple[str, ...]]:
-    """Return MXNet's operator, its attributes, and the variables after its inputs."""
+    """Return MXNet's operator, its attributes, and the layer's tensors after its inputs."""
     layer = operation.layer
     match layer:
         case nn.Conv2d():
@@ -73,22 +76,22 @@ def _translate(operation: Operation) -> tuple[str, dict[str, str], tuple[str, ..
                 "pad": str(layer.padding),
                 "num_filter": str(layer.out_channels),
                 "num_group": str(layer.groups),
-                "no_bias": "True",
+                "no_bias": str(layer.bias is None),
             }
-            return "Convolution", attributes, ("weight",)
+            return "Convolution", attributes, ("weight",) if layer.bias is None else BOTH
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             attributes = {
                 "eps": repr(layer.eps),
                 "momentum": "0.9",
                 "fix_gamma": str(not layer.weight.requires_grad),
             }
-            return "BatchNorm", attributes, ("gamma", "beta", "moving_mean", "moving_var")
+            return "BatchNorm", attributes, (*BOTH, "running_mean", "running_var")
         case nn.PReLU():
-            return "LeakyReLU", {"act_type": "prelu"}, ("gamma",)
-        case nn.ReLU():
-            return "Activation", {"act_type": "relu"}, ()
+            return "LeakyReLU", {"act_type": "prelu"}, ("weight",)
+        case nn.ReLU() | nn.Sigmoid():
+            return "Activation", {"act_type": operation.kind}, ()
         case nn.Linear():
-            return "FullyConnected", {"num_hidden": str(layer.out_features)}, ("weight", "bias")
+            return "FullyConnected", {"num_hidden": str(layer.out_features)}, BOTH
         case nn.MaxPool2d() | nn.AvgPool2d():
             return "Pooling", _pooling(layer), ()
         case nn.AdaptiveAvgPool2d():
@@ -101,7 +104,12 @@ def _translate(operation: Operation) -> tuple[str, dict[str, str], tuple[str, ..
     plain: dict[str, tuple[str, dict[str, str]]] = {
         "subtract": ("_minus_scalar", value),
         "multiply": ("_mul_scalar", value),
+        "plus": ("_plus_scalar", value),
         "add": ("elemwise_add", {}),
+        "times": ("broadcast_mul", {}),
+        "divide": ("broadcast_div", {}),
+        "root": ("sqrt", {}),
+        "sum": ("sum", {"axis": "1", "keepdims": "True"}),
         "concat": ("Concat", {"dim": "1", "num_args": str(len(operation.inputs))}),
     }
     return *plain[operation.kind], ()

@@ -21,6 +21,7 @@ from trainer.graph import Operation, operations
 OPSET = 17  # understood by every runtime of the last three years
 MAX_DIFFERENCE = 1e-4  # between unit embeddings of torch and of recognizer
 PROBE_CROPS = 4
+WITH_NUMBER = {"subtract": "Sub", "multiply": "Mul", "plus": "Add"}
 
 
 def onnx_of(backbone: nn.Module, size: int) -> onnx.ModelProto:
@@ -62,6 +63,7 @@ def _node(operation: Operation, weights: list[onnx.TensorProto]) -> onnx.NodePro
         case nn.Conv2d():
             kind = "Conv"
             add("weight", layer.weight)
+            add("bias", layer.bias)
             attributes = {
                 "kernel_shape": list(layer.kernel_size),
                 "strides": list(layer.stride),
@@ -90,17 +92,25 @@ def _node(operation: Operation, weights: list[onnx.TensorProto]) -> onnx.NodePro
                 "strides": [layer.stride] * 2,
                 "pads": [layer.padding] * 4,
             }
-        case None if operation.kind in ("subtract", "multiply"):
-            kind = "Sub" if operation.kind == "subtract" else "Mul"
+        case None if operation.kind in WITH_NUMBER:
+            kind = WITH_NUMBER[operation.kind]
             add("value", np.array(operation.value, np.float32))
         case None if operation.kind == "concat":
             kind, attributes = "Concat", {"axis": 1}
+        case None if operation.kind == "sum":
+            kind, attributes = "ReduceSum", {"keepdims": 1}
+            weights.append(numpy_helper.from_array(np.array([1]), f"{name}_axes"))
+            inputs.append(f"{name}_axes")
     plain = {
         "relu": "Relu",
         "globalpool": "GlobalAveragePool",
         "flatten": "Flatten",
         "dropout": "Identity",
         "add": "Add",
+        "times": "Mul",
+        "divide": "Div",
+        "root": "Sqrt",
+        "sigmoid": "Sigmoid",
     }
     return helper.make_node(kind or plain[operation.kind], inputs, [name], name, **attributes)
 

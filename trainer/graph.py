@@ -14,12 +14,13 @@ class Operation:
     """One step of a network.
 
     Attributes:
-        kind: conv, norm, prelu, relu, linear, maxpool, avgpool, globalpool, flatten, dropout, add,
-            concat, subtract or multiply (by a number).
+        kind: conv, norm, prelu, relu, sigmoid, linear, maxpool, avgpool, globalpool, flatten,
+            dropout, concat, sum (over channels), root; add, times, divide (of two inputs);
+            subtract, multiply, plus (by a number).
         name: of its layer as an MXNet checkpoint has it; unique.
         inputs: names of operations, or "data".
         layer: the torch layer, where it is one.
-        value: of subtract and multiply.
+        value: of subtract, multiply and plus.
     """
 
     kind: str
@@ -46,6 +47,7 @@ _LAYERS: tuple[tuple[type[nn.Module], str], ...] = (
     (nn.BatchNorm1d, "norm"),
     (nn.PReLU, "prelu"),
     (nn.ReLU, "relu"),
+    (nn.Sigmoid, "sigmoid"),
     (nn.Linear, "linear"),
     (nn.MaxPool2d, "maxpool"),
     (nn.AvgPool2d, "avgpool"),
@@ -57,9 +59,14 @@ _LAYERS: tuple[tuple[type[nn.Module], str], ...] = (
 _FUNCTIONS = {
     operator.sub: ("subtract", "_minusscalar"),
     operator.mul: ("multiply", "_mulscalar"),
-    operator.add: ("add", "_plus"),
+    operator.add: ("plus", "_plusscalar"),
+    operator.truediv: ("divide", "broadcast_div"),
     torch.cat: ("concat", "concat"),
+    torch.sum: ("sum", "sum"),
+    torch.sqrt: ("root", "sqrt"),
 }
+# the same of two inputs
+_OF_TWO = {"multiply": ("times", "broadcast_mul"), "plus": ("add", "_plus")}
 
 
 class _Tracer(fx.Tracer):
@@ -96,9 +103,11 @@ def _operation(backbone: nn.Module, node: fx.Node, names: _Names) -> Operation:
         return Operation(kind, str(node.target).replace(".", "_"), inputs, layer)
     if node.op == "call_function" and node.target in _FUNCTIONS:
         kind, stem = _FUNCTIONS[node.target]
-        if kind == "add":  # x + x would be one node twice: none of our networks does that
-            inputs = tuple(names.of_node[arg] for arg in node.args if isinstance(arg, fx.Node))
         number = node.args[1] if len(node.args) > 1 else 0
+        if isinstance(number, fx.Node):
+            kind, stem = _OF_TWO.get(kind, (kind, stem))
+            # in their order, and both of x * x
+            inputs = tuple(names.of_node[arg] for arg in node.args if isinstance(arg, fx.Node))
         value = float(number) if isinstance(number, int | float) else 0.0
         return Operation(kind, names.fresh(stem), inputs, None, value)
     raise ExportError(f"cannot export {node.op} {node.target}: no such operation in a file")

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from recognizer import ModelFileError
 from recognizer.mxnet_files import LIST_MAGIC, V2_MAGIC, read_params
+from trainer.backbones.layers import Gluon
 from trainer.errors import CheckpointError
+
+OF_SYMBOLS = ("gamma", "moving")  # PReLU's slope and the statistics, outside of gluon
 
 
 def write_params(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
@@ -32,8 +35,10 @@ def write_params(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> None:
 def mxnet_names(module: nn.Module) -> dict[str, Tensor]:
     """Return a network's tensors by their names in an MXNet checkpoint, `arg:` and `aux:`."""
     names: dict[str, Tensor] = {}
+    of_gluon = tuple(f"{p}." for p, layer in module.named_modules() if isinstance(layer, Gluon))
     for path, layer in module.named_modules():
         name = path.replace(".", "_")
+        slope, statistics = ("alpha", "running") if path.startswith(of_gluon) else OF_SYMBOLS
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             names[f"arg:{name}_weight"] = layer.weight
             if layer.bias is not None:
@@ -42,10 +47,10 @@ def mxnet_names(module: nn.Module) -> dict[str, Tensor]:
             names[f"arg:{name}_gamma"] = layer.weight
             names[f"arg:{name}_beta"] = layer.bias
             if layer.running_mean is not None and layer.running_var is not None:
-                names[f"aux:{name}_moving_mean"] = layer.running_mean
-                names[f"aux:{name}_moving_var"] = layer.running_var
+                names[f"aux:{name}_{statistics}_mean"] = layer.running_mean
+                names[f"aux:{name}_{statistics}_var"] = layer.running_var
         elif isinstance(layer, nn.PReLU):
-            names[f"arg:{name}_gamma"] = layer.weight
+            names[f"arg:{name}_{slope}"] = layer.weight
     return names
 
 

@@ -24,8 +24,9 @@ class BackboneSection(_Section):
     name: str = Field(
         default="y1", description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169..."
     )
+    se: bool = Field(default=False, description="an SE block in every unit of a ResNet")
     size: int = Field(default=0, ge=0, description="embedding size; 0 for the network's own")
-    output: str = Field(default="", description="embedding head E, GDC, GAP...; empty for its own")
+    output: str = Field(default="", description="embedding head E, GDC, GNAP...; empty for its own")
     act: Literal["prelu", "relu"] = "prelu"
 
 

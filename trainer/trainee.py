@@ -72,6 +72,7 @@ class Trainee:
             size=size,
             output=recipe.backbone.output,
             act=recipe.backbone.act,
+            se=recipe.backbone.se,
             seed=run.seed,
         )
         if run.pretrained:

@@ -16,17 +16,21 @@ from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine  # noqa: E402
 from recognizer.resolve import resolve_model  # noqa: E402
 from trainer.backbones import BACKBONES, build_backbone  # noqa: E402
 from trainer.export_mxnet import write_mxnet  # noqa: E402
+from trainer.export_onnx import export_onnx  # noqa: E402
+from trainer.mxnet_params import load_mxnet  # noqa: E402
 
 pytestmark = pytest.mark.integration
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
 # the same operators again, only more of them: minutes on two cores
-LARGE = {"y2", "r34", "r50", "r100", "d169", "d201"}
+LARGE = {"y2", "r34", "r50", "r100", "r100fc", "d169", "d201"}
 
 
-def trained(name: str, *, size: int = 0, output: str = "", act: str = "prelu") -> torch.nn.Module:
+def trained(
+    name: str, *, size: int = 0, output: str = "", act: str = "prelu", se: bool = False
+) -> torch.nn.Module:
     """Build a backbone as training would leave it: no statistic or slope at its first value."""
-    backbone = build_backbone(name, size=size, output=output, act=act)
+    backbone = build_backbone(name, size=size, output=output, act=act, se=se)
     generator = torch.Generator().manual_seed(1)
 
     def between(tensor: torch.Tensor, low: float, high: float) -> None:
@@ -72,7 +76,7 @@ def test_a_converted_backbone_equals_torch(name: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(embeddings, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("output", ["E", "F", "G", "H", "I", "J", "Z", "GDC", "GAP"])
+@pytest.mark.parametrize("output", ["E", "F", "FC", "G", "H", "I", "J", "Z", "GDC", "GAP"])
 def test_every_head_is_converted(output: str, tmp_path: Path) -> None:
     size = 12544 if output == "Z" else 0  # Z gives the last map as it is: 256 x 7 x 7
     backbone = trained("m025", size=size, output=output, act="relu")
@@ -80,3 +84,27 @@ def test_every_head_is_converted(output: str, tmp_path: Path) -> None:
     resolved = resolve_model(f"{tmp_path / 'x'},0")
     embedder = Embedder(OpenVinoEngine(threads=1), resolved.model, resolved.card)
     np.testing.assert_allclose(embedder.embed(CROPS), of_torch(backbone), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "output", "se"),
+    [
+        ("m025", 128, "GNAP", False),
+        ("m025", 256, "GNAP", False),
+        ("m025", 320, "GNAP", False),
+        ("r18", 0, "", True),
+    ],
+)
+def test_what_weighs_by_itself_is_converted_and_exported(
+    name: str, size: int, output: str, se: bool, tmp_path: Path
+) -> None:
+    backbone = trained(name, size=size, output=output, se=se)
+    write_mxnet(backbone, tmp_path / "x", 0)
+    resolved = resolve_model(f"{tmp_path / 'x'},0")
+    for engine in (OpenVinoEngine(threads=1), OnnxRuntimeEngine("cpu", threads=1)):
+        embedder = Embedder(engine, resolved.model, resolved.card)
+        np.testing.assert_allclose(embedder.embed(CROPS), of_torch(backbone), atol=1e-4)
+    again = build_backbone(name, size=size, output=output, se=se, seed=9)
+    load_mxnet(again, tmp_path / "x-0000.params")
+    np.testing.assert_array_equal(of_torch(again.eval()), of_torch(backbone))
+    assert export_onnx(backbone, resolved.card, tmp_path / "x.onnx") < 1e-4

@@ -1,7 +1,8 @@
 """Layers that all backbones share, with MXNet's defaults.
 
 A module's path, dots turned to underscores, is its name in an MXNet checkpoint:
-`stage1_unit1.bn1` is `stage1_unit1_bn1`, whose gamma is `stage1_unit1_bn1_gamma`.
+`stage1_unit1.bn1` is `stage1_unit1_bn1`, whose gamma is `stage1_unit1_bn1_gamma`. MNasNet and
+DenseNet are gluon's, with names as gluon counts them (read off MXNet 1.9.1).
 """
 
 import math
@@ -17,6 +18,7 @@ EPS_MXNET = 1e-3  # BatchNorm where nothing is said
 EPS_FINE = 2e-5  # what the reference passes in residual units and heads
 EPS_GLUON = 1e-5  # gluon.nn.BatchNorm
 PRELU_SLOPE = 0.25  # mx.init: gamma of LeakyReLU
+NORM_EPS = 1e-10  # under a root, so that its gradient at 0 is finite; as L2Normalization's
 PIXEL_MEAN, PIXEL_SCALE = 127.5, 0.0078125  # inside the graph: networks take 0..255
 
 
@@ -79,10 +81,10 @@ def embedding_head(
     """Build what turns the last feature map into the embedding (`net_output`).
 
     Args:
-        kind: E, F, G, H, I, J, Z, GDC or GAP.
+        kind: E, F, FC, G, H, I, J, Z, GDC, GAP or GNAP.
         channels: of the feature map, which is 7x7.
         size: D, of the embedding.
-        act: activation, used by GAP alone.
+        act: activation, used by GAP and GNAP.
         groups: of GDC's 7x7 convolution, which has as many filters; 0 for `channels`.
 
     Returns:
@@ -90,7 +92,9 @@ def embedding_head(
     """
     flat = channels * 49  # a 7x7 map: 112 pixels halved four times
     last: OrderedDict[str, nn.Module] = OrderedDict()
-    if kind in ("E", "F", "I", "Z", "G"):
+    if kind == "GNAP":
+        return _gnap(channels, size, act)
+    if kind in ("E", "F", "FC", "I", "Z", "G"):
         last["bn1"] = batch_norm(channels, EPS_FINE)
     if kind in ("E", "F", "Z"):
         last["drop"] = nn.Dropout(0.4)
@@ -111,10 +115,89 @@ def embedding_head(
     is_plain = kind in ("F", "G", "H")  # the embedding is the linear layer itself
     last["fc1" if is_plain else "pre_fc1"] = nn.Linear(flat, size)
     if not is_plain:
-        norm = nn.BatchNorm1d(size, EPS_FINE, BN_MOMENTUM)
-        norm.weight.requires_grad_(False)
-        last["fc1"] = norm
+        last["fc1"] = _last_norm(size)
     return last
+
+
+def _last_norm(size: int) -> nn.Module:
+    norm = nn.BatchNorm1d(size, EPS_FINE, BN_MOMENTUM)
+    norm.weight.requires_grad_(False)
+    return norm
+
+
+def _gnap(channels: int, size: int, act: str) -> "OrderedDict[str, nn.Module]":
+    """Build the norm-aware average: every place of the map counts alike.
+
+    The reference builds it for maps of 512 channels alone; ours takes any.
+    """
+    last: OrderedDict[str, nn.Module] = OrderedDict()
+    if size > channels:
+        last["convx"] = nn.Conv2d(channels, size, 1, bias=False)
+        last["convx_bn"] = batch_norm(size, EPS_FINE)
+        last["convx_relu"] = activation(act, size)
+    wide = max(size, channels)
+    last["bn6f"] = batch_norm(wide, EPS_FINE, fix_gamma=True)
+    last["spatial"] = EqualNorms()
+    last["pool6"] = nn.AdaptiveAvgPool2d(1)
+    if size < wide:
+        last["bn6w"] = batch_norm(wide, EPS_FINE, fix_gamma=True)
+    last["flatten0"] = nn.Flatten()
+    if size < wide:
+        last["pre_fc1"] = nn.Linear(wide, size)
+    last["fc1"] = _last_norm(size)
+    return last
+
+
+class EqualNorms(nn.Module):
+    """Gives the features of every place the mean norm of their image's places.
+
+    The reference takes the mean over the batch, so that a face's embedding depends on its
+    neighbours. For a batch of one both are the same.
+
+    Source: Global Norm-Aware Pooling (Chen et al. 2018, "Improved MobileFaceNet").
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale (B, C, H, W)."""
+        norms = torch.sqrt(torch.sum(x * x, dim=1, keepdim=True) + NORM_EPS)
+        return x * (self.mean(norms) / norms)
+
+
+class Gluon(nn.Sequential):
+    """What the reference builds by gluon: slopes are `alpha` there, statistics `running_...`."""
+
+
+def gluon_block(
+    inputs: int,
+    outputs: int,
+    kernel: int = 1,
+    stride: int = 1,
+    *,
+    groups: int = 1,
+    act: str = "prelu1",
+) -> "OrderedDict[str, nn.Module]":
+    """Build convolution, batch norm and (unless `act` is empty) activation, as gluon names them.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        kernel: side.
+        stride: of the convolution.
+        groups: of the convolution; `inputs` makes it depthwise.
+        act: as `activation`, or "".
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv0"] = nn.Conv2d(
+        inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False
+    )
+    layers["batchnorm0"] = batch_norm(outputs, EPS_GLUON)
+    if act:
+        layers["prelu0" if act.startswith("prelu") else "relu0"] = activation(act, outputs)
+    return layers
 
 
 def initialise(module: nn.Module, *, gaussian: bool, generator: torch.Generator) -> None:

@@ -4,7 +4,13 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from trainer.backbones.layers import EPS_GLUON, conv_block, embedding_head, normalise
+from trainer.backbones.layers import (
+    Gluon,
+    conv_block,
+    embedding_head,
+    gluon_block,
+    normalise,
+)
 
 
 class Chain(nn.Module):
@@ -35,16 +41,14 @@ class Bottleneck(nn.Module):
         channels: tuple[int, int, int],
         stride: int,
         *,
-        kernel: int = 3,
         residual: bool,
         act: str = "prelu",
-        eps: float = 1e-3,
     ) -> None:
         super().__init__()
         inputs, wide, outputs = channels
-        self.conv_sep = conv_block(inputs, wide, act=act, eps=eps)
-        self.conv_dw = conv_block(wide, wide, kernel, stride, groups=wide, act=act, eps=eps)
-        self.conv_proj = conv_block(wide, outputs, act="", eps=eps)
+        self.conv_sep = conv_block(inputs, wide, act=act)
+        self.conv_dw = conv_block(wide, wide, 3, stride, groups=wide, act=act)
+        self.conv_proj = conv_block(wide, outputs, act="")
         self.residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,15 +113,35 @@ def mobilenet(multiplier: float, size: int, *, output: str, act: str) -> nn.Modu
     return Chain(layers | embedding_head(output, width, size, groups=min(512, width)))
 
 
-# (expansion, width, units, stride, kernel) of the stages of MNasNet
+# (name, expansion, width, units, stride, kernel) of the stages of MNasNet
 _MNASNET = (
-    (3, 24, 3, 2, 3),
-    (3, 40, 3, 2, 5),
-    (6, 80, 3, 2, 5),
-    (6, 96, 2, 1, 3),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+    ("stage2", 3, 24, 3, 2, 3),
+    ("stage3", 3, 40, 3, 2, 5),
+    ("stage4_1", 6, 80, 3, 2, 5),
+    ("stage4_2", 6, 96, 2, 1, 3),
+    ("stage5_1", 6, 192, 4, 2, 5),
+    ("stage5_2", 6, 320, 1, 1, 3),
 )
+
+
+class ExpandedConv(nn.Module):
+    """`Bottleneck` as gluon names it."""
+
+    def __init__(
+        self, channels: tuple[int, int, int], stride: int, kernel: int, *, residual: bool, act: str
+    ) -> None:
+        super().__init__()
+        inputs, wide, outputs = channels
+        dwise = gluon_block(wide, wide, kernel, stride, groups=wide, act=act)
+        self.expand = nn.Sequential(gluon_block(inputs, wide, act=act))
+        self.dwise = nn.Sequential(dwise)
+        self.linear = nn.Sequential(gluon_block(wide, outputs, act=""))
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the unit on (B, C, H, W)."""
+        y = self.linear(self.dwise(self.expand(x)))
+        return y + x if self.residual else y
 
 
 def mnasnet(multiplier: float, size: int, *, output: str, act: str) -> nn.Module:
@@ -134,21 +158,25 @@ def mnasnet(multiplier: float, size: int, *, output: str, act: str) -> nn.Module
     act = "prelu1" if act == "prelu" else act
     first, width = int(32 * multiplier), int(16 * multiplier)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["stage1_conv0"] = conv_block(3, first, 3, act=act, eps=EPS_GLUON)
-    layers["stage1_sep_dw"] = conv_block(first, first, 3, groups=first, act=act, eps=EPS_GLUON)
-    layers["stage1_sep_pw"] = conv_block(first, width, act=act, eps=EPS_GLUON)
-    for stage, (expansion, base, n_units, stride, kernel) in enumerate(_MNASNET, 2):
+    layers["stage1_conv0"] = nn.Sequential(gluon_block(3, first, 3, act=act))
+    sep = gluon_block(first, first, 3, groups=first, act=act)
+    for name, layer in gluon_block(first, width, act=act).items():
+        sep[name.replace("0", "1")] = layer
+    layers["stage1_sepconv0"] = nn.Sequential(sep)
+    for stage, expansion, base, n_units, stride, kernel in _MNASNET:
         outputs = int(base * multiplier)
+        units: OrderedDict[str, nn.Module] = OrderedDict()
         for i in range(n_units):
-            layers[f"stage{stage}_unit{i}"] = Bottleneck(
+            units[f"expandedconv{i}"] = ExpandedConv(
                 (width, width * expansion, outputs),
                 stride if i == 0 else 1,
-                kernel=kernel if i == 0 else 3,
+                kernel if i == 0 else 3,
                 residual=i > 0,
                 act=act,
-                eps=EPS_GLUON,
             )
             width = outputs
+        layers[stage] = nn.Sequential(units)
     last = int(1024 * multiplier)
-    layers["last"] = conv_block(width, last, act=act, eps=EPS_GLUON)
-    return Chain(layers | embedding_head(output, last, size, act=act))
+    layers["stage5_3"] = nn.Sequential(gluon_block(width, last, act=act))
+    body: OrderedDict[str, nn.Module] = OrderedDict(mnasnet0=Gluon(layers))
+    return Chain(body | embedding_head(output, last, size, act=act))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from trainer.backbones.mobile import mnasnet, mobilefacenet, mobilenet
 from trainer.backbones.resnet import ResNet
 from trainer.errors import RecipeError
 
-OUTPUTS = ("E", "F", "G", "H", "I", "J", "Z", "GDC", "GAP")
+OUTPUTS = ("E", "F", "FC", "G", "H", "I", "J", "Z", "GDC", "GAP", "GNAP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +25,21 @@ class Backbone:
         size: D.
         output: kind of the embedding head.
         gaussian: how its weights are drawn, see `layers.initialise`.
+        build_se: as `build`, with an SE block in every unit; None where the reference has none.
     """
 
     build: Callable[[int, str, str], nn.Module]
     size: int
     output: str
     gaussian: bool
+    build_se: Callable[[int, str, str], nn.Module] | None = None
 
 
-def _resnet(*blocks: int, unit: int = 3) -> Backbone:
-    return Backbone(
-        lambda size, output, act: ResNet(blocks, size, output=output, act=act, unit=unit),
-        512,
-        "E",
-        gaussian=True,
-    )
+def _resnet(*blocks: int, unit: int = 3, output: str = "E") -> Backbone:
+    def build(size: int, output: str, act: str, *, se: bool = False) -> nn.Module:
+        return ResNet(blocks, size, output=output, act=act, unit=unit, se=se)
+
+    return Backbone(build, 512, output, gaussian=True, build_se=partial(build, se=True))
 
 
 def _mobilefacenet(size: int, *blocks: int) -> Backbone:
@@ -70,7 +71,7 @@ def _mnasnet(multiplier: float) -> Backbone:
 
 def _densenet(*blocks: int) -> Backbone:
     return Backbone(
-        lambda size, output, act: densenet(blocks, size, output=output),
+        lambda size, output, act: densenet(blocks, size, output=output, act=act),
         512,
         "E",
         gaussian=False,
@@ -83,6 +84,7 @@ BACKBONES = {
     "r50": _resnet(3, 4, 14, 3),
     "r50v1": _resnet(3, 4, 14, 3, unit=1),
     "r100": _resnet(3, 13, 30, 3),
+    "r100fc": _resnet(3, 13, 30, 3, output="FC"),
     "y1": _mobilefacenet(128, 1, 4, 6, 2),
     "y2": _mobilefacenet(256, 2, 8, 16, 4),
     "m1": _mobilenet(1.0),
@@ -98,7 +100,13 @@ BACKBONES = {
 
 
 def build_backbone(
-    name: str, *, size: int = 0, output: str = "", act: str = "prelu", seed: int = 0
+    name: str,
+    *,
+    size: int = 0,
+    output: str = "",
+    act: str = "prelu",
+    se: bool = False,
+    seed: int = 0,
 ) -> nn.Module:
     """Build a backbone: (B, 3, 112, 112) pixels of 0..255, RGB, to (B, D) embeddings.
 
@@ -107,10 +115,11 @@ def build_backbone(
         size: D; 0 for the network's own.
         output: kind of the embedding head; "" for the network's own.
         act: "prelu" or "relu".
+        se: an SE block in every unit (`net_se`); the ResNets have them.
         seed: of the initial weights.
 
     Raises:
-        RecipeError: if there is no such network or head.
+        RecipeError: if there is no such network or head, or it has no SE blocks.
     """
     if name not in BACKBONES:
         raise RecipeError(f"unknown backbone {name!r} (known: {', '.join(BACKBONES)})")
@@ -118,7 +127,11 @@ def build_backbone(
     output = output or entry.output
     if output not in OUTPUTS:
         raise RecipeError(f"unknown head {output!r} of a backbone (known: {', '.join(OUTPUTS)})")
-    module = entry.build(size or entry.size, output, act)
+    build = entry.build_se if se else entry.build
+    if build is None:
+        with_se = ", ".join(name for name, other in BACKBONES.items() if other.build_se)
+        raise RecipeError(f"backbone {name} has no SE blocks (with backbone.se: {with_se})")
+    module = build(size or entry.size, output, act)
     generator = torch.Generator().manual_seed(seed)
     initialise(module, gaussian=entry.gaussian, generator=generator)
     return module

@@ -11,16 +11,42 @@ from trainer.backbones.layers import (
 )
 
 WIDTHS = (64, 64, 128, 256, 512)
+SE_REDUCTION = 16  # channels to one of the block's inner ones
 
 
-class UnitV3(nn.Module):
+class Unit(nn.Module):
+    """What both units share: the SE block after the last batch norm, where wanted.
+
+    Source: Squeeze-and-Excitation (Hu et al. 2018), figure 3.
+    """
+
+    def __init__(self, channels: int, act: str, *, se: bool) -> None:
+        super().__init__()
+        self.has_se = se
+        if se:
+            inner = channels // SE_REDUCTION
+            self.se_pool1 = nn.AdaptiveAvgPool2d(1)
+            self.se_conv1 = nn.Conv2d(channels, inner, 1)
+            self.se_relu1 = activation(act, inner)
+            self.se_conv2 = nn.Conv2d(inner, channels, 1)
+            self.se_sigmoid = nn.Sigmoid()
+
+    def weigh(self, y: Tensor) -> Tensor:
+        """Weigh the channels of (B, C, H, W)."""
+        if not self.has_se:
+            return y
+        inner = self.se_relu1(self.se_conv1(self.se_pool1(y)))
+        return y * self.se_sigmoid(self.se_conv2(inner))
+
+
+class UnitV3(Unit):
     """Improved residual unit: BN, conv, BN, PReLU, conv, BN; nothing after the sum.
 
     Source: ArcFace (Deng et al. 2019), section 3.1, "BN-Conv-BN-PReLU-Conv-BN".
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, act: str) -> None:
-        super().__init__()
+    def __init__(self, inputs: int, outputs: int, stride: int, act: str, *, se: bool) -> None:
+        super().__init__(outputs, act, se=se)
         self.bn1 = batch_norm(inputs, EPS_FINE)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
         self.bn2 = batch_norm(outputs, EPS_FINE)
@@ -36,14 +62,14 @@ class UnitV3(nn.Module):
         """Add the unit's change to (B, C, H, W)."""
         y = self.bn3(self.conv2(self.relu1(self.bn2(self.conv1(self.bn1(x))))))
         shortcut = x if self.is_identity else self.sc(self.conv1sc(x))
-        return y + shortcut
+        return self.weigh(y) + shortcut
 
 
-class UnitV1(nn.Module):
+class UnitV1(Unit):
     """Residual unit of He et al. 2016, the stride in the second convolution ("v1_L")."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, act: str) -> None:
-        super().__init__()
+    def __init__(self, inputs: int, outputs: int, stride: int, act: str, *, se: bool) -> None:
+        super().__init__(outputs, act, se=se)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
         self.bn1 = batch_norm(outputs, EPS_FINE)
         self.relu1 = activation(act, outputs)
@@ -59,7 +85,7 @@ class UnitV1(nn.Module):
         """Add the unit's change to (B, C, H, W)."""
         y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         shortcut = x if self.is_identity else self.sc(self.conv1sc(x))
-        return self.relu3(y + shortcut)
+        return self.relu3(self.weigh(y) + shortcut)
 
 
 class ResNet(nn.Module):
@@ -71,10 +97,11 @@ class ResNet(nn.Module):
         output: kind of the embedding head.
         act: activation.
         unit: 3 or 1 (`net_unit`).
+        se: with SE blocks (`net_se`).
     """
 
     def __init__(
-        self, blocks: tuple[int, ...], size: int, *, output: str, act: str, unit: int
+        self, blocks: tuple[int, ...], size: int, *, output: str, act: str, unit: int, se: bool
     ) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
@@ -87,7 +114,7 @@ class ResNet(nn.Module):
                 first = number == 1
                 name = f"stage{stage}_unit{number}"
                 inputs = WIDTHS[stage - 1] if first else WIDTHS[stage]
-                self.add_module(name, make(inputs, WIDTHS[stage], 2 if first else 1, act))
+                self.add_module(name, make(inputs, WIDTHS[stage], 2 if first else 1, act, se=se))
                 self.units.append(name)
         self.last = []
         for name, module in embedding_head(output, WIDTHS[-1], size, act=act).items():

@@ -1,3 +1,4 @@
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from tests.shared_data import shared_data
 from trainer.backbones import BACKBONES, build_backbone
+from trainer.backbones.layers import EqualNorms
 from trainer.errors import CheckpointError, RecipeError
 from trainer.export_mxnet import symbol_of, write_mxnet
 from trainer.mxnet_params import load_mxnet, mxnet_names
@@ -25,6 +27,8 @@ TABLE = {
     "mnas": (3_260_556, 39_968, 199),
     "mnas05": (925_400, 20_240, 199),
     "mnas025": (286_782, 10_376, 199),
+    "r100fc": (65_156_160, 69_632, 463),
+    "d121": (32_639_991, 86_720, 487),
     "d169": (54_228_263, 162_752, 679),
     "d201": (66_259_783, 233_920, 807),
 }
@@ -41,6 +45,78 @@ def test_counts_are_those_of_the_reference(name):
     assert sorted(listed) == sorted(["data", *(name[4:] for name in names)])
 
 
+# of the sorted names and shapes that MXNet 1.9.1 lists for the reference's gluon networks
+DIGESTS = {
+    "mnas": "bf84f4d7cebf62c8",
+    "mnas05": "e94ef5e2dff3d879",
+    "mnas025": "ca6b257e2835c104",
+    "d121": "f2126491c109c1d9",
+    "d169": "f96141263b8c1f9d",
+    "d201": "30a014b39dfe4d0c",
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_names_and_shapes_are_those_of_gluon(name):
+    with torch.device("meta"):
+        backbone = BACKBONES[name].build(BACKBONES[name].size, BACKBONES[name].output, "prelu")
+    lines = sorted(f"{key} {tuple(t.shape)}" for key, t in mxnet_names(backbone).items())
+    assert sha256("\n".join(lines).encode()).hexdigest()[:16] == DIGESTS[name]
+
+
+def test_an_se_block_adds_its_arrays_after_the_last_norm():
+    with torch.device("meta"):
+        plain, other = (
+            mxnet_names(build(512, "E", "prelu"))
+            for build in (BACKBONES["r18"].build, BACKBONES["r18"].build_se)
+        )
+    added = {key: tuple(t.shape) for key, t in other.items() if key not in plain}
+    assert len(added) == 8 * 5
+    assert {key: shape for key, shape in added.items() if "stage4_unit2" in key} == {
+        "arg:stage4_unit2_se_conv1_weight": (32, 512, 1, 1),
+        "arg:stage4_unit2_se_conv1_bias": (32,),
+        "arg:stage4_unit2_se_relu1_gamma": (32,),
+        "arg:stage4_unit2_se_conv2_weight": (512, 32, 1, 1),
+        "arg:stage4_unit2_se_conv2_bias": (512,),
+    }
+    with pytest.raises(RecipeError, match=r"y1 has no SE blocks \(with backbone\.se: r18,"):
+        build_backbone("y1", se=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (128, {"bn6f": (512,), "bn6w": (512,), "pre_fc1": (128, 512), "fc1": (128,)}),
+        (512, {"bn6f": (512,), "fc1": (512,)}),
+        (
+            600,
+            {
+                "convx": (600, 512, 1, 1),
+                "convx_bn": (600,),
+                "convx_relu": (600,),
+                "bn6f": (600,),
+                "fc1": (600,),
+            },
+        ),
+    ],
+)
+def test_gnap_has_the_reference_names_and_no_neighbours(size, expected):
+    backbone = build_backbone("y1", size=size, output="GNAP").eval()
+    head = {
+        k: m for k, m in backbone.named_children() if k.startswith(("bn", "pre", "fc", "convx"))
+    }
+    assert {key: tuple(layer.weight.shape) for key, layer in head.items()} == expected
+    pixels = torch.rand(2, 3, 112, 112) * 255
+    with torch.no_grad():
+        torch.testing.assert_close(backbone(pixels)[1:], backbone(pixels[1:]), rtol=1e-4, atol=1e-4)
+
+
+def test_gnap_of_an_empty_map_has_a_gradient():
+    x = torch.zeros(1, 4, 7, 7, requires_grad=True)
+    EqualNorms()(x).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
 @pytest.mark.parametrize("name", ["y1", "y2", "m025", "mnas025"])
 def test_an_embedding_of_each_face_comes_out(name):
     backbone = build_backbone(name).eval()
@@ -51,7 +127,7 @@ def test_an_embedding_of_each_face_comes_out(name):
     torch.testing.assert_close(both[1:], one, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("output", ["E", "F", "G", "H", "I", "J", "GDC", "GAP"])
+@pytest.mark.parametrize("output", ["E", "F", "FC", "G", "H", "I", "J", "GDC", "GAP", "GNAP"])
 def test_every_head_gives_the_wanted_size(output):
     backbone = build_backbone("m025", size=8, output=output).eval()
     with torch.no_grad():
