@@ -103,6 +103,13 @@ class Watch:
         self.scanned_at, self.is_lost = at, False
         return self.tracker.scan(found, at, appearance)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether a face that is in view waits for a look that others came before."""
+        return any(
+            not track.is_lost and self.remember(track).is_overdue for track in self.tracker.tracks
+        )
+
     def memory(self, track_id: int) -> Memory | None:
         """Return what is remembered of a track, present or departed."""
         return self.memories.get(track_id) or self.departed.get(track_id)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gallery import Gallery, Identity
+from recognizer import Detections, Floats, Followed, Image
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult, TrackState
 from stream.limits import Limits
@@ -430,3 +431,48 @@ def test_timings_are_those_of_the_tick(hall: Hall) -> None:
     assert result.timings_ms["detect"] >= 1
     assert result.timings_ms["embed"] == pytest.approx(1.0)
     assert result.timings_ms["search"] == pytest.approx(1.0)
+
+
+class Timed(FakeRecognizer):
+    """Takes as long as the real one on two CPU cores, on a clock of its own."""
+
+    now = 0.0
+
+    def detect(self, images: Sequence[Image]) -> list[Detections]:
+        self.now += 0.023 * len(images)
+        return super().detect(images)
+
+    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+        self.now += 0.003 * len(images) + 0.001 * sum(map(len, boxes))
+        return super().follow(images, boxes)
+
+    def embed(self, crops: Image, *, flip: bool = False) -> Floats:
+        self.now += 0.014 * len(crops)
+        return super().embed(crops, flip=flip)
+
+
+def test_twelve_slow_cameras_that_fill_at_once_have_their_names_soon(hall: Hall) -> None:
+    hall.recognizer = timed = Timed(hall.world)
+    hall.pipeline = hall.new_pipeline(lambda: timed.now)
+    # Two of the gallery and a stranger before each camera, 5 frames a second one after the other.
+    faces = [FakeFace(1, 100), FakeFace(2, 300), FakeFace(3, 500)]
+    interval_s, n_cameras = 0.2, 12
+    due = [number * interval_s / n_cameras for number in range(n_cameras)]
+    latencies = []
+    while timed.now < 8.0:
+        ready = [number for number, at in enumerate(due) if at <= timed.now]
+        timed.now = timed.now if ready else min(due)
+        frames = []
+        for number in ready:
+            frames.append(hall.world.frame(faces, at=due[number], camera=f"camera{number}"))
+            due[number] += interval_s
+        if frames:
+            hall.at = timed.now
+            hall.process(frames)
+            latencies += [timed.now - frame.captured_at for frame in frames]
+    waits = [event.at - event.first_seen for event in hall.events if event.match is not None]
+    assert hall.told.count("enter Ann") == hall.told.count("enter Bob") == n_cameras
+    assert hall.told.count("unknown ?") == n_cameras
+    assert len(hall.told) == 3 * n_cameras
+    assert np.percentile(waits, 95) < 1.0
+    assert np.percentile(latencies, 95) < 0.1
