@@ -27,18 +27,19 @@ GENDER_AGE_SIZE = 202  # 2 for gender, 2 for each of 100 years
 
 
 class Network(nn.Module):
-    """Backbone and head in one call, as DDP wants it."""
+    """Backbone and head in one call, as DDP wants it; the pixels are laid out as the weights."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, layout: torch.memory_format) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.layout = backbone, head, layout
 
     def forward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the accuracy of (B, 112, 112, 3) pixels of 0..255."""
         lesson = labels
         if isinstance(self.head, DistillHead):
             lesson = pixels = self.head.vary(pixels)
-        images = pixels.permute(0, 3, 1, 2).float()
+        # permuted crops lie as channels_last does, and convolutions follow their input
+        images = pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=self.layout)
         embeddings = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
             outcome: Outcome = self.head(embeddings.float(), lesson)
@@ -87,9 +88,9 @@ class Trainee:
         self._decay = run.ema
         if run.sync_bn and dist.is_initialized():
             synchronise(self.backbone)
-        self.network: nn.Module = Network(self.backbone, self.head)
+        self.network: nn.Module = Network(self.backbone, self.head, layout)
         if dist.is_initialized():
-            self._distribute()
+            self._distribute(layout)
         self.optimizer = ReferenceSGD(
             parameter_groups(
                 self.backbone,
@@ -103,11 +104,12 @@ class Trainee:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=run.precision == "fp16")
 
-    def _distribute(self) -> None:
+    def _distribute(self, layout: torch.memory_format) -> None:
         """Average gradients over the ranks; a sharded head keeps its own."""
         wrap = nn.parallel.DistributedDataParallel
         if isinstance(self.head, PartialHead):
-            self.network = Network(wrap(self.backbone, broadcast_buffers=False), self.head)
+            backbone = wrap(self.backbone, broadcast_buffers=False)
+            self.network = Network(backbone, self.head, layout)
         else:
             self.network = wrap(self.network, broadcast_buffers=False)
 

@@ -307,6 +307,54 @@ def test_two_processes_are_one_with_the_doubled_batch(data, tmp_path, sharded):
     np.testing.assert_allclose(head, one["head"]["weight"], atol=5e-6)
 
 
+CLIPPER = """
+import sys
+from pathlib import Path
+import torch
+from trainer.distributed import join_world
+from trainer.recipe import read_recipe
+from trainer.trainee import Trainee
+out, sharded = sys.argv[1:]
+recipe = read_recipe("tiny", ["backbone.size=8", f"head.sharded={sharded}"])
+with join_world("cpu") as world:
+    trainee = Trainee(recipe, 4, torch.device("cpu"), open_teacher=lambda name: None)
+    for parameter in trainee.backbone.parameters():
+        parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+    rows = torch.arange(32.0).reshape(4, 8)
+    n = len(trainee.head.weight)
+    trainee.head.weight.grad = 100 * (rows[world.rank * n :][:n] if n < 4 else rows).clone()
+    trainee.clip(2.0)
+    grads = [p.grad for p in trainee.backbone.parameters() if p.grad is not None]
+    torch.save([grads, trainee.head.weight.grad], Path(out) / f"{world.rank}.pt")
+"""
+
+
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_two_processes_clip_by_the_norm_that_one_has(tmp_path, sharded):
+    script = tmp_path / "clipper.py"
+    script.write_text(CLIPPER)
+    found = {}
+    for n in (1, 2):
+        (out := tmp_path / str(n)).mkdir()
+        start = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+        done = subprocess.run(
+            [*start, "--nproc-per-node", str(n), str(script), str(out), sharded],
+            timeout=110,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found[n] = [torch.load(out / f"{rank}.pt") for rank in range(n)]
+    ((backbone, head),) = found[1]
+    assert float(sum(g.square().sum() for g in [*backbone, head])) == pytest.approx(4, rel=1e-4)
+    heads = [own for _, own in found[2]]
+    torch.testing.assert_close(torch.cat(heads) if sharded == "true" else heads[1], head)
+    for grads, _ in found[2]:
+        torch.testing.assert_close(grads, backbone)
+
+
 def command(*arguments, expect=0):
     done = subprocess.run(
         [sys.executable, "-c", "from trainer.cli import main; main()", *map(str, arguments)],
