@@ -2,7 +2,9 @@
 
 import csv
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from trainer.plots import chart
 from trainer.progress import Progress, Verified
 from trainer.recipe import Recipe, read_recipe
 from trainer.sources import ShuffledSource, Source, TripletSource
+from trainer.tensorboard import EventLog
 from trainer.trainee import Trainee
 from trainer.triplet import ALPHA
 from trainer.verification import lines_of, roc, unit_rows
@@ -111,18 +114,20 @@ def run_recipe(
     device: str,
     threads: int,
     console: Console,
+    now: Callable[[], float] = time.time,
 ) -> dict[str, Any]:
     """Train by a recipe.
 
     Args:
         name: of the recipe.
         data: directory of train.rec and of the targets.
-        out: directory of last.pt, best.pt, log.csv and the plots.
+        out: directory of last.pt, best.pt, log.csv, TensorBoard's events and the plots.
         settings: "section.key=value" each.
         resume: go on from OUT/last.pt.
         device: "auto", "cpu" or "cuda".
         threads: of the CPU; 0 leaves torch's own.
         console: where the progress bar goes.
+        now: seconds since 1970, for TensorBoard.
 
     Returns:
         Steps, checkpoint, and the results before and after.
@@ -151,7 +156,7 @@ def run_recipe(
         )
         source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
         shard = f"last.rank{world.rank}.pt" if world.rank and recipe.head.sharded else "last.pt"
-        log = _Log(out, keep_to=read_checkpoint(last)["step"] if resume else 0)
+        log = _Log(out, keep_to=read_checkpoint(last)["step"] if resume else 0, now=now)
         events = fit(
             recipe,
             trainee,
@@ -185,13 +190,26 @@ def _line(p: Progress) -> str:
     )
 
 
-class _Log:
-    """Keeps log.csv, the accuracies and the plots of a run."""
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path}: {(error.strerror or '').lower()} "
+            "(free some space, then go on with --resume; the last checkpoint is intact)"
+        ) from error
 
-    def __init__(self, out: Path, *, keep_to: int) -> None:
+
+class _Log:
+    """Keeps log.csv, TensorBoard's events, the accuracies and the plots of a run."""
+
+    def __init__(self, out: Path, *, keep_to: int, now: Callable[[], float]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self._out = out
         self._path = out / "log.csv"
+        self._now = now
+        self._events = EventLog(out, now=now(), purge_step=keep_to + 1 if keep_to else 0)
         self._rows: list[dict[str, str]] = []  # as they stand in the file
         if keep_to and self._path.exists():  # rows after the checkpoint will come again
             with self._path.open(newline="") as stream:
@@ -204,16 +222,13 @@ class _Log:
         """Take what the loop says."""
         if isinstance(event, Progress):
             self._rows.append({field: str(getattr(event, field)) for field in LOG_FIELDS})
-            try:
-                with self._path.open("w", newline="") as stream:
-                    writer = csv.DictWriter(stream, LOG_FIELDS)
-                    writer.writeheader()
-                    writer.writerows(self._rows)
-            except OSError as error:
-                raise TrainingError(
-                    f"cannot write {self._path}: {(error.strerror or '').lower()} "
-                    "(free some space, then go on with --resume; the last checkpoint is intact)"
-                ) from error
+            with _named(self._path), self._path.open("w", newline="") as stream:
+                writer = csv.DictWriter(stream, LOG_FIELDS)
+                writer.writeheader()
+                writer.writerows(self._rows)
+            facts = {f"train/{field}": float(getattr(event, field)) for field in LOG_FIELDS[1:]}
+            with _named(self._events.path):
+                self._events.add(event.step, facts, now=self._now())
             return
         self._verified.append(event)
         for result in event.results:
@@ -223,6 +238,10 @@ class _Log:
             mean = float(np.mean([r.accuracy_flip.mean for r in event.results]))
             self._highest = max(self._highest, mean)
             logger.info("[%d]Accuracy-Highest: %1.5f", event.step, self._highest)
+            facts = {f"{r.target}/accuracy_flip": r.accuracy_flip.mean for r in event.results}
+            facts |= {f"{r.target}/xnorm": r.xnorm for r in event.results}
+            with _named(self._events.path):
+                self._events.add(event.step, facts, now=self._now())
             self._plot(event)
 
     def _plot(self, event: Verified) -> None:

@@ -140,6 +140,9 @@ def test_it_learns_and_its_export_is_what_recognizer_loads(data, tmp_path):
     assert summary["results"][1]["pairs"] == 8
     for name in ("best.pt", "last.pt", "log.csv", "loss.png", "accuracy.png", "roc.png"):
         assert (tmp_path / "run" / name).stat().st_size > 0
+    (events,) = (tmp_path / "run").glob("events.out.tfevents.*")
+    assert events.read_bytes().count(b"eight/accuracy_flip") == 3  # before, half way, after
+    assert events.read_bytes().count(b"train/loss") == 6
     log = [line.split(",") for line in (tmp_path / "run/log.csv").read_text().splitlines()]
     assert float(log[-1][2]) < 0.6 * float(log[1][2])  # the loss
 
