@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from recognizer import Image
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoint import State, read_checkpoint
 from trainer.distributed import World, join_world
 from trainer.embedding import recognizer_embed, torch_embed
 from trainer.errors import CheckpointError, DataError, TrainingError
@@ -156,7 +156,8 @@ def run_recipe(
         )
         source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
         shard = f"last.rank{world.rank}.pt" if world.rank and recipe.head.sharded else "last.pt"
-        log = _Log(out, keep_to=read_checkpoint(last)["step"] if resume else 0, now=now)
+        then: State = read_checkpoint(last) if resume else {"step": 0, "best": 0.0}
+        log = _Log(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
         events = fit(
             recipe,
             trainee,
@@ -204,8 +205,15 @@ def _named(path: Path) -> Iterator[None]:
 class _Log:
     """Keeps log.csv, TensorBoard's events, the accuracies and the plots of a run."""
 
-    def __init__(self, out: Path, *, keep_to: int, now: Callable[[], float]) -> None:
-        out.mkdir(parents=True, exist_ok=True)
+    def __init__(
+        self, out: Path, *, keep_to: int, highest: float, now: Callable[[], float]
+    ) -> None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot make {out}: {(error.strerror or '').lower()} (choose another --out)"
+            ) from error
         self._out = out
         self._path = out / "log.csv"
         self._now = now
@@ -216,7 +224,7 @@ class _Log:
                 rows = list(csv.DictReader(stream))
             self._rows = [row for row in rows if int(row["step"]) <= keep_to]
         self._verified: list[Verified] = []
-        self._highest = 0.0
+        self._highest = highest
 
     def add(self, event: Progress | Verified) -> None:
         """Take what the loop says."""

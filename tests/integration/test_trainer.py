@@ -167,6 +167,9 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
         run(data, tmp_path / "a", 'run.targets=["lfw"]')
     with pytest.raises(DataError, match=r"do not fill a batch of 600 \(lower run\.batch\)"):
         run(data, tmp_path / "b", "run.batch=600")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"cannot make .*/file: file exists \(choose another"):
+        run(data, tmp_path / "file", "run.steps=1")
     run(data, tmp_path / "c", "run.steps=1")
     with pytest.raises(CheckpointError, match="holds a run: --resume"):
         run(data, tmp_path / "c", "run.steps=2")
@@ -174,6 +177,17 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
         run(data, tmp_path / "c", "run.steps=2", "optimizer.lr=0.5", resume=True)
     with pytest.raises(CheckpointError, match="cannot resume: there is no"):
         run(data, tmp_path / "d", resume=True)
+
+
+def test_a_resumed_run_remembers_its_highest_accuracy(data, tmp_path, caplog):
+    target = 'run.targets=["eight"]'
+    run(data, tmp_path, "run.steps=1", target)
+    state = read_checkpoint(tmp_path / "last.pt")
+    state["best"] = 1.0
+    torch.save(state, tmp_path / "last.pt")
+    with caplog.at_level("INFO", "trainer.run"):
+        run(data, tmp_path, "run.steps=2", target, resume=True)
+    assert caplog.messages[-1] == "[2]Accuracy-Highest: 1.00000"
 
 
 def test_a_loss_that_explodes_leaves_the_last_checkpoint(data, tmp_path):
