@@ -154,7 +154,7 @@ class EqualNorms(nn.Module):
     The reference takes the mean over the batch, so that a face's embedding depends on its
     neighbours. For a batch of one both are the same.
 
-    Source: Global Norm-Aware Pooling (Chen et al. 2018, "Improved MobileFaceNet").
+    Source: Global Norm-Aware Pooling (Chen et al. 2018, arXiv:1808.00435).
     """
 
     def __init__(self) -> None:
