@@ -78,6 +78,11 @@ cameras.addEventListener("change", () => {
 });
 const shown = new Set();
 cameras.addEventListener("added", ({ detail }) => router.go(routeTo("live", detail)));
+cameras.addEventListener("renamed", ({ detail: { from, to } }) => {
+  if (location.hash === routeTo("live", from)) {
+    router.go(routeTo("live", to));
+  }
+});
 cameras.addEventListener("remove", (event) => {
   if (own.link?.name === event.detail) {
     event.preventDefault();

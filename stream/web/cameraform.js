@@ -17,10 +17,10 @@ export function fillForm(camera) {
   byId("camera-dialog-title").textContent = camera ? `Settings of ${camera.name}` : "Add a camera";
   byId("camera-save").textContent = camera ? "Save" : "Add camera";
   field("name").value = camera?.name ?? "";
-  field("name").readOnly = camera !== null;
+  field("name").readOnly = isPushed; // its sender knows it by this name
   field("url").value = settings.url;
   field("url").required = !isPushed;
-  field("url").toggleAttribute("autofocus", camera !== null); // the name stays as it is
+  field("url").toggleAttribute("autofocus", camera !== null); // names seldom change
   field("address").hidden = byId("camera-url-hint").hidden = isPushed;
   field("face").value = settings.min_face_px ?? "";
   field("fps").value = settings.target_fps ?? "";
@@ -41,6 +41,7 @@ export function fillForm(camera) {
 /** Read the form: all of a new camera, and of an old one what differs. */
 export function readForm(camera) {
   const number = (name) => (field(name).value === "" ? null : Number(field(name).value));
+  const name = field("name").value.trim();
   const settings = {
     url: field("url").value.trim(),
     rtsp_transport: field("transport").value,
@@ -52,8 +53,9 @@ export function readForm(camera) {
     enabled: field("enabled").checked,
   };
   if (!camera) {
-    return { name: field("name").value.trim(), ...settings };
+    return { name, ...settings };
   }
-  const isChanged = ([name, value]) => JSON.stringify(value) !== JSON.stringify(camera.settings[name]);
-  return Object.fromEntries(Object.entries(settings).filter(isChanged));
+  const isChanged = ([key, value]) => JSON.stringify(value) !== JSON.stringify(camera.settings[key]);
+  const changed = Object.fromEntries(Object.entries(settings).filter(isChanged));
+  return name === camera.name ? changed : { name, ...changed };
 }

@@ -50,8 +50,12 @@ export class Cameras extends EventTarget {
       api("PATCH", `api/cameras/${encode(name)}`, readForm(camera)));
     end();
     if (changed) {
-      toast(`${name} was changed.`);
-      this.#put(changed);
+      const isRenamed = changed.name !== name;
+      toast(isRenamed ? `${name} is ${changed.name} now.` : `${name} was changed.`);
+      this.#put(changed, name);
+      if (isRenamed) {
+        this.dispatchEvent(new CustomEvent("renamed", { detail: { from: name, to: changed.name } }));
+      }
     }
   }
 
@@ -75,11 +79,12 @@ export class Cameras extends EventTarget {
   }
 
   /** Take in an answer at once; the service tells all pages a moment later. */
-  #put(camera) {
-    const isNew = !this.find(camera.name);
+  #put(camera, formerName = camera.name) {
+    const others = this.all.filter((each) => each.name !== camera.name || each.name === formerName);
+    const isNew = !others.some((each) => each.name === formerName);
     this.#hear(isNew
-      ? [...this.all, camera]
-      : this.all.map((each) => (each.name === camera.name ? camera : each)));
+      ? [...others, camera]
+      : others.map((each) => (each.name === formerName ? camera : each)));
   }
 
   #hear(cameras) {

@@ -86,9 +86,18 @@ def _add_and_remove_a_camera(page: Page) -> None:
     page.click('.nav [data-view="settings"]')
     expect(card).to_have_attribute("data-state", "failing")
     expect(card).to_contain_text("***")
-    card.get_by_role("button", name="Remove").click()
-    page.click("#confirm-yes")
+    card.get_by_role("button", name="Change").click()
+    page.fill("#camera-form-name", "demo")
+    page.click("#camera-form [type=submit]")
+    expect(page.locator("#camera-problem")).to_contain_text("demo")
+    page.fill("#camera-form-name", "back-yard")
+    page.click("#camera-form [type=submit]")
     expect(card).to_have_count(0)
+    renamed = page.locator('.camera-item[data-camera="back-yard"]')
+    expect(renamed).to_contain_text("***")
+    renamed.get_by_role("button", name="Remove").click()
+    page.click("#confirm-yes")
+    expect(renamed).to_have_count(0)
 
 
 def test_page_comes_back_with_the_service(tmp_path: Path) -> None:
