@@ -1,5 +1,7 @@
 """Turns aligned crops into unit vectors."""
 
+import math
+
 import cv2
 import numpy as np
 import onnx
@@ -14,7 +16,7 @@ from recognizer.faces import Floats, Image
 # crops per run: on a CPU more gain nothing, and OpenVINO keeps buffers for every size it has seen
 # (SFace: 340 MiB more after all sizes up to 32); a GPU needs them to be busy
 MAX_BATCH = {"cpu": 8, "cuda": 64}
-SMALL = 8_000_000  # bytes of weights that may be held twice; SFace would hold 89 MiB more
+SMALL = 2_000_000  # weights that may be held twice, y1: 20 MiB more; SFace would be 89
 
 
 class Embedder:
@@ -32,8 +34,8 @@ class Embedder:
         self._network = engine.load(prepare(model, card), name=card.name)
         # what most calls bring; sizes that may change cost 0.25 ms a call, of y1's 6.2
         self._single = self._network
-        is_small = sum(len(each.raw_data) for each in model.graph.initializer) < SMALL
-        if engine.device == "cpu" and is_small:
+        weights = sum(math.prod(each.dims) for each in model.graph.initializer)
+        if engine.device == "cpu" and weights < SMALL:
             self._single = engine.load(prepare(model, card, batch=1), name=card.name)
 
     def embed(self, crops: Tensor, *, flip: bool = False) -> Floats:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 
 from recognizer.device_graphs import select_graph
 from recognizer.errors import DeviceError, ModelFileError
-from recognizer.models import default_cache
 
 Array = NDArray[Any]
-DEVICES = ("auto", "cpu", "cuda", "tensorrt")
+DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("f32", "bf16")
 CUDA_OPTIONS = {
     # the default, a trial of all algorithms, would be repeated for every new size of a picture
@@ -22,8 +20,6 @@ CUDA_OPTIONS = {
     # float32 as on the CPU: TF32 keeps ten bits of a number, too few for the places of crops
     "use_tf32": "0",
 }
-TENSORRT = "TensorrtExecutionProvider"
-MOST_ROWS = 512  # TensorRT builds for as many crops as a run can have, see `device_images`
 NO_PROVIDER = (
     "onnxruntime could not start its CUDA provider "
     "(check `nvidia-smi` and that the CUDA and cuDNN libraries are installed)"
@@ -89,9 +85,7 @@ def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32
 
     Args:
         device: "cpu": OpenVINO, or ONNX Runtime where OpenVINO is not installed; "cuda": ONNX
-            Runtime on an NVIDIA GPU, never the CPU instead; "tensorrt": the same, with those
-            networks by TensorRT that take images of one size (a first start builds them for
-            minutes, later ones find them in the cache); "auto": cuda if usable, else cpu.
+            Runtime on an NVIDIA GPU, never the CPU instead; "auto": cuda if usable, else cpu.
         threads: of the CPU; 0 for all that this process may use.
         precision: "f32", or "bf16" on a CPU that has it.
 
@@ -106,10 +100,9 @@ def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32
     if precision == "bf16":
         return _open_bf16(device, threads)
     if device != "cpu" and not (missing := missing_for_cuda()):
-        built = default_cache() / "tensorrt" if device == "tensorrt" else None
-        return OnnxRuntimeEngine("cuda", threads=threads, tensorrt=built)
-    if device in ("cuda", "tensorrt"):
-        raise DeviceError(f"cannot run on {device}: {missing}")
+        return OnnxRuntimeEngine("cuda", threads=threads)
+    if device == "cuda":
+        raise DeviceError(f"cannot run on cuda: {missing}")
     try:
         return OpenVinoEngine(threads=threads)
     except ImportError:
@@ -206,14 +199,7 @@ class OpenVinoNetwork:
 class OnnxRuntimeEngine:
     """ONNX Runtime: CUDA where there is an NVIDIA GPU, or any CPU."""
 
-    def __init__(self, device: str, *, threads: int, tensorrt: Path | None = None) -> None:
-        """Prepare for a device.
-
-        Args:
-            device: "cpu" or "cuda".
-            threads: of the CPU.
-            tensorrt: where TensorRT keeps what it builds; None to do without it.
-        """
+    def __init__(self, device: str, *, threads: int) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -225,10 +211,6 @@ class OnnxRuntimeEngine:
         )
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.device = device
-        self._tensorrt = tensorrt
-        if tensorrt:
-            self.name += " with tensorrt"
-            tensorrt.mkdir(parents=True, exist_ok=True)
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
@@ -246,34 +228,19 @@ class OnnxRuntimeEngine:
         Raises:
             DeviceError: if CUDA was wanted and the session fell back to the CPU.
         """
-        session = self._session(model, name, self._providers, self._provider_options)
-        if session.get_providers()[0] != self._providers[0]:
-            raise DeviceError(f"cannot run on cuda: {NO_PROVIDER}")
-        if self._tensorrt and (shapes := _one_size(session.get_inputs())):
-            built = tensorrt_options(shapes, self._tensorrt)
-            session = self._session(
-                model, name, [TENSORRT, *self._providers], [built, *self._provider_options]
-            )
-            if session.get_providers()[0] != TENSORRT:
-                raise DeviceError(
-                    "cannot run on tensorrt: onnxruntime could not start its TensorRT provider "
-                    "(pip install tensorrt, of the version that this onnxruntime asks for)"
-                )
-        return OnnxRuntimeNetwork(session, self.device)
-
-    def _session(
-        self, model: bytes, name: str, providers: list[str], options: list[dict[str, str]]
-    ) -> Any:
         try:
-            return self._runtime.InferenceSession(
+            session = self._runtime.InferenceSession(
                 model,
                 sess_options=self._options,
-                providers=providers,
-                provider_options=options,
+                providers=self._providers,
+                provider_options=self._provider_options,
                 enable_fallback=False,  # it would print, and go on with the CPU
             )
         except (RuntimeError, ValueError, *self._load_errors) as error:
             raise ModelFileError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
+        if session.get_providers()[0] != self._providers[0]:
+            raise DeviceError(f"cannot run on cuda: {NO_PROVIDER}")
+        return OnnxRuntimeNetwork(session, self.device)
 
     def upload(self, array: Array) -> "DeviceTensor":
         """Copy an array to the device."""
@@ -328,38 +295,6 @@ class OnnxRuntimeNetwork:
         self._session.run_with_iobinding(binding)
         outputs: list[Any] = binding.get_outputs()
         return outputs
-
-
-def tensorrt_options(shapes: dict[str, list[int]], built: Path) -> dict[str, str]:
-    """Return how TensorRT shall build a network.
-
-    Args:
-        shapes: of each input, without the rows, of which there are 1 to `MOST_ROWS`.
-        built: where it keeps what it builds.
-
-    Source: ONNX Runtime's page on the TensorRT execution provider, "explicit shape range".
-    """
-    ranges = {"min": 1, "opt": 16, "max": MOST_ROWS}
-    options = {
-        f"trt_profile_{end}_shapes": ",".join(
-            f"{name}:{'x'.join(map(str, [rows, *shape]))}" for name, shape in shapes.items()
-        )
-        for end, rows in ranges.items()
-    }
-    return {
-        **options,
-        "trt_engine_cache_enable": "True",
-        "trt_engine_cache_path": str(built),
-        "trt_timing_cache_enable": "True",
-        "trt_timing_cache_path": str(built),
-    }
-
-
-def _one_size(inputs: Sequence[Any]) -> dict[str, list[int]]:
-    """Return the inputs' shapes without the rows; empty if more than the rows may change."""
-    shapes = {each.name: list(each.shape[1:]) for each in inputs}
-    images = all(len(s) == 3 and all(isinstance(n, int) for n in s) for s in shapes.values())
-    return shapes if images else {}
 
 
 def _first_line(error: Exception) -> str:

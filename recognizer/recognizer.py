@@ -175,7 +175,7 @@ def open_recognizer(
     """Open a recognizer, fetching the models that the cache lacks.
 
     Args:
-        device: "auto", "cpu", "cuda" or "tensorrt".
+        device: "auto", "cpu" or "cuda".
         threads: CPU threads; 0 for all that this process may use.
         model: the embedding model: a name, an ONNX file, or PREFIX,EPOCH of MXNet.
         min_face_px: side of the smallest face to find, pixels, at least 12.
@@ -199,7 +199,7 @@ def open_recognizer(
     weights = read_weights(ensure("mtcnn", cache, progress))
     embedding_engine = engine
     if precision != "f32":
-        embedding_engine = open_engine(device, threads=threads, precision=precision)
+        embedding_engine = open_engine(engine.device, threads=threads, precision=precision)
     resolved = resolve_model(model, cache=cache, progress=progress)
     refiner = LandmarkRefiner(engine, landmark_refiner) if landmark_refiner else None
     reader = None

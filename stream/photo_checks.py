@@ -80,7 +80,7 @@ def framed_faces(boxes: Floats, height: int, width: int, limits: EnrolLimits) ->
     """Return which faces a photo is framed on: large in it, and in its middle.
 
     A portrait that others reach into, or that was cropped to the one who is meant, is still that
-    one's. Of 291 photos of LFW, all so framed, 13 show somebody else of nearly the same size.
+    one's. Of 291 photos of LFW 13 show somebody of nearly the same size beside who is meant.
 
     Args:
         boxes: (N, 4) float32 x1, y1, x2, y2 pixels.

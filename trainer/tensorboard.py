@@ -69,7 +69,6 @@ class EventLog:
         directory: TensorBoard's --logdir, or below it; made where it is missing.
         now: seconds since 1970.
         purge_step: what older files hold from this step on is void; 0 for nothing.
-
     """
 
     def __init__(self, directory: Path, *, now: float, purge_step: int = 0) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from recognizer import Recognizer, read_image
@@ -19,7 +18,7 @@ from recognizer.detector import FAST, REFERENCE, Detector, DetectorOptions
 from recognizer.device_images import DeviceImageWork
 from recognizer.embedder import Embedder
 from recognizer.engine import Engine, OnnxRuntimeEngine, OpenVinoEngine, missing_for_cuda
-from recognizer.models import default_cache, ensure
+from recognizer.models import ensure
 from recognizer.mtcnn import read_weights
 from recognizer.resolve import resolve_model
 from tests.shared_data import photos, shared_data
@@ -36,18 +35,10 @@ def open_cuda() -> Engine:
     return OnnxRuntimeEngine("cuda", threads=1)
 
 
-def open_tensorrt() -> Engine:
-    open_cuda()
-    if "TensorrtExecutionProvider" not in onnxruntime.get_available_providers():
-        pytest.skip("no TensorRT in this onnxruntime")
-    return OnnxRuntimeEngine("cuda", threads=1, tensorrt=default_cache() / "tensorrt")
-
-
 ENGINES = [
     pytest.param(partial(OnnxRuntimeEngine, "cpu", threads=2), id="onnxruntime"),
     pytest.param(partial(OpenVinoEngine, threads=2), id="openvino"),
     pytest.param(open_cuda, id="cuda", marks=pytest.mark.gpu),
-    pytest.param(open_tensorrt, id="tensorrt", marks=pytest.mark.gpu),
 ]
 
 

@@ -1,21 +1,15 @@
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from recognizer import engine as engine_module
-from recognizer.device_images import MAX_BATCH
-from recognizer.embedder import MAX_BATCH as EMBEDDER_BATCH
 from recognizer.engine import (
-    MOST_ROWS,
     Engine,
     OnnxRuntimeEngine,
     OpenVinoEngine,
     missing_for_cuda,
     open_engine,
-    tensorrt_options,
     to_host,
     usable_cpus,
 )
@@ -27,9 +21,9 @@ ENGINES = {
 }
 
 
-def doubling_model(shape: tuple[str | int, ...] = ("N", 3)) -> bytes:
+def doubling_model() -> bytes:
     node = helper.make_node("Add", ["x", "x"], ["y"])
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in "xy"]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xy"]
     graph = helper.make_graph([node], "double", values[:1], values[1:])
     opsets = [helper.make_opsetid("", 13)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
@@ -73,20 +67,14 @@ def test_without_openvino_the_cpu_gets_onnxruntime(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_unknown_device_is_named() -> None:
-    with pytest.raises(
-        DeviceError, match=r"unknown device 'tpu' \(choose auto, cpu, cuda, tensorrt\)"
-    ):
+    with pytest.raises(DeviceError, match=r"unknown device 'tpu' \(choose auto, cpu, cuda\)"):
         open_engine("tpu")
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_cuda_without_cuda_says_what_is_missing(
-    device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cuda_without_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    wanted = rf"cannot run on {device}: onnxruntime .*onnxruntime-gpu"
-    with pytest.raises(DeviceError, match=wanted):
-        open_engine(device)
+    with pytest.raises(DeviceError, match=r"cannot run on cuda: onnxruntime .*onnxruntime-gpu"):
+        open_engine("cuda")
     assert open_engine("auto", threads=1).device == "cpu"
 
 
@@ -100,28 +88,6 @@ def test_a_cuda_session_that_fell_back_is_refused() -> None:
         pytest.raises(DeviceError, match="could not start its CUDA"),
     ):
         engine.load(doubling_model(), name="double")
-
-
-def test_tensorrt_is_asked_for_networks_of_one_size_and_never_given_up(tmp_path: Path) -> None:
-    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this build has TensorRT")
-    engine = OnnxRuntimeEngine("cpu", threads=1, tensorrt=tmp_path / "built")
-    assert "tensorrt" in engine.name
-    # more than the number of rows changes in it: not TensorRT's
-    assert engine.load(doubling_model(), name="double")
-    with (
-        pytest.warns(UserWarning, match="Tensorrt"),
-        pytest.raises(DeviceError, match="pip install tensorrt"),
-    ):
-        engine.load(doubling_model(("N", 3, 112, 112)), name="double")
-
-
-def test_tensorrt_builds_for_all_numbers_of_crops(tmp_path: Path) -> None:
-    options = tensorrt_options({"a": [3, 24, 24]}, tmp_path)
-    assert options["trt_profile_min_shapes"] == "a:1x3x24x24"
-    assert options["trt_profile_max_shapes"] == f"a:{MOST_ROWS}x3x24x24"
-    assert options["trt_engine_cache_path"] == str(tmp_path)
-    assert max(MAX_BATCH, *EMBEDDER_BATCH.values()) <= MOST_ROWS
 
 
 def test_all_usable_cpus_are_counted() -> None:
