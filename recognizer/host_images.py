@@ -12,7 +12,9 @@ from recognizer.engine import Network
 from recognizer.faces import Floats, Image, checked_image
 from recognizer.pyramid import Octaves, crop_inclusive, crop_squares, shrink
 
-MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
+# crops per run. Above 80 OpenVINO multiplies in another order on CPUs without AVX-512, and a crop's
+# result would depend on how many others came with it
+MAX_BATCH = 64
 
 
 class HostImageWork:
