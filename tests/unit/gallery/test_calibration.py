@@ -85,7 +85,8 @@ def test_a_large_gallery_measures_some_pairs_and_looks_for_alike_ones_with_more(
     assert some.n_photos == 55 // 5
     assert len(some.impostor) == some.n_photos * 4
     assert len(some.genuine) == some.n_photos
-    assert set(some.impostor.tolist()) <= set(whole.impostor.tolist())
+    # not to the last bit: how a product is summed depends on its matrices' sizes
+    assert np.abs(some.impostor[:, None] - whole.impostor).min(axis=1).max() < 1e-6
     # Everybody looked for the nearest other person, not only those who were measured.
     assert some.alike[0] == whole.alike[0]
 
