@@ -89,11 +89,19 @@ class Conversion:
                 continue
             if node.op not in OPERATORS:
                 raise ModelFileError(f"unknown operator {node.op!r} (node {node.name!r})")
-            results = OPERATORS[node.op](self, node)
+            try:
+                results = OPERATORS[node.op](self, node)
+            except (LookupError, TypeError, ValueError, OverflowError) as error:
+                raise ModelFileError(f"cannot convert {node.op} {node.name!r}: {error}") from error
             for i, result in enumerate(results):
                 self._values[index, i] = result
-        outputs = [self._values[head] for head in heads]
-        return self._model(outputs)
+        return self._model([self._value(*head) for head in heads])
+
+    def _value(self, index: int, output: int) -> str:
+        if (index, output) not in self._values:
+            name = self._symbol.nodes[index].name
+            raise ModelFileError(f"node {name!r} has no output {output}")
+        return self._values[index, output]
 
     def _reachable(self, heads: list[tuple[int, int]]) -> set[int]:
         found: set[int] = set()
@@ -147,7 +155,7 @@ class Conversion:
                 return self.constant(source.name, self._params[source.name])
             if source.name not in self._inputs:
                 self._inputs.append(source.name)
-        return self._values[index, output]
+        return self._value(index, output)
 
     def param(self, node: SymbolNode, position: int, suffix: str) -> NDArray[Any]:
         """Return the array of an input that must be a parameter.

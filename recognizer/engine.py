@@ -171,7 +171,7 @@ class OpenVinoEngine:
                 self._core.read_model(model), "CPU", self._properties
             )
         except RuntimeError as error:
-            raise ModelFileError(f"openvino cannot load {name}: {_first_line(error)}") from error
+            raise ModelFileError(f"openvino cannot load {name}: {first_line(error)}") from error
         return OpenVinoNetwork(compiled)
 
     def upload(self, array: Array) -> Array:
@@ -204,8 +204,8 @@ class OnnxRuntimeEngine:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._runtime = onnxruntime
-        # they have no common base but Exception
-        self._load_errors = (
+        # what loading and running raise: they have no common base but Exception
+        self.errors = (
             *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
             *(state.NotImplemented, state.RuntimeException),
         )
@@ -236,8 +236,8 @@ class OnnxRuntimeEngine:
                 provider_options=self._provider_options,
                 enable_fallback=False,  # it would print, and go on with the CPU
             )
-        except (RuntimeError, ValueError, *self._load_errors) as error:
-            raise ModelFileError(f"onnxruntime cannot load {name}: {_first_line(error)}") from error
+        except (RuntimeError, ValueError, *self.errors) as error:
+            raise ModelFileError(f"onnxruntime cannot load {name}: {first_line(error)}") from error
         if session.get_providers()[0] != self._providers[0]:
             raise DeviceError(f"cannot run on cuda: {NO_PROVIDER}")
         return OnnxRuntimeNetwork(session, self.device)
@@ -297,6 +297,7 @@ class OnnxRuntimeNetwork:
         return outputs
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the line of an engine's error that says what is wrong: its last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

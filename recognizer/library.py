@@ -1,7 +1,9 @@
 """A user's own embedding models: checked, given a card, and kept in the cache under a name."""
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import onnx
 from recognizer.card import ModelCard, card_from, read_card, write_card
 from recognizer.convert import EMBEDDING_NODE, convert, has_node, normalises_itself
 from recognizer.embedder import Embedder
-from recognizer.engine import OnnxRuntimeEngine
+from recognizer.engine import OnnxRuntimeEngine, first_line
 from recognizer.errors import ModelCardError, ModelFileError
 from recognizer.models import default_cache, read_manifest, user_model_path
 from recognizer.mxnet_files import checkpoint_paths, read_params, read_symbol
@@ -22,6 +24,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CROP_SHAPE = (112, 112)
 # 1 - 1.24 / 2: the squared distance of 1.24 that the reference system's programs take by default
 REFERENCE_THRESHOLD = 0.38
+MAX_VALUES = 2**28  # of one layer for one crop, 1 GiB: 300 times what ResNet-100 needs
 
 
 def add_model(
@@ -151,8 +154,7 @@ def load_with_card(
 
 
 def _input_size(model: onnx.ModelProto, source: str) -> tuple[int, int]:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    inputs = _fed(model)
     if len(inputs) != 1:
         raise ModelFileError(f"{source} must have one input, it has {len(inputs)}")
     dims = [dim.dim_value for dim in inputs[0].type.tensor_type.shape.dim]
@@ -161,11 +163,18 @@ def _input_size(model: onnx.ModelProto, source: str) -> tuple[int, int]:
     return dims[2] or CROP_SHAPE[0], dims[3] or CROP_SHAPE[1]
 
 
+def _fed(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs that are no weights."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in weights]
+
+
 def _embedding_size(model: onnx.ModelProto, source: str) -> int:
     """Run the model once and see."""
     height, width = _input_size(model, source)
-    network = OnnxRuntimeEngine("cpu", threads=1).load(model.SerializeToString(), name=source)
-    output = network(np.zeros((1, 3, height, width), np.float32))[0]
+    with _trial(model, source, (height, width)) as engine:
+        network = engine.load(model.SerializeToString(), name=source)
+        output = network(np.zeros((1, 3, height, width), np.float32))[0]
     if output.ndim != 2 or output.shape[0] != 1:
         raise ModelFileError(f"{source} must give (N, D), it gives {output.shape} for one crop")
     return int(output.shape[1])
@@ -174,8 +183,41 @@ def _embedding_size(model: onnx.ModelProto, source: str) -> int:
 def _try(model: onnx.ModelProto, card: ModelCard) -> None:
     """Embed two crops at once: proves that the batch is free and the numbers are finite."""
     crops = np.random.default_rng(0).integers(0, 256, (2, *CROP_SHAPE, 3), dtype=np.uint8)
-    embeddings = Embedder(OnnxRuntimeEngine("cpu", threads=1), model, card).embed(crops)
+    with _trial(model, card.name, card.input_size) as engine:
+        embeddings = Embedder(engine, model, card).embed(crops)
     if not np.isfinite(embeddings).all() or np.abs(embeddings[0] - embeddings[1]).max() < 1e-6:
         raise ModelFileError(
             f"{card.name} gives no embeddings: two different crops became equal or not finite"
         )
+
+
+@contextmanager
+def _trial(model: onnx.ModelProto, name: str, size: tuple[int, int]) -> Iterator[OnnxRuntimeEngine]:
+    """Run a model that nobody vouches for.
+
+    Raises:
+        ModelFileError: if it would fill the memory, or cannot be run.
+    """
+    _check_memory(model, name, size)
+    engine = OnnxRuntimeEngine("cpu", threads=1)
+    try:
+        yield engine
+    except (RuntimeError, *engine.errors) as error:
+        raise ModelFileError(f"{name} cannot be run: {first_line(error)}") from error
+
+
+def _check_memory(model: onnx.ModelProto, name: str, size: tuple[int, int]) -> None:
+    """Refuse a model with a layer that no network has; a forged padding asks for terabytes."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for value in _fed(sized):
+        for dim, n in zip(value.type.tensor_type.shape.dim, (1, 3, *size), strict=False):
+            dim.dim_value = n
+    try:
+        layers = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph.value_info
+    except (onnx.shape_inference.InferenceError, ValueError):
+        return  # the engine refuses what has no shapes
+    for layer in layers:
+        shape = [dim.dim_value for dim in layer.type.tensor_type.shape.dim]
+        if math.prod(shape) > MAX_VALUES:
+            raise ModelFileError(f"{name} would fill the memory: {layer.name} is {shape}")

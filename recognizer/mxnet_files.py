@@ -22,6 +22,7 @@ MAX_DIMS = 32
 DTYPES = {0: "<f4", 1: "<f8", 2: "<f2", 3: "u1", 4: "<i4", 5: "i1", 6: "<i8", 7: "?"}
 
 Params = dict[str, NDArray[Any]]
+_BEYOND = (OverflowError, RecursionError)  # numbers or nesting that only a forged file has
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ def read_symbol(path: Path) -> Symbol:
         heads = tuple((int(head[0]), int(head[1])) for head in content["heads"])
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, *_BEYOND) as error:
         raise ModelFileError(f"{path} is not an MXNet symbol") from error
     if not heads or any(not 0 <= index < len(nodes) for index, _ in heads):
         raise ModelFileError(f"{path} is not an MXNet symbol: it has no output")
@@ -197,5 +198,5 @@ def _parse_node(node: dict[str, Any], index: int) -> SymbolNode:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, *_BEYOND):
         return text

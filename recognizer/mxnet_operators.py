@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from recognizer.convert import Conversion
 
 BATCH_NORM_EPS = 1e-3  # MXNet's default, not ONNX's
+MAX_PARTS = 4096  # of one split: more channels than any network has
 
 Results = list[str]
 Handler = Callable[["Conversion", SymbolNode], Results]
@@ -117,6 +118,8 @@ def _softmax(c: "Conversion", node: SymbolNode) -> Results:
 
 def _slice_channel(c: "Conversion", node: SymbolNode) -> Results:
     n, axis = int(node.attributes["num_outputs"]), int(node.attributes.get("axis", 1))
+    if not 0 < n <= MAX_PARTS:
+        raise ModelFileError(f"{n} parts are not supported (node {node.name!r})")
     if _flag(node, "squeeze_axis", default=False):
         raise ModelFileError(f"squeeze_axis is not supported (node {node.name!r})")
     data = c.value(node, 0)

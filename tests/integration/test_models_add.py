@@ -83,6 +83,36 @@ def test_what_is_no_embedding_model_is_refused(options, reason, tmp_path, cache)
     assert not list(cache.rglob("*.onnx"))
 
 
+@pytest.mark.parametrize(
+    ("padding", "row", "reason"),
+    [
+        (100_000, 0, r"would fill the memory: planes is \[1, 16, 200112, 200112\]"),
+        (0, 9, "x.onnx cannot be run: .*Gather"),
+    ],
+)
+def test_a_forged_model_is_refused(padding, row, reason, tmp_path: Path, cache: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "weight"], ["planes"], pads=[padding] * 4),
+        helper.make_node("GlobalAveragePool", ["planes"], ["means"]),
+        helper.make_node("Gather", ["means", "row"], ["some"], axis=2),
+        helper.make_node("Flatten", ["some"], ["y"], axis=1),
+    ]
+    arrays = {"weight": np.ones((16, 3, 1, 1), np.float32), "row": np.array([row])}
+    graph = helper.make_graph(
+        nodes,
+        "forged",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 112, 112])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 16])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opsets = [helper.make_opsetid("", 13)]
+    path = tmp_path / "x.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    with pytest.raises(ModelFileError, match=reason):
+        add(path, *FACTS)
+    assert not list(cache.rglob("*.onnx"))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
 def test_a_truncated_file_is_refused(share: float, tmp_path: Path) -> None:
     path = write(tmp_path / "x.onnx")

@@ -201,6 +201,11 @@ def test_a_loss_needs_no_label() -> None:
         ("Pooling", {"pool_type": "lp"}, "unknown pooling 'lp'"),
         ("LeakyReLU", {"act_type": "rrelu"}, "unknown LeakyReLU 'rrelu'"),
         ("Convolution", {"kernel": (3, 3)}, "parameters lack 'out_weight'"),
+        ("Pooling", {"kernel": {}, "stride": [[]]}, "cannot convert Pooling 'out'"),
+        ("Pooling", {"kernel": float("inf")}, "cannot convert Pooling 'out'"),
+        ("Pooling", {"kernel": 10**30}, "cannot convert Pooling 'out'"),
+        ("clip", {"a_min": 0}, "cannot convert clip 'out': 'a_max'"),
+        ("SliceChannel", {"num_outputs": 10**9}, "1000000000 parts are not supported"),
     ],
 )
 def test_what_is_not_known_is_named(op: str, attributes: dict, message: str) -> None:
@@ -211,6 +216,14 @@ def test_what_is_not_known_is_named(op: str, attributes: dict, message: str) -> 
 def test_a_missing_output_is_named() -> None:
     with pytest.raises(ModelFileError, match="no node fc7"):
         convert(graph("_copy", {}), {}, outputs=("fc7",))
+
+
+def test_an_output_that_a_node_has_not_is_named() -> None:
+    nodes = (SymbolNode("null", "data", (), {}), SymbolNode("Flatten", "flat", ((0, 0),), {}))
+    taker = SymbolNode("Flatten", "out", ((1, 3),), {})
+    for symbol in (Symbol(nodes, ((1, 3),)), Symbol((*nodes, taker), ((2, 0),))):
+        with pytest.raises(ModelFileError, match="node 'flat' has no output 3"):
+            convert(symbol, {})
 
 
 def test_normalisation_in_the_graph_is_seen() -> None:

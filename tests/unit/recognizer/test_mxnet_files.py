@@ -149,6 +149,7 @@ def test_a_users_attributes_do_not_hide_the_operators(tmp_path: Path) -> None:
         '{"nodes": [], "heads": []}',
         '{"nodes": [{"op": "null", "name": "x", "inputs": [[0, 0]]}], "heads": [[0, 0]]}',
         '{"nodes": [{"op": "null", "name": "x", "inputs": []}], "heads": [[7, 0]]}',
+        '{"nodes": [{"op": "null", "name": "x", "inputs": []}], "heads": [[0, 1e400]]}',
         "[" * 100_000,
     ],
 )
