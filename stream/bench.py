@@ -6,10 +6,11 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import cv2
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -28,6 +29,8 @@ WARM_UP_S = 3.0
 """Left out of the figures: connecting, the first keyframe, the first scan of every scene."""
 
 STAGES = ("decode", "detect", "follow", "align", "embed", "search", "track", "annotate", "encode")
+
+VECTORS = {"avx512_bf16": "AVX-512 with bf16", "avx512f": "AVX-512", "avx2": "AVX2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,13 +213,17 @@ def _is_giving(status: CameraStatus) -> bool:
 
 def machine() -> str:
     """Describe this machine in a few words, for tables."""
-    cores = multiprocessing.cpu_count()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - no file of ours
-            model = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
-    return f"{model}, {cores} cores, {platform.system()}, OpenCV {cv2.__version__}"
+    facts: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    model = facts.get("model name") or platform.processor() or platform.machine()
+    # what networks cost hangs on it: processors of one name have it or not
+    flags = facts.get("flags", "").split()
+    vectors = [name for flag, name in VECTORS.items() if flag in flags][:1]
+    cores = f"{multiprocessing.cpu_count()} cores"
+    return ", ".join([model, *vectors, cores, platform.system(), f"OpenCV {cv2.__version__}"])
 
 
 @contextmanager
