@@ -36,6 +36,12 @@ def made_with() -> dict[str, str]:
     return {**versions, "python": platform.python_version(), "commit": commit}
 
 
+def what_is_left(out: Path) -> str:
+    """Say, for whoever's run has stopped, which checkpoint there is to go on from."""
+    last = out / "last.pt"
+    return f"{last} is intact" if last.exists() else "no checkpoint was written yet"
+
+
 def save_checkpoint(path: Path, state: State) -> None:
     """Write a checkpoint at once: whoever reads the path finds the old one or the new one.
 
@@ -57,7 +63,7 @@ def save_checkpoint(path: Path, state: State) -> None:
     except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise TrainingError(
-            f"cannot write {path}: {reason.lower()} (free some space; the last one is intact)"
+            f"cannot write {path}: {reason.lower()} (free some space; {what_is_left(path.parent)})"
         ) from error
     finally:
         scratch.unlink(missing_ok=True)

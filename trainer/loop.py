@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.checkpoint import State, made_with, read_checkpoint, save_checkpoint
+from trainer.checkpoint import State, made_with, read_checkpoint, save_checkpoint, what_is_left
 from trainer.errors import CheckpointError, TrainingError
 from trainer.optimizer import learning_rate
 from trainer.pairs import PairSet
@@ -67,17 +67,17 @@ def fit(
             before = clock()
             pixels, labels = source.next()
             waited += clock() - before
-            loss, accuracy = _forward_backward(recipe, trainee, pixels, labels)
+            loss, accuracy = _forward_backward(recipe, trainee, pixels, labels, out)
             losses.append(loss)
             accuracies.append(accuracy)
             images += len(pixels)
-        trainee.scaler.unscale_(optimizer)
+        trainee.unscale()
         if recipe.optimizer.clip:
             trainee.clip(recipe.optimizer.clip)
         is_report = step % run.frequent == 0 or step % run.verbose == 0 or step == run.steps
         if is_report:  # reading the loss waits for a GPU: not every step
             mean_loss = float(torch.stack(losses).mean())
-            _check_finite(mean_loss, step, lr)
+            _check_finite("loss", mean_loss, step, lr, out)
         trainee.scaler.step(optimizer)
         trainee.scaler.update()
         optimizer.zero_grad(set_to_none=True)
@@ -94,11 +94,14 @@ def fit(
             )
             losses, accuracies, waited, images = [], [], 0.0, 0
         if step % run.verbose == 0 or step == run.steps:
+            _check_finite("largest weight", trainee.largest_weight(), step, lr, out)
             results = tuple(trainee.verify(pairs) for pairs in targets)
             trainee.network.train()
             mean = sum(r.accuracy_flip.mean for r in results) / max(len(results), 1)
             is_best = mean > best
             best = max(best, mean)
+            # told first, so that whoever keeps a log has it up to every checkpoint
+            yield Verified(step, results, is_best)
             if run.ckpt != "never" and (rank == 0 or recipe.head.sharded):
                 suffix = f".rank{rank}.pt" if rank else ".pt"
                 state = _state(recipe, trainee, source, step, best)
@@ -107,13 +110,12 @@ def fit(
                     save_checkpoint(out / f"best{suffix}", state)
                 if run.ckpt == "always":
                     save_checkpoint(out / f"step-{step:07d}{suffix}", state)
-            yield Verified(step, results, is_best)
         if is_report:
             since = clock()
 
 
 def _forward_backward(
-    recipe: Recipe, trainee: Trainee, pixels: Tensor, labels: Tensor
+    recipe: Recipe, trainee: Trainee, pixels: Tensor, labels: Tensor, out: Path
 ) -> tuple[Tensor, Tensor]:
     kind = trainee.device.type
     precision = PRECISIONS[recipe.run.precision]
@@ -130,7 +132,7 @@ def _forward_backward(
             raise
         raise TrainingError(
             f"out of memory with batches of {recipe.run.batch}: halve run.batch and double "
-            "optimizer.accumulate (the last checkpoint is intact)"
+            f"optimizer.accumulate ({what_is_left(out)})"
         ) from error
     return loss.detach(), accuracy.detach()
 
@@ -147,11 +149,11 @@ def _learning_rate(recipe: Recipe, step: int) -> float:
     )
 
 
-def _check_finite(loss: float, step: int, lr: float) -> None:
-    if not math.isfinite(loss):
+def _check_finite(what: str, value: float, step: int, lr: float, out: Path) -> None:
+    if not math.isfinite(value):
         raise TrainingError(
-            f"the loss is {loss} at step {step} with lr {lr:g}: lower optimizer.lr, or set "
-            "optimizer.warmup or optimizer.clip (the last checkpoint is intact)"
+            f"the {what} is {value} at step {step} with lr {lr:g}: lower optimizer.lr, or set "
+            f"optimizer.warmup or optimizer.clip ({what_is_left(out)})"
         )
 
 
@@ -174,7 +176,8 @@ def _restore(recipe: Recipe, trainee: Trainee, source: Source, path: Path) -> tu
             if then[section][key] != value and key not in MAY_CHANGE.get(section, ()):
                 raise CheckpointError(
                     f"cannot resume {path}: {section}.{key} was {then[section][key]!r}, "
-                    f"now it is {value!r}"
+                    f"now it is {value!r} (--set run.pretrained={path} and another --out start "
+                    "anew from its weights)"
                 )
     trainee.restore(state, path)
     source.restore(state["source"])

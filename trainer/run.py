@@ -1,10 +1,7 @@
-"""One run of a recipe: opens everything, shows how it goes, and keeps the log and the plots."""
+"""One run of a recipe: opens everything and shows how it goes."""
 
-import csv
-import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +18,16 @@ from trainer.distributed import World, join_world
 from trainer.embedding import recognizer_embed, torch_embed
 from trainer.errors import CheckpointError, DataError, TrainingError
 from trainer.faceset import FaceSet
-from trainer.inspection import write_picture
 from trainer.loader import Augmentation, Plan
 from trainer.loop import fit
 from trainer.pairs import PairSet, read_bin
-from trainer.plots import chart
-from trainer.progress import Progress, Verified
+from trainer.progress import Progress
 from trainer.recipe import Recipe, read_recipe
+from trainer.run_log import RunLog
 from trainer.sources import ShuffledSource, Source, TripletSource
-from trainer.tensorboard import EventLog
 from trainer.trainee import Trainee
 from trainer.triplet import ALPHA
-from trainer.verification import lines_of, roc, unit_rows
-from trainer.verify import to_json
-
-logger = logging.getLogger(__name__)
-
-LOG_FIELDS = ("step", "lr", "loss", "accuracy", "images_per_s", "wait_share")
+from trainer.verification import unit_rows
 
 
 def open_device(name: str, world: World) -> torch.device:
@@ -121,7 +111,7 @@ def run_recipe(
     Args:
         name: of the recipe.
         data: directory of train.rec and of the targets.
-        out: directory of last.pt, best.pt, log.csv, TensorBoard's events and the plots.
+        out: directory of last.pt, best.pt, and what RunLog keeps.
         settings: "section.key=value" each.
         resume: go on from OUT/last.pt.
         device: "auto", "cpu" or "cuda".
@@ -130,7 +120,7 @@ def run_recipe(
         now: seconds since 1970, for TensorBoard.
 
     Returns:
-        Steps, checkpoint, and the results before and after.
+        Steps, checkpoint, and the results before and after; of other ranks than 0, no results.
 
     Raises:
         TrainerError: if anything is missing or goes wrong.
@@ -157,7 +147,9 @@ def run_recipe(
         source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
         shard = f"last.rank{world.rank}.pt" if world.rank and recipe.head.sharded else "last.pt"
         then: State = read_checkpoint(last) if resume else {"step": 0, "best": 0.0}
-        log = _Log(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
+        log = None
+        if world.rank == 0:
+            log = RunLog(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
         events = fit(
             recipe,
             trainee,
@@ -179,9 +171,14 @@ def run_recipe(
             for event in events:
                 if isinstance(event, Progress):
                     shown.update(task, completed=event.step, description=_line(event))
-                if world.rank == 0:
+                if log:
                     log.add(event)
-        return log.summary(recipe, out)
+    best = out / "best.pt"
+    return {
+        "steps": recipe.run.steps,
+        "checkpoint": str(best if best.exists() else last),
+        "results": log.before_and_after() if log else [],
+    }
 
 
 def _line(p: Progress) -> str:
@@ -189,92 +186,3 @@ def _line(p: Progress) -> str:
         f"loss {p.loss:.4f} acc {p.accuracy:.3f} lr {p.lr:g} "
         f"{p.images_per_s:.1f} images/s, {100 * p.wait_share:.0f} % waiting for data"
     )
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write {path}: {(error.strerror or '').lower()} "
-            "(free some space, then go on with --resume; the last checkpoint is intact)"
-        ) from error
-
-
-class _Log:
-    """Keeps log.csv, TensorBoard's events, the accuracies and the plots of a run."""
-
-    def __init__(
-        self, out: Path, *, keep_to: int, highest: float, now: Callable[[], float]
-    ) -> None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainingError(
-                f"cannot make {out}: {(error.strerror or '').lower()} (choose another --out)"
-            ) from error
-        self._out = out
-        self._path = out / "log.csv"
-        self._now = now
-        self._events = EventLog(out, now=now(), purge_step=keep_to + 1 if keep_to else 0)
-        self._rows: list[dict[str, str]] = []  # as they stand in the file
-        if keep_to and self._path.exists():  # rows after the checkpoint will come again
-            with self._path.open(newline="") as stream:
-                rows = list(csv.DictReader(stream))
-            self._rows = [row for row in rows if int(row["step"]) <= keep_to]
-        self._verified: list[Verified] = []
-        self._highest = highest
-
-    def add(self, event: Progress | Verified) -> None:
-        """Take what the loop says."""
-        if isinstance(event, Progress):
-            self._rows.append({field: str(getattr(event, field)) for field in LOG_FIELDS})
-            with _named(self._path), self._path.open("w", newline="") as stream:
-                writer = csv.DictWriter(stream, LOG_FIELDS)
-                writer.writeheader()
-                writer.writerows(self._rows)
-            facts = {f"train/{field}": float(getattr(event, field)) for field in LOG_FIELDS[1:]}
-            with _named(self._events.path):
-                self._events.add(event.step, facts, now=self._now())
-            return
-        self._verified.append(event)
-        for result in event.results:
-            for line in lines_of(result, event.step):
-                logger.info("%s", line)
-        if event.results:
-            mean = float(np.mean([r.accuracy_flip.mean for r in event.results]))
-            self._highest = max(self._highest, mean)
-            logger.info("[%d]Accuracy-Highest: %1.5f", event.step, self._highest)
-            facts = {f"{r.target}/accuracy_flip": r.accuracy_flip.mean for r in event.results}
-            facts |= {f"{r.target}/xnorm": r.xnorm for r in event.results}
-            with _named(self._events.path):
-                self._events.add(event.step, facts, now=self._now())
-            self._plot(event)
-
-    def _plot(self, event: Verified) -> None:
-        steps = [float(row["step"]) for row in self._rows]
-        loss = [float(row["loss"]) for row in self._rows]
-        write_picture(self._out / "loss.png", chart("loss", {"loss": (steps, loss)}))
-        at = [v.step for v in self._verified]
-        accuracy = {
-            result.target: (at, [v.results[i].accuracy_flip.mean for v in self._verified])
-            for i, result in enumerate(event.results)
-        }
-        write_picture(self._out / "accuracy.png", chart("accuracy (flip)", accuracy))
-        curves = {r.target: roc(r.distances, r.is_same) for r in event.results}
-        write_picture(self._out / "roc.png", chart("TAR over FAR", curves, log_x=True))
-
-    def summary(self, recipe: Recipe, out: Path) -> dict[str, Any]:
-        """Return the results before and after, and where the model is."""
-        rows = []
-        for event in self._verified[:1] + self._verified[-1:]:
-            for result in event.results:
-                lines = lines_of(result, event.step)
-                rows.append({"step": event.step, "lines": lines, **to_json(result)})
-        best = out / "best.pt"
-        return {
-            "steps": recipe.run.steps,
-            "checkpoint": str(best if best.exists() else out / "last.pt"),
-            "results": rows,
-        }

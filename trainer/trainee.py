@@ -118,6 +118,29 @@ class Trainee:
         """The backbone to verify and export: the averaged one where there is one."""
         return self.backbone if self.ema is None else self.ema
 
+    def unscale(self) -> None:
+        """Undo the scaling of the gradients in fp16.
+
+        A shard's gradients overflow on their own rank alone, but all ranks must skip the step and
+        lower the scale together: the overflow is passed on in the backbone's.
+        """
+        if (
+            isinstance(self.head, PartialHead)
+            and dist.is_initialized()
+            and self.scaler.is_enabled()
+        ):
+            grads = [p.grad for p in self.head.parameters() if p.grad is not None]
+            is_over = torch.stack([~g.isfinite().all() for g in grads]).any().float()
+            dist.all_reduce(is_over, dist.ReduceOp.MAX)
+            shared = next(p.grad for p in self.backbone.parameters() if p.grad is not None)
+            shared.masked_fill_(is_over > 0, torch.inf)
+        self.scaler.unscale_(self.optimizer)
+
+    def largest_weight(self) -> float:
+        """Return the largest magnitude among all weights and statistics; NaN if one is NaN."""
+        tensors = [*self.backbone.state_dict().values(), *self.head.state_dict().values()]
+        return float(torch.stack([t.abs().max().float() for t in tensors]).max())
+
     def clip(self, largest: float) -> None:
         """Scale all gradients down to a norm; shards count once each, so that ranks agree."""
         backbone = [p for p in self.backbone.parameters() if p.grad is not None]

@@ -185,9 +185,38 @@ def test_a_resumed_run_remembers_its_highest_accuracy(data, tmp_path, caplog):
     state = read_checkpoint(tmp_path / "last.pt")
     state["best"] = 1.0
     torch.save(state, tmp_path / "last.pt")
-    with caplog.at_level("INFO", "trainer.run"):
+    with caplog.at_level("INFO", "trainer.run_log"):
         run(data, tmp_path, "run.steps=2", target, resume=True)
     assert caplog.messages[-1] == "[2]Accuracy-Highest: 1.00000"
+
+
+def test_a_resumed_run_shows_the_whole_run(data, tmp_path):
+    settings = ('run.targets=["eight"]', "run.verbose=1", "run.frequent=1")
+    run(data, tmp_path / "whole", "run.steps=4", *settings)
+    run(data, tmp_path / "parts", "run.steps=2", *settings)
+    # what a run that was killed after its last checkpoint leaves
+    with (tmp_path / "parts/log.csv").open("a") as stream:
+        stream.write("3,0.1,9,0.5,1,0\n14")
+    with (tmp_path / "parts/verified.jsonl").open("a") as stream:
+        stream.write('{"step": 3, "target": "eight"}\n{"st')
+    parts = run(data, tmp_path / "parts", "run.steps=4", *settings, resume=True)
+    whole = run(data, tmp_path / "whole", "run.steps=4", *settings, resume=True)
+    assert [row["step"] for row in parts["results"]] == [0, 4]
+    assert parts["results"] == whole["results"]
+    lines = (tmp_path / "parts/verified.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [0, 1, 2, 3, 4]
+    log = (tmp_path / "parts/log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in log] == ["step", "1", "2", "3", "4"]
+    for name in ("accuracy.png", "loss.png"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_what_explodes_before_a_checkpoint_leaves_none(data, tmp_path):
+    settings = ("run.steps=5", "run.verbose=1", "run.frequent=1", "optimizer.warmup=0")
+    settings += ("optimizer.lr=3e38", "optimizer.clip=0", "optimizer.weight_decay=1")
+    with pytest.raises(TrainingError, match=r"is (nan|inf) at step 1 .*no checkpoint was written"):
+        run(data, tmp_path, *settings)
+    assert not (tmp_path / "last.pt").exists()
 
 
 def test_a_loss_that_explodes_leaves_the_last_checkpoint(data, tmp_path):
@@ -196,7 +225,9 @@ def test_a_loss_that_explodes_leaves_the_last_checkpoint(data, tmp_path):
     state = read_checkpoint(tmp_path / "last.pt")
     state["head"]["weight"].fill_(torch.inf)
     torch.save(state, tmp_path / "last.pt")
-    with pytest.raises(TrainingError, match=r"the loss is nan .*lower optimizer\.lr"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan .*lower optimizer\.lr.*last\.pt is intact"
+    ):
         run(data, tmp_path, *settings[1:], "run.steps=10", resume=True)
     assert read_checkpoint(tmp_path / "last.pt")["step"] == 5
 
@@ -210,7 +241,7 @@ def test_a_full_disk_is_named(data, tmp_path):
     scratch = tmp_path / f".last.pt.{os.getpid()}"
     scratch.symlink_to("/dev/full")
     before = (tmp_path / "last.pt").read_bytes()
-    with pytest.raises(TrainingError, match="free some space; the last one is intact"):
+    with pytest.raises(TrainingError, match=r"free some space; .*last\.pt is intact"):
         save_checkpoint(tmp_path / "last.pt", {"x": torch.zeros(100_000)})
     assert (tmp_path / "last.pt").read_bytes() == before
 
@@ -219,7 +250,9 @@ def test_a_log_on_a_full_disk_is_named(data, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     (tmp_path / "log.csv").symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match=r"cannot write .*log\.csv: no space left"):
+    with pytest.raises(
+        TrainingError, match=r"cannot write .*log\.csv: no space left .*no checkpoint"
+    ):
         run(data, tmp_path, "run.steps=1")
 
 
@@ -370,6 +403,49 @@ def test_two_processes_clip_by_the_norm_that_one_has(tmp_path, sharded):
     torch.testing.assert_close(torch.cat(heads) if sharded == "true" else heads[1], head)
     for grads, _ in found[2]:
         torch.testing.assert_close(grads, backbone)
+
+
+OVERFLOW = """
+import sys
+from pathlib import Path
+import torch
+from trainer.distributed import join_world
+from trainer.recipe import read_recipe
+from trainer.trainee import Trainee
+recipe = read_recipe("tiny", ["backbone.size=8", "head.sharded=true", "run.precision=fp16"])
+with join_world("cpu") as world:
+    trainee = Trainee(recipe, 4, torch.device("cpu"), open_teacher=lambda name: None)
+    everything = [p for g in trainee.optimizer.param_groups for p in g["params"]]
+    for step in range(2):
+        before = [p.detach().clone() for p in everything]
+        trainee.scaler.scale(torch.zeros(()))  # as the loss is, before it goes back
+        for p in everything:
+            p.grad = torch.full_like(p, trainee.scaler.get_scale())
+        if step == world.rank == 1:
+            trainee.head.weight.grad[0, 0] = torch.inf
+        trainee.unscale()
+        trainee.scaler.step(trainee.optimizer)
+        trainee.scaler.update()
+        moved = [not torch.equal(a, b) for a, b in zip(before, everything)]
+        assert all(moved) if step == 0 else not any(moved), (world.rank, step)
+    Path(sys.argv[1], str(world.rank)).write_text(str(trainee.scaler.get_scale()))
+"""
+
+
+def test_an_overflow_in_one_shard_skips_the_step_of_all(tmp_path):
+    script = tmp_path / "overflow.py"
+    script.write_text(OVERFLOW)
+    start = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*start, "--nproc-per-node", "2", str(script), str(tmp_path)],
+        timeout=110,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["32768.0"] * 2  # half of the first
 
 
 def command(*arguments, expect=0):
