@@ -64,7 +64,7 @@ class Memory:
         self.voter = voter
         self.shots: list[Shot] = []
         self.is_open = False  # there are looks, or a gallery, that the voter has not decided by
-        self.is_overdue = False  # wanted a look, and others came first
+        self.waits_since: float | None = None  # wanted a look, and others came first; seconds
         self._looked_at = float("-inf")
         self._best_value = 0.0
 
@@ -96,7 +96,7 @@ class Memory:
         """Take a look at the track."""
         self.voter.look(shot.embedding, shot.quality)
         self.is_open = True
-        self.is_overdue = False
+        self.waits_since = None
         self._looked_at = at
         self._best_value = max(self._best_value, value)
         self.shots.append(shot)

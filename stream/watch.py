@@ -107,7 +107,8 @@ class Watch:
     def is_behind(self) -> bool:
         """Whether a face that is in view waits for a look that others came before."""
         return any(
-            not track.is_lost and self.remember(track).is_overdue for track in self.tracker.tracks
+            not track.is_lost and self.remember(track).waits_since is not None
+            for track in self.tracker.tracks
         )
 
     def memory(self, track_id: int) -> Memory | None:

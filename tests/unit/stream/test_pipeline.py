@@ -437,6 +437,7 @@ class Timed(FakeRecognizer):
     """Takes as long as the real one on two CPU cores, on a clock of its own."""
 
     now = 0.0
+    embed_s = 0.014
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:
         self.now += 0.023 * len(images)
@@ -447,7 +448,7 @@ class Timed(FakeRecognizer):
         return super().follow(images, boxes)
 
     def embed(self, crops: Image, *, flip: bool = False) -> Floats:
-        self.now += 0.014 * len(crops)
+        self.now += self.embed_s * len(crops)
         return super().embed(crops, flip=flip)
 
 
@@ -476,3 +477,18 @@ def test_twelve_slow_cameras_that_fill_at_once_have_their_names_soon(hall: Hall)
     assert len(hall.told) == 3 * n_cameras
     assert np.percentile(waits, 95) < 1.0
     assert np.percentile(latencies, 95) < 0.1
+
+
+def test_a_small_face_does_not_wait_for_larger_ones_that_come_after_it(hall: Hall) -> None:
+    hall.recognizer = timed = Timed(hall.world)
+    timed.embed_s = 0.045  # one a tick
+    hall.pipeline = hall.new_pipeline(lambda: timed.now)
+    crowd = [FakeFace(3 + number, 40 + 55 * number, size=50) for number in range(10)]
+    while hall.at < 1.2:
+        hall.at = timed.now = hall.at + STEP_S
+        frames = [hall.world.frame([FakeFace(1, 100, size=30), *crowd[2:6]], at=hall.at)]
+        if hall.at >= 0.1:
+            frames.append(hall.world.frame(crowd, at=hall.at, camera="yard"))
+        hall.process(frames)
+    [wait] = [event.at - event.first_seen for event in hall.events if event.match is not None]
+    assert wait < 0.4
