@@ -249,8 +249,9 @@ class _TimedEngine:
         self._seconds: dict[str, float] = {}
         self._n_inputs: dict[str, int] = {}
 
-    def load(self, model: bytes, *, name: str) -> Network:
-        return _TimedNetwork(self._engine.load(model, name=name), partial(self._note, name))
+    def load(self, model: bytes, *, name: str, most_rows: int = 0) -> Network:
+        network = self._engine.load(model, name=name, most_rows=most_rows)
+        return _TimedNetwork(network, partial(self._note, name))
 
     def upload(self, array: Array) -> Tensor:
         return self._engine.upload(array)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.boxes import Boxes, calibrate, clip, square, suppress, touches
+from recognizer.device_images import MAX_BATCH
 from recognizer.engine import Engine, Network
 from recognizer.faces import Detections, Floats, Followed, Image
 from recognizer.image_work import Images, ImageWork, open_image_work
@@ -116,7 +117,12 @@ class Detector:
         self._refiner = refiner
         self._inclusive = int(options.reference)
         self._pnet, self._rnet, self._onet = (
-            engine.load(build_graph(weights[name]), name=name) for name in ("pnet", "rnet", "onet")
+            engine.load(
+                build_graph(weights[name]),
+                name=name,
+                most_rows=MAX_BATCH if name in INPUT_SIZE else 0,
+            )
+            for name in ("pnet", "rnet", "onet")
         )
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:

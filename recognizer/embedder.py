@@ -31,7 +31,7 @@ class Embedder:
         self.card = card
         self.engine = engine.name
         self._max_batch = MAX_BATCH[engine.device]
-        self._network = engine.load(prepare(model, card), name=card.name)
+        self._network = engine.load(prepare(model, card), name=card.name, most_rows=self._max_batch)
         # what most calls bring; sizes that may change cost 0.25 ms a call, of y1's 6.2
         self._single = self._network
         weights = sum(math.prod(each.dims) for each in model.graph.initializer)

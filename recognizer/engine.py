@@ -1,8 +1,13 @@
 """The engines that run ONNX graphs: OpenVINO and ONNX Runtime behind one small seam."""
 
+import hashlib
+import importlib
 import os
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -10,9 +15,10 @@ from numpy.typing import NDArray
 
 from recognizer.device_graphs import select_graph
 from recognizer.errors import DeviceError, ModelFileError
+from recognizer.models import default_cache
 
 Array = NDArray[Any]
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "tensorrt")
 PRECISIONS = ("f32", "bf16")
 CUDA_OPTIONS = {
     # the default, a trial of all algorithms, would be repeated for every new size of a picture
@@ -20,6 +26,7 @@ CUDA_OPTIONS = {
     # float32 as on the CPU: TF32 keeps ten bits of a number, too few for the places of crops
     "use_tf32": "0",
 }
+TENSORRT = "TensorrtExecutionProvider"
 NO_PROVIDER = (
     "onnxruntime could not start its CUDA provider "
     "(check `nvidia-smi` and that the CUDA and cuDNN libraries are installed)"
@@ -64,8 +71,14 @@ class Engine(Protocol):
     name: str
     device: str
 
-    def load(self, model: bytes, *, name: str) -> Network:
+    def load(self, model: bytes, *, name: str, most_rows: int = 0) -> Network:
         """Compile a serialised ONNX model.
+
+        Args:
+            model: its bytes.
+            name: what errors call it.
+            most_rows: N of the largest input, where the model takes (N, H, W, 3) uint8 pixels of
+                one size; 0 where more may change.
 
         Raises:
             ModelFileError: if the runtime cannot read it; `name` says which.
@@ -85,7 +98,9 @@ def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32
 
     Args:
         device: "cpu": OpenVINO, or ONNX Runtime where OpenVINO is not installed; "cuda": ONNX
-            Runtime on an NVIDIA GPU, never the CPU instead; "auto": cuda if usable, else cpu.
+            Runtime on an NVIDIA GPU, never the CPU instead; "tensorrt": the same, with the
+            networks of one input size by TensorRT, which it builds for minutes at the first
+            start; "auto": cuda if usable, else cpu.
         threads: of the CPU; 0 for all that this process may use.
         precision: "f32", or "bf16" on a CPU that has it.
 
@@ -99,10 +114,14 @@ def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32
     threads = threads or usable_cpus()
     if precision == "bf16":
         return _open_bf16(device, threads)
+    if device == "tensorrt":
+        # TensorRT's provider has no option like CUDA's `use_tf32`, and this is read only once
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     if device != "cpu" and not (missing := missing_for_cuda()):
-        return OnnxRuntimeEngine("cuda", threads=threads)
-    if device == "cuda":
-        raise DeviceError(f"cannot run on cuda: {missing}")
+        built = default_cache() / "tensorrt" if device == "tensorrt" else None
+        return OnnxRuntimeEngine("cuda", threads=threads, tensorrt=built)
+    if device in ("cuda", "tensorrt"):
+        raise DeviceError(f"cannot run on {device}: {missing}")
     try:
         return OpenVinoEngine(threads=threads)
     except ImportError:
@@ -134,11 +153,13 @@ def missing_for_cuda() -> str:
             f"onnxruntime {onnxruntime.__version__} is the build without CUDA "
             "(pip install onnxruntime-gpu instead of onnxruntime)"
         )
+    engine = OnnxRuntimeEngine("cuda", threads=1)
     try:
-        OnnxRuntimeEngine("cuda", threads=1).load(select_graph(), name="a first graph")
+        engine.load(select_graph(), name="a first graph")
     except (DeviceError, ModelFileError) as error:
         # a build with CUDA on a machine without a GPU, its driver or its libraries
-        return NO_PROVIDER if isinstance(error, DeviceError) else f"{NO_PROVIDER}: {error}"
+        reason = engine.not_found if isinstance(error, DeviceError) else str(error)
+        return f"{NO_PROVIDER}: {reason}" if reason else NO_PROVIDER
     return ""
 
 
@@ -164,7 +185,7 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,
         }
 
-    def load(self, model: bytes, *, name: str) -> "OpenVinoNetwork":
+    def load(self, model: bytes, *, name: str, most_rows: int = 0) -> "OpenVinoNetwork":
         """Compile a serialised ONNX model."""
         try:
             compiled = self._core.compile_model(
@@ -199,18 +220,29 @@ class OpenVinoNetwork:
 class OnnxRuntimeEngine:
     """ONNX Runtime: CUDA where there is an NVIDIA GPU, or any CPU."""
 
-    def __init__(self, device: str, *, threads: int) -> None:
+    def __init__(self, device: str, *, threads: int, tensorrt: Path | None = None) -> None:
+        """Prepare for a device.
+
+        Args:
+            device: "cpu" or "cuda".
+            threads: of the CPU.
+            tensorrt: where TensorRT keeps what it builds; None to do without it.
+
+        Raises:
+            DeviceError: if TensorRT is wanted and not installed.
+        """
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._runtime = onnxruntime
         # what loading and running raise: they have no common base but Exception
         self.errors = (
-            *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
-            *(state.NotImplemented, state.RuntimeException),
+            *(state.Fail, state.EPFail, state.InvalidArgument, state.InvalidGraph),
+            *(state.InvalidProtobuf, state.NotImplemented, state.RuntimeException),
         )
         self.name = f"onnxruntime {onnxruntime.__version__}"
         self.device = device
+        self.not_found = ""
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
@@ -218,29 +250,71 @@ class OnnxRuntimeEngine:
         self._providers = ["CPUExecutionProvider"]
         self._provider_options: list[dict[str, str]] = [{}]
         if device == "cuda":
-            # finds CUDA and cuDNN where pip put them
-            onnxruntime.preload_dlls(directory="")
+            # the default log repeats on stderr, and at length, what the errors raised here say
+            onnxruntime.set_default_logger_severity(4)
+            # finds CUDA and cuDNN where pip put them; prints what it does not find
+            with redirect_stdout(StringIO()) as printed:
+                onnxruntime.preload_dlls(directory="")
+            self.not_found = printed.getvalue().partition("\n")[0]
             self._providers, self._provider_options = ["CUDAExecutionProvider"], [CUDA_OPTIONS]
+        self._tensorrt = tensorrt
+        if tensorrt:
+            self._versions = f"{onnxruntime.__version__}-{_tensorrt_version()}"
+            self.name += " with tensorrt"
 
-    def load(self, model: bytes, *, name: str) -> "OnnxRuntimeNetwork":
+    def load(self, model: bytes, *, name: str, most_rows: int = 0) -> "OnnxRuntimeNetwork":
         """Compile a serialised ONNX model.
 
         Raises:
             DeviceError: if CUDA was wanted and the session fell back to the CPU.
         """
         try:
-            session = self._runtime.InferenceSession(
-                model,
-                sess_options=self._options,
-                providers=self._providers,
-                provider_options=self._provider_options,
-                enable_fallback=False,  # it would print, and go on with the CPU
-            )
+            session = self._open(model, self._providers, self._provider_options)
         except (RuntimeError, ValueError, *self.errors) as error:
             raise ModelFileError(f"onnxruntime cannot load {name}: {first_line(error)}") from error
         if session.get_providers()[0] != self._providers[0]:
             raise DeviceError(f"cannot run on cuda: {NO_PROVIDER}")
+        if self._tensorrt and most_rows:
+            session = self._build(model, name, most_rows, self._tensorrt)
         return OnnxRuntimeNetwork(session, self.device)
+
+    def _open(self, model: bytes, providers: list[str], options: list[dict[str, str]]) -> Any:
+        return self._runtime.InferenceSession(
+            model,
+            sess_options=self._options,
+            providers=providers,
+            provider_options=options,
+            enable_fallback=False,  # it would print, and go on with the CPU
+        )
+
+    def _build(self, model: bytes, name: str, most_rows: int, folder: Path) -> Any:
+        """Let TensorRT build a network that this engine has loaded, or find what it built.
+
+        It builds for the sizes that it has seen, and anew for any beyond: both ends come first, so
+        that nothing is built while video runs. Its cache knows neither weights nor versions.
+
+        Source: ONNX Runtime's page on the TensorRT execution provider.
+        """
+        made = hashlib.sha256(model + self._versions.encode()).hexdigest()[:16]
+        options = {
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": str(folder / made),
+            "trt_timing_cache_enable": "True",
+            "trt_timing_cache_path": str(folder / made),
+        }
+        try:
+            (folder / made).mkdir(parents=True, exist_ok=True)
+            session = self._open(
+                model, [TENSORRT, *self._providers], [options, *self._provider_options]
+            )
+            if session.get_providers()[0] != TENSORRT:
+                raise DeviceError(f"cannot run {name} on tensorrt: onnxruntime could not start it")
+            (pixels,) = session.get_inputs()
+            for rows in (most_rows, 1):
+                session.run(None, {pixels.name: np.zeros((rows, *pixels.shape[1:]), np.uint8)})
+        except (OSError, RuntimeError, ValueError, *self.errors) as error:
+            raise DeviceError(f"cannot run {name} on tensorrt: {first_line(error)}") from error
+        return session
 
     def upload(self, array: Array) -> "DeviceTensor":
         """Copy an array to the device."""
@@ -295,6 +369,16 @@ class OnnxRuntimeNetwork:
         self._session.run_with_iobinding(binding)
         outputs: list[Any] = binding.get_outputs()
         return outputs
+
+
+def _tensorrt_version() -> str:
+    """Load TensorRT's libraries from where pip put them, and return their version."""
+    try:
+        return str(importlib.import_module("tensorrt").__version__)
+    except (ImportError, OSError) as error:
+        raise DeviceError(
+            "cannot run on tensorrt: its libraries are missing (pip install 'tensorrt-cu13<11')"
+        ) from error
 
 
 def first_line(error: Exception) -> str:

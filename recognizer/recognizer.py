@@ -175,7 +175,7 @@ def open_recognizer(
     """Open a recognizer, fetching the models that the cache lacks.
 
     Args:
-        device: "auto", "cpu" or "cuda".
+        device: "auto", "cpu", "cuda" or "tensorrt".
         threads: CPU threads; 0 for all that this process may use.
         model: the embedding model: a name, an ONNX file, or PREFIX,EPOCH of MXNet.
         min_face_px: side of the smallest face to find, pixels, at least 12.

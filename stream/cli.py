@@ -98,7 +98,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="TCP port.", min=1, max=65535)] = None,
     gallery: GalleryDirectory = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE|PREFIX,EPOCH")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
     token: Annotated[
         str | None,
         typer.Option(help="Secret of clients; better in the environment: FACEWIRE_TOKEN."),

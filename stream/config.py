@@ -135,7 +135,9 @@ class RecognizerConfig(Section):
     """The [recognizer] table."""
 
     model: str = Field("sface", description="embedding model: a name of `facewire models list`")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where the nets run")
+    device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        "auto", description="where the nets run"
+    )
     precision: Literal["f32", "bf16"] = Field(
         "f32", description="of the embedding network; bf16 is faster on a CPU that has it"
     )

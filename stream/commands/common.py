@@ -45,7 +45,7 @@ ModelSpec = Annotated[
     str,
     typer.Option("--model", metavar="NAME|FILE|PREFIX,EPOCH", help="The embedding model."),
 ]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or tensorrt.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 for all cores.")]
 MinFace = Annotated[
     int, typer.Option("--min-face-px", min=12, help="The smallest face to find, in pixels.")

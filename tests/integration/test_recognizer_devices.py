@@ -7,6 +7,7 @@ the same gender, an age within a year.
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,7 +18,14 @@ from recognizer.bench import bench_detect, bench_embed
 from recognizer.detector import FAST, REFERENCE, Detector, DetectorOptions
 from recognizer.device_images import DeviceImageWork
 from recognizer.embedder import Embedder
-from recognizer.engine import Engine, OnnxRuntimeEngine, OpenVinoEngine, missing_for_cuda
+from recognizer.engine import (
+    Engine,
+    OnnxRuntimeEngine,
+    OpenVinoEngine,
+    missing_for_cuda,
+    open_engine,
+)
+from recognizer.errors import DeviceError
 from recognizer.models import ensure
 from recognizer.mtcnn import read_weights
 from recognizer.resolve import resolve_model
@@ -35,10 +43,20 @@ def open_cuda() -> Engine:
     return OnnxRuntimeEngine("cuda", threads=1)
 
 
+def open_tensorrt() -> Engine:
+    if find_spec("tensorrt") is None:
+        pytest.skip("TensorRT is not installed")
+    try:
+        return open_engine("tensorrt", threads=1)
+    except DeviceError as missing:
+        pytest.skip(str(missing))
+
+
 ENGINES = [
     pytest.param(partial(OnnxRuntimeEngine, "cpu", threads=2), id="onnxruntime"),
     pytest.param(partial(OpenVinoEngine, threads=2), id="openvino"),
     pytest.param(open_cuda, id="cuda", marks=pytest.mark.gpu),
+    pytest.param(open_tensorrt, id="tensorrt", marks=pytest.mark.gpu),
 ]
 
 

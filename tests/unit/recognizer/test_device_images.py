@@ -184,7 +184,7 @@ class NamedEngine:
     def __init__(self, device: str) -> None:
         self.device = device
 
-    def load(self, model: bytes, *, name: str) -> Network:
+    def load(self, model: bytes, *, name: str, most_rows: int = 0) -> Network:
         raise NotImplementedError
 
     def upload(self, array: Array) -> Array:

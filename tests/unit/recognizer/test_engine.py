@@ -1,3 +1,8 @@
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -67,14 +72,21 @@ def test_without_openvino_the_cpu_gets_onnxruntime(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_unknown_device_is_named() -> None:
-    with pytest.raises(DeviceError, match=r"unknown device 'tpu' \(choose auto, cpu, cuda\)"):
+    choices = r"\(choose auto, cpu, cuda, tensorrt\)"
+    with pytest.raises(DeviceError, match=f"unknown device 'tpu' {choices}"):
         open_engine("tpu")
 
 
-def test_cuda_without_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_cuda_without_cuda_says_what_is_missing(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(DeviceError, match=r"cannot run on cuda: onnxruntime .*onnxruntime-gpu"):
-        open_engine("cuda")
+    wanted = rf"cannot run on {device}: onnxruntime .*onnxruntime-gpu"
+    with pytest.raises(DeviceError, match=wanted):
+        open_engine(device)
+    assert os.environ["NVIDIA_TF32_OVERRIDE"] == ("0" if device == "tensorrt" else "1")
     assert open_engine("auto", threads=1).device == "cpu"
 
 
@@ -88,6 +100,79 @@ def test_a_cuda_session_that_fell_back_is_refused() -> None:
         pytest.raises(DeviceError, match="could not start its CUDA"),
     ):
         engine.load(doubling_model(), name="double")
+
+
+def test_what_cuda_lacks_is_in_the_error_and_not_printed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if not missing_for_cuda():
+        pytest.skip("this machine has CUDA")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(
+        onnxruntime, "preload_dlls", lambda directory: sys.stdout.write("no libcublas\n")
+    )
+    with pytest.warns(UserWarning, match="CUDA"):
+        assert missing_for_cuda().endswith("libraries are installed): no libcublas")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.skipif(find_spec("tensorrt") is not None, reason="this machine has TensorRT")
+def test_tensorrt_without_its_libraries_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(DeviceError, match=r"cannot run on tensorrt: .*pip install 'tensorrt-cu13<"):
+        OnnxRuntimeEngine("cpu", threads=1, tensorrt=tmp_path)
+
+
+def row_model(row: int) -> bytes:
+    """Take (N, 2, 2, 3) pixels and give one row, which a smaller N has not."""
+    node = helper.make_node("Gather", ["pixels", "row"], ["y"], axis=0)
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 2, 2, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.UINT8, [1, 2, 2, 3])
+    tensors = [helper.make_tensor("row", TensorProto.INT64, [1], [row])]
+    graph = helper.make_graph([node], "row", [pixels], [y], tensors)
+    opsets = [helper.make_opsetid("", 13)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+
+
+@pytest.fixture
+def tensorrt_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OnnxRuntimeEngine:
+    monkeypatch.setattr(engine_module, "_tensorrt_version", lambda: "10.16")
+    return OnnxRuntimeEngine("cpu", threads=1, tensorrt=tmp_path)
+
+
+def test_a_tensorrt_session_that_fell_back_is_refused(tensorrt_engine: OnnxRuntimeEngine) -> None:
+    if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this build has TensorRT")
+    assert tensorrt_engine.name.endswith("with tensorrt")
+    assert tensorrt_engine.load(row_model(0), name="row")  # more may change: not TensorRT's
+    with (
+        pytest.warns(UserWarning, match="Tensorrt"),
+        pytest.raises(DeviceError, match="row on tensorrt: onnxruntime could not start"),
+    ):
+        tensorrt_engine.load(row_model(0), name="row", most_rows=4)
+
+
+def test_tensorrt_builds_for_the_least_and_the_most_rows_of_each_model(
+    tensorrt_engine: OnnxRuntimeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # the CPU stands in for TensorRT; it runs what TensorRT would build
+    monkeypatch.setattr(engine_module, "TENSORRT", "CPUExecutionProvider")
+    open_session, asked = tensorrt_engine._open, []
+
+    def open_on_cpu(model: bytes, providers: list[str], options: list[dict[str, str]]) -> object:
+        asked.append(options[0])
+        return open_session(model, providers[-1:], options[-1:])
+
+    monkeypatch.setattr(tensorrt_engine, "_open", open_on_cpu)
+    tensorrt_engine.load(row_model(0), name="row", most_rows=4)
+    for row in (4, 3):  # beyond the most, and beyond the least
+        with pytest.raises(DeviceError, match=r"cannot run row on tensorrt: .*Gather"):
+            tensorrt_engine.load(row_model(row), name="row", most_rows=4)
+    folders = [Path(o["trt_engine_cache_path"]) for o in asked if "trt_engine_cache_path" in o]
+    assert len(set(folders)) == 3
+    assert sorted(tmp_path.iterdir()) == sorted(folders)
+    assert not any("profile" in key or "fp16" in key for options in asked for key in options)
 
 
 def test_all_usable_cpus_are_counted() -> None:
