@@ -7,10 +7,12 @@ offsets, then, for O-Net, five x and five y of the landmarks.
 """
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import joblib
+import lz4.frame
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -67,14 +69,16 @@ def read_weights(folder: Path) -> dict[str, NetWeights]:
 
 def _read_net(path: Path, name: str) -> NetWeights:
     try:
-        arrays = [np.asarray(array, np.float32) for array in joblib.load(path)]
+        # decompressed first: joblib leaves its lz4 reader to flush a closed file
+        pickled = BytesIO(lz4.frame.decompress(path.read_bytes()))
+        arrays = [np.asarray(array, np.float32) for array in joblib.load(pickled)]
         n_hidden = len(POOLS[name]) + (name != "pnet")
         if len(arrays) != (n_arrays := 3 * n_hidden + 2 * N_HEADS[name]):
             raise ValueError(f"{len(arrays)} arrays instead of {n_arrays}")
         layers = tuple(_hidden_layer(*arrays[3 * i : 3 * i + 3]) for i in range(n_hidden))
         heads = arrays[3 * n_hidden :]
         return NetWeights(name, layers, join_heads(_pairs(heads), convolve=name == "pnet"))
-    except (OSError, ValueError, IndexError) as error:
+    except (OSError, RuntimeError, ValueError, IndexError) as error:  # lz4's is a RuntimeError
         raise ModelFileError(f"{path} does not hold MTCNN's {name}: {error}") from error
 
 

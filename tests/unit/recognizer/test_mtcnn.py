@@ -60,6 +60,15 @@ def test_other_contents_are_refused(content: object, tmp_path: Path) -> None:
         read_weights(tmp_path)
 
 
+def test_files_that_end_early_are_refused(tmp_path: Path) -> None:
+    write_weights(tmp_path)
+    content = (tmp_path / "pnet.lz4").read_bytes()
+    for length in (0, 10, len(content) // 2):
+        (tmp_path / "pnet.lz4").write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="does not hold MTCNN's pnet"):
+            read_weights(tmp_path)
+
+
 def test_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"pnet\.lz4"):
         read_weights(tmp_path)
