@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-NETWORKS = ("y1", "m1", "r50")
+NETWORKS = ("y1", "y2", "m1", "r50")
 TOLERANCE = 2e-5  # of embeddings, relative to the largest number
 LOSS_TOLERANCE = 1e-4
 # Norm of the difference of all gradients together, relative to their norm. Rounding grows with
-# every batch norm on the way down, in either library.
-GRADIENT_TOLERANCE = 1e-2
+# every batch norm on the way down, in either library: y2, with 103 of them, comes to 0.9e-2.
+GRADIENT_TOLERANCE = 2e-2
 # MXNet 1.9.1 on a CPU writes this activation over its input and then takes it for the input: its
 # gradient of the slope is too small by exactly the slope. All others are compared.
 NOT_COMPARED = {"m1": {"conv_14_relu_gamma"}}

@@ -22,6 +22,7 @@ TABLE = {
     "r50v1": (43_585_920, 27_392, 214),
     "r100": (65_156_160, 69_632, 463),
     "y1": (1_003_264, 19_584, 184),
+    "y2": (1_996_288, 38_400, 378),
     "m1": (3_400_960, 23_424, 115),
     "m05": (982_016, 12_480, 115),
     "mnas": (3_260_556, 39_968, 199),
@@ -45,8 +46,10 @@ def test_counts_are_those_of_the_reference(name):
     assert sorted(listed) == sorted(["data", *(name[4:] for name in names)])
 
 
-# of the sorted names and shapes that MXNet 1.9.1 lists for the reference's gluon networks
+# of the sorted names and shapes that MXNet 1.9.1 lists for the reference's gluon networks, and for
+# y2, which came later
 DIGESTS = {
+    "y2": "875e09ec9a047335",
     "mnas": "bf84f4d7cebf62c8",
     "mnas05": "e94ef5e2dff3d879",
     "mnas025": "ca6b257e2835c104",
@@ -57,7 +60,7 @@ DIGESTS = {
 
 
 @pytest.mark.parametrize("name", DIGESTS)
-def test_names_and_shapes_are_those_of_gluon(name):
+def test_names_and_shapes_are_those_of_mxnet(name):
     with torch.device("meta"):
         backbone = BACKBONES[name].build(BACKBONES[name].size, BACKBONES[name].output, "prelu")
     lines = sorted(f"{key} {tuple(t.shape)}" for key, t in mxnet_names(backbone).items())
