@@ -9,6 +9,7 @@ import onnx
 from recognizer.errors import ModelCardError
 
 CARD_KEY = "facewire.card"  # key in the ONNX file's metadata_props; the value is JSON
+MAX_SIZE = 8192  # of inputs, px, and embeddings: far above any network's, far below any memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,28 @@ class ModelCard:
         problems = []
         if self.colour_order not in ("rgb", "bgr"):
             problems.append(f"colour_order must be rgb or bgr, not {self.colour_order!r}")
-        if len(self.input_size) != 2 or min(self.input_size) < 1:
-            problems.append(f"input_size must be two positive numbers, not {self.input_size}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            problems.append("mean and std must be three numbers each, std above 0")
-        if self.embedding_size < 1:
-            problems.append(f"embedding_size must be positive, not {self.embedding_size}")
+        if len(self.input_size) != 2 or not all(map(_is_size, self.input_size)):
+            problems.append(f"input_size must be two sizes up to {MAX_SIZE}, not {self.input_size}")
+        scales = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(map(_is_number, scales)):
+            problems.append("mean and std must be three numbers each")
+        elif min(self.std) <= 0:
+            problems.append("std must be above 0")
+        if not _is_size(self.embedding_size):
+            size = self.embedding_size
+            problems.append(f"embedding_size must be positive and at most {MAX_SIZE}, not {size}")
         if not -1 <= self.threshold <= 1:
             problems.append(f"threshold must be in [-1, 1], not {self.threshold}")
         if problems:
             raise ModelCardError(f"model card of {self.name}: {'; '.join(problems)}")
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and 0 < value <= MAX_SIZE
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < 1e9  # NaN is not
 
 
 def card_from(facts: dict[str, Any], *, name: str) -> ModelCard:

@@ -138,9 +138,18 @@ def test_a_wrong_card_is_refused(text: str) -> None:
         {"colour_order": "yuv"},
         {"input_size": [0, 112]},
         {"std": [0.0, 1.0, 1.0]},
+        {"std": [float("inf"), 1.0, 1.0]},
         {"mean": [0.0]},
+        {"mean": ["dark", 0.0, 0.0]},
+        {"mean": [10**400, 0.0, 0.0]},
+        {"mean": [float("nan"), 0.0, 0.0]},
+        {"input_size": [10**9, 10**9]},
+        {"input_size": ["112", "112"]},
         {"embedding_size": 0},
+        {"embedding_size": 10**12},
+        {"embedding_size": 128.5},
         {"threshold": 2.0},
+        {"threshold": float("nan")},
     ],
 )
 def test_wrong_facts_are_named(wrong: dict[str, object]) -> None:

@@ -52,7 +52,9 @@ def test_an_engine_says_what_it_is(engine: Engine) -> None:
     assert engine.name.split()[0] in ENGINES
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a model", doubling_model().replace(b"Add", b"A\xd4d")]
+)
 def test_a_foreign_model_is_refused_in_one_line(engine: Engine, content: bytes) -> None:
     with pytest.raises(ModelFileError, match="cannot load thing") as caught:
         engine.load(content, name="thing")
