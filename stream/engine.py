@@ -340,7 +340,8 @@ class Service:
         return lines
 
     async def _close(self) -> None:
-        """Stop in the order of the data's way, each step bounded."""
+        """Stop in the order of the data's way, within `STOP_TIMEOUT_S` and what the disk takes."""
+        deadline = self._clock() + STOP_TIMEOUT_S
         self._cameras.stop()
         self.inference.stop()
         try:
@@ -349,14 +350,20 @@ class Service:
             logger.warning("some viewers did not say goodbye in time")
         for camera in self._cameras:
             camera.hub.close()
-        await asyncio.to_thread(self.inference.join, STOP_TIMEOUT_S)
-        await self._cameras.join(self._clock() + STOP_TIMEOUT_S / 2)
+        await asyncio.to_thread(self.inference.join, self._left_s(deadline))
+        # A camera that hangs is waited for in vain: its thread ends with the process.
+        await self._cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
         await asyncio.to_thread(self.journal.close)
         for webhook in self.webhooks:
             webhook.stop()
+        deadline = self._clock() + self._left_s(deadline)
         for webhook in self.webhooks:
-            await asyncio.to_thread(webhook.join, STOP_TIMEOUT_S / 4)
+            await asyncio.to_thread(webhook.join, max(0.0, deadline - self._clock()))
         self._photo_worker.shutdown(wait=False, cancel_futures=True)
+
+    def _left_s(self, deadline: float) -> float:
+        """Return the seconds until `deadline`, but enough for a thread that does end."""
+        return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
 
 
 def _open_webhooks(config: Config) -> list[Webhook]:

@@ -1,0 +1,73 @@
+"""The real command stops soon, whatever its cameras and webhooks wait for."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.rtsp_server import RtspServer, free_port, why_unavailable
+
+pytestmark = pytest.mark.integration
+
+FACEWIRE = Path(sys.executable).with_name("facewire")
+
+STOP_S = 3.0
+"""Two are promised; the machine may be busy with other tests."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gstreamer() -> None:
+    if reason := why_unavailable():
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_five_cameras_and_three_deaf_webhooks_do_not_hold_up_the_end(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with ExitStack() as stack:
+        hung, *servers = [stack.enter_context(RtspServer()) for _ in range(3)]
+        # Takes connections and never answers, as a camera and as a webhook.
+        mute = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        urls = [hung.url, *(server.url for server in servers), f"rtsp://127.0.0.1:{mute}/live"]
+        urls.append("rtsp://10.255.255.1/live")  # nobody is there
+        config = tmp_path / "facewire.toml"
+        hooks = [f'[[webhooks]]\nurl = "http://127.0.0.1:{mute}/{path}"\n' for path in "abc"]
+        config.write_text("".join(hooks))
+        port = free_port()
+        command = [FACEWIRE, "serve", f"--port={port}", f"--config={config}"]
+        command += [f"--camera=c{place}={url}" for place, url in enumerate(urls)]
+        with (tmp_path / "log").open("w+") as log:
+            environment = {**os.environ, "FACEWIRE_DATA": str(tmp_path)}
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            stack.callback(process.kill)
+            deadline = time.monotonic() + 60
+            while live(port) < {"c0", "c1", "c2"}:
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.1)
+            hung.hang()
+            time.sleep(1)
+            process.send_signal(number)
+            asked_at = time.monotonic()
+            assert process.wait(30) == 0
+            took_s = time.monotonic() - asked_at
+        assert took_s < STOP_S
+        assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def live(port: int) -> set[str]:
+    """Return the cameras that are live; none before the service answers."""
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=10) as answer:
+            return {each["name"] for each in json.load(answer) if each["state"] == "live"}
+    except URLError:
+        return set()
