@@ -60,10 +60,13 @@ def save_checkpoint(path: Path, state: State) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)
-    except (OSError, RuntimeError) as error:  # torch turns a full disk into a RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:
+        # torch raises an error of its own over that of the disk
+        causes = (error, error.__context__)
+        reason = next((e.strerror for e in causes if isinstance(e, OSError)), None) or str(error)
         raise TrainingError(
-            f"cannot write {path}: {reason.lower()} (free some space; {what_is_left(path.parent)})"
+            f"cannot write {path}: {reason.splitlines()[0].lower()} "
+            f"(free some space; {what_is_left(path.parent)})"
         ) from error
     finally:
         scratch.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
 """One run of a recipe: opens everything and shows how it goes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from recognizer import Image
-from trainer.checkpoint import State, read_checkpoint
+from trainer.checkpoint import State, read_checkpoint, what_is_left
 from trainer.distributed import World, join_world
 from trainer.embedding import recognizer_embed, torch_embed
-from trainer.errors import CheckpointError, DataError, TrainingError
+from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.faceset import FaceSet
 from trainer.loader import Augmentation, Plan
 from trainer.loop import fit
@@ -166,7 +167,10 @@ def run_recipe(
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
         )
-        with Bar(*columns, console=console, disable=world.rank > 0) as shown:
+        with (
+            Bar(*columns, console=console, disable=world.rank > 0) as shown,
+            _damage_named(data, out),
+        ):
             task = shown.add_task("starting", total=recipe.run.steps)
             for event in events:
                 if isinstance(event, Progress):
@@ -179,6 +183,17 @@ def run_recipe(
         "checkpoint": str(best if best.exists() else last),
         "results": log.before_and_after() if log else [],
     }
+
+
+@contextmanager
+def _damage_named(data: Path, out: Path) -> Iterator[None]:
+    try:
+        yield
+    except RecordError as error:
+        raise RecordError(
+            f"{error} (facewire-train inspect {data} tells what else is damaged; pack or copy the "
+            f"set again; {what_is_left(out)})"
+        ) from error
 
 
 def _line(p: Progress) -> str:
