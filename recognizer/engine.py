@@ -248,7 +248,7 @@ class OnnxRuntimeEngine:
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = 3  # errors only: its warnings are not for users
+        self._options.log_severity_level = 4  # fatal only: errors are raised, too
         self._providers = ["CPUExecutionProvider"]
         self._provider_options: list[dict[str, str]] = [{}]
         if device == "cuda":

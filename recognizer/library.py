@@ -115,6 +115,8 @@ def load_with_card(
         except ModelCardError:
             card = None
         origin = Path(source).name
+    elif "," not in source:
+        raise ModelFileError(f"{source!r} is neither an .onnx file nor PREFIX,EPOCH of MXNet")
     else:
         symbol_path, params_path = checkpoint_paths(source)
         symbol = read_symbol(symbol_path)
@@ -140,7 +142,9 @@ def load_with_card(
     facts |= stated
     if missing := [key for key in ("colour_order", "mean", "std") if key not in facts]:
         flags = ", ".join(f"--{key.replace('_', '-')}" for key in missing)
-        raise ModelCardError(f"{source} does not say {', '.join(missing)}: give {flags}")
+        raise ModelCardError(
+            f"{source} does not say {', '.join(missing)}: give {flags} to `facewire models add`"
+        )
     defaults = {
         "input_size": _input_size(model, source),
         "embedding_size": _embedding_size(model, source),

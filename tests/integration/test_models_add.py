@@ -63,7 +63,9 @@ def test_a_model_for_one_crop_is_kept(tmp_path: Path, cache: Path) -> None:
     ],
 )
 def test_it_asks_for_what_the_file_does_not_say(given, missing, tmp_path: Path) -> None:
-    with pytest.raises(ModelCardError, match=f"x.onnx does not say {missing}"):
+    with pytest.raises(
+        ModelCardError, match=f"x.onnx does not say {missing} to `facewire models add`"
+    ):
         add(write(tmp_path / "x.onnx"), *given)
 
 
@@ -90,7 +92,7 @@ def test_what_is_no_embedding_model_is_refused(options, reason, tmp_path, cache)
         (0, 9, "x.onnx cannot be run: .*Gather"),
     ],
 )
-def test_a_forged_model_is_refused(padding, row, reason, tmp_path: Path, cache: Path) -> None:
+def test_a_forged_model_is_refused(padding, row, reason, tmp_path, cache, capfd) -> None:
     nodes = [
         helper.make_node("Conv", ["x", "weight"], ["planes"], pads=[padding] * 4),
         helper.make_node("GlobalAveragePool", ["planes"], ["means"]),
@@ -111,6 +113,12 @@ def test_a_forged_model_is_refused(padding, row, reason, tmp_path: Path, cache: 
     with pytest.raises(ModelFileError, match=reason):
         add(path, *FACTS)
     assert not list(cache.rglob("*.onnx"))
+    assert capfd.readouterr() == ("", "")  # onnxruntime logged it as well
+
+
+def test_what_is_no_model_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"neither an \.onnx file nor PREFIX,EPOCH"):
+        add(tmp_path / "model.pt", *FACTS)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5])
