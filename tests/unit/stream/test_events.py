@@ -233,6 +233,7 @@ def test_a_gallery_that_cannot_be_read_costs_no_event(
         assert log.append(seen(ann), NOON).name == "Ann"
         breaker.execute("ALTER TABLE hidden RENAME TO identities")
         breaker.execute("ALTER TABLE hidden_too RENAME TO journal")
+    breaker.close()
     assert [e.name for e in log.list()] == ["Ann"]
 
 
