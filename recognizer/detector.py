@@ -23,6 +23,7 @@ WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
 # the last box, squared, is taken at this size: measured over 350 faces of a real clip, O-Net loses
 # 2 % of them at 0.9, 13 % at 1.0 and 41 % at 1.2, because it learnt on tight boxes
 FOLLOW_SIZE = 0.9
+FOLLOW_REACH = 3  # larger sides of the image, from its corner, that a box may reach
 FOLLOW_SCORE = 0.6  # O-Net's score below which a followed face is lost
 
 
@@ -33,11 +34,12 @@ class DetectorOptions:
     Attributes:
         min_face_px: side of the smallest face to find, pixels.
         factor: scale between levels of the pyramid, in (0, 1).
-        thresholds: scores that P-, R- and O-Net must exceed, in [0, 1]. A stricter P-Net and a
+        thresholds: scores that P-, R- and O-Net must exceed, in [0, 1). A stricter P-Net and a
             milder R-Net than the usual 0.6 and 0.7 find the same faces from half the candidates
             (27 instead of 60 a picture). O-Net's 0.5 keeps every face that facenet-pytorch finds
             in 349 photos of the test data (362 faces), with 5 more; 0.7 loses 5.
-        level_overlap: intersection over union above which P-Net's boxes of a level are one.
+        level_overlap: intersection over union, in [0, 1], above which P-Net's boxes of a level
+            are one.
         pyramid_overlap: the same for the boxes of all levels.
         refine_overlap: the same after R-Net.
         output_overlap: intersection over the smaller box, after O-Net.
@@ -59,6 +61,11 @@ class DetectorOptions:
             raise ValueError(f"min_face_px must be at least {WINDOW}, got {self.min_face_px}")
         if not 0 < self.factor < 1:
             raise ValueError(f"factor must be in (0, 1), got {self.factor}")
+        if len(self.thresholds) != 3 or not all(score < 1 for score in self.thresholds):
+            raise ValueError(f"thresholds must be three scores below 1, got {self.thresholds}")
+        for name in ("level_overlap", "pyramid_overlap", "refine_overlap", "output_overlap"):
+            if not 0 <= (overlap := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {overlap}")
 
 
 FAST = DetectorOptions()
@@ -161,12 +168,16 @@ class Detector:
         if len(images) != len(boxes):
             raise ValueError(f"follow needs as many boxes as images: {len(images)}, {len(boxes)}")
         pictures = self.image_work.open(images)
-        last = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
-        counts = [len(group) for group in last]
-        everything = np.concatenate([*last, np.empty((0, 4))])
-        squares = square(_scaled(everything, FOLLOW_SIZE))
+        groups = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
+        counts = [len(group) for group in groups]
+        last = np.concatenate([*groups, np.empty((0, 4))])
         owners = np.repeat(np.arange(len(images)), counts)
-        rows = np.flatnonzero(self._are_visible(pictures, owners, squares))
+        sides = np.array([max(size) for size in pictures.sizes], np.float64)[owners, None]
+        # a box far beyond its image (or of no numbers) holds no face, and its crop costs memory
+        is_near = (np.abs(last) <= FOLLOW_REACH * sides).all(axis=1)
+        everything = np.where(is_near[:, None], last, 0)
+        squares = square(_scaled(everything, FOLLOW_SIZE))
+        rows = np.flatnonzero(self._are_visible(pictures, owners, squares) & is_near)
         head = self._run(self._onet, "onet", pictures, owners[rows], squares[rows])
         scores, found = np.zeros(len(everything)), everything.copy()
         landmarks = _landmarks(everything, np.full((len(everything), 10), 0.5), inclusive=0)
@@ -174,7 +185,7 @@ class Detector:
         found[rows] = calibrate(squares[rows], head[:, 1:5])
         landmarks[rows] = _landmarks(squares[rows], head[:, 5:], inclusive=0)
         is_lost = scores < FOLLOW_SCORE
-        found[is_lost] = everything[is_lost]
+        found[is_lost] = last[is_lost]
         results, start = [], 0
         for count in counts:
             part = slice(start, start + count)

@@ -18,6 +18,8 @@ def checked_image(image: Image) -> Image:
     Raises:
         ValueError: if it is no (H, W, 3) uint8 array or empty.
     """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"image must be (H, W, 3) uint8, got {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
     return np.ascontiguousarray(image)

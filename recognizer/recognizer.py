@@ -12,7 +12,7 @@ from recognizer.detector import FAST, Detector, DetectorOptions
 from recognizer.embedder import Embedder
 from recognizer.engine import Engine, open_engine, to_host
 from recognizer.errors import ModelFileError
-from recognizer.faces import Detections, Face, Floats, Followed, Image
+from recognizer.faces import Detections, Face, Floats, Followed, Image, checked_image
 from recognizer.models import Progress, default_cache, ensure
 from recognizer.mtcnn import read_weights
 from recognizer.quality import Quality, judge
@@ -154,7 +154,7 @@ class Recognizer:
 
 def _view(image: Image) -> Image:
     """Return an image that nobody can change through it, for one upload to serve a whole call."""
-    view = image.view()
+    view = checked_image(image).view()
     view.flags.writeable = False
     return view
 

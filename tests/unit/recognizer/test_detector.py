@@ -1,6 +1,7 @@
 """The cascade's bookkeeping, on networks of random weights that call much a face."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,11 +89,23 @@ def test_follow_keeps_the_rows_of_every_image(detector: Detector) -> None:
         np.zeros((10, 10, 4), np.uint8),
         np.zeros((10, 10, 3), np.float32),
         np.zeros((0, 10, 3), np.uint8),
+        None,
     ],
 )
 def test_other_images_are_refused(detector: Detector, image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"image must be \(H, W, 3\) uint8"):
         detector.detect([image])
+
+
+@pytest.mark.parametrize("edge", [1e4, 1e30, np.inf, np.nan])
+def test_boxes_far_beyond_the_image_are_lost(detector: Detector, edge: float) -> None:
+    boxes = np.array([[-edge, -edge, edge, edge], [20, 20, 70, 70]], np.float32)
+    (followed,) = detector.follow([noise(90, 90, 3)], [boxes])
+    (alone,) = detector.follow([noise(90, 90, 3)], [boxes[1:]])
+    assert followed.is_lost[0]
+    np.testing.assert_array_equal(followed.boxes[0], boxes[0])
+    np.testing.assert_allclose(followed.boxes[1:], alone.boxes, atol=1e-4)
+    assert np.isfinite(followed.landmarks).all()
 
 
 def test_boxes_must_come_with_their_images(detector: Detector) -> None:
@@ -107,7 +120,20 @@ def test_a_view_of_an_image_is_as_good_as_a_copy(detector: Detector) -> None:
     np.testing.assert_array_equal(flipped.boxes, copied.boxes)
 
 
-@pytest.mark.parametrize("wrong", [{"min_face_px": 11}, {"factor": 0.0}, {"factor": 1.0}])
-def test_wrong_options_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_face_px": 11},
+        {"factor": 0.0},
+        {"factor": 1.0},
+        {"thresholds": (0.5, 0.5)},
+        {"thresholds": (0.5, 0.5, 1.0)},
+        {"thresholds": (np.nan, 0.5, 0.5)},
+        {"level_overlap": -0.1},
+        {"output_overlap": 1.1},
+        {"refine_overlap": np.nan},
+    ],
+)
+def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DetectorOptions(**wrong)
