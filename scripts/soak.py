@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
+import httpx2
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from recognizer import default_cache, fetch_photos
@@ -93,7 +93,7 @@ def main() -> None:
 
 async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) -> list[str]:
     """Torment the service; return what is wrong at the end, a line each."""
-    async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=20) as client:
         if troubles := await all_live(client, 60):
             return troubles
         torments = [asyncio.create_task(torment(server)) for server in servers]
@@ -142,11 +142,11 @@ def look(pid: int) -> Sample:
     )
 
 
-async def all_live(client: httpx.AsyncClient, within_s: float) -> list[str]:
+async def all_live(client: httpx2.AsyncClient, within_s: float) -> list[str]:
     """Wait for every camera; return a line for each that is not live in time."""
     deadline, waiting = time.monotonic() + within_s, ["the service does not answer"]
     while waiting and time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
+        with contextlib.suppress(httpx2.TransportError):
             cameras = (await client.get("/api/cameras")).json()
             waiting = [
                 f"camera {camera['name']} is {camera['state']}: {camera['reason']}"
@@ -171,7 +171,7 @@ async def torment(server: RtspServer) -> None:
             server.go_on()
 
 
-async def visit(client: httpx.AsyncClient, n_cameras: int) -> None:
+async def visit(client: httpx2.AsyncClient, n_cameras: int) -> None:
     """Watch a random camera for a while, leave with or without a goodbye, come again."""
     while True:
         peer = RTCPeerConnection()

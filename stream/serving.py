@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
+import platform
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -20,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 1
 """Seconds that open requests and sockets get at a stop; the whole must end within two."""
+
+M_ARENA_MAX, ARENAS = -8, 2
+"""`mallopt`'s parameter, and how many heaps glibc may keep for threads. Eight a core, its default,
+each keep what cameras that reconnected left in them: 0.3 MiB more a connection, none with two."""
 
 INTERRUPTED = 130
 """Exit status of a second Ctrl-C, as shells give it."""
@@ -47,6 +53,7 @@ def serve(
         RecognizerError: if a model cannot be fetched or opened.
         GalleryError: if the gallery cannot be opened.
     """
+    _limit_heaps()
     with contextlib.closing(_bind(config.server)) as listener:
         asyncio.run(_serve(config, listener, progress, on_ready, reload))
 
@@ -97,6 +104,12 @@ async def _serve(
         await serving
         if reloads:
             await asyncio.wait(reloads)
+
+
+def _limit_heaps() -> None:
+    """Bound the memory that threads leave behind; elsewhere than on glibc nothing is to be done."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 async def _reload(service: Service, reload: Callable[[], Config]) -> None:
