@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from recognizer import Recognizer
@@ -69,6 +70,7 @@ class Cameras:
         self._by_name: dict[str, Camera] = {}
         # One change after the other: the file, the threads and the limits of a camera agree.
         self._changing = asyncio.Lock()
+        self._promised = ""
 
     def __iter__(self) -> Iterator[Camera]:
         return iter(list(self._by_name.values()))
@@ -109,10 +111,9 @@ class Cameras:
             CameraStoreError: if it cannot be kept.
         """
         async with self._changing:
-            self._check_free(config.name)
             check_url(config.url)
-            await asyncio.to_thread(self._store.put, config)
-            self._check_free(config.name)  # a browser may have taken it meanwhile
+            with self._promise(config.name):
+                await asyncio.to_thread(self._store.put, config)
             self._start(config, self._open, is_pushed=False)
             await self._tell_limits()
 
@@ -133,13 +134,11 @@ class Cameras:
                 if camera.is_pushed:
                     raise ConfigError(f"camera {name} comes from a browser or encoder: no URL")
                 check_url(config.url)
+            keep = self._store.put if config.name == name else partial(self._store.rename, name)
+            with nullcontext() if config.name == name else self._promise(config.name):
+                if not camera.is_pushed:
+                    await asyncio.to_thread(keep, config)
             if config.name != name:
-                self._check_free(config.name)
-            if not camera.is_pushed:
-                keep = self._store.put if config.name == name else partial(self._store.rename, name)
-                await asyncio.to_thread(keep, config)
-            if config.name != name:
-                self._check_free(config.name)  # a browser may have taken it meanwhile
                 await self._rename(camera, config.name)
             await self._apply(camera, config)
             await self._tell_limits()
@@ -171,7 +170,8 @@ class Cameras:
                 if name not in self._by_name:
                     new.setdefault(config.url, name)
             for camera in gone:
-                if name := new.pop(camera.config.url, ""):
+                name = new.pop(camera.config.url, "")
+                if name and name not in self._by_name:  # a browser may have taken it meanwhile
                     await self._rename(camera, name)
                 else:
                     await self._remove(camera)
@@ -275,8 +275,18 @@ class Cameras:
         min_face_px = config.min_face_px or self._min_face_px
         return Limits(min_face_px, config.region) if config.region else Limits(min_face_px)
 
+    @contextmanager
+    def _promise(self, name: str) -> Iterator[None]:
+        """Keep a free name free while the disk takes it: a browser may not take it meanwhile."""
+        self._check_free(name)
+        self._promised = name
+        try:
+            yield
+        finally:
+            self._promised = ""
+
     def _check_free(self, name: str) -> None:
-        if name in self._by_name:
+        if name in self._by_name or name == self._promised:
             raise ConfigError(f"a camera named {name!r} is already there: choose another name")
 
     def _open(self, config: CameraConfig) -> Source:

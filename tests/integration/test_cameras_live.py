@@ -1,6 +1,7 @@
 """Cameras added, changed and removed in a running service, with real nets and the demo's people."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import pytest
 
 from recognizer import default_cache, fetch_photos
 from stream.camera import CameraState
+from stream.camera_store import CameraStore, Edit
 from stream.config import CameraChange, CameraConfig, Config, load_config
 from stream.demo import DemoScene
 from stream.engine import Service
@@ -250,5 +252,33 @@ def test_a_camera_renamed_in_the_configuration_is_the_same_camera(tmp_path: Path
                 told = await kinds(service, name)
                 assert told.count(EventKind.CAMERA_UP) == 1
                 assert EventKind.CAMERA_DOWN not in told
+
+    asyncio.run(scenario())
+
+
+def test_a_browser_cannot_take_the_name_that_a_camera_is_given_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    write = CameraStore._write
+
+    def write_slowly(store: CameraStore, edits: list[Edit]) -> None:
+        began.set()
+        may_end.wait(PATIENCE_S)
+        write(store, edits)
+
+    monkeypatch.setattr(CameraStore, "_write", write_slowly)
+
+    async def scenario() -> None:
+        async with opened() as service:
+            renaming = asyncio.create_task(change(service, "demo", name="gate"))
+            await asyncio.to_thread(began.wait, PATIENCE_S)
+            with pytest.raises(ConfigError, match="already there"):
+                service.push_camera("gate")
+            may_end.set()
+            await renaming
+            assert [status.name for status in service.cameras()] == ["gate"]
+            assert not service.cameras()[0].is_pushed
+            await service.push_camera("demo").close()  # the old name is free
 
     asyncio.run(scenario())
