@@ -88,6 +88,19 @@ def test_a_player_watches_and_leaves_twice(facewire: RunningService) -> None:
     asyncio.run(scenario())
 
 
+def test_a_player_may_ask_for_the_small_rendition(facewire: RunningService) -> None:
+    async def scenario() -> None:
+        peer = RTCPeerConnection()
+        video = peer.addTransceiver("video", "recvonly")
+        location = await connect(peer, f"{facewire.url}api/cameras/demo/whep?small=1")
+        frame = await asyncio.wait_for(video.receiver.track.recv(), 10)
+        assert (frame.width, frame.height) == (640, 360)
+        await fetch(facewire.url.rstrip("/") + location, "DELETE")
+        await peer.close()
+
+    asyncio.run(scenario())
+
+
 def test_an_encoder_brings_its_camera_and_takes_it_away(facewire: RunningService) -> None:
     async def scenario() -> None:
         peer = RTCPeerConnection()
