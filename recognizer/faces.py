@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_SIDE = 32766  # of an image, pixels: OpenCV's remap and warpAffine take no more
+
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
@@ -16,12 +18,14 @@ def checked_image(image: Image) -> Image:
     """Return a picture, contiguous.
 
     Raises:
-        ValueError: if it is no (H, W, 3) uint8 array or empty.
+        ValueError: if it is no (H, W, 3) uint8 array, empty, or larger than `MAX_SIDE`.
     """
     if not isinstance(image, np.ndarray):
         raise ValueError(f"image must be (H, W, 3) uint8, got {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    if max(image.shape) > MAX_SIDE:
+        raise ValueError(f"image must have sides up to {MAX_SIDE} pixels, got {image.shape}")
     return np.ascontiguousarray(image)
 
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from recognizer.errors import ImageError
-from recognizer.faces import Image
+from recognizer.faces import MAX_SIDE, Image
 
 MAX_PIXELS = 100_000_000  # 300 MB once decoded: above any camera's picture, below any server's RAM
 MAX_BYTES = 256 * 1024 * 1024  # a 100 megapixel picture stays below this even as a bitmap of RGBA
@@ -76,6 +76,11 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> Ima
     if height * width > max_pixels:
         raise ImageError(
             f"cannot read {name}: {width}x{height} is more than {max_pixels} pixels (shrink it)"
+        )
+    if max(height, width) > MAX_SIDE:
+        raise ImageError(
+            f"cannot read {name}: {width}x{height} has a side of more than {MAX_SIDE} pixels "
+            "(shrink or cut it)"
         )
     if not is_complete:
         raise ImageError(f"cannot read {name}: the picture is cut off")

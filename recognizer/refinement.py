@@ -5,10 +5,12 @@ checkpoint (det4), whose inputs are blue first.
 """
 
 import numpy as np
+import onnx
 
 from recognizer.boxes import Boxes
 from recognizer.convert import convert
 from recognizer.engine import Engine, to_host
+from recognizer.errors import ModelFileError
 from recognizer.faces import Detections
 from recognizer.image_work import Images
 from recognizer.mtcnn import MEAN, SCALE
@@ -30,10 +32,12 @@ class LandmarkRefiner:
             checkpoint: PREFIX,EPOCH of the MXNet checkpoint.
 
         Raises:
-            ModelFileError: if it cannot be read.
+            ModelFileError: if it cannot be read or is another network.
         """
         symbol, params = checkpoint_paths(checkpoint)
         model = convert(read_symbol(symbol), read_params(params), name="lnet")
+        if not _is_lnet(model):
+            raise ModelFileError(f"{checkpoint} is another network than L-Net (det4)")
         self._network = engine.load(model.SerializeToString(), name="lnet")
 
     def refine(self, images: Images, index: int, faces: Detections) -> Detections:
@@ -66,3 +70,19 @@ class LandmarkRefiner:
         shares[strays] = 0.5
         moved = corners + shares * sides[:, None, None]
         return Detections(faces.boxes, moved.astype(np.float32), faces.scores)
+
+
+def _is_lnet(model: onnx.ModelProto) -> bool:
+    """Say whether a model turns five patches, one upon the other, into five points."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for value in sized.graph.input:
+        shape = (1, 3 * len(sized.graph.output), PATCH_SIDE, PATCH_SIDE)
+        for dim, n in zip(value.type.tensor_type.shape.dim, shape, strict=True):
+            dim.dim_value = n
+    try:
+        outputs = onnx.shape_inference.infer_shapes(sized, strict_mode=True).graph.output
+    except onnx.shape_inference.InferenceError:
+        return False
+    shapes = [[dim.dim_value for dim in each.type.tensor_type.shape.dim] for each in outputs]
+    return shapes == [[1, 2]] * 5

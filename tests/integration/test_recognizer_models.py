@@ -125,6 +125,12 @@ def test_refined_landmarks_equal_the_references(name: str, golden) -> None:
     np.testing.assert_allclose(np.trunc(found.landmarks), points[nearest], atol=1)
 
 
+@pytest.mark.parametrize(("name", "epoch"), [("y1", 0), ("det1", 1), ("det3", 1)])
+def test_another_network_is_no_refiner(name: str, epoch: int) -> None:
+    with pytest.raises(ModelFileError, match="is another network than L-Net"):
+        LandmarkRefiner(OpenVinoEngine(threads=1), checkpoint(name, epoch))
+
+
 def test_no_faces_need_no_refinement() -> None:
     engine = OpenVinoEngine(threads=1)
     refiner = LandmarkRefiner(engine, checkpoint("det4", 1))

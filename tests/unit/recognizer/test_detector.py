@@ -108,6 +108,14 @@ def test_boxes_far_beyond_the_image_are_lost(detector: Detector, edge: float) ->
     assert np.isfinite(followed.landmarks).all()
 
 
+def test_the_longest_images_are_cropped_and_longer_ones_refused(detector: Detector) -> None:
+    box = np.array([[32_700, 0, 32_760, 60]], np.float32)
+    (followed,) = detector.follow([noise(60, 32_766, 4)], [box])
+    assert followed.scores[0] > 0
+    with pytest.raises(ValueError, match="sides up to 32766 pixels"):
+        detector.detect([np.zeros((4, 32_767, 3), np.uint8)])
+
+
 def test_boxes_must_come_with_their_images(detector: Detector) -> None:
     with pytest.raises(ValueError, match="as many boxes as images"):
         detector.follow([noise(20, 20, 0)], [])

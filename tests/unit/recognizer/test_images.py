@@ -148,6 +148,13 @@ def test_the_limit_counts_pixels(name: str) -> None:
         decode_image(FORMATS[name], name="x", max_pixels=2399)
 
 
+@pytest.mark.parametrize("shape", [(1, 32_767), (32_767, 2)])
+def test_a_side_that_opencv_cannot_warp_is_refused(shape: tuple[int, int]) -> None:
+    height, width = shape
+    with pytest.raises(ImageError, match=f"{width}x{height} has a side of more than 32766 pixels"):
+        decode_image(encode(".png", np.zeros((*shape, 3), np.uint8)), name="panorama")
+
+
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"nothing\.jpg: no such file or directory"):
         read_image(tmp_path / "nothing.jpg")
