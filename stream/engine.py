@@ -329,8 +329,9 @@ class Service:
             lines.append(self.inference.gallery_trouble)
         if self.inference.failures:
             lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
-        if self.journal.lost:
-            lines.append(f"the disk did not take {self.journal.lost} events, see the log")
+        if self.journal.is_losing:
+            lost = self.journal.lost
+            lines.append(f"the disk does not take events, {lost} are lost: make room, see the log")
         for webhook in (each.status() for each in self.webhooks):
             if webhook.trouble:
                 lines.append(

@@ -37,6 +37,7 @@ class Journal:
 
     Attributes:
         lost: events that the disk did not take, or not in time.
+        is_losing: whether the last event is among them.
         time_to_name_ms: from a face's first frame to the event with its name.
     """
 
@@ -50,6 +51,7 @@ class Journal:
         clock: Callable[[], float],
     ) -> None:
         self.lost = 0
+        self.is_losing = False
         self.time_to_name_ms = Window(observe=figures.time_to_name.observe)
         self._event_log = event_log
         self._listeners = listeners
@@ -69,6 +71,7 @@ class Journal:
         wall_at = time.time() - (self._clock() - event.at)
         if len(self._waiting) >= MAX_WAITING:
             self.lost += 1
+            self.is_losing = True
             return
         self._waiting.append(wall_at)
         self._writer.submit(self._write, event, wall_at)
@@ -109,8 +112,10 @@ class Journal:
             logged = self._event_log.append(event, wall_at)
         except EventLogError as error:
             self.lost += 1
+            self.is_losing = True
             logger.error("an event is lost: %s", error)
             return
+        self.is_losing = False
         if event.kind is EventKind.ENTER and event.match is not None:
             self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
         for listener in self._listeners:
