@@ -197,7 +197,7 @@ def export(
         facts = export_checkpoint(
             checkpoint, to, pairs, name=name, licence=licence, on_progress=on_progress
         )
-    emit(facts, [f"{key}: {value}" for key, value in facts.items()], as_json=as_json)
+    emit(facts, _lines(facts), as_json=as_json)
 
 
 @app.command()
@@ -223,7 +223,7 @@ def pack(
 
         with bar("packing") as on_progress:
             facts = pack_pairs(folder, pairs, out, opener, on_progress=on_progress)
-        emit(facts, [f"{key}: {value}" for key, value in facts.items()], as_json=as_json)
+        emit(facts, _lines(facts), as_json=as_json)
         return
     from trainer.pack import pack as pack_folder
 
@@ -322,3 +322,7 @@ def bench(
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     """Round what was measured."""
     return {key: round(v, 1) if isinstance(v, float) else v for key, v in row.items()}
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    return [f"{k}: {v:.6g}" if isinstance(v, float) else f"{k}: {v}" for k, v in facts.items()]

@@ -3,6 +3,7 @@
 import { h, setText } from "./dom.js";
 
 const CUE_PX = 130; // about as wide as "Name this face": nearer to an edge it would be cut off
+const CUE_HEIGHT_PX = 30;
 
 export class Overlay {
   #layer;
@@ -46,6 +47,7 @@ export class Overlay {
 
   #place() {
     const scale = contain(this.#size, this.#layer.clientWidth, this.#layer.clientHeight);
+    const cues = [];
     for (const track of this.#tracks) {
       const button = this.#buttons.get(track.track_id) ?? this.#add(track.track_id);
       const [x1, y1, x2, y2] = track.box;
@@ -54,8 +56,15 @@ export class Overlay {
       button.style.width = `${(x2 - x1) * scale.ratio}px`;
       button.style.height = `${(y2 - y1) * scale.ratio}px`;
       const middle = scale.left + ((x1 + x2) / 2) * scale.ratio;
-      const isLeft = middle < CUE_PX / 2;
-      button.dataset.edge = isLeft ? "left" : middle > this.#layer.clientWidth - CUE_PX / 2 ? "right" : "";
+      const x = clamp(middle, CUE_PX / 2, this.#layer.clientWidth - CUE_PX / 2);
+      button.dataset.edge = x > middle ? "left" : x < middle ? "right" : "";
+      // Where faces stand close, only one of them shows its cue before it is pointed at.
+      const y = scale.top + y2 * scale.ratio;
+      const isCovered = cues.some((cue) => Math.abs(cue.x - x) < CUE_PX && Math.abs(cue.y - y) < CUE_HEIGHT_PX);
+      button.toggleAttribute("data-covered", isCovered);
+      if (track.state === "unknown" && !isCovered) {
+        cues.push({ x, y });
+      }
       button.dataset.state = track.state;
       button.dataset.trackId = track.track_id;
       button.dataset.name = track.name ?? "";
@@ -81,6 +90,10 @@ export class Overlay {
     this.#layer.append(button);
     return button;
   }
+}
+
+function clamp(value, low, high) {
+  return Math.max(low, Math.min(value, high));
 }
 
 /** Where a picture lies in a box that contains it whole (object-fit: contain). */

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -76,7 +78,7 @@ def test_two_accumulated_batches_have_the_gradient_of_the_doubled_batch():
         trainee = trainee_of(*settings)
         trainee.network.eval()  # a batch norm in training would see another batch
         for some, of in zip(pixels.chunk(k), labels.chunk(k), strict=True):
-            _forward_backward(recipe_of(*settings), trainee, some, of)
+            _forward_backward(recipe_of(*settings), trainee, some, of, Path())
         gradients.append([p.grad for p in trainee.network.parameters() if p.grad is not None])
     assert len(gradients[0]) > 50
     for whole, parts in zip(*gradients, strict=True):
@@ -91,7 +93,7 @@ def test_in_fp16_an_overflow_moves_nothing_and_halves_the_scale():
     moved = []
     for _ in range(9):  # the first scale, 65536, is too much for this network
         before, scale = weight.detach().clone(), scaler.get_scale()
-        _forward_backward(recipe, trainee, *batch_of(6))
+        _forward_backward(recipe, trainee, *batch_of(6), Path())
         scaler.unscale_(trainee.optimizer)
         gradients = [p.grad for p in trainee.network.parameters() if p.grad is not None]
         is_finite = all(bool(torch.isfinite(g).all()) for g in gradients)
