@@ -9,7 +9,7 @@ import onnx
 from recognizer.errors import ModelCardError
 
 CARD_KEY = "facewire.card"  # key in the ONNX file's metadata_props; the value is JSON
-MAX_SIZE = 8192  # of inputs, px, and embeddings: far above any network's, far below any memory
+MAX_SIZE = 16384  # of inputs, px, and embeddings: head Z, a whole last map, gives 12,544
 
 
 @dataclass(frozen=True, slots=True)
