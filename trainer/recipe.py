@@ -99,7 +99,9 @@ class RunSection(_Section):
     batch: int = Field(default=128, ge=1, description="images of one process in a batch")
     steps: int = Field(default=250000, ge=1, description="optimizer steps")
     seed: int = Field(default=0, ge=0)
-    precision: Literal["f32", "bf16", "fp16"] = "f32"
+    precision: Literal["auto", "f32", "bf16", "fp16"] = Field(
+        default="auto", description="auto is bf16 where the device calculates in it, else f32"
+    )
     channels_last: bool = True
     sync_bn: bool = Field(default=False, description="batch norm over all processes")
     ema: float = Field(default=0, ge=0, lt=1, description="decay of averaged weights; 0 for none")

@@ -1,5 +1,6 @@
 """One run of a recipe: opens everything and shows how it goes."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,11 @@ from trainer.trainee import Trainee
 from trainer.triplet import ALPHA
 from trainer.verification import unit_rows
 
+logger = logging.getLogger(__name__)
+
+
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+
 
 def open_device(name: str, world: World) -> torch.device:
     """Return the device of this process.
@@ -43,6 +49,32 @@ def open_device(name: str, world: World) -> torch.device:
     if name == "cpu" or not has_cuda:
         return torch.device("cpu")
     return torch.device("cuda", world.local_rank)
+
+
+def settle(recipe: Recipe, place: torch.device, then: State) -> Recipe:
+    """Decide what a recipe leaves to the machine: the precision of the networks.
+
+    Args:
+        recipe: as it was read.
+        place: where it runs.
+        then: the checkpoint to go on from, whose precision stays; without a recipe there is none.
+    """
+    if recipe.run.precision != "auto":
+        return recipe
+    if "recipe" in then:
+        precision = Recipe.model_validate_json(then["recipe"]).run.precision
+    else:
+        precision = "bf16" if calculates_in_bf16(place) else "f32"
+    run = recipe.run.model_copy(update={"precision": precision})
+    return recipe.model_copy(update={"run": run})
+
+
+def calculates_in_bf16(place: torch.device) -> bool:
+    """Whether a device has instructions for bf16: without them it is several times slower."""
+    if place.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities()
+    return any(bool(has.get(name)) for name in BF16_INSTRUCTIONS)
 
 
 def open_targets(data: Path, names: Sequence[str]) -> list[PairSet]:
@@ -139,6 +171,9 @@ def run_recipe(
     place_kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     with join_world(place_kind) as world:
         place = open_device(device, world)
+        then: State = read_checkpoint(last) if resume else {"step": 0, "best": 0.0}
+        recipe = settle(recipe, place, then)
+        logger.info("training in %s on %s", recipe.run.precision, place)
         trainee = Trainee(
             recipe,
             faces.n_classes,
@@ -147,7 +182,6 @@ def run_recipe(
         )
         source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
         shard = f"last.rank{world.rank}.pt" if world.rank and recipe.head.sharded else "last.pt"
-        then: State = read_checkpoint(last) if resume else {"step": 0, "best": 0.0}
         log = None
         if world.rank == 0:
             log = RunLog(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)

@@ -23,11 +23,14 @@ from trainer.errors import CheckpointError, DataError, RecordError, TrainingErro
 from trainer.export import export_checkpoint
 from trainer.faceset import FaceSet, FaceSetWriter, encode
 from trainer.pairs import PairSet, write_bin
-from trainer.run import run_recipe
+from trainer.run import calculates_in_bf16, run_recipe
 
 pytestmark = pytest.mark.integration
 
-SMALL = ("backbone.size=16", "run.batch=6", "run.targets=[]", "run.verbose=5", "run.frequent=5")
+SMALL = (
+    *("backbone.size=16", "run.batch=6", "run.precision=f32"),
+    *("run.targets=[]", "run.verbose=5", "run.frequent=5"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +180,27 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
         run(data, tmp_path / "c", "run.steps=2", "optimizer.lr=0.5", resume=True)
     with pytest.raises(CheckpointError, match="cannot resume: there is no"):
         run(data, tmp_path / "d", resume=True)
+
+
+@pytest.mark.parametrize(("has_bf16", "precision"), [(True, "bf16"), (False, "f32")])
+def test_the_machine_chooses_the_precision_once(
+    data, tmp_path, monkeypatch, caplog, has_bf16, precision
+):
+    monkeypatch.setattr("trainer.run.calculates_in_bf16", lambda place: has_bf16)
+    with caplog.at_level("INFO", "trainer.run"):
+        run(data, tmp_path, "run.steps=1", "run.precision=auto")
+        monkeypatch.setattr("trainer.run.calculates_in_bf16", lambda place: not has_bf16)
+        run(data, tmp_path, "run.steps=2", "run.precision=auto", resume=True)
+    assert caplog.messages == [f"training in {precision} on cpu"] * 2
+    state = read_checkpoint(tmp_path / "last.pt")
+    assert (state["step"], json.loads(state["recipe"])["run"]["precision"]) == (2, precision)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux knows of the processor")
+def test_bf16_is_chosen_by_the_processor():
+    flags = Path("/proc/cpuinfo").read_text().split()
+    expected = bool({"avx512_bf16", "amx_bf16"} & set(flags))
+    assert calculates_in_bf16(torch.device("cpu")) == expected
 
 
 def test_a_resumed_run_remembers_its_highest_accuracy(data, tmp_path, caplog):
@@ -366,7 +390,8 @@ from trainer.distributed import join_world
 from trainer.recipe import read_recipe
 from trainer.trainee import Trainee
 out, sharded = sys.argv[1:]
-recipe = read_recipe("tiny", ["backbone.size=8", f"head.sharded={sharded}"])
+settings = ["backbone.size=8", "run.precision=f32", f"head.sharded={sharded}"]
+recipe = read_recipe("tiny", settings)
 with join_world("cpu") as world:
     trainee = Trainee(recipe, 4, torch.device("cpu"), open_teacher=lambda name: None)
     for parameter in trainee.backbone.parameters():

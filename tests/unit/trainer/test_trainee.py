@@ -10,7 +10,7 @@ from trainer.trainee import Trainee
 
 
 def recipe_of(*settings):
-    return read_recipe("tiny", ["backbone.size=8", *settings])
+    return read_recipe("tiny", ["backbone.size=8", "run.precision=f32", *settings])
 
 
 def trainee_of(*settings):
