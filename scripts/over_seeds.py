@@ -8,7 +8,6 @@ five seeds of `tiny` take minutes.
 """
 
 import argparse
-import shutil
 import statistics
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.console import Console
 
 from trainer.faceset import FaceSetWriter
 from trainer.pack import people_of
-from trainer.pairs import PairSet, write_bin
+from trainer.pairs import PairSet, alternate, read_bin, write_bin
 from trainer.run import run_recipe
 
 PARTS = 4  # a quarter left out: enough people to learn from, enough pairs to count
@@ -42,7 +41,7 @@ def main() -> None:
         data.mkdir(parents=True)
         divide(wanted.train, seed, data)
         for path in wanted.pairs:
-            shutil.copy(path, data)
+            write_bin(data / path.name, alternate(read_bin(path)))
         targets = ", ".join(f'"{name}"' for name in (NAME, *(p.stem for p in wanted.pairs)))
         trained = run_recipe(
             wanted.recipe,

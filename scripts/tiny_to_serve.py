@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from trainer.pairs import alternate, read_bin, write_bin
+
 NAME = "tiny"
 
 
@@ -34,6 +36,7 @@ def main() -> None:
     packed = command("facewire-train", "pack", wanted.train, faces)
     print(f"packed {packed['images']} images of {packed['identities']} people")
     command("facewire-train", "pack", wanted.crops, target, "--pairs", wanted.pairs)
+    write_bin(target, alternate(read_bin(target)))
 
     settings = [f'run.targets=["{target.stem}"]', *wanted.set]
     trained = command(

@@ -6,7 +6,7 @@ import pytest
 from tests.shared_data import shared_data
 from trainer.errors import DataError, RecordError
 from trainer.faceset import encode
-from trainer.pairs import PairSet, PhotoPair, read_bin, read_pairs_txt, write_bin
+from trainer.pairs import PairSet, PhotoPair, alternate, read_bin, read_pairs_txt, write_bin
 
 IMAGE = encode(np.full((112, 112, 3), 90, np.uint8))
 FLAT = np.frombuffer(IMAGE, np.uint8)
@@ -144,3 +144,12 @@ def test_missing_pairs_are_named(tmp_path):
 def test_the_pairs_of_lfw():
     pairs = read_pairs_txt(shared_data("lfw_fold1_pairs.txt"))
     assert [len(pairs), sum(p.is_same for p in pairs)] == [600, 300]
+
+
+def test_kinds_alternate_and_what_is_left_over_comes_last():
+    images = [bytes([i]) for i in range(10)]
+    turned = alternate(PairSet("x", images, np.array([True, True, True, False, False])))
+    assert turned.is_same.tolist() == [True, False, True, False, True]
+    assert [image[0] for image in turned.images] == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5]
+    none = alternate(PairSet("none", [], np.zeros(0, bool)))
+    assert (len(none.images), len(none.is_same)) == (0, 0)
