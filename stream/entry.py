@@ -1,5 +1,6 @@
 """Where the command `facewire` begins: before anything that takes time is imported."""
 
+import errno
 import os
 import signal
 import sys
@@ -8,6 +9,10 @@ from typing import NoReturn
 
 INTERRUPTED = 130
 """Exit status of a Ctrl-C, as shells give it."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk without room, or without any for this user, answers."""
 
 
 def main() -> None:
@@ -21,6 +26,10 @@ def main() -> None:
         run()
     except SystemExit as end:
         _leave(end)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _leave(SystemExit(_cannot_write(error)))
 
 
 def _leave(end: SystemExit) -> NoReturn:
@@ -38,10 +47,15 @@ def _leave(end: SystemExit) -> NoReturn:
     except BrokenPipeError:
         pass  # whoever read it has seen enough
     except OSError as error:
-        sys.stderr.write(f"cannot write the output: {error.strerror}\n")
-        status = 1
+        if status == 0:
+            sys.stderr.write(f"{_cannot_write(error)}\n")
+        status = status or 1
     sys.stderr.flush()
     os._exit(status)
+
+
+def _cannot_write(error: OSError) -> str:
+    return f"facewire: cannot write the output: {(error.strerror or '').lower()} (free some space)"
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

@@ -216,6 +216,19 @@ def test_damaged_model_is_one_line(faces: Path, tmp_path: Path):
     assert "sha256" in line
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="writes to a device that is full")
+@pytest.mark.parametrize("arguments", [("models", "list"), ("models", "list", "--json")])
+def test_output_to_a_full_disk_is_one_line(arguments: tuple[str, ...]):
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [FACEWIRE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=100
+        )
+    assert result.returncode == 1
+    assert complaints(result) == [
+        "cannot write the output: no space left on device (free some space)"
+    ]
+
+
 def test_port_taken_is_one_line(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
