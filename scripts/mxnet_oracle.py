@@ -19,7 +19,7 @@ TOLERANCE = 2e-5  # of embeddings, relative to the largest number
 LOSS_TOLERANCE = 1e-4
 # Norm of the difference of all gradients together, relative to their norm. Rounding grows with
 # every batch norm on the way down, in either library: y2, with 103 of them, comes to 0.9e-2.
-GRADIENT_TOLERANCE = 2e-2
+GRADIENT_TOLERANCE = {"y1": 1e-2, "y2": 2e-2, "m1": 1e-2, "r50": 1e-2}
 # MXNet 1.9.1 on a CPU writes this activation over its input and then takes it for the input: its
 # gradient of the slope is too small by exactly the slope. All others are compared.
 NOT_COMPARED = {"m1": {"conv_14_relu_gamma"}}
@@ -169,7 +169,7 @@ def compare(folder: Path) -> int:
             assert keys <= set(them.files), keys - set(them.files)
             off = np.sqrt(sum(np.square(us[key] - them[key]).sum() for key in keys))
             all_of = np.sqrt(sum(np.square(us[key]).sum() for key in keys))
-            check(f"{name} gradients of {len(keys)} arrays", off / all_of, GRADIENT_TOLERANCE)
+            check(f"{name} gradients of {len(keys)} arrays", off / all_of, GRADIENT_TOLERANCE[name])
     print("all agree" if not failures else f"{failures} differ")
     return int(failures > 0)
 

@@ -10,7 +10,6 @@ from typing import NoReturn
 INTERRUPTED = 130
 """Exit status of a Ctrl-C, as shells give it."""
 
-
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a disk without room, or without any for this user, answers."""
 

@@ -33,8 +33,7 @@ from trainer.verification import unit_rows
 
 logger = logging.getLogger(__name__)
 
-
-BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # as `torch.cpu.get_capabilities` names them
 
 
 def open_device(name: str, world: World) -> torch.device:
