@@ -1,6 +1,8 @@
 """Embeddings in, identities out."""
 
 from gallery.errors import (
+    ErasedIdentityError,
+    GalleryBusyError,
     GalleryDamagedError,
     GalleryError,
     GalleryFormatError,
@@ -9,11 +11,13 @@ from gallery.errors import (
     UnknownIdentityError,
 )
 from gallery.gallery import Gallery
-from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, clean_name
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target, clean_name
 from gallery.thresholds import naming_threshold
 
 __all__ = [
+    "ErasedIdentityError",
     "Gallery",
+    "GalleryBusyError",
     "GalleryDamagedError",
     "GalleryError",
     "GalleryFormatError",
@@ -24,6 +28,7 @@ __all__ = [
     "NameTakenError",
     "NewPhoto",
     "Photo",
+    "Target",
     "UnknownIdentityError",
     "clean_name",
     "naming_threshold",

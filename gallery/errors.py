@@ -5,7 +5,9 @@ GalleryError
 │   └── GalleryDamagedError it holds one whose file is damaged
 ├── ModelMismatchError      a probe or an embedding comes from another model than the gallery's
 ├── NameTakenError          another identity already has the wanted name
-└── UnknownIdentityError    no identity of that id or name
+├── UnknownIdentityError    no identity of that id or name
+│   └── ErasedIdentityError the identity was erased after the work for it had begun
+└── GalleryBusyError        another process holds the file's write lock for too long
 """
 
 import sqlite3
@@ -38,6 +40,21 @@ class UnknownIdentityError(GalleryError):
     """Raised when no identity has the asked id or name."""
 
 
+class ErasedIdentityError(UnknownIdentityError):
+    """Raised when an identity was erased after work for it began, such as adding its photos."""
+
+
+class GalleryBusyError(GalleryError):
+    """Raised when another process writes for longer than a write waits; nothing was changed."""
+
+
+def busy(path: Path) -> GalleryBusyError:
+    """Return the error for a write lock that another process holds."""
+    return GalleryBusyError(
+        f"the gallery {path.parent} is busy: another process is writing to it; try again later"
+    )
+
+
 def other_model(path: Path, held: str, wanted: str) -> ModelMismatchError:
     """Return the error for a gallery file that became another model's while it was open."""
     return ModelMismatchError(
@@ -51,8 +68,6 @@ _NEXT_STEPS = {
     sqlite3.SQLITE_READONLY: "it is read-only for this user; change its permissions",
     sqlite3.SQLITE_PERM: "it is not accessible for this user; change its permissions",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened or created here; check the permissions",
-    sqlite3.SQLITE_BUSY: "another process is writing to it; try again",
-    sqlite3.SQLITE_LOCKED: "another process is writing to it; try again",
     sqlite3.SQLITE_IOERR: "the disk gave an error or is full; check it and try again",
 }
 
@@ -63,7 +78,8 @@ def sqlite_errors(path: Path) -> Iterator[None]:
 
     Raises:
         GalleryFormatError: if the file is damaged or no database.
-        GalleryError: for a full disk, missing rights, a lock held too long, and the like.
+        GalleryBusyError: if another process holds the lock too long.
+        GalleryError: for a full disk, missing rights, and the like.
 
     Source: https://www.sqlite.org/rescode.html; the low byte is the primary code.
     """
@@ -71,6 +87,8 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise busy(path) from error
         if code == sqlite3.SQLITE_NOTADB:
             raise GalleryFormatError(
                 f"{path} is not a gallery: name another directory, nothing was changed"

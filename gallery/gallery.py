@@ -1,7 +1,7 @@
 """The people a service knows, and the question who a face is."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gallery import templates
 from gallery.errors import GalleryFormatError, ModelMismatchError, other_model
-from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
 from gallery.index import TemplateIndex
-from gallery.store import Store
+from gallery.store import Choose, Store
 from gallery.thresholds import naming_threshold, raised
 
 Floats = NDArray[np.float32]
@@ -216,18 +216,50 @@ class Gallery:
         Returns:
             The person, and for each photo whether it was new.
         """
+        identity, added = self.store.add(Target(name), self._unit(photos), self.model_id)
+        self._catch_up()
+        assert identity is not None  # made, where there was none
+        return identity, added
+
+    def enroll_checked(
+        self, target: Target, photos: Sequence[NewPhoto], choose: Choose
+    ) -> tuple[Identity | None, list[bool]]:
+        """Add those photos of a person that pass a check, which is made at the moment of writing.
+
+        Args:
+            target: whose they are.
+            photos: candidates; one whose source the person already has is left out.
+            choose: called with whom the target is by now, None for somebody new; returns the
+                positions of the photos to add. Nobody else, in any process, writes before they
+                are on the disk, and this gallery's search knows everybody by then.
+
+        Returns:
+            The person, None where nobody was found or made; for each photo whether it was added.
+
+        Raises:
+            ErasedIdentityError: if the target's id was erased meanwhile; nothing is added.
+            GalleryBusyError: if another process holds the file; nothing is added.
+            GalleryError: if the disk does not take it; nothing is added.
+        """
+
+        def choose_now(identity: Identity | None) -> Collection[int]:
+            self._catch_up()
+            return choose(identity)
+
+        result = self.store.add(target, self._unit(photos), self.model_id, choose=choose_now)
+        self._catch_up()
+        return result
+
+    def _unit(self, photos: Sequence[NewPhoto]) -> list[NewPhoto]:
         rows = [p.embedding for p in photos]
         nothing = np.empty((0, self.embedding_size), np.float32)
         probes, is_usable = self._as_probes(np.array(rows, np.float32) if rows else nothing)
         if not is_usable.all():
             raise ValueError("an embedding must be finite and not zero")
-        unit = [
+        return [
             NewPhoto(row, p.crop, p.source_sha256, p.quality)
             for row, p in zip(probes, photos, strict=True)
         ]
-        result = self.store.add(name, unit, self.model_id)
-        self._catch_up()
-        return result
 
     def find(self, name_or_id: str) -> Identity:
         """Return the identity of that id, else of that name.

@@ -23,6 +23,22 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Whose photos are to be added.
+
+    An id is followed through renames and merges, and refused once it is erased. Without an id the
+    person of the name is meant, who is made if there is none.
+
+    Attributes:
+        name: as given; not compared where there is an id.
+        identity_id: of a person who exists, or existed when the work began; None for by name.
+    """
+
+    name: str
+    identity_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """An identity that a probe was recognised as.
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -13,16 +13,26 @@ from numpy.typing import NDArray
 
 from gallery.blobs import as_arrays, decode_crop, encode_crop
 from gallery.errors import (
+    ErasedIdentityError,
     GalleryError,
     NameTakenError,
     UnknownIdentityError,
     other_model,
     sqlite_errors,
 )
-from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, clean_name, composed
+from gallery.identities import (
+    Identity,
+    IdentitySummary,
+    NewPhoto,
+    Photo,
+    Target,
+    clean_name,
+    composed,
+)
 from gallery.schema import FILE_NAME, connect
 
 Floats = NDArray[np.float32]
+Choose = Callable[[Identity | None], Collection[int]]
 
 NOW = "(julianday('now') - 2440587.5) * 86400.0"  # Unix time in seconds, by the database
 _PHOTO_COLUMNS = (
@@ -162,38 +172,50 @@ class Store:
         return None if row is None else decode_crop(row[0])
 
     def add(
-        self, name: str, photos: Sequence[NewPhoto], model_id: str
-    ) -> tuple[Identity, list[bool]]:
-        """Add photos to the person of that name, making the person if new.
+        self,
+        target: Target,
+        photos: Sequence[NewPhoto],
+        model_id: str,
+        *,
+        choose: Choose | None = None,
+    ) -> tuple[Identity | None, list[bool]]:
+        """Add photos to a person, making the person if new, in one transaction.
 
         Args:
-            name: whose they are.
+            target: whose they are.
             photos: unit embeddings; one whose source the person already has is left out.
             model_id: of the model that embedded them.
+            choose: called in the transaction, while nobody else can write, with whom the target
+                is by then, None for somebody new; returns the positions of the photos to add.
+                None adds all.
 
         Returns:
-            The person, and for each photo whether it was added.
+            The person, None where there is none and none was made because no photo was chosen;
+            and for each photo whether it was added.
 
         Raises:
+            ErasedIdentityError: if the target's id was erased meanwhile.
             ModelMismatchError: if the file has become another model's meanwhile.
         """
-        name = clean_name(name)
         encoded = [None if p.crop is None else encode_crop(p.crop) for p in photos]
         with self.writing() as connection:
             held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
             if held is not None and held[0] != model_id:
                 raise other_model(self.path, str(held[0]), model_id)
-            connection.execute(
-                f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})"
-                " ON CONFLICT (name) DO NOTHING",
-                (token_hex(8), name),
+            found = _target(connection, target)
+            chosen = set(
+                range(len(photos))
+                if choose is None
+                else choose(None if found is None else Identity(*found[1:]))
             )
-            person, identity_id = connection.execute(
-                "SELECT person, identity_id FROM identities WHERE name = ?", (name,)
-            ).fetchone()
+            if found is None:
+                if choose is not None and not chosen:
+                    return None, [False] * len(photos)
+                found = _insert(connection, clean_name(target.name))
+            person, identity_id, name = found
             added = [
-                _add_photo(connection, person, photo, png, model_id)
-                for photo, png in zip(photos, encoded, strict=True)
+                position in chosen and _add_photo(connection, person, photo, png, model_id)
+                for position, (photo, png) in enumerate(zip(photos, encoded, strict=True))
             ]
             if any(added):
                 _note(connection, "enroll", identity_id, sum(added))
@@ -261,12 +283,8 @@ class Store:
             person = _person(connection, identity_id)
             if connection.execute("SELECT 1 FROM identities WHERE name = ?", (name,)).fetchone():
                 raise NameTakenError(f"{name} is another person already: take another name")
-            new_id = token_hex(8)
-            new = connection.execute(
-                f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})",
-                (new_id, name),
-            ).lastrowid
-            _move(connection, person, photo_ids, int(new or 0))
+            new, new_id, _ = _insert(connection, name)
+            _move(connection, person, photo_ids, new)
             _note(connection, "split", new_id, len(photo_ids))
         return Identity(new_id, name)
 
@@ -286,18 +304,19 @@ class Store:
 
     def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
         """Return who those ids are now, after renames and merges; erased ones are left out."""
-        found = {}
+        present = {}
         with self.reading() as connection:
             for identity_id in identity_ids:
-                row = connection.execute(
-                    "SELECT identity_id, name FROM identities WHERE identity_id = ?"
-                    " OR identity_id = (SELECT into_id FROM successors WHERE identity_id = ?)"
-                    " ORDER BY identity_id != ?",
-                    (identity_id,) * 3,
-                ).fetchone()
-                if row is not None:
-                    found[identity_id] = Identity(*row)
-        return found
+                found = _by_id(connection, identity_id)
+                if found is not None:
+                    present[identity_id] = Identity(*found[1:])
+        return present
+
+    def named(self, name: str) -> Identity | None:
+        """Return the person of a name, None where there is none."""
+        with self.reading() as connection:
+            found = _by_name(connection, name)
+        return None if found is None else Identity(*found[1:])
 
     def remove(self, identity_id: str) -> None:
         """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
@@ -385,16 +404,48 @@ def _find(connection: sqlite3.Connection, name_or_id: str) -> tuple[int, str, st
     row = connection.execute(
         "SELECT person, identity_id, name FROM identities WHERE identity_id = ?", (name_or_id,)
     ).fetchone()
-    if row is None:
-        row = connection.execute(
-            "SELECT person, identity_id, name FROM identities WHERE name = ?",
-            (composed(name_or_id),),
-        ).fetchone()
-    if row is None:
+    found = _by_name(connection, name_or_id) if row is None else row
+    if found is None:
         raise UnknownIdentityError(
             f"nobody here is called {name_or_id}: see `facewire gallery list`"
         )
-    return int(row[0]), str(row[1]), str(row[2])
+    return int(found[0]), str(found[1]), str(found[2])
+
+
+def _by_name(connection: sqlite3.Connection, name: str) -> tuple[int, str, str] | None:
+    row = connection.execute(
+        "SELECT person, identity_id, name FROM identities WHERE name = ?", (composed(name),)
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]), str(row[2]))
+
+
+def _by_id(connection: sqlite3.Connection, identity_id: str) -> tuple[int, str, str] | None:
+    """Return the person of an id, or of the one that it was merged into."""
+    row = connection.execute(
+        "SELECT person, identity_id, name FROM identities WHERE identity_id = ?"
+        " OR identity_id = (SELECT into_id FROM successors WHERE identity_id = ?)"
+        " ORDER BY identity_id != ?",
+        (identity_id,) * 3,
+    ).fetchone()
+    return None if row is None else (int(row[0]), str(row[1]), str(row[2]))
+
+
+def _target(connection: sqlite3.Connection, target: Target) -> tuple[int, str, str] | None:
+    if target.identity_id is None:
+        return _by_name(connection, target.name)
+    found = _by_id(connection, target.identity_id)
+    if found is None:
+        raise ErasedIdentityError(f"{target.name} was erased while photos were being added")
+    return found
+
+
+def _insert(connection: sqlite3.Connection, name: str) -> tuple[int, str, str]:
+    identity_id = token_hex(8)
+    cursor = connection.execute(
+        f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})",
+        (identity_id, name),
+    )
+    return int(cursor.lastrowid or 0), identity_id, name
 
 
 def _person(connection: sqlite3.Connection, identity_id: str) -> int:

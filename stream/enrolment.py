@@ -16,20 +16,32 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import Gallery, Identity, NewPhoto, clean_name
-from recognizer import Detections, ImageError, Recognizer, decode_image
-from stream.errors import EnrolmentError
-from stream.photo_checks import (
-    EnrolLimits,
-    Reason,
-    choose_face,
-    framed_faces,
-    other_similarity,
-    own_similarities,
+from gallery import Gallery, Identity, Target, clean_name
+from recognizer import Detections, ImageError, Quality, Recognizer, decode_image
+from stream.crop_enrolment import (
+    Enrolled,
+    EnrolReport,
+    FaceCrop,
+    Rejected,
+    enroll_crops,
+    holder_fault,
 )
+from stream.errors import EnrolmentError
+from stream.photo_checks import EnrolLimits, Reason, choose_face, framed_faces
+
+__all__ = [
+    "EnrolItem",
+    "EnrolReport",
+    "Enrolled",
+    "Progress",
+    "Rejected",
+    "enroll_images",
+    "folder_items",
+    "photo_item",
+    "upload_item",
+]
 
 Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_SIDE_PX = 2048  # larger photos are shrunk: a face worth enrolling is still over 40 pixels
@@ -47,56 +59,14 @@ class EnrolItem:
         label: what to call it in the report, such as its path.
         name: whose it is.
         load: returns the file's bytes; may raise OSError.
+        identity_id: of whom it is, if known: followed through renames and merges. None for the
+            person who has the name when the first photo of them comes, or who is new then.
     """
 
     label: str
     name: str
     load: Callable[[], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """A photo that was added.
-
-    Attributes:
-        label: of the item.
-        identity: whose it is now.
-        quality: in [0, 1].
-    """
-
-    label: str
-    identity: Identity
-    quality: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A photo that was not added.
-
-    Attributes:
-        label: of the item.
-        name: whose it was to be.
-        reason: for programs.
-        detail: for people, one line.
-    """
-
-    label: str
-    name: str
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolReport:
-    """What became of each photo, in the order in which it was decided."""
-
-    enrolled: tuple[Enrolled, ...]
-    rejected: tuple[Rejected, ...]
-
-    @property
-    def refused(self) -> tuple[Rejected, ...]:
-        """The rejected photos without those that were enrolled already."""
-        return tuple(r for r in self.rejected if r.reason is not Reason.DUPLICATE)
+    identity_id: str | None = None
 
 
 Progress = Callable[[Enrolled | Rejected], None]
@@ -107,9 +77,9 @@ def photo_item(path: Path, name: str) -> EnrolItem:
     return EnrolItem(str(path), name, path.read_bytes)
 
 
-def upload_item(label: str, name: str, data: bytes) -> EnrolItem:
+def upload_item(label: str, name: str, data: bytes, *, identity_id: str | None = None) -> EnrolItem:
     """Return the item for bytes at hand."""
-    return EnrolItem(label, name, lambda: data)
+    return EnrolItem(label, name, lambda: data, identity_id)
 
 
 def folder_items(directory: Path) -> list[EnrolItem]:
@@ -163,19 +133,44 @@ def enroll_images(
         EnrolmentError: if a name is none.
         GalleryError: if the gallery cannot take them; those reported so far are safe.
     """
-    judge = _Judge(recognizer, gallery, limits or EnrolLimits(), force=force)
-    enrolled: list[Enrolled] = []
-    rejected: list[Rejected] = []
-    for name, looks in groupby(judge.look(_with_names(items)), key=_name_of):
-        while some := list(islice(looks, TOGETHER)):
-            for outcome in judge.settle(name, some, keep_crops=keep_crops):
-                if isinstance(outcome, Enrolled):
-                    enrolled.append(outcome)
-                else:
-                    rejected.append(outcome)
+    finder = _FaceFinder(recognizer, gallery, limits or EnrolLimits(), force=force)
+    outcomes: list[Enrolled | Rejected] = []
+    for _, found in groupby(finder.find(_with_names(items)), key=lambda found: _owner_of(found[0])):
+        while some := list(islice(found, TOGETHER)):
+            faces = [(item, face) for item, face in some if isinstance(face, FaceCrop)]
+            decided: Iterator[Enrolled | Rejected] = iter(())
+            if faces:
+                decided = finder.enroll(faces, keep_crops=keep_crops)
+            for _, face in some:
+                outcome = face if isinstance(face, Rejected) else next(decided)
+                outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
-    return EnrolReport(tuple(enrolled), tuple(rejected))
+    return EnrolReport(tuple(_without_erased(gallery, outcomes)))
+
+
+def _without_erased(
+    gallery: Gallery, outcomes: Sequence[Enrolled | Rejected]
+) -> list[Enrolled | Rejected]:
+    """Return the outcomes, with the photos of people who were erased meanwhile as rejected."""
+    ids = {each.identity.identity_id for each in outcomes if isinstance(each, Enrolled)}
+    present = gallery.present(sorted(ids))
+    true = []
+    for each in outcomes:
+        if isinstance(each, Enrolled):
+            identity = present.get(each.identity.identity_id)
+            if identity is None:
+                name = each.identity.name
+                each = Rejected(
+                    each.label,
+                    name,
+                    Reason.ERASED,
+                    f"{name} was erased while photos were being added",
+                )
+            else:
+                each = Enrolled(each.label, identity, each.quality)
+        true.append(each)
+    return true
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,24 +182,16 @@ class _Loaded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shot:
-    """The one good face of a photo."""
+    """The one good face of a photo, not embedded yet."""
 
     item: EnrolItem
     source_sha256: str
     crop: Image
-    quality: float
+    quality: Quality
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Candidate:
-    """A shot that remains to be compared with people."""
-
-    shot: _Shot
-    embedding: Floats
-
-
-def _name_of(look: _Candidate | Rejected) -> str:
-    return look.name if isinstance(look, Rejected) else look.shot.item.name
+def _owner_of(item: EnrolItem) -> tuple[str, str | None]:
+    return clean_name(item.name), item.identity_id
 
 
 def _with_names(items: Iterable[EnrolItem]) -> Iterator[EnrolItem]:
@@ -216,8 +203,8 @@ def _with_names(items: Iterable[EnrolItem]) -> Iterator[EnrolItem]:
         yield item
 
 
-class _Judge:
-    """Decides photo by photo; the calling thread's, but for `_load`."""
+class _FaceFinder:
+    """Finds the one good face of each photo; the calling thread's, but for `_load`."""
 
     def __init__(
         self, recognizer: Recognizer, gallery: Gallery, limits: EnrolLimits, *, force: bool
@@ -226,52 +213,52 @@ class _Judge:
         self._gallery = gallery
         self._limits = limits
         self._force = force
+        self._targets: dict[tuple[str, str | None], Target] = {}
 
-    def look(self, items: Iterable[EnrolItem]) -> Iterator[_Candidate | Rejected]:
-        """Yield what each item's picture is like, in order."""
+    def find(self, items: Iterable[EnrolItem]) -> Iterator[tuple[EnrolItem, FaceCrop | Rejected]]:
+        """Yield each item with its face, in order."""
         batch: list[_Loaded | Rejected] = []
+        of: list[EnrolItem] = []
         pixels = 0
-        for loaded in _in_threads(self._load, items):
+        for item, loaded in _in_threads(self._load, self._aimed(items)):
+            of.append(item)
             batch.append(loaded)
             if isinstance(loaded, _Loaded):
                 pixels += loaded.image.shape[0] * loaded.image.shape[1]
             if len(batch) >= BATCH_IMAGES or pixels >= BATCH_PIXELS:
-                yield from self._look_at(batch)
-                batch, pixels = [], 0
-        yield from self._look_at(batch)
+                yield from zip(of, self._look_at(batch), strict=True)
+                batch, of, pixels = [], [], 0
+        yield from zip(of, self._look_at(batch), strict=True)
 
-    def settle(
-        self, name: str, looks: Sequence[_Candidate | Rejected], *, keep_crops: bool
+    def enroll(
+        self, faces: Sequence[tuple[EnrolItem, FaceCrop]], *, keep_crops: bool
     ) -> Iterator[Enrolled | Rejected]:
-        """Compare one person's candidates with each other and everybody, and enrol them."""
-        candidates = [look for look in looks if isinstance(look, _Candidate)]
-        refused = {} if self._force else self._compare(name, candidates)
-        taken = [c for position, c in enumerate(candidates) if position not in refused]
-        photos = [
-            NewPhoto(
-                c.embedding,
-                c.shot.crop if keep_crops else None,
-                c.shot.source_sha256,
-                c.shot.quality,
-            )
-            for c in taken
-        ]
-        outcomes: Iterator[Enrolled | Rejected] = iter(())
-        if photos:
-            identity, is_new = self._gallery.enroll_many(name, photos)
-            outcomes = (
-                Enrolled(c.shot.item.label, identity, c.shot.quality)
-                if new
-                else _refused(c.shot.item, Reason.DUPLICATE, "the same photo twice")
-                for c, new in zip(taken, is_new, strict=True)
-            )
-        position = -1
-        for look in looks:
-            if isinstance(look, Rejected):
-                yield look
-                continue
-            position += 1
-            yield refused[position] if position in refused else next(outcomes)
+        """Add faces of one person; yield an outcome for each."""
+        owner = _owner_of(faces[0][0])
+        report = enroll_crops(
+            self._gallery,
+            self._targets[owner],
+            [face for _, face in faces],
+            limits=self._limits,
+            force=self._force,
+            keep_crops=keep_crops,
+        )
+        if report.identity is not None:
+            # Whoever was new is known from here on: erased, they do not come back by their name.
+            self._targets[owner] = Target(owner[0], report.identity.identity_id)
+        return iter(report.outcomes)
+
+    def _aimed(self, items: Iterable[EnrolItem]) -> Iterator[EnrolItem]:
+        """Look up whom each name means, once, when their first photo comes."""
+        for item in items:
+            owner = _owner_of(item)
+            if owner not in self._targets:
+                name, identity_id = owner
+                if identity_id is None:
+                    known = self._gallery.store.named(name)
+                    identity_id = None if known is None else known.identity_id
+                self._targets[owner] = Target(name, identity_id)
+            yield item
 
     def _load(self, item: EnrolItem) -> _Loaded | Rejected:
         try:
@@ -280,18 +267,23 @@ class _Judge:
             why = (error.strerror or str(error)).lower()
             return _refused(item, Reason.UNREADABLE, f"cannot read {item.label}: {why}")
         source = hashlib.sha256(data).hexdigest()
-        holders = [name for _, name in self._gallery.store.photos_of_source(source)]
-        if clean_name(item.name) in holders:
-            return _refused(item, Reason.DUPLICATE, "enrolled already")
-        if holders and not self._force:
-            return _refused(item, Reason.OTHER_PERSON, f"the same photo is {holders[0]}'s")
+        # Asked again when it is written; here it saves decoding what is enrolled already.
+        fault = holder_fault(self._gallery, source, self._known(item), force=self._force)
+        if fault is not None:
+            return _refused(item, *fault)
         try:
             image = decode_image(data, name=item.label)
         except ImageError as error:
             return _refused(item, Reason.UNREADABLE, str(error))
         return _Loaded(item, source, _shrunk(image))
 
-    def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[_Candidate | Rejected]:
+    def _known(self, item: EnrolItem) -> Identity | None:
+        target = self._targets[_owner_of(item)]
+        if target.identity_id is None:
+            return self._gallery.store.named(target.name)
+        return self._gallery.present([target.identity_id]).get(target.identity_id)
+
+    def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[FaceCrop | Rejected]:
         images = [entry.image for entry in batch if isinstance(entry, _Loaded)]
         detections = iter(self._recognizer.detect(images) if images else ())
         shots = [
@@ -301,7 +293,11 @@ class _Judge:
         crops = [shot.crop for shot in shots if isinstance(shot, _Shot)]
         embeddings = iter(self._recognizer.embed(np.stack(crops)) if crops else ())
         for shot in shots:
-            yield shot if isinstance(shot, Rejected) else _Candidate(shot, next(embeddings))
+            if isinstance(shot, Rejected):
+                yield shot
+            else:
+                label, source = shot.item.label, shot.source_sha256
+                yield FaceCrop(label, shot.crop, next(embeddings), shot.quality, source)
 
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
         qualities = self._recognizer.quality(photo.image, detections)
@@ -311,57 +307,26 @@ class _Judge:
         if not isinstance(chosen, int):
             return _refused(photo.item, *chosen)
         crop = self._recognizer.align(photo.image, detections.landmarks[chosen : chosen + 1])[0]
-        return _Shot(photo.item, photo.source_sha256, crop, qualities[chosen].overall)
-
-    def _compare(self, name: str, candidates: Sequence[_Candidate]) -> dict[int, Rejected]:
-        if not candidates:
-            return {}
-        embeddings = np.stack([c.embedding for c in candidates])
-        held = self._gallery.embeddings(name)
-        own = own_similarities(
-            embeddings,
-            held,
-            np.array([c.shot.quality for c in candidates]),
-            self._limits.min_own_similarity,
-        )
-        too_alike = other_similarity(self._limits, self._gallery.store.n_people())
-        refused = {}
-        for position, ranked in enumerate(self._gallery.best(embeddings, k=2)):
-            item = candidates[position].shot.item
-            others = [m for m in ranked if m.identity.name != clean_name(name)]
-            if others and others[0].similarity >= too_alike:
-                other = others[0]
-                if not len(held) or other.similarity > own[position]:
-                    refused[position] = _refused(
-                        item,
-                        Reason.OTHER_PERSON,
-                        f"looks like {other.identity.name} (similarity {other.similarity:.2f})",
-                    )
-                    continue
-            if own[position] < self._limits.min_own_similarity:
-                refused[position] = _refused(
-                    item,
-                    Reason.UNLIKE_OTHERS,
-                    f"unlike the other photos of {name} (similarity {own[position]:.2f})",
-                )
-        return refused
+        return _Shot(photo.item, photo.source_sha256, crop, qualities[chosen])
 
 
 def _in_threads(
     load: Callable[[EnrolItem], _Loaded | Rejected], items: Iterable[EnrolItem]
-) -> Iterator[_Loaded | Rejected]:
-    """Yield load(item) of each item in order, a few ahead of the reader."""
-    with ThreadPoolExecutor(LOADERS, thread_name_prefix="enrol-load") as pool:
-        waiting: deque[Future[_Loaded | Rejected]] = deque()
+) -> Iterator[tuple[EnrolItem, _Loaded | Rejected]]:
+    """Yield each item with load(item) in order, a few ahead of the reader."""
+    with ThreadPoolExecutor(LOADERS, thread_name_prefix="enroll-load") as pool:
+        pending: deque[tuple[EnrolItem, Future[_Loaded | Rejected]]] = deque()
         try:
             for item in items:
-                waiting.append(pool.submit(load, item))
-                if len(waiting) > 2 * LOADERS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append((item, pool.submit(load, item)))
+                if len(pending) > 2 * LOADERS:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
         finally:
-            for future in waiting:
+            for _, future in pending:
                 future.cancel()
 
 

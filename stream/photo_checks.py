@@ -27,6 +27,7 @@ class Reason(StrEnum):
     TOO_DARK = "too_dark"
     OTHER_PERSON = "other_person"
     UNLIKE_OTHERS = "unlike_others"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
