@@ -13,6 +13,7 @@ import numpy as np
 
 from gallery.blobs import decode_crop
 from gallery.errors import GalleryDamagedError, GalleryError, GalleryFormatError
+from gallery.private_files import keep_private
 from gallery.schema import FILE_NAME, connect
 from gallery.store import NOW
 
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 MAX_NAMED = 20  # problems of one sort that are listed one by one
 UNIT_TOLERANCE = 1e-3  # of an embedding's length
-_TABLES = ("facts", "identities", "photos", "crops", "audit", "successors")
+_TABLES = ("facts", "identities", "photos", "crops", "audit", "successors", "removed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,15 @@ def _salvage(path: Path) -> str:
     try:
         target.execute("PRAGMA foreign_keys = OFF")  # a photo may come before its person's repair
         target.execute("BEGIN")
+        new_id = target.execute("SELECT * FROM facts WHERE key = 'gallery_id'").fetchone()
+        target.execute("DELETE FROM facts")  # the file keeps its own id where that can be read
         copied = {table: _copy(source, target, table) for table in _TABLES}
         copied["identities"] += _recover_people(source, target)
+        target.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", new_id)
+        target.execute(  # an older file has no records of its own
+            "INSERT OR IGNORE INTO removed"
+            " SELECT identity_id, max(at) FROM audit WHERE action = 'remove' GROUP BY identity_id"
+        )
         target.execute("DELETE FROM crops WHERE photo_id NOT IN (SELECT photo_id FROM photos)")
         target.execute("COMMIT")
         target.execute("PRAGMA journal_mode = DELETE")
@@ -153,6 +161,7 @@ def _salvage(path: Path) -> str:
     if kept.exists():
         raise GalleryError(f"{kept} exists already: move it away and try again")
     path.rename(kept)
+    keep_private(kept)
     for suffix in ("-wal", "-shm"):  # they belong to the damaged file
         log = path.with_name(path.name + suffix)
         if log.exists():
@@ -213,7 +222,7 @@ def _copy_by_key(
     source: sqlite3.Connection, target: sqlite3.Connection, table: str, columns: list[str]
 ) -> int:
     """Ask for each row by its number: one that lies on a whole page is found past a broken one."""
-    if table in {"facts", "successors"}:  # theirs are no numbers
+    if table in {"facts", "successors", "removed"}:  # theirs are no numbers
         return 0
     try:
         last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()

@@ -115,6 +115,11 @@ class Gallery:
         return len(self._index)
 
     @property
+    def gallery_id(self) -> str:
+        """A UUID that the file keeps for life, in copies and backups too."""
+        return self.store.fact("gallery_id") or ""
+
+    @property
     def index_kind(self) -> str:
         """How the templates are held in memory: "flat" or "int8"; answers do not depend on it."""
         return self._index.kind
@@ -272,6 +277,10 @@ class Gallery:
     def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
         """Return who those ids are now, after renames and merges; erased ones are left out."""
         return self.store.present(identity_ids)
+
+    def removed(self, identity_ids: Sequence[str]) -> set[str]:
+        """Return which of those ids were erased here; others may be of another gallery."""
+        return self.store.removed(identity_ids)
 
     def identities(self) -> list[IdentitySummary]:
         """Return everybody, by name."""

@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from gallery.errors import GalleryError, GalleryFormatError, sqlite_errors
+from gallery.private_files import keep_private, make_private_file
 
 FILE_NAME = "gallery.sqlite3"
 APPLICATION_ID = 0x46574731  # "FWG1": tells our file from any other SQLite database
@@ -76,6 +77,23 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX successors_by_into ON successors (into_id);
     """,
+    # What else keeps ids of this gallery, such as a log of events, must tell a person who was
+    # erased from one whom a fresh, restored or exchanged gallery does not know. `removed` holds
+    # no names.
+    """
+    CREATE TABLE removed (
+        identity_id TEXT PRIMARY KEY,
+        at REAL NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO removed
+        SELECT identity_id, max(at) FROM audit WHERE action = 'remove' GROUP BY identity_id;
+    INSERT INTO facts VALUES (
+        'gallery_id',
+        lower(printf('%s-%s-4%s-%s%s-%s', hex(randomblob(4)), hex(randomblob(2)),
+            substr(hex(randomblob(2)), 2), substr('89ab', 1 + (random() & 3), 1),
+            substr(hex(randomblob(2)), 2), hex(randomblob(6))))
+    );
+    """,
 )
 
 
@@ -94,6 +112,8 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     """
     if not _is_there(path) and not create:
         raise GalleryFormatError(f"there is no gallery in {path.parent}: enrol somebody first")
+    if create:
+        make_private_file(path)
     with sqlite_errors(path):
         connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
@@ -101,6 +121,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
     try:
         with sqlite_errors(path):
             _refuse_foreign(connection, path)
+            keep_private(path)
             _prepare(connection)
     except BaseException:
         connection.close()

@@ -29,6 +29,7 @@ from gallery.identities import (
     clean_name,
     composed,
 )
+from gallery.private_files import make_private_directory
 from gallery.schema import FILE_NAME, connect
 
 Floats = NDArray[np.float32]
@@ -318,6 +319,19 @@ class Store:
             found = _by_name(connection, name)
         return None if found is None else Identity(*found[1:])
 
+    def removed(self, identity_ids: Sequence[str]) -> set[str]:
+        """Return which of those ids were erased here and have not come back."""
+        with self.reading() as connection:
+            return {
+                identity_id
+                for identity_id in identity_ids
+                if connection.execute(
+                    "SELECT 1 FROM removed WHERE identity_id = ?1 AND NOT EXISTS"
+                    " (SELECT 1 FROM identities WHERE identity_id = ?1)",
+                    (identity_id,),
+                ).fetchone()
+            }
+
     def remove(self, identity_id: str) -> None:
         """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
         with self.writing() as connection:
@@ -326,6 +340,12 @@ class Store:
                 "SELECT count(*) FROM photos WHERE person = ?", (person,)
             ).fetchone()[0]
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            # With whoever was merged into them, so that a log that has not followed yet erases all.
+            connection.execute(
+                f"INSERT OR REPLACE INTO removed SELECT ?1, {NOW} UNION ALL"
+                f" SELECT identity_id, {NOW} FROM successors WHERE into_id = ?1",
+                (identity_id,),
+            )
             connection.execute("DELETE FROM successors WHERE into_id = ?", (identity_id,))
             _note(connection, "remove", identity_id, n_photos)
         self.shed_log()
@@ -392,7 +412,7 @@ class Store:
 
 def _make(directory: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_private_directory(directory)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise GalleryError(

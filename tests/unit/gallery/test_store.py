@@ -1,4 +1,5 @@
 import sqlite3
+import uuid
 
 import numpy as np
 import pytest
@@ -113,3 +114,38 @@ def test_reading_again_from_the_start_after_another_model_is_refused(few):
         connection.execute("DELETE FROM journal WHERE revision < 46")
     with pytest.raises(GalleryError, match="now holds embeddings of other-1"):
         few.refresh()
+
+
+def test_a_gallery_has_an_id_that_copies_and_repairs_keep(few, tmp_path):
+    assert uuid.UUID(few.gallery_id).version == 4
+    with Gallery.open(tmp_path / "other", model_id=MODEL, embedding_size=SIZE) as other:
+        assert other.gallery_id != few.gallery_id
+    with Gallery.open_any(few.store.path.parent) as again:
+        assert again.gallery_id == few.gallery_id
+
+
+def test_who_was_erased_is_told_from_who_was_never_here(few):
+    ann, bob, eve = (summary.identity.identity_id for summary in few.identities()[:3])
+    few.merge(ann, bob)
+    few.remove(bob)
+    assert few.removed([ann, bob, eve, "another gallery's"]) == {ann, bob}
+    with few.store.writing() as connection:  # such as by an import
+        connection.execute(
+            "INSERT INTO identities (identity_id, name, created_at) VALUES (?, 'Bob', 0)", (bob,)
+        )
+    assert few.removed([ann, bob]) == {ann}
+
+
+def test_a_file_of_the_second_version_gets_an_id_and_its_removals(tmp_path):
+    connection = sqlite3.connect(tmp_path / schema.FILE_NAME)
+    for script in schema.MIGRATIONS[:2]:
+        connection.executescript(script)
+    connection.executescript(
+        f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 2;"
+        "INSERT INTO audit (at, action, identity_id, n_photos) VALUES"
+        " (1, 'enroll', 'a', 1), (2, 'remove', 'a', 1), (3, 'remove', 'b', 1), (4, 'merge', 'c', 1)"
+    )
+    connection.close()
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as opened:
+        assert uuid.UUID(opened.gallery_id)
+        assert opened.removed(["a", "b", "c"]) == {"a", "b"}
