@@ -6,15 +6,19 @@ from gallery.errors import (
     GalleryDamagedError,
     GalleryError,
     GalleryFormatError,
+    InvalidNameError,
     ModelMismatchError,
     NameTakenError,
     UnknownIdentityError,
 )
 from gallery.gallery import Gallery
-from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target, clean_name
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
+from gallery.names import MAX_INTEGER, MAX_NAME_LENGTH, clean_name, is_text, name_key
 from gallery.thresholds import naming_threshold
 
 __all__ = [
+    "MAX_INTEGER",
+    "MAX_NAME_LENGTH",
     "ErasedIdentityError",
     "Gallery",
     "GalleryBusyError",
@@ -23,6 +27,7 @@ __all__ = [
     "GalleryFormatError",
     "Identity",
     "IdentitySummary",
+    "InvalidNameError",
     "Match",
     "ModelMismatchError",
     "NameTakenError",
@@ -31,5 +36,7 @@ __all__ = [
     "Target",
     "UnknownIdentityError",
     "clean_name",
+    "is_text",
+    "name_key",
     "naming_threshold",
 ]

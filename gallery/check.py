@@ -3,7 +3,7 @@
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +146,7 @@ def _salvage(path: Path) -> str:
             "INSERT OR IGNORE INTO removed"
             " SELECT identity_id, max(at) FROM audit WHERE action = 'remove' GROUP BY identity_id"
         )
+        target.execute("UPDATE identities SET name_key = name_key(name)")
         target.execute("DELETE FROM crops WHERE photo_id NOT IN (SELECT photo_id FROM photos)")
         target.execute("COMMIT")
         target.execute("PRAGMA journal_mode = DELETE")
@@ -202,10 +203,14 @@ def _recover_people(source: sqlite3.Connection, target: sqlite3.Connection) -> i
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
     """Copy the readable rows of a table, stepping over what is damaged."""
-    columns = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
+    # An older file has no keys of names: they are made anew from the names.
+    columns = [
+        row[1]
+        for row in target.execute(f"PRAGMA table_info({table})")
+        if row[1] != "name_key"
+    ]
     key = columns[0]
-    marks = ",".join("?" * len(columns))
-    insert = f"INSERT OR IGNORE INTO {table} VALUES ({marks})"
+    insert = _insert(table, columns)
     select = f"SELECT {','.join(columns)} FROM {table} NOT INDEXED"
     copied = 0
     for order in ("ASC", "DESC"):  # from both ends towards the damage
@@ -228,7 +233,7 @@ def _copy_by_key(
         last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
     except sqlite3.DatabaseError:
         last = None
-    marks = ",".join("?" * len(columns))
+    insert = _insert(table, columns)
     copied = 0
     misses = 0
     number = 0
@@ -242,7 +247,10 @@ def _copy_by_key(
             row = None
         misses = 0 if row else misses + 1
         if row:
-            copied += target.execute(
-                f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row
-            ).rowcount
+            copied += target.execute(insert, row).rowcount
     return copied
+
+
+def _insert(table: str, columns: Sequence[str]) -> str:
+    marks = ",".join("?" * len(columns))
+    return f"INSERT OR IGNORE INTO {table} ({','.join(columns)}) VALUES ({marks})"

@@ -3,6 +3,7 @@
 GalleryError
 ├── GalleryFormatError      the directory holds no gallery that this version can read
 │   └── GalleryDamagedError it holds one whose file is damaged
+├── InvalidNameError        a text is no name of a person
 ├── ModelMismatchError      a probe or an embedding comes from another model than the gallery's
 ├── NameTakenError          another identity already has the wanted name
 ├── UnknownIdentityError    no identity of that id or name
@@ -26,6 +27,10 @@ class GalleryFormatError(GalleryError):
 
 class GalleryDamagedError(GalleryFormatError):
     """Raised when a gallery's file is damaged; `facewire gallery check --repair` saves the rest."""
+
+
+class InvalidNameError(GalleryError, ValueError):
+    """Raised when a text is no name: empty, invisible, too long, or with control characters."""
 
 
 class ModelMismatchError(GalleryError):

@@ -14,8 +14,9 @@ Exporting, importing into an empty gallery and exporting again gives the same by
 """
 
 import json
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,15 +29,18 @@ from numpy.typing import NDArray
 from gallery.errors import (
     GalleryError,
     GalleryFormatError,
+    InvalidNameError,
     ModelMismatchError,
     NameTakenError,
 )
 from gallery.gallery import Gallery
-from gallery.identities import clean_name
+from gallery.names import name_key, repaired_name
 from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
 FORMAT, VERSION = "facewire-people", 1
+IDENTITY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 UNIT_TOLERANCE = 1e-3  # of an embedding's length: rounding, not another scale
 
 
@@ -112,19 +116,22 @@ def import_people(gallery: Gallery, directory: Path) -> ExportHeader:
             f"{gallery.model_id}: import into a gallery of that model"
         )
     people = list(lines)
+    own_ids = {str(person.get("identity_id")) for person in people}
     embeddings, ends, crops = _read_photos(directory, header)
     n_people = n_photos = row = 0
     with gallery.store.writing() as connection:
         try:
             for person in people:
-                key, is_new = _add_person(connection, person)
+                key, is_new = _add_person(connection, person, own_ids)
                 n_people += is_new
                 for photo in person["photos"]:
                     start = ends[row - 1] if row else 0
                     png = crops[start : ends[row]].tobytes()
                     n_photos += _add_photo(connection, key, photo, embeddings[row], png)
                     row += 1
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except InvalidNameError as error:
+            raise GalleryFormatError(f"cannot import {directory / PEOPLE}: {error}") from error
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
         if row != header.n_photos or len(people) != header.n_people:
             raise GalleryFormatError(
@@ -185,7 +192,7 @@ def _lines(directory: Path) -> Iterator[dict[str, Any]]:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
-    except ValueError as error:  # JSON or UTF-8
+    except (ValueError, RecursionError) as error:  # JSON or UTF-8
         raise GalleryFormatError(f"{path} is damaged: {error}") from error
 
 
@@ -202,7 +209,7 @@ def _header(line: dict[str, Any], directory: Path) -> ExportHeader:
             int(line["n_people"]),
             int(line["n_photos"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
 
 
@@ -236,20 +243,33 @@ def _read_photos(
     return embeddings, ends, crops
 
 
-def _add_person(connection: sqlite3.Connection, person: dict[str, Any]) -> tuple[int, bool]:
-    identity_id, name = str(person["identity_id"]), clean_name(person["name"])
+def _add_person(
+    connection: sqlite3.Connection, person: dict[str, Any], own_ids: Set[str]
+) -> tuple[int, bool]:
+    identity_id, name = str(person["identity_id"]), repaired_name(person["name"])
+    if not IDENTITY_ID.fullmatch(identity_id):
+        raise ValueError(f"an identity_id is 1 to 64 letters and digits, got {identity_id[:80]!r}")
     held = connection.execute(
-        "SELECT person, identity_id FROM identities WHERE identity_id = ? OR name = ?",
-        (identity_id, name),
+        "SELECT person, identity_id, name FROM identities"
+        " WHERE identity_id = ? OR name = ? OR name_key = ?",
+        (identity_id, name, name_key(name)),
     ).fetchall()
-    for key, held_id in held:
+    for key, held_id, _ in held:
         if held_id == identity_id:
             return int(key), False
-    if held:
+    # Two of an older gallery may differ in case alone: both come with its export.
+    if any(held_name == name or held_id not in own_ids for _, held_id, held_name in held):
         raise NameTakenError(f"{name} is another person here: rename one of the two first")
     cursor = connection.execute(
-        "INSERT INTO identities (identity_id, name, notes, created_at) VALUES (?, ?, ?, ?)",
-        (identity_id, name, str(person["notes"]), float(person["created_at"])),
+        "INSERT INTO identities (identity_id, name, name_key, notes, created_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (
+            identity_id,
+            name,
+            name_key(name),
+            str(person["notes"]),
+            float(person["created_at"]),
+        ),
     )
     return int(cursor.lastrowid or 0), True
 
@@ -266,7 +286,7 @@ def _add_photo(
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (person, source_sha256) DO NOTHING",
         (
             person,
-            str(photo["source_sha256"]),
+            _sha256(photo["source_sha256"]),
             float(photo["quality"]),
             str(photo["model_id"]),
             float(photo["created_at"]),
@@ -276,6 +296,12 @@ def _add_photo(
     if cursor.rowcount and png:
         connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
     return int(cursor.rowcount)
+
+
+def _sha256(digits: object) -> str:
+    if not isinstance(digits, str) or not SHA256.fullmatch(digits):
+        raise ValueError(f"source_sha256 must be 64 hexadecimal digits, got {str(digits)[:80]!r}")
+    return digits
 
 
 @contextmanager

@@ -1,12 +1,9 @@
 """Who can be named: the values that leave this package."""
 
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-MAX_NAME_LENGTH = 200  # characters: longer than any legal name, short enough for every page
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,28 +116,3 @@ class NewPhoto:
             raise ValueError(
                 f"crop must be (112, 112, 3) uint8, got {self.crop.shape} {self.crop.dtype}"
             )
-
-
-def composed(text: str) -> str:
-    """Return text in composed Unicode form, without spaces around or doubled inside."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def clean_name(name: str) -> str:
-    """Return a person's name in the one form in which it is stored and compared.
-
-    Args:
-        name: as typed or as a folder is called; composed (NFC) and stripped here, because the
-            same name from a Mac's folder and from a keyboard differ in bytes.
-
-    Raises:
-        ValueError: if it is empty, too long, or holds control characters.
-    """
-    name = composed(name)
-    if not name:
-        raise ValueError("a name cannot be empty")
-    if len(name) > MAX_NAME_LENGTH:
-        raise ValueError(f"a name has at most {MAX_NAME_LENGTH} characters, got {len(name)}")
-    if any(unicodedata.category(c) in {"Cc", "Cs", "Co", "Cn"} for c in name):
-        raise ValueError(f"a name cannot hold control characters: {name!r}")
-    return name

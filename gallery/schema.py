@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from gallery.errors import GalleryError, GalleryFormatError, sqlite_errors
+from gallery.names import name_key
 from gallery.private_files import keep_private, make_private_file
 
 FILE_NAME = "gallery.sqlite3"
@@ -94,6 +95,13 @@ MIGRATIONS = (
             substr(hex(randomblob(2)), 2), hex(randomblob(6))))
     );
     """,
+    # Anna, anna and Anna in full width are one name. Not UNIQUE: galleries made before this may
+    # hold two of them, who stay as they are.
+    """
+    ALTER TABLE identities ADD COLUMN name_key TEXT NOT NULL DEFAULT '';
+    UPDATE identities SET name_key = name_key(name);
+    CREATE INDEX identities_by_name_key ON identities (name_key);
+    """,
 )
 
 
@@ -120,6 +128,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         )
     try:
         with sqlite_errors(path):
+            connection.create_function("name_key", 1, name_key, deterministic=True)
             _refuse_foreign(connection, path)
             keep_private(path)
             _prepare(connection)

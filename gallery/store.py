@@ -15,20 +15,14 @@ from gallery.blobs import as_arrays, decode_crop, encode_crop
 from gallery.errors import (
     ErasedIdentityError,
     GalleryError,
+    InvalidNameError,
     NameTakenError,
     UnknownIdentityError,
     other_model,
     sqlite_errors,
 )
-from gallery.identities import (
-    Identity,
-    IdentitySummary,
-    NewPhoto,
-    Photo,
-    Target,
-    clean_name,
-    composed,
-)
+from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, Target
+from gallery.names import clean_name, is_row_number, is_text, name_key
 from gallery.private_files import make_private_directory
 from gallery.schema import FILE_NAME, connect
 
@@ -166,6 +160,8 @@ class Store:
 
     def crop(self, photo_id: int) -> NDArray[np.uint8] | None:
         """Return a photo's (112, 112, 3) uint8 RGB crop, None where none is stored."""
+        if not is_row_number(photo_id):
+            return None
         with self.reading() as connection:
             row = connection.execute(
                 "SELECT png FROM crops WHERE photo_id = ?", (photo_id,)
@@ -232,14 +228,15 @@ class Store:
         name = clean_name(name)
         with self.writing() as connection:
             person = _person(connection, identity_id)
-            holder = connection.execute(
-                "SELECT person FROM identities WHERE name = ?", (name,)
-            ).fetchone()
-            if holder is not None and holder[0] != person:
+            holder = _other_holder(connection, name, person)
+            if holder is not None:
                 raise NameTakenError(
-                    f"{name} is another person already: merge the two or take another name"
+                    f"{holder} is another person already: merge the two or take another name"
                 )
-            connection.execute("UPDATE identities SET name = ? WHERE person = ?", (name, person))
+            connection.execute(
+                "UPDATE identities SET name = ?, name_key = ? WHERE person = ?",
+                (name, name_key(name), person),
+            )
             _note(connection, "rename", identity_id, 0)
         return Identity(identity_id, name)
 
@@ -282,8 +279,9 @@ class Store:
         name = clean_name(name)
         with self.writing() as connection:
             person = _person(connection, identity_id)
-            if connection.execute("SELECT 1 FROM identities WHERE name = ?", (name,)).fetchone():
-                raise NameTakenError(f"{name} is another person already: take another name")
+            holder = _other_holder(connection, name, None)
+            if holder is not None:
+                raise NameTakenError(f"{holder} is another person already: take another name")
             new, new_id, _ = _insert(connection, name)
             _move(connection, person, photo_ids, new)
             _note(connection, "split", new_id, len(photo_ids))
@@ -307,7 +305,7 @@ class Store:
         """Return who those ids are now, after renames and merges; erased ones are left out."""
         present = {}
         with self.reading() as connection:
-            for identity_id in identity_ids:
+            for identity_id in filter(is_text, identity_ids):
                 found = _by_id(connection, identity_id)
                 if found is not None:
                     present[identity_id] = Identity(*found[1:])
@@ -357,11 +355,11 @@ class Store:
             UnknownIdentityError: if there is no such photo.
         """
         with self.writing() as connection:
-            row = connection.execute(
+            row = is_row_number(photo_id) and connection.execute(
                 "SELECT identity_id FROM photos JOIN identities USING (person) WHERE photo_id = ?",
                 (photo_id,),
             ).fetchone()
-            if row is None:
+            if not row:
                 raise UnknownIdentityError(f"there is no photo {photo_id}")
             connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
             _note(connection, "remove_photo", row[0], 1)
@@ -421,22 +419,48 @@ def _make(directory: Path) -> None:
 
 
 def _find(connection: sqlite3.Connection, name_or_id: str) -> tuple[int, str, str]:
-    row = connection.execute(
-        "SELECT person, identity_id, name FROM identities WHERE identity_id = ?", (name_or_id,)
+    row = is_text(name_or_id) and connection.execute(
+        "SELECT person, identity_id, name FROM identities"
+        " WHERE identity_id = ? OR name = ? ORDER BY identity_id != ?",
+        (name_or_id,) * 3,
     ).fetchone()
-    found = _by_name(connection, name_or_id) if row is None else row
+    try:
+        name = name_or_id if row else clean_name(name_or_id)
+    except InvalidNameError as error:
+        raise UnknownIdentityError(f"nobody here is called so: {error}") from error
+    found = row or _by_name(connection, name)
     if found is None:
-        raise UnknownIdentityError(
-            f"nobody here is called {name_or_id}: see `facewire gallery list`"
-        )
+        raise UnknownIdentityError(f"nobody here is called {name}: see `facewire gallery list`")
     return int(found[0]), str(found[1]), str(found[2])
 
 
 def _by_name(connection: sqlite3.Connection, name: str) -> tuple[int, str, str] | None:
+    """Return the person of exactly that name, else of one that differs in case or width alone.
+
+    Raises:
+        InvalidNameError: if it is no name.
+        NameTakenError: if several differ from it in no more than that.
+    """
+    name = clean_name(name)
+    columns = "SELECT person, identity_id, name FROM identities"
+    rows = connection.execute(f"{columns} WHERE name = ?", (name,)).fetchall()
+    if not rows:
+        rows = connection.execute(
+            f"{columns} WHERE name_key = ? ORDER BY person", (name_key(name),)
+        ).fetchall()
+    if len(rows) > 1:
+        names = ", ".join(row[2] for row in rows)
+        raise NameTakenError(f"{name} may be any of {names}: write the name as it is there")
+    return (int(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
+
+
+def _other_holder(connection: sqlite3.Connection, name: str, person: int | None) -> str | None:
+    """Return the name of a person, other than `person`, that is the same to people as `name`."""
     row = connection.execute(
-        "SELECT person, identity_id, name FROM identities WHERE name = ?", (composed(name),)
+        "SELECT name FROM identities WHERE (name = ? OR name_key = ?) AND person IS NOT ?",
+        (name, name_key(name), person),
     ).fetchone()
-    return None if row is None else (int(row[0]), str(row[1]), str(row[2]))
+    return None if row is None else str(row[0])
 
 
 def _by_id(connection: sqlite3.Connection, identity_id: str) -> tuple[int, str, str] | None:
@@ -462,19 +486,20 @@ def _target(connection: sqlite3.Connection, target: Target) -> tuple[int, str, s
 def _insert(connection: sqlite3.Connection, name: str) -> tuple[int, str, str]:
     identity_id = token_hex(8)
     cursor = connection.execute(
-        f"INSERT INTO identities (identity_id, name, created_at) VALUES (?, ?, {NOW})",
-        (identity_id, name),
+        "INSERT INTO identities (identity_id, name, name_key, created_at)"
+        f" VALUES (?, ?, ?, {NOW})",
+        (identity_id, name, name_key(name)),
     )
     return int(cursor.lastrowid or 0), identity_id, name
 
 
 def _person(connection: sqlite3.Connection, identity_id: str) -> int:
-    row = connection.execute(
+    row = is_text(identity_id) and connection.execute(
         "SELECT person FROM identities WHERE identity_id = ?", (identity_id,)
     ).fetchone()
-    if row is None:
+    if not row:
         raise UnknownIdentityError(
-            f"there is no identity {identity_id}: see `facewire gallery list`"
+            f"there is no identity {identity_id!r}: see `facewire gallery list`"
         )
     return int(row[0])
 
@@ -483,7 +508,7 @@ def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int],
     if person == into:
         raise UnknownIdentityError("photos cannot be moved to the same person: name another")
     for photo_id in photo_ids:
-        is_own = connection.execute(
+        is_own = is_row_number(photo_id) and connection.execute(
             "SELECT 1 FROM photos WHERE photo_id = ? AND person = ?", (photo_id, person)
         ).fetchone()
         if not is_own:

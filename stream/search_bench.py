@@ -138,10 +138,10 @@ def _fill(directory: Path, n_templates: int, size: int, progress: Callable[[floa
         for start, rows in _chunks(n_templates, size):
             with gallery.store.writing() as connection:
                 connection.executemany(
-                    "INSERT INTO identities (person, identity_id, name, created_at)"
-                    " VALUES (?, ?, ?, 0)",
+                    "INSERT INTO identities (person, identity_id, name, name_key, created_at)"
+                    " VALUES (?, ?, ?, ?, 0)",
                     [
-                        (1 + number, f"{number:016x}", f"person {number}")
+                        (1 + number, f"{number:016x}", f"person {number}", f"person {number}")
                         for number in range(start // PER_PERSON, (start + len(rows)) // PER_PERSON)
                     ],
                 )

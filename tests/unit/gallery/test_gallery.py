@@ -383,7 +383,7 @@ def test_a_newer_format_is_refused(tmp_path):
     connection = sqlite3.connect(tmp_path / "gallery.sqlite3")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(GalleryFormatError, match="format 99, this version reads up to 3"):
+    with pytest.raises(GalleryFormatError, match="format 99, this version reads up to 4"):
         open_in(tmp_path)
 
 

@@ -1,0 +1,212 @@
+import sqlite3
+
+import numpy as np
+import pytest
+
+from gallery import (
+    Gallery,
+    InvalidNameError,
+    NameTakenError,
+    NewPhoto,
+    UnknownIdentityError,
+    clean_name,
+    name_key,
+    schema,
+)
+from tests.unit.gallery.conftest import MODEL, SIZE
+
+
+def photo(number: int) -> NewPhoto:
+    row = np.random.default_rng(number).standard_normal(SIZE).astype(np.float32)
+    return NewPhoto(row, None, f"{number:064x}", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("Grace Hopper", "Grace Hopper"),
+        ("  Grace \t Hopper\n", "Grace Hopper"),
+        ("Ame\u0301lie", "Am\u00e9lie"),
+        ("\u674e\u5c0f\u9f99", "\u674e\u5c0f\u9f99"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        ("Robin \U0001fae8", "Robin \U0001fae8"),  # of Unicode 15: later than Python 3.11's
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("a" * 200, "a" * 200),
+        ("e\u0301" * 200, "\u00e9" * 200),
+    ],
+)  # fmt: skip
+def test_a_name_has_one_form(name: str, stored: str):
+    assert clean_name(name) == stored
+    assert clean_name(stored) == stored
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "cannot be empty"),
+        (" \t\n\u2003", "cannot be empty"),
+        ("a" * 201, "at most 200 characters, got 201"),
+        ("a" + "\u0301\u0316" * 500_000, "at most 200 characters"),
+        ("caf\udce9", "must be UTF-8"),
+        ("\ud83d\ude00", "must be UTF-8"),
+        ("a\x00b", r"control character U\+0000"),
+        ("a\x1b[31mb", r"control character U\+001B"),
+        ("a\x9bb", r"control character U\+009B"),
+        ("\u202eanna", r"direction character U\+202E"),
+        ("an\u2066na", r"direction character U\+2066"),
+        ("anna\u200f", r"direction character U\+200F"),
+        ("an\u200bna", r"invisible character U\+200B"),
+        ("\ufeffanna", r"invisible character U\+FEFF"),
+        ("\u200d\u200c", "invisible characters alone"),
+        ("\u3164", "invisible characters alone"),
+        ("\u2800 \u2800", "invisible characters alone"),
+        ("\ufe0f", "invisible characters alone"),
+        ("a\ue000", r"private-use character U\+E000"),
+        ("a\uffff", r"noncharacter U\+FFFF"),
+        ("a\ufdd0", r"noncharacter U\+FDD0"),
+        ("a\U0010ffff", r"noncharacter U\+10FFFF|private-use"),
+    ],
+)
+def test_what_is_no_name_is_refused_in_printable_ascii(name: str, reason: str):
+    with pytest.raises(InvalidNameError, match=reason) as caught:
+        clean_name(name)
+    assert str(caught.value).isascii()
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ("Anna", "anna", "ANNA", "\uff21\uff4e\uff4e\uff41", "An\u200dna"),
+        ("Stra\u00dfe", "STRASSE", "strasse"),
+        ("\u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2", "\u03c3\u03af\u03c3\u03c5\u03c6\u03bf\u03c3"),
+        ("\u00c5sa", "A\u030asa", "\u00e5sa", "\u212bsa"),
+        ("Henry \u2163", "henry iv"),
+        ("\uac00", "\u1100\u1161"),
+    ],
+)  # fmt: skip
+def test_names_that_are_the_same_to_people_have_one_key(others: tuple[str, ...]):
+    assert len({name_key(clean_name(name)) for name in others}) == 1
+
+
+def test_other_names_have_other_keys():
+    names = ("Anna", "Ana", "Änna", "Anna 2", "Hanna", "\u0410nna")
+    assert len({name_key(name) for name in names}) == len(names)
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    with Gallery.open(tmp_path / "people", model_id=MODEL, embedding_size=SIZE) as opened:
+        yield opened
+
+
+def test_anna_in_any_form_is_one_person(gallery):
+    anna, _ = gallery.enroll_many("Anna", [photo(1)])
+    for number, name in enumerate(("anna", "ANNA", "\uff21nna"), 2):
+        assert gallery.enroll_many(name, [photo(number)])[0] == anna
+        assert gallery.find(name) == anna
+    assert [each.n_photos for each in gallery.identities()] == [4]
+    bob, _ = gallery.enroll_many("Bob", [photo(9)])
+    with pytest.raises(NameTakenError, match="Anna is another person already"):
+        gallery.rename(bob.identity_id, "aNNa")
+    [first, *_] = gallery.photos(anna.identity_id)
+    with pytest.raises(NameTakenError, match="Anna is another person already"):
+        gallery.split(anna.identity_id, [first.photo_id], "anna")
+    assert gallery.rename(anna.identity_id, "ANNA").name == "ANNA"
+
+
+def two_annas(directory):
+    """Make a gallery as the version before made it: Anna and anna are two people."""
+    with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
+        gallery.enroll_many("Anna", [photo(1)])
+        gallery.enroll_many("other", [photo(2)])
+    connection = sqlite3.connect(directory / schema.FILE_NAME, isolation_level=None)
+    connection.executescript(
+        "DROP INDEX identities_by_name_key; ALTER TABLE identities DROP COLUMN name_key;"
+        "UPDATE identities SET name = 'anna' WHERE name = 'other'; PRAGMA user_version = 3;"
+    )
+    connection.close()
+
+
+def test_an_older_gallery_keeps_both_and_takes_no_third(tmp_path):
+    two_annas(tmp_path)
+    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+        assert [each.identity.name for each in gallery.identities()] == ["Anna", "anna"]
+        upper, lower = gallery.find("Anna"), gallery.find("anna")
+        assert upper != lower
+        assert gallery.enroll_many("anna", [photo(3)])[0] == lower
+        with pytest.raises(NameTakenError, match="ANNA may be any of Anna, anna"):
+            gallery.enroll_many("ANNA", [photo(4)])
+        with pytest.raises(NameTakenError, match="ANNA may be any of Anna, anna"):
+            gallery.find("ANNA")
+        assert len(gallery.identities()) == 2
+        gallery.merge(lower.identity_id, upper.identity_id)
+        assert gallery.find("ANNA") == upper
+
+
+def test_an_older_name_is_found_as_it_is_and_imported_without_what_is_refused_now(tmp_path):
+    from gallery import exchange
+
+    with Gallery.open(tmp_path / "old", model_id=MODEL, embedding_size=SIZE) as gallery:
+        gallery.enroll_many("Noa", [photo(1)])
+        with gallery.store.writing() as connection:
+            connection.execute("UPDATE identities SET name = ?", ("Noa\u200f",))
+        assert gallery.find("Noa\u200f") == gallery.find("noa")
+        exchange.export_people(gallery, tmp_path / "out")
+    with Gallery.open(tmp_path / "new", model_id=MODEL, embedding_size=SIZE) as gallery:
+        exchange.import_people(gallery, tmp_path / "out")
+        assert [each.identity.name for each in gallery.identities()] == ["Noa"]
+
+
+def test_an_export_of_both_comes_back_whole(tmp_path):
+    from gallery import exchange
+
+    two_annas(tmp_path / "old")
+    with Gallery.open_any(tmp_path / "old") as gallery:
+        exchange.export_people(gallery, tmp_path / "out")
+    with Gallery.open(tmp_path / "new", model_id=MODEL, embedding_size=SIZE) as gallery:
+        assert exchange.import_people(gallery, tmp_path / "out").n_people == 2
+        assert exchange.import_people(gallery, tmp_path / "out").n_people == 0
+        gallery.remove(gallery.find("anna").identity_id)
+        gallery.rename(gallery.find("Anna").identity_id, "Berta")
+    with Gallery.open(tmp_path / "third", model_id=MODEL, embedding_size=SIZE) as gallery:
+        gallery.enroll_many("aNNA", [photo(7)])
+        with pytest.raises(NameTakenError, match="Anna is another person here"):
+            exchange.import_people(gallery, tmp_path / "out")
+        assert len(gallery.identities()) == 1
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64, 10**40, 0, -1, -(2**63) - 1])
+def test_no_number_is_too_large_to_be_unknown(gallery, number: int):
+    identity, _ = gallery.enroll_many("Anna", [photo(1)])
+    assert gallery.store.crop(number) is None
+    for change in (
+        lambda: gallery.remove_photo(number),
+        lambda: gallery.split(identity.identity_id, [number], "Berta"),
+    ):
+        with pytest.raises(UnknownIdentityError, match=f"photo {number}"):
+            change()
+    assert [each.identity.name for each in gallery.identities()] == ["Anna"]
+
+
+@pytest.mark.parametrize("who", ["", "\ud800", "caf\udce9", "x" * 10_000, "a\x00b", "\u200b"])
+def test_nobody_is_called_by_what_is_no_name(gallery, who: str):
+    identity, _ = gallery.enroll_many("Anna", [photo(1)])
+    for change in (
+        lambda: gallery.find(who),
+        lambda: gallery.remove(who),
+        lambda: gallery.merge(identity.identity_id, who),
+        lambda: gallery.merge(who, identity.identity_id),
+    ):
+        with pytest.raises(UnknownIdentityError) as caught:
+            change()
+        str(caught.value).encode()
+    for change in (
+        lambda: gallery.enroll_many(who, [photo(2)]),
+        lambda: gallery.rename(identity.identity_id, who),
+    ):
+        with pytest.raises(InvalidNameError):
+            change()
+    assert gallery.present([who]) == {}
+    assert len(gallery.embeddings(who)) == 0
+    assert len(gallery.identities()) == 1
