@@ -205,9 +205,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
     """Copy the readable rows of a table, stepping over what is damaged."""
     # An older file has no keys of names: they are made anew from the names.
     columns = [
-        row[1]
-        for row in target.execute(f"PRAGMA table_info({table})")
-        if row[1] != "name_key"
+        row[1] for row in target.execute(f"PRAGMA table_info({table})") if row[1] != "name_key"
     ]
     key = columns[0]
     insert = _insert(table, columns)

@@ -63,8 +63,8 @@ def clean_name(name: str) -> str:
             same name from a Mac's folder and from a keyboard differ in bytes.
 
     Raises:
-        InvalidNameError: if it is empty, invisible, too long, not UTF-8, or holds control characters;
-            the message can be shown whatever the name holds.
+        InvalidNameError: if it is empty, invisible, too long, not UTF-8, or holds control
+            characters; the message can be shown whatever the name holds.
     """
     if not is_text(name):
         raise InvalidNameError("a name must be UTF-8 text")

@@ -355,11 +355,11 @@ class Store:
             UnknownIdentityError: if there is no such photo.
         """
         with self.writing() as connection:
-            row = is_row_number(photo_id) and connection.execute(
+            row = connection.execute(
                 "SELECT identity_id FROM photos JOIN identities USING (person) WHERE photo_id = ?",
-                (photo_id,),
+                (photo_id if is_row_number(photo_id) else None,),
             ).fetchone()
-            if not row:
+            if row is None:
                 raise UnknownIdentityError(f"there is no photo {photo_id}")
             connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
             _note(connection, "remove_photo", row[0], 1)
@@ -419,11 +419,14 @@ def _make(directory: Path) -> None:
 
 
 def _find(connection: sqlite3.Connection, name_or_id: str) -> tuple[int, str, str]:
-    row = is_text(name_or_id) and connection.execute(
-        "SELECT person, identity_id, name FROM identities"
-        " WHERE identity_id = ? OR name = ? ORDER BY identity_id != ?",
-        (name_or_id,) * 3,
-    ).fetchone()
+    row = (
+        is_text(name_or_id)
+        and connection.execute(
+            "SELECT person, identity_id, name FROM identities"
+            " WHERE identity_id = ? OR name = ? ORDER BY identity_id != ?",
+            (name_or_id,) * 3,
+        ).fetchone()
+    )
     try:
         name = name_or_id if row else clean_name(name_or_id)
     except InvalidNameError as error:
@@ -486,17 +489,19 @@ def _target(connection: sqlite3.Connection, target: Target) -> tuple[int, str, s
 def _insert(connection: sqlite3.Connection, name: str) -> tuple[int, str, str]:
     identity_id = token_hex(8)
     cursor = connection.execute(
-        "INSERT INTO identities (identity_id, name, name_key, created_at)"
-        f" VALUES (?, ?, ?, {NOW})",
+        f"INSERT INTO identities (identity_id, name, name_key, created_at) VALUES (?, ?, ?, {NOW})",
         (identity_id, name, name_key(name)),
     )
     return int(cursor.lastrowid or 0), identity_id, name
 
 
 def _person(connection: sqlite3.Connection, identity_id: str) -> int:
-    row = is_text(identity_id) and connection.execute(
-        "SELECT person FROM identities WHERE identity_id = ?", (identity_id,)
-    ).fetchone()
+    row = (
+        is_text(identity_id)
+        and connection.execute(
+            "SELECT person FROM identities WHERE identity_id = ?", (identity_id,)
+        ).fetchone()
+    )
     if not row:
         raise UnknownIdentityError(
             f"there is no identity {identity_id!r}: see `facewire gallery list`"
@@ -508,9 +513,12 @@ def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int],
     if person == into:
         raise UnknownIdentityError("photos cannot be moved to the same person: name another")
     for photo_id in photo_ids:
-        is_own = is_row_number(photo_id) and connection.execute(
-            "SELECT 1 FROM photos WHERE photo_id = ? AND person = ?", (photo_id, person)
-        ).fetchone()
+        is_own = (
+            is_row_number(photo_id)
+            and connection.execute(
+                "SELECT 1 FROM photos WHERE photo_id = ? AND person = ?", (photo_id, person)
+            ).fetchone()
+        )
         if not is_own:
             raise UnknownIdentityError(f"photo {photo_id} is not of this person")
         moved = connection.execute(

@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
-from gallery import clean_name
 from stream.answers import (
     CameraJson,
     IdentityJson,
@@ -18,6 +17,7 @@ from stream.answers import (
 from stream.config import CameraChange, CameraConfig
 from stream.engine import Service
 from stream.errors import SignalingError
+from stream.inputs import PersonName, Reference, TrackNumber
 from stream.publishing import publish
 
 router = APIRouter()
@@ -32,9 +32,6 @@ def get_service(request: Request) -> Service:
 
 
 ServiceDep = Annotated[Service, Depends(get_service)]
-
-
-PersonName = Annotated[str, AfterValidator(clean_name)]
 
 
 class NewName(BaseModel):
@@ -52,7 +49,7 @@ async def list_cameras(service: ServiceDep) -> list[CameraJson]:
 
 
 @router.get("/api/cameras/{camera}")
-async def show_camera(service: ServiceDep, camera: str) -> CameraJson:
+async def show_camera(service: ServiceDep, camera: Reference) -> CameraJson:
     """Say how a camera is doing, with its settings."""
     return _camera(service, camera)
 
@@ -73,7 +70,7 @@ async def add_camera(
 
 
 @router.patch("/api/cameras/{camera}")
-async def change_camera(service: ServiceDep, camera: str, change: CameraChange) -> CameraJson:
+async def change_camera(service: ServiceDep, camera: Reference, change: CameraChange) -> CameraJson:
     """Change settings of a camera at once, and keep them; those not named stay.
 
     Any of: `name`; `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
@@ -93,7 +90,7 @@ async def change_camera(service: ServiceDep, camera: str, change: CameraChange) 
 
 
 @router.delete("/api/cameras/{camera}", status_code=204)
-async def remove_camera(service: ServiceDep, camera: str) -> None:
+async def remove_camera(service: ServiceDep, camera: Reference) -> None:
     """Stop a camera and forget it, for the next start of the service too."""
     await service.remove_camera(camera)
 
@@ -101,7 +98,7 @@ async def remove_camera(service: ServiceDep, camera: str) -> None:
 @router.get("/api/cameras/{camera}/snapshot.jpg", response_class=Response)
 async def snapshot(
     service: ServiceDep,
-    camera: str,
+    camera: Reference,
     width: Annotated[int | None, Query(ge=16, le=8192, description="pixels at most")] = None,
 ) -> Response:
     """Return the last picture, annotated."""
@@ -112,13 +109,15 @@ async def snapshot(
 
 
 @router.get("/api/cameras/{camera}/tracks")
-async def tracks(service: ServiceDep, camera: str) -> TracksJson:
+async def tracks(service: ServiceDep, camera: Reference) -> TracksJson:
     """Return the faces in the last picture."""
     return tracks_json(camera, service.tracks(camera))
 
 
 @router.post("/api/cameras/{camera}/tracks/{track_id}/name")
-async def name_track(service: ServiceDep, camera: str, track_id: int, new: NewName) -> IdentityJson:
+async def name_track(
+    service: ServiceDep, camera: Reference, track_id: TrackNumber, new: NewName
+) -> IdentityJson:
     """Enrol a face that is in the picture; it bears the name from the next picture on."""
     return identity_json(await service.name_track(camera, track_id, new.name))
 
@@ -126,7 +125,7 @@ async def name_track(service: ServiceDep, camera: str, track_id: int, new: NewNa
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
 async def watch(
     service: ServiceDep,
-    camera: str,
+    camera: Reference,
     request: Request,
     raw: Annotated[
         bool, Query(description="without boxes and names: they go over the data channel tracks")
@@ -140,7 +139,7 @@ async def watch(
 
 
 @router.delete("/api/cameras/{camera}/whep/{peer_id}")
-async def stop_watching(service: ServiceDep, camera: str, peer_id: str) -> Response:
+async def stop_watching(service: ServiceDep, camera: Reference, peer_id: Reference) -> Response:
     """Hang up; harmless where the player is gone already."""
     await service.peers.close(peer_id)
     return Response()
@@ -150,7 +149,7 @@ async def stop_watching(service: ServiceDep, camera: str, peer_id: str) -> Respo
 async def send_camera(
     service: ServiceDep,
     request: Request,
-    name: Annotated[str, Query(description="the camera's name")] = "whip",
+    name: Annotated[Reference, Query(description="the camera's name")] = "whip",
 ) -> Response:
     """Take a browser's or encoder's camera (WHIP, without trickle)."""
     answer = await publish(service, name, await _offer(request), is_shown_back=False)
@@ -158,7 +157,7 @@ async def send_camera(
 
 
 @router.delete("/api/whip/{peer_id}")
-async def stop_sending(service: ServiceDep, peer_id: str) -> Response:
+async def stop_sending(service: ServiceDep, peer_id: Reference) -> Response:
     """Hang up and forget the camera; harmless where it is gone already."""
     await service.peers.close(peer_id)
     return Response()

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from stream.answers import EventsJson, event_json
 from stream.api_cameras import ServiceDep
 from stream.frames import EventKind
+from stream.inputs import Reference, RowNumber
 from stream.security import (
     COOKIE,
     TOO_MANY,
@@ -67,11 +68,11 @@ class SignIn(BaseModel):
 @router.get("/api/events")
 async def list_events(
     service: ServiceDep,
-    cursor: Annotated[int | None, Query(ge=1, description="only events older than this")] = None,
+    cursor: Annotated[RowNumber | None, Query(description="only events older than this")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
-    camera: str | None = None,
+    camera: Reference | None = None,
     kind: Annotated[list[EventKind] | None, Query()] = None,
-    name: Annotated[str | None, Query(description="only of this person")] = None,
+    name: Annotated[Reference | None, Query(description="only of this person")] = None,
     after: Annotated[AwareDatetime | None, Query(description="only from this moment on")] = None,
     before: Annotated[AwareDatetime | None, Query(description="only before this moment")] = None,
 ) -> EventsJson:
@@ -93,7 +94,7 @@ async def list_events(
 
 
 @router.get("/api/events/{event_id}/crop.jpg", response_class=Response)
-async def event_crop(service: ServiceDep, event_id: int) -> Response:
+async def event_crop(service: ServiceDep, event_id: RowNumber) -> Response:
     """Return the best shot of an event, 112x112."""
     jpeg = await service.run_events(service.event_log.crop_jpeg, event_id)
     if jpeg is None:

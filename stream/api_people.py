@@ -24,9 +24,10 @@ from stream.answers import (
     person_json,
     photo_json,
 )
-from stream.api_cameras import PersonName, ServiceDep
+from stream.api_cameras import ServiceDep
 from stream.engine import Service
 from stream.enrolment import EnrolItem, enroll_images, upload_item
+from stream.inputs import PersonName, Reference, RowNumber
 from stream.sharing import events_of_other
 
 router = APIRouter()
@@ -43,7 +44,9 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: PersonName | None = Field(None, description="the new name")
-    merge_into: str | None = Field(None, description="the person who gets all photos of this one")
+    merge_into: Reference | None = Field(
+        None, description="the person who gets all photos of this one"
+    )
 
 
 class Split(BaseModel):
@@ -51,7 +54,7 @@ class Split(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    photo_ids: list[int] = Field(min_length=1, max_length=10_000)
+    photo_ids: list[RowNumber] = Field(min_length=1, max_length=10_000)
     name: PersonName = Field(description="whose they are: somebody new, or known already")
 
 
@@ -60,7 +63,7 @@ class FromCamera(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    camera: str
+    camera: Reference
     name: PersonName
 
 
@@ -99,7 +102,7 @@ async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson
 
 
 @router.get("/api/identities/{identity_id}")
-async def show_identity(service: ServiceDep, identity_id: str) -> WholePersonJson:
+async def show_identity(service: ServiceDep, identity_id: Reference) -> WholePersonJson:
     """Describe a person with their photos, and how many events of them there are."""
     identity = await service.run_inference(service.gallery.find, identity_id)
     photos = await service.run_inference(service.gallery.photos, identity.identity_id)
@@ -112,7 +115,9 @@ async def show_identity(service: ServiceDep, identity_id: str) -> WholePersonJso
 
 
 @router.patch("/api/identities/{identity_id}")
-async def change_identity(service: ServiceDep, identity_id: str, change: Change) -> IdentityJson:
+async def change_identity(
+    service: ServiceDep, identity_id: Reference, change: Change
+) -> IdentityJson:
     """Rename a person, or merge them into another."""
     if (change.name is None) == (change.merge_into is None):
         raise HTTPException(422, "give either name or merge_into")
@@ -128,7 +133,7 @@ async def change_identity(service: ServiceDep, identity_id: str, change: Change)
 
 
 @router.post("/api/identities/{identity_id}/split")
-async def split_identity(service: ServiceDep, identity_id: str, split: Split) -> IdentityJson:
+async def split_identity(service: ServiceDep, identity_id: Reference, split: Split) -> IdentityJson:
     """Move some of a person's photos to another, with the past events that show the other."""
     other = await service.run_inference(_split, service.gallery, identity_id, split)
     await service.gallery_changed()
@@ -146,7 +151,7 @@ async def split_identity(service: ServiceDep, identity_id: str, split: Split) ->
 
 
 @router.delete("/api/identities/{identity_id}", status_code=204)
-async def remove_identity(service: ServiceDep, identity_id: str) -> None:
+async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
     await service.run_inference(service.gallery.remove, identity_id)
     await service.gallery_changed()
@@ -154,7 +159,7 @@ async def remove_identity(service: ServiceDep, identity_id: str) -> None:
 
 
 @router.get("/api/identities/{identity_id}/photos")
-async def list_photos(service: ServiceDep, identity_id: str) -> list[PhotoJson]:
+async def list_photos(service: ServiceDep, identity_id: Reference) -> list[PhotoJson]:
     """List a person's photos, oldest first."""
     photos = await service.run_inference(_photos_of, service, identity_id)
     return [photo_json(photo) for photo in photos]
@@ -162,7 +167,7 @@ async def list_photos(service: ServiceDep, identity_id: str) -> list[PhotoJson]:
 
 @router.post("/api/identities/{identity_id}/photos", status_code=201)
 async def add_photos(
-    service: ServiceDep, identity_id: str, photos: Photos, response: Response
+    service: ServiceDep, identity_id: Reference, photos: Photos, response: Response
 ) -> EnrolJson:
     """Add photos of a person who is known already."""
     identity = await service.run_inference(service.gallery.store.find, identity_id)
@@ -173,7 +178,7 @@ async def add_photos(
 
 
 @router.get("/api/identities/{identity_id}/photos/{photo_id}.jpg", response_class=Response)
-async def photo_crop(service: ServiceDep, identity_id: str, photo_id: int) -> Response:
+async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
     """Return the aligned face of a photo, 112x112."""
     crop = await service.run_inference(service.gallery.store.crop, photo_id)
     if crop is None:
@@ -182,7 +187,7 @@ async def photo_crop(service: ServiceDep, identity_id: str, photo_id: int) -> Re
 
 
 @router.get("/api/identities/{identity_id}/photo.jpg", response_class=Response)
-async def best_crop(service: ServiceDep, identity_id: str) -> Response:
+async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
     """Return the aligned face of a person's best photo, 112x112."""
     crop = await service.run_inference(_best_crop, service, identity_id)
     if crop is None:
@@ -191,7 +196,7 @@ async def best_crop(service: ServiceDep, identity_id: str) -> Response:
 
 
 @router.delete("/api/identities/{identity_id}/photos/{photo_id}", status_code=204)
-async def remove_photo(service: ServiceDep, identity_id: str, photo_id: int) -> None:
+async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
     """Erase one photo."""
     photos = await service.run_inference(_photos_of, service, identity_id)
     if photo_id not in {photo.photo_id for photo in photos}:

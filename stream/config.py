@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stream.errors import ConfigError
 from stream.frames import EventKind
+from stream.inputs import Text, Url
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 TOKEN_VARIABLE = "FACEWIRE_TOKEN"
@@ -42,8 +43,8 @@ class Section(BaseModel):
 class CameraConfig(Section):
     """One [[cameras]] table."""
 
-    name: str = Field(description="shown on the page and used in addresses: letters, digits, - _")
-    url: str = Field(
+    name: Text = Field(description="shown on the page and used in addresses: letters, digits, - _")
+    url: Url = Field(
         description="rtsp://, http:// (MJPEG), a file, /dev/video0, or demo: for the demo scene",
         repr=False,
     )
@@ -84,8 +85,8 @@ class CameraConfig(Section):
 class CameraChange(Section):
     """Settings of a camera that are to be others; those not named stay, null is the default."""
 
-    name: str = ""
-    url: str = Field("", repr=False)
+    name: Text = ""
+    url: Url = Field("", repr=False)
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     loop: bool = True
     target_fps: float | None = None
@@ -194,7 +195,7 @@ class VideoConfig(Section):
 class WebhookConfig(Section):
     """One [[webhooks]] table."""
 
-    url: str = Field(description="http:// or https:// address that gets each event", repr=False)
+    url: Url = Field(description="http:// or https:// address that gets each event", repr=False)
     secret: str = Field(
         "",
         repr=False,

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from gallery import MAX_INTEGER, clean_name, is_text
 
+MAX_URL_LENGTH = 2000  # characters: what browsers and proxies take
 MAX_REFERENCE_LENGTH = 1000  # characters of a name or id to look up: a name's form is not one yet
 
 
@@ -25,6 +26,9 @@ PersonName = Annotated[str, Field(max_length=4000), AfterValidator(clean_name)]
 
 Reference = Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)]
 """The name or id of something that exists."""
+
+Url = Annotated[Text, Field(max_length=MAX_URL_LENGTH)]
+"""An address, or the path of a file."""
 
 RowNumber = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 """The number of a photo or event, or a cursor."""

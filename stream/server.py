@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from gallery import GalleryError, UnknownIdentityError
+from gallery import GalleryError, InvalidNameError, UnknownIdentityError
 from gallery.errors import NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream import api_cameras, api_events, api_people
@@ -34,6 +34,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownTrackError, 404),
     (UnknownIdentityError, 404),
     (NameTakenError, 409),
+    (InvalidNameError, 422),
     (ImageError, 422),
     (CameraStoreError, 500),
     (StreamError, 400),
@@ -120,5 +121,6 @@ async def _answer_surprise(request: Request, error: Exception) -> Response:
 
 def _error(status: int, message: str, headers: object = None) -> Response:
     assert headers is None or isinstance(headers, dict)
-    line = " ".join(message.split())
+    # A message may name what was asked for: no lone surrogate of it can be sent.
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"error": line}, status, headers=headers)

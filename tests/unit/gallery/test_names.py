@@ -28,13 +28,13 @@ def photo(number: int) -> NewPhoto:
         ("  Grace \t Hopper\n", "Grace Hopper"),
         ("Ame\u0301lie", "Am\u00e9lie"),
         ("\u674e\u5c0f\u9f99", "\u674e\u5c0f\u9f99"),
-        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        ("\u0645\u06cc\u200c\u062e\u0648", "\u0645\u06cc\u200c\u062e\u0648"),
         ("Robin \U0001fae8", "Robin \U0001fae8"),  # of Unicode 15: later than Python 3.11's
-        ("\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("\U0001f468\u200d\U0001f467", "\U0001f468\u200d\U0001f467"),
         ("a" * 200, "a" * 200),
         ("e\u0301" * 200, "\u00e9" * 200),
     ],
-)  # fmt: skip
+)
 def test_a_name_has_one_form(name: str, stored: str):
     assert clean_name(name) == stored
     assert clean_name(stored) == stored
@@ -79,12 +79,12 @@ def test_what_is_no_name_is_refused_in_printable_ascii(name: str, reason: str):
     [
         ("Anna", "anna", "ANNA", "\uff21\uff4e\uff4e\uff41", "An\u200dna"),
         ("Stra\u00dfe", "STRASSE", "strasse"),
-        ("\u03a3\u03af\u03c3\u03c5\u03c6\u03bf\u03c2", "\u03c3\u03af\u03c3\u03c5\u03c6\u03bf\u03c3"),
+        ("\u03a3\u03af\u03c3\u03c5", "\u03c3\u03af\u03c2\u03c5"),
         ("\u00c5sa", "A\u030asa", "\u00e5sa", "\u212bsa"),
         ("Henry \u2163", "henry iv"),
         ("\uac00", "\u1100\u1161"),
     ],
-)  # fmt: skip
+)
 def test_names_that_are_the_same_to_people_have_one_key(others: tuple[str, ...]):
     assert len({name_key(clean_name(name)) for name in others}) == 1
 
