@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from stream.pacing import reconnect_delay
 from stream.redact import redact
 from stream.sources import Source
 from stream.stats import Percentiles, Rate, Window
+from stream.supervisor import SupervisedThread, Supervisor
 from stream.video_out import VideoOut
 
 logger = logging.getLogger(__name__)
@@ -133,6 +135,7 @@ class Camera:
         deliver: Callable[[Frame], None],
         on_state: Callable[["Camera", CameraState, str], None],
         figures: Figures,
+        supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
         """Make a camera; `start` starts it.
@@ -146,6 +149,7 @@ class Camera:
             deliver: takes each captured frame.
             on_state: hears of live, failing, ended and off, with the reason.
             figures: takes in what its frames cost.
+            supervisor: runs its threads again where they fail.
             clock: seconds, monotonic.
         """
         self.config = config
@@ -175,10 +179,9 @@ class Camera:
         self._damaged = 0
         self._rate_in = Rate()
         self._rate_out = Rate()
-        self._encoder = threading.Thread(
-            target=self._encode, name=f"encode-{config.name}", daemon=True
-        )
-        self._captures: list[threading.Thread] = []
+        self._supervisor = supervisor
+        self._encoder = supervisor.thread(f"encode-{config.name}", self._encode)
+        self._captures: list[SupervisedThread] = []
 
     @property
     def name(self) -> str:
@@ -207,11 +210,15 @@ class Camera:
     def rename(self, name: str, observe_latency: Callable[[float], None]) -> None:
         """Bear another name from the next frame on; `observe_latency` takes in seconds."""
         self.config = self.config.model_copy(update={"name": name})
+        self._encoder.name = f"encode-{name}"
+        for capture in self._captures:
+            capture.name = f"capture-{name}"
         self.windows["latency"] = Window(observe=observe_latency)
 
     def stop(self) -> None:
         """Ask its threads to end; returns at once."""
         self._results.close()
+        self._encoder.stop()
         self._end()
 
     def join(self, deadline: float) -> None:
@@ -225,10 +232,14 @@ class Camera:
     def _begin(self) -> None:
         """Start a session."""
         self._over = over = threading.Event()
-        thread = threading.Thread(
-            target=self._capture, args=(over,), name=f"capture-{self.name}", daemon=True
+
+        def failed(in_row: int) -> None:
+            self._enter(CameraState.FAILING, "unexpected failure, see the log", over=over)
+
+        thread = self._supervisor.thread(
+            f"capture-{self.name}", partial(self._capture, over), on_failure=failed
         )
-        self._captures = [*(each for each in self._captures if each.is_alive()), thread]
+        self._captures = [*(each for each in self._captures if each.is_alive), thread]
         thread.start()
 
     def _end(self) -> None:
@@ -236,6 +247,8 @@ class Camera:
         with self._lock:
             self._over.set()
             source, self._source = self._source, None
+        for capture in self._captures:
+            capture.stop()
         if source is not None:
             source.close()
 

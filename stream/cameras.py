@@ -20,6 +20,7 @@ from stream.pipeline import Pipeline
 from stream.push import PushCamera, PushSource
 from stream.redact import MASK, redact
 from stream.sources import Source, check_url, open_source
+from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Cameras:
         log: takes events.
         renamed: hears of a camera's old and new name.
         figures: takes in what frames cost.
+        supervisor: runs their threads again where they fail.
         clock: seconds, monotonic.
     """
 
@@ -55,6 +57,7 @@ class Cameras:
         log: Callable[[Event], None],
         renamed: Callable[[str, str], None],
         figures: Figures,
+        supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -66,6 +69,7 @@ class Cameras:
         self._log = log
         self._renamed = renamed
         self._figures = figures
+        self._supervisor = supervisor
         self._clock = clock
         self._by_name: dict[str, Camera] = {}
         # One change after the other: the file, the threads and the limits of a camera agree.
@@ -311,6 +315,7 @@ class Cameras:
             deliver=self._inference.batcher.put,
             on_state=self._changed,
             figures=self._figures,
+            supervisor=self._supervisor,
             clock=self._clock,
         )
         self._by_name[config.name] = camera

@@ -9,13 +9,13 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stream.errors import ConfigError
 from stream.frames import EventKind
+from stream.http_address import parse_http_address
 from stream.inputs import Text, Url
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -206,13 +206,7 @@ class WebhookConfig(Section):
     @field_validator("url")
     @classmethod
     def _url_is_http(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        except ValueError:
-            is_usable = False
-        if not is_usable:
-            raise ValueError("must be an address that begins with http:// or https://")
+        parse_http_address(url)
         return url
 
 

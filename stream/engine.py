@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
@@ -28,6 +27,7 @@ from stream.pipeline import Pipeline
 from stream.push import PushCamera
 from stream.stats import Percentiles, Window
 from stream.subscriptions import Subscription
+from stream.supervisor import Supervisor
 from stream.webhooks import Webhook
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ class Service:
         self.gallery = gallery
         self.event_log = event_log
         self.is_demo = config.is_demo
-        self.peers = Peers(config.video.ice_servers)
+        self.supervisor = Supervisor(clock=clock)
+        self.leaving = self.supervisor.watch("cameras that leave")
+        self.peers = Peers(config.video.ice_servers, supervisor=self.supervisor)
         self.figures = Figures()
         self.margin = config.gallery.margin
         self.pipeline = Pipeline(
@@ -73,11 +75,12 @@ class Service:
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
         )
-        self.webhooks = _open_webhooks(config)
+        self.webhooks = _open_webhooks(config, self.supervisor)
         self.journal = Journal(
             event_log,
             listeners=[webhook.offer for webhook in self.webhooks],
             figures=self.figures,
+            supervisor=self.supervisor,
             loop=loop,
             clock=clock,
         )
@@ -89,6 +92,7 @@ class Service:
             show=lambda result: self._cameras.show(result),
             log=self.journal.log,
             figures=self.figures,
+            supervisor=self.supervisor,
             clock=clock,
         )
         self._cameras = Cameras(
@@ -101,11 +105,11 @@ class Service:
             log=self.journal.log,
             renamed=self.journal.rename_camera,
             figures=self.figures,
+            supervisor=self.supervisor,
             clock=clock,
         )
         self._clock = clock
-        self._loop = loop
-        self._photo_worker = ThreadPoolExecutor(1, thread_name_prefix="photos")
+        self._photo_worker = self.supervisor.jobs("photos")
         self._open_another = open_another
         self._photo_recognizer: Recognizer | None = None
 
@@ -237,7 +241,7 @@ class Service:
 
         Live video goes on meanwhile. The recognizer is opened with the first photos.
         """
-        return await self._loop.run_in_executor(self._photo_worker, self._with_photos, function)
+        return await self._photo_worker.run(self._with_photos, function)
 
     def _with_photos(self, function: Callable[[Recognizer], T]) -> T:
         if self._photo_recognizer is None:
@@ -313,7 +317,7 @@ class Service:
 
     @property
     def is_recognising(self) -> bool:
-        """Whether the inference thread runs."""
+        """Whether the inference thread runs; false while it waits to be run again."""
         return self.inference.is_alive
 
     def problems(self) -> list[str]:
@@ -324,7 +328,7 @@ class Service:
             if status.state is CameraState.FAILING
         ]
         if not self.is_recognising:
-            lines.append("the inference thread has ended: restart the service")
+            lines.append("recognition does not run now: see the log")
         if self.inference.gallery_trouble:
             lines.append(self.inference.gallery_trouble)
         if self.inference.failures:
@@ -332,6 +336,7 @@ class Service:
         if self.journal.is_losing:
             lost = self.journal.lost
             lines.append(f"the disk does not take events, {lost} are lost: make room, see the log")
+        lines += self.supervisor.problems()
         for webhook in (each.status() for each in self.webhooks):
             if webhook.trouble:
                 lines.append(
@@ -360,14 +365,14 @@ class Service:
         deadline = self._clock() + self._left_s(deadline)
         for webhook in self.webhooks:
             await asyncio.to_thread(webhook.join, max(0.0, deadline - self._clock()))
-        self._photo_worker.shutdown(wait=False, cancel_futures=True)
+        self._photo_worker.close(drop=True)
 
     def _left_s(self, deadline: float) -> float:
         """Return the seconds until `deadline`, but enough for a thread that does end."""
         return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
 
 
-def _open_webhooks(config: Config) -> list[Webhook]:
+def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
     """Open the webhooks with what each of them is owed; the event log is open by then."""
     keys = hook_keys([each.url for each in config.webhooks])
     directory = config.gallery_directory
@@ -375,5 +380,7 @@ def _open_webhooks(config: Config) -> list[Webhook]:
     for number, (each, key) in enumerate(zip(config.webhooks, keys, strict=True), 1):
         outbox = Outbox(directory, key)
         outbox.forget_others(keys)
-        webhooks.append(Webhook(each, number=number, outbox=outbox, wall_clock=time.time))
+        webhooks.append(
+            Webhook(each, number=number, outbox=outbox, supervisor=supervisor, wall_clock=time.time)
+        )
     return webhooks

@@ -10,6 +10,7 @@ StreamError
 ├── UnknownCameraError      there is no camera of that name
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
 ├── UnknownTrackError       the face has left the picture
+├── WorkerError             a thread of the service failed; it is run again
 └── EventLogError           the file of past events cannot be opened, read or written
 """
 
@@ -76,6 +77,10 @@ class UnknownTrackError(StreamError):
 
 class EnrolmentError(StreamError):
     """Raised when there is nothing to enrol from, or the name is none."""
+
+
+class WorkerError(StreamError):
+    """Raised in place of a result by a thread that failed; trying again in some seconds helps."""
 
 
 class EventLogError(StreamError):

@@ -6,15 +6,18 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from gallery import Gallery, GalleryError
 from stream.batcher import Batcher
+from stream.errors import WorkerError
 from stream.figures import Figures
 from stream.frames import Event, Frame, FrameResult
 from stream.pipeline import Pipeline
 from stream.stats import Window
+from stream.supervisor import JOB_DELAY_S, Supervisor, fail, run_job
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ class Inference:
         show: gets every recognised frame, in this thread.
         log: gets every event, in this thread.
         figures: takes in what a tick costs and holds.
+        supervisor: runs the thread again where it fails.
         clock: seconds, monotonic.
 
     Attributes:
@@ -59,6 +63,7 @@ class Inference:
         show: Callable[[FrameResult], None],
         log: Callable[[Event], None],
         figures: Figures,
+        supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
         self.batcher = Batcher(clock=clock)
@@ -76,7 +81,9 @@ class Inference:
         self.gallery_trouble = ""
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self._thread = supervisor.thread(
+            "inference", self._infer, on_failure=self._answer_jobs, longest_delay_s=JOB_DELAY_S
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -85,16 +92,19 @@ class Inference:
     def stop(self) -> None:
         """Ask the thread to end; returns at once."""
         self._stopping.set()
+        self._thread.stop()
         self.batcher.wake()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end of the thread."""
         self._thread.join(timeout_s)
+        if not self._thread.is_alive:
+            self._end_jobs("has ended")  # where it was stopped in a delay after a failure
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether the thread runs: false in the delay after a failure, too."""
+        return self._thread.is_running
 
     @property
     def n_jobs(self) -> int:
@@ -102,10 +112,16 @@ class Inference:
         return len(self._jobs)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in the thread, between two ticks, and return its result."""
+        """Run a function in the thread, between two ticks, and return its result.
+
+        Raises:
+            WorkerError: if the thread fails meanwhile or has been stopped.
+        """
         future: Future[T] = Future()
         self._jobs.append((future, partial(function, *args, **kwargs)))
         self.batcher.wake()
+        if not self._thread.is_alive and self._stopping.is_set():
+            self._end_jobs("has ended")  # it may have ended before this call was in its queue
         return await asyncio.wrap_future(future)
 
     def regallery(self) -> None:
@@ -122,15 +138,27 @@ class Inference:
                 self._tick(frames)
             # After the frames that were taken: a job may remove or rename their camera.
             while self._jobs:
-                _run_job(*self._jobs.popleft())
+                run_job(*self._jobs[0])
+                self._jobs.popleft()
             now = self._clock()
             for event in self._pipeline.leave(now):
                 self._log(event)
             if now - checked >= GALLERY_CHECK_S:
                 checked = now
                 self._take_in_gallery()
-        while self._jobs:
-            self._jobs.popleft()[0].cancel()
+        self._end_jobs("has ended")
+
+    def _answer_jobs(self, in_row: int) -> None:
+        """Answer the call that ran at a failure; all of them where failure follows failure."""
+        if self._stopping.is_set() or in_row > 1:
+            self._end_jobs("failed: try again")
+        elif self._jobs and (self._jobs[0][0].running() or self._jobs[0][0].done()):
+            fail(self._jobs.popleft()[0], WorkerError("recognition failed: try again"))
+
+    def _end_jobs(self, why: str) -> None:
+        with suppress(IndexError):  # another thread may take the last one
+            while True:
+                fail(self._jobs.popleft()[0], WorkerError(f"recognition {why}"))
 
     def _take_in_gallery(self) -> None:
         trouble = ""
@@ -164,14 +192,3 @@ class Inference:
             self._show(result)
             for event in result.events:
                 self._log(event)
-
-
-def _run_job(future: Future[Any], call: Callable[[], Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = call()
-    except BaseException as error:  # noqa: BLE001 - handed to the caller, who waits for it
-        future.set_exception(error)
-    else:
-        future.set_result(result)

@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from stream.figures import Figures
 from stream.frames import Event, EventKind
 from stream.stats import Window
 from stream.subscriptions import Broadcast, Subscription
+from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class Journal:
         event_log: belongs to this thread from now on.
         listeners: get every event that was kept, in that thread; must not block.
         figures: takes in how long names take.
+        supervisor: runs the thread again where it fails.
         loop: where the pages are.
         clock: seconds, monotonic.
 
@@ -47,6 +49,7 @@ class Journal:
         *,
         listeners: Sequence[Callable[[LoggedEvent], None]],
         figures: Figures,
+        supervisor: Supervisor,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
@@ -57,7 +60,7 @@ class Journal:
         self._listeners = listeners
         self._loop = loop
         self._clock = clock
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="events")
+        self._writer = supervisor.jobs("events")
         self._waiting: deque[float] = deque()
         self._events: Broadcast[LoggedEvent] = Broadcast()
 
@@ -74,18 +77,18 @@ class Journal:
             self.is_losing = True
             return
         self._waiting.append(wall_at)
-        self._writer.submit(self._write, event, wall_at)
+        self._writer.submit(self._write, event, wall_at).add_done_callback(self._written)
 
     def settle(self) -> None:
         """Let past events bear the present names of people soon; from any thread, returns at once.
 
         Who was erased is erased there too.
         """
-        self._writer.submit(self._keep_up, self._event_log.settle)
+        self._writer.post(self._keep_up, self._event_log.settle)
 
     def rename_camera(self, name: str, new_name: str) -> None:
         """Let past events bear a camera's new name soon; from any thread, returns at once."""
-        self._writer.submit(self._keep_up, partial(self._event_log.rename_camera, name, new_name))
+        self._writer.post(self._keep_up, partial(self._event_log.rename_camera, name, new_name))
 
     def subscribe(self) -> Subscription[LoggedEvent]:
         """Return the events from now on; iterate it asynchronously and close it."""
@@ -93,12 +96,12 @@ class Journal:
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of the event log in the thread that owns it."""
-        call = partial(function, *args, **kwargs)
-        return await self._loop.run_in_executor(self._writer, call)
+        return await self._writer.run(function, *args, **kwargs)
 
     def close(self) -> None:
         """Write what waits and end the thread."""
-        self._writer.shutdown()
+        self._writer.close()
+        self._writer.join()
 
     def _keep_up(self, change: Callable[[], None]) -> None:
         try:
@@ -106,8 +109,14 @@ class Journal:
         except EventLogError as error:
             logger.error("%s", error)
 
-    def _write(self, event: Event, wall_at: float) -> None:
+    def _written(self, future: "Future[None]") -> None:
         self._waiting.popleft()
+        if (error := future.exception()) is not None:
+            self.lost += 1
+            self.is_losing = True
+            logger.error("an event is lost", exc_info=error)
+
+    def _write(self, event: Event, wall_at: float) -> None:
         try:
             logged = self._event_log.append(event, wall_at)
         except EventLogError as error:

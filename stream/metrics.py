@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from stream.camera import CameraState, CameraStatus
 from stream.engine import Service
+from stream.supervisor import WorkerStatus
 from stream.webhooks import WebhookStatus
 
 COUNTERS: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
@@ -69,6 +70,7 @@ class ServiceCollector(Collector):
         yield CounterMetricFamily(
             "facewire_lost_events", "Events that the disk did not take.", service.lost_events
         )
+        yield from _workers(service.supervisor.statuses())
         yield GaugeMetricFamily("facewire_peers", "WebRTC connections.", len(service.peers))
         yield InfoMetricFamily(
             "facewire_recognizer",
@@ -87,6 +89,24 @@ def _webhooks(statuses: Sequence[WebhookStatus]) -> Iterable[Metric]:
         for status in statuses:
             counter.add_metric([status.label], value(status))
         yield counter
+
+
+def _workers(statuses: Sequence[WorkerStatus]) -> Iterable[Metric]:
+    up = GaugeMetricFamily(
+        "facewire_worker_up", "1 while a thread or task of the service runs.", labels=["worker"]
+    )
+    failures = CounterMetricFamily(
+        "facewire_worker_failures", "Failures of threads and tasks.", labels=["worker"]
+    )
+    # Several may have one name, such as the old and the new session of one camera.
+    by_name: dict[str, list[WorkerStatus]] = {}
+    for status in statuses:
+        by_name.setdefault(status.name, []).append(status)
+    for name, same in by_name.items():
+        up.add_metric([name], float(all(status.is_running for status in same)))
+        failures.add_metric([name], sum(status.failures for status in same))
+    yield up
+    yield failures
 
 
 def registry_of(service: Service) -> CollectorRegistry:

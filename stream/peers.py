@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 from urllib.parse import unquote
 
@@ -31,6 +32,7 @@ from stream.hub import HubClosed, PacketHub, Subscription
 from stream.redact import redact
 from stream.renditions import Feed
 from stream.sdp import DAMAGE, OfferedMedia, finish_answer, has_candidate, parse_offer, split_mdns
+from stream.supervisor import Supervisor
 from stream.viewing import FaceTeller, HubTrack, look_after
 
 logger = logging.getLogger(__name__)
@@ -88,13 +90,21 @@ class Peers:
 
     Args:
         ice_servers: stun: and turn: URLs; credentials as turn:USER:PASSWORD@HOST.
+        supervisor: logs, counts and shows what fails in a connection's tasks.
         max_peers: refuse more than this.
 
     Raises:
         ConfigError: if one of the URLs is none.
     """
 
-    def __init__(self, ice_servers: Sequence[str] = (), *, max_peers: int = MAX_PEERS) -> None:
+    def __init__(
+        self,
+        ice_servers: Sequence[str] = (),
+        *,
+        supervisor: Supervisor,
+        max_peers: int = MAX_PEERS,
+    ) -> None:
+        self._work = supervisor.watch("viewers")
         self._configuration = RTCConfiguration(iceServers=[*map(parse_ice_server, ice_servers)])
         self._max_peers = max_peers
         self._peers: dict[str, _Peer] = {}
@@ -167,7 +177,7 @@ class Peers:
         """Hang up on everybody, at the same time; takes less than a second."""
         for peer_id in tuple(self._peers):
             self._close_soon(peer_id)
-        await asyncio.gather(*self._closing.values())
+        await asyncio.gather(*self._closing.values(), return_exceptions=True)
 
     async def _answer(
         self,
@@ -198,11 +208,13 @@ class Peers:
                 await peer.end()
             raise
         loop = asyncio.get_running_loop()
+        close = partial(self._close_soon, peer_id)
         for transceiver in sections.values():
             assert on_frame is not None
             pump = self._pump(peer_id, transceiver.receiver.track, on_frame)
-            peer.tasks.append(loop.create_task(pump))
-        peer.tasks += [loop.create_task(connection.addIceCandidate(each)) for each in late]
+            peer.tasks.append(self._work.task(pump, on_failure=close))
+        # Without that address the others may still do.
+        peer.tasks += [self._work.task(connection.addIceCandidate(each)) for each in late]
         peer.timer = loop.call_later(CONNECT_TIMEOUT_S, self._give_up, peer_id)
         connection.on("connectionstatechange", lambda: self._state_changed(peer_id, peer))
         self._state_changed(peer_id, peer)
@@ -261,7 +273,8 @@ class Peers:
             track.on_packet = teller.tell
             peer.connection.on("datachannel", teller.use)
         supervision = self._supervise(peer_id, transceiver.sender, subscription)
-        peer.tasks.append(asyncio.get_running_loop().create_task(supervision))
+        close = partial(self._close_soon, peer_id)
+        peer.tasks.append(self._work.task(supervision, on_failure=close))
         return transceiver
 
     def _state_changed(self, peer_id: str, peer: _Peer) -> None:
@@ -278,9 +291,7 @@ class Peers:
 
     def _close_soon(self, peer_id: str) -> None:
         if (peer := self._peers.pop(peer_id, None)) is not None:
-            self._closing[peer_id] = asyncio.get_running_loop().create_task(
-                self._hang_up(peer_id, peer)
-            )
+            self._closing[peer_id] = self._work.task(self._hang_up(peer_id, peer))
 
     async def _hang_up(self, peer_id: str, peer: _Peer) -> None:
         try:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from stream.config import CAMERA_NAME
 from stream.engine import Service
-from stream.errors import SignalingError
+from stream.errors import SignalingError, WorkerError
 from stream.peers import Answer
 
 
@@ -35,13 +36,13 @@ async def publish(
             f"a camera's name has 1 to 64 letters, digits, - or _, got {name[:80]!r}"
         )
     camera = service.push_camera(name)
-    leaving: set[asyncio.Task[None]] = set()
+
+    async def close() -> None:
+        with suppress(WorkerError):  # the service is stopping, or recognition is run again
+            await camera.close()
 
     def leave() -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(camera.close(), name=f"leave-{name}")
-        leaving.add(task)
-        task.add_done_callback(leaving.discard)
-        return task
+        return service.leaving.task(close())
 
     def gone() -> None:
         leave()

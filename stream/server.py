@@ -21,6 +21,7 @@ from stream.errors import (
     StreamError,
     UnknownCameraError,
     UnknownTrackError,
+    WorkerError,
 )
 from stream.metrics import registry_of
 from stream.security import Attempts, Gate, Keys, Role
@@ -37,6 +38,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidNameError, 422),
     (ImageError, 422),
     (CameraStoreError, 500),
+    (WorkerError, 503),
     (StreamError, 400),
     (GalleryError, 500),
     (RecognizerError, 500),

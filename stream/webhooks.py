@@ -17,21 +17,27 @@ import base64
 import hashlib
 import hmac
 import http.client
+import io
 import json
 import logging
+import socket
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from typing import cast
+
+from typing_extensions import Buffer  # of collections.abc from Python 3.12 on
 
 from stream.answers import event_json
 from stream.config import WebhookConfig
 from stream.errors import EventLogError
 from stream.events import LoggedEvent
+from stream.http_address import HttpAddress, parse_http_address
 from stream.outbox import Outbox
-from stream.redact import redact
+from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +48,8 @@ MAX_TRIES = 8
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
 """A try, then others 1, 2, 4 ... seconds apart: two minutes, in which a receiver restarts."""
 
-TIMEOUT_S = 5.0
+CONNECT_S, DEADLINE_S = 5.0, 10.0
+"""Seconds for a connection to come up, and for one try in all, however the answer drips in."""
 
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 """Refusals that pass: timeouts and rate limits. Other 4xx come again however often it is tried."""
@@ -87,8 +94,10 @@ class Webhook:
         config: where to, the secret and which events.
         number: which of the webhooks it is, for people.
         outbox: keeps what is owed, from before too; this webhook's alone, and closed by it.
+        supervisor: runs the thread again where it fails.
         wall_clock: seconds since 1970.
         first_delay_s: seconds from the first try to the second.
+        deadline_s: seconds for one try in all.
     """
 
     def __init__(
@@ -97,17 +106,19 @@ class Webhook:
         *,
         number: int,
         outbox: Outbox,
+        supervisor: Supervisor,
         wall_clock: Callable[[], float],
         first_delay_s: float = FIRST_DELAY_S,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
-        self._parts = urlsplit(config.url)
+        self._address = parse_http_address(config.url)
         # Without its path: chats and the like have their secret in it.
-        place = f"{self._parts.scheme}://{self._parts.netloc.rpartition('@')[2]}"
-        self.label = f"{number} at {place}"
+        self.label = f"{number} at {self._address.origin}"
         self._secret = config.secret
         self._kinds = frozenset(config.events)
         self._wall_clock = wall_clock
         self._first_delay_s = first_delay_s
+        self._deadline_s = deadline_s
         self._outbox = outbox
         owed, self._dead = outbox.owed(self._kinds, limit=MAX_WAITING)
         self._queue = deque(owed)
@@ -115,7 +126,9 @@ class Webhook:
         self._stopping = threading.Event()
         self._delivered = self._failures = 0
         self._trouble = ""
-        self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
+        self._thread = supervisor.thread(
+            f"webhook-{number}", self._run, on_failure=self._give_up_after
+        )
         self._thread.start()
 
     def offer(self, event: LoggedEvent) -> None:
@@ -143,25 +156,31 @@ class Webhook:
     def stop(self) -> None:
         """Ask the thread to end after the try that runs; what waits is kept."""
         self._stopping.set()
+        self._thread.stop()
         with self._changed:
             self._changed.notify()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end."""
         self._thread.join(timeout_s)
+        if not self._thread.is_alive:
+            self._outbox.close()
         if self._queue:
             logger.info("%d events wait for %s until the next start", len(self._queue), self.label)
 
     def _run(self) -> None:
-        try:
-            while (event := self._next()) is not None:
-                is_taken = self._deliver(event)
-                if not is_taken and self._stopping.is_set():
-                    break  # it may be taken after the next start
-                self._delivered += is_taken
-                self._settle(event, is_taken=is_taken)
-        finally:
-            self._outbox.close()
+        while (event := self._next()) is not None:
+            is_taken = self._deliver(event)
+            if not is_taken and self._stopping.is_set():
+                return  # it may be taken after the next start
+            self._delivered += is_taken
+            self._settle(event, is_taken=is_taken)
+
+    def _give_up_after(self, in_row: int) -> None:
+        """Give up an event that makes the thread fail again and again; others wait behind it."""
+        if in_row % MAX_TRIES == 0 and (event := next(iter(self._queue), None)) is not None:
+            logger.error("webhook %s: event %d is given up", self.label, event.id)
+            self._settle(event, is_taken=False)
 
     def _settle(self, event: LoggedEvent, *, is_taken: bool) -> None:
         with self._changed:
@@ -182,7 +201,8 @@ class Webhook:
 
     def _deliver(self, event: LoggedEvent) -> bool:
         """Try until the event is taken, refused, or tried often enough; return whether taken."""
-        body = json.dumps({"event": event_json(event)}, ensure_ascii=False).encode()
+        text = json.dumps({"event": event_json(event)}, ensure_ascii=False)
+        body = text.encode(errors="replace")  # a lone surrogate has no UTF-8
         for attempt in range(MAX_TRIES):
             trouble, is_final = self._try(event, body)
             if trouble != self._trouble:
@@ -203,11 +223,11 @@ class Webhook:
 
     def _try(self, event: LoggedEvent, body: bytes) -> tuple[str, bool]:
         """Post once; return what went wrong, empty for nothing, and whether that is final."""
+        deadline = time.monotonic() + self._deadline_s
         try:
-            status = _post(self._parts, body, self._headers(event, body))
+            status = _post(self._address, body, self._headers(event, body), deadline)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            return f"cannot be reached: {redact(str(reason)).lower()}", False
+            return _describe(error), False
         if 200 <= status < 300:
             return "", False
         is_final = 300 <= status < 500 and status not in WORTH_ANOTHER_TRY
@@ -224,25 +244,75 @@ class Webhook:
         }
         if self._secret:
             headers["Facewire-Signature"] = signature(self._secret, timestamp, body)
-        if self._parts.username is not None:
-            pair = f"{unquote(self._parts.username)}:{unquote(self._parts.password or '')}"
+        if self._address.username is not None:
+            pair = f"{self._address.username}:{self._address.password}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         return headers
 
 
-def _post(parts: SplitResult, body: bytes, headers: dict[str, str]) -> int:
-    """Post and return the status; redirects are not followed, since what is posted is signed."""
-    host, port = parts.hostname or "", parts.port
+def _post(address: HttpAddress, body: bytes, headers: dict[str, str], deadline: float) -> int:
+    """Post and return the status, without reading the answer's body.
+
+    Redirects are not followed, since what is posted is signed.
+
+    Args:
+        address: where to.
+        body: what to post.
+        headers: sent as they are.
+        deadline: seconds, `time.monotonic`, at which the answer's headers must have come.
+    """
     connection = (
         http.client.HTTPSConnection(
-            host, port, timeout=TIMEOUT_S, context=ssl.create_default_context()
+            address.host, address.port, timeout=CONNECT_S, context=ssl.create_default_context()
         )
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        if address.scheme == "https"
+        else http.client.HTTPConnection(address.host, address.port, timeout=CONNECT_S)
     )
     try:
-        path = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        connection.request("POST", path, body, headers)
-        return connection.getresponse().status
+        connection.request("POST", address.target, body, headers)
+        # `getresponse` would wait anew for each byte.
+        reader = cast(socket.socket, _Reader(connection.sock, deadline))
+        response = http.client.HTTPResponse(reader, method="POST")
+        response.begin()
+        return response.status
     finally:
         connection.close()
+
+
+class _Reader(io.RawIOBase):
+    """Reads a socket until a deadline and no longer."""
+
+    def __init__(self, sock: socket.socket, deadline: float) -> None:
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read once."""
+        remaining_s = self._deadline - time.monotonic()
+        if remaining_s <= 0:
+            raise TimeoutError
+        self._sock.settimeout(remaining_s)
+        return self._sock.recv_into(memoryview(buffer))
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return itself as `HTTPResponse` asks a socket for it."""
+        return io.BufferedReader(self)
+
+
+def _describe(error: OSError | http.client.HTTPException) -> str:
+    """Say what went wrong in our own words: some errors quote what the receiver sent."""
+    if isinstance(error, TimeoutError):
+        return "does not answer in time"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"has no valid certificate: {error.verify_message}".lower()
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
+        return f"cannot be reached: {error.strerror}".lower()
+    if isinstance(error, ssl.SSLError):
+        return "cannot be reached: no TLS there"
+    if isinstance(error, ConnectionError):
+        return "cannot be reached: it broke off the connection"
+    return "does not answer in HTTP"

@@ -1,5 +1,6 @@
 """A service without cameras, threads or WebRTC: for tests of what is said over HTTP."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.peers import Answer
 from stream.stats import Percentiles
 from stream.subscriptions import Broadcast, Subscription
+from stream.supervisor import Supervisor
 from stream.webhooks import Webhook
 from tests.fakes import FakeRecognizer, FakeWorld
 
@@ -132,6 +134,8 @@ class FakeService:
         self.is_recognising = True
         self.ticks, self.tick_failures = 7, 0
         self.figures = Figures()
+        self.supervisor = Supervisor(clock=time.monotonic)
+        self.leaving = self.supervisor.watch("cameras that leave")
         self.webhooks: list[Webhook] = []
         self.lost_events = 0
         self.complaints: list[str] = []

@@ -18,11 +18,18 @@ from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
 from stream.peers import Peers
 from stream.renditions import Feed
+from stream.supervisor import Supervisor
 from stream.video_out import VideoOut
 
 FPS = 25.0
 SIZE = (360, 640)
 N_BITS = 12
+
+
+def open_peers(*ice_servers: str, max_peers: int = 100) -> Peers:
+    """Peers with a supervisor of their own."""
+    supervisor = Supervisor(clock=time.monotonic)
+    return Peers(ice_servers, supervisor=supervisor, max_peers=max_peers)
 
 
 def numbered(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from stream.figures import Figures
 from stream.frames import Frame
 from stream.hub import PacketHub
 from stream.sources import RtspTransport, open_source
+from stream.supervisor import Supervisor
 from tests.relay import Relay
 from tests.rtsp_server import RtspServer, why_unavailable
 
@@ -45,6 +46,7 @@ class Watched:
             deliver=self.frames.append,
             on_state=lambda camera, state, reason: self.states.append((state, reason)),
             figures=Figures(),
+            supervisor=Supervisor(clock=time.monotonic),
             clock=time.monotonic,
         )
 

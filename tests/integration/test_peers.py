@@ -14,9 +14,8 @@ from aiortc import VideoStreamTrack
 
 from stream.encoder import Codec
 from stream.errors import SignalingError
-from stream.peers import Peers
 from stream.renditions import Feed
-from tests.viewers import VIEWERS, Show, Viewer, number_of, numbered, until, watching
+from tests.viewers import VIEWERS, Show, Viewer, number_of, numbered, open_peers, until, watching
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -46,7 +45,7 @@ async def test_numbers_survive() -> None:
 
 @pytest.mark.parametrize("codec", [None, Codec.H264, Codec.VP8])
 async def test_every_picture_arrives_in_order_and_soon(show: Show, codec: Codec | None) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show, codec) as viewer:
         await until(lambda: len(viewer.seen) >= 50, 10)
         assert show.hub.feeds() == (Feed(codec or Codec.H264),)
@@ -58,7 +57,7 @@ async def test_every_picture_arrives_in_order_and_soon(show: Show, codec: Codec 
 
 
 async def test_joiners_see_a_picture_within_a_second(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with AsyncExitStack() as stack:
         for n in range(1, 4):
             started = time.monotonic()
@@ -71,7 +70,7 @@ async def test_joiners_see_a_picture_within_a_second(show: Show) -> None:
 
 
 async def test_a_viewer_that_lost_something_gets_a_keyframe(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show) as viewer:
         await until(lambda: len(viewer.seen) >= 10)
         before = show.keyframes
@@ -83,7 +82,7 @@ async def test_a_viewer_that_lost_something_gets_a_keyframe(show: Show) -> None:
 
 
 async def test_the_size_may_change_while_somebody_watches(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show) as viewer:
         await until(lambda: len(viewer.seen) >= 5)
         show.size = (480, 848)
@@ -91,7 +90,7 @@ async def test_the_size_may_change_while_somebody_watches(show: Show) -> None:
 
 
 async def test_a_viewer_that_leaves_is_noticed_at_once(show: Show) -> None:
-    peers, left = Peers(), []
+    peers, left = open_peers(), []
     viewer = Viewer()
     answer = await peers.watch(await viewer.offer(), show.hub, lambda: left.append(1))
     await viewer.accept(answer.sdp)
@@ -105,7 +104,7 @@ async def test_a_viewer_that_leaves_is_noticed_at_once(show: Show) -> None:
 
 
 async def test_a_removed_camera_ends_its_viewers(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show) as viewer:
         await until(lambda: viewer.seen)
         show.hub.close()
@@ -120,7 +119,7 @@ async def test_one_that_never_connects_is_given_up(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stream.peers.CONNECT_TIMEOUT_S", 0.2)
-    peers, viewer = Peers(), Viewer()
+    peers, viewer = open_peers(), Viewer()
     await peers.watch(await viewer.offer(), show.hub)
     assert len(peers) == 1
     assert show.hub.n_viewers == 0
@@ -130,7 +129,7 @@ async def test_one_that_never_connects_is_given_up(
 
 
 async def test_closing_all_is_fast_and_complete(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     viewers = [Viewer() for _ in range(4)]
     for viewer in viewers[:3]:
         answer = await peers.watch(await viewer.offer(), show.hub)
@@ -148,7 +147,7 @@ async def test_closing_all_is_fast_and_complete(show: Show) -> None:
 
 
 async def test_there_is_a_bound(show: Show) -> None:
-    peers, viewers = Peers(max_peers=1), [Viewer(), Viewer()]
+    peers, viewers = open_peers(max_peers=1), [Viewer(), Viewer()]
     await peers.watch(await viewers[0].offer(), show.hub)
     with pytest.raises(SignalingError, match="too many"):
         await peers.watch(await viewers[1].offer(), show.hub)
@@ -158,7 +157,7 @@ async def test_there_is_a_bound(show: Show) -> None:
 
 
 async def test_damaged_offers_are_refused_or_answered_and_nothing_is_left(show: Show) -> None:
-    peers, viewer = Peers(), Viewer()
+    peers, viewer = open_peers(), Viewer()
     whole, rng = await viewer.offer(), random.Random(0)
     reasons: list[str] = []
     for _ in range(60):
@@ -180,7 +179,7 @@ async def test_damaged_offers_are_refused_or_answered_and_nothing_is_left(show: 
 async def test_a_machine_with_loopback_alone_says_so(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peers, viewer = Peers(), Viewer()
+    peers, viewer = open_peers(), Viewer()
     offer = await viewer.offer()
     monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **_: [])
     with pytest.raises(SignalingError, match="no network address for WebRTC"):
@@ -190,7 +189,7 @@ async def test_a_machine_with_loopback_alone_says_so(
 
 
 async def test_wrong_directions_are_named(show: Show) -> None:
-    peers, viewer, sender = Peers(), Viewer(), Viewer(camera=BrowserCamera())
+    peers, viewer, sender = open_peers(), Viewer(), Viewer(camera=BrowserCamera())
     sender.connection.getTransceivers()[0].direction = "sendonly"
     with pytest.raises(SignalingError, match="recvonly"):
         await peers.watch(await sender.offer(), show.hub)
@@ -217,7 +216,7 @@ class BrowserCamera(VideoStreamTrack):
 
 @pytest.mark.parametrize("codec", [Codec.VP8, Codec.H264])
 async def test_a_browsers_camera_comes_in_and_the_hub_goes_out(show: Show, codec: Codec) -> None:
-    peers, left = Peers(), []
+    peers, left = open_peers(), []
     got: list[av.VideoFrame] = []
     browser = Viewer(codec=codec, camera=BrowserCamera())
     answer = await peers.receive(
@@ -234,7 +233,7 @@ async def test_a_browsers_camera_comes_in_and_the_hub_goes_out(show: Show, codec
 
 
 async def test_a_browsers_camera_without_anything_back(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     got: list[av.VideoFrame] = []
     browser = Viewer(camera=BrowserCamera())
     answer = await peers.receive(await browser.offer(), got.append, None)
@@ -246,7 +245,7 @@ async def test_a_browsers_camera_without_anything_back(show: Show) -> None:
 
 
 async def test_its_queue_does_not_grow(show: Show) -> None:
-    peers, viewer = Peers(), Viewer(camera=BrowserCamera())
+    peers, viewer = open_peers(), Viewer(camera=BrowserCamera())
     got: list[int] = []
 
     def on_frame(frame: av.VideoFrame) -> None:
@@ -264,7 +263,7 @@ async def test_its_queue_does_not_grow(show: Show) -> None:
 
 
 async def test_sound_is_declined(show: Show) -> None:
-    peers, viewer = Peers(), Viewer()
+    peers, viewer = open_peers(), Viewer()
     viewer.connection.addTransceiver("audio", "sendrecv")
     viewer.connection.createDataChannel("extra")
     answer = await peers.watch(await viewer.offer(), show.hub)
@@ -286,7 +285,7 @@ LOSSES = {
 
 @pytest.mark.parametrize("losses", LOSSES.values(), ids=LOSSES.keys())
 async def test_a_viewer_recovers_from_losses(show: Show, losses: list[bool]) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show) as viewer:
         (peer,) = peers._peers.values()
         transport = peer.connection.getSenders()[0].transport

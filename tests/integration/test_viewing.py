@@ -9,9 +9,8 @@ import pytest
 from aiortc import RTCPeerConnection
 
 from stream import link, viewing
-from stream.peers import Peers
 from stream.renditions import Feed
-from tests.viewers import SIZE, VIEWERS, Show, Viewer, until, watching
+from tests.viewers import SIZE, VIEWERS, Show, Viewer, open_peers, until, watching
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -65,7 +64,7 @@ async def test_a_bad_link_gets_the_small_rendition_and_the_full_one_when_it_is_g
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "FIRST_HOLD_S", 1.0)
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show) as good, watching(peers, show) as bad:
         bad_link = BadLink([*peers._peers.values()][1].connection)
         await until(lambda: good.seen and bad.seen, 10)
@@ -89,7 +88,7 @@ async def test_who_asks_for_the_small_rendition_stays_with_it(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "FIRST_HOLD_S", 0.0)
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show, small=True) as viewer, watching(peers, show) as full:
         await until(lambda: len(viewer.seen) >= 100 and full.seen, 20)  # reports came meanwhile
         assert set(show.hub.feeds()) == {Feed(small=True), Feed()}
@@ -97,7 +96,7 @@ async def test_who_asks_for_the_small_rendition_stays_with_it(
 
 
 async def test_raw_video_comes_with_the_faces_of_each_frame(show: Show) -> None:
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show, raw=True) as viewer, watching(peers, show):
         sent = BadLink(next(iter(peers._peers.values())).connection)
         await until(lambda: len(viewer.seen) >= 25 and len(viewer.faces) >= 25, 10)
@@ -112,7 +111,7 @@ async def test_raw_video_comes_with_the_faces_of_each_frame(show: Show) -> None:
 
 
 async def test_raw_video_without_a_channel_is_only_raw(show: Show) -> None:
-    peers, viewer = Peers(), Viewer()
+    peers, viewer = open_peers(), Viewer()
     answer = await peers.watch(await viewer.offer(), show.hub, raw=True)
     await viewer.accept(answer.sdp)
     await until(lambda: len(viewer.seen) >= 5, 10)
@@ -124,7 +123,7 @@ async def test_one_that_vanishes_without_a_word_is_let_go_soon(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(viewing, "SILENCE_S", 3.0)
-    peers = Peers()
+    peers = open_peers()
     async with watching(peers, show) as stays, watching(peers, show) as vanishes:
         await until(lambda: stays.seen and vanishes.seen, 10)
 

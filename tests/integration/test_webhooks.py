@@ -21,6 +21,7 @@ from stream.config import WebhookConfig
 from stream.events import EventLog, LoggedEvent
 from stream.frames import Event, EventKind
 from stream.outbox import Outbox, hook_keys
+from stream.supervisor import Supervisor
 from stream.webhooks import MAX_TRIES, MAX_WAITING, Webhook, signature
 from tests.rtsp_server import free_port
 
@@ -84,6 +85,7 @@ def hooked(url: str, directory: Path | None = None, **settings: object) -> Itera
             config,
             number=2,
             outbox=Outbox(directory, hook_keys([url])[0]),
+            supervisor=Supervisor(clock=time.monotonic, first_delay_s=0.01),
             wall_clock=lambda: WALL_S,
             first_delay_s=0.01,
         )

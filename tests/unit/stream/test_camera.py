@@ -16,6 +16,7 @@ from stream.errors import SourceEnded, SourceUnavailable
 from stream.figures import Figures
 from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
+from stream.supervisor import Supervisor
 
 
 class ScriptedSource:
@@ -99,6 +100,7 @@ def running(
         deliver=log.frames.append,
         on_state=lambda camera, state, reason: log.states.append((state, reason)),
         figures=Figures(),
+        supervisor=Supervisor(clock=time.monotonic),
         clock=time.monotonic,
     )
     camera.start()

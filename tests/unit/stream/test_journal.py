@@ -5,6 +5,7 @@ from stream.errors import EventLogError
 from stream.figures import Figures
 from stream.frames import Event, EventKind
 from stream.journal import Journal
+from stream.supervisor import Supervisor
 
 
 class FullDisk:
@@ -26,6 +27,7 @@ def test_a_full_disk_is_told_until_it_takes_an_event_again() -> None:
             FullDisk(),  # type: ignore[arg-type]
             listeners=(),
             figures=Figures(),
+            supervisor=Supervisor(clock=time.monotonic),
             loop=asyncio.get_running_loop(),
             clock=time.monotonic,
         )

@@ -4,9 +4,10 @@ from aiortc import RTCPeerConnection, RTCRtpSender
 from stream.encoder import Codec
 from stream.errors import ConfigError, SignalingError
 from stream.hub import PacketHub
-from stream.peers import Peers, parse_ice_server
+from stream.peers import parse_ice_server
 from stream.renditions import Feed
 from stream.viewing import HubTrack
+from tests.viewers import open_peers
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +36,7 @@ def test_ice_servers_may_hold_credentials(
 @pytest.mark.parametrize("url", ["", "http://host", "stun:", "turn:me:secret@", "turn:me:secret"])
 def test_other_servers_are_refused_without_their_password(url: str) -> None:
     with pytest.raises(ConfigError, match="ICE server") as caught:
-        Peers([url])
+        open_peers(url)
     assert "secret@" not in str(caught.value)
 
 
@@ -50,7 +51,7 @@ async def test_the_private_name_that_tells_the_rtp_timestamp_is_still_there() ->
 
 @pytest.mark.parametrize("sdp", ["", "v=0", "nonsense"])
 async def test_bad_offers_leave_nothing_behind(sdp: str) -> None:
-    peers, hub = Peers(), PacketHub(lambda: 0.0)
+    peers, hub = open_peers(), PacketHub(lambda: 0.0)
     with pytest.raises(SignalingError):
         await peers.watch(sdp, hub)
     with pytest.raises(SignalingError):
@@ -60,7 +61,7 @@ async def test_bad_offers_leave_nothing_behind(sdp: str) -> None:
 
 
 async def test_closing_a_stranger_does_nothing() -> None:
-    peers = Peers()
+    peers = open_peers()
     await peers.close("nobody")
     await peers.close_all()
 
