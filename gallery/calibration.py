@@ -5,8 +5,10 @@ that to the best of its person's other photos; its impostor similarities are tho
 photo of each other person, as in `Gallery.search`.
 """
 
+import json
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 from gallery.errors import GalleryError
 from gallery.gallery import Gallery
 from gallery.templates import all_templates
-from gallery.thresholds import PER_DECADE
 
 Floats = NDArray[np.float32]
 
@@ -24,6 +25,10 @@ CHUNK = 32_000_000  # similarities in memory at a time, 128 MB
 MIN_FALSE_ACCEPTS = 10  # a rate seen fewer times than this is a guess, not a measurement
 CONFIDENCE = 0.95
 N_ALIKE = 20  # pairs of people that are listed
+MEASURED = "threshold_similarities"  # fact of a gallery: what its own people say about the model
+# By how many standard deviations of a normal distribution the most similar of ten times as many
+# strangers is more similar: from a rate of 1e-3 to 1e-4.
+DEVIATIONS_PER_DECADE = 0.629
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +135,30 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     )
 
 
-def choose(gallery: Gallery, calibration: Calibration) -> None:
-    """Let a gallery be searched with a calibration's threshold from now on."""
-    gallery.store.set_facts(
-        {
-            "threshold": repr(calibration.threshold),
-            "threshold_far": repr(calibration.far),
-            "threshold_people": repr(calibration.n_people),
-        }
-    )
+def choose(
+    gallery: Gallery, calibration: Calibration, *, similarities: dict[str, Any] | None = None
+) -> None:
+    """Search a gallery with a calibration's threshold from now on.
+
+    Args:
+        gallery: of which it was made.
+        calibration: from `calibrate`.
+        similarities: plain values about the model to keep beside it; None keeps none.
+    """
+    facts = {
+        "threshold": repr(calibration.threshold),
+        "threshold_far": repr(calibration.far),
+        "threshold_people": repr(calibration.n_people),
+    }
+    if similarities is not None:
+        facts[MEASURED] = json.dumps(similarities)
+    gallery.store.set_facts(facts)
+
+
+def kept_similarities(gallery: Gallery) -> dict[str, Any] | None:
+    """Return what `choose` kept about the model; None where it kept nothing."""
+    kept = gallery.store.fact(MEASURED)
+    return None if kept is None else json.loads(kept)
 
 
 def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
@@ -194,8 +214,9 @@ def _concluded(
     n = len(impostor)
     fewest, most = interval(n, far)
     threshold = _above(impostor, math.floor(n * far))
-    # As alike as one of so many pairs of strangers is in one gallery of ten.
-    chance = threshold + PER_DECADE * math.log10(max(10 * far * math.comb(counts[0], 2), 1.0))
+    # As similar as one of so many pairs of strangers is in one gallery of ten.
+    per_decade = DEVIATIONS_PER_DECADE * float(impostor.std(dtype=np.float64))
+    chance = threshold + per_decade * math.log10(max(10 * far * math.comb(counts[0], 2), 1.0))
     alike = []
     for (a, b), similarity in sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]:
         one, other = gallery.store.identity_of(a), gallery.store.identity_of(b)

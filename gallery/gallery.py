@@ -14,7 +14,7 @@ from gallery.errors import GalleryFormatError, ModelMismatchError, other_model
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
 from gallery.index import TemplateIndex
 from gallery.store import Choose, Store
-from gallery.thresholds import naming_threshold, raised
+from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 
 Floats = NDArray[np.float32]
 
@@ -151,11 +151,12 @@ class Gallery:
             for ranked in self.best(embeddings, k=2)
         ]
 
-    def threshold_for(self, pairwise: float) -> float:
+    def threshold_for(self, pairwise: float, growth: Growth = TYPICAL) -> float:
         """Return the threshold to search this gallery with.
 
         Args:
             pairwise: the model card's, for two faces.
+            growth: of the model.
 
         Returns:
             The one chosen by calibration, raised where there are more people by now; else
@@ -163,8 +164,9 @@ class Gallery:
         """
         chosen, people = self.store.fact("threshold"), self.store.n_people()
         if chosen is None:
-            return naming_threshold(pairwise, people)
-        return float(chosen) + raised(int(self.store.fact("threshold_people") or people), people)
+            return naming_threshold(pairwise, people, growth)
+        before = int(self.store.fact("threshold_people") or people)
+        return float(chosen) + raised(before, people, growth.per_decade)
 
     def best(self, embeddings: Floats, k: int = 1) -> list[list[Match]]:
         """Return the k most similar identities of each probe, whatever their similarity.

@@ -22,6 +22,7 @@ from recognizer.models import (
 )
 from recognizer.quality import Quality
 from recognizer.recognizer import Recognizer, open_recognizer
+from recognizer.similarities import SimilarityLimits
 
 __all__ = [
     "Attributes",
@@ -40,6 +41,7 @@ __all__ = [
     "Quality",
     "Recognizer",
     "RecognizerError",
+    "SimilarityLimits",
     "add_model",
     "convert_checkpoint",
     "decode_image",

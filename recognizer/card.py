@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 
 from recognizer.errors import ModelCardError
+from recognizer.similarities import PAIR_FAR, Similarities, SimilarityLimits, assumed, derive
 
 CARD_KEY = "facewire.card"  # key in the ONNX file's metadata_props; the value is JSON
 MAX_SIZE = 16384  # of inputs, px, and embeddings: head Z, a whole last map, gives 12,544
@@ -28,6 +29,7 @@ class ModelCard:
         source: where it comes from.
         licence: of the weights.
         trained_on: data and result, for people.
+        similarities: what was measured of them; None in a card that does not say it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ModelCard:
     source: str
     licence: str
     trained_on: str
+    similarities: Similarities | None = None
 
     def __post_init__(self) -> None:
         problems = []
@@ -58,8 +61,19 @@ class ModelCard:
             problems.append(f"embedding_size must be positive and at most {MAX_SIZE}, not {size}")
         if not -1 <= self.threshold <= 1:
             problems.append(f"threshold must be in [-1, 1], not {self.threshold}")
+        if not 0 <= self.far < 1:
+            problems.append(f"far must be in [0, 1), not {self.far}")
         if problems:
             raise ModelCardError(f"model card of {self.name}: {'; '.join(problems)}")
+
+    @property
+    def limits(self) -> SimilarityLimits:
+        """The working numbers of this model: from its measurement, else cautious ones."""
+        if self.similarities is not None and self.similarities.impostors:
+            return derive(self.similarities, pair=self.threshold if self.far else None)
+        found = assumed(self.threshold, self.far)
+        is_stated = 0 < self.far <= PAIR_FAR
+        return derive(found, pair=self.threshold if is_stated else None)
 
 
 def _is_size(value: object) -> bool:
@@ -79,11 +93,34 @@ def card_from(facts: dict[str, Any], *, name: str) -> ModelCard:
     plain: dict[str, Any] = {"name": name}
     plain |= {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
     try:
+        if plain.get("similarities") is not None:
+            plain["similarities"] = similarities_from(plain["similarities"])
         return ModelCard(**plain)
     except TypeError as error:
         raise ModelCardError(
             f"model card of {name}: {str(error).replace('ModelCard.__init__() ', '')}"
         ) from error
+    except ValueError as error:
+        raise ModelCardError(f"model card of {name}: {error}") from error
+
+
+def similarities_from(facts: dict[str, Any]) -> Similarities:
+    """Build what was measured from plain values, as TOML or JSON give them.
+
+    Raises:
+        ValueError: if a fact is missing, unknown or out of range.
+    """
+    if not isinstance(facts, dict):
+        raise ValueError("similarities must be a table")
+    plain = dict(facts)
+    try:
+        for key in ("impostor_at_far", "genuine_at_share"):
+            points = [tuple(map(float, point)) for point in plain.get(key, ())]
+            plain[key] = tuple(points)
+        return Similarities(**plain)
+    except (TypeError, ValueError) as error:
+        reason = str(error).replace("Similarities.__init__() ", "")
+        raise ValueError(f"similarities: {reason}") from error
 
 
 def read_card(model: onnx.ModelProto, *, name: str) -> ModelCard:

@@ -26,6 +26,7 @@ class Recognizer:
     Attributes:
         model_id: name and first eight hex digits of the embedding model's sha256.
         embedding_size: D.
+        limits: all numbers about similarities that follow from the model's card.
         threshold: cosine from which two embeddings are taken for one person.
         device: "cpu" or "cuda".
         engine: name and version of the runtime.
@@ -42,7 +43,8 @@ class Recognizer:
     ) -> None:
         self.model_id = model_id
         self.embedding_size = embedder.card.embedding_size
-        self.threshold = embedder.card.threshold
+        self.limits = embedder.card.limits
+        self.threshold = self.limits.pair
         self.device = engine.device
         self.engine = engine.name
         if embedder.engine != engine.name:

@@ -22,6 +22,7 @@ from recognizer import open_recognizer
 from stream.config import Config
 from stream.enrolment import enroll_images, photo_item
 from stream.frames import Frame, Track, TrackState
+from stream.naming import limits_for, threshold_for
 from stream.pipeline import Pipeline
 
 LABELS = Path(__file__).with_suffix(".toml")
@@ -73,13 +74,13 @@ def judge(
             recognizer, gallery, [photo_item(file, name) for name, file in photos.items()]
         )
         for refused in report.refused:
-            sys.exit(f"{refused.image}: {refused.reason}")
+            sys.exit(f"{refused.label}: {refused.detail}")
         events = Config().events
         pipeline = Pipeline(
             recognizer,
             gallery,
-            threshold=gallery.threshold_for(recognizer.threshold),
-            margin=Config().gallery.margin,
+            threshold=threshold_for(recognizer, gallery),
+            margin=limits_for(recognizer, gallery).margin,
             confirm_s=events.confirm_s,
             absence_s=events.absence_s,
             cooldown_s=events.cooldown_s,

@@ -160,8 +160,11 @@ class GalleryConfig(Section):
         le=1,
         description="similarity from which a face is a match; the gallery's own unless set",
     )
-    margin: float = Field(
-        0.05, ge=0, le=1, description="similarity by which the best identity must lead the next"
+    margin: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="similarity by which the best identity leads the next; the model's unless set",
     )
 
 

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import ErasedIdentityError, Gallery, Identity, NewPhoto, Target, clean_name
-from recognizer import Quality
+from recognizer import Quality, SimilarityLimits
 from stream.photo_checks import (
     EnrolLimits,
     Reason,
-    other_similarity,
     own_similarities,
     quality_fault,
 )
@@ -124,6 +123,7 @@ def enroll_crops(
     target: Target,
     faces: Sequence[FaceCrop],
     *,
+    similarity: SimilarityLimits,
     limits: EnrolLimits | None = None,
     force: bool = False,
     keep_crops: bool = True,
@@ -139,6 +139,7 @@ def enroll_crops(
         target: whose they are: by id a person who exists, who is followed through renames and
             merges; by name a person who may be new.
         faces: judged together; those of one person from one occasion.
+        similarity: of the gallery's model, see `stream.naming.limits_for`.
         limits: what a photo must be like; None for the defaults.
         force: add whatever it looks like and whoever it looks like, such as a twin.
         keep_crops: store the crops, which another model can embed again.
@@ -152,7 +153,7 @@ def enroll_crops(
         GalleryError: if the gallery cannot take them; nothing is added.
     """
     clean_name(target.name)
-    judge = _Judge(gallery, target, faces, limits or EnrolLimits(), force=force)
+    judge = _Judge(gallery, target, faces, (similarity, limits or EnrolLimits()), force=force)
     photos = [face.as_photo(keep_crop=keep_crops) for face in faces]
     try:
         identity, is_added = gallery.enroll_checked(target, photos, judge.choose)
@@ -196,7 +197,7 @@ class _Judge:
         gallery: Gallery,
         target: Target,
         faces: Sequence[FaceCrop],
-        limits: EnrolLimits,
+        limits: tuple[SimilarityLimits, EnrolLimits],
         *,
         force: bool,
     ) -> None:
@@ -204,7 +205,7 @@ class _Judge:
         self._gallery = gallery
         self._target = target
         self._faces = faces
-        self._limits = limits
+        self._similarity, self._limits = limits
         self._force = force
         self._name = target.name
 
@@ -233,14 +234,14 @@ class _Judge:
             return
         faces = [self._faces[position] for position in positions]
         embeddings = np.stack([face.embedding for face in faces])
-        least = self._limits.min_own_similarity
+        least = self._similarity.min_own
         held = np.empty((0, embeddings.shape[1]), np.float32)
         if identity is not None:
             held = self._gallery.embeddings(identity.identity_id)
         own = own_similarities(
             embeddings, held, np.array([face.quality.overall for face in faces]), least
         )
-        too_alike = other_similarity(self._limits, self._gallery.store.n_people())
+        too_alike = self._similarity.other_among(self._gallery.store.n_people())
         own_id = None if identity is None else identity.identity_id
         for i, ranked in enumerate(self._gallery.best(embeddings, k=2)):
             others = [m for m in ranked if m.identity.identity_id != own_id]

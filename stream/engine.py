@@ -21,6 +21,7 @@ from stream.frames import FrameResult
 from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.journal import Journal
+from stream.naming import limits_for
 from stream.outbox import Outbox, hook_keys
 from stream.peers import Peers
 from stream.pipeline import Pipeline
@@ -65,12 +66,15 @@ class Service:
         self.leaving = self.supervisor.watch("cameras that leave")
         self.peers = Peers(config.video.ice_servers, supervisor=self.supervisor)
         self.figures = Figures()
-        self.margin = config.gallery.margin
+        self.limits = limits_for(recognizer, gallery)
+        margin = config.gallery.margin
+        self.margin = self.limits.margin if margin is None else margin
         self.pipeline = Pipeline(
             recognizer,
             gallery,
             threshold=self.threshold,
             margin=self.margin,
+            limits=self.limits,
             confirm_s=config.events.confirm_s,
             absence_s=config.events.absence_s,
             cooldown_s=config.events.cooldown_s,
@@ -180,7 +184,7 @@ class Service:
         configured = self._config.gallery.threshold
         if configured is not None:
             return configured
-        return self.gallery.threshold_for(self.recognizer.threshold)
+        return self.gallery.threshold_for(self.limits.pair, self.limits)
 
     # Cameras
 

@@ -27,6 +27,7 @@ from stream.crop_enrolment import (
     holder_fault,
 )
 from stream.errors import EnrolmentError
+from stream.naming import limits_for
 from stream.photo_checks import EnrolLimits, Reason, choose_face, framed_faces
 
 __all__ = [
@@ -212,6 +213,7 @@ class _FaceFinder:
         self._recognizer = recognizer
         self._gallery = gallery
         self._limits = limits
+        self._similarity = limits_for(recognizer, gallery)
         self._force = force
         self._targets: dict[tuple[str, str | None], Target] = {}
 
@@ -239,6 +241,7 @@ class _FaceFinder:
             self._gallery,
             self._targets[owner],
             [face for _, face in faces],
+            similarity=self._similarity,
             limits=self._limits,
             force=self._force,
             keep_crops=keep_crops,

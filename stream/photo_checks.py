@@ -1,6 +1,5 @@
 """What a photo must be like to be enrolled: pure functions over measured values."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +7,6 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.thresholds import PER_DECADE
 from recognizer import Quality
 
 Floats = NDArray[np.float32]
@@ -35,9 +33,8 @@ class EnrolLimits:
     """What a photo must be like.
 
     The defaults are measured with SFace on LFW: of its photos none is blurred, dark or turned
-    away by them (at 55 degrees of yaw the far eye goes out of sight); of 931 genuine pairs 0.2 %
-    are less alike than `min_own_similarity`; of 324,290 pairs of strangers one in 100,000 is as
-    alike as `max_other_similarity`.
+    away by them (at 55 degrees of yaw the far eye goes out of sight). How similar a photo must be
+    to others depends on the model alone: see `SimilarityLimits`.
 
     Attributes:
         min_score: of the detector; what is less sure is no face.
@@ -51,9 +48,6 @@ class EnrolLimits:
         framed_offset: a photo is framed on the one face whose middle is within this part of the
             photo's shorter side from the photo's; a neighbour is then a bystander.
         framed_size: and whose shorter side is at least this part of the photo's.
-        min_own_similarity: cosine to the person's most similar other photo.
-        max_other_similarity: cosine from which on a photo looks like another enrolled person,
-            among up to a hundred; among more it takes more, see `other_similarity`.
     """
 
     min_score: float = 0.9
@@ -65,16 +59,6 @@ class EnrolLimits:
     bystander_ratio: float = 0.6
     framed_offset: float = 0.1
     framed_size: float = 0.3
-    min_own_similarity: float = 0.3
-    max_other_similarity: float = 0.5
-
-
-def other_similarity(limits: EnrolLimits, n_people: int) -> float:
-    """Return from which cosine on a photo looks like another of so many enrolled people.
-
-    Without the raise, one in 30 newcomers to a gallery of 4,000 would be taken for somebody.
-    """
-    return limits.max_other_similarity + PER_DECADE * math.log10(max(n_people / 100, 1.0))
 
 
 def framed_faces(boxes: Floats, height: int, width: int, limits: EnrolLimits) -> list[int]:

@@ -15,13 +15,13 @@ from functools import partial
 import numpy as np
 
 from gallery import Gallery, Identity, Match
-from recognizer import Detections, Floats, Recognizer
+from recognizer import Detections, Floats, Recognizer, SimilarityLimits
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult
 from stream.limits import Limits
 from stream.memory import OPEN, Memory, Shot, shot_value
 from stream.presence import Presence
-from stream.tracker import SAME_FACE, Appearance, Tracked, Tracker
+from stream.tracker import Appearance, Tracked, Tracker
 from stream.voting import GOOD_WEIGHT, Voter
 from stream.watch import GAP_S, Watch
 
@@ -66,6 +66,7 @@ class _Job:
 
     frame: Frame
     camera: Watch
+    same_face: float
     looked: dict[int, Shot] = field(default_factory=dict)
 
     def expected(self) -> Floats:
@@ -84,7 +85,7 @@ class _Job:
         """Remember a look at a track."""
         if track.template is not None and shot.quality >= GOOD_WEIGHT:
             # Another face than so far, or the same after all: if other, it is settled soon.
-            track.is_doubtful = float(shot.embedding @ track.template) < SAME_FACE
+            track.is_doubtful = float(shot.embedding @ track.template) < self.same_face
         memory = self.camera.remember(track)
         memory.look(shot, self._value(track), self.frame.captured_at)
         track.template = memory.voter.template
@@ -121,6 +122,7 @@ class Pipeline:
         gallery: knows the names.
         threshold: cosine from which a look is a match.
         margin: how much more similar than the second identity the best must be.
+        limits: of the model's similarities; None for those of the recognizer's card.
         confirm_s: seconds a face is seen before it can enter.
         absence_s: seconds without the face until it has left.
         cooldown_s: seconds in which the same person does not enter again.
@@ -134,6 +136,7 @@ class Pipeline:
         *,
         threshold: float,
         margin: float,
+        limits: SimilarityLimits | None = None,
         confirm_s: float,
         absence_s: float,
         cooldown_s: float,
@@ -143,6 +146,7 @@ class Pipeline:
         self._gallery = gallery
         self._threshold = threshold
         self._margin = margin
+        self._similarity = limits or recognizer.limits
         self._debounce_s = (confirm_s, absence_s, cooldown_s)
         self._clock = clock
         self._ids = itertools.count(1)
@@ -164,7 +168,8 @@ class Pipeline:
         """
         started = self._clock()
         self._timings = dict.fromkeys(STAGES, 0.0)
-        jobs = [_Job(frame, self._camera(frame)) for frame in frames]
+        same_face = self._similarity.same_face
+        jobs = [_Job(frame, self._camera(frame), same_face) for frame in frames]
         with self._stage("track"):
             for job in jobs:
                 job.camera.prepare(job.frame)
@@ -376,12 +381,16 @@ class Pipeline:
                 same_face=self._threshold,
             )
             limits = self._limits.get(frame.camera, Limits())
-            camera = Watch(Tracker(lambda: next(self._ids)), presence, self._new_memory, limits)
+            same_face = self._similarity.same_face
+            tracker = Tracker(lambda: next(self._ids), same_face=same_face)
+            camera = Watch(tracker, presence, self._new_memory, limits)
             self._cameras[frame.camera] = camera
         return camera
 
     def _new_memory(self) -> Memory:
-        return Memory(Voter(threshold=self._threshold, margin=self._margin))
+        return Memory(
+            Voter(threshold=self._threshold, margin=self._margin, limits=self._similarity)
+        )
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

@@ -25,11 +25,6 @@ second two boxes of one face overlap by a half; two faces side by side by less t
 STOLEN_IOU = 0.5
 """Overlap from which two followed boxes are on one face, so that one of them is wrong."""
 
-SAME_FACE = 0.36
-"""Cosine above which two pictures of moments apart are one face. Measured for SFace: 99 % of a
-face's own pictures half a second apart are above 0.91, of other photos of the person above 0.41;
-two people's are above 0.36 in 0.2 % of 324,290 pairs of LFW."""
-
 BEGIN_SCORE = 0.6
 """What a track begins with: hands and dark corners score 0.5 to 0.6 in real films, frontal faces
 above 0.9; a face that is followed already may score less."""
@@ -133,10 +128,12 @@ class Tracker:
 
     Args:
         new_id: gives the next track id; shared by all cameras, so that ids are never reused.
+        same_face: cosine from which two detections of moments apart are one face, of the model.
     """
 
-    def __init__(self, new_id: Callable[[], int]) -> None:
+    def __init__(self, new_id: Callable[[], int], *, same_face: float) -> None:
         self._new_id = new_id
+        self._same_face = same_face
         self._tracks: list[Tracked] = []
 
     @property
@@ -228,9 +225,8 @@ class Tracker:
         is_doubtful = np.array([track.is_doubtful for track in tracks])[:, None]
         has_template = np.array([track.template is not None for track in tracks])[:, None]
         # Appearance overrules overlap both ways, and a doubtful track needs it.
-        allowed = np.where(
-            is_known, (alike >= SAME_FACE) & (may_be | self._is_near(found, at)), may_be
-        )
+        is_same = (alike >= self._same_face) & (may_be | self._is_near(found, at))
+        allowed = np.where(is_known, is_same, may_be)
         allowed &= is_known | ~(is_doubtful & has_template)
         worth = np.where(allowed, overlap + np.nan_to_num(alike) + 0.1, 0.0)
         rows, columns = linear_sum_assignment(worth, maximize=True)

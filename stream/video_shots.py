@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import Recognizer
+from recognizer import Recognizer, SimilarityLimits
 from stream.enrolment import EnrolItem, upload_item
 from stream.errors import EnrolmentError, SourceEnded
 from stream.frames import Frame
@@ -17,7 +17,6 @@ from stream.sources import Source
 LOOKS_PER_S = 4.0  # a head takes about a second to turn
 N_SHOTS = 8  # beyond it another look at the same person adds little to the best similarity
 MAX_LOOKS = 240  # a minute of film
-MOST_ALIKE = 0.9  # a look more alike than this to one that is taken shows nothing new
 MAX_STRANGE = 0.2  # more looks than this part at others: it is not one person who is in view
 PNG_LEVEL = 1
 
@@ -77,7 +76,10 @@ def best_shots(
         raise EnrolmentError(
             f"nobody can be seen well enough to enrol {name}: no single sharp face"
         )
-    return [upload_item(look.label, name, look.png) for look in _different(looks, name, n_shots)]
+    return [
+        upload_item(look.label, name, look.png)
+        for look in _different(looks, name, n_shots, recognizer.limits)
+    ]
 
 
 def _look_at(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Look | None:
@@ -93,10 +95,12 @@ def _look_at(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Look
     return _Look(label, recognizer.embed(crops)[0], qualities[chosen].overall, png)
 
 
-def _different(looks: Sequence[_Look], name: str, n_shots: int) -> list[_Look]:
+def _different(
+    looks: Sequence[_Look], name: str, n_shots: int, limits: SimilarityLimits
+) -> list[_Look]:
     embeddings = np.stack([look.embedding for look in looks])
     qualities = np.array([look.quality for look in looks])
-    least = EnrolLimits().min_own_similarity
+    least = limits.min_own
     nobody = np.empty((0, embeddings.shape[1]), np.float32)
     is_own = own_similarities(embeddings, nobody, qualities, least) >= least
     if (~is_own).mean() > MAX_STRANGE:
@@ -107,6 +111,6 @@ def _different(looks: Sequence[_Look], name: str, n_shots: int) -> list[_Look]:
     for number in np.argsort(-qualities, kind="stable").tolist():
         if not is_own[number] or len(taken) == n_shots:
             continue
-        if not taken or (embeddings[taken] @ embeddings[number]).max() < MOST_ALIKE:
+        if not taken or (embeddings[taken] @ embeddings[number]).max() < limits.most_similar:
             taken.append(number)
     return [looks[number] for number in taken]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gallery import Match
-from recognizer import Floats
+from recognizer import Floats, SimilarityLimits
 from stream.frames import TrackState
 
 MAX_LOOKS = 8
@@ -21,22 +21,11 @@ GOOD_WEIGHT = 0.25
 """Weight from which a look counts in full: a frontal face of 50 pixels or a half-turned large
 one. Below it a look never decides alone and never speaks for a stranger."""
 
-SURE_LEAD = 0.14
-"""How far above the threshold one good look alone may name. Measured for SFace: 2 of 324,290
-pairs of two people in LFW are above 0.358 + 0.14."""
-
-HYSTERESIS = 0.08
-"""How far below the threshold a name, once given, is kept."""
-
 STRANGER_LOOKS = 3
 """Good looks after which somebody is unknown rather than undecided."""
 
 PATIENT_LOOKS = 6
 """Looks of any weight after which somebody is unknown, near the threshold or not."""
-
-CONTRADICTION = 0.3
-"""Cosine to the pooled look below which a good look shows another face: 99 % of a person's photos
-are above 0.41 to each other, 98.7 % of two people's below 0.3."""
 
 
 @dataclass(slots=True, eq=False)
@@ -60,13 +49,15 @@ class Voter:
     Args:
         threshold: cosine from which a look is a match.
         margin: how much more similar than the second identity the best must be.
+        limits: of the model: what one embedding may decide, and what keeps or refutes a name.
     """
 
-    def __init__(self, *, threshold: float, margin: float) -> None:
+    def __init__(self, *, threshold: float, margin: float, limits: SimilarityLimits) -> None:
         self.state = TrackState.UNDECIDED
         self.match: Match | None = None
         self.threshold = threshold
         self._margin = margin
+        self._limits = limits
         self._looks: list[Look] = []
 
     @property
@@ -152,7 +143,11 @@ class Voter:
         return len(for_it) >= max(needed, 2 * len(against))
 
     def _is_sure(self, similarity: float, weight: float) -> bool:
-        return weight >= GOOD_WEIGHT and similarity >= self.threshold + SURE_LEAD
+        return weight >= GOOD_WEIGHT and similarity >= self.threshold + self._limits.sure_lead
+
+    @property
+    def _kept_from(self) -> float:
+        return self.threshold - self._limits.hysteresis
 
     def _kept(self, pooled: Sequence[Match]) -> Match | None:
         """Return the given name with its new similarity while the pooled look still bears it."""
@@ -160,13 +155,13 @@ class Voter:
             return None
         best = pooled[0]
         is_same = best.identity.identity_id == self.match.identity.identity_id
-        return best if is_same and best.similarity >= self.threshold - HYSTERESIS else None
+        return best if is_same and best.similarity >= self._kept_from else None
 
     def _is_stranger(self, pooled: Sequence[Match]) -> bool:
         good = sum(look.weight >= GOOD_WEIGHT for look in self._looks)
         similarity = pooled[0].similarity if pooled else -1.0
         # Known before and not any more (renamed away, erased): the looks are all there already.
-        if similarity < self.threshold - HYSTERESIS:
+        if similarity < self._kept_from:
             return good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS
         return self.n_looks >= PATIENT_LOOKS
 
@@ -176,11 +171,12 @@ class Voter:
             return
         *before, one, two = self._looks
         pooled = _pooled(before)
+        limit = self._limits.contradiction
         is_other = [
-            look.weight >= GOOD_WEIGHT and float(look.embedding @ pooled) < CONTRADICTION
+            look.weight >= GOOD_WEIGHT and float(look.embedding @ pooled) < limit
             for look in (one, two)
         ]
-        if all(is_other) and float(one.embedding @ two.embedding) >= CONTRADICTION:
+        if all(is_other) and float(one.embedding @ two.embedding) >= limit:
             self._looks = [one, two]
             self.state, self.match = TrackState.UNDECIDED, None
 

@@ -11,9 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from recognizer import Detections, Floats, Followed, Image, Quality
+from recognizer.card import card_from
+from recognizer.models import read_manifest
 from stream.frames import Frame
 
 EMBEDDING_SIZE = 16
+LIMITS = card_from(
+    {"source": "", "licence": "", **read_manifest()["sface"].card}, name="sface"
+).limits
 NEAR_IOU = 0.3
 LANDMARKS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 """Where a frontal face's points are in its box."""
@@ -80,6 +85,7 @@ class FakeRecognizer:
     model_id = "fake-00000000"
     embedding_size = EMBEDDING_SIZE
     threshold = 0.4
+    limits = LIMITS
     device = "cpu"
     engine = "fake"
 

@@ -19,7 +19,6 @@ from stream.commands.common import (
     print_json,
     recognizer_for,
 )
-from stream.config import GalleryConfig
 from stream.errors import StreamError
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ def identify(
     Example: facewire identify party.jpg
     """
     from gallery import Gallery, GalleryFormatError
+    from stream.naming import limits_for
 
     directory = gallery_directory(gallery)
     if not directory.is_dir():
@@ -101,14 +101,15 @@ def identify(
     with Gallery.open(
         directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     ) as people:
+        limits = limits_for(recognizer, people)
         if threshold is None:
-            threshold = people.threshold_for(recognizer.threshold)
+            threshold = people.threshold_for(limits.pair, limits)
         for path, image in reader:
             (faces,) = recognizer.recognize([image])
             matches = people.search(
                 _stacked(faces, recognizer),
                 threshold=threshold,
-                margin=GalleryConfig().margin,  # type: ignore[call-arg]
+                margin=limits.margin,
             )
             document.append(
                 {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shared_data import photos
+from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -172,3 +172,27 @@ def test_setup_names_the_package_that_debian_leaves_out(clone: Path):
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert "sudo apt-get install python3.12-venv" in line
+
+
+def test_the_labelled_clip_is_named_as_before():
+    """Every frame in which the face is found bears the right name, and nobody a wrong one."""
+    clip, people = shared_data("video/short_hamilton_clip.mp4"), shared_data("video/enrol")
+    result = run("name_clip.py", clip, people)
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()[1:3]}
+    frames, named, undecided, unknown, unseen = map(int, rows["lin-manuel-miranda"])
+    assert (frames, undecided, unknown) == (149, 0, 0)
+    assert named >= 144
+    assert named + unseen == frames
+    assert result.stdout.splitlines()[-1] == "wrong names: 0"
+
+
+def test_a_photo_that_is_refused_is_named(tmp_path: Path):
+    """A group photo for one of the people in the clip."""
+    clip, people = shared_data("video/short_hamilton_clip.mp4"), shared_data("video/enrol")
+    shutil.copy(people / "alex-lacamoire.png", tmp_path)
+    shutil.copy(people / "two_people.jpg", tmp_path / "lin-manuel-miranda.jpg")
+    result = run("name_clip.py", clip, tmp_path)
+    assert result.returncode == 1
+    assert "lin-manuel-miranda.jpg: " in result.stderr
+    assert "Traceback" not in result.stderr

@@ -11,7 +11,7 @@ from gallery import Gallery, Target
 from recognizer import Quality
 from stream.crop_enrolment import EnrolReport, FaceCrop, enroll_crops
 from stream.photo_checks import Reason
-from tests.fakes import looks_like
+from tests.fakes import LIMITS, looks_like
 
 GOOD = Quality(
     size_px=120, sharpness=300, yaw=0, pitch=0, roll=0, score=0.99, brightness=0.5, overall=0.8
@@ -48,7 +48,7 @@ def add(
     gallery: Gallery, who: str | Target, faces: Sequence[FaceCrop], *, force: bool = False
 ) -> EnrolReport:
     target = who if isinstance(who, Target) else Target(who)
-    return enroll_crops(gallery, target, faces, force=force)
+    return enroll_crops(gallery, target, faces, similarity=LIMITS, force=force)
 
 
 def test_no_faces_make_nobody(people: Gallery) -> None:

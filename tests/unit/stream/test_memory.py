@@ -7,13 +7,13 @@ from stream.frames import TrackState
 from stream.memory import AGAIN_EVERY_S, MAX_SHOTS, Memory, Shot, shot_value
 from stream.tracker import Tracked
 from stream.voting import Voter
-from tests.fakes import LANDMARKS, looks_like
+from tests.fakes import LANDMARKS, LIMITS, looks_like
 
 SIZE = (480, 640)
 
 
 def memory() -> Memory:
-    return Memory(Voter(threshold=0.36, margin=0.05))
+    return Memory(Voter(threshold=0.36, margin=0.05, limits=LIMITS))
 
 
 def track(*, is_doubtful: bool = False) -> Tracked:

@@ -7,7 +7,6 @@ from stream.photo_checks import (
     Reason,
     choose_face,
     framed_faces,
-    other_similarity,
     own_similarities,
     quality_fault,
 )
@@ -50,11 +49,6 @@ def test_limits_can_be_loosened():
 def directions(*degrees: float) -> np.ndarray:
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-
-
-@pytest.mark.parametrize(("n_people", "expected"), [(0, 0.5), (100, 0.5), (10_000, 0.61)])
-def test_among_more_people_it_takes_more_to_look_like_another(n_people, expected):
-    assert other_similarity(EnrolLimits(), n_people) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

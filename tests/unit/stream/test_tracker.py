@@ -17,7 +17,7 @@ class Stage:
 
     def __init__(self) -> None:
         ids = count(1)
-        self.tracker = Tracker(lambda: next(ids))
+        self.tracker = Tracker(lambda: next(ids), same_face=0.36)
         self.at = 0.0
         self.n_looks = 0
 
@@ -66,7 +66,7 @@ def test_nobody_leaves_no_track() -> None:
 
 
 def test_a_doubtful_detection_begins_no_track_but_keeps_one() -> None:
-    tracker = Tracker(lambda: 1)
+    tracker = Tracker(lambda: 1, same_face=0.36)
     faces = as_detections([FakeFace(1, 100)])
     doubtful = Detections(faces.boxes, faces.landmarks, faces.scores * 0 + np.float32(0.55))
     assert tracker.scan(doubtful, 0.0, lambda _: looks_like(1)[None]) == []
@@ -269,7 +269,7 @@ def test_after_a_cut_only_looks_count() -> None:
 
 def test_a_track_without_looks_is_told_by_overlap_alone() -> None:
     ids = count(1)
-    tracker = Tracker(lambda: next(ids))
+    tracker = Tracker(lambda: next(ids), same_face=0.36)
     for at in (0.0, 0.2):
         found = as_detections([FakeFace(1, 100), FakeFace(2, 130)])
         pairs = tracker.scan(found, at, lambda rows: np.empty((len(rows), 0), np.float32))

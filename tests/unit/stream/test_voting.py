@@ -5,7 +5,7 @@ from gallery import Identity, Match
 from recognizer import Floats
 from stream.frames import TrackState
 from stream.voting import MAX_LOOKS, PATIENT_LOOKS, STRANGER_LOOKS, Voter
-from tests.fakes import looks_like
+from tests.fakes import LIMITS, looks_like
 
 ANN, BOB = Identity("id-ann", "Ann"), Identity("id-bob", "Bob")
 THRESHOLD, MARGIN = 0.36, 0.05
@@ -15,7 +15,7 @@ class Poll:
     """A voter with a gallery of exact templates."""
 
     def __init__(self, **templates: Floats) -> None:
-        self.voter = Voter(threshold=THRESHOLD, margin=MARGIN)
+        self.voter = Voter(threshold=THRESHOLD, margin=MARGIN, limits=LIMITS)
         self.people = {"ann": ANN, "bob": BOB}
         self.templates = templates
 
@@ -53,13 +53,13 @@ def axis(number: int) -> Floats:
 
 
 def test_before_any_look_nothing_is_known() -> None:
-    voter = Voter(threshold=THRESHOLD, margin=MARGIN)
+    voter = Voter(threshold=THRESHOLD, margin=MARGIN, limits=LIMITS)
     assert (voter.state, voter.match, voter.template) == (TrackState.UNDECIDED, None, None)
     assert voter.probes().shape == (0, 0)
 
 
 def test_the_template_is_the_weighted_mean_of_unit_length() -> None:
-    voter = Voter(threshold=THRESHOLD, margin=MARGIN)
+    voter = Voter(threshold=THRESHOLD, margin=MARGIN, limits=LIMITS)
     voter.look(axis(0), 0.9)
     voter.look(axis(1), 0.3)
     np.testing.assert_allclose(
@@ -214,7 +214,7 @@ def test_a_renamed_person_is_shown_by_the_new_name() -> None:
 
 
 def test_answers_must_fit_the_probes() -> None:
-    voter = Voter(threshold=THRESHOLD, margin=MARGIN)
+    voter = Voter(threshold=THRESHOLD, margin=MARGIN, limits=LIMITS)
     voter.look(axis(0), 1.0)
     with pytest.raises(ValueError, match="expected 2 answers, got 1"):
         voter.decide([[]])
