@@ -33,7 +33,6 @@ from stream.sharing import events_of_other
 router = APIRouter()
 
 MAX_PHOTOS = 50  # of one request; more would hold up the cameras for seconds
-MAX_PIXELS = 50_000_000  # of one photo: 150 MB once decoded, above any phone's
 
 Photos = Annotated[list[UploadFile], File(description="photos of one person")]
 
@@ -237,7 +236,7 @@ def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
 
 
 def _identify(service: Service, label: str, data: bytes, recognizer: Recognizer) -> IdentifiedJson:
-    image = decode_image(data, name=label, max_pixels=MAX_PIXELS)
+    image = decode_image(data, name=label)
     (faces,) = recognizer.recognize([image])
     if not faces:
         return identified_json(label, (), ())

@@ -88,7 +88,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     assert refusal("compare", face, wall) == f"{wall}: no face in it, one is wanted"
     assert refusal("compare", two, face) == f"{two}: 2 faces in it, one is wanted"
     assert refusal("compare", text, face) == (
-        f"cannot read {text}: not a JPEG, PNG, WebP, BMP or TIFF picture"
+        f"cannot read {text}: not a JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP or JPEG 2000 photo"
     )
     result = run("compare", tmp_path / "missing.jpg", tmp_path)
     assert result.returncode == 1

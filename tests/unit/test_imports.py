@@ -22,6 +22,7 @@ ALLOWED = {
     "recognizer": {
         *("numpy", "cv2", "openvino", "onnxruntime", "onnx", "platformdirs"),
         *("joblib", "lz4"),  # MTCNN's published weights
+        *("PIL", "pi_heif"),  # photo files
         "google",  # protobuf, whose errors onnx raises
     },
     "gallery": {"numpy", "faiss", "cv2"},  # cv2 packs the stored crops

@@ -1,4 +1,5 @@
 import json
+import zlib
 
 import cv2
 import numpy as np
@@ -539,8 +540,10 @@ def test_identify_of_nobody_and_of_no_picture(client, service):
 
 def test_picture_bomb_is_refused_before_it_is_decoded(client):
     # A PNG's header that claims 60,000 x 60,000 pixels.
-    header = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (60000).to_bytes(4) * 2 + b"\x08\2\0\0\0"
-    answer = client.post("/api/identify", files={"photo": ("bomb.png", header + b"\0" * 64)})
+    header = b"IHDR" + (60000).to_bytes(4) * 2 + b"\x08\2\0\0\0"
+    chunks = b"\0\0\0\r" + header + zlib.crc32(header).to_bytes(4) + b"\0\0\0\0IDAT"
+    bomb = b"\x89PNG\r\n\x1a\n" + chunks
+    answer = client.post("/api/identify", files={"photo": ("bomb.png", bomb)})
     assert_error(answer, 422, "60000x60000")
 
 
