@@ -1,14 +1,12 @@
 """Pictures of a gallery for people: a contact sheet of crops, a plot of similarities."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery.calibration import Calibration
-from gallery.errors import GalleryError
 
 Image = NDArray[np.uint8]
 
@@ -87,17 +85,9 @@ def similarity_plot(calibration: Calibration) -> Image:
     return image
 
 
-def write_png(image: Image, path: Path) -> None:
-    """Write (H, W, 3) uint8 RGB to a PNG file.
-
-    Raises:
-        GalleryError: if the file cannot be written.
-    """
-    data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise GalleryError(f"cannot write {path}: {error.strerror}") from error
+def png_bytes(image: Image) -> bytes:
+    """Return (H, W, 3) uint8 RGB as a PNG file."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def _write(

@@ -13,14 +13,17 @@ photos.npz      numpy arrays, for all photos in the order of people.jsonl: embed
 Exporting, importing into an empty gallery and exporting again gives the same bytes.
 """
 
+import errno
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from secrets import token_hex
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -54,16 +57,22 @@ class ExportHeader:
     n_photos: int
 
 
-def export_people(gallery: Gallery, directory: Path) -> ExportHeader:
+def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -> ExportHeader:
     """Write everybody to a directory.
 
     Args:
         gallery: whose people.
-        directory: made if missing; an export in it is replaced once the new one is complete.
+        directory: made if missing.
+        replace: whether an export in it may be replaced, once the new one is complete.
 
     Raises:
-        GalleryError: if it cannot be written.
+        GalleryError: if it cannot be written, or an export is there already.
     """
+    for name in (PEOPLE, PHOTOS):
+        if not replace and os.path.lexists(directory / name):
+            raise GalleryError(
+                f"{directory / name} is there already: name another directory, or --replace it"
+            )
     people, photos = _read_all(gallery.store)
     header = ExportHeader(
         gallery.model_id, gallery.embedding_size, len(people), len(photos["crop_ends"])
@@ -72,13 +81,22 @@ def export_people(gallery: Gallery, directory: Path) -> ExportHeader:
         photos["embeddings"] = np.empty((0, gallery.embedding_size), np.float32)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with _replacing(directory / PHOTOS) as part, part.open("wb") as file:
-            np.savez(file, **photos)  # type: ignore[arg-type]  # its stub forgets keywords
-        with _replacing(directory / PEOPLE) as part, part.open("w", encoding="utf-8") as file:
-            lines = [{"format": FORMAT, "version": VERSION, **asdict(header)}, *people]
-            file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        with _part(directory / PHOTOS) as photos_part, _part(directory / PEOPLE) as people_part:
+            with photos_part.open("xb") as file:
+                np.savez(file, **photos)  # type: ignore[arg-type]  # its stub forgets keywords
+                _flush(file)
+            with people_part.open("xb") as file:
+                lines = [{"format": FORMAT, "version": VERSION, **asdict(header)}, *people]
+                for line in lines:
+                    file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                _flush(file)
+            # Photos of one export beside people of another would be whole to the eye.
+            (directory / PEOPLE).unlink(missing_ok=True)
+            photos_part.replace(directory / PHOTOS)
+            people_part.replace(directory / PEOPLE)
     except OSError as error:
-        raise GalleryError(f"cannot export to {directory}: {error.strerror}") from error
+        why = (error.strerror or str(error)).lower()
+        raise GalleryError(f"cannot export to {directory}: {why}") from error
     return header
 
 
@@ -183,6 +201,7 @@ def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any
 def _lines(directory: Path) -> Iterator[dict[str, Any]]:
     path = directory / PEOPLE
     try:
+        _refuse_special(path)
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
                 value = json.loads(line)
@@ -218,13 +237,15 @@ def _read_photos(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
     path = directory / PHOTOS
     try:
+        _refuse_special(path)
         with path.open("rb") as file:
             arrays = np.load(file, allow_pickle=False)  # a single array has no names to ask for
             embeddings, ends, crops = (
                 arrays[name] for name in ("embeddings", "crop_ends", "crops")
             )
     except OSError as error:
-        raise GalleryFormatError(f"cannot read the export {path}: {error}") from error
+        why = (error.strerror or str(error)).lower()
+        raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
     except (ValueError, LookupError, EOFError, BadZipFile) as error:
         raise GalleryFormatError(f"{path} is damaged: {error}") from error
     shape = (header.n_photos, header.embedding_size)
@@ -304,12 +325,22 @@ def _sha256(digits: object) -> str:
     return digits
 
 
+def _refuse_special(path: Path) -> None:
+    """Refuse a pipe or device, which could be read for ever."""
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to, which takes the wanted name when all went well."""
-    part = path.with_name(path.name + ".part")
+def _part(path: Path) -> Iterator[Path]:
+    """Give a name to write to beside a file; what is still there at the end is removed."""
+    part = path.with_name(f".{path.name}.{token_hex(8)}.part")
     try:
         yield part
-        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

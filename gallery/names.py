@@ -103,6 +103,25 @@ def name_key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded.casefold()).split())
 
 
+def escaped(text: str) -> str:
+    r"""Return text for one line of output: what cannot be shown or sent is escaped.
+
+    Args:
+        text: may hold control characters, and bytes of a file's name that are not UTF-8 as
+            Python keeps them (PEP 383): they are shown as `\xe9`.
+    """
+    return "".join(_escape(c) if _unwanted(c) or not is_text(c) else c for c in text)
+
+
+def _escape(c: str) -> str:
+    number = ord(c)
+    if 0xDC80 <= number <= 0xDCFF:
+        number -= 0xDC00
+    if number < 0x100:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
 def _unwanted(c: str) -> str:
     """Return what a character is that no name may hold, "" for all others."""
     category, number = unicodedata.category(c), ord(c)

@@ -10,6 +10,7 @@ from recognizer.errors import (
     RecognizerError,
 )
 from recognizer.faces import Detections, Face, Floats, Followed, Image
+from recognizer.files import read_file, refuse_special, write_file
 from recognizer.images import decode_image, read_image
 from recognizer.library import add_model, convert_checkpoint
 from recognizer.models import (
@@ -51,6 +52,9 @@ __all__ = [
     "list_models",
     "open_recognizer",
     "read_card",
+    "read_file",
     "read_image",
+    "refuse_special",
     "write_card",
+    "write_file",
 ]

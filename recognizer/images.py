@@ -17,6 +17,7 @@ import numpy as np
 from recognizer import jpeg
 from recognizer.errors import ImageError
 from recognizer.faces import MAX_SIDE, Image
+from recognizer.files import read_file
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
@@ -57,10 +58,7 @@ def read_photo(path: Path) -> Photo:
         ImageError: if it cannot be read; the message names the file and the reason.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise ImageError(f"cannot read {path}: {size} bytes, more than {MAX_BYTES}")
-        data = path.read_bytes()
+        data = read_file(path, max_bytes=MAX_BYTES)
     except OSError as error:
         raise ImageError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     return decode_photo(data, name=str(path))

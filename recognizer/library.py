@@ -1,6 +1,7 @@
 """A user's own embedding models: checked, given a card, and kept in the cache under a name."""
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ def add_model(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     threshold: float | None = None,
+    replace: bool = False,
 ) -> ModelCard:
     """Check an embedding model, run it once, and keep it in the cache as `name`.
 
@@ -47,6 +49,7 @@ def add_model(
         mean: three numbers subtracted from 0..255; asked for likewise.
         std: three numbers to divide by; asked for likewise.
         threshold: cosine of "same person"; the reference's 0.38 unless the file says it.
+        replace: whether a model that was added under that name before may be replaced.
 
     Returns:
         The card that the model now carries.
@@ -60,29 +63,39 @@ def add_model(
             f"a model cannot be called {name!r} (lower-case letters, digits, dots and dashes; "
             "no name of facewire's own)"
         )
+    path = user_model_path(name, cache or default_cache())
+    if path.exists() and not replace:
+        raise ModelFileError(
+            f"there is a model {name} already: choose another --name, or --replace it"
+        )
     model, card = load_with_card(
         source, name=name, colour_order=colour_order, mean=mean, std=std, threshold=threshold
     )
     _try(model, card)
     write_card(model, card)
-    write_onnx(model, user_model_path(name, cache or default_cache()))
+    write_onnx(model, path, replace=replace)
     return card
 
 
-def convert_checkpoint(spec: str, out: Path, *, outputs: tuple[str, ...] = ()) -> list[str]:
+def convert_checkpoint(
+    spec: str, out: Path, *, outputs: tuple[str, ...] = (), replace: bool = False
+) -> list[str]:
     """Convert an MXNet checkpoint to an ONNX file; embedding models get their card.
 
     Args:
         spec: PREFIX,EPOCH.
         out: the file to write.
         outputs: nodes wanted; empty for the embedding, or else the symbol's own outputs.
+        replace: whether a file that is there already may be replaced.
 
     Returns:
         Names of the model's outputs.
 
     Raises:
-        ModelFileError: if the checkpoint cannot be read or converted.
+        ModelFileError: if the checkpoint cannot be read or converted, or `out` is there already.
     """
+    if os.path.lexists(out) and not replace:
+        raise ModelFileError(f"{out} is there already: name another file, or --replace it")
     symbol_path, params_path = checkpoint_paths(spec)
     symbol = read_symbol(symbol_path)
     if not outputs and has_node(symbol, EMBEDDING_NODE) and normalises_itself(symbol):
@@ -90,7 +103,7 @@ def convert_checkpoint(spec: str, out: Path, *, outputs: tuple[str, ...] = ()) -
         write_card(model, card)
     else:
         model = convert(symbol, read_params(params_path), outputs=outputs, name=params_path.stem)
-    write_onnx(model, out)
+    write_onnx(model, out, replace=replace)
     return [value.name for value in model.graph.output]
 
 

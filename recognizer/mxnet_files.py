@@ -6,6 +6,7 @@ Files are untrusted: every length is checked against what is left before anythin
 import ast
 import json
 import math
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.errors import ModelFileError
+from recognizer.files import refuse_special
 
 LIST_MAGIC = 0x112
 V1_MAGIC, V2_MAGIC, V3_MAGIC = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
@@ -57,12 +59,15 @@ def checkpoint_paths(spec: str) -> tuple[Path, Path]:
         ModelFileError: if the spec is of another form or a file is missing.
     """
     prefix, comma, epoch = spec.rpartition(",")
-    if not comma or not prefix or not epoch.isdecimal():
+    if not comma or not prefix or not re.fullmatch("[0-9]{1,9}", epoch):
         raise ModelFileError(f"{spec!r} is not PREFIX,EPOCH, as in models/y1/model,0")
     paths = Path(f"{prefix}-symbol.json"), Path(f"{prefix}-{int(epoch):04d}.params")
     for path in paths:
-        if not path.is_file():
-            raise ModelFileError(f"cannot read {path}: no such file (from {spec!r})")
+        try:
+            refuse_special(path)
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise ModelFileError(f"cannot read {path}: {why} (from {spec!r})") from error
     return paths
 
 

@@ -1,13 +1,12 @@
 """ONNX files on disk: read with one clear error, written at once or not at all."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from recognizer.errors import ModelFileError
+from recognizer.files import refuse_special, write_file
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -17,6 +16,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         ModelFileError: if it is missing, unreadable or no ONNX file.
     """
     try:
+        refuse_special(path)
         model = onnx.load(path)
     except OSError as error:
         raise ModelFileError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
@@ -27,21 +27,13 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+def write_onnx(model: onnx.ModelProto, path: Path, *, replace: bool = False) -> None:
     """Write an ONNX file under a temporary name and move it into place.
 
     Raises:
-        ModelFileError: if it cannot be written.
+        ModelFileError: if it cannot be written, or is there already and `replace` is not set.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(model.SerializeToString())
-            Path(scratch).chmod(0o644)
-            Path(scratch).replace(path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+        write_file(path, model.SerializeToString(), replace=replace)
     except OSError as error:
         raise ModelFileError(f"cannot write {path}: {(error.strerror or '').lower()}") from error

@@ -101,7 +101,10 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("{}/model,0", "cannot read {}/model-symbol.json: no such file (from '{}/model,0')"),
+        (
+            "{}/model,0",
+            "cannot read {}/model-symbol.json: no such file or directory (from '{}/model,0')",
+        ),
         ("{}/model.onnx", "cannot read {}/model.onnx: no such file or directory"),
         ("{}/junk.onnx", "{}/junk.onnx is not an ONNX file"),
         ("nobody", "unknown model 'nobody' (known: sface; or give an .onnx file or PREFIX,EPOCH)"),

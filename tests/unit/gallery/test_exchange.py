@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -147,6 +148,33 @@ def test_a_spoiled_export_brings_nobody(few, empty, tmp_path, how):
     with pytest.raises(GalleryFormatError, match=r"people\.jsonl|photos\.npz"):
         import_people(empty, tmp_path / "one")
     assert empty.identities() == []
+
+
+def test_an_export_is_replaced_only_if_asked(few, empty, tmp_path):
+    export_people(few, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert set(before) == {"people.jsonl", "photos.npz"}
+    with pytest.raises(GalleryError, match=r"people\.jsonl is there already: name another"):
+        export_people(empty, tmp_path)
+    (tmp_path / "people.jsonl").unlink()
+    with pytest.raises(GalleryError, match=r"photos\.npz is there already"):
+        export_people(empty, tmp_path)
+    assert {"photos.npz": before["photos.npz"]}.items() <= {
+        path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()
+    }.items()
+    export_people(empty, tmp_path, replace=True)
+    assert read_header(tmp_path) == ExportHeader(MODEL, SIZE, 0, 0)
+    files = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert files == {"people.jsonl", "photos.npz"}
+
+
+@pytest.mark.parametrize("name", ["people.jsonl", "photos.npz"])
+def test_a_pipe_in_place_of_an_export_is_not_waited_for(few, empty, tmp_path, name):
+    export_people(few, tmp_path / "one")
+    (tmp_path / "one" / name).unlink()
+    os.mkfifo(tmp_path / "one" / name)
+    with pytest.raises(GalleryFormatError, match="not a regular file"):
+        import_people(empty, tmp_path / "one")
 
 
 def test_a_place_that_cannot_be_written_is_named(few, tmp_path):

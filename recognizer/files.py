@@ -1,0 +1,100 @@
+"""Files that people name: read bounded and never waited for, written whole or not at all."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from secrets import token_hex
+
+# What file systems without hard links answer: FAT, and some of networks.
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+
+KINDS = {
+    stat.S_IFDIR: "is a directory",
+    stat.S_IFIFO: "is a named pipe, not a file",
+    stat.S_IFSOCK: "is a socket, not a file",
+    stat.S_IFCHR: "is a device, not a file",
+    stat.S_IFBLK: "is a device, not a file",
+}
+
+
+def refuse_special(path: Path) -> None:
+    """Refuse what is there but no regular file: opening a pipe may wait for ever.
+
+    Raises:
+        OSError: if it is a directory, pipe, socket or device, or cannot be looked at; `strerror`
+            says which.
+    """
+    _refuse(path.stat(), path)
+
+
+def read_file(path: Path, *, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file.
+
+    Args:
+        path: the file; links are followed.
+        max_bytes: refuse larger files without reading them.
+
+    Raises:
+        OSError: if it is no regular file, too large, or cannot be read; `strerror` says why.
+    """
+    refuse_special(path)
+    # Opened without waiting, and looked at again: it may be another one by now.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        _refuse(status, path)
+        # The size is 0 of some files of the system, and others grow: it is looked at again.
+        data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
+    if max(len(data), status.st_size) > max_bytes:
+        raise OSError(errno.EFBIG, f"more than {max_bytes} bytes", str(path))
+    return data
+
+
+def _refuse(status: os.stat_result, path: Path) -> None:
+    kind = KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is not None:
+        number = errno.EISDIR if stat.S_ISDIR(status.st_mode) else errno.EINVAL
+        raise OSError(number, kind, str(path))
+
+
+def write_file(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a file under a temporary name and move it into place: all of it, or nothing.
+
+    Args:
+        path: where to; missing folders are made.
+        data: all of it.
+        replace: whether a file that is there already may be replaced.
+
+    Raises:
+        FileExistsError: if something is there already, and `replace` is not set.
+        OSError: if it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".facewire-{token_hex(8)}.part")
+    try:
+        with scratch.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _take_name(scratch, path, replace=replace)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _take_name(scratch: Path, path: Path, *, replace: bool) -> None:
+    if replace:
+        if path.exists():
+            refuse_special(path)
+        scratch.replace(path)
+        return
+    try:
+        os.link(scratch, path)  # in one step: never onto a file that came meanwhile
+    except FileExistsError:
+        raise FileExistsError(errno.EEXIST, "exists already", str(path)) from None
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, "exists already", str(path)) from None
+        scratch.replace(path)
