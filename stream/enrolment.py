@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import Gallery, Target, clean_name
-from recognizer import Detections, ImageError, Quality, Recognizer, decode_image
+from gallery import Gallery, Identity, Target, clean_name
+from recognizer import Detections, ImageError, Quality, Recognizer, decode_image, read_file
+from recognizer.images import MAX_BYTES
 from stream.crop_enrolment import (
     Enrolled,
     EnrolReport,
@@ -25,7 +27,6 @@ from stream.crop_enrolment import (
     Rejected,
     enroll_crops,
     holder_fault,
-    present_target,
 )
 from stream.errors import EnrolmentError
 from stream.naming import limits_for
@@ -38,14 +39,12 @@ __all__ = [
     "Progress",
     "Rejected",
     "enroll_images",
-    "folder_items",
     "photo_item",
     "upload_item",
 ]
 
 Image = NDArray[np.uint8]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_SIDE_PX = 2048  # larger photos are shrunk: a face worth enrolling is still over 40 pixels
 BATCH_IMAGES = 16  # beyond it detection and embedding gain nothing more per image
 BATCH_PIXELS = 16_000_000  # 48 MB of pictures in memory, whatever their size
@@ -76,33 +75,12 @@ Progress = Callable[[Enrolled | Rejected], None]
 
 def photo_item(path: Path, name: str) -> EnrolItem:
     """Return the item for a photo file."""
-    return EnrolItem(str(path), name, path.read_bytes)
+    return EnrolItem(str(path), name, partial(read_file, path, max_bytes=MAX_BYTES))
 
 
 def upload_item(label: str, name: str, data: bytes, *, identity_id: str | None = None) -> EnrolItem:
     """Return the item for bytes at hand."""
     return EnrolItem(label, name, lambda: data, identity_id)
-
-
-def folder_items(directory: Path) -> list[EnrolItem]:
-    """Return the photos below DIRECTORY/NAME/, by name and file name.
-
-    Raises:
-        EnrolmentError: if there are none.
-    """
-    if not directory.is_dir():
-        raise EnrolmentError(f"{directory} is not a directory: name one with a folder per person")
-    items = [
-        photo_item(path, person.name)
-        for person in sorted(p for p in directory.iterdir() if p.is_dir())
-        for path in sorted(person.iterdir())
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not items:
-        raise EnrolmentError(
-            f"{directory} holds no photos: expected {directory}/NAME/PHOTO.jpg for each person"
-        )
-    return items
 
 
 def enroll_images(
@@ -272,8 +250,7 @@ class _FaceFinder:
             return _refused(item, Reason.UNREADABLE, f"cannot read {item.label}: {why}")
         source = hashlib.sha256(data).hexdigest()
         # Asked again when it is written; here it saves decoding what is enrolled already.
-        known = present_target(self._gallery, self._targets[_owner_of(item)])
-        fault = holder_fault(self._gallery, source, known, force=self._force)
+        fault = holder_fault(self._gallery, source, self._known(item), force=self._force)
         if fault is not None:
             return _refused(item, *fault)
         try:
@@ -281,6 +258,12 @@ class _FaceFinder:
         except ImageError as error:
             return _refused(item, Reason.UNREADABLE, str(error))
         return _Loaded(item, source, _shrunk(image))
+
+    def _known(self, item: EnrolItem) -> Identity | None:
+        target = self._targets[_owner_of(item)]
+        if target.identity_id is None:
+            return self._gallery.store.named(target.name)
+        return self._gallery.present([target.identity_id]).get(target.identity_id)
 
     def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[FaceCrop | Rejected]:
         images = [entry.image for entry in batch if isinstance(entry, _Loaded)]

@@ -26,6 +26,9 @@ class Reason(StrEnum):
     OTHER_PERSON = "other_person"
     UNLIKE_OTHERS = "unlike_others"
     ERASED = "erased"
+    EMPTY = "empty"
+    NO_NAME = "no_name"
+    NO_PERSON = "no_person"
 
 
 @dataclass(frozen=True, slots=True)

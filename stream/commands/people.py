@@ -16,6 +16,7 @@ from stream.commands.common import (
     DeviceName,
     GalleryDirectory,
     ModelSpec,
+    Replace,
     Threads,
     complain,
     counting,
@@ -23,8 +24,11 @@ from stream.commands.common import (
     people_and_events,
     print_json,
     recognizer_for,
+    say,
     table_console,
+    write_output,
 )
+from stream.errors import EnrolmentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from gallery import Gallery, IdentitySummary, Photo
     from recognizer import Recognizer
     from stream.enrolment import EnrolItem, Enrolled, EnrolReport, Rejected
+    from stream.people_folders import PeopleFolder
 
 app = typer.Typer(no_args_is_help=True, help="Look after the people that are known.")
 Who = Annotated[str, typer.Argument(metavar="NAME|ID", show_default=False, help="A person.")]
@@ -68,16 +73,21 @@ def enroll(
               facewire enroll --folder people/
               facewire enroll "Grace Hopper" --video interview.mp4
     """
-    from gallery import Gallery
-    from stream.enrolment import enroll_images, folder_items, photo_item
+    from gallery import Gallery, clean_name
+    from stream.enrolment import enroll_images, photo_item
+    from stream.people_folders import read_people_folder
 
     n_ways = sum([folder is not None, bool(images), video is not None])
     if n_ways != 1 or (folder is None) != bool(name):
         raise typer.BadParameter("give NAME and IMAGEs, NAME and --video, or --folder DIR alone")
-    if folder is not None:
-        items = folder_items(folder)
+    found = None if folder is None else read_people_folder(folder)
+    if found is not None:
+        items = list(found.items)
     else:
-        items = [photo_item(path, name or "") for path in images or ()]
+        name = clean_name(name or "")
+        items = [photo_item(path, name) for path in images or ()]
+    if video is not None:
+        _refuse_endless(video)
     recognizer = recognizer_for(model=model, device=device, threads=threads)
     if video is not None:
         items = _shots(recognizer, video, name or "")
@@ -94,9 +104,23 @@ def enroll(
             count_one()
 
         report = enroll_images(recognizer, people, items, force=force, progress=progress)
-    _print_report(report, as_json=as_json)
-    if report.refused:
+    _print_report(report, found, as_json=as_json)
+    if report.refused or (found is not None and found.rejected):
         raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _refuse_endless(video: str) -> None:
+    """Refuse a pipe, socket or directory as a film; a camera's device is read as one."""
+    from recognizer import refuse_special
+    from stream.sources import DEMO_URL, parse_address
+
+    if video == DEMO_URL or (address := parse_address(video)).is_live:
+        return
+    path = Path(address.file.removeprefix("file:"))
+    try:
+        refuse_special(path)
+    except OSError as error:
+        raise EnrolmentError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
 
 
 def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]":
@@ -139,6 +163,7 @@ def show(
         Path | None,
         typer.Option(metavar="OUT.png", help="Write the faces to one picture, with quality."),
     ] = None,
+    replace: Replace = False,
     gallery: GalleryDirectory = None,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +177,7 @@ def show(
         identity = people.find(who)
         photos = people.photos(identity.identity_id)
         if sheet is not None:
-            _write_sheet(people, photos, sheet)
+            _write_sheet(people, photos, sheet, replace=replace)
     if as_json:
         print_json(
             {
@@ -172,14 +197,14 @@ def show(
             }
         )
         return
-    typer.echo(f"{identity.name} ({identity.identity_id})")
+    say(f"{identity.name} ({identity.identity_id})")
     for photo in photos:
-        typer.echo(
+        say(
             f"  photo {photo.photo_id}: quality {photo.quality:.2f}, {_iso(photo.created_at)}, "
             f"{photo.model_id}, file {photo.source_sha256[:12]}"
         )
     if sheet is not None:
-        typer.echo(f"{sheet}: {len(photos)} photos")
+        say(f"{sheet}: {len(photos)} photos")
 
 
 @app.command()
@@ -247,22 +272,25 @@ def remove(
             events.settle()  # erased there too before it is said
             removed.append({"name": identity.name, "identity_id": identity.identity_id})
             if not as_json:
-                typer.echo(f"removed {identity.name}")
+                say(f"removed {identity.name}")
     if as_json:
         print_json({"removed": removed})
     if not is_complete:
         raise typer.Exit(EXPECTED_FAILURE)
 
 
-def _write_sheet(people: "Gallery", photos: "Sequence[Photo]", out: Path) -> None:
-    from gallery.drawing import contact_sheet, write_png
+def _write_sheet(people: "Gallery", photos: "Sequence[Photo]", out: Path, *, replace: bool) -> None:
+    from gallery.drawing import contact_sheet, png_bytes
 
     crops = [people.store.crop(photo.photo_id) for photo in photos]
     titles = [f"{photo.photo_id}  q {photo.quality:.2f}" for photo in photos]
-    write_png(contact_sheet(crops, titles), out)
+    write_output(out, png_bytes(contact_sheet(crops, titles)), replace=replace)
 
 
-def _print_report(report: "EnrolReport", *, as_json: bool) -> None:
+def _print_report(report: "EnrolReport", folder: "PeopleFolder | None", *, as_json: bool) -> None:
+    rejected = (*(folder.rejected if folder else ()), *report.rejected)
+    without = folder.without_photo(report) if folder else []
+    n_skipped = folder.n_skipped if folder else 0
     if as_json:
         print_json(
             {
@@ -271,23 +299,29 @@ def _print_report(report: "EnrolReport", *, as_json: bool) -> None:
                 ],
                 "rejected": [
                     {"image": photo.label, "reason": photo.reason.value, "detail": photo.detail}
-                    for photo in report.rejected
+                    for photo in rejected
                 ],
+                "without_photo": [name for _, name in without],
+                "skipped": n_skipped,
             }
         )
         return
     for photo in report.enrolled:
-        typer.echo(f"{photo.label}: enrolled as {photo.identity.name}")
-    for rejected in report.rejected:
-        complain(f"{rejected.label}: {rejected.detail}")
-    typer.echo(f"{len(report.enrolled)} enrolled, {len(report.rejected)} rejected")
+        say(f"{photo.label}: enrolled as {photo.identity.name}")
+    for each in rejected:
+        complain(f"{each.label}: {each.detail}")
+    for path, name in without:
+        complain(f"{path}: no photo of {name} is of use, so {name} is not enrolled")
+    say(f"{len(report.enrolled)} enrolled, {len(rejected)} rejected")
+    if n_skipped:
+        say(f"{n_skipped} hidden files and folders and those of the system skipped")
 
 
 def _print_person(name: str, identity_id: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "identity_id": identity_id})
     else:
-        typer.echo(f"{name} ({identity_id})")
+        say(f"{name} ({identity_id})")
 
 
 def _summary_json(summary: "IdentitySummary") -> dict[str, Any]:

@@ -11,11 +11,11 @@ from recognizer import open_recognizer, read_image
 from stream.enrolment import (
     EnrolItem,
     enroll_images,
-    folder_items,
     photo_item,
     upload_item,
 )
 from stream.errors import EnrolmentError
+from stream.people_folders import read_people_folder
 from stream.photo_checks import EnrolLimits, Reason
 from tests.shared_data import photos, shared_data
 
@@ -188,11 +188,13 @@ def test_the_same_folder_twice_changes_nothing(recognizer, gallery, tmp_path):
         for name in names:
             (folder / person / name).write_bytes((photos() / name).read_bytes())
     seen = []
-    first = enroll_images(recognizer, gallery, folder_items(folder), progress=seen.append)
+    first = enroll_images(
+        recognizer, gallery, read_people_folder(folder).items, progress=seen.append
+    )
     assert not first.rejected
     assert len(seen) == 5
     before = (gallery.identities(), revision(gallery.store))
-    again = enroll_images(recognizer, gallery, folder_items(folder))
+    again = enroll_images(recognizer, gallery, read_people_folder(folder).items)
     assert not again.enrolled
     assert reasons(again) == [Reason.DUPLICATE] * 5
     assert not again.refused
@@ -230,6 +232,8 @@ def test_a_name_that_is_none_is_refused(recognizer, gallery):
 
 
 def test_a_set_of_ten_people_enrols(recognizer, gallery):
-    report = enroll_images(recognizer, gallery, folder_items(shared_data("lfw10_original")))
+    report = enroll_images(
+        recognizer, gallery, read_people_folder(shared_data("lfw10_original")).items
+    )
     assert not report.rejected
     assert [s.n_photos for s in gallery.identities()] == [10] * 10
