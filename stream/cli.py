@@ -5,8 +5,9 @@ wrong usage is 2.
 """
 
 import logging
+import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ from stream.commands.common import (
     ModelSpec,
     complain,
     print_json,
+    say,
 )
 from stream.config import load_config, parse_camera
 from stream.errors import StreamError
@@ -52,6 +54,13 @@ def main() -> None:
     except (RecognizerError, GalleryError, StreamError) as error:
         logger.debug("what led to it", exc_info=error)
         complain(redact(str(error)))
+        sys.exit(EXPECTED_FAILURE)
+    except OSError as error:
+        if error.filename is None:  # of a standard stream: `stream.entry` says it
+            raise
+        logger.debug("what led to it", exc_info=error)
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        complain(f"cannot use {name}: {(error.strerror or str(error)).lower()}")
         sys.exit(EXPECTED_FAILURE)
 
 
@@ -134,7 +143,8 @@ def serve(
     def on_ready(url: str) -> None:
         progress.close()
         what = " with the demo" if settings.is_demo else ""
-        typer.echo(f"facewire is on {url}{what} (Ctrl-C stops it)")
+        with suppress(OSError):  # a service may run without an output
+            typer.echo(f"facewire is on {url}{what} (Ctrl-C stops it)")
 
     with closing(FetchBars()) as progress:
         run_service(
@@ -158,7 +168,7 @@ def check(device: DeviceName = "auto", model: ModelSpec = "sface", as_json: AsJs
         print_json([{"what": f.what, "is_fine": f.is_fine, "detail": f.detail} for f in findings])
     else:
         for finding in findings:
-            typer.echo(f"{'ok  ' if finding.is_fine else 'FAIL'}  {finding.what}: {finding.detail}")
+            say(f"{'ok  ' if finding.is_fine else 'FAIL'}  {finding.what}: {finding.detail}")
     if not all(finding.is_fine for finding in findings):
         raise typer.Exit(EXPECTED_FAILURE)
 

@@ -1,9 +1,11 @@
 """Where the command `facewire` begins: before anything that takes time is imported."""
 
 import errno
+import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -13,11 +15,15 @@ INTERRUPTED = 130
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a disk without room, or without any for this user, answers."""
 
+NOT_WRITTEN = (*FULL, errno.EBADF, errno.EIO, errno.EFBIG)
+"""What writing to a standard stream answers; the error of a file has the file's name."""
+
 
 def main() -> None:
     """Run the command line; Ctrl-C ends it without a traceback at any moment."""
     # Imports take half a second, and an exception in the middle of one can end anywhere.
     signal.signal(signal.SIGINT, _exit_at_once)
+    _prepare_streams()
     from stream.cli import main as run
 
     signal.signal(signal.SIGINT, _exit)
@@ -25,10 +31,29 @@ def main() -> None:
         run()
     except SystemExit as end:
         _leave(end)
+    except BrokenPipeError:
+        _leave(SystemExit(1))
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in NOT_WRITTEN or error.filename is not None:
             raise
         _leave(SystemExit(_cannot_write(error)))
+
+
+def _prepare_streams() -> None:
+    """Let nothing that is printed fail for its characters, nor for a stream that is closed.
+
+    A closed descriptor would be given to the next file that is opened, such as a database, and
+    what is printed would be written into that. Source: https://www.sqlite.org/howtocorrupt.html
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            # Nothing can be written to it either: a result that is lost is an error.
+            os.dup2(os.open(os.devnull, os.O_RDONLY), number)
+            mode = "w" if number else "r"
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _leave(end: SystemExit) -> NoReturn:
@@ -39,22 +64,24 @@ def _leave(end: SystemExit) -> NoReturn:
     end it within C++, which aborts the process with the exit status of a crash.
     """
     status = end.code if isinstance(end.code, int) else int(end.code is not None)
-    if isinstance(end.code, str):
-        sys.stderr.write(f"{end.code}\n")
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         pass  # whoever read it has seen enough
     except OSError as error:
         if status == 0:
-            sys.stderr.write(f"{_cannot_write(error)}\n")
+            end.code = _cannot_write(error)
         status = status or 1
-    sys.stderr.flush()
+    with suppress(OSError):  # there is no place left to say it
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        sys.stderr.flush()
     os._exit(status)
 
 
 def _cannot_write(error: OSError) -> str:
-    return f"facewire: cannot write the output: {(error.strerror or '').lower()} (free some space)"
+    step = "free some space" if error.errno in FULL else "give the command an output"
+    return f"facewire: cannot write the output: {(error.strerror or '').lower()} ({step})"
 
 
 def _exit_at_once(number: int, frame: FrameType | None) -> None:

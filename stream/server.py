@@ -11,14 +11,13 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from gallery import GalleryBusyError, GalleryError, InvalidNameError, UnknownIdentityError
+from gallery import GalleryError, InvalidNameError, UnknownIdentityError
 from gallery.errors import NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream import api_cameras, api_events, api_people
 from stream.engine import Service
 from stream.errors import (
     CameraStoreError,
-    EnrolmentError,
     StreamError,
     UnknownCameraError,
     UnknownTrackError,
@@ -28,7 +27,6 @@ from stream.metrics import registry_of
 from stream.security import Attempts, Gate, Keys, Role
 from stream.signaling import Conversation
 
-RETRY_AFTER_S = 5  # what another process writes to the gallery is done by then, mostly
 WEB = Path(__file__).with_name("web")
 
 # The first class that fits decides, so the narrower stand before the wider.
@@ -41,9 +39,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ImageError, 422),
     (CameraStoreError, 500),
     (WorkerError, 503),
-    (EnrolmentError, 422),
     (StreamError, 400),
-    (GalleryBusyError, 503),
     (GalleryError, 500),
     (RecognizerError, 500),
 )
@@ -105,8 +101,7 @@ def create_app(
 
 async def _answer_failure(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return _error(status, str(error), headers)
+    return _error(status, str(error))
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

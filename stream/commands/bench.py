@@ -19,6 +19,7 @@ from stream.commands.common import (
     MinFace,
     ModelSpec,
     Threads,
+    finite,
     print_json,
     table_console,
 )
@@ -26,6 +27,9 @@ from stream.config import load_config, parse_camera
 
 if TYPE_CHECKING:
     from stream.bench import StreamBench
+
+MAX_TEMPLATES = 100_000_000  # 13 GB in one byte a number
+MAX_SIZE = 16_384  # of an embedding, as of model cards
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
 
@@ -45,9 +49,11 @@ def stream(
             show_default=False,
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=1, help="How long to measure.")] = 30.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=86_400, callback=finite, help="How long to measure.")
+    ] = 30.0,
     viewers: Annotated[
-        int, typer.Option(min=0, help="Who watch the first by WebRTC meanwhile.")
+        int, typer.Option(min=0, max=100, help="Who watch the first by WebRTC meanwhile.")
     ] = 1,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A facewire.toml; its cameras do not count.")
@@ -82,9 +88,12 @@ def stream(
 @app.command()
 def search(
     templates: Annotated[
-        list[int] | None, typer.Argument(metavar="N...", help="Sizes; 10000 100000 if none.")
+        list[int] | None,
+        typer.Argument(
+            metavar="N...", min=1, max=MAX_TEMPLATES, help="Sizes; 10000 100000 if none."
+        ),
     ] = None,
-    size: Annotated[int, typer.Option(min=2, help="Numbers in an embedding.")] = 128,
+    size: Annotated[int, typer.Option(min=2, max=MAX_SIZE, help="Numbers in an embedding.")] = 128,
     as_json: AsJson = False,
 ) -> None:
     """Measure the gallery with N made-up photos: search, start, changes, memory, exactness.

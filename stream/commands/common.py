@@ -4,6 +4,8 @@ Nothing heavy is imported before a command needs it, so that `facewire --help` i
 """
 
 import json
+import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -22,7 +24,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from gallery import escaped, is_text
 from stream.config import data_dir
+from stream.errors import StreamError
 
 if TYPE_CHECKING:
     from gallery import Gallery
@@ -30,7 +34,12 @@ if TYPE_CHECKING:
     from stream.events import EventLog
 
 EXPECTED_FAILURE = 1
+MAX_THREADS = 1024
+MAX_FACE_PX = 100_000
 
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace what is there already under that name.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 GalleryDirectory = Annotated[
     Path | None,
@@ -46,20 +55,72 @@ ModelSpec = Annotated[
     typer.Option("--model", metavar="NAME|FILE|PREFIX,EPOCH", help="The embedding model."),
 ]
 DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or tensorrt.")]
-Threads = Annotated[int, typer.Option("--threads", min=0, help="CPU threads; 0 for all cores.")]
-MinFace = Annotated[
-    int, typer.Option("--min-face-px", min=12, help="The smallest face to find, in pixels.")
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, max=MAX_THREADS, help="CPU threads; 0 for all cores.")
 ]
+MinFace = Annotated[
+    int,
+    typer.Option(
+        "--min-face-px", min=12, max=MAX_FACE_PX, help="The smallest face to find, in pixels."
+    ),
+]
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """Return a document as JSON that every reader takes, whatever the names of files in it."""
+    is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
+    return json.dumps(_plain(document), indent=indent, ensure_ascii=not is_unicode)
 
 
 def print_json(document: Any) -> None:
     """Print the one JSON document of a command."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    typer.echo(json_text(document, indent=2))
+
+
+def say(line: object) -> None:
+    """Print one line of a result on stdout."""
+    typer.echo(escaped(str(line)))
 
 
 def complain(message: object) -> None:
     """Say one line on stderr, as all errors are said."""
-    typer.echo(f"facewire: {message}", err=True)
+    typer.echo(f"facewire: {escaped(str(message))}", err=True)
+
+
+def write_output(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a file that was asked for: all of it, and never over another.
+
+    Raises:
+        StreamError: if it cannot be written, or is there already and `replace` is not set.
+    """
+    from recognizer import write_file
+
+    try:
+        write_file(path, data, replace=replace)
+    except FileExistsError as error:
+        raise StreamError(f"{path} is there already: name another file, or --replace it") from error
+    except OSError as error:
+        raise StreamError(f"cannot write {path}: {(error.strerror or '').lower()}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with names of files that are not UTF-8 as text, as `escaped` shows them."""
+    match value:
+        case str():
+            return value if is_text(value) else escaped(value)
+        case dict():
+            return {_plain(key): _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+    return value
+
+
+def finite(number: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+    """Refuse NaN and infinity, which no range of an option does."""
+    numbers = number if isinstance(number, tuple) else (number,)
+    if any(each is not None and not math.isfinite(each) for each in numbers):
+        raise typer.BadParameter("must be a finite number")
+    return number
 
 
 def table_console() -> Console:

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from stream.commands.common import AsJson, FetchBars, print_json, table_console
+from stream.commands.common import (
+    AsJson,
+    FetchBars,
+    Replace,
+    finite,
+    print_json,
+    say,
+    table_console,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Look after the models.")
 
@@ -85,7 +93,7 @@ def fetch(
         print_json(fetched)
         return
     for entry in fetched:
-        typer.echo(f"{entry['name']}: {entry['path']}")
+        say(f"{entry['name']}: {entry['path']}")
 
 
 @app.command()
@@ -105,16 +113,25 @@ def add(
     ] = None,
     mean: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(show_default=False, help="Subtracted from 0..255, by channel."),
+        typer.Option(
+            show_default=False, callback=finite, help="Subtracted from 0..255, by channel."
+        ),
     ] = None,
     std: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(show_default=False, help="Divided by, by channel."),
+        typer.Option(show_default=False, callback=finite, help="Divided by, by channel."),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=-1, max=1, show_default=False, help="Similarity of the same person."),
+        typer.Option(
+            min=-1,
+            max=1,
+            show_default=False,
+            callback=finite,
+            help="Similarity of the same person.",
+        ),
     ] = None,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an embedding model of one's own, run it once, and keep it for --model NAME.
@@ -131,6 +148,7 @@ def add(
         mean=mean,
         std=std,
         threshold=threshold,
+        replace=replace,
     )
     if as_json:
         print_json(
@@ -145,7 +163,7 @@ def add(
             }
         )
     else:
-        typer.echo(f"added {card.name}: {card.embedding_size} numbers, use --model {card.name}")
+        say(f"added {card.name}: {card.embedding_size} numbers, use --model {card.name}")
 
 
 @app.command()
@@ -165,6 +183,7 @@ def convert(
         list[str] | None,
         typer.Option(show_default=False, help="A node that is wanted; the symbol's own if none."),
     ] = None,
+    replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert an MXNet checkpoint to ONNX, without MXNet.
@@ -173,8 +192,8 @@ def convert(
     """
     from recognizer.library import convert_checkpoint
 
-    outputs = convert_checkpoint(checkpoint, out, outputs=tuple(output or ()))
+    outputs = convert_checkpoint(checkpoint, out, outputs=tuple(output or ()), replace=replace)
     if as_json:
         print_json({"path": str(out), "outputs": outputs})
     else:
-        typer.echo(f"{out}: {', '.join(outputs)}")
+        say(f"{out}: {', '.join(outputs)}")

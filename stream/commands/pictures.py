@@ -1,5 +1,6 @@
 """detect, compare, identify: questions about faces in pictures."""
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,9 +16,11 @@ from stream.commands.common import (
     ModelSpec,
     Threads,
     complain,
+    finite,
     gallery_directory,
     print_json,
     recognizer_for,
+    say,
 )
 from stream.errors import StreamError
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from recognizer import Face, Image, Recognizer
 
 GREEN = (0, 200, 83)
+MAX_COPIES = 100_000  # of one name in one folder
 Images = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...", show_default=False, help="Picture files.")
 ]
@@ -35,7 +39,9 @@ def detect(
     images: Images,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", file_okay=False, help="Write copies with the faces marked."),
+        typer.Option(
+            metavar="DIR", file_okay=False, help="Write copies with the faces marked, over no file."
+        ),
     ] = None,
     min_face_px: MinFace = 40,
     device: DeviceName = "auto",
@@ -53,13 +59,25 @@ def detect(
     reader = _Reader(images)
     for path, image in reader:
         (faces,) = recognizer.recognize([image])
-        document.append({"image": str(path), "faces": [face_json(face) for face in faces]})
+        marked = None
         if out is not None:
-            _write_marked(path, out, image, faces)
+            try:
+                marked = _write_marked(path, out, image, faces)
+            except StreamError as error:
+                reader.refuse(error)
+        document.append(
+            {
+                "image": str(path),
+                "faces": [face_json(face) for face in faces],
+                **({} if marked is None else {"marked": str(marked)}),
+            }
+        )
         if not as_json:
-            typer.echo(f"{path}: {_count(faces)}")
+            say(f"{path}: {_count(faces)}")
             for face in faces:
-                typer.echo(f"  {_describe(face)}")
+                say(f"  {_describe(face)}")
+            if marked is not None:
+                say(f"  marked: {marked}")
     if as_json:
         print_json(document)
     reader.finish()
@@ -73,6 +91,7 @@ def identify(
         typer.Option(
             min=-1,
             max=1,
+            callback=finite,
             show_default=False,
             help="Least similarity; by model and number of people.",
         ),
@@ -121,10 +140,10 @@ def identify(
                 }
             )
             if not as_json:
-                typer.echo(f"{path}: {_count(faces)}")
+                say(f"{path}: {_count(faces)}")
                 for face, match in zip(faces, matches, strict=True):
                     who = f"{match.identity.name} {match.similarity:.3f}" if match else "unknown"
-                    typer.echo(f"  {who}, {_describe(face)}")
+                    say(f"  {who}, {_describe(face)}")
     if as_json:
         print_json(document)
     reader.finish()
@@ -174,11 +193,11 @@ def compare(
             }
         )
         return
-    typer.echo(f"{a}: {_looks(first)}")
-    typer.echo(f"{b}: {_looks(second)}")
-    typer.echo(f"similarity {similarity:.4f}, distance {distance:.4f}")
+    say(f"{a}: {_looks(first)}")
+    say(f"{b}: {_looks(second)}")
+    say(f"similarity {similarity:.4f}, distance {distance:.4f}")
     verdict = "the same person" if same else "different people"
-    typer.echo(f"{verdict} (threshold {recognizer.threshold} of {recognizer.model_id})")
+    say(f"{verdict} (threshold {recognizer.threshold} of {recognizer.model_id})")
 
 
 def face_json(face: "Face") -> dict[str, Any]:
@@ -252,8 +271,15 @@ def _describe(face: "Face") -> str:
     return f"{_looks(face)}, at ({x1}, {y1}) to ({x2}, {y2}), score {face.score:.3f}"
 
 
-def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...]") -> None:
+def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...]") -> Path:
+    """Write a copy with the faces marked, under a name that is free; return where it is.
+
+    Raises:
+        StreamError: if it cannot be written.
+    """
     import cv2
+
+    from recognizer import write_file
 
     marked = image.copy()
     width = max(1, round(max(image.shape[:2]) / 400))  # readable from thumbnails to posters
@@ -262,12 +288,18 @@ def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...
         cv2.rectangle(marked, (x1, y1), (x2, y2), GREEN, width)
         for x, y in face.landmarks:
             cv2.circle(marked, (round(float(x)), round(float(y))), width, GREEN, -1)
-    target = out / path.with_suffix(".jpg").name
-    if target.resolve() == path.resolve():
-        raise StreamError(f"{target} would overwrite the picture itself: choose another --out")
     _, data = cv2.imencode(".jpg", cv2.cvtColor(marked, cv2.COLOR_RGB2BGR))
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data.tobytes())
-    except OSError as error:
-        raise StreamError(f"cannot write {target}: {(error.strerror or '').lower()}") from error
+    for number in range(1, MAX_COPIES + 1):
+        target = out / (f"{path.stem}.jpg" if number == 1 else f"{path.stem}-{number}.jpg")
+        if os.path.lexists(target):
+            continue
+        try:
+            write_file(target, data.tobytes())
+        except FileExistsError:  # made by somebody else just now, or the folder is a file
+            if not out.is_dir():
+                break
+        except OSError as error:
+            raise StreamError(f"cannot write {target}: {(error.strerror or '').lower()}") from error
+        else:
+            return target
+    raise StreamError(f"cannot write to {out}: no name like {path.stem}.jpg is free there")

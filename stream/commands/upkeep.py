@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from gallery import MAX_INTEGER
 from stream.commands.common import (
     EXPECTED_FAILURE,
     AsJson,
     DeviceName,
     GalleryDirectory,
     ModelSpec,
+    Replace,
     Threads,
     complain,
+    finite,
     gallery_directory,
     people_and_events,
     print_json,
     recognizer_for,
+    say,
     table_console,
+    write_output,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +42,10 @@ def split(
         str, typer.Argument(metavar="OTHER", help="Whose they really are, known or new.")
     ],
     photos: Annotated[
-        list[int], typer.Argument(metavar="PHOTO...", help="Numbers, from gallery show.")
+        list[int],
+        typer.Argument(
+            metavar="PHOTO...", min=1, max=MAX_INTEGER, help="Numbers, from gallery show."
+        ),
     ],
     model: ModelSpec = "sface",
     device: DeviceName = "auto",
@@ -74,26 +82,29 @@ def split(
     if as_json:
         print_json({"name": other.name, "identity_id": other.identity_id})
     else:
-        typer.echo(f"{other.name} ({other.identity_id}) got {len(photos)} photos")
+        say(f"{other.name} ({other.identity_id}) got {len(photos)} photos")
 
 
 def export_people(
     directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    replace: Replace = False,
     gallery: GalleryDirectory = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everybody to DIR: people.jsonl and photos.npz, which any program can read.
+
+    An export that is in DIR already stays as it is, unless --replace is given.
 
     Example: facewire gallery export backup/
     """
     from gallery import Gallery, exchange
 
     with Gallery.open_any(gallery_directory(gallery)) as people:
-        header = exchange.export_people(people, directory)
+        header = exchange.export_people(people, directory, replace=replace)
     if as_json:
         print_json({"directory": str(directory), **asdict(header)})
     else:
-        typer.echo(f"{directory}: {header.n_people} people, {header.n_photos} photos")
+        say(f"{directory}: {header.n_people} people, {header.n_photos} photos")
 
 
 def import_people(
@@ -115,12 +126,13 @@ def import_people(
     if as_json:
         print_json({"directory": str(directory), **asdict(added)})
     else:
-        typer.echo(f"{added.n_people} new people, {added.n_photos} new photos")
+        say(f"{added.n_people} new people, {added.n_photos} new photos")
 
 
 def calibrate(
     far: Annotated[
-        float, typer.Option(min=1e-9, max=0.5, help="Wanted rate of false accepts.")
+        float,
+        typer.Option(min=1e-9, max=0.5, callback=finite, help="Wanted rate of false accepts."),
     ] = 1e-3,
     plot: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw both distributions.")
@@ -128,6 +140,7 @@ def calibrate(
     apply: Annotated[
         bool, typer.Option("--apply", help="Search this gallery with the threshold found.")
     ] = False,
+    replace: Replace = False,
     gallery: GalleryDirectory = None,
     as_json: AsJson = False,
 ) -> None:
@@ -137,14 +150,14 @@ def calibrate(
     """
     from gallery import Gallery
     from gallery import calibration as measure
-    from gallery.drawing import similarity_plot, write_png
+    from gallery.drawing import png_bytes, similarity_plot
 
     with Gallery.open_any(gallery_directory(gallery)) as people:
         result = measure.calibrate(people, far=far)
         if apply:
             measure.choose(people, result)
     if plot is not None:
-        write_png(similarity_plot(result), plot)
+        write_output(plot, png_bytes(similarity_plot(result)), replace=replace)
     if as_json:
         print_json(
             {
@@ -185,8 +198,8 @@ def check(
         for problem in report.problems:
             complain(problem)
         for line in report.repaired:
-            typer.echo(f"repaired: {line}")
-        typer.echo(f"{report.n_people} people, {report.n_photos} photos")
+            say(f"repaired: {line}")
+        say(f"{report.n_people} people, {report.n_photos} photos")
     if report.problems and not report.repaired:
         raise typer.Exit(EXPECTED_FAILURE)
 
@@ -220,7 +233,7 @@ def reembed(
     if as_json:
         print_json(asdict(report))
     else:
-        typer.echo(
+        say(
             f"{report.n_photos} photos went from {report.old_model_id} to {report.model_id}, "
             f"{report.n_dropped} dropped"
         )

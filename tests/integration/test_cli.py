@@ -66,13 +66,21 @@ def test_detect_marks_copies(faces: Path, tmp_path: Path):
     assert marked[corner][..., 1].mean() > original[corner][..., 1].mean() + 40
 
 
-def test_detect_never_overwrites_its_picture(faces: Path, tmp_path: Path):
-    shutil.copy(faces / "grace_hopper.jpg", tmp_path)
-    before = (tmp_path / "grace_hopper.jpg").read_bytes()
-    result = run("detect", tmp_path / "grace_hopper.jpg", "--out", tmp_path)
-    assert result.returncode == 1
-    assert len(complaints(result)) == 1
-    assert (tmp_path / "grace_hopper.jpg").read_bytes() == before
+def test_detect_writes_over_no_file_and_says_where_each_went(faces: Path, tmp_path: Path):
+    out, face = tmp_path / "out", faces / "grace_hopper.jpg"
+    for folder in ("a", "b", "out"):
+        (tmp_path / folder).mkdir()
+    for path in ("a/1.jpg", "b/1.jpg", "out/1.jpg", "a/1.png", "out/holiday.jpg"):
+        shutil.copy(face, tmp_path / path)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    asked = [tmp_path / path for path in ("a/1.jpg", "b/1.jpg", "out/1.jpg", "a/1.png")]
+    document = run_json("detect", *asked, "--out", out)
+    marked = [Path(entry["marked"]) for entry in document]
+    assert [path.name for path in marked] == ["1-2.jpg", "1-3.jpg", "1-4.jpg", "1-5.jpg"]
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert {path.name for path in out.iterdir()} == {*before, *(path.name for path in marked)}
+    result = run("detect", face, "--out", out)
+    assert f"  marked: {out / 'grace_hopper.jpg'}" in result.stdout
 
 
 def test_compare(faces: Path):
