@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recognizer.boxes import Boxes, calibrate, clip, square, suppress, touches
 from recognizer.device_images import MAX_BATCH
-from recognizer.engine import Engine, Network
+from recognizer.engine import Engine, Network, rows_for
 from recognizer.faces import Detections, Floats, Followed, Image
 from recognizer.image_work import Images, ImageWork, open_image_work
 from recognizer.mtcnn import INPUT_SIZE, NetWeights, build_graph
@@ -120,6 +120,7 @@ class Detector:
             image_work: where scaling and cropping happen; None for where the engine runs.
         """
         self.options = options
+        self._device = engine.device
         self.image_work = image_work or open_image_work(engine)
         self._refiner = refiner
         self._inclusive = int(options.reference)
@@ -352,7 +353,7 @@ class Detector:
                 owners[rows],
                 squares[rows],
                 side=INPUT_SIZE[name],
-                rows=_bucket(len(rows)),
+                rows=rows_for(len(rows), self._device),
                 inclusive=self.options.reference,
             )
             (head,) = net(crops)
@@ -370,12 +371,6 @@ def _landmarks(boxes: Boxes, shares: Boxes, *, inclusive: int) -> Boxes:
 def _scaled(boxes: Boxes, by: float) -> Boxes:
     margin = (boxes[:, 2:] - boxes[:, :2]) * ((by - 1) / 2)
     return np.asarray(boxes + np.concatenate([-margin, margin], axis=1), np.float64)
-
-
-def _bucket(n: int) -> int:
-    """Round a batch size up, so that an engine sees few shapes: eighths of powers of two."""
-    step: int = max(1, 1 << max(n - 1, 1).bit_length() >> 3)
-    return -(-n // step) * step
 
 
 def _sigmoid(logits: Boxes) -> Boxes:

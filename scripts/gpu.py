@@ -105,6 +105,11 @@ def tests() -> Result:
     """Run the tests marked gpu."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.xml"
+        marked = [
+            str(path)
+            for path in sorted((ROOT / "tests").rglob("test_*.py"))
+            if "mark.gpu" in path.read_text(encoding="utf-8")
+        ]
         command = [
             sys.executable,
             "-m",
@@ -117,7 +122,7 @@ def tests() -> Result:
             "no:cacheprovider",
         ]
         done = subprocess.run(
-            [*command, f"--junit-xml={report}", "tests/integration"],
+            [*command, f"--junit-xml={report}", *marked],
             cwd=ROOT,
             stdout=sys.stderr,
             check=False,
@@ -219,7 +224,7 @@ def detect() -> Result:
 def embed() -> Result:
     """Measure embedding networks: ours, and what options of the runtime would gain."""
     from recognizer.bench import median_ms
-    from recognizer.embedder import Embedder, prepare
+    from recognizer.embedder import Embedder
     from recognizer.engine import open_engine
     from recognizer.resolve import resolve_model
 
@@ -239,60 +244,69 @@ def embed() -> Result:
                 "faces_s": 1e3 * batch / ms,
                 **_profiled(lambda crops=crops, embedder=embedder: embedder.embed(crops)),
             }
-    if DEVICE == "cuda":
-        plain = prepare(models["sface"].model, models["sface"].card)
-        result["sface, options of the runtime"] = _variants(plain)
-        result["r50, options of the runtime"] = _variants(_r50())
     return result
 
 
-def _variants(model: bytes) -> Result:
-    """Run a network that takes pixels by options of CUDA's provider, its data on the device."""
+def options() -> Result:
+    """Measure what options of CUDA's provider would gain, its data on the device."""
+    if DEVICE != "cuda":
+        return {"not run": "these are options of CUDA"}
+    from recognizer.embedder import prepare
+    from recognizer.resolve import resolve_model
+
+    sface = resolve_model("sface")
+    result: Result = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, model in (("sface", prepare(sface.model, sface.card)), ("r50", _r50())):
+            path = Path(scratch) / f"{name}.onnx"
+            path.write_bytes(model)
+            for option in OPTIONS:
+                # by itself: an option that ends the process is a result, too
+                found = _run(f"{OPTION}{path}:{option}", 40)
+                result |= {f"{name}, {option}, {key}": value for key, value in found.items()}
+    return result
+
+
+OPTION = "option:"
+PLAIN = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+NHWC = {"prefer_nhwc": "1"}
+OPTIONS: dict[str, dict[str, str]] = {
+    "as shipped": PLAIN,
+    "exhaustive": {**PLAIN, "cudnn_conv_algo_search": "EXHAUSTIVE"},
+    "tf32": {**PLAIN, "use_tf32": "1"},
+    "tf32 nhwc": {**PLAIN, **NHWC, "use_tf32": "1"},
+    "f16": PLAIN,
+    "f16 nhwc": {**PLAIN, **NHWC},
+    "graph": {**PLAIN, "enable_cuda_graph": "1"},
+    "f16 nhwc graph": {**PLAIN, **NHWC, "enable_cuda_graph": "1"},
+}
+"""Options of the provider by name; f16 converts the network, too."""
+
+
+def option(path: Path, name: str) -> Result:
+    """Run a network that takes pixels by one set of options."""
     import onnx
     import onnxruntime
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    half = convert_float_to_float16(
-        onnx.load_from_string(model), keep_io_types=True, op_block_list=[]
-    ).SerializeToString()
-    base = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
-    variants: dict[str, tuple[bytes, dict[str, str]]] = {
-        "as shipped": (model, base),
-        "exhaustive": (model, {**base, "cudnn_conv_algo_search": "EXHAUSTIVE"}),
-        "tf32": (model, {**base, "use_tf32": "1"}),
-        "tf32, nhwc": (model, {**base, "use_tf32": "1", "prefer_nhwc": "1"}),
-        "f16": (half, base),
-        "f16, nhwc": (half, {**base, "prefer_nhwc": "1"}),
-        "f16, nhwc, exhaustive": (
-            half,
-            {**base, "prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"},
-        ),
-        "f16, nhwc, CUDA graph": (
-            half,
-            {**base, "prefer_nhwc": "1", "enable_cuda_graph": "1"},
-        ),
-        "CUDA graph": (model, {**base, "enable_cuda_graph": "1"}),
-    }
+    model = path.read_bytes()
     crops = np.random.default_rng(0).integers(0, 256, (256, 112, 112, 3), dtype=np.uint8)
-    expected: dict[int, Any] = {}
+    plain = onnxruntime.InferenceSession(model, providers=[("CUDAExecutionProvider", PLAIN)])
+    _, expected = _bound_ms(plain, crops[:64])
+    if name.startswith("f16"):
+        model = convert_float_to_float16(
+            onnx.load_from_string(model), keep_io_types=True, op_block_list=[]
+        ).SerializeToString()
     result: Result = {}
-    for name, (graph, options) in variants.items():
-        for batch in (1, 64, 256):
-            try:
-                session = onnxruntime.InferenceSession(
-                    graph, providers=[("CUDAExecutionProvider", options)]
-                )
-                ms, found = _bound_ms(session, crops[:batch])
-            except Exception as error:  # noqa: BLE001 - an option that fails is a result
-                result[f"{name}, batch {batch}"] = {"error": str(error)[-300:]}
-                continue
-            unit = found / np.linalg.norm(found, axis=1, keepdims=True)
-            before = expected.setdefault(batch, unit)
-            result[f"{name}, batch {batch}"] = {
-                "ms": ms,
-                "faces_s": 1e3 * batch / ms,
-                "least_cosine": float((unit * before).sum(axis=1).min()),
-            }
+    for batch in (1, 64, 256):
+        session = onnxruntime.InferenceSession(
+            model, providers=[("CUDAExecutionProvider", OPTIONS[name])]
+        )
+        ms, found = _bound_ms(session, crops[:batch])
+        result[f"batch {batch}"] = {"ms": ms, "faces_s": 1e3 * batch / ms}
+        if batch == 64:
+            lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+            result["least cosine"] = float(((found * expected).sum(axis=1) / lengths).min())
     return result
 
 
@@ -467,16 +481,17 @@ def _profiled(work: Callable[[], object]) -> Result:
     """Count kernels and copies of a call, by what CUDA reports of the whole process."""
     if DEVICE != "cuda":
         return {}
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     work()
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         work()
-    events = profiled.events() or []
+    events = [e for e in profiled.events() or [] if e.device_type == DeviceType.CUDA]
     copies = {"HtoD": 0, "DtoH": 0, "DtoD": 0}
     busy, kernels = 0.0, 0
     for event in events:
-        busy += event.device_time_total if hasattr(event, "device_time_total") else 0.0
+        busy += event.device_time_total
         for kind in copies:
             if f"Memcpy {kind}" in event.name:
                 copies[kind] += 1
@@ -493,6 +508,7 @@ SECTIONS: dict[str, tuple[Callable[[], Result], int]] = {
     "parity": (parity, 90),
     "detect": (detect, 90),
     "embed": (embed, 150),
+    "options": (options, 180),
     "stream": (stream, 90),
     "video": (video, 60),
     "tensorrt": (tensorrt, 30),
@@ -505,7 +521,12 @@ def main() -> None:
     """Run one section in this process, or all of them in processes of their own."""
     out, *wanted = sys.argv[1:]
     if out == "--section":
-        print(json.dumps(SECTIONS[wanted[0]][0]()))
+        (name,) = wanted
+        if name.startswith(OPTION):
+            path, _, which = name.removeprefix(OPTION).rpartition(":")
+            print(json.dumps(option(Path(path), which)))
+        else:
+            print(json.dumps(SECTIONS[name][0]()))
         return
     report = Path(out) / "gpu.json"
     results: Result = {}
@@ -534,13 +555,13 @@ def _run(name: str, limit_s: int) -> Result:
                 command, stdout=subprocess.PIPE, stderr=said, timeout=limit_s, check=False
             )
         except subprocess.TimeoutExpired:
-            said.seek(0)
-            return {"error": f"took more than {limit_s} s", "said": said.read()[-2000:]}
+            return {"error": f"took more than {limit_s} s"}
         said.seek(0)
         words = said.read()
     sys.stderr.write(words[-3000:])
     if done.returncode:
-        return {"error": f"exit status {done.returncode}", "said": words[-4000:]}
+        last = (words.strip().splitlines() or [""])[-1]
+        return {"error": f"exit status {done.returncode}: {last[:300]}"}
     found: Result = json.loads(done.stdout.decode().strip().splitlines()[-1])
     return found
 

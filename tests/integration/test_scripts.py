@@ -1,5 +1,6 @@
 """The short programs that people copy from, run as they are; and the shell scripts' promises."""
 
+import json
 import os
 import shutil
 import signal
@@ -196,3 +197,28 @@ def test_a_photo_that_is_refused_is_named(tmp_path: Path):
     assert result.returncode == 1
     assert "lin-manuel-miranda.jpg: " in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_everything_for_a_gpu_runs_in_one_command_and_one_failure_leaves_the_rest(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [SCRIPTS / "gpu", tmp_path, "machine", "floor", "parity"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={
+            **os.environ,
+            "FACEWIRE_PYTHON": sys.executable,
+            "FACEWIRE_GPU_DEVICE": "cpu",
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+    )
+    found = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert done.returncode == 1, "the floor of a card cannot be measured without one"
+    assert found["floor"]["error"]
+    assert found["machine"]["missing_for_cuda"]
+    assert found["parity"]["one call"]["differing"] == []
+    assert found["parity"]["one call"]["least_cosine"] > 0.999
+    assert "## parity" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "## parity" in done.stdout

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from recognizer import engine as engine_module
 from recognizer.engine import (
     Engine,
     OnnxRuntimeEngine,
     OpenVinoEngine,
+    ShapedNetwork,
+    has_convolutions,
     missing_for_cuda,
     open_engine,
+    rows_for,
     to_host,
     usable_cpus,
 )
@@ -231,3 +234,39 @@ def test_bf16_is_said_or_refused() -> None:
     else:
         with pytest.raises(DeviceError, match="this CPU cannot calculate in bf16"):
             open_engine("cpu", threads=1, precision="bf16")
+
+
+def test_few_batch_sizes_reach_an_engine() -> None:
+    assert [rows_for(n, "cuda") for n in (0, 1, 2, 3, 5, 64, 65)] == [0, 1, 2, 4, 8, 64, 128]
+    assert [rows_for(n, "cpu") for n in (0, 1, 2, 9, 17, 33, 65)] == [0, 1, 2, 10, 20, 40, 80]
+    assert len({rows_for(n, "cuda") for n in range(513)}) == 11
+
+
+def test_each_shape_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "MAX_SESSIONS", 2)
+    opened = []
+
+    def reopen() -> onnxruntime.InferenceSession:
+        opened.append(onnxruntime.InferenceSession(doubling_model()))
+        return opened[-1]
+
+    network = ShapedNetwork(reopen(), reopen, "cpu")
+    sizes = {n: np.full((n, 3), n, np.float32) for n in (1, 2, 3)}
+
+    def run(n: int) -> int:
+        np.testing.assert_array_equal(network(sizes[n])[0], 2 * sizes[n])
+        return len(opened)
+
+    assert [run(1), run(1), run(2), run(1)] == [1, 1, 2, 2]
+    assert run(3) == 3  # 2 was used longest ago and is closed
+    assert [run(1), run(2)] == [3, 4]
+    np.testing.assert_array_equal(network.keep(sizes[3])[0].download(), 2 * sizes[3])
+
+
+def test_only_graphs_with_convolutions_are_planned_for_a_shape() -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3, 8, 8]) for n in "xy"]
+    weight = numpy_helper.from_array(np.ones((3, 3, 1, 1), np.float32), "w")
+    graph = helper.make_graph([node], "conv", values[:1], values[1:], [weight])
+    assert has_convolutions(helper.make_model(graph).SerializeToString())
+    assert not has_convolutions(doubling_model())
