@@ -12,6 +12,7 @@ from stream.camera import CameraStatus
 from stream.enrolment import EnrolReport
 from stream.events import LoggedEvent
 from stream.frames import FrameResult, Track
+from stream.redact import redact
 
 
 class CameraSettingsJson(TypedDict):
@@ -28,7 +29,7 @@ class CameraSettingsJson(TypedDict):
 
 
 class CameraJson(TypedDict):
-    """One camera at one moment; `url` has its password masked.
+    """One camera at one moment; `url` shows no secret of it, and to viewers nothing at all.
 
     `state` is connecting, live, failing, ended or off; `is_pushed` tells that a browser or encoder
     brings it.
@@ -178,14 +179,15 @@ class IdentifiedJson(TypedDict):
     faces: list[IdentifiedFaceJson]
 
 
-def camera_json(status: CameraStatus) -> CameraJson:
-    """Describe a camera."""
+def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
+    """Describe a camera; its URL, masked, is for administrators alone."""
+    url = status.url if is_admin else ""
     return {
         "name": status.name,
-        "url": status.url,
+        "url": url,
         "state": str(status.state),
         "since_s": round(status.since_s, 1),
-        "reason": status.reason,
+        "reason": redact(status.reason),
         "width": status.width,
         "height": status.height,
         "fps_in": round(status.fps_in, 1),
@@ -197,7 +199,7 @@ def camera_json(status: CameraStatus) -> CameraJson:
         "latency_p95_ms": round(status.latency_ms.p95, 1),
         "is_pushed": status.is_pushed,
         "settings": {
-            "url": status.url,
+            "url": url,
             "rtsp_transport": status.config.rtsp_transport,
             "loop": status.config.loop,
             "target_fps": status.config.target_fps,
@@ -247,7 +249,7 @@ def event_json(event: LoggedEvent) -> EventJson:
         "identity_id": event.identity_id,
         "name": event.name,
         "similarity": None if event.similarity is None else round(event.similarity, 3),
-        "detail": event.detail,
+        "detail": redact(event.detail),  # logs of former versions hold URLs
         "has_crop": event.has_crop,
     }
 

@@ -14,6 +14,7 @@ from stream.answers import (
     identity_json,
     tracks_json,
 )
+from stream.budget import Client
 from stream.config import CameraChange, CameraConfig
 from stream.engine import Service
 from stream.errors import SignalingError
@@ -31,7 +32,14 @@ def get_service(request: Request) -> Service:
     return service
 
 
+def get_client(request: Request) -> Client:
+    """Return who asks."""
+    client: Client = request.state.client
+    return client
+
+
 ServiceDep = Annotated[Service, Depends(get_service)]
+ClientDep = Annotated[Client, Depends(get_client)]
 
 
 class NewName(BaseModel):
@@ -43,20 +51,23 @@ class NewName(BaseModel):
 
 
 @router.get("/api/cameras")
-async def list_cameras(service: ServiceDep) -> list[CameraJson]:
+async def list_cameras(service: ServiceDep, client: ClientDep) -> list[CameraJson]:
     """Say how every camera is doing, with its settings."""
-    return [camera_json(status) for status in service.cameras()]
+    return [camera_json(status, is_admin=client.is_admin) for status in service.cameras()]
 
 
 @router.get("/api/cameras/{camera}")
-async def show_camera(service: ServiceDep, camera: Reference) -> CameraJson:
+async def show_camera(service: ServiceDep, client: ClientDep, camera: Reference) -> CameraJson:
     """Say how a camera is doing, with its settings."""
-    return _camera(service, camera)
+    return _camera(service, camera, is_admin=client.is_admin)
 
 
 @router.post("/api/cameras", status_code=201)
 async def add_camera(
-    service: ServiceDep, camera: Annotated[CameraConfig, Body()], response: Response
+    service: ServiceDep,
+    request: Request,
+    camera: Annotated[CameraConfig, Body()],
+    response: Response,
 ) -> CameraJson:
     """Start a camera, and keep it for the next start of the service.
 
@@ -65,7 +76,7 @@ async def add_camera(
     value is out of range.
     """
     await service.add_camera(camera)
-    response.headers["location"] = f"/api/cameras/{camera.name}"
+    response.headers["location"] = f"{request.state.prefix}/api/cameras/{camera.name}"
     return _camera(service, camera.name)
 
 
@@ -125,6 +136,7 @@ async def name_track(
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
 async def watch(
     service: ServiceDep,
+    client: ClientDep,
     camera: Reference,
     request: Request,
     raw: Annotated[
@@ -134,8 +146,10 @@ async def watch(
 ) -> Response:
     """Answer a player's offer (WHEP, without trickle)."""
     hub = service.hub(camera)
-    answer = await service.peers.watch(await _offer(request), hub, raw=raw, small=small)
-    return _answered(answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
+    answer = await service.peers.watch(
+        await _offer(request), hub, raw=raw, small=small, client=client
+    )
+    return _answered(request, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
 
 
 @router.delete("/api/cameras/{camera}/whep/{peer_id}")
@@ -148,12 +162,13 @@ async def stop_watching(service: ServiceDep, camera: Reference, peer_id: Referen
 @router.post("/api/whip", status_code=201, response_class=Response)
 async def send_camera(
     service: ServiceDep,
+    client: ClientDep,
     request: Request,
     name: Annotated[Reference, Query(description="the camera's name")] = "whip",
 ) -> Response:
     """Take a browser's or encoder's camera (WHIP, without trickle)."""
-    answer = await publish(service, name, await _offer(request), is_shown_back=False)
-    return _answered(answer.sdp, f"/api/whip/{answer.peer_id}")
+    answer = await publish(service, name, await _offer(request), is_shown_back=False, client=client)
+    return _answered(request, answer.sdp, f"/api/whip/{answer.peer_id}")
 
 
 @router.delete("/api/whip/{peer_id}")
@@ -163,9 +178,10 @@ async def stop_sending(service: ServiceDep, peer_id: Reference) -> Response:
     return Response()
 
 
-def _camera(service: Service, name: str) -> CameraJson:
+def _camera(service: Service, name: str, *, is_admin: bool = True) -> CameraJson:
     service.camera(name)
-    return camera_json(next(each for each in service.cameras() if each.name == name))
+    status = next(each for each in service.cameras() if each.name == name)
+    return camera_json(status, is_admin=is_admin)
 
 
 async def _offer(request: Request) -> str:
@@ -178,5 +194,6 @@ async def _offer(request: Request) -> str:
         raise SignalingError("the offer is not UTF-8 text") from error
 
 
-def _answered(sdp: str, location: str) -> Response:
-    return Response(sdp, 201, {"location": location}, media_type=SDP)
+def _answered(request: Request, sdp: str, location: str) -> Response:
+    prefix: str = request.state.prefix
+    return Response(sdp, 201, {"location": f"{prefix}{location}"}, media_type=SDP)

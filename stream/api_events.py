@@ -1,31 +1,19 @@
 """The HTTP API of events, and what operators ask: health, metrics, and the page's door."""
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime
 from typing_extensions import TypedDict
 
 from stream.answers import EventsJson, event_json
 from stream.api_cameras import ServiceDep
 from stream.frames import EventKind
 from stream.inputs import Reference, RowNumber
-from stream.security import (
-    COOKIE,
-    TOO_MANY,
-    Attempts,
-    Keys,
-    Role,
-    client_of,
-    is_token,
-    session_of,
-)
+from stream.security import Keys
 
 router = APIRouter()
-
-SESSION_S = 30 * 24 * 3600
 
 
 class HealthJson(TypedDict):
@@ -49,20 +37,7 @@ class AboutJson(TypedDict):
     keep_days: float
     keep_mib: float
     used_mib: float
-
-
-class SessionJson(TypedDict):
-    """Who asks: an admin, a viewer who changes nothing, or nobody known yet."""
-
-    role: str | None
-
-
-class SignIn(BaseModel):
-    """The token."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    token: str = Field(max_length=1024, repr=False)
+    needs_token: bool
 
 
 @router.get("/api/events")
@@ -120,8 +95,9 @@ async def health(service: ServiceDep, request: Request, response: Response) -> H
 
 
 @router.get("/api/about")
-async def about(service: ServiceDep) -> AboutJson:
+async def about(service: ServiceDep, request: Request) -> AboutJson:
     """Say what recognises faces here, from which similarity on, and how long events are kept."""
+    keys: Keys = request.app.state.keys
     log = service.event_log
     return {
         "device": service.recognizer.device,
@@ -131,6 +107,7 @@ async def about(service: ServiceDep) -> AboutJson:
         "keep_days": log.keep_days,
         "keep_mib": log.keep_bytes / 2**20,
         "used_mib": round(await service.run_events(log.used_bytes) / 2**20, 1),
+        "needs_token": keys.admin is not None,
     }
 
 
@@ -138,36 +115,3 @@ async def about(service: ServiceDep) -> AboutJson:
 async def metrics(request: Request) -> Response:
     """Return the figures for Prometheus."""
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)
-
-
-@router.get("/api/session")
-async def session(request: Request) -> SessionJson:
-    """Say as whom this browser is signed in."""
-    return {"role": request.state.role}
-
-
-@router.post("/api/session", status_code=204)
-async def sign_in(request: Request, entry: SignIn) -> Response:
-    """Take the token and let this browser in by a cookie that scripts cannot read."""
-    keys: Keys = request.app.state.keys
-    attempts: Attempts = request.app.state.attempts
-    who, now = client_of(request.scope), time.monotonic()
-    if not attempts.is_open(who, now):
-        raise HTTPException(429, TOO_MANY)
-    if keys.admin is None:
-        return Response(status_code=204)
-    role = keys.role_of(lambda token: is_token(entry.token, token))
-    token = {Role.ADMIN: keys.admin, Role.VIEWER: keys.viewer}.get(role) if role else None
-    if token is None:
-        attempts.failed(who, now)
-        raise HTTPException(403, "this is not the token")
-    response = Response(status_code=204)
-    response.set_cookie(
-        COOKIE,
-        session_of(token),
-        max_age=SESSION_S,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return response

@@ -19,7 +19,7 @@ from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
 from stream.mailbox import LatestMailbox, MailboxClosed
 from stream.pacing import reconnect_delay
-from stream.redact import redact
+from stream.redact import safe_url
 from stream.sources import Source
 from stream.stats import Percentiles, Rate, Window
 from stream.supervisor import SupervisedThread, Supervisor
@@ -106,8 +106,8 @@ class CameraStatus:
 
     @property
     def url(self) -> str:
-        """Where it comes from, passwords masked."""
-        return redact(self.config.url)
+        """Where it comes from, as far as it may be shown."""
+        return safe_url(self.config.url)
 
 
 class Camera:

@@ -18,7 +18,7 @@ from stream.inference import Inference
 from stream.limits import Limits
 from stream.pipeline import Pipeline
 from stream.push import PushCamera, PushSource
-from stream.redact import MASK, redact
+from stream.redact import MASK, safe_url
 from stream.sources import Source, check_url, open_source
 from stream.supervisor import Supervisor
 
@@ -336,9 +336,12 @@ class Cameras:
 
 
 def _with_password(config: CameraConfig, was: CameraConfig) -> CameraConfig:
-    """Return new settings with the old password where the URL came back as it is shown."""
-    if config.url == redact(was.url):
+    """Return new settings with the old URL where it came back as it is shown."""
+    if config.url == safe_url(was.url):
         return config.model_copy(update={"url": was.url})
-    if f":{MASK}@" in config.url:
-        raise ConfigError(f"{MASK} stands for the password: type it anew where the URL changes")
+    if MASK in config.url:
+        raise ConfigError(
+            f"{MASK} stands for what is not shown of the camera's URL: type the URL whole to "
+            "change it"
+        )
     return config

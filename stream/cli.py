@@ -7,6 +7,7 @@ wrong usage is 2.
 import logging
 import os
 import sys
+import time
 from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import version
@@ -31,7 +32,8 @@ from stream.commands.common import (
 )
 from stream.config import load_config, parse_camera
 from stream.errors import StreamError
-from stream.redact import JsonFormatter, RedactingFormatter, redact
+from stream.logs import JsonFormatter, RedactingFormatter, RepeatLimit
+from stream.redact import redact
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ def facewire(
     handler.setFormatter(
         JsonFormatter() if log_json else RedactingFormatter(lines, datefmt="%H:%M:%S")
     )
+    handler.addFilter(RepeatLimit(time.monotonic))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in OUR_LOGGERS:
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)

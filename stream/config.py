@@ -3,6 +3,7 @@
 Order: the defaults below < the file < the environment (secrets only) < flags.
 """
 
+import ipaddress
 import os
 import re
 import tomllib
@@ -21,6 +22,7 @@ from stream.inputs import Text, Url
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 TOKEN_VARIABLE = "FACEWIRE_TOKEN"
 VIEWER_TOKEN_VARIABLE = "FACEWIRE_VIEWER_TOKEN"
+FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
 WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
 
 Part = Annotated[float, Field(ge=0, le=1)]
@@ -130,6 +132,60 @@ class ServerConfig(Section):
     allowed_hosts: tuple[str, ...] = Field(
         (), description="names, such as a proxy's, by which browsers may call the service"
     )
+    forwarded_allow_ips: tuple[str, ...] = Field(
+        (),
+        description="addresses or networks of proxies whose X-Forwarded- headers are believed; "
+        f"from the environment: {FORWARDED_VARIABLE}, separated by commas",
+    )
+    root_path: str = Field(
+        "",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="the path below which a proxy shows the service, such as /faces",
+    )
+    max_connections: int = Field(
+        1000, ge=16, le=30000, description="HTTP connections at one time, of everybody"
+    )
+    max_connections_per_address: int = Field(
+        250, ge=8, le=30000, description="of those, from one IPv4 address or IPv6 /64 network"
+    )
+    header_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="seconds until a request's header is complete"
+    )
+    body_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="seconds until a request's body is complete, and one more for each 8 KiB",
+    )
+    idle_timeout_s: float = Field(
+        15.0, gt=0, le=600, description="seconds that a connection may wait between two requests"
+    )
+    send_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=600,
+        description="seconds until an answer has been read, and one more for each 8 KiB",
+    )
+    max_pages: int = Field(
+        200, ge=2, le=10000, description="open pages (WebSockets) at one time, of everybody"
+    )
+    max_viewers: int = Field(
+        100, ge=2, le=10000, description="videos (WebRTC connections) at one time, of everybody"
+    )
+    max_uploads: int = Field(
+        16, ge=2, le=1000, description="requests with photos at one time, of everybody"
+    )
+
+    @field_validator("forwarded_allow_ips")
+    @classmethod
+    def _proxies_are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for each in proxies:
+            if each != "*":
+                try:
+                    ipaddress.ip_network(each)
+                except ValueError:
+                    raise ValueError(f"{each!r} is no IP address or network") from None
+        return proxies
 
 
 class RecognizerConfig(Section):
@@ -283,9 +339,16 @@ def load_config(
 
 def _take_in_secrets(tables: dict[str, Any]) -> None:
     """Lay the environment over the tables of a file, which are not checked yet."""
+    if not isinstance(tables.get("server", {}), dict):
+        return  # refused by the check
+
     for key, variable in (("token", TOKEN_VARIABLE), ("viewer_token", VIEWER_TOKEN_VARIABLE)):
         if token := os.environ.get(variable):
             tables.setdefault("server", {})[key] = token
+    if allowed := os.environ.get(FORWARDED_VARIABLE):
+        tables.setdefault("server", {})["forwarded_allow_ips"] = [
+            each.strip() for each in allowed.split(",") if each.strip()
+        ]
     secret = os.environ.get(WEBHOOK_SECRET_VARIABLE)
     webhooks = tables.get("webhooks")
     if secret and isinstance(webhooks, list):

@@ -64,7 +64,11 @@ class Service:
         self.is_demo = config.is_demo
         self.supervisor = Supervisor(clock=clock)
         self.leaving = self.supervisor.watch("cameras that leave")
-        self.peers = Peers(config.video.ice_servers, supervisor=self.supervisor)
+        self.peers = Peers(
+            config.video.ice_servers,
+            supervisor=self.supervisor,
+            max_peers=config.server.max_viewers,
+        )
         self.figures = Figures()
         self.limits = limits_for(recognizer, gallery)
         margin = config.gallery.margin

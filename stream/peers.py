@@ -26,6 +26,7 @@ from aiortc import (
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
+from stream.budget import Budget, Client
 from stream.encoder import Codec
 from stream.errors import ConfigError, SignalingError
 from stream.hub import HubClosed, PacketHub, Subscription
@@ -69,6 +70,7 @@ class _Peer:
 
     connection: RTCPeerConnection
     on_close: Callable[[], None]
+    client: Client | None = None
     sent: list[HubTrack] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     timer: asyncio.TimerHandle | None = None
@@ -106,7 +108,7 @@ class Peers:
     ) -> None:
         self._work = supervisor.watch("viewers")
         self._configuration = RTCConfiguration(iceServers=[*map(parse_ice_server, ice_servers)])
-        self._max_peers = max_peers
+        self._places = Budget("viewers", max_peers)
         self._peers: dict[str, _Peer] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
 
@@ -121,6 +123,7 @@ class Peers:
         *,
         raw: bool = False,
         small: bool = False,
+        client: Client | None = None,
     ) -> Answer:
         """Let somebody watch a camera.
 
@@ -131,16 +134,18 @@ class Peers:
                 "tracks" if the viewer opens it.
             small: send the small rendition, however good the link.
             on_close: called once when the peer is gone, whoever ended it.
+            client: who asks; None for the service itself.
 
         Raises:
             SignalingError: if the offer cannot be answered; the message says why.
+            BusyError: if there is no place for that client.
         """
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.receives for section in media):
             raise SignalingError("the offer does not want to receive video: use recvonly")
         look = Feed(raw=raw, small=small)
         return await self._answer(
-            offer_sdp, media, hub=hub, on_frame=None, on_close=on_close, look=look
+            offer_sdp, media, hub=hub, on_frame=None, on_close=on_close, client=client, look=look
         )
 
     async def receive(
@@ -149,6 +154,8 @@ class Peers:
         on_frame: Callable[[av.VideoFrame], None],
         hub: PacketHub | None,
         on_close: Callable[[], None] = lambda: None,
+        *,
+        client: Client | None = None,
     ) -> Answer:
         """Take somebody's camera, and show it back where a hub is given.
 
@@ -157,14 +164,18 @@ class Peers:
             on_frame: gets every picture, in the event loop; must return at once.
             hub: what to send back; None for nothing.
             on_close: called once when the peer is gone, whoever ended it.
+            client: who asks; None for the service itself.
 
         Raises:
             SignalingError: if the offer cannot be answered; the message says why.
+            BusyError: if there is no place for that client.
         """
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.sends for section in media):
             raise SignalingError("the offer does not send video: use sendonly or sendrecv")
-        return await self._answer(offer_sdp, media, hub=hub, on_frame=on_frame, on_close=on_close)
+        return await self._answer(
+            offer_sdp, media, hub=hub, on_frame=on_frame, on_close=on_close, client=client
+        )
 
     async def close(self, peer_id: str) -> None:
         """Hang up, and return when it is done; does nothing where the peer is gone already."""
@@ -187,13 +198,13 @@ class Peers:
         hub: PacketHub | None,
         on_frame: Callable[[av.VideoFrame], None] | None,
         on_close: Callable[[], None],
+        client: Client | None,
         look: Feed = Feed(),  # noqa: B008 - it is frozen
     ) -> Answer:
-        if len(self._peers) >= self._max_peers:
-            raise SignalingError(f"too many viewers: {self._max_peers} are connected")
+        self._places.take(client)
         peer_id = secrets.token_urlsafe(16)
         connection = RTCPeerConnection(self._configuration)
-        peer = _Peer(connection, on_close)
+        peer = _Peer(connection, on_close, client)
         self._peers[peer_id] = peer
         try:
             sections = self._prepare(
@@ -205,6 +216,7 @@ class Peers:
                 raise SignalingError("the service is stopping")
         except BaseException:
             if self._peers.pop(peer_id, None) is not None:
+                self._places.give_back(client)
                 await peer.end()
             raise
         loop = asyncio.get_running_loop()
@@ -291,6 +303,7 @@ class Peers:
 
     def _close_soon(self, peer_id: str) -> None:
         if (peer := self._peers.pop(peer_id, None)) is not None:
+            self._places.give_back(peer.client)
             self._closing[peer_id] = self._work.task(self._hang_up(peer_id, peer))
 
     async def _hang_up(self, peer_id: str, peer: _Peer) -> None:

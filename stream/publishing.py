@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from stream.budget import Client
 from stream.config import CAMERA_NAME
 from stream.engine import Service
 from stream.errors import SignalingError, WorkerError
@@ -17,6 +18,7 @@ async def publish(
     *,
     is_shown_back: bool,
     on_close: Callable[[], None] = lambda: None,
+    client: Client | None = None,
 ) -> Answer:
     """Take somebody's camera under a name, for as long as they are connected.
 
@@ -26,6 +28,7 @@ async def publish(
         offer_sdp: complete, not trickled.
         is_shown_back: whether the annotated video returns over the same connection.
         on_close: called once when the sender is gone, whoever ended it.
+        client: who sends; None for the service itself.
 
     Raises:
         ConfigError: if the name is taken.
@@ -50,7 +53,11 @@ async def publish(
 
     try:
         return await service.peers.receive(
-            offer_sdp, camera.on_frame, camera.hub if is_shown_back else None, on_close=gone
+            offer_sdp,
+            camera.on_frame,
+            camera.hub if is_shown_back else None,
+            on_close=gone,
+            client=client,
         )
     except BaseException:
         # Also where the page leaves in the middle of it: nothing else would end the camera.

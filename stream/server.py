@@ -10,13 +10,17 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from gallery import GalleryError, InvalidNameError, UnknownIdentityError
 from gallery.errors import NameTakenError
 from recognizer import ImageError, RecognizerError
-from stream import api_cameras, api_events, api_people
+from stream import api_cameras, api_events, api_people, api_session
+from stream.budget import Budget
+from stream.contract import ALWAYS, Undone, complete, errors
 from stream.engine import Service
 from stream.errors import (
+    BusyError,
     CameraStoreError,
     StreamError,
     UnknownCameraError,
@@ -24,10 +28,13 @@ from stream.errors import (
     WorkerError,
 )
 from stream.metrics import registry_of
-from stream.security import Attempts, Gate, Keys, Role
+from stream.proxies import Proxies, TrustedProxies
+from stream.security import Attempts, Gate, Keys
 from stream.signaling import Conversation
 
 WEB = Path(__file__).with_name("web")
+
+ROUTERS = (api_session.router, api_cameras.router, api_people.router, api_events.router)
 
 # The first class that fits decides, so the narrower stand before the wider.
 STATUS: tuple[tuple[type[Exception], int], ...] = (
@@ -52,6 +59,11 @@ def create_app(
     token: str | None = None,
     viewer_token: str | None = None,
     allowed_hosts: Collection[str] = (),
+    port: int = 8080,
+    proxies: TrustedProxies | None = None,
+    root_path: str = "",
+    max_pages: int = 200,
+    max_uploads: int = 16,
 ) -> FastAPI:
     """Make the application of a running service.
 
@@ -61,6 +73,11 @@ def create_app(
         token: the secret that is asked for; None asks for none.
         viewer_token: the secret of those who only watch and read; None for nobody.
         allowed_hosts: further names by which browsers may call it, such as a proxy's.
+        port: that it listens on.
+        proxies: whose X-Forwarded- headers are believed; None for nobody's.
+        root_path: the path below which a proxy shows it; empty for none.
+        max_pages: WebSockets at one time.
+        max_uploads: requests with photos at one time.
     """
     app = FastAPI(
         title="facewire",
@@ -70,32 +87,41 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    app.state.keys = keys = Keys(token, viewer_token)
+    app.state.keys = keys = Keys(token, viewer_token, port)
     app.state.attempts = attempts = Attempts()
     app.state.registry = registry_of(service)
+    app.state.pages = pages = Budget("pages", max_pages)
     for kind, _ in STATUS:
         app.add_exception_handler(kind, _answer_failure)
+    app.add_exception_handler(BusyError, _answer_busy)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(Exception, _answer_surprise)
-    app.include_router(api_cameras.router)
-    app.include_router(api_people.router)
-    app.include_router(api_events.router)
+    for router in ROUTERS:
+        app.include_router(router, responses=errors(*ALWAYS))
 
     @app.websocket("/api/ws")
     async def converse(socket: WebSocket) -> None:
         await socket.accept()
-        may_publish = socket.state.role is Role.ADMIN
-        await Conversation(service, socket, may_publish=may_publish).run()
+        await Conversation(service, socket, client=socket.state.client, pages=pages).run()
 
+    app.router.routes.append(
+        Route("/api/{rest:path}", Undone([route for router in ROUTERS for route in router.routes]))
+    )
     app.mount("/", StaticFiles(directory=WEB, html=True))
     app.add_middleware(
         Gate,
         keys=keys,
         attempts=attempts,
         clock=time.monotonic,
-        allowed_hosts={*allowed_hosts, host, gethostname()},
+        own_hosts={host, gethostname()},
+        allowed_hosts=allowed_hosts,
+        max_uploads=max_uploads,
     )
+    # The last that is added is the first that is asked.
+    app.add_middleware(Proxies, trusted=proxies or TrustedProxies(), root_path=root_path)
+    make_document = app.openapi
+    app.openapi = lambda: complete(make_document())  # type: ignore[method-assign]
     return app
 
 
@@ -115,6 +141,10 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
     # Never the value: it may hold a password.
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     return _error(422, f"{where}: {str(first['msg']).removeprefix('Value error, ').lower()}")
+
+
+async def _answer_busy(request: Request, error: Exception) -> Response:
+    return _error(503, str(error), {"retry-after": "5"})
 
 
 async def _answer_surprise(request: Request, error: Exception) -> Response:

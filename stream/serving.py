@@ -4,19 +4,33 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import math
 import os
 import platform
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import cast
 
 import uvicorn
 
 from recognizer import Progress
 from stream.config import Config, ServerConfig
+from stream.connections import (
+    ConnectionLimits,
+    Connections,
+    HttpProtocol,
+    LoopFailures,
+    SocketProtocol,
+    raise_open_files,
+)
 from stream.engine import Service
 from stream.errors import ConfigError, StreamError
+from stream.proxies import TrustedProxies
 from stream.server import create_app
+from stream.signaling import MAX_MESSAGE_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +40,12 @@ GRACE_S = 1
 M_ARENA_MAX, ARENAS = -8, 2
 """`mallopt`'s parameter, and how many heaps glibc may keep for threads. Eight a core, its default,
 each keep what cameras that reconnected left in them: 0.3 MiB more a connection, none with two."""
+
+BACKLOG = 512
+"""Connections that may wait for the event loop."""
+
+PING_S = 10.0
+"""Seconds between two pings of a WebSocket, and until the answer."""
 
 INTERRUPTED = 130
 """Exit status of a second Ctrl-C, as shells give it."""
@@ -54,13 +74,24 @@ def serve(
         GalleryError: if the gallery cannot be opened.
     """
     _limit_heaps()
+    limits = raise_open_files(
+        ConnectionLimits(
+            total=config.server.max_connections,
+            per_address=config.server.max_connections_per_address,
+            header_s=config.server.header_timeout_s,
+            body_s=config.server.body_timeout_s,
+            idle_s=config.server.idle_timeout_s,
+            send_s=config.server.send_timeout_s,
+        )
+    )
     with contextlib.closing(_bind(config.server)) as listener:
-        asyncio.run(_serve(config, listener, progress, on_ready, reload))
+        asyncio.run(_serve(config, listener, limits, progress, on_ready, reload))
 
 
 async def _serve(
     config: Config,
     listener: socket.socket,
+    limits: ConnectionLimits,
     progress: Progress | None,
     on_ready: Callable[[str], None],
     reload: Callable[[], Config] | None,
@@ -69,21 +100,39 @@ async def _serve(
     async with Service.open(config, progress=progress) as service:
         opened = service.recognizer
         logger.info("%s runs on %s, by %s", opened.model_id, opened.device, opened.engine)
+        proxies = TrustedProxies(config.server.forwarded_allow_ips)
+        connections = Connections(
+            limits, is_shared=lambda host: host in proxies, clock=time.monotonic
+        )
         server = _Server(
             uvicorn.Config(
                 create_app(
                     service,
                     host=config.server.host,
+                    port=config.server.port,
                     token=config.server.token,
                     viewer_token=config.server.viewer_token,
                     allowed_hosts=config.server.allowed_hosts,
+                    proxies=proxies,
+                    root_path=config.server.root_path,
+                    max_pages=config.server.max_pages,
+                    max_uploads=config.server.max_uploads,
                 ),
                 log_config=None,
                 access_log=False,
+                proxy_headers=False,  # `stream.proxies` reads them, and more of them
+                backlog=BACKLOG,
+                timeout_keep_alive=math.ceil(config.server.idle_timeout_s),
                 timeout_graceful_shutdown=GRACE_S,
-                ws="websockets-sansio",
-            )
+                http=cast(type[asyncio.Protocol], partial(HttpProtocol, connections)),
+                ws=cast(type[asyncio.Protocol], partial(SocketProtocol, connections)),
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_ping_interval=PING_S,
+                ws_ping_timeout=PING_S,
+            ),
+            connections,
         )
+        loop.set_exception_handler(LoopFailures(time.monotonic))
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _stop, server)
         reloads: set[asyncio.Task[None]] = set()
@@ -123,6 +172,16 @@ async def _reload(service: Service, reload: Callable[[], Config]) -> None:
 
 class _Server(uvicorn.Server):
     """A server whose signals are ours: uvicorn would raise them again after its own end."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close slow connections once a second; uvicorn calls it ten times."""
+        if counter % 10 == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -9,6 +9,7 @@ From the page, JSON objects by `type`:
     follow  {camera}             hear where the faces are, null for no more
 To the page: answer {id, peer, sdp}, closed {id}, error {id, message}, event {event},
 cameras {cameras}, tracks {camera, seq, width, height, tracks}. What a socket began ends with it.
+`cameras` comes every two seconds: a page that gets nothing for longer has lost the service.
 """
 
 import asyncio
@@ -18,11 +19,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import WebSocket, WebSocketDisconnect
+from starlette.types import Message
 
 from gallery import GalleryError
 from stream.answers import CameraJson, camera_json, event_json, tracks_json
+from stream.budget import Budget, Client
 from stream.engine import Service
-from stream.errors import SignalingError, StreamError, UnknownCameraError
+from stream.errors import BusyError, SignalingError, StreamError, UnknownCameraError
 from stream.publishing import publish
 from stream.security import VIEWERS_ONLY_LOOK
 
@@ -32,8 +35,11 @@ TRACKS_PERIOD_S = 0.1  # often enough to click a moving face
 CAMERAS_PERIOD_S = 2.0  # how old the page's figures may be; changes of state come at once
 MAX_WAITING = 128  # messages; a page that reads nothing for about ten seconds is let go
 MAX_MESSAGE = 256 * 1024  # characters; an offer has about 8,000
+MAX_MESSAGE_BYTES = 4 * MAX_MESSAGE  # beyond it the socket is closed before the message is whole
+MAX_WORD = 200  # characters of an offer's id and of a camera's name
 MAX_OFFERS = 32  # of one page: a wall of 16 cameras, twice
 
+MAX_REASON = 120  # characters of a reason to close; RFC 6455, 5.5 allows 123 bytes
 TRY_AGAIN_LATER = 1013  # RFC 6455 registry: the page reconnects
 
 
@@ -88,6 +94,11 @@ def parse(text: str) -> Request:
         raise SignalingError("a message must be JSON") from error
     if not isinstance(fields, dict):
         raise SignalingError("a message must be a JSON object")
+    for key, value in fields.items():
+        if isinstance(value, str) and (
+            (key != "sdp" and len(value) > MAX_WORD) or not is_text(value)
+        ):
+            raise SignalingError(f"{key[:40]!r} is too long or no text")
     match fields:
         case {"type": "offer", "id": str(offer_id), "camera": str(camera), "sdp": str(sdp)}:
             raw, small = (fields.get(each) is True for each in ("raw", "small"))
@@ -101,21 +112,40 @@ def parse(text: str) -> Request:
     raise SignalingError(f"unknown or incomplete message of type {str(fields.get('type'))[:40]!r}")
 
 
+def is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8: JSON can name halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def offer_id_of(text: str) -> str | None:
     """Return which offer a refused message was about, as far as it says."""
     with suppress(ValueError, RecursionError):
         fields = json.loads(text)
         if isinstance(fields, dict) and isinstance(fields.get("id"), str):
-            return str(fields["id"])
+            return str(fields["id"])[:MAX_WORD]
     return None
 
 
 class Conversation:
-    """One page's socket, from accept to the last of its peers."""
+    """One page's socket, from accept to the last of its peers.
 
-    def __init__(self, service: Service, socket: WebSocket, *, may_publish: bool = True) -> None:
+    Args:
+        service: the running service.
+        socket: accepted.
+        client: who it belongs to; administrators may bring cameras.
+        pages: the places of all sockets.
+    """
+
+    def __init__(
+        self, service: Service, socket: WebSocket, *, client: Client, pages: Budget
+    ) -> None:
         self._service = service
-        self._may_publish = may_publish
+        self._client = client
+        self._pages = pages
         self._socket = socket
         self._waiting: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
         self._is_slow = asyncio.Event()
@@ -124,6 +154,17 @@ class Conversation:
 
     async def run(self) -> None:
         """Talk until the page leaves or cannot keep up."""
+        try:
+            self._pages.take(self._client)
+        except BusyError as error:
+            await self._socket.close(TRY_AGAIN_LATER, str(error)[:MAX_REASON])
+            return
+        try:
+            await self._talk()
+        finally:
+            self._pages.give_back(self._client)
+
+    async def _talk(self) -> None:
         tasks = [
             asyncio.create_task(work, name=f"page-{name}")
             for name, work in (
@@ -168,7 +209,10 @@ class Conversation:
 
     async def _listen(self) -> None:
         while True:
-            text = await self._socket.receive_text()
+            message: Message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text") or ""
             try:
                 await self._do(parse(text))
             except (StreamError, GalleryError) as error:
@@ -198,13 +242,23 @@ class Conversation:
         if isinstance(offer, Watch):
             hub = self._service.hub(offer.camera)
             answer = await self._service.peers.watch(
-                offer.sdp, hub, on_close=gone, raw=offer.raw, small=offer.small
+                offer.sdp,
+                hub,
+                on_close=gone,
+                raw=offer.raw,
+                small=offer.small,
+                client=self._client,
             )
-        elif not self._may_publish:
+        elif not self._client.is_admin:
             raise SignalingError(VIEWERS_ONLY_LOOK)
         else:
             answer = await publish(
-                self._service, offer.name, offer.sdp, is_shown_back=True, on_close=gone
+                self._service,
+                offer.name,
+                offer.sdp,
+                is_shown_back=True,
+                on_close=gone,
+                client=self._client,
             )
         self._peers[offer_id] = answer.peer_id
         self._say({"type": "answer", "id": offer_id, "peer": answer.peer_id, "sdp": answer.sdp})
@@ -221,7 +275,10 @@ class Conversation:
         told: list[tuple[str, str, str]] = []
         age_s = CAMERAS_PERIOD_S
         while True:
-            cameras = [camera_json(status) for status in self._service.cameras()]
+            cameras = [
+                camera_json(status, is_admin=self._client.is_admin)
+                for status in self._service.cameras()
+            ]
             key = [_key(camera) for camera in cameras]
             if key != told or age_s >= CAMERAS_PERIOD_S:
                 self._say({"type": "cameras", "cameras": cameras})

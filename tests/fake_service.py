@@ -41,6 +41,7 @@ class FakePeers:
         *,
         raw: bool = False,
         small: bool = False,
+        client: object = None,
     ) -> Answer:
         return self._answer(sdp, on_close)
 
@@ -50,6 +51,8 @@ class FakePeers:
         on_frame: object,
         hub: object,
         on_close: Callable[[], None] = lambda: None,
+        *,
+        client: object = None,
     ) -> Answer:
         return self._answer(sdp, on_close)
 

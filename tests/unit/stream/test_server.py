@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from gallery import Gallery, Identity, Match
 from stream.events import EventLog
 from stream.frames import Event, EventKind
-from stream.security import BODY_BYTES, COOKIE, UPLOAD_BYTES
+from stream.proxies import TrustedProxies
+from stream.security import BODY_BYTES, UPLOAD_BYTES, Attempts, Keys
 from stream.server import create_app
 from tests.fake_service import FakeService, status, track
 from tests.fakes import EMBEDDING_SIZE, FakeFace, FakeRecognizer, looks_like
@@ -140,26 +141,56 @@ def test_signing_in_sets_a_cookie_that_opens(guarded):
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
     assert TOKEN not in answer.headers["set-cookie"]
-    assert COOKIE in guarded.cookies
+    assert Keys(TOKEN).cookie in guarded.cookies
     assert guarded.get("/api/cameras").status_code == 200
 
 
-def test_guessing_the_token_is_slowed(guarded):
-    for _ in range(10):
-        assert_error(guarded.post("/api/session", json={"token": "wrong"}), 403)
-    assert_error(guarded.post("/api/session", json={"token": TOKEN}), 429, "wait")
-
-
-def test_guessing_by_bearer_is_slowed_too_and_locks_out_no_session(guarded):
+def test_signing_out_forgets_the_browser(guarded):
     guarded.post("/api/session", json={"token": TOKEN})
+    assert guarded.delete("/api/session").status_code == 204
+    assert_error(guarded.get("/api/cameras"), 401)
+    assert guarded.delete("/api/session").status_code == 204
+
+
+def test_guessing_the_token_is_refused_after_some_and_locks_nobody_out(guarded):
+    for _ in range(Attempts.MAX_FAILURES):
+        assert_error(guarded.post("/api/session", json={"token": "wrong"}), 403)
+    refused = guarded.post("/api/session", json={"token": "wrong"})
+    assert_error(refused, 429, "wait")
+    assert refused.headers["retry-after"] == "60"
+    assert guarded.post("/api/session", json={"token": TOKEN}).status_code == 204
+
+
+def test_guessing_by_bearer_is_refused_too_and_locks_nobody_out(guarded):
     wrong = {"authorization": "Bearer wrong"}
-    stranger = TestClient(guarded.app, base_url=HERE)
-    for _ in range(10):
-        assert_error(stranger.get("/api/cameras", headers=wrong), 401)
+    for _ in range(Attempts.MAX_FAILURES):
+        assert_error(guarded.get("/api/cameras", headers=wrong), 401)
+    assert_error(guarded.get("/api/cameras", headers=wrong), 429, "wait")
     right = {"authorization": f"Bearer {TOKEN}"}
-    assert_error(stranger.get("/api/cameras", headers=right), 429, "wait")
-    assert stranger.get("/healthz", headers=right).status_code == 200
-    assert guarded.get("/api/cameras").status_code == 200
+    assert guarded.get("/api/cameras", headers=right).status_code == 200
+    assert guarded.get("/healthz", headers=wrong).status_code == 200
+
+
+def test_a_client_does_not_choose_its_address(guarded):
+    for number in range(Attempts.MAX_FAILURES + 1):
+        headers = {"authorization": "Bearer wrong", "x-forwarded-for": f"192.0.2.{number}"}
+        answer = guarded.get("/api/cameras", headers=headers)
+    assert_error(answer, 429)
+
+
+def test_a_trusted_proxy_tells_addresses_apart(service):
+    app = create_app(service, token=TOKEN, proxies=TrustedProxies(["10.0.0.0/8"]))
+    wrong = {"authorization": "Bearer wrong"}
+    with TestClient(app, base_url=HERE, client=("10.0.0.1", 1)) as client:
+
+        def ask(forwarded):
+            return client.get("/api/cameras", headers={**wrong, "x-forwarded-for": forwarded})
+
+        # What the browser itself sent stands before what the proxy added.
+        for number in range(Attempts.MAX_FAILURES):
+            assert_error(ask(f"198.51.100.{number}, 192.0.2.7"), 401)
+        assert_error(ask("192.0.2.7"), 429)
+        assert_error(ask("192.0.2.8"), 401)
 
 
 @pytest.fixture
@@ -271,7 +302,7 @@ def test_wrong_camera_is_one_line_without_its_password(client, body, word):
 def test_camera_is_changed_and_shows_its_settings(client, service):
     whole = client.get("/api/cameras/door").json()["settings"]
     assert whole == {
-        "url": "rtsp://user:***@192.0.2.7/live",
+        "url": "rtsp://***@192.0.2.7/live",
         "rtsp_transport": "tcp",
         "loop": True,
         "target_fps": None,

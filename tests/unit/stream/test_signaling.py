@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from gallery import Gallery
+from stream.budget import Budget, Client
 from stream.errors import SignalingError
 from stream.events import EventLog
 from stream.frames import Event, EventKind
@@ -25,6 +26,7 @@ from stream.signaling import (
 from tests.fake_service import FakeService, status, track
 from tests.fakes import EMBEDDING_SIZE, FakeRecognizer
 
+ME = Client("192.0.2.9", is_admin=True)
 HERE = "http://127.0.0.1:8080"
 SOCKET = "ws://127.0.0.1:8080/api/ws"
 
@@ -210,7 +212,7 @@ class SilentSocket:
     def __init__(self):
         self.code = None
 
-    async def receive_text(self):
+    async def receive(self):
         await asyncio.Event().wait()
 
     async def send_text(self, text):
@@ -223,7 +225,9 @@ class SilentSocket:
 def test_a_page_that_does_not_read_is_let_go(service):
     async def scenario():
         socket = SilentSocket()
-        talk = asyncio.create_task(Conversation(service, socket).run())
+        talk = asyncio.create_task(
+            Conversation(service, socket, client=ME, pages=Budget("pages", 2)).run()
+        )
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         crop = np.zeros((112, 112, 3), np.uint8)

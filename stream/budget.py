@@ -1,0 +1,61 @@
+"""Places that clients share, so that nobody takes those of all others."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from stream.errors import BusyError
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks.
+
+    Attributes:
+        address: an IPv4 address or an IPv6 network, see `stream.connections.network_of`.
+        is_admin: whether they may change things.
+    """
+
+    address: str
+    is_admin: bool
+
+
+class Budget:
+    """A number of places; a fifth is kept for administrators, and one client takes half at most.
+
+    Args:
+        what: of what there may be too many, as in "too many viewers".
+        places: how many there are.
+    """
+
+    def __init__(self, what: str, places: int) -> None:
+        self._what = what
+        self._places = places
+        self._taken: Counter[Client | None] = Counter()
+
+    def __len__(self) -> int:
+        return self._taken.total()
+
+    def take(self, client: Client | None) -> None:
+        """Take a place; None for the service's own, which count in the total alone.
+
+        Raises:
+            BusyError: if there is none for that client.
+        """
+        total = len(self)
+        if total >= self._places:
+            raise BusyError(f"too many {self._what}: {total} are connected")
+        if client is None:
+            self._taken[client] += 1
+            return
+        of_viewers = sum(n for each, n in self._taken.items() if each and not each.is_admin)
+        if not client.is_admin and of_viewers >= max(1, self._places - self._places // 5):
+            raise BusyError(f"too many {self._what}: the places left are for administrators")
+        if self._taken[client] >= max(1, self._places // 2):
+            raise BusyError(f"too many {self._what} from {client.address or 'one address'}")
+        self._taken[client] += 1
+
+    def give_back(self, client: Client | None) -> None:
+        """Give a place back."""
+        self._taken[client] -= 1
+        if self._taken[client] <= 0:
+            del self._taken[client]
