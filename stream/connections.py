@@ -123,7 +123,9 @@ class Connection:
         """How early it must make room for others: the lowest first, None never."""
         if self.phase in (Phase.HEADER, Phase.IDLE):
             return 0
-        return 1 if self.is_stuck or self.phase is Phase.BODY else None
+        if self.is_stuck or self.phase is Phase.BODY:
+            return 1
+        return 2 if self.phase is Phase.ANSWER else None
 
 
 @dataclass(slots=True, eq=False)
@@ -131,9 +133,7 @@ class _Address:
     """The connections of one address; those that may make room by rank, the oldest first."""
 
     n: int = 0
-    ranks: tuple[dict[Connection, None], dict[Connection, None]] = field(
-        default_factory=lambda: ({}, {})
-    )
+    ranks: tuple[dict[Connection, None], ...] = field(default_factory=lambda: ({}, {}, {}))
 
     def oldest(self) -> Connection | None:
         return next((next(iter(rank)) for rank in self.ranks if rank), None)
@@ -144,7 +144,8 @@ class Connections:
 
     Where there is no room for another, the one that has been silent longest makes it: of the same
     address where that has its share, else of the address that has most. So silent connections
-    push out one another, and a person's request is answered.
+    push out one another, and a person's request is answered. Slow ones go before those that are
+    being answered, and open WebSockets never go; they have a `Budget`.
 
     Args:
         limits: what they may take.

@@ -167,18 +167,20 @@ def test_the_address_with_the_most_connections_makes_room() -> None:
     assert len(rig.all) == 10
 
 
-def test_silent_ones_go_before_slow_bodies_and_nobody_at_work_goes() -> None:
+def test_silent_ones_go_first_then_slow_ones_then_requests_and_sockets_never() -> None:
     rig = Rig()
-    phases = [Phase.BODY, Phase.SOCKET, Phase.ANSWER, Phase.IDLE]
+    phases = [Phase.ANSWER, Phase.BODY, Phase.SOCKET, Phase.IDLE]
     transports = [rig.open(phase=phase) for phase in phases]
 
     def are_open() -> list[bool]:
         return [bool(each and each.is_open) for each in transports]
 
-    assert rig.open(phase=Phase.ANSWER)
+    assert rig.open(phase=Phase.SOCKET)
     assert are_open() == [True, True, True, False]
-    assert rig.open(phase=Phase.ANSWER)
-    assert are_open() == [False, True, True, False]
+    assert rig.open(phase=Phase.SOCKET)
+    assert are_open() == [True, False, True, False]
+    assert rig.open(phase=Phase.SOCKET)
+    assert are_open() == [False, False, True, False]
     assert rig.open() is None
 
 
