@@ -30,6 +30,7 @@ ALLOWED = {
     "stream": {
         *("recognizer", "gallery", "numpy", "cv2", "scipy"),
         *("av", "aiortc", "aioice", "ifaddr", "fastapi", "starlette", "uvicorn", "websockets"),
+        "h11",  # what uvicorn reads HTTP with
         "httpx2",  # cameras over HTTP, and the addresses of webhooks
         *("prometheus_client", "pydantic", "platformdirs", "typer", "rich"),
         "typing_extensions",  # pydantic wants its TypedDict before Python 3.12

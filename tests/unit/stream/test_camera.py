@@ -231,4 +231,4 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
     assert jpeg is not None
     assert jpeg.startswith(b"\xff\xd8")
     assert (status.width, status.height) == (6, 4)
-    assert (status.name, status.url) == ("door", "rtsp://user:***@host/live")
+    assert (status.name, status.url) == ("door", "rtsp://***@host/live")

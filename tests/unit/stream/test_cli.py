@@ -125,7 +125,7 @@ def test_expected_failure_is_one_line_without_the_password(
     with pytest.raises(SystemExit, match="1"):
         stream.cli.main()
     captured = capsys.readouterr()
-    assert captured.err == "facewire: cannot open rtsp://user:***@host/live: refused\n"
+    assert captured.err == "facewire: cannot open rtsp://***@host/live: refused\n"
     assert captured.out == ""
 
 
