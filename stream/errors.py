@@ -7,7 +7,7 @@ StreamError
 │   ├── SourceUnavailable   it cannot be opened or stopped answering; trying again may help
 │   └── SourceEnded         a file has been played to its end
 ├── SignalingError          a browser's or player's offer cannot be answered
-├── BusyError               there is no place for another viewer, page or upload now
+│   └── BusyError           there is no place for another viewer, page or upload now
 ├── UnknownCameraError      there is no camera of that name
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
 ├── UnknownTrackError       the face has left the picture
@@ -48,7 +48,7 @@ class SignalingError(StreamError):
     """Raised when an offer of a browser or player cannot be answered."""
 
 
-class BusyError(StreamError):
+class BusyError(SignalingError):
     """Raised when there is no place for another viewer, page or upload now."""
 
 

@@ -56,7 +56,7 @@ def test_a_file_whose_name_looks_like_a_url_is_a_file(
 
 
 def test_the_label_hides_the_password() -> None:
-    assert parse_address("rtsp://u:s@cret@cam/x").label == "rtsp://***@cam/x"
+    assert parse_address("rtsp://u:s@cret@cam/x").label == "rtsp://***@cam/***"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
