@@ -56,7 +56,7 @@ class CameraJson(TypedDict):
 class TrackJson(TypedDict):
     """One face in the picture; `name` is null while nobody is recognised."""
 
-    track_id: int
+    track_id: str
     box: list[float]
     state: str
     name: str | None
@@ -76,16 +76,22 @@ class TracksJson(TypedDict):
 
 
 class EventJson(TypedDict):
-    """Something that happened; `at` is ISO 8601 in UTC."""
+    """Something that happened; `at` is ISO 8601 in UTC.
+
+    `track_id` is never another face's, in no run of the service. A person whom the gallery does not
+    know has a `name` and no `identity_id`. `previous_name` is who a renamed track was taken for,
+    null for a stranger.
+    """
 
     id: int
     kind: str
     camera: str
     at: str
-    track_id: int | None
+    track_id: str | None
     identity_id: str | None
     name: str | None
     similarity: float | None
+    previous_name: str | None
     detail: str
     has_crop: bool
 
@@ -249,6 +255,7 @@ def event_json(event: LoggedEvent) -> EventJson:
         "identity_id": event.identity_id,
         "name": event.name,
         "similarity": None if event.similarity is None else round(event.similarity, 3),
+        "previous_name": event.previous_name,
         "detail": redact(event.detail),  # logs of former versions hold URLs
         "has_crop": event.has_crop,
     }

@@ -18,7 +18,7 @@ from stream.budget import Client
 from stream.config import CameraChange, CameraConfig
 from stream.engine import Service
 from stream.errors import SignalingError
-from stream.inputs import PersonName, Reference, TrackNumber
+from stream.inputs import PersonName, Reference
 from stream.publishing import publish
 
 router = APIRouter()
@@ -127,7 +127,7 @@ async def tracks(service: ServiceDep, camera: Reference) -> TracksJson:
 
 @router.post("/api/cameras/{camera}/tracks/{track_id}/name")
 async def name_track(
-    service: ServiceDep, camera: Reference, track_id: TrackNumber, new: NewName
+    service: ServiceDep, camera: Reference, track_id: Reference, new: NewName
 ) -> IdentityJson:
     """Enrol a face that is in the picture; it bears the name from the next picture on."""
     return identity_json(await service.name_track(camera, track_id, new.name))

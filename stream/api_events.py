@@ -17,10 +17,15 @@ router = APIRouter()
 
 
 class HealthJson(TypedDict):
-    """Whether all is well; the reasons are for those who may ask."""
+    """Whether all is well; problems and notices are for those who may ask.
+
+    Problems make the service degraded. Notices do not, such as that past events show people whom
+    the gallery does not know.
+    """
 
     status: str
     problems: list[str]
+    notices: list[str]
     device: str
     engine: str
     model: str
@@ -87,6 +92,7 @@ async def health(service: ServiceDep, request: Request, response: Response) -> H
     return {
         "status": "degraded" if problems else "ready",
         "problems": problems if request.state.role is not None else [],
+        "notices": service.notices() if request.state.role is not None else [],
         "device": service.recognizer.device,
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,

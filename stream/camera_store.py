@@ -14,6 +14,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from gallery.private_files import keep_private
 from stream.config import CameraConfig
 from stream.errors import CameraStoreError
 
@@ -61,6 +62,7 @@ class CameraStore:
             CameraStoreError: if the file is unreadable or damaged.
         """
         path = directory / FILE_NAME
+        keep_private(path)  # passwords of cameras are in it
         try:
             edits = EDITS.validate_json(path.read_bytes())
         except FileNotFoundError:

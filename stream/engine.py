@@ -22,7 +22,7 @@ from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.journal import Journal
 from stream.naming import limits_for
-from stream.outbox import Outbox, hook_keys
+from stream.outbox import Outbox, forget_others, hook_keys
 from stream.peers import Peers
 from stream.pipeline import Pipeline
 from stream.push import PushCamera
@@ -256,7 +256,7 @@ class Service:
             self._photo_recognizer = self._open_another()
         return function(self._photo_recognizer)
 
-    async def name_track(self, camera: str, track_id: int, name: str) -> Identity:
+    async def name_track(self, camera: str, track_id: str, name: str) -> Identity:
         """Enrol the face of a track under a name, which it bears from the next frame on.
 
         Raises:
@@ -341,9 +341,9 @@ class Service:
             lines.append(self.inference.gallery_trouble)
         if self.inference.failures:
             lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
-        if self.journal.is_losing:
-            lost = self.journal.lost
-            lines.append(f"the disk does not take events, {lost} are lost: make room, see the log")
+        if self.journal.trouble:
+            waiting, lost = self.journal.n_waiting, self.journal.lost
+            lines.append(f"{self.journal.trouble} ({waiting} events wait, {lost} are lost)")
         lines += self.supervisor.problems()
         for webhook in (each.status() for each in self.webhooks):
             if webhook.trouble:
@@ -352,6 +352,10 @@ class Service:
                     f"{webhook.dead} were given up"
                 )
         return lines
+
+    def notices(self) -> list[str]:
+        """Return what a person should know though all is well, one line each."""
+        return list(self.event_log.notices())
 
     async def _close(self) -> None:
         """Stop in the order of the data's way, within `STOP_TIMEOUT_S` and what the disk takes."""
@@ -384,10 +388,10 @@ def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
     """Open the webhooks with what each of them is owed; the event log is open by then."""
     keys = hook_keys([each.url for each in config.webhooks])
     directory = config.gallery_directory
+    forget_others(directory, keys)  # all of them where none is configured any more
     webhooks = []
     for number, (each, key) in enumerate(zip(config.webhooks, keys, strict=True), 1):
         outbox = Outbox(directory, key)
-        outbox.forget_others(keys)
         webhooks.append(
             Webhook(each, number=number, outbox=outbox, supervisor=supervisor, wall_clock=time.time)
         )

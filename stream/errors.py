@@ -12,7 +12,10 @@ StreamError
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
 ├── UnknownTrackError       the face has left the picture
 ├── WorkerError             a thread of the service failed; it is run again
+├── UnknownEventError       there is no event of that number
 └── EventLogError           the file of past events cannot be opened, read or written
+    ├── EventLogBusyError   another program holds it
+    └── EventLogFullError   its disk is full
 """
 
 
@@ -75,8 +78,8 @@ class UnknownTrackError(StreamError):
         track_id: the asked track.
     """
 
-    def __init__(self, track_id: int) -> None:
-        super().__init__(f"face {track_id} has left the picture: click it while it is shown")
+    def __init__(self, track_id: str) -> None:
+        super().__init__("the face has left the picture: click it while it is shown")
         self.track_id = track_id
 
 
@@ -88,5 +91,34 @@ class WorkerError(StreamError):
     """Raised in place of a result by a thread that failed; trying again in some seconds helps."""
 
 
+class UnknownEventError(StreamError):
+    """Raised when there is no event of the asked number."""
+
+    def __init__(self, event_id: int) -> None:
+        super().__init__(f"there is no event {event_id}: it may have been erased")
+
+
 class EventLogError(StreamError):
-    """Raised when the file of past events cannot be opened, read or written."""
+    """Raised when the file of past events cannot be opened, read or written.
+
+    Attributes:
+        may_pass: whether trying again later may help.
+    """
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+class EventLogBusyError(EventLogError):
+    """Raised when another program holds the file of past events for too long."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, may_pass=True)
+
+
+class EventLogFullError(EventLogError):
+    """Raised when the disk of the file of past events is full."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, may_pass=True)

@@ -1,13 +1,15 @@
 """Whom past events show: kept as the gallery has it, whoever changes people, in any process."""
 
+import logging
 import sqlite3
 from collections.abc import Sequence
 
 from gallery import Gallery, Identity
+from stream.event_schema import transaction
 
-# Names are compared by it without reading events; made in logs that are older than it, too.
-NAMES_INDEX = "CREATE INDEX IF NOT EXISTS events_by_person ON events (identity_id, name)"
-# Steps from one person to the next in that index: as many steps as people, not as events.
+logger = logging.getLogger(__name__)
+
+# Steps from one person to the next in their index: as many steps as people, not as events.
 NAMES = """
 WITH RECURSIVE held (identity_id, name) AS (
     SELECT * FROM (SELECT identity_id, name FROM events WHERE identity_id IS NOT NULL
@@ -20,32 +22,83 @@ WITH RECURSIVE held (identity_id, name) AS (
 )
 SELECT identity_id, name FROM held
 """
-TRACK_S = 86_400.0
-"""A track number of the same camera within a day is the same appearance."""
+PREVIOUS_NAMES = """
+SELECT DISTINCT previous_id, previous_name FROM events
+WHERE was_known IS NOT NULL AND previous_id IS NOT NULL
+"""
 
 
 def settle(connection: sqlite3.Connection, gallery: Gallery) -> None:
     """Rename, merge and erase in the log what was renamed, merged and erased in the gallery.
+
+    Only who was removed from the gallery is erased. Whom it does not know, because it is a fresh,
+    restored or exchanged one, is detached: the events keep the name, and are linked again once a
+    gallery knows the person.
 
     Raises:
         GalleryError: if the gallery cannot be read now.
         sqlite3.Error: if the log cannot be written.
     """
     held = [(str(row[0]), str(row[1])) for row in connection.execute(NAMES)]
-    present = gallery.present([identity_id for identity_id, _ in held])
-    for identity_id, name in held:
-        identity = present.get(identity_id)
-        if identity is None:
-            erase(connection, identity_id)
-        elif (identity.identity_id, identity.name) != (identity_id, name):
-            connection.execute(
-                "UPDATE events SET identity_id = ?, name = ? WHERE identity_id = ? AND name = ?",
-                (identity.identity_id, identity.name, identity_id, name),
-            )
-            connection.execute(
-                "UPDATE events SET detail = ? WHERE detail = ?",
-                (f"was {identity.name}", f"was {name}"),
-            )
+    previous = [(str(row[0]), row[1]) for row in connection.execute(PREVIOUS_NAMES)]
+    ids = sorted({identity_id for identity_id, _ in (*held, *previous)})
+    present = gallery.present(ids)
+    absent = [identity_id for identity_id in ids if identity_id not in present]
+    removed = gallery.removed(absent)
+    detached = set(absent) - removed
+    changes: list[tuple[str, tuple[str | None, ...]]] = []
+    for columns, names in (
+        (("identity_id", "name"), held),
+        (("previous_id", "previous_name"), previous),
+    ):
+        statement = "UPDATE events SET {0} = ?, {1} = ? WHERE {0} = ? AND {1} IS ?".format(*columns)
+        changes += [
+            (statement, (now.identity_id, now.name, identity_id, name))
+            for identity_id, name in names
+            if (now := present.get(identity_id)) is not None
+            and (now.identity_id, now.name) != (identity_id, name)
+        ]
+    before = {str(row[0]) for row in connection.execute("SELECT identity_id FROM detached")}
+    is_other = fact(connection, "gallery_id") != gallery.gallery_id
+    if not (removed or changes or is_other or before != detached):
+        return
+    with transaction(connection):
+        for identity_id in sorted(removed):
+            _erase(connection, identity_id)
+        for statement, values in changes:
+            connection.execute(statement, values)
+        if before != detached:
+            connection.execute("DELETE FROM detached")
+            connection.executemany("INSERT INTO detached VALUES (?)", [(i,) for i in detached])
+        connection.execute(
+            "INSERT OR REPLACE INTO facts VALUES ('gallery_id', ?)", (gallery.gallery_id,)
+        )
+    if removed:
+        shed(connection)
+    if detached - before:
+        logger.warning("%s", detached_notice(len(detached)))
+    elif before and not detached:
+        logger.info("the gallery knows everybody in past events again: they are linked")
+
+
+def n_detached(connection: sqlite3.Connection) -> int:
+    """Return how many people in past events the gallery does not know."""
+    return int(connection.execute("SELECT count(*) FROM detached").fetchone()[0])
+
+
+def detached_notice(n_people: int) -> str:
+    """Return the sentence that says so."""
+    people = "1 person" if n_people == 1 else f"{n_people} people"
+    return (
+        f"past events show {people} whom this gallery does not know, because it is another one or "
+        "was restored: their events keep the names, and are linked again once it knows them"
+    )
+
+
+def fact(connection: sqlite3.Connection, key: str) -> str | None:
+    """Return what is kept about the log as a whole, None where it was never set."""
+    row = connection.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
 
 
 def erase(connection: sqlite3.Connection, identity_id: str) -> int:
@@ -54,24 +107,39 @@ def erase(connection: sqlite3.Connection, identity_id: str) -> int:
     Returns:
         How many events there were.
     """
-    # What they were called before a correction is said in the detail of a RENAMED event.
-    names = connection.execute(
-        "SELECT DISTINCT name FROM events WHERE identity_id = ?", (identity_id,)
-    ).fetchall()
-    for (name,) in names:
-        connection.execute("UPDATE events SET detail = '' WHERE detail = ?", (f"was {name}",))
-    # Before they were named they were a stranger, on the same track: the face is theirs too.
+    with transaction(connection):
+        erased = _erase(connection, identity_id)
+    shed(connection)
+    return erased
+
+
+def shed(connection: sqlite3.Connection) -> None:
+    """Empty SQLite's write-ahead log: what was erased is in it too."""
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _erase(connection: sqlite3.Connection, identity_id: str) -> int:
+    # What they were called before a correction is said by the event of another person. An event of
+    # version 1 whose person could not be told has the name alone.
+    connection.execute(
+        "UPDATE events SET previous_id = NULL, previous_name = NULL WHERE was_known IS NOT NULL "
+        "AND (previous_id = ?1 OR previous_id IS NULL AND previous_name IN "
+        "(SELECT name FROM events WHERE identity_id = ?1))",
+        (identity_id,),
+    )
+    # Before they were named they were a stranger, on the same track: the face is theirs too, unless
+    # the track was found to be somebody else's later.
     erased = connection.execute(
-        "DELETE FROM events WHERE identity_id IS NULL AND track_id IS NOT NULL AND EXISTS ("
-        "SELECT 1 FROM events AS named WHERE named.identity_id = ? "
-        "AND named.camera = events.camera AND named.track_id = events.track_id "
-        "AND abs(named.at - events.at) < ?)",
-        (identity_id, TRACK_S),
+        "DELETE FROM events WHERE identity_id IS NULL AND (run, track_number) IN ("
+        "SELECT run, track_number FROM events AS named WHERE identity_id = ?1 AND id = ("
+        "SELECT max(id) FROM events AS last WHERE last.run = named.run "
+        "AND last.track_number = named.track_number AND last.identity_id IS NOT NULL))",
+        (identity_id,),
     ).rowcount
     erased += connection.execute(
         "DELETE FROM events WHERE identity_id = ?", (identity_id,)
     ).rowcount
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    connection.execute("DELETE FROM detached WHERE identity_id = ?", (identity_id,))
     return erased
 
 
@@ -86,7 +154,28 @@ def crops(connection: sqlite3.Connection, identity_id: str) -> list[tuple[int, b
 
 def reassign(connection: sqlite3.Connection, event_ids: Sequence[int], identity: Identity) -> None:
     """Make events another person's."""
-    connection.executemany(
-        "UPDATE events SET identity_id = ?, name = ? WHERE id = ?",
-        [(identity.identity_id, identity.name, event_id) for event_id in event_ids],
-    )
+    with transaction(connection):
+        connection.executemany(
+            "UPDATE events SET identity_id = ?, name = ? WHERE id = ?",
+            [(identity.identity_id, identity.name, event_id) for event_id in event_ids],
+        )
+
+
+def name_event(connection: sqlite3.Connection, event_id: int, identity: Identity) -> int:
+    """Make an event a person's, with those of its track that showed whom it showed so far.
+
+    Returns:
+        How many events are the person's now that were not.
+    """
+    with transaction(connection):
+        row = connection.execute(
+            "SELECT run, track_number, identity_id FROM events WHERE id = ?", (event_id,)
+        ).fetchone()
+        if row is None:
+            return 0
+        return connection.execute(
+            "UPDATE events SET identity_id = ?1, name = ?2, similarity = NULL "
+            "WHERE identity_id IS NOT ?1 AND (id = ?3 "
+            "OR (run = ?4 AND track_number = ?5 AND identity_id IS ?6))",
+            (identity.identity_id, identity.name, event_id, *row),
+        ).rowcount

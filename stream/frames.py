@@ -7,7 +7,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import Match
+from gallery import Identity, Match
+from recognizer import Quality
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ class Track:
     """One face followed through time, as of one frame.
 
     Attributes:
-        track_id: never reused within one run of the service.
+        track_id: unique for ever: the run of the service, a dash, and a number within the run.
         box: (4,) float32, x1 y1 x2 y2 in pixels of the frame.
         score: detector confidence in [0, 1].
         first_seen: seconds, monotonic clock.
@@ -56,7 +57,7 @@ class Track:
         match: who it is; not None exactly when state is known.
     """
 
-    track_id: int
+    track_id: str
     box: NDArray[np.float32]
     score: float
     first_seen: float
@@ -89,16 +90,22 @@ class Event:
         first_seen: seconds, monotonic clock: the first frame of the track, or `at`.
         crop: (112, 112, 3) uint8 RGB, the track's best shot; None for camera events.
         detail: one line for people, such as why a camera is down; may be empty.
+        previous: of RENAMED events: who the track was taken for before; None for a stranger.
+        embedding: (D,) float32 of unit length, of the crop; None where there is none.
+        quality: of the crop, measured in its frame; None where there is none.
     """
 
     kind: EventKind
     camera: str
     at: float
-    track_id: int | None
+    track_id: str | None
     match: Match | None
     first_seen: float
     crop: NDArray[np.uint8] | None
     detail: str = ""
+    previous: Identity | None = None
+    embedding: NDArray[np.float32] | None = None
+    quality: Quality | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,6 +32,3 @@ Url = Annotated[Text, Field(max_length=MAX_URL_LENGTH)]
 
 RowNumber = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 """The number of a photo or event, or a cursor."""
-
-TrackNumber = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-"""The number of a track."""

@@ -5,7 +5,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -23,7 +22,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_WAITING = 1000
-"""Events that wait for a disk that hangs; each holds a crop of 37 KiB."""
+"""Events kept in memory for a log that cannot be written now; each holds a crop of 37 KiB."""
+
+RETRY_S = 1.0
+"""Seconds between two tries to write them."""
 
 
 class Journal:
@@ -38,8 +40,8 @@ class Journal:
         clock: seconds, monotonic.
 
     Attributes:
-        lost: events that the disk did not take, or not in time.
-        is_losing: whether the last event is among them.
+        lost: events dropped because the log could not be written for too long, or at all.
+        trouble: why the log cannot be written now, one line; empty while it can.
         time_to_name_ms: from a face's first frame to the event with its name.
     """
 
@@ -54,41 +56,45 @@ class Journal:
         clock: Callable[[], float],
     ) -> None:
         self.lost = 0
-        self.is_losing = False
+        self.trouble = ""
         self.time_to_name_ms = Window(observe=figures.time_to_name.observe)
         self._event_log = event_log
         self._listeners = listeners
         self._loop = loop
         self._clock = clock
         self._writer = supervisor.jobs("events")
-        self._waiting: deque[float] = deque()
+        self._pending: deque[Callable[[], None]] = deque()
+        self._is_retrying = self._is_closing = False
         self._events: Broadcast[LoggedEvent] = Broadcast()
 
     @property
     def n_waiting(self) -> int:
-        """How many events wait for the disk."""
-        return len(self._waiting)
+        """How many events wait to be written."""
+        return len(self._pending)
 
     def log(self, event: Event) -> None:
-        """Keep and tell an event; from any thread, returns at once."""
+        """Write an event and publish it; from any thread, returns at once.
+
+        While the log cannot be written, as where another program holds it or the disk is full,
+        events wait in memory, and go out in order once it can.
+        """
         wall_at = time.time() - (self._clock() - event.at)
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._pending) >= MAX_WAITING:
             self.lost += 1
-            self.is_losing = True
+            self.trouble = self.trouble or "the event log takes too long to write"
             return
-        self._waiting.append(wall_at)
-        self._writer.submit(self._write, event, wall_at).add_done_callback(self._written)
+        self._enqueue(partial(self._write, event, wall_at))
 
     def settle(self) -> None:
-        """Let past events bear the present names of people soon; from any thread, returns at once.
+        """Show people in past events as the gallery has them; from any thread, returns at once.
 
         Who was erased is erased there too.
         """
-        self._writer.post(self._keep_up, self._event_log.settle)
+        self._writer.post(self._settle)
 
     def rename_camera(self, name: str, new_name: str) -> None:
-        """Let past events bear a camera's new name soon; from any thread, returns at once."""
-        self._writer.post(self._keep_up, partial(self._event_log.rename_camera, name, new_name))
+        """Rename a camera in past events, those that wait included; from any thread."""
+        self._enqueue(partial(self._event_log.rename_camera, name, new_name))
 
     def subscribe(self) -> Subscription[LoggedEvent]:
         """Return the events from now on; iterate it asynchronously and close it."""
@@ -100,32 +106,62 @@ class Journal:
 
     def close(self) -> None:
         """Write what waits and end the thread."""
+        self._is_closing = True
+        self._writer.post(self._drain)
         self._writer.close()
         self._writer.join()
 
-    def _keep_up(self, change: Callable[[], None]) -> None:
-        try:
-            change()
-        except EventLogError as error:
-            logger.error("%s", error)
+    def _enqueue(self, write: Callable[[], None]) -> None:
+        self._pending.append(write)
+        self._writer.post(self._drain)
 
-    def _written(self, future: "Future[None]") -> None:
-        self._waiting.popleft()
-        if (error := future.exception()) is not None:
-            self.lost += 1
-            self.is_losing = True
-            logger.error("an event is lost", exc_info=error)
+    def _settle(self) -> None:
+        try:
+            self._event_log.settle()
+        except EventLogError as error:  # tried again before events are read or written
+            logger.warning("%s", error)
+
+    def _retry(self) -> None:
+        self._is_retrying = False
+        self._writer.post(self._drain)
+
+    def _drain(self) -> None:
+        """Write what waits, in order, until it cannot be written now."""
+        while self._pending and (not self._is_retrying or self._is_closing):
+            write = self._pending.popleft()
+            try:
+                write()
+            except EventLogError as error:
+                if error.may_pass and not self._is_closing:
+                    self._pending.appendleft(write)
+                    self._delay(error)
+                else:
+                    n_lost = 1
+                    if self._is_closing:
+                        n_lost += len(self._pending)
+                        self._pending.clear()
+                    self.lost += n_lost
+                    self.trouble = str(error)
+                    logger.error("events lost: %d (%s)", n_lost, error)
+            except BaseException:
+                self.lost += 1
+                raise
+            else:
+                if self.trouble:
+                    logger.info("the event log can be written again")
+                self.trouble = ""
+
+    def _delay(self, error: EventLogError) -> None:
+        if not self.trouble:
+            logger.warning("events wait in memory: %s", error)
+        self.trouble = str(error)
+        if not self._loop.is_closed():
+            self._is_retrying = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_S, self._retry)
 
     def _write(self, event: Event, wall_at: float) -> None:
-        try:
-            logged = self._event_log.append(event, wall_at)
-        except EventLogError as error:
-            self.lost += 1
-            self.is_losing = True
-            logger.error("an event is lost: %s", error)
-            return
-        self.is_losing = False
-        if event.kind is EventKind.ENTER and event.match is not None:
+        logged = self._event_log.append(event, wall_at)
+        if event.kind is EventKind.ENTER and event.match is not None and not self.trouble:
             self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
         for listener in self._listeners:
             listener(logged)

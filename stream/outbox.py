@@ -1,7 +1,7 @@
-"""What webhooks still owe their receivers, kept in the event log's own file.
+"""Durable queue of undelivered webhook events, stored in the event log's database.
 
-Deliveries go out in the order of the events, so one number a webhook says it all: the last event
-that is done with. Every later one is owed, whether the service was stopped, killed or never ran.
+Deliveries go out in the order of the events, so one number a webhook is enough: the last event
+that is done with. Every later one is pending, whether the service was stopped, killed or never ran.
 """
 
 import hashlib
@@ -9,9 +9,10 @@ import sqlite3
 from collections.abc import Sequence, Set
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from stream.errors import EventLogError
-from stream.events import BUSY_TIMEOUT_S, COLUMNS, FILE_NAME, LoggedEvent, logged
+from stream.event_schema import BUSY_TIMEOUT_S, FILE_NAME, log_errors
+from stream.events import COLUMNS, LoggedEvent, logged
 from stream.frames import EventKind
 
 TABLE = """
@@ -21,6 +22,9 @@ CREATE TABLE IF NOT EXISTS webhooks (
     dead INTEGER NOT NULL
 ) STRICT
 """
+
+
+WHAT = "cannot keep what webhooks are to deliver"
 
 
 class Outbox:
@@ -36,23 +40,15 @@ class Outbox:
 
     def __init__(self, directory: Path, hook: str) -> None:
         self._hook = hook
-        try:
-            self._connection = sqlite3.connect(
-                directory / FILE_NAME,
-                timeout=BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(TABLE)
-            # A webhook that is new hears of nothing that was before it.
+        self._path = directory / FILE_NAME
+        with log_errors(self._path, WHAT):
+            self._connection = _connect(self._path)
+            # A webhook that is new gets nothing of what was before it.
             self._connection.execute(
                 "INSERT OR IGNORE INTO webhooks "
                 "SELECT ?, coalesce((SELECT max(id) FROM events), 0), 0",
                 (hook,),
             )
-        except sqlite3.Error as error:
-            raise EventLogError(f"cannot keep what webhooks are owed: {error}") from error
 
     def owed(self, kinds: Set[EventKind], *, limit: int) -> tuple[list[LoggedEvent], int]:
         """Return the newest events that are not done with, oldest first, and the dead letters.
@@ -61,22 +57,17 @@ class Outbox:
             kinds: of events to deliver; all where empty.
             limit: how many events at most; those before them are dead letters.
         """
-        with closing(
-            self._connection.execute("SELECT done, dead FROM webhooks WHERE hook = ?", [self._hook])
-        ) as answer:
-            done, dead = answer.fetchone()
         wanted = sorted(kind.value for kind in kinds or EventKind)
         where = f"FROM events WHERE id > ? AND kind IN ({', '.join('?' * len(wanted))})"
-        with closing(
-            self._connection.execute(f"SELECT count(*) {where}", [done, *wanted])
-        ) as answer:
-            count = int(answer.fetchone()[0])
-        with closing(
-            self._connection.execute(
-                f"SELECT {COLUMNS} {where} ORDER BY id DESC LIMIT ?", [done, *wanted, limit]
+        with log_errors(self._path, WHAT):
+            (done, dead), *_ = self._rows(
+                "SELECT done, dead FROM webhooks WHERE hook = ?", self._hook
             )
-        ) as rows:
-            events = [logged(row) for row in rows]
+            ((count,),) = self._rows(f"SELECT count(*) {where}", done, *wanted)
+            rows = self._rows(
+                f"SELECT {COLUMNS} {where} ORDER BY id DESC LIMIT ?", done, *wanted, limit
+            )
+        events = [logged(row) for row in rows]
         return events[::-1], int(dead) + max(0, count - limit)
 
     def settle(self, event_id: int, dead: int) -> None:
@@ -85,22 +76,48 @@ class Outbox:
         Raises:
             EventLogError: if the disk does not take it.
         """
-        try:
+        with log_errors(self._path, WHAT):
             self._connection.execute(
                 "UPDATE webhooks SET done = max(done, ?), dead = ? WHERE hook = ?",
                 (event_id, dead, self._hook),
             )
-        except sqlite3.Error as error:
-            raise EventLogError(f"cannot keep what webhooks are owed: {error}") from error
-
-    def forget_others(self, hooks: Sequence[str]) -> None:
-        """Forget every webhook but these: one that is configured again later begins anew."""
-        marks = ", ".join("?" * len(hooks))
-        self._connection.execute(f"DELETE FROM webhooks WHERE hook NOT IN ({marks})", hooks)
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._connection.close()
+
+    def _rows(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+        with closing(self._connection.execute(statement, values)) as rows:
+            return rows.fetchall()
+
+
+def forget_others(directory: Path, hooks: Sequence[str]) -> None:
+    """Forget every webhook but these: one that is configured again later begins anew.
+
+    Args:
+        directory: of the event log, which has been opened before.
+        hooks: those that are configured, see `hook_keys`; none where there are no webhooks.
+
+    Raises:
+        EventLogError: if the file cannot be used.
+    """
+    path = directory / FILE_NAME
+    marks = ", ".join("?" * len(hooks))
+    with log_errors(path, WHAT), closing(_connect(path)) as connection:
+        connection.execute(f"DELETE FROM webhooks WHERE hook NOT IN ({marks})", hooks)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(TABLE)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
 
 
 def hook_keys(urls: Sequence[str]) -> list[str]:

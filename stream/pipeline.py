@@ -6,6 +6,7 @@ it was measured to take: as many scans and embeddings in a tick as leave every c
 """
 
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -127,6 +128,8 @@ class Pipeline:
         absence_s: seconds without the face until it has left.
         cooldown_s: seconds in which the same person does not enter again.
         clock: measures the stages, seconds.
+        run: begins the ids of this pipeline's tracks; random unless given, so that an id that a
+            page or the event log keeps never means another face after a restart.
     """
 
     def __init__(
@@ -141,6 +144,7 @@ class Pipeline:
         absence_s: float,
         cooldown_s: float,
         clock: Callable[[], float] = time.perf_counter,
+        run: str | None = None,
     ) -> None:
         self._recognizer = recognizer
         self._gallery = gallery
@@ -149,7 +153,8 @@ class Pipeline:
         self._similarity = limits or recognizer.limits
         self._debounce_s = (confirm_s, absence_s, cooldown_s)
         self._clock = clock
-        self._ids = itertools.count(1)
+        self._run = secrets.token_hex(8) if run is None else run
+        self._numbers = itertools.count(1)
         self._cameras: dict[str, Watch] = {}
         self._limits: dict[str, Limits] = {}
         self._scan_s = 0.0
@@ -186,7 +191,7 @@ class Pipeline:
             for job, (tracks, events) in zip(jobs, found, strict=True)
         ]
 
-    def name_track(self, camera: str, track_id: int, name: str) -> Identity:
+    def name_track(self, camera: str, track_id: str, name: str) -> Identity:
         """Enrol a track's best shots under a name, which it bears from the next frame on.
 
         Tracks of other cameras are asked again too.
@@ -202,7 +207,7 @@ class Pipeline:
             raise UnknownTrackError(track_id)
         if not memory.shots:
             raise EnrolmentError(
-                f"face {track_id} was too small or turned away so far: let it look at the camera"
+                "the face was too small or turned away so far: let it look at the camera"
             )
         photos = [shot.as_photo() for shot in memory.shots]
         identity, _ = self._gallery.enroll_many(name, photos)
@@ -382,10 +387,13 @@ class Pipeline:
             )
             limits = self._limits.get(frame.camera, Limits())
             same_face = self._similarity.same_face
-            tracker = Tracker(lambda: next(self._ids), same_face=same_face)
+            tracker = Tracker(self._new_track_id, same_face=same_face)
             camera = Watch(tracker, presence, self._new_memory, limits)
             self._cameras[frame.camera] = camera
         return camera
+
+    def _new_track_id(self) -> str:
+        return f"{self._run}-{next(self._numbers)}"
 
     def _new_memory(self) -> Memory:
         return Memory(

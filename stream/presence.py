@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import Match
-from recognizer import Floats
+from gallery import Identity, Match
+from recognizer import Floats, Quality
 from stream.frames import Event, EventKind, TrackState
 
 
@@ -24,15 +24,19 @@ class Seen:
         state, match: who it is.
         template: (D,) float32 of unit length; None before it was embedded.
         crop: (112, 112, 3) uint8 RGB, its best shot; None before it was embedded.
+        embedding: (D,) float32 of unit length, of that crop; None where there is none.
+        quality: of that crop, measured in its frame; None where there is none.
     """
 
-    track_id: int
+    track_id: str
     first_seen: float
     last_seen: float
     state: TrackState
     match: Match | None
     template: Floats | None
     crop: NDArray[np.uint8] | None
+    embedding: Floats | None = None
+    quality: Quality | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -140,7 +144,7 @@ class Presence:
         self, holder: _Person, person: _Person | None, seen: Seen, at: float
     ) -> list[Event]:
         """Take a track's other name; tell it if the track had been announced."""
-        was = "unknown" if holder.seen.match is None else holder.seen.match.identity.name
+        previous = None if holder.seen.match is None else holder.seen.match.identity
         is_announced = holder.is_announced
         self._people.remove(holder)
         if person is None:
@@ -148,9 +152,9 @@ class Presence:
             self._people.append(person)
         person.seen = seen
         person.is_announced |= is_announced
-        return [self._event(EventKind.RENAMED, seen, at, f"was {was}")] if is_announced else []
+        return [self._event(EventKind.RENAMED, seen, at, previous)] if is_announced else []
 
-    def _holder(self, track_id: int) -> _Person | None:
+    def _holder(self, track_id: str) -> _Person | None:
         """Return whom the track was taken for so far."""
         return next((p for p in self._people if p.seen.track_id == track_id), None)
 
@@ -168,7 +172,9 @@ class Presence:
                 return person
         return None
 
-    def _event(self, kind: EventKind, seen: Seen, at: float, detail: str = "") -> Event:
+    def _event(
+        self, kind: EventKind, seen: Seen, at: float, previous: Identity | None = None
+    ) -> Event:
         return Event(
             kind=kind,
             camera=self._camera,
@@ -177,7 +183,9 @@ class Presence:
             match=seen.match,
             first_seen=seen.first_seen,
             crop=seen.crop,
-            detail=detail,
+            previous=previous,
+            embedding=seen.embedding,
+            quality=seen.quality,
         )
 
 

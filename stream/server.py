@@ -22,8 +22,11 @@ from stream.engine import Service
 from stream.errors import (
     BusyError,
     CameraStoreError,
+    EventLogError,
+    EventLogFullError,
     StreamError,
     UnknownCameraError,
+    UnknownEventError,
     UnknownTrackError,
     WorkerError,
 )
@@ -46,6 +49,9 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ImageError, 422),
     (CameraStoreError, 500),
     (WorkerError, 503),
+    (UnknownEventError, 404),
+    (EventLogFullError, 507),
+    (EventLogError, 503),
     (StreamError, 400),
     (GalleryError, 500),
     (RecognizerError, 500),

@@ -1,13 +1,17 @@
 """Whose past events are whose after some of a person's photos have become another's."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from gallery import Gallery
 from recognizer import Recognizer
 from stream.errors import EventLogError
+from stream.events import decode_jpeg
+
+logger = logging.getLogger(__name__)
 
 BATCH = 64  # thumbnails decoded and embedded at once
 
@@ -34,8 +38,10 @@ def events_of_other(
         return []
     found = []
     for start in range(0, len(crops), BATCH):
-        some = crops[start : start + BATCH]
-        faces = np.stack([_decoded(jpeg) for _, jpeg in some])
+        some = list(_decoded(crops[start : start + BATCH]))
+        if not some:
+            continue
+        faces = np.stack([crop for _, crop in some])
         embeddings = recognizer.embed(faces)
         to_own = (embeddings @ own.T).max(axis=1, initial=-1.0)
         is_other = (embeddings @ others.T).max(axis=1) > to_own
@@ -43,8 +49,9 @@ def events_of_other(
     return found
 
 
-def _decoded(jpeg: bytes) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise EventLogError("a picture of a past event is damaged: its event stays as it is")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+def _decoded(crops: Sequence[tuple[int, bytes]]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    for number, jpeg in crops:
+        try:
+            yield number, decode_jpeg(jpeg)
+        except EventLogError as error:
+            logger.warning("event %d stays as it is: %s", number, error)

@@ -62,7 +62,7 @@ class Tracked:
     """One face followed through time.
 
     Attributes:
-        track_id: never used again.
+        track_id: never used again, in no run of the service.
         box: (4,) float32, x1 y1 x2 y2 in pixels, where it was seen last.
         steady_box: the same, freed of the detector's trembling.
         landmarks: (5, 2) float32, xy in pixels, likewise.
@@ -76,7 +76,7 @@ class Tracked:
         missed_scans: scans since one found it.
     """
 
-    track_id: int
+    track_id: str
     box: Floats
     landmarks: Floats
     score: float
@@ -131,7 +131,7 @@ class Tracker:
         same_face: cosine from which two detections of moments apart are one face, of the model.
     """
 
-    def __init__(self, new_id: Callable[[], int], *, same_face: float) -> None:
+    def __init__(self, new_id: Callable[[], str], *, same_face: float) -> None:
         self._new_id = new_id
         self._same_face = same_face
         self._tracks: list[Tracked] = []
@@ -151,7 +151,7 @@ class Tracker:
         tracks = self.followed
         if len(found.scores) != len(tracks):
             raise ValueError(f"expected {len(tracks)} followed faces, got {len(found.scores)}")
-        stray: dict[int, float] = {}
+        stray: dict[str, float] = {}
         for row, track in enumerate(tracks):
             if found.is_lost[row]:
                 track.is_lost = True
@@ -269,7 +269,7 @@ class Tracker:
             near[i] = (away <= reach) | (track.is_lost and track.is_doubtful)
         return near
 
-    def _give_up_stolen(self, stray: dict[int, float]) -> None:
+    def _give_up_stolen(self, stray: dict[str, float]) -> None:
         """Where two tracks are on one face, lose the one that jumped to it."""
         tracks = [track for track in self.followed if track.track_id in stray]
         if len(tracks) < 2:

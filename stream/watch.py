@@ -58,8 +58,8 @@ class Watch:
     presence: Presence
     new_memory: Callable[[], Memory]
     limits: Limits = Limits()  # noqa: RUF009 - frozen
-    memories: dict[int, Memory] = field(default_factory=dict)
-    departed: dict[int, Memory] = field(default_factory=dict)
+    memories: dict[str, Memory] = field(default_factory=dict)
+    departed: dict[str, Memory] = field(default_factory=dict)
     at: float = float("-inf")
     scanned_at: float = float("-inf")
     is_lost: bool = False
@@ -111,7 +111,7 @@ class Watch:
             for track in self.tracker.tracks
         )
 
-    def memory(self, track_id: int) -> Memory | None:
+    def memory(self, track_id: str) -> Memory | None:
         """Return what is remembered of a track, present or departed."""
         return self.memories.get(track_id) or self.departed.get(track_id)
 
@@ -141,6 +141,7 @@ class Watch:
 
     def _seen(self, track: Tracked) -> Seen:
         memory = self.remember(track)
+        best = memory.shots[0] if memory.shots else None
         return Seen(
             track_id=track.track_id,
             first_seen=track.first_seen,
@@ -148,7 +149,8 @@ class Watch:
             state=memory.voter.state,
             match=memory.voter.match,
             template=track.template,
-            crop=memory.crop,
+            crop=None if best is None else best.crop,
+            embedding=None if best is None else best.embedding,
         )
 
     def remember(self, track: Tracked) -> Memory:

@@ -193,7 +193,7 @@ class FakeService:
         self.add(status(name, url=f"browser:{name}"))
         return FakePushCamera(self, name)
 
-    async def name_track(self, camera: str, track_id: int, name: str) -> Identity:
+    async def name_track(self, camera: str, track_id: str, name: str) -> Identity:
         result = self.camera(camera).latest
         if result is None or track_id not in {track.track_id for track in result.tracks}:
             raise UnknownTrackError(track_id)
@@ -216,6 +216,9 @@ class FakeService:
 
     def waiting(self) -> dict[str, int]:
         return {"frames": 1, "calls": 0, "events": 2}
+
+    def notices(self) -> list[str]:
+        return list(self.event_log.notices())
 
     def problems(self) -> list[str]:
         return self.complaints
@@ -248,10 +251,10 @@ def status(
     )
 
 
-def track(track_id: int, match: Match | None = None) -> Track:
+def track(number: int, match: Match | None = None) -> Track:
     """Return a face that has been seen for two seconds."""
     return Track(
-        track_id=track_id,
+        track_id=f"run-{number}",
         box=np.array([10.04, 20, 110, 140], np.float32),
         score=0.9,
         first_seen=8.0,

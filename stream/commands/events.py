@@ -14,7 +14,8 @@ import typer
 from stream.commands.common import AsJson, GalleryDirectory, gallery_directory, print_json
 from stream.config import data_dir
 from stream.errors import EventLogError
-from stream.events import FILE_NAME, MAX_LIMIT, EventLog, LoggedEvent
+from stream.event_schema import FILE_NAME
+from stream.events import MAX_LIMIT, EventLog, LoggedEvent
 from stream.frames import EventKind
 
 POLL_S = 0.5

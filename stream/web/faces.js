@@ -18,7 +18,7 @@ export class Faces {
 
   #show() {
     const tracks = [...this.#stage.tracks].sort(
-      (a, b) => ORDER[a.state] - ORDER[b.state] || a.track_id - b.track_id);
+      (a, b) => ORDER[a.state] - ORDER[b.state] || b.age_s - a.age_s);
     const ids = new Set(tracks.map((track) => track.track_id));
     for (const [id, row] of this.#rows) {
       if (!ids.has(id)) {

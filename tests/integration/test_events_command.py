@@ -22,7 +22,7 @@ FACEWIRE = Path(sys.executable).with_name("facewire")
 
 def happen(log: EventLog, kind: EventKind, camera: str, who: str | None, at: float) -> None:
     match = Match(Identity(f"id-{who}", who), 0.71) if who else None
-    log.append(Event(kind, camera, 0.0, 1, match, 0.0, None), at)
+    log.append(Event(kind, camera, 0.0, "run-1", match, 0.0, None), at)
 
 
 @pytest.fixture

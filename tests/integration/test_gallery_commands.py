@@ -94,7 +94,7 @@ def test_every_verb_answers_in_json(directory, tmp_path):
     with EventLog.open(directory) as log, Gallery.open_any(directory) as gallery:
         zero, one, two = (gallery.find(f"Person {i}") for i in range(3))
         for who in (zero, one, two):
-            event = Event(EventKind.ENTER, "door", 1.0, 5, Match(who, 0.9), 0.5, None, "")
+            event = Event(EventKind.ENTER, "door", 1.0, "run-5", Match(who, 0.9), 0.5, None, "")
             log.append(event, 1e9)
     renamed = answer("gallery", "rename", "Person 0", "Zero", "--gallery", directory)
     assert renamed == {"name": "Zero", "identity_id": zero.identity_id}

@@ -105,7 +105,7 @@ def test_the_demo_names_everybody_rightly_and_the_stranger_once_told(
     assert [event.kind for event in events].count(EventKind.UNKNOWN) == 1
     (renamed,) = [event for event in events if event.kind is EventKind.RENAMED]
     assert renamed.match is not None
-    assert (renamed.match.identity.name, renamed.detail) == ("Eileen Collins", "was unknown")
+    assert (renamed.match.identity.name, renamed.previous) == ("Eileen Collins", None)
 
 
 def recognised(tracks: tuple[Track, ...], t: float) -> list[tuple[str, Track]]:

@@ -28,7 +28,8 @@ def test_events_that_show_the_other_are_found(tmp_path):
         kept = {}
         for name in ("obama2.jpg", "obama3.jpg", "biden.jpg"):
             face = recognizer.recognize([read_image(photos() / name)])[0][0]
-            event = Event(EventKind.ENTER, "door", 1.0, 1, Match(somebody, 0.9), 0.5, face.crop, "")
+            match = Match(somebody, 0.9)
+            event = Event(EventKind.ENTER, "door", 1.0, "run-1", match, 0.5, face.crop, "")
             kept[name] = log.append(event, 1e9).id
         biden = gallery.photos(somebody.identity_id)[1]
         other = gallery.split(somebody.identity_id, [biden.photo_id], "Joe Biden")

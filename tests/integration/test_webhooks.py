@@ -17,10 +17,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from stream.config import WebhookConfig
+from stream.config import Config, WebhookConfig
+from stream.engine import _open_webhooks
 from stream.events import EventLog, LoggedEvent
 from stream.frames import Event, EventKind
-from stream.outbox import Outbox, hook_keys
+from stream.outbox import Outbox, forget_others, hook_keys
 from stream.supervisor import Supervisor
 from stream.webhooks import MAX_TRIES, MAX_WAITING, Webhook, signature
 from tests.rtsp_server import free_port
@@ -109,11 +110,12 @@ def event(event_id: int, kind: EventKind = EventKind.ENTER) -> LoggedEvent:
         kind=kind,
         camera="door",
         at="2026-11-24T10:00:00.000Z",
-        track_id=3,
+        track_id="run-3",
         name="Zoë",
         identity_id="z1",
         similarity=0.71,
         has_crop=True,
+        previous_name=None,
         detail="",
     )
 
@@ -240,6 +242,25 @@ def test_what_waits_at_a_stop_goes_out_at_the_next_start(tmp_path: Path) -> None
         assert (webhook.status().waiting, webhook.status().dead) == (0, 0)
 
 
+def test_webhooks_that_are_removed_altogether_begin_anew_when_they_are_added_again(
+    tmp_path: Path,
+) -> None:
+    url = "http://192.0.2.1/hook"
+    with_hook = Config.model_validate(
+        {"gallery": {"directory": tmp_path}, "webhooks": [{"url": url}]}
+    )
+    without = with_hook.model_copy(update={"webhooks": ()})
+    EventLog.open(tmp_path).close()
+    for config, n_waiting in ((with_hook, 0), (without, 0), (with_hook, 0)):
+        supervisor = Supervisor(clock=time.monotonic)
+        webhooks = _open_webhooks(config, supervisor)
+        assert [webhook.status().waiting for webhook in webhooks] == [n_waiting] * len(webhooks)
+        for webhook in webhooks:
+            webhook.stop()
+            webhook.join(10)
+        happened(tmp_path, 3)  # nobody is to get them
+
+
 def test_what_is_owed_is_bounded_and_of_the_asked_kinds(tmp_path: Path) -> None:
     EventLog.open(tmp_path).close()
     outbox = Outbox(tmp_path, "hook")
@@ -250,11 +271,10 @@ def test_what_is_owed_is_bounded_and_of_the_asked_kinds(tmp_path: Path) -> None:
     outbox.settle(events[3].id, dead=7)
     outbox.settle(events[1].id, dead=8)
     assert outbox.owed(frozenset(), limit=3) == (events[4:], 8)
-    outbox.forget_others(["hook"])
+    forget_others(tmp_path, ["other", "hook"])
     assert outbox.owed(frozenset(), limit=3) == (events[4:], 8)
-    with closing(Outbox(tmp_path, "other")) as other:
-        other.forget_others(["other"])
     outbox.close()
+    forget_others(tmp_path, ["other"])
     with closing(Outbox(tmp_path, "hook")) as again:
         assert again.owed(frozenset(), limit=3) == ([], 0)
 

@@ -58,6 +58,9 @@ def test_nobody_else_can_read_the_passwords(tmp_path: Path) -> None:
     store.put(DOOR)
     assert "hunter2" in (tmp_path / FILE_NAME).read_text()
     assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    (tmp_path / FILE_NAME).chmod(0o644)  # such as by a backup that was copied back
+    CameraStore.open(tmp_path, [])
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
 

@@ -1,5 +1,10 @@
+import hashlib
+import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,9 +12,19 @@ import numpy as np
 import pytest
 
 from gallery import Gallery, Identity, Match
-from stream.errors import EventLogError
-from stream.events import DAY_S, FILE_NAME, RETENTION_EVERY, EventLog
+from gallery.exchange import export_people, import_people
+from recognizer import Quality
+from stream import event_schema
+from stream.errors import (
+    EventLogBusyError,
+    EventLogError,
+    EventLogFullError,
+    UnknownEventError,
+)
+from stream.event_schema import FILE_NAME
+from stream.events import DAY_S, RETENTION_EVERY, EventLog
 from stream.frames import Event, EventKind
+from stream.outbox import Outbox
 
 NOON = 1_700_000_000.25
 
@@ -21,9 +36,12 @@ def event(
     name: str | None = "Ann",
     crop: np.ndarray | None = None,
     detail: str = "",
+    track: str | None = "run-7",
+    previous: str | None = None,
 ) -> Event:
     match = None if name is None else Match(Identity(f"id-{name}", name), 0.71)
-    return Event(kind, camera, 12.0, 7, match, 11.5, crop, detail)
+    was = None if previous is None else Identity(f"id-{previous}", previous)
+    return Event(kind, camera, 12.0, track, match, 11.5, crop, detail, was)
 
 
 def photo(gray: int = 120) -> np.ndarray:
@@ -46,7 +64,7 @@ def test_a_new_log_is_empty(log: EventLog) -> None:
 
 def test_what_was_appended_is_listed(log: EventLog) -> None:
     kept = log.append(event(crop=photo()), NOON)
-    assert (kept.id, kept.kind, kept.camera, kept.track_id) == (1, EventKind.ENTER, "door", 7)
+    assert (kept.id, kept.kind, kept.camera, kept.track_id) == (1, EventKind.ENTER, "door", "run-7")
     assert (kept.name, kept.identity_id, kept.similarity) == ("Ann", "id-Ann", 0.71)
     assert kept.at == "2023-11-14T22:13:20.250Z"
     assert kept.has_crop
@@ -125,7 +143,8 @@ def test_an_erased_person_leaves_no_byte(tmp_path: Path) -> None:
     with EventLog.open(tmp_path) as log:
         for i in range(20):
             log.append(event(name="Zebulon Quartz", crop=photo(i)), NOON)
-        log.append(event(EventKind.RENAMED, name="Ann", detail="was Zebulon Quartz"), NOON)
+        log.append(event(EventKind.RENAMED, name="Ann", previous="Zebulon Quartz"), NOON)
+        assert log.list(limit=1)[0].detail == "was Zebulon Quartz"
         assert log.erase_identity("id-Zebulon Quartz") == 20
         (kept,) = log.list()
         assert (kept.name, kept.detail) == ("Ann", "")
@@ -134,12 +153,86 @@ def test_an_erased_person_leaves_no_byte(tmp_path: Path) -> None:
 
 
 def test_an_erased_person_is_erased_as_the_stranger_they_were(log: EventLog) -> None:
-    log.append(event(EventKind.UNKNOWN, name=None, camera="yard"), NOON)
-    log.append(event(EventKind.UNKNOWN, name=None), NOON - 2 * DAY_S)
-    log.append(event(EventKind.UNKNOWN, name=None, crop=photo()), NOON)
-    log.append(event(EventKind.RENAMED, name="Eve"), NOON + 60)
+    log.append(event(EventKind.UNKNOWN, name=None, track="run-7"), NOON - 2 * DAY_S)
+    log.append(event(EventKind.UNKNOWN, name=None, track="run-8"), NOON)
+    log.append(event(EventKind.UNKNOWN, name=None, track="later run-7", crop=photo()), NOON)
+    log.append(event(EventKind.RENAMED, name="Eve", track="run-7"), NOON + 60)
     assert log.erase_identity("id-Eve") == 2
-    assert [kept.id for kept in log.list()] == [2, 1], "another camera's, another day's"
+    assert [kept.track_id for kept in log.list()] == ["later run-7", "run-8"]
+
+
+def test_a_stranger_whose_track_was_found_to_be_another_s_stays(log: EventLog) -> None:
+    log.append(event(EventKind.UNKNOWN, name=None), NOON)
+    log.append(event(EventKind.RENAMED, name="Ann"), NOON + 1)
+    log.append(event(EventKind.RENAMED, name="Bob", previous="Ann"), NOON + 2)
+    assert log.erase_identity("id-Ann") == 1
+    assert [(kept.kind, kept.name, kept.detail) for kept in log.list()] == [
+        ("renamed", "Bob", ""),
+        ("unknown", None, ""),
+    ]
+    assert log.erase_identity("id-Bob") == 2
+
+
+def test_a_person_named_unknown_is_no_stranger(log: EventLog, people: Gallery) -> None:
+    log.follow(people)
+    odd, ann = enrolled(people, "unknown", 1), enrolled(people, "Ann", 2)
+    log.append(replace(seen(ann, EventKind.RENAMED), previous=None), NOON)
+    log.append(replace(seen(ann, EventKind.RENAMED), previous=odd), NOON)
+    details = [(e.detail, e.previous_name) for e in log.list()]
+    assert details == [("was unknown", "unknown"), ("was unknown", None)]
+    people.rename(odd.identity_id, "Otto")
+    assert [e.detail for e in log.list()] == ["was Otto", "was unknown"]
+    people.remove(odd.identity_id)
+    assert [e.detail for e in log.list()] == ["", "was unknown"]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """Return a directory with a log as version 1 wrote it, in two runs of the service."""
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.executescript(Path(__file__).with_name("event_log_v1.sql").read_text())
+    connection.close()
+    return tmp_path
+
+
+def test_an_older_log_is_kept_with_tracks_told_apart_by_run(old: Path) -> None:
+    with EventLog.open(old) as log:
+        kept = {e.id: e for e in log.list()}
+        assert list(kept) == list(range(16, 0, -1))
+        assert all(log.crop_jpeg(e.id) for e in kept.values() if e.track_id)
+        tracks = {e.id: e.track_id for e in kept.values() if e.track_id}
+        assert tracks[4] == tracks[5] == "v1.1-2"
+        assert tracks[11] == "v1.9-2", "the same number after a restart"
+        assert tracks[3] == tracks[8] != tracks[12] == tracks[13]
+        assert [(kept[i].detail, kept[i].previous_name) for i in (5, 7, 13, 15, 16)] == [
+            ("was unknown", None),
+            ("was Bob", "Bob"),
+            ("was unknown", None),
+            ("was unknown", "unknown"),
+            ("connection refused", None),
+        ]
+        assert log.append(event(), NOON).id == 18, "no number is used again"
+        assert log.erase_identity("b2b2b2b2b2b2b2b2") == 3
+        left = {e.id: e for e in log.list()}
+        assert kept.keys() - left.keys() == {6, 12, 13}
+        assert left[7].detail == ""
+        assert log.erase_identity("a1a1a1a1a1a1a1a1") == 4
+        assert 11 in {e.id for e in log.list()}, "a stranger of another run"
+    with closing(Outbox(old, "0123456789abcdef0123456789abcdef-0")) as outbox:
+        assert outbox.owed(frozenset(), limit=9)[0][-1].id == 18
+
+
+def test_an_older_log_that_cannot_be_brought_up_to_date_is_left_as_it_is(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (*event_schema.MIGRATIONS[:1], event_schema.VERSION_2 + "CREATE NONSENSE")
+    with monkeypatch.context() as patch:
+        patch.setattr(event_schema, "MIGRATIONS", broken)
+        with pytest.raises(EventLogError, match="cannot open the event log"):
+            EventLog.open(old)
+    with closing(sqlite3.connect(old / FILE_NAME)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        assert connection.execute("SELECT count(track_id) FROM events").fetchone() == (11,)
 
 
 @pytest.fixture
@@ -153,8 +246,11 @@ def enrolled(people: Gallery, name: str, number: int) -> Identity:
     return people.enroll(name, row, crop=None, source_sha256=f"{number:064x}", quality=0.5)
 
 
-def seen(identity: Identity, kind: EventKind = EventKind.ENTER, detail: str = "") -> Event:
-    return Event(kind, "door", 12.0, 7, Match(identity, 0.7), 11.5, photo(), detail)
+def seen(
+    identity: Identity, kind: EventKind = EventKind.ENTER, previous: Identity | None = None
+) -> Event:
+    match = Match(identity, 0.7)
+    return Event(kind, "door", 12.0, "run-7", match, 11.5, photo(), "", previous)
 
 
 def test_past_events_bear_the_present_name_whoever_changed_it(
@@ -163,7 +259,7 @@ def test_past_events_bear_the_present_name_whoever_changed_it(
     log.follow(people)
     ann, bob = enrolled(people, "Ann", 1), enrolled(people, "Bob", 2)
     log.append(seen(ann), NOON)
-    log.append(seen(bob, EventKind.RENAMED, "was Ann"), NOON)
+    log.append(seen(bob, EventKind.RENAMED, ann), NOON)
     with Gallery.open(tmp_path, model_id="m", embedding_size=4) as other_process:
         other_process.rename(ann.identity_id, "Anna")
         assert [(e.name, e.detail) for e in log.list()] == [("Bob", "was Anna"), ("Anna", "")]
@@ -210,6 +306,116 @@ def test_a_log_takes_in_at_its_start_what_was_changed_without_it(
     with EventLog.open(tmp_path) as log:
         log.follow(people)
         assert [e.name for e in log.list()] == ["Robert"]
+
+
+def test_history_survives_another_gallery_and_is_linked_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def opened(directory: str) -> Gallery:
+        return Gallery.open(tmp_path / directory, model_id="m", embedding_size=4)
+
+    with opened("own") as own, EventLog.open(tmp_path) as log:
+        log.follow(own)
+        ann, bob = enrolled(own, "Ann", 1), enrolled(own, "Bob", 2)
+        log.append(seen(ann), NOON)
+        log.append(seen(bob, EventKind.RENAMED, ann), NOON)
+        export_people(own, tmp_path / "export")
+        shutil.copytree(tmp_path / "own", tmp_path / "backup")
+        carl = enrolled(own, "Carl", 3)
+        log.append(seen(carl), NOON)
+        assert log.notices() == []
+
+    def names(directory: str) -> list[tuple[str | None, bool]]:
+        with opened(directory) as gallery, EventLog.open(tmp_path) as log:
+            log.follow(gallery)
+            n_people = sum(e.identity_id is None for e in log.list())
+            assert [line for line in log.notices() if f"show {n_people} pe" in line] or not n_people
+            assert len(log.notices()) == bool(n_people)
+            return [(e.name, e.identity_id is not None) for e in log.list()]
+
+    everybody = ["Carl", "Bob", "Ann"]
+    assert names("fresh") == [(name, False) for name in everybody]
+    assert "this gallery does not know" in caplog.text
+    with opened("fresh") as fresh:
+        import_people(fresh, tmp_path / "export")
+    assert names("fresh") == [("Carl", False), ("Bob", True), ("Ann", True)]
+    assert names("backup") == [("Carl", False), ("Bob", True), ("Ann", True)]
+    assert names("own") == [(name, True) for name in everybody]
+    with opened("fresh") as fresh:  # an erased person is erased wherever their id comes from
+        fresh.remove(ann.identity_id)
+    assert names("fresh") == [("Carl", False), ("Bob", True)]
+    with EventLog.open(tmp_path) as log:
+        assert [(e.name, e.detail) for e in log.list()] == [("Carl", ""), ("Bob", "")]
+
+
+def test_the_log_knows_which_gallery_it_belongs_to(tmp_path: Path, people: Gallery) -> None:
+    with EventLog.open(tmp_path) as log:
+        log.follow(people)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
+        (kept,) = connection.execute("SELECT value FROM facts WHERE key = 'gallery_id'").fetchone()
+    assert kept == people.gallery_id
+
+
+def test_a_past_event_gets_its_name_with_the_others_of_its_track(
+    log: EventLog, people: Gallery
+) -> None:
+    log.follow(people)
+    ann, bob = enrolled(people, "Ann", 1), enrolled(people, "Bob", 2)
+    others = [
+        event(EventKind.UNKNOWN, name=None, track="run-8"),
+        event(EventKind.UNKNOWN, name=None, track="later run-7"),
+        seen(bob),
+    ]
+    for other in others:
+        log.append(other, NOON)
+    first = log.append(event(EventKind.UNKNOWN, name=None), NOON)
+    log.append(event(EventKind.EXIT, name=None), NOON)
+    assert log.name_event(first.id, ann) == 2
+    assert log.name_event(first.id, ann) == 0
+    assert log.name_event(999, ann) == 0
+    named = [(e.kind, e.name, e.similarity) for e in log.list()]
+    assert named == [
+        ("exit", "Ann", None),
+        ("unknown", "Ann", None),
+        ("enter", "Bob", 0.7),
+        ("unknown", None, None),
+        ("unknown", None, None),
+    ]
+    assert log.name_event(first.id, bob) == 2, "a wrong name is corrected"
+
+
+def test_the_face_of_an_event_is_kept_with_embedding_model_and_quality(
+    log: EventLog, people: Gallery, tmp_path: Path
+) -> None:
+    embedding = np.eye(1, 4, 2, dtype=np.float32)[0]
+    quality = Quality(80.0, 50.5, 1.0, 2.0, 3.0, 0.9, 0.5, 0.7)
+    stranger = replace(
+        event(EventKind.UNKNOWN, name=None, crop=photo()), embedding=embedding, quality=quality
+    )
+    without = log.append(stranger, NOON)  # no model is known before a gallery is followed
+    log.follow(people)
+    face = log.face(log.append(stranger, NOON).id)
+    assert face is not None
+    np.testing.assert_array_equal(face.embedding, embedding)
+    assert (face.model_id, face.quality) == ("m", quality)
+    assert face.crop_sha256 == hashlib.sha256(photo().tobytes()).hexdigest()
+    np.testing.assert_allclose(face.crop.astype(int), photo().astype(int), atol=8)
+    bare = log.face(without.id)
+    assert bare is not None
+    assert (bare.embedding, bare.model_id, bare.quality) == (None, "", quality)
+    down = Event(EventKind.CAMERA_DOWN, "door", 1.0, None, None, 1.0, None)
+    assert log.face(log.append(down, NOON).id) is None
+    with pytest.raises(UnknownEventError, match="no event 999"):
+        log.face(999)
+    with sqlite3.connect(tmp_path / FILE_NAME) as other:
+        other.execute("UPDATE events SET quality = '{}', crop = x'00' WHERE id = 2")
+        other.execute("UPDATE events SET quality = '{}' WHERE id = 1")
+    other.close()
+    older = log.face(1)
+    assert older is not None
+    assert older.quality is None
+    with pytest.raises(EventLogError, match="crop of a past event is damaged"):
+        log.face(2)
 
 
 def test_events_are_made_anothers(log: EventLog, people: Gallery) -> None:
@@ -299,3 +505,56 @@ def test_past_events_bear_a_cameras_new_name(log: EventLog) -> None:
     log.rename_camera("door", "front")
     assert [each.camera for each in log.list()] == ["yard", "front"]
     assert log.list(camera="door") == []
+
+
+def test_what_cannot_be_written_as_text_costs_no_event(log: EventLog) -> None:
+    assert log.append(event(EventKind.CAMERA_DOWN, detail="no \ud800"), NOON).detail == "no ?"
+
+
+@pytest.fixture
+def lock(tmp_path: Path, log: EventLog) -> Iterator[sqlite3.Connection]:
+    """Hold the write lock of the log as another program does."""
+    with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+def test_a_log_that_another_program_holds_says_so(
+    log: EventLog, lock: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log._connection.execute("PRAGMA busy_timeout = 10")
+    changes = (
+        lambda: log.append(event(), NOON),
+        lambda: log.rename_camera("a", "b"),
+        lambda: log.erase_identity("x"),
+        lambda: log.reassign([1], Identity("x", "X")),
+        lambda: log.name_event(1, Identity("x", "X")),
+        lambda: log.retain(NOON),
+    )
+    for change in changes:
+        with pytest.raises(EventLogBusyError, match="another program holds"):
+            change()
+    assert log.list() == []
+    lock.execute("ROLLBACK")
+    assert log.append(event(), NOON).id == 1
+
+
+def test_a_full_disk_says_so(log: EventLog) -> None:
+    log._connection.execute("PRAGMA max_page_count = 1")  # as good as a disk without room
+    noise = np.random.default_rng(1).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    with pytest.raises(EventLogFullError, match="is full, free some space"):
+        log.append(event(crop=noise), NOON)
+    assert log.list() == []
+
+
+def test_nobody_else_can_read_the_log_new_or_old(tmp_path: Path) -> None:
+    directory = tmp_path / "data" / "demo"
+    for _ in range(2):
+        with EventLog.open(directory) as log, closing(Outbox(directory, "hook")):
+            log.append(event(), NOON)
+            files = list(directory.iterdir())
+            assert len(files) == 3
+            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+            assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+        directory.chmod(0o755)  # as an older version made them
+        (directory / FILE_NAME).chmod(0o644)

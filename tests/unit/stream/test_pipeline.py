@@ -40,6 +40,7 @@ class Hall:
             absence_s=2.0,
             cooldown_s=10.0,
             clock=clock,
+            run="run",
         )
 
     def enrol(self, person: int, name: str) -> Identity:
@@ -121,7 +122,7 @@ def test_every_frame_after_the_second_is_annotated_where_the_face_is(hall: Hall)
         if step >= 1:
             (track,) = result.tracks
             np.testing.assert_allclose(track.box, face.box, atol=2)
-            assert track.track_id == 1
+            assert track.track_id == "run-1"
 
 
 def test_scans_come_at_their_rhythm_and_following_fills_the_time(hall: Hall) -> None:
@@ -237,7 +238,7 @@ def test_a_face_hidden_for_a_moment_keeps_track_and_name(hall: Hall, pattern: li
     for is_visible in pattern:
         hall.tick(*([FakeFace(1, 100)] if is_visible else []))
     (track,) = hall.run(0.4, FakeFace(1, 100)).tracks
-    assert (track.track_id, track.state) == (1, TrackState.KNOWN)
+    assert (track.track_id, track.state) == ("run-1", TrackState.KNOWN)
     assert hall.told == ["enter Ann"]
 
 
@@ -249,7 +250,7 @@ def test_two_people_who_cross_keep_their_names(hall: Hall) -> None:
         result = hall.tick(ann, *([] if is_hidden else [bob]))
     result = hall.run(0.5, ann, bob)
     assert names(result) == ["Bob", "Ann"]
-    assert [track.track_id for track in sorted(result.tracks, key=lambda t: t.track_id)] == [1, 2]
+    assert sorted(track.track_id for track in result.tracks) == ["run-1", "run-2"]
     assert hall.told == ["enter Ann", "enter Bob"]
 
 
@@ -280,7 +281,7 @@ def test_a_person_who_is_there_before_and_after_a_cut_is_one_track(hall: Hall) -
         result = hall.tick(FakeFace(1, 400), scene=1)
     assert [
         (track.track_id, name) for track, name in zip(result.tracks, names(result), strict=True)
-    ] == [(1, "Ann")]
+    ] == [("run-1", "Ann")]
 
 
 def test_flat_pictures_are_no_cut(hall: Hall) -> None:
@@ -291,7 +292,7 @@ def test_flat_pictures_are_no_cut(hall: Hall) -> None:
         image[:-1] = gray
         image[-1, :-1] = gray
         (result,) = hall.process([Frame("door", frame.seq, hall.at, image)])
-    assert [track.track_id for track in result.tracks] == [1]
+    assert [track.track_id for track in result.tracks] == ["run-1"]
     assert hall.recognizer.count("detect") <= 3
 
 
@@ -345,10 +346,10 @@ def test_a_face_that_has_just_left_can_still_be_named(hall: Hall) -> None:
 
 def test_a_track_that_never_was_cannot_be_named(hall: Hall) -> None:
     with pytest.raises(UnknownTrackError):
-        hall.pipeline.name_track("door", 1, "Eve")
+        hall.pipeline.name_track("door", "run-1", "Eve")
     hall.tick(FakeFace(3, 100))
     with pytest.raises(UnknownTrackError):
-        hall.pipeline.name_track("door", 99, "Eve")
+        hall.pipeline.name_track("door", "another run-1", "Eve")
 
 
 def test_a_face_without_a_good_shot_cannot_be_named(hall: Hall) -> None:
@@ -377,7 +378,7 @@ def test_a_dropped_camera_is_forgotten_and_its_ids_are_not_given_again(hall: Hal
     assert left.match is not None
     assert hall.pipeline.drop_camera("never there", hall.at) == []
     (track,) = hall.run(0.2, FakeFace(1, 100)).tracks
-    assert track.track_id > 1
+    assert track.track_id == "run-2"
 
 
 def test_people_leave_a_camera_that_gives_no_frames(hall: Hall) -> None:

@@ -23,7 +23,7 @@ def seen(
     """A track: of the person `who`, of stranger number `who`, or of nobody knows whom."""
     is_known = isinstance(who, str)
     return Seen(
-        track_id=track_id,
+        track_id=f"run-{track_id}",
         first_seen=since,
         last_seen=at,
         state=TrackState.KNOWN
@@ -68,7 +68,9 @@ class Door:
 
 def line(event: Event) -> str:
     name = event.match.identity.name if event.match else "?"
-    return f"{event.kind} {name} {event.detail}".strip()
+    if event.kind is not EventKind.RENAMED:
+        return f"{event.kind} {name}"
+    return f"{event.kind} {name} was {event.previous.name if event.previous else '?'}"
 
 
 def test_nobody_is_no_event() -> None:
@@ -86,7 +88,7 @@ def test_events_say_when_where_and_who() -> None:
     door = Door()
     door.stand(1.0, (7, "Ann"))
     (event,) = door.events
-    assert (event.kind, event.camera, event.track_id) == (EventKind.ENTER, "door", 7)
+    assert (event.kind, event.camera, event.track_id) == (EventKind.ENTER, "door", "run-7")
     assert event.at == pytest.approx(0.2)
     assert event.first_seen == 0.0
     assert event.crop is not None
@@ -163,7 +165,7 @@ def test_a_stranger_is_told_once_whatever_their_tracks() -> None:
 def test_a_stranger_who_is_named_is_renamed() -> None:
     door = Door()
     door.stand(2.0, (1, 3))
-    assert door.stand(2.0, (1, "Eve")) == ["renamed Eve was unknown"]
+    assert door.stand(2.0, (1, "Eve")) == ["renamed Eve was ?"]
     assert door.stand(3.0) == ["exit Eve"]
 
 
@@ -218,5 +220,8 @@ def test_at_the_end_everybody_who_had_entered_leaves_once() -> None:
     door.stand(1.0, (1, "ann"), (2, 5))
     door.stand(0.1, (1, "ann"), (2, 5), (3, "bob"))
     ended = door.presence.end(door.at)
-    assert [(event.kind, event.track_id) for event in ended] == [("exit", 1), ("exit", 2)]
+    assert [(event.kind, event.track_id) for event in ended] == [
+        ("exit", "run-1"),
+        ("exit", "run-2"),
+    ]
     assert door.presence.end(door.at) == []

@@ -1,4 +1,5 @@
 import json
+import sqlite3
 import zlib
 
 import cv2
@@ -218,7 +219,7 @@ def test_a_viewer_changes_nothing(viewer, service):
         viewer.post("/api/cameras", json={"name": "yard", "url": "yard.mp4"}),
         viewer.patch("/api/cameras/door", json={"enabled": False}),
         viewer.delete("/api/cameras/door"),
-        viewer.post("/api/cameras/door/tracks/5/name", json={"name": "Ada"}),
+        viewer.post("/api/cameras/door/tracks/run-5/name", json={"name": "Ada"}),
         viewer.post("/api/whip", content="v=0 offer", headers=SDP),
         viewer.delete(f"/api/identities/{ada.identity_id}"),
         viewer.patch(f"/api/identities/{ada.identity_id}", json={"name": "Eve"}),
@@ -371,7 +372,7 @@ def test_tracks(client, service):
     assert (answer["width"], answer["height"]) == (1280, 720)
     stranger, known = answer["tracks"]
     assert stranger == {
-        "track_id": 1,
+        "track_id": "run-1",
         "box": [10.0, 20.0, 110.0, 140.0],
         "state": "unknown",
         "name": None,
@@ -384,10 +385,12 @@ def test_tracks(client, service):
 
 def test_track_is_named(client, service):
     service.show_faces("door", (track(5),))
-    answer = client.post("/api/cameras/door/tracks/5/name", json={"name": "  Ada  Lovelace "})
+    answer = client.post("/api/cameras/door/tracks/run-5/name", json={"name": "  Ada  Lovelace "})
     assert answer.json()["name"] == "Ada Lovelace"
-    assert_error(client.post("/api/cameras/door/tracks/6/name", json={"name": "Ada"}), 404, "left")
-    empty = client.post("/api/cameras/door/tracks/5/name", json={"name": "  "})
+    assert_error(
+        client.post("/api/cameras/door/tracks/run-6/name", json={"name": "Ada"}), 404, "left"
+    )
+    empty = client.post("/api/cameras/door/tracks/run-5/name", json={"name": "  "})
     assert_error(empty, 422, "cannot be empty")
 
 
@@ -475,7 +478,8 @@ def test_photos_are_split_off_with_the_events_that_show_them(client, service):
         # Crops without noise, so that JPEG leaves them recognisable to the fake.
         crop = np.full((112, 112, 3), person, np.uint8)
         log.append(
-            Event(EventKind.ENTER, "door", 1.0, person, Match(ada, 0.9), 0.5, crop, ""), 1000.0
+            Event(EventKind.ENTER, "door", 1.0, f"run-{person}", Match(ada, 0.9), 0.5, crop, ""),
+            1000.0,
         )
     whole = client.get(path).json()
     assert (whole["name"], whole["n_events"], len(whole["photos"])) == ("Ada", 3, 3)
@@ -584,7 +588,7 @@ def test_picture_bomb_is_refused_before_it_is_decoded(client):
 def happen(service, kind, *, match=None, camera="door", track_id=1):
     is_face = kind not in (EventKind.CAMERA_UP, EventKind.CAMERA_DOWN)
     crop = np.zeros((112, 112, 3), np.uint8) if is_face else None
-    event = Event(kind, camera, 5.0, track_id if is_face else None, match, 4.0, crop)
+    event = Event(kind, camera, 5.0, f"run-{track_id}" if is_face else None, match, 4.0, crop)
     return service.event_log.append(event, 1_700_000_000.25)
 
 
@@ -636,6 +640,43 @@ def test_health(client, service):
     assert client.get("/healthz").json()["status"] == "degraded"
     service.is_recognising = False
     assert client.get("/healthz").status_code == 503
+
+
+def test_people_whom_the_gallery_does_not_know_are_a_notice_and_no_problem(client, service):
+    ada = enrol(service, "Ada", 1)
+    happen(service, EventKind.ENTER, match=Match(ada, 0.9))
+    assert client.get("/healthz").json()["notices"] == []
+    with service.gallery.store.writing() as connection:  # as in a backup without her
+        connection.execute("DELETE FROM identities")
+    (event,) = client.get("/api/events").json()["events"]
+    assert (event["name"], event["identity_id"]) == ("Ada", None)
+    health = client.get("/healthz").json()
+    assert (health["status"], health["problems"]) == ("ready", [])
+    (notice,) = health["notices"]
+    assert "1 person whom this gallery does not know" in notice
+
+
+def test_a_log_of_events_that_cannot_be_used_is_no_mistake_of_who_asks(client, service, tmp_path):
+    kept = happen(service, EventKind.UNKNOWN)
+    log = service.event_log
+    log._connection.execute("PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(log._path, isolation_level=None)
+    ada = enrol(service, "Ada", 1)
+    happen(service, EventKind.ENTER, match=Match(ada, 0.9))
+    other.execute("BEGIN IMMEDIATE")
+    assert client.get("/api/events").status_code == 200, "reading needs no lock"
+    service.gallery.rename(ada.identity_id, "Ada L.")
+    assert_error(client.get("/api/events"), 503, "another program holds")
+    other.execute("ROLLBACK")
+    assert client.get("/api/events").json()["events"][0]["name"] == "Ada L."
+    for _ in range(100):
+        happen(service, EventKind.ENTER, match=Match(ada, 0.9))
+    log._connection.execute("PRAGMA max_page_count = 1")  # as good as a disk without room
+    service.gallery.rename(ada.identity_id, "Ada " + 190 * "L")
+    assert_error(client.get("/api/events"), 507, "full")
+    other.execute("DROP TABLE events")
+    other.close()
+    assert_error(client.get(f"/api/events/{kept.id}/crop.jpg"), 503, "no such table")
 
 
 def test_metrics_hold_histograms(client, service):

@@ -172,7 +172,7 @@ def test_followed_faces_are_told_once_a_frame(client, service):
         socket.send_json({"type": "follow", "camera": "door"})
         message = hear(socket, "tracks")
         assert (message["camera"], message["width"]) == ("door", 1280)
-        assert message["tracks"][0]["track_id"] == 4
+        assert message["tracks"][0]["track_id"] == "run-4"
 
 
 def test_events_are_told_live(client, service):
@@ -180,7 +180,7 @@ def test_events_are_told_live(client, service):
         hear(socket, "cameras")
         crop = np.zeros((112, 112, 3), np.uint8)
         event = service.event_log.append(
-            Event(EventKind.UNKNOWN, "door", 1.0, 9, None, 0.5, crop), 1_700_000_000.0
+            Event(EventKind.UNKNOWN, "door", 1.0, "run-9", None, 0.5, crop), 1_700_000_000.0
         )
         client.portal.call(service.events.publish, event)
         told = hear(socket, "event")["event"]
@@ -232,7 +232,7 @@ def test_a_page_that_does_not_read_is_let_go(service):
         await asyncio.sleep(0)
         crop = np.zeros((112, 112, 3), np.uint8)
         event = service.event_log.append(
-            Event(EventKind.UNKNOWN, "door", 1.0, 9, None, 0.5, crop), 1_700_000_000.0
+            Event(EventKind.UNKNOWN, "door", 1.0, "run-9", None, 0.5, crop), 1_700_000_000.0
         )
         for _ in range(MAX_WAITING + 2):
             service.events.publish(event)

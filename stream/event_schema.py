@@ -1,0 +1,195 @@
+"""The event log's file: one SQLite database, its tables and their versions.
+
+A track is `run` and `track_number`: the number counts from 1 in each run of the service, the run is
+random, so that both together never mean another face. Names are shown and never looked up by:
+people are `identity_id`, and who a track was taken for before is `previous_id`.
+"""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from gallery.private_files import keep_private, make_private_directory, make_private_file
+from stream.errors import EventLogBusyError, EventLogError, EventLogFullError
+
+FILE_NAME = "events.db"
+BUSY_TIMEOUT_S = 1.0
+"""How long a lock of another program is waited for; events are kept in memory after that."""
+
+FULL_BYTES = 1 << 20
+"""Free bytes on a disk below which a failed write is called a full disk."""
+
+VERSION_1 = """
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    at REAL NOT NULL,
+    track_id INTEGER,
+    identity_id TEXT,
+    name TEXT,
+    similarity REAL,
+    detail TEXT NOT NULL,
+    crop BLOB
+) STRICT;
+CREATE INDEX events_by_time ON events (at);
+CREATE INDEX events_by_identity ON events (identity_id);
+"""
+
+# Version 1 kept track numbers alone. Within one connection of a camera they are unique, since no
+# track outlives the connection and each begins with a camera_up: that event stands for the run.
+# It kept whom a track was taken for as "was NAME" in `detail`; "was unknown" was a stranger,
+# unless the track had been a person of that name.
+VERSION_2 = """
+ALTER TABLE events RENAME COLUMN track_id TO track_number;
+ALTER TABLE events ADD COLUMN run TEXT;
+ALTER TABLE events ADD COLUMN was_known INTEGER;
+ALTER TABLE events ADD COLUMN previous_id TEXT;
+ALTER TABLE events ADD COLUMN previous_name TEXT;
+ALTER TABLE events ADD COLUMN crop_sha256 TEXT;
+ALTER TABLE events ADD COLUMN quality TEXT;
+ALTER TABLE events ADD COLUMN embedding BLOB;
+ALTER TABLE events ADD COLUMN model_id TEXT;
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE detached (identity_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+DROP INDEX IF EXISTS events_by_identity;
+CREATE INDEX IF NOT EXISTS events_by_person ON events (identity_id, name);
+CREATE TEMP TABLE connections AS SELECT camera, id FROM events WHERE kind = 'camera_up';
+CREATE INDEX temp.connections_by_camera ON connections (camera, id);
+UPDATE events SET run = 'v1.' || coalesce(
+    (SELECT max(connections.id) FROM connections
+        WHERE connections.camera = events.camera AND connections.id < events.id),
+    '0.' || camera)
+    WHERE track_number IS NOT NULL;
+DROP TABLE temp.connections;
+CREATE INDEX events_by_track ON events (run, track_number) WHERE run IS NOT NULL;
+CREATE INDEX events_by_previous ON events (previous_id, previous_name)
+    WHERE was_known IS NOT NULL;
+UPDATE events SET was_known = detail != 'was unknown' OR EXISTS (
+        SELECT 1 FROM events AS before WHERE before.run = events.run
+        AND before.track_number = events.track_number AND before.id < events.id
+        AND before.name = 'unknown')
+    WHERE kind = 'renamed';
+UPDATE events SET previous_name = substr(detail, 5)
+    WHERE was_known AND detail LIKE 'was _%';
+CREATE TEMP TABLE holders AS SELECT name, min(identity_id) AS identity_id FROM events
+    WHERE identity_id IS NOT NULL GROUP BY name HAVING count(DISTINCT identity_id) = 1;
+UPDATE events SET previous_id = (
+        SELECT identity_id FROM holders WHERE holders.name = events.previous_name)
+    WHERE previous_name IS NOT NULL;
+DROP TABLE temp.holders;
+UPDATE events SET detail = '' WHERE was_known IS NOT NULL;
+"""
+MIGRATIONS = (VERSION_1, VERSION_2)
+
+
+def connect(directory: Path) -> sqlite3.Connection:
+    """Open the log in a directory, making both where they are missing; others cannot read it.
+
+    Raises:
+        EventLogError: if the file cannot be opened, is damaged, or is of a newer version.
+    """
+    path = directory / FILE_NAME
+    try:
+        make_private_directory(directory)
+        make_private_file(path)
+        # Opened by the thread that starts the service, used by the one that writes events.
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise EventLogError(f"cannot open the event log {path}: {error}") from error
+    try:
+        with log_errors(path, "cannot open the event log"):
+            _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def log_errors(path: Path, what: str) -> Iterator[None]:
+    """Turn what SQLite raises about the log's file into one line of ours.
+
+    Args:
+        path: the file.
+        what: what failed, such as "cannot keep an event".
+
+    Raises:
+        EventLogBusyError: if another program holds the file.
+        EventLogFullError: if the disk is full.
+        EventLogError: else.
+
+    Source: https://www.sqlite.org/rescode.html; the low byte is the primary code.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise EventLogBusyError(
+                f"{what}: another program holds {path}, try again in a moment"
+            ) from error
+        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+            raise EventLogFullError(
+                f"{what}: the disk of {path} is full, free some space"
+            ) from error
+        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            raise EventLogError(
+                f"{what}: {path} is damaged ({error}), move it away to begin a new one"
+            ) from error
+        may_pass = code in {
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_PERM,
+        }
+        raise EventLogError(f"{what} in {path}: {error}", may_pass=may_pass) from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Hold one transaction: all of it is in the file at the end, or none of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _is_full(path: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(path.parent).free < FULL_BYTES
+    return False
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a new or existing database to this version."""
+    if _version(connection) > len(MIGRATIONS):
+        raise EventLogError(
+            f"the event log {path} is of version {_version(connection)}, this program knows "
+            f"{len(MIGRATIONS)}: update facewire"
+        )
+    keep_private(path)
+    # Events hold faces and names: what is erased is overwritten.
+    connection.execute("PRAGMA secure_delete = ON").fetchall()
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if _version(connection) < len(MIGRATIONS):
+        with transaction(connection):
+            for script in MIGRATIONS[_version(connection) :]:  # read again: another may be first
+                for statement in script.split(";"):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    with closing(connection.execute("PRAGMA user_version")) as answer:
+        return int(answer.fetchone()[0])
