@@ -14,11 +14,13 @@ from gallery.errors import (
 from gallery.gallery import Gallery
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
 from gallery.names import MAX_INTEGER, MAX_NAME_LENGTH, clean_name, escaped, is_text, name_key
+from gallery.store import Access
 from gallery.thresholds import naming_threshold
 
 __all__ = [
     "MAX_INTEGER",
     "MAX_NAME_LENGTH",
+    "Access",
     "ErasedIdentityError",
     "Gallery",
     "GalleryBusyError",

@@ -60,6 +60,14 @@ def busy(path: Path) -> GalleryBusyError:
     )
 
 
+def replaced(path: Path) -> GalleryError:
+    """Return the error for a gallery file that was moved, deleted or replaced while open."""
+    return GalleryError(
+        f"the gallery file {path} was replaced or deleted while it was open: put it back, or start "
+        "again with what is there now"
+    )
+
+
 def other_model(path: Path, held: str, wanted: str) -> ModelMismatchError:
     """Return the error for a gallery file that became another model's while it was open."""
     return ModelMismatchError(

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -10,27 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import templates
-from gallery.errors import GalleryFormatError, ModelMismatchError, other_model
+from gallery.errors import GalleryBusyError, GalleryFormatError, ModelMismatchError, other_model
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
 from gallery.index import TemplateIndex
-from gallery.store import Choose, Store
+from gallery.schema import WAIT_FOR_OTHERS_S
+from gallery.store import Access, Choose, Store
 from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 
 Floats = NDArray[np.float32]
 
 MIN_NORM = 1e-6  # a shorter embedding has no direction to speak of
 UNIT_TOLERANCE = 1e-6  # what rounding to float32 leaves of a length of 1
-MAX_CACHED_NAMES = 10_000  # about 3 MB
 TIE = 1e-6  # similarities closer than float32 can tell at 128 to 512 numbers: nobody is named
 
 
 class Gallery:
     """People, their photos' embeddings, and the search over them.
 
-    Any thread may call any method: writes are serialised, and a search waits only while a
-    finished write is copied into memory, never for the disk. What another process changed is
-    seen after `refresh`. Open it with `Gallery.open`, or `Gallery.open_any` where no probe will
-    be asked.
+    Any thread may call any method. A search waits for nobody: it uses what is in memory, which
+    a change replaces as a whole. What another process changed is seen after `refresh`. Writes are
+    serialized, wait a bounded time for another process, and raise `GalleryBusyError` beyond it.
+    Open it with `Gallery.open`, or `Gallery.open_any` where no probe will be asked.
     """
 
     def __init__(self, store: Store, *, model_id: str, embedding_size: int) -> None:
@@ -38,58 +39,89 @@ class Gallery:
         self.model_id = model_id
         self.embedding_size = embedding_size
         self._change_lock = threading.RLock()
-        self._index_lock = threading.Lock()
         self._seen_version = 0
         self._revision = 0
+        # Searched by any thread without a lock: never changed, replaced by a changed copy.
         self._index = TemplateIndex(embedding_size, self._vectors)
         self._names: dict[int, Identity] = {}
         self._load()
 
     @classmethod
-    def open(cls, directory: Path, *, model_id: str, embedding_size: int) -> Self:
+    def open(
+        cls,
+        directory: Path,
+        *,
+        model_id: str,
+        embedding_size: int,
+        wait_s: float = WAIT_FOR_OTHERS_S,
+    ) -> Self:
         """Open the gallery in a directory, making it when there is none.
 
         Args:
             directory: where it is.
             model_id: of the model whose embeddings will be enrolled and asked about.
             embedding_size: D of that model.
+            wait_s: how long a write waits for other writers, seconds.
 
         Raises:
             ModelMismatchError: if the gallery belongs to another model.
             GalleryFormatError: if what is there is no gallery, damaged, or newer.
             GalleryError: if the disk or the permissions do not allow it.
         """
-        store = Store(directory, create=True)
+        store = Store(directory, access=Access.CREATE, wait_s=wait_s)
         try:
-            held = store.fact("model_id")
-            if held is None:
+            if store.fact("model_id") is None:
                 store.claim_model(model_id, embedding_size)
-                held = store.fact("model_id")
-            if held != model_id:
-                raise ModelMismatchError(
-                    f"the gallery {directory} holds embeddings of {held}, not of {model_id}: "
-                    f"open it with that model, or run `facewire gallery reembed`"
-                )
-            _check_size(store, directory, embedding_size)
-            templates.trim_journal(store)
+            _check_model(store, model_id, embedding_size)
+            # It saves room, which can wait for the next start.
+            with suppress(GalleryBusyError):
+                templates.trim_journal(store)
             return cls(store, model_id=model_id, embedding_size=embedding_size)
         except BaseException:
             store.close()
             raise
 
     @classmethod
-    def open_any(cls, directory: Path) -> Self:
+    def open_to_read(cls, directory: Path, *, model_id: str, embedding_size: int) -> Self:
+        """Open an existing gallery to search it; nothing in its directory is made or changed.
+
+        Args:
+            directory: where it is, on read-only media too.
+            model_id: of the model whose embeddings will be asked about.
+            embedding_size: D of that model.
+
+        Raises:
+            ModelMismatchError: if the gallery belongs to another model.
+            GalleryFormatError: if there is none, or it is foreign, damaged or newer.
+            GalleryError: if the permissions do not allow it.
+        """
+        store = Store(directory, access=Access.READ)
+        try:
+            if store.fact("model_id") is not None:
+                _check_model(store, model_id, embedding_size)
+            return cls(store, model_id=model_id, embedding_size=embedding_size)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def open_any(cls, directory: Path, *, access: Access = Access.WRITE) -> Self:
         """Open an existing gallery of whatever model, to look after it.
+
+        Args:
+            directory: where it is.
+            access: `Access.READ` where it is only looked at; nothing in the directory is made or
+                changed then, and it may be on read-only media.
 
         Raises:
             GalleryFormatError: if there is none, or it is foreign, damaged or newer.
             GalleryError: if the disk or the permissions do not allow it.
         """
-        store = Store(directory, create=False)
+        store = Store(directory, access=access)
         try:
             model_id, size = store.fact("model_id"), store.fact("embedding_size")
             if model_id is None or size is None:
-                raise GalleryFormatError(f"the gallery {directory} is empty: enrol somebody first")
+                raise GalleryFormatError(f"the gallery {directory} is empty: enroll somebody first")
             return cls(store, model_id=model_id, embedding_size=int(size))
         except BaseException:
             store.close()
@@ -182,8 +214,7 @@ class Gallery:
             ValueError: if embeddings are not (N, D).
         """
         probes, is_usable = self._as_probes(embeddings)
-        with self._index_lock:
-            ranked = iter(self._index.best_persons(probes[is_usable], k))
+        ranked = iter(self._index.best_persons(probes[is_usable], k))
         return [self._named(next(ranked)) if usable else [] for usable in is_usable]
 
     # -- enrolling and correcting
@@ -355,8 +386,13 @@ class Gallery:
         """Return the number of the last change of anybody to people or photos."""
         return templates.revision(self.store)
 
+    @property
+    def known_revision(self) -> int:
+        """The number of the last change that searches know of; costs nothing."""
+        return self._revision
+
     def refresh(self) -> bool:
-        """Take in what others changed in the file; cheap enough to call on every tick.
+        """Apply what others changed in the file; microseconds if nothing.
 
         Returns:
             Whether anything changed that this object did not know yet.
@@ -375,18 +411,30 @@ class Gallery:
                 self._refuse_other_model()
                 self._load()
                 return True
-            revision, photo_ids = changes
-            if revision == self._revision:
+            if changes.revision == self._revision:
                 return False
             self._refuse_other_model()
-            ids, persons, embeddings = templates.templates_of(self.store, photo_ids)
-            with self._index_lock:
-                self._index.remove(np.array(photo_ids, np.int64))
-                if len(ids):
-                    self._index.add(ids, persons, embeddings)
-            self._names = {}
-            self._revision = revision
+            before = self._index
+            names = templates.names_of(self.store, changes.persons)
+            self._names.update(names)
+            if changes.photo_ids:
+                self._index = self._changed(before, changes.photo_ids)
+            for person in changes.persons:
+                if person not in names:
+                    self._names.pop(person, None)
+            self._revision = changes.revision
             return True
+
+    def _changed(self, before: TemplateIndex, photo_ids: Sequence[int]) -> TemplateIndex:
+        ids, persons, embeddings = templates.templates_of(self.store, photo_ids)
+        changed = before.copy()
+        changed.remove(np.array(photo_ids, np.int64))
+        if len(ids):
+            changed.add(ids, persons, embeddings)
+        erased = np.setdiff1d(np.array(photo_ids, np.int64), ids)
+        if len(erased):
+            before.wipe(erased)
+        return changed
 
     def _refuse_other_model(self) -> None:
         held = self.store.fact("model_id")
@@ -394,9 +442,8 @@ class Gallery:
             raise other_model(self.store.path, str(held), self.model_id)
 
     def _vectors(self, photo_ids: Sequence[int]) -> dict[int, Floats]:
-        if self.store.fact("model_id") != self.model_id:
-            return {}  # another model's by now: nobody is named until it is opened with that
-        return templates.vectors(self.store, photo_ids)
+        # None where the file is another model's by now: nobody is named until it is opened so.
+        return templates.vectors(self.store, photo_ids, self.model_id)
 
     def _load(self) -> None:
         # The version and revision are read first: what is committed meanwhile is taken in twice
@@ -406,20 +453,15 @@ class Gallery:
         index = TemplateIndex(self.embedding_size, self._vectors, expected=self.store.n_photos())
         for ids, persons, embeddings in templates.all_templates(self.store):
             index.add(ids, persons, embeddings)
-        with self._index_lock:
-            self._index = index
-        self._names = {}
+        self._names = templates.all_names(self.store)
+        self._index = index
         self._revision = revision
 
     def _named(self, ranked: list[tuple[int, float]]) -> list[Match]:
         matches = []
         for person, similarity in ranked:
-            names = self._names
-            identity = names.get(person) or self.store.identity_of(person)
+            identity = self._names.get(person)
             if identity is not None:  # else erased since the search, a moment ago
-                if len(names) >= MAX_CACHED_NAMES:
-                    names.clear()
-                names[person] = identity
                 matches.append(Match(identity, similarity))
         return matches
 
@@ -450,9 +492,16 @@ def _decided(ranked: list[Match], *, threshold: float, margin: float) -> Match |
     return ranked[0]
 
 
-def _check_size(store: Store, directory: Path, embedding_size: int) -> None:
-    held = store.fact("embedding_size")
-    if held != str(embedding_size):
+def _check_model(store: Store, model_id: str, embedding_size: int) -> None:
+    directory = store.path.parent
+    held = store.fact("model_id")
+    if held != model_id:
         raise ModelMismatchError(
-            f"the gallery {directory} holds embeddings of {held} numbers, not of {embedding_size}"
+            f"the gallery {directory} holds embeddings of {held}, not of {model_id}: "
+            f"open it with that model, or run `facewire gallery reembed`"
+        )
+    size = store.fact("embedding_size")
+    if size != str(embedding_size):
+        raise ModelMismatchError(
+            f"the gallery {directory} holds embeddings of {size} numbers, not of {embedding_size}"
         )

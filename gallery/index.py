@@ -1,10 +1,12 @@
 """The templates in memory, and the search over them: exact whatever the kind of storage."""
 
 from collections.abc import Callable
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.errors import GalleryError
 from gallery.rows import FlatRows, QuantizedRows, Rows
 
 Floats = NDArray[np.float32]
@@ -16,13 +18,14 @@ FIRST_LOOK = 32  # rows compared exactly at first: proves the answer for all but
 LAST_LOOK = 8_192  # the same person many thousand times over: what is found until then is taken
 
 Fetch = Callable[[list[int]], dict[int, Floats]]
-"""Returns the (D,) float32 embeddings of photo ids, those that still exist."""
+"""Returns the (D,) float32 embeddings of photo ids, those that still exist; GalleryError where they
+cannot be read now."""
 
 
 class TemplateIndex:
     """Unit vectors with their photo and person; exact inner products; live add and remove.
 
-    Not thread-safe: `Gallery` holds a lock around it.
+    Many threads may search it at once; it is changed before it is searched, see `copy`.
 
     Args:
         embedding_size: D.
@@ -39,6 +42,23 @@ class TemplateIndex:
         self._photo_ids: Ids = np.zeros(expected, np.int64)
         self._persons: Ids = np.zeros(expected, np.int64)
         self._n = 0
+
+    def copy(self) -> Self:
+        """Return the same rows in memory of their own, to be changed."""
+        same = type(self)(self._size, self._fetch)
+        same._rows = self._rows.copy()
+        same._photo_ids, same._persons = self._photo_ids.copy(), self._persons.copy()
+        same._n = self._n
+        return same
+
+    def wipe(self, photo_ids: Ids) -> None:
+        """Overwrite the vectors of photos with zeros: erased means erased, in memory too.
+
+        Args:
+            photo_ids: (M,) int64, those that are not here are left out.
+        """
+        for row in np.flatnonzero(np.isin(self._photo_ids[: self._n], photo_ids)).tolist():
+            self._rows.wipe(row)
 
     def __len__(self) -> int:
         return self._n
@@ -108,8 +128,12 @@ class TemplateIndex:
         while len(open_probes):
             k = min(k, self._n)
             rows, rough, slack = self._rows.nearest(probes[open_probes], k)
-            exact = self._exact(probes[open_probes], rows) if slack.any() else rough
-            is_last_look = k == self._n or k >= LAST_LOOK
+            exact, is_last_look = rough, k == self._n or k >= LAST_LOOK
+            if slack.any():
+                try:
+                    exact = self._exact(probes[open_probes], rows)
+                except GalleryError:  # locked or gone: as good as the bytes are, off by 0.01 or so
+                    is_last_look = True
             unproven = []
             for position, probe in enumerate(open_probes):
                 found = _by_person(self._persons[rows[position]], exact[position])[:n_persons]

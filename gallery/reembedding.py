@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gallery.blobs import decode_crop
 from gallery.errors import GalleryError
-from gallery.store import Store
+from gallery.store import Access, Store
 
 BATCH = 32  # crops a call: beyond it an embedding network gains nothing more per crop
 
@@ -60,7 +60,7 @@ def reembed(
     Raises:
         GalleryError: if photos without a crop are in the way, or the disk does not allow it.
     """
-    store = Store(directory, create=False)
+    store = Store(directory, access=Access.WRITE)
     try:
         with store.reading() as connection:
             total, without = connection.execute(

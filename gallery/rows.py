@@ -6,7 +6,7 @@ Both answer with the rows nearest to each probe, and by how much their similarit
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, Self
 
 import faiss
 import numpy as np
@@ -31,6 +31,12 @@ ALL_THREADS = faiss.omp_get_max_threads()
 
 class Rows(Protocol):
     """Rows of unit vectors that are appended, moved and searched."""
+
+    def copy(self) -> Self:
+        """Return the same rows in memory of their own."""
+
+    def wipe(self, row: int) -> None:
+        """Overwrite a row with zeros; any thread may be searching."""
 
     def append(self, embeddings: Floats) -> None:
         """Add (M, D) float32 rows at the end."""
@@ -57,6 +63,16 @@ class FlatRows:
     def __init__(self, embedding_size: int) -> None:
         self._rows = np.empty((0, embedding_size), np.float32)
         self._n = 0
+
+    def copy(self) -> Self:
+        """As `Rows`."""
+        same = type(self)(self._rows.shape[1])
+        same._rows, same._n = self._rows.copy(), self._n
+        return same
+
+    def wipe(self, row: int) -> None:
+        """As `Rows`."""
+        self._rows[row] = 0.0
 
     def append(self, embeddings: Floats) -> None:
         """As `Rows`."""
@@ -104,17 +120,25 @@ class QuantizedRows:
         self._blocks: list[faiss.IndexScalarQuantizer] = []
         self.max_error = 0.0
 
+    def copy(self) -> Self:
+        """As `Rows`."""
+        same = type(self)(self._size)
+        for block in self._blocks:
+            codes = self._codes(block).copy()
+            same._blocks.append(_empty_block(self._size))
+            same._blocks[-1].add_sa_codes(codes)
+        same.max_error = self.max_error
+        return same
+
+    def wipe(self, row: int) -> None:
+        """As `Rows`."""
+        self._codes(self._blocks[row // BLOCK_ROWS])[row % BLOCK_ROWS] = ZERO_CODE
+
     def append(self, embeddings: Floats) -> None:
         """As `Rows`."""
         while len(embeddings):
             if not self._blocks or self._blocks[-1].ntotal == BLOCK_ROWS:
-                self._blocks.append(
-                    faiss.IndexScalarQuantizer(
-                        self._size,
-                        faiss.ScalarQuantizer.QT_8bit_direct_signed,
-                        faiss.METRIC_INNER_PRODUCT,
-                    )
-                )
+                self._blocks.append(_empty_block(self._size))
             block = self._blocks[-1]
             some = embeddings[: BLOCK_ROWS - block.ntotal]
             codes = np.clip(np.rint(some * STEPS), -127, 127)
@@ -164,6 +188,12 @@ class QuantizedRows:
         pointer = block.codes.data()
         flat: NDArray[np.uint8] = faiss.rev_swig_ptr(pointer, block.ntotal * self._size)
         return flat.reshape(block.ntotal, self._size)
+
+
+def _empty_block(embedding_size: int) -> faiss.IndexScalarQuantizer:
+    return faiss.IndexScalarQuantizer(
+        embedding_size, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from gallery.private_files import keep_private, make_private_file
 FILE_NAME = "gallery.sqlite3"
 APPLICATION_ID = 0x46574731  # "FWG1": tells our file from any other SQLite database
 SQLITE_MAGIC = b"SQLite format 3\0"
-BUSY_TIMEOUT_S = 10.0  # another process's enrolment of a batch takes far less
+WAIT_FOR_OTHERS_S = 10.0  # how long a command's write waits: another's batch takes far less
 
 # `journal` is how another process learns what changed without reading everything again.
 # `audit` holds no names, so that erasing a person leaves nothing of them in it.
@@ -106,26 +106,28 @@ MIGRATIONS = (
 )
 
 
-def connect(path: Path, *, create: bool) -> sqlite3.Connection:
-    """Open the database at `path`, bringing an older version up to date.
+def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> sqlite3.Connection:
+    """Open the database at `path` for writing, bringing an older version up to date.
 
     Nothing is written before the file has proved to be ours or to be new.
 
     Args:
         path: the file.
         create: whether a missing file is made.
+        wait_s: how long a write waits for another process's write, seconds.
 
     Raises:
         GalleryFormatError: if it is missing and not to be made, foreign, damaged or newer.
+        GalleryBusyError: if an older version cannot be brought up to date now.
         GalleryError: if the disk or the permissions do not allow it.
     """
     if not _is_there(path) and not create:
-        raise GalleryFormatError(f"there is no gallery in {path.parent}: enrol somebody first")
+        raise _missing(path)
     if create:
         make_private_file(path)
     with sqlite_errors(path):
         connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            path, timeout=wait_s, isolation_level=None, check_same_thread=False
         )
     try:
         with sqlite_errors(path):
@@ -137,6 +139,69 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3.Connection:
+    """Open the database at `path` for reading alone: nothing is made, changed or locked.
+
+    SQLite makes two files beside a database that it reads, and leaves them there, unless told
+    that the database does not change. That is so while there is no write-ahead log: whoever
+    writes makes one first. `is_unlogged` says so; ask it before each use.
+
+    Args:
+        path: the file.
+        is_unchanging: whether nobody has it open for writing.
+        wait_s: how long a read waits for a process that recovers the file from a crash, seconds.
+
+    Raises:
+        GalleryFormatError: if it is missing, foreign, damaged or newer.
+        GalleryError: if the permissions do not allow it.
+
+    Source: https://www.sqlite.org/wal.html, "Read-Only Databases".
+    """
+    if not _is_there(path):
+        raise _missing(path)
+    mode = "immutable=1" if is_unchanging else "mode=ro"
+    with sqlite_errors(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?{mode}",
+            uri=True,
+            timeout=wait_s,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    try:
+        with sqlite_errors(path):
+            _refuse_foreign(connection, path)
+            connection.execute("PRAGMA temp_store = MEMORY")
+            if _pragma(connection, "user_version") < len(MIGRATIONS):
+                connection = _migrated_copy(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def is_unlogged(path: Path) -> bool:
+    """Return whether all of a database is in its file: no process has it open for writing."""
+    return not path.with_name(path.name + "-wal").exists()
+
+
+def _missing(path: Path) -> GalleryFormatError:
+    return GalleryFormatError(f"there is no gallery in {path.parent}: enroll somebody first")
+
+
+def _migrated_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Return a copy in memory of an older version's file, brought up to date."""
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        connection.backup(copy)
+        _migrate(copy)
+    except BaseException:
+        copy.close()
+        raise
+    connection.close()
+    return copy
 
 
 def _is_there(path: Path) -> bool:
@@ -198,9 +263,28 @@ def _prepare(connection: sqlite3.Connection) -> None:
         _migrate(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits
-    # Proves that the file can be written now, rather than at the first enrolment.
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("ROLLBACK")
+    # Proves that the file can be written now, rather than at the first enrollment.
+    is_locked(connection)
+
+
+def is_locked(connection: sqlite3.Connection) -> bool:
+    """Return whether another connection is writing just now; returns at once.
+
+    Raises:
+        sqlite3.Error: if the file cannot be written whoever else writes.
+    """
+    wait_ms = _pragma(connection, "busy_timeout")
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return True
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
+    return False
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

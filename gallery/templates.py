@@ -2,11 +2,13 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery.blobs import as_arrays
+from gallery.identities import Identity
 from gallery.store import Store
 
 Floats = NDArray[np.float32]
@@ -29,8 +31,23 @@ def all_templates(store: Store, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, 
             yield as_arrays(rows)
 
 
-def changes_since(store: Store, revision: int) -> tuple[int, list[int]] | None:
-    """Return the last revision and the photos changed since; None where too much is lost."""
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed since a revision.
+
+    Attributes:
+        revision: the last one.
+        photo_ids: of photos that were added, moved or erased.
+        persons: of people who were added, renamed or erased.
+    """
+
+    revision: int
+    photo_ids: list[int]
+    persons: list[int]
+
+
+def changes_since(store: Store, revision: int) -> Changes | None:
+    """Return what changed since a revision; None where the journal does not reach back so far."""
     with store.reading() as connection:
         connection.execute("BEGIN")
         try:
@@ -38,34 +55,79 @@ def changes_since(store: Store, revision: int) -> tuple[int, list[int]] | None:
             first = connection.execute("SELECT min(revision) FROM journal").fetchone()[0]
             if last > revision and (first is None or first > revision + 1):
                 return None
-            rows = connection.execute(
-                "SELECT DISTINCT photo_id FROM journal WHERE revision > ? AND photo_id IS NOT NULL",
-                (revision,),
-            ).fetchall()
+            photo_ids, persons = (
+                [
+                    row[0]
+                    for row in connection.execute(
+                        f"SELECT DISTINCT {column} FROM journal"
+                        f" WHERE revision > ? AND {column} IS NOT NULL",
+                        (revision,),
+                    )
+                ]
+                for column in ("photo_id", "person")
+            )
         finally:
             connection.execute("COMMIT")
-    return last, [row[0] for row in rows]
+    return Changes(last, photo_ids, persons)
 
 
-def vectors(store: Store, photo_ids: Sequence[int]) -> dict[int, Floats]:
-    """Return the (D,) float32 embedding of each photo that exists."""
-    ids, _, embeddings = templates_of(store, photo_ids)
+def all_names(store: Store) -> dict[int, Identity]:
+    """Return everybody by person."""
+    with store.reading() as connection:
+        return {
+            person: Identity(identity_id, name)
+            for person, identity_id, name in connection.execute(
+                "SELECT person, identity_id, name FROM identities"
+            )
+        }
+
+
+def names_of(store: Store, persons: Sequence[int]) -> dict[int, Identity]:
+    """Return those of some persons who exist."""
+    found = {}
+    with store.reading() as connection:
+        for person in persons:
+            row = connection.execute(
+                "SELECT identity_id, name FROM identities WHERE person = ?", (person,)
+            ).fetchone()
+            if row is not None:
+                found[person] = Identity(*row)
+    return found
+
+
+def vectors(store: Store, photo_ids: Sequence[int], model_id: str) -> dict[int, Floats]:
+    """Return the (D,) float32 embedding of each photo that exists; none of another model's.
+
+    Raises:
+        GalleryError: if the file cannot be read at once; a search waits for nobody.
+    """
+    with store.reading(wait_s=0.0) as connection:
+        held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
+        rows = [] if held is None or held[0] != model_id else _rows_of(connection, photo_ids)
+    ids, _, embeddings = as_arrays(rows)
     return dict(zip(ids.tolist(), embeddings, strict=True))
 
 
 def templates_of(store: Store, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
     """Return photo ids, persons and embeddings of those photos that exist."""
-    rows: list[tuple[int, int, bytes]] = []
     with store.reading() as connection:
-        for start in range(0, len(photo_ids), 500):
-            some = photo_ids[start : start + 500]
-            marks = ",".join("?" * len(some))
-            rows += connection.execute(
-                "SELECT photo_id, person, embedding FROM photos"
-                f" WHERE photo_id IN ({marks}) ORDER BY photo_id",
-                some,
-            ).fetchall()
+        rows = _rows_of(connection, photo_ids)
     return as_arrays(rows)
+
+
+def _rows_of(
+    connection: sqlite3.Connection, photo_ids: Sequence[int]
+) -> list[tuple[int, int, bytes]]:
+    rows: list[tuple[int, int, bytes]] = []
+    for start in range(0, len(photo_ids), 500):
+        some = photo_ids[start : start + 500]
+        marks = ",".join("?" * len(some))
+        rows += connection.execute(
+            "SELECT photo_id, person, embedding FROM photos"
+            f" WHERE photo_id IN ({marks}) ORDER BY photo_id",
+            some,
+        ).fetchall()
+    return rows
 
 
 def trim_journal(store: Store) -> None:

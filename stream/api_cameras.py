@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from stream.answers import (
     CameraJson,
@@ -48,6 +48,7 @@ class NewName(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: PersonName
+    force: bool = Field(False, description="enroll whatever the face looks like, such as a twin's")
 
 
 @router.get("/api/cameras")
@@ -130,7 +131,7 @@ async def name_track(
     service: ServiceDep, camera: Reference, track_id: Reference, new: NewName
 ) -> IdentityJson:
     """Enrol a face that is in the picture; it bears the name from the next picture on."""
-    return identity_json(await service.name_track(camera, track_id, new.name))
+    return identity_json(await service.name_track(camera, track_id, new.name, force=new.force))
 
 
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)

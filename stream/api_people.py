@@ -69,7 +69,7 @@ class FromCamera(BaseModel):
 @router.get("/api/identities")
 async def list_identities(service: ServiceDep) -> list[PersonJson]:
     """List everybody, by name."""
-    summaries = await service.run_inference(service.gallery.identities)
+    summaries = await service.read_people(service.gallery.identities)
     return [person_json(summary) for summary in summaries]
 
 
@@ -103,8 +103,8 @@ async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson
 @router.get("/api/identities/{identity_id}")
 async def show_identity(service: ServiceDep, identity_id: Reference) -> WholePersonJson:
     """Describe a person with their photos, and how many events of them there are."""
-    identity = await service.run_inference(service.gallery.find, identity_id)
-    photos = await service.run_inference(service.gallery.photos, identity.identity_id)
+    identity = await service.read_people(service.gallery.find, identity_id)
+    photos = await service.read_people(service.gallery.photos, identity.identity_id)
     return {
         "identity_id": identity.identity_id,
         "name": identity.name,
@@ -121,21 +121,19 @@ async def change_identity(
     if (change.name is None) == (change.merge_into is None):
         raise HTTPException(422, "give either name or merge_into")
     if change.name is not None:
-        call = service.run_inference(service.gallery.rename, identity_id, change.name)
+        call = service.change_people(service.gallery.rename, identity_id, change.name)
     else:
-        call = service.run_inference(
+        call = service.change_people(
             service.gallery.merge, identity_id, change.merge_into or identity_id
         )
     identity = await call
-    await service.gallery_changed()
     return identity_json(identity)
 
 
 @router.post("/api/identities/{identity_id}/split")
 async def split_identity(service: ServiceDep, identity_id: Reference, split: Split) -> IdentityJson:
     """Move some of a person's photos to another, with the past events that show the other."""
-    other = await service.run_inference(_split, service.gallery, identity_id, split)
-    await service.gallery_changed()
+    other = await service.change_people(_split, service.gallery, identity_id, split)
     crops = await service.run_events(service.event_log.crops, identity_id)
     find = partial(
         events_of_other,
@@ -152,15 +150,14 @@ async def split_identity(service: ServiceDep, identity_id: Reference, split: Spl
 @router.delete("/api/identities/{identity_id}", status_code=204)
 async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
-    await service.run_inference(service.gallery.remove, identity_id)
-    await service.gallery_changed()
+    await service.change_people(service.gallery.remove, identity_id)
     await service.run_events(service.event_log.settle)  # erased there too before this is answered
 
 
 @router.get("/api/identities/{identity_id}/photos")
 async def list_photos(service: ServiceDep, identity_id: Reference) -> list[PhotoJson]:
     """List a person's photos, oldest first."""
-    photos = await service.run_inference(_photos_of, service, identity_id)
+    photos = await service.read_people(_photos_of, service, identity_id)
     return [photo_json(photo) for photo in photos]
 
 
@@ -169,7 +166,7 @@ async def add_photos(
     service: ServiceDep, identity_id: Reference, photos: Photos, response: Response
 ) -> EnrolJson:
     """Add photos of a person who is known already."""
-    identity = await service.run_inference(service.gallery.store.find, identity_id)
+    identity = await service.read_people(service.gallery.store.find, identity_id)
     answer = await _enroll(service, identity.name, photos)
     if not answer["enrolled"]:
         response.status_code = 422
@@ -179,7 +176,7 @@ async def add_photos(
 @router.get("/api/identities/{identity_id}/photos/{photo_id}.jpg", response_class=Response)
 async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
     """Return the aligned face of a photo, 112x112."""
-    crop = await service.run_inference(service.gallery.store.crop, photo_id)
+    crop = await service.read_people(service.gallery.store.crop, photo_id)
     if crop is None:
         raise HTTPException(404, "there is no such photo, or its crop was not kept")
     return Response(_jpeg(crop), media_type="image/jpeg")
@@ -188,7 +185,7 @@ async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowN
 @router.get("/api/identities/{identity_id}/photo.jpg", response_class=Response)
 async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
     """Return the aligned face of a person's best photo, 112x112."""
-    crop = await service.run_inference(_best_crop, service, identity_id)
+    crop = await service.read_people(_best_crop, service, identity_id)
     if crop is None:
         raise HTTPException(404, "no photo of that person was kept")
     return Response(_jpeg(crop), media_type="image/jpeg")
@@ -197,11 +194,10 @@ async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
 @router.delete("/api/identities/{identity_id}/photos/{photo_id}", status_code=204)
 async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
     """Erase one photo."""
-    photos = await service.run_inference(_photos_of, service, identity_id)
+    photos = await service.read_people(_photos_of, service, identity_id)
     if photo_id not in {photo.photo_id for photo in photos}:
         raise UnknownIdentityError(f"there is no photo {photo_id} of that person")
-    await service.run_inference(service.gallery.remove_photo, photo_id)
-    await service.gallery_changed()
+    await service.change_people(service.gallery.remove_photo, photo_id)
 
 
 @router.post("/api/identify")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gallery import ErasedIdentityError, Gallery, Identity, NewPhoto, Target, clean_name
 from recognizer import Quality, SimilarityLimits
+from stream.errors import EnrolmentError
 from stream.photo_checks import (
     EnrolLimits,
     Reason,
@@ -168,6 +169,40 @@ def enroll_crops(
         else:
             outcomes.append(judge.rejected(face, Reason.DUPLICATE, "the same photo twice"))
     return EnrolReport(tuple(outcomes))
+
+
+def enroll_known(
+    gallery: Gallery,
+    target: Target,
+    faces: Sequence[FaceCrop],
+    *,
+    similarity: SimilarityLimits,
+    force: bool = False,
+) -> Identity:
+    """Add faces as `enroll_crops`, and return whose they are now.
+
+    For who names a face that a camera saw: at least one crop is needed, and one that the person
+    has already is as good.
+
+    Raises:
+        EnrolmentError: if no face passes the checks; says why of the first.
+        GalleryBusyError, GalleryError: as `enroll_crops`.
+    """
+    report = enroll_crops(gallery, target, faces, similarity=similarity, force=force)
+    if report.identity is not None:
+        return report.identity
+    if not report.refused and (known := present_target(gallery, target)) is not None:
+        return known  # none but duplicates
+    reasons = report.refused or report.rejected
+    detail = reasons[0].detail if reasons else "there is no crop of that face"
+    raise EnrolmentError(f"cannot enroll {target.name}: {detail}")
+
+
+def present_target(gallery: Gallery, target: Target) -> Identity | None:
+    """Return whom a target means now; None where that is nobody, or nobody any more."""
+    if target.identity_id is None:
+        return gallery.store.named(target.name)
+    return gallery.present([target.identity_id]).get(target.identity_id)
 
 
 def holder_fault(

@@ -4,20 +4,23 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
-from gallery import Gallery, Identity
+from gallery import Gallery, Identity, Target
 from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
 from stream.camera import Camera, CameraState, CameraStatus
 from stream.camera_store import CameraStore
 from stream.cameras import Cameras
 from stream.config import CameraConfig, Config
+from stream.crop_enrolment import enroll_known
 from stream.demo import enrol_demo
+from stream.errors import UnknownTrackError
 from stream.events import EventLog, LoggedEvent
 from stream.figures import Figures
 from stream.frames import FrameResult
+from stream.gallery_worker import WAIT_S, GalleryWorker
 from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.journal import Journal
@@ -73,6 +76,7 @@ class Service:
         self.limits = limits_for(recognizer, gallery)
         margin = config.gallery.margin
         self.margin = self.limits.margin if margin is None else margin
+        self.threshold = self._threshold_now()
         self.pipeline = Pipeline(
             recognizer,
             gallery,
@@ -94,12 +98,16 @@ class Service:
         )
         self.inference = Inference(
             self.pipeline,
-            gallery,
-            threshold=lambda: self.threshold,
-            changed=self.journal.settle,
             show=lambda result: self._cameras.show(result),
             log=self.journal.log,
             figures=self.figures,
+            supervisor=self.supervisor,
+            clock=clock,
+        )
+        self.people = GalleryWorker(
+            gallery,
+            threshold=self._threshold_now,
+            changed=self._people_changed,
             supervisor=self.supervisor,
             clock=clock,
         )
@@ -154,6 +162,7 @@ class Service:
                 directory,
                 model_id=recognizer.model_id,
                 embedding_size=recognizer.embedding_size,
+                wait_s=WAIT_S,
             ) as gallery,
             EventLog.open(
                 directory,
@@ -176,19 +185,24 @@ class Service:
                 clock=clock,
             )
             service.inference.start()
+            service.people.start()
             try:
                 await service._cameras.start()
                 yield service
             finally:
                 await service._close()
 
-    @property
-    def threshold(self) -> float:
-        """Similarity that makes a match: configured, calibrated, or fit for so many people."""
+    def _threshold_now(self) -> float:
+        """Return what makes a match: configured, calibrated, or fit for so many people."""
         configured = self._config.gallery.threshold
         if configured is not None:
             return configured
         return self.gallery.threshold_for(self.limits.pair, self.limits)
+
+    def _people_changed(self, threshold: float) -> None:
+        self.threshold = threshold
+        self.inference.gallery_changed(threshold)
+        self.journal.settle()
 
     # Cameras
 
@@ -256,22 +270,55 @@ class Service:
             self._photo_recognizer = self._open_another()
         return function(self._photo_recognizer)
 
-    async def name_track(self, camera: str, track_id: str, name: str) -> Identity:
-        """Enrol the face of a track under a name, which it bears from the next frame on.
+    async def name_track(
+        self, camera: str, track_id: str, name: str, *, force: bool = False
+    ) -> Identity:
+        """Enroll the best crops of a track under a name, which it has from the next frame on.
+
+        Args:
+            camera: where it is.
+            track_id: of the track.
+            name: whose face it is: somebody new, or known already.
+            force: enroll whatever the face looks like and whoever it looks like.
 
         Raises:
             UnknownCameraError: if there is no such camera.
             UnknownTrackError: if the track has left.
+            EnrolmentError: if no crop of the face passes the checks.
             GalleryError: if the gallery cannot take it.
         """
         self.camera(camera)
-        identity = await self.run_inference(self.pipeline.name_track, camera, track_id, name)
-        await self.gallery_changed()
+        faces = await self.run_inference(self.pipeline.faces_of, camera, track_id)
+        identity = await self.people.write(
+            enroll_known,
+            self.gallery,
+            Target(name),
+            faces,
+            similarity=self.limits,
+            force=force,
+        )
+        with suppress(UnknownTrackError):  # gone by now: the next one is recognized
+            await self.run_inference(self.pipeline.assign, camera, track_id, identity)
         return identity
 
+    async def read_people(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that reads the gallery in a thread of its own; see `GalleryWorker`."""
+        return await self.people.read(function, *args, **kwargs)
+
+    async def change_people(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that changes the gallery; all tracks are named anew on return.
+
+        Raises:
+            GalleryBusyError: if another process holds the gallery; nothing was changed.
+        """
+        result = await self.people.write(function, *args, **kwargs)
+        await self.run_inference(_nothing)
+        return result
+
     async def gallery_changed(self) -> None:
-        """Name all tracks anew; call it after any change of the gallery."""
-        await self.inference.run(self.inference.regallery)
+        """Name all tracks anew; call it after a change that was not made by `change_people`."""
+        await self.people.notify()
+        await self.run_inference(_nothing)
 
     # Events
 
@@ -337,8 +384,8 @@ class Service:
         ]
         if not self.is_recognising:
             lines.append("recognition does not run now: see the log")
-        if self.inference.gallery_trouble:
-            lines.append(self.inference.gallery_trouble)
+        if self.people.trouble:
+            lines.append(self.people.trouble)
         if self.inference.failures:
             lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
         if self.journal.trouble:
@@ -362,6 +409,7 @@ class Service:
         deadline = self._clock() + STOP_TIMEOUT_S
         self._cameras.stop()
         self.inference.stop()
+        self.people.stop()
         try:
             await asyncio.wait_for(self.peers.close_all(), STOP_TIMEOUT_S)
         except TimeoutError:
@@ -371,6 +419,7 @@ class Service:
         await asyncio.to_thread(self.inference.join, self._left_s(deadline))
         # A camera that hangs is waited for in vain: its thread ends with the process.
         await self._cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
+        await asyncio.to_thread(self.people.join, self._left_s(deadline))
         await asyncio.to_thread(self.journal.close)
         for webhook in self.webhooks:
             webhook.stop()
@@ -382,6 +431,10 @@ class Service:
     def _left_s(self, deadline: float) -> float:
         """Return the seconds until `deadline`, but enough for a thread that does end."""
         return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
+
+
+def _nothing() -> None:
+    """Wait for the inference thread to have applied what it was notified of."""
 
 
 def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import Gallery, Identity, Target, clean_name
+from gallery import Gallery, Target, clean_name
 from recognizer import Detections, ImageError, Quality, Recognizer, decode_image, read_file
 from recognizer.images import MAX_BYTES
 from stream.crop_enrolment import (
@@ -27,6 +27,7 @@ from stream.crop_enrolment import (
     Rejected,
     enroll_crops,
     holder_fault,
+    present_target,
 )
 from stream.errors import EnrolmentError
 from stream.naming import limits_for
@@ -250,7 +251,8 @@ class _FaceFinder:
             return _refused(item, Reason.UNREADABLE, f"cannot read {item.label}: {why}")
         source = hashlib.sha256(data).hexdigest()
         # Asked again when it is written; here it saves decoding what is enrolled already.
-        fault = holder_fault(self._gallery, source, self._known(item), force=self._force)
+        known = present_target(self._gallery, self._targets[_owner_of(item)])
+        fault = holder_fault(self._gallery, source, known, force=self._force)
         if fault is not None:
             return _refused(item, *fault)
         try:
@@ -258,12 +260,6 @@ class _FaceFinder:
         except ImageError as error:
             return _refused(item, Reason.UNREADABLE, str(error))
         return _Loaded(item, source, _shrunk(image))
-
-    def _known(self, item: EnrolItem) -> Identity | None:
-        target = self._targets[_owner_of(item)]
-        if target.identity_id is None:
-            return self._gallery.store.named(target.name)
-        return self._gallery.present([target.identity_id]).get(target.identity_id)
 
     def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[FaceCrop | Rejected]:
         images = [entry.image for entry in batch if isinstance(entry, _Loaded)]

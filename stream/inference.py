@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from gallery import Gallery, GalleryError
 from stream.batcher import Batcher
 from stream.errors import WorkerError
 from stream.figures import Figures
@@ -25,10 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TICK_TIMEOUT_S = 0.25
-"""How long the thread sleeps without frames before it looks after the gallery."""
-
-GALLERY_CHECK_S = 0.5
-"""How often another process's change of the gallery is looked for."""
+"""How long the thread sleeps without frames before it looks who has left."""
 
 
 class Inference:
@@ -36,9 +32,6 @@ class Inference:
 
     Args:
         pipeline: recognises; belongs to this thread alone once it is started.
-        gallery: looked after between ticks.
-        threshold: what makes a match at the moment, cosine.
-        changed: called after any change of the gallery, in this thread.
         show: gets every recognised frame, in this thread.
         log: gets every event, in this thread.
         figures: takes in what a tick costs and holds.
@@ -50,16 +43,12 @@ class Inference:
         windows: milliseconds by stage of a tick.
         ticks: how many there were.
         failures: how many of them failed.
-        gallery_trouble: why the gallery's file cannot be used now, one line; empty if it can.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
-        gallery: Gallery,
         *,
-        threshold: Callable[[], float],
-        changed: Callable[[], None],
         show: Callable[[FrameResult], None],
         log: Callable[[Event], None],
         figures: Figures,
@@ -71,14 +60,11 @@ class Inference:
         self.ticks = 0
         self.failures = 0
         self._pipeline = pipeline
-        self._gallery = gallery
-        self._threshold = threshold
-        self._changed = changed
         self._show = show
         self._log = log
         self._figures = figures
         self._clock = clock
-        self.gallery_trouble = ""
+        self._thresholds: deque[float] = deque()
         self._jobs: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._stopping = threading.Event()
         self._thread = supervisor.thread(
@@ -124,28 +110,27 @@ class Inference:
             self._end_jobs("has ended")  # it may have ended before this call was in its queue
         return await asyncio.wrap_future(future)
 
-    def regallery(self) -> None:
-        """Name all tracks anew; only in the thread."""
-        self._pipeline.set_threshold(self._threshold())
-        self._pipeline.regallery()
-        self._changed()
+    def gallery_changed(self, threshold: float) -> None:
+        """Name all tracks anew, with the next tick; from any thread, returns at once.
+
+        Args:
+            threshold: what makes a match from now on, cosine.
+        """
+        self._thresholds.append(threshold)
+        self.batcher.wake()
 
     def _infer(self) -> None:
-        checked = self._clock()
         while not self._stopping.is_set():
             frames = self.batcher.take(TICK_TIMEOUT_S)
+            self._name_anew()
             if frames:
                 self._tick(frames)
             # After the frames that were taken: a job may remove or rename their camera.
             while self._jobs:
                 run_job(*self._jobs[0])
                 self._jobs.popleft()
-            now = self._clock()
-            for event in self._pipeline.leave(now):
+            for event in self._pipeline.leave(self._clock()):
                 self._log(event)
-            if now - checked >= GALLERY_CHECK_S:
-                checked = now
-                self._take_in_gallery()
         self._end_jobs("has ended")
 
     def _answer_jobs(self, in_row: int) -> None:
@@ -160,17 +145,12 @@ class Inference:
             while True:
                 fail(self._jobs.popleft()[0], WorkerError(f"recognition {why}"))
 
-    def _take_in_gallery(self) -> None:
-        trouble = ""
-        try:
-            if self._gallery.refresh():
-                self.regallery()
-        except GalleryError as error:
-            # Locked, damaged or another model's by now: what is in memory still names people.
-            trouble = str(error)
-            if trouble != self.gallery_trouble:
-                logger.error("%s", trouble)
-        self.gallery_trouble = trouble
+    def _name_anew(self) -> None:
+        is_changed = bool(self._thresholds)
+        while self._thresholds:
+            self._pipeline.set_threshold(self._thresholds.popleft())
+        if is_changed:
+            self._pipeline.regallery()
 
     def _tick(self, frames: list[Frame]) -> None:
         try:

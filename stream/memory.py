@@ -1,13 +1,11 @@
 """What is remembered of a track: its looks, its best shots, and when it deserves another look."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery import NewPhoto
-from recognizer import Floats
+from recognizer import Floats, Quality
 from stream.frames import TrackState
 from stream.tracker import Tracked
 from stream.voting import Voter
@@ -40,17 +38,12 @@ class Shot:
     Attributes:
         crop: (112, 112, 3) uint8 RGB, aligned.
         embedding: (D,) float32 of unit length.
-        quality: in [0, 1].
+        quality: measured in the frame.
     """
 
     crop: NDArray[np.uint8]
     embedding: Floats
-    quality: float
-
-    def as_photo(self) -> NewPhoto:
-        """Return it as the gallery takes it."""
-        sha256 = hashlib.sha256(self.crop.tobytes()).hexdigest()
-        return NewPhoto(self.embedding, self.crop, sha256, self.quality)
+    quality: Quality
 
 
 class Memory:
@@ -94,13 +87,13 @@ class Memory:
 
     def look(self, shot: Shot, value: float, at: float) -> None:
         """Take a look at the track."""
-        self.voter.look(shot.embedding, shot.quality)
+        self.voter.look(shot.embedding, shot.quality.overall)
         self.is_open = True
         self.waits_since = None
         self._looked_at = at
         self._best_value = max(self._best_value, value)
         self.shots.append(shot)
-        self.shots.sort(key=lambda kept: -kept.quality)
+        self.shots.sort(key=lambda kept: -kept.quality.overall)
         del self.shots[MAX_SHOTS:]
 
     def gallery_changed(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from gallery import Gallery, Identity, Match
 from recognizer import Detections, Floats, Recognizer, SimilarityLimits
+from stream.crop_enrolment import FaceCrop
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult
 from stream.limits import Limits
@@ -84,7 +85,7 @@ class _Job:
 
     def look(self, track: Tracked, shot: Shot) -> None:
         """Remember a look at a track."""
-        if track.template is not None and shot.quality >= GOOD_WEIGHT:
+        if track.template is not None and shot.quality.overall >= GOOD_WEIGHT:
             # Another face than so far, or the same after all: if other, it is settled soon.
             track.is_doubtful = float(shot.embedding @ track.template) < self.same_face
         memory = self.camera.remember(track)
@@ -191,29 +192,40 @@ class Pipeline:
             for job, (tracks, events) in zip(jobs, found, strict=True)
         ]
 
-    def name_track(self, camera: str, track_id: str, name: str) -> Identity:
-        """Enrol a track's best shots under a name, which it bears from the next frame on.
-
-        Tracks of other cameras are asked again too.
+    def faces_of(self, camera: str, track_id: str) -> list[FaceCrop]:
+        """Return a track's best crops, to enroll its person from; best first.
 
         Raises:
             UnknownTrackError: if nobody remembers the track.
-            EnrolmentError: if no picture of the face was good enough to learn from.
-            GalleryError: if the gallery cannot take it.
+            EnrolmentError: if no crop of the face was good enough to learn from.
         """
-        state = self._cameras.get(camera)
-        memory = None if state is None else state.memory(track_id)
-        if memory is None:
-            raise UnknownTrackError(track_id)
+        memory = self._memory(camera, track_id)
         if not memory.shots:
             raise EnrolmentError(
                 "the face was too small or turned away so far: let it look at the camera"
             )
-        photos = [shot.as_photo() for shot in memory.shots]
-        identity, _ = self._gallery.enroll_many(name, photos)
-        memory.voter.assign(Match(identity, 1.0))
+        return [
+            FaceCrop(f"crop {number}", shot.crop, shot.embedding, shot.quality)
+            for number, shot in enumerate(memory.shots, 1)
+        ]
+
+    def assign(self, camera: str, track_id: str, identity: Identity) -> None:
+        """Give a track the name that a person gave it, from the next frame on.
+
+        Tracks of other cameras are searched again too.
+
+        Raises:
+            UnknownTrackError: if nobody remembers the track.
+        """
+        self._memory(camera, track_id).voter.assign(Match(identity, 1.0))
         self.regallery()
-        return identity
+
+    def _memory(self, camera: str, track_id: str) -> Memory:
+        state = self._cameras.get(camera)
+        memory = None if state is None else state.memory(track_id)
+        if memory is None:
+            raise UnknownTrackError(track_id)
+        return memory
 
     def set_threshold(self, threshold: float) -> None:
         """Name from another similarity on; `regallery` decides anew by it."""
@@ -341,7 +353,7 @@ class Pipeline:
                 [self._recognizer.align(job.frame.image, part.landmarks) for job, part in parts]
             )
             qualities = [
-                quality.overall
+                quality
                 for job, part in parts
                 for quality in self._recognizer.quality(job.frame.image, part)
             ]

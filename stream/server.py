@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from gallery import GalleryError, InvalidNameError, UnknownIdentityError
+from gallery import GalleryBusyError, GalleryError, InvalidNameError, UnknownIdentityError
 from gallery.errors import NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream import api_cameras, api_events, api_people, api_session
@@ -22,6 +22,7 @@ from stream.engine import Service
 from stream.errors import (
     BusyError,
     CameraStoreError,
+    EnrolmentError,
     EventLogError,
     EventLogFullError,
     StreamError,
@@ -35,6 +36,7 @@ from stream.proxies import Proxies, TrustedProxies
 from stream.security import Attempts, Gate, Keys
 from stream.signaling import Conversation
 
+RETRY_AFTER_S = 5  # what another process writes to the gallery is done by then, mostly
 WEB = Path(__file__).with_name("web")
 
 ROUTERS = (api_session.router, api_cameras.router, api_people.router, api_events.router)
@@ -52,7 +54,9 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownEventError, 404),
     (EventLogFullError, 507),
     (EventLogError, 503),
+    (EnrolmentError, 422),
     (StreamError, 400),
+    (GalleryBusyError, 503),
     (GalleryError, 500),
     (RecognizerError, 500),
 )
@@ -133,7 +137,8 @@ def create_app(
 
 async def _answer_failure(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
-    return _error(status, str(error))
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+    return _error(status, str(error), headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

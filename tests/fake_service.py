@@ -193,7 +193,9 @@ class FakeService:
         self.add(status(name, url=f"browser:{name}"))
         return FakePushCamera(self, name)
 
-    async def name_track(self, camera: str, track_id: str, name: str) -> Identity:
+    async def name_track(
+        self, camera: str, track_id: str, name: str, *, force: bool = False
+    ) -> Identity:
         result = self.camera(camera).latest
         if result is None or track_id not in {track.track_id for track in result.tracks}:
             raise UnknownTrackError(track_id)
@@ -201,6 +203,15 @@ class FakeService:
 
     async def run_inference(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
+
+    async def read_people(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    async def change_people(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        before = self.gallery.known_revision
+        result = function(*args, **kwargs)
+        self.n_gallery_changes += self.gallery.known_revision != before
+        return result
 
     async def run_photos(self, function: Callable[..., Any]) -> Any:
         return function(self.recognizer)

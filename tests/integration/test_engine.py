@@ -1,8 +1,10 @@
 """The whole service without HTTP: the demo camera, real nets, real gallery, real encoder."""
 
 import asyncio
+import sys
 import threading
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery import Gallery
+from gallery import Gallery, GalleryBusyError
 from gallery.reembedding import reembed
 from stream.camera import CameraState
 from stream.config import CameraConfig, Config, load_config
@@ -168,6 +170,46 @@ def test_another_process_changes_people_and_the_model_under_a_running_service() 
     assert len(problems) == 1
     assert "now holds embeddings of other-model, not of sface" in problems[0]
     assert problems[0].endswith("start again with that model")
+
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_cameras_go_on_while_another_process_holds_the_gallery() -> None:
+    async def scenario() -> tuple[int, bool, int]:
+        async with opened() as service:
+            await names_of(service, 1)
+            path = service.gallery.store.path
+            (ada, *_) = await service.read_people(service.gallery.identities)
+            holder = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", HOLD, str(path), stdin=PIPE, stdout=PIPE
+            )
+            assert holder.stdout is not None
+            await holder.stdout.readline()
+            before = service.ticks
+            write = asyncio.create_task(
+                service.change_people(service.gallery.rename, ada.identity.identity_id, "Ada")
+            )
+            await until(lambda: service.ticks >= before + 20 or write.done())
+            is_pending, ticks = not write.done(), service.ticks - before
+            assert await service.read_people(service.gallery.photos, ada.identity.identity_id)
+            with pytest.raises(GalleryBusyError, match="is busy"):
+                await write
+            await until(lambda: any("is busy" in line for line in service.problems()))
+            await holder.communicate(b"")
+            await until(lambda: not service.problems())
+            renamed = await service.change_people(
+                service.gallery.rename, ada.identity.identity_id, "Ada"
+            )
+            return min(ticks, 20), is_pending, len(renamed.name)
+
+    assert asyncio.run(scenario()) == (20, True, 3)
 
 
 def test_cameras_come_and_go_while_it_runs() -> None:

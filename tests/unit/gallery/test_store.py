@@ -13,7 +13,7 @@ from gallery import (
     schema,
 )
 from gallery.blobs import decode_crop
-from gallery.store import Store
+from gallery.store import Access, Store
 from gallery.templates import revision, trim_journal
 from tests.unit.gallery.conftest import MODEL, SIZE
 
@@ -50,8 +50,8 @@ def test_embeddings_of_a_person_and_of_nobody(few):
 
 
 def test_a_gallery_that_nobody_claimed_is_empty(tmp_path):
-    Store(tmp_path, create=True).close()
-    with pytest.raises(GalleryFormatError, match="is empty: enrol somebody first"):
+    Store(tmp_path, access=Access.CREATE).close()
+    with pytest.raises(GalleryFormatError, match="is empty: enroll somebody first"):
         Gallery.open_any(tmp_path)
 
 
@@ -64,15 +64,17 @@ def test_a_directory_in_place_of_the_file_is_named(tmp_path):
 def test_a_second_connection_that_fails_closes_the_first(tmp_path, monkeypatch):
     opened = []
 
-    def connect_once(path, *, create):
-        if opened:
-            raise GalleryError("cannot")
-        opened.append(schema.connect(path, create=create))
+    def connect_and_keep(path, **options):
+        opened.append(schema.connect(path, **options))
         return opened[0]
 
-    monkeypatch.setattr("gallery.store.connect", connect_once)
+    def refuse(path, **options):
+        raise GalleryError("cannot")
+
+    monkeypatch.setattr("gallery.store.connect", connect_and_keep)
+    monkeypatch.setattr("gallery.store.connect_reader", refuse)
     with pytest.raises(GalleryError, match="cannot"):
-        Store(tmp_path, create=True)
+        Store(tmp_path, access=Access.CREATE)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gallery import Identity, Match
-from recognizer import Floats
+from recognizer import Floats, Quality
 from stream.frames import TrackState
 from stream.memory import AGAIN_EVERY_S, MAX_SHOTS, Memory, Shot, shot_value
 from stream.tracker import Tracked
@@ -22,8 +22,14 @@ def track(*, is_doubtful: bool = False) -> Tracked:
     return Tracked(1, box, points, 0.9, 0.0, 0.0, box, is_doubtful=is_doubtful)
 
 
+def measured(quality: float) -> Quality:
+    return Quality(120.0, 300.0, 0.0, 0.0, 0.0, 0.99, 0.5, quality)
+
+
 def shot(quality: float) -> Shot:
-    return Shot(np.full((112, 112, 3), int(quality * 100), np.uint8), looks_like(1), quality)
+    return Shot(
+        np.full((112, 112, 3), int(quality * 100), np.uint8), looks_like(1), measured(quality)
+    )
 
 
 def face(size: float, *, nose: float = 0.5, x: float = 100) -> tuple[Floats, Floats]:
@@ -87,7 +93,7 @@ def test_the_best_shots_are_kept_best_first() -> None:
     assert remembered.crop is None
     for quality in (0.3, 0.9, 0.1, 0.5, 0.7):
         remembered.look(shot(quality), quality, 0.0)
-    assert [kept.quality for kept in remembered.shots] == [0.9, 0.7, 0.5][:MAX_SHOTS]
+    assert [kept.quality.overall for kept in remembered.shots] == [0.9, 0.7, 0.5][:MAX_SHOTS]
     assert remembered.crop is remembered.shots[0].crop
 
 
@@ -101,10 +107,3 @@ def test_a_gallery_change_opens_whoever_was_looked_at() -> None:
     remembered.gallery_changed()
     assert remembered.is_open
     assert len(remembered.voter.probes()) == 2
-
-
-def test_a_shot_becomes_a_photo_with_its_hash() -> None:
-    first, second = shot(0.5).as_photo(), shot(0.6).as_photo()
-    assert len(first.source_sha256) == 64
-    assert first.source_sha256 != second.source_sha256
-    assert first.quality == 0.5

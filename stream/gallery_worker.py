@@ -1,0 +1,157 @@
+"""Everything that reads or writes the gallery's file while cameras are recognized.
+
+The recognition thread never touches the file: it searches what is in memory, and is notified once
+that has been replaced. Reads, writes and the watch over other processes' changes have threads of
+their own here, so that a file that is locked, slow or gone holds up nobody but who asks for it.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from gallery import Gallery, GalleryError
+from gallery.errors import busy, replaced
+from stream.errors import WorkerError
+from stream.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CHECK_S = 0.5
+"""How often other processes' changes are looked for."""
+
+WAIT_S = 3.0
+"""How long a write waits for other writers, and as long for its turn, before it is refused."""
+
+READERS = 4
+"""Reads at a time; each is a page's or a program's question about people."""
+
+
+class GalleryWorker:
+    """Runs calls of the gallery in threads of its own, and watches its file.
+
+    Args:
+        gallery: the gallery, opened with `wait_s=WAIT_S`.
+        threshold: returns what makes a match among so many people, cosine; reads the file.
+        changed: called with the threshold after any change to people or photos, by whatever
+            process; in a thread of this worker.
+        supervisor: runs the threads again where they fail.
+        clock: seconds, monotonic.
+
+    Attributes:
+        trouble: why the file cannot be used now, one line; empty if it can.
+    """
+
+    def __init__(
+        self,
+        gallery: Gallery,
+        *,
+        threshold: Callable[[], float],
+        changed: Callable[[float], None],
+        supervisor: Supervisor,
+        clock: Callable[[], float],
+    ) -> None:
+        self.trouble = ""
+        self._gallery = gallery
+        self._threshold = threshold
+        self._changed = changed
+        self._clock = clock
+        self._notify_lock = threading.Lock()
+        self._notified_revision = gallery.known_revision
+        self._locked_since: float | None = None
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="gallery-read")
+        self._writer = supervisor.jobs("gallery-write")
+        self._stopping = threading.Event()
+        self._thread = supervisor.thread("gallery-watch", self._watch)
+
+    def start(self) -> None:
+        """Start watching the file."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Refuse further calls and end the threads; a call that waits for the disk is left."""
+        self._stopping.set()
+        self._thread.stop()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._writer.close(drop=True)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the end of the threads that watch and write, each for so long."""
+        self._thread.join(timeout_s)
+        self._writer.join(timeout_s)
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that reads people; no write of anybody holds it up."""
+        return await self._run(partial(function, *args, **kwargs))
+
+    async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that changes people, one at a time, and notify of what it changed.
+
+        Raises:
+            GalleryBusyError: if other writers were in the way for too long; nothing was changed.
+        """
+        called_at = self._clock()
+
+        def call() -> T:
+            if self._clock() - called_at > WAIT_S:
+                raise busy(self._gallery.store.path)
+            result = function(*args, **kwargs)
+            self._notify()
+            return result
+
+        return await self._writer.run(call)
+
+    async def notify(self) -> None:
+        """Notify of changes that were made elsewhere in this process."""
+        await self._run(self._notify)
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        try:
+            future = self._readers.submit(call)
+        except RuntimeError as error:  # shut down
+            raise WorkerError("the service is stopping") from error
+        return await asyncio.wrap_future(future)
+
+    def _notify(self) -> None:
+        with self._notify_lock:
+            revision = self._gallery.known_revision
+            if revision != self._notified_revision:
+                self._changed(self._threshold())
+                self._notified_revision = revision
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(CHECK_S):
+            trouble = self._check()
+            if trouble and trouble != self.trouble:
+                logger.error("%s", trouble)
+            self.trouble = trouble
+
+    def _check(self) -> str:
+        """Apply what others changed; return what is wrong with the file, one line."""
+        store = self._gallery.store
+        try:
+            self._gallery.refresh()
+            self._notify()
+            if store.is_replaced():
+                return str(replaced(store.path))
+            is_locked = store.is_locked()
+        except GalleryError as error:
+            # Damaged, unreadable or another model's by now: what is in memory still names people.
+            return str(error)
+        if not is_locked:
+            self._locked_since = None
+            return ""
+        now = self._clock()
+        if self._locked_since is None:
+            self._locked_since = now
+            return ""  # a write of a moment is nobody's trouble
+        return (
+            f"the gallery {store.path.parent} is busy: another process is writing to it; people "
+            "are recognized, but cannot be added or changed until it ends"
+        )
