@@ -29,8 +29,8 @@ Rect = tuple[int, int, int, int]
 def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -> None:
     """Draw each face's box, name, similarity and age onto the picture, in place.
 
-    Sizes follow the picture's height; for the scripts of names see `font_for`. Safe in several
-    threads.
+    Sizes follow the picture's shorter side; for the scripts of names see `font_for`. Safe in
+    several threads.
 
     Args:
         image: (H, W, 3) uint8 RGB, writable.
@@ -39,8 +39,7 @@ def annotate(image: NDArray[np.uint8], tracks: Sequence[Track], *, now: float) -
     """
     if not tracks:
         return
-    height = image.shape[0]
-    font_px = max(MIN_FONT_PX, round(height * FONT_PX_PER_HEIGHT))
+    font_px = max(MIN_FONT_PX, round(min(image.shape[:2]) * FONT_PX_PER_HEIGHT))
     # Labels lie over all boxes, so that a name is not crossed out by a neighbour's box.
     for track in tracks:
         _draw_box(image, track)
@@ -59,11 +58,18 @@ def label(track: Track, now: float) -> str:
     return f"unknown  {age}" if track.state is TrackState.UNKNOWN else "..."
 
 
+def _corners(image: NDArray[np.uint8], track: Track) -> Rect:
+    """Return a track's box; far outside of the picture OpenCV's integers would overflow."""
+    height, width = image.shape[:2]
+    size = np.array([width, height, width, height], np.float32)
+    x1, y1, x2, y2 = (int(v) for v in np.clip(track.box, -size, 2 * size).round())
+    return x1, y1, x2, y2
+
+
 def _draw_box(image: NDArray[np.uint8], track: Track) -> None:
     """Draw the box's corners; a closed frame would hide more of the face than it shows."""
-    height, width = image.shape[:2]
-    thick = max(1, round(height / 360))
-    x1, y1, x2, y2 = (int(v) for v in np.clip(track.box, -width, 2 * width).round())
+    thick = max(1, round(min(image.shape[:2]) / 360))
+    x1, y1, x2, y2 = _corners(image, track)
     corner = max(4, min(x2 - x1, y2 - y1) // 4)
     colour = COLOURS[track.state]
     cv2.rectangle(image, (x1, y1), (x2, y2), colour, max(1, thick // 2))
@@ -86,7 +92,7 @@ def _draw_label(
     _, _, text_width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, font_px, WEIGHT)
     pad = max(3, font_px // 3)
     label_width, label_height = text_width + 2 * pad, font_px + pad + pad // 2
-    x1, y1, _, y2 = (int(v) for v in np.clip(track.box, -width, 2 * width).round())
+    x1, y1, _, y2 = _corners(image, track)
     gap = pad // 2
     left = max(0, min(x1, width - label_width))
     # Above the box, below it, above another label; always inside the picture.

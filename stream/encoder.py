@@ -36,6 +36,10 @@ MIN_BITRATE = 100_000
 # Smaller changes of the bitrate are not worth their unrest; aiortc's encoder has the same.
 BITRATE_STEP = 0.1
 
+# x264's buffer is that of the rate it was opened with: it sends no more than that rate, and at a
+# third of it one picture may take a second's bits. Beyond these parts of it, it is opened anew.
+REOPEN_BELOW, REOPEN_ABOVE = 0.75, 1 + BITRATE_STEP
+
 # One thread takes 4.3 ms of wall time for 720p and leaves the other cores to the cameras.
 SINGLE_THREAD_PIXELS = 1920 * 1080
 
@@ -62,6 +66,7 @@ class Encoder:
     Attributes:
         width: pixels, even: a picture's odd last column is left out.
         height: pixels, even likewise.
+        last_pts: of the last picture, 1/90000 s; what an encoder in place of another goes on from.
 
     Args:
         width: pixels of the pictures to come.
@@ -79,8 +84,8 @@ class Encoder:
         self.width, self.height = width - width % 2, height - height % 2
         self._size = (height, width)
         self._codec = codec
-        self._bitrate = bitrate or bitrate_for(width, height)
-        self._last_pts: int | None = None
+        self._bitrate = self._opened_bitrate = bitrate or bitrate_for(width, height)
+        self.last_pts: int | None = None
         self._context = OPENERS[codec](self.width, self.height, max(fps, 1.0), self._bitrate)
 
     def fits(self, image: NDArray[np.uint8]) -> bool:
@@ -91,11 +96,13 @@ class Encoder:
         """Change the bits per second from the next picture on, where they differ noticeably.
 
         Returns:
-            False where that takes another encoder: FFmpeg gives only x264 a new rate.
+            False where that takes another encoder: FFmpeg gives only x264 a new rate, and not the
+            buffer that goes with it.
         """
         if abs(bitrate - self._bitrate) <= BITRATE_STEP * self._bitrate:
             return True
-        if self._codec is not Codec.H264:
+        part = bitrate / self._opened_bitrate
+        if self._codec is not Codec.H264 or not REOPEN_BELOW <= part <= REOPEN_ABOVE:
             return False
         self._bitrate = self._context.bit_rate = bitrate
         return True
@@ -121,10 +128,10 @@ class Encoder:
         planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         pts = round(at * CLOCK_HZ)
-        if self._last_pts is not None:
+        if self.last_pts is not None:
             # A millisecond apart at least: browsers show two pictures of one time as one.
-            pts = max(pts, self._last_pts + CLOCK_HZ // 1000)
-        self._last_pts = pts
+            pts = max(pts, self.last_pts + CLOCK_HZ // 1000)
+        self.last_pts = pts
         frame.pts, frame.time_base = pts, TIME_BASE
         frame.pict_type = PictureType.I if keyframe else PictureType.NONE
         return self._context.encode(frame)

@@ -17,6 +17,11 @@ SMALL_SCALE = 0.5
 SMALL_MIN_HEIGHT = 180
 
 
+# Pixels a side. One macroblock, which every decoder takes; and what VP8 (14 bits) and x264 take,
+# with room, and no camera exceeds.
+MIN_SIDE, MAX_SIDE = 16, 8192
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """One form of a camera's video; made once for all who watch it.
@@ -35,16 +40,25 @@ class Feed:
 def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
     """Make the picture of a feed.
 
-    Labels are drawn after shrinking: at half the size they could not be read.
+    Labels are drawn after shrinking: at half the size they could not be read. An image that no
+    encoder takes is enlarged at its right and lower edge, or shrunk.
 
     Returns:
         (H, W, 3) uint8 RGB; must not be written to.
     """
     image, tracks, scale = result.frame.image, result.tracks, 1.0
+    longest = max(image.shape[:2])
+    if longest > MAX_SIDE:
+        scale = MAX_SIDE / longest
+        image = _resize(image, scale)
     if small and image.shape[0] * SMALL_SCALE >= SMALL_MIN_HEIGHT:
-        scale = SMALL_SCALE
-        shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        image = np.asarray(shrunk, np.uint8)
+        scale *= SMALL_SCALE
+        image = _resize(image, SMALL_SCALE)
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        right, below = max(0, MIN_SIDE - width), max(0, MIN_SIDE - height)
+        padded = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        image = np.asarray(padded, np.uint8)
     if raw:
         return image
     if image is result.frame.image:
@@ -52,3 +66,8 @@ def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
     tracks = tuple(replace(track, box=track.box * np.float32(scale)) for track in tracks)
     annotate(image, tracks, now=result.frame.captured_at)
     return image
+
+
+def _resize(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -50,9 +50,8 @@ class VideoOut:
         Returns:
             Bytes published; 0 when nobody watches.
         """
-        for feed in tuple(self._encoders):
-            if feed not in pictures or not self._encoders[feed].fits(pictures[feed]):
-                del self._encoders[feed]
+        for feed in self._encoders.keys() - pictures.keys():
+            del self._encoders[feed]
         packets = {feed: self._encode(feed, pictures[feed], result) for feed in pictures}
         self._hub.publish(packets)
         return sum(packet.size for each in packets.values() for packet in each)
@@ -63,11 +62,13 @@ class VideoOut:
         height, width = result.frame.image.shape[:2]
         bitrate = self._bitrate or bitrate_for(width, height)
         bitrate = round(bitrate * self._hub.part(feed) * (SMALL_SHARE if feed.small else 1.0))
-        encoder = self._encoders.get(feed)
-        if encoder is None or not encoder.set_bitrate(bitrate):
+        encoder = was = self._encoders.get(feed)
+        if was is None or not was.fits(image) or not was.set_bitrate(bitrate):
             height, width = image.shape[:2]
             encoder = Encoder(width, height, self._fps, bitrate, codec=feed.codec)
+            encoder.last_pts = was.last_pts if was else None
             self._encoders[feed] = encoder
+        assert encoder is not None
         keyframe = self._hub.wants_keyframe(feed)
         packets = encoder.encode(image, result.frame.captured_at, keyframe=keyframe)
         if feed.raw:

@@ -109,3 +109,27 @@ def test_a_label_wider_than_the_picture_starts_at_its_left() -> None:
     image = picture(120, 100)
     annotate(image, [track((20, 50, 60, 90), name="x" * 80)], now=1.0)
     assert changed(image)[:, 0].any()
+
+
+@pytest.mark.parametrize("size", [(1920, 300), (300, 1920), (720, 1280), (1280, 720)])
+def test_a_box_is_drawn_where_the_face_is_whatever_the_shape_of_the_picture(
+    size: tuple[int, int],
+) -> None:
+    height, width = size
+    box = (width - 130, height - 130, width - 30, height - 30)
+    image = picture(height, width)
+    annotate(image, [track(box, name=None, state=TrackState.UNDECIDED)], now=1.0)
+    is_colour = (image == COLOURS[TrackState.UNDECIDED]).all(axis=2)
+    for x in (width - 130, width - 30):
+        assert is_colour[height - 130 : height - 29, x].mean() > 0.9, "a side"
+    for y in (height - 130, height - 30):
+        assert is_colour[y, width - 130 : width - 29].mean() > 0.9, "upper and lower edge"
+
+
+def test_text_fits_an_upright_picture() -> None:
+    image = picture(1920, 640)
+    annotate(image, [track((100, 900, 400, 1300))], now=1.0)
+    rows = np.flatnonzero((image == COLOURS[TrackState.KNOWN]).all(axis=2).sum(axis=1) > 60)
+    columns = np.flatnonzero((image == COLOURS[TrackState.KNOWN]).all(axis=2).any(axis=0))
+    assert rows[0] > 800
+    assert columns[-1] < 640 - 100

@@ -154,6 +154,49 @@ def test_noise_stays_within_the_bitrate_and_keyframes_do_not_burst() -> None:
     assert max(sizes[25:]) * 8 < 0.6 * 1_000_000
 
 
+def noise_bits(encoder: Encoder, n: int) -> list[int]:
+    """Bits of pictures that no rate is enough for."""
+    rng = np.random.default_rng(1)
+    base = rng.integers(0, 256, (360, 640, 3), dtype=np.uint8)
+    return [
+        8 * encoder.encode(np.roll(base, 3 * i, axis=1), i / 25, keyframe=False)[0].size
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("opened", "asked", "is_taken"),
+    [
+        (1_000_000, 1_050_000, True),
+        (1_000_000, 800_000, True),
+        (1_000_000, 1_200_000, False),
+        (1_000_000, 700_000, False),
+        (300_000, 1_000_000, False),
+        (1_000_000, 300_000, False),
+    ],
+)
+def test_a_rate_that_the_buffer_does_not_suit_takes_another_encoder(
+    opened: int, asked: int, is_taken: bool
+) -> None:
+    assert Encoder(640, 360, 25, opened).set_bitrate(asked) is is_taken
+
+
+def test_small_steps_do_not_add_up_beyond_the_buffer() -> None:
+    encoder, rate, n_taken = Encoder(640, 360, 25, 1_000_000), 1_000_000, 0
+    while encoder.set_bitrate(rate := round(rate * 0.88)):
+        n_taken += 1
+    assert n_taken == 2
+
+
+def test_a_rate_that_is_taken_is_kept() -> None:
+    encoder = Encoder(640, 360, 25, 1_000_000)
+    noise_bits(encoder, 25)
+    assert encoder.set_bitrate(800_000)
+    encoder.last_pts = None
+    lowered, fresh = noise_bits(encoder, 100), noise_bits(Encoder(640, 360, 25, 800_000), 100)
+    assert sum(lowered[50:]) == pytest.approx(sum(fresh[50:]), rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("width", "height", "low", "high"),
     [(1280, 720, 3.0, 3.0), (1920, 1080, 4.9, 5.1), (640, 360, 1.2, 1.3), (3840, 2160, 11, 13)],

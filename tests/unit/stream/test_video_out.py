@@ -1,5 +1,7 @@
 import asyncio
+from itertools import pairwise
 
+import av
 import numpy as np
 import pytest
 
@@ -117,3 +119,76 @@ async def test_lossy_links_get_fewer_bits(codec: Codec) -> None:
         await asyncio.sleep(0)
     waiting.cancel()
     assert sum(sizes[90:]) < 0.7 * sum(sizes[30:60])
+
+
+async def bits_of(
+    shares: list[float], *, bitrate: int, codec: Codec, first: int = 0
+) -> tuple[list[int], list[VideoPacket]]:
+    """Bits of each picture, of noise that wants more, with a viewer's share at each."""
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25, bitrate=bitrate)
+    viewer = hub.subscribe(Feed(codec))
+    waiting = asyncio.create_task(viewer.recv())
+    await asyncio.sleep(0)
+    bits, packets = list[int](), list[VideoPacket]()
+    for number, share in enumerate(shares, first):
+        viewer.share = share
+        # A still scene lets the encoder's buffer fill up, for the largest picture after it.
+        top = 101 if 110 <= number < 130 else 140
+        noise = np.random.default_rng(number).integers(100, top, (90, 160, 3), np.uint8)
+        frame = Frame("c", number, number / 25, np.repeat(np.repeat(noise, 4, 0), 4, 1))
+        bits.append(8 * send(out, FrameResult(frame, (), (), {})))
+        packets.append(await waiting)
+        waiting = asyncio.create_task(viewer.recv())
+        await asyncio.sleep(0)
+    waiting.cancel()
+    return bits, packets
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize(("before", "after"), [(0.3, 1.0), (1.0, 0.3), (1.0, 0.7), (0.8, 1.0)])
+async def test_a_changed_rate_sends_what_a_fresh_encoder_would(
+    codec: Codec, before: float, after: float
+) -> None:
+    bits, packets = await bits_of([before] * 50 + [after] * 100, bitrate=1_000_000, codec=codec)
+    fresh, _ = await bits_of([after] * 100, bitrate=1_000_000, codec=codec, first=50)
+    assert sum(bits[75:]) == pytest.approx(sum(fresh[25:]), rel=0.2)
+    assert max(bits[50:]) < 1.3 * max(fresh)
+    # No gap: each picture is there, decodable, and later than the one before.
+    times = [packet.pts for packet in packets]
+    assert len(times) == 150
+    assert all(a is not None and b is not None and a < b for a, b in pairwise(times))
+    decoder = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
+    assert sum(len(decoder.decode(packet)) for packet in packets) == 150
+
+
+async def test_another_encoder_goes_on_in_time_where_the_clock_stands_still() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    viewer = hub.subscribe()
+    task = asyncio.create_task(viewer.recv())
+    await asyncio.sleep(0)
+    for size in ((96, 128), (96, 128), (48, 64), (48, 64)):
+        send(out, black(1.0, *size))
+    packets = [await task, *[await viewer.recv() for _ in range(3)]]
+    assert [packet.pts for packet in packets] == [90000, 90090, 90180, 90270]
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 100), (100, 1), (2, 3), (15, 17), (1, 9000), (9000, 1), (20, 20000)]
+)
+async def test_a_picture_of_any_size_is_sent(
+    codec: Codec, small: bool, size: tuple[int, int]
+) -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    task = await read(hub, Feed(codec, small=small))
+    track = Track(1, np.array([0, 0, 1, 1], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None)
+    frame = Frame("c", 0, 0.0, np.full((*size, 3), 120, np.uint8))
+    assert send(out, FrameResult(frame, (track,), (), {})) > 0
+    packet = await task
+    decoder = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
+    (shown,) = decoder.decode(packet)
+    assert 16 <= min(shown.width, shown.height) <= max(shown.width, shown.height) <= 8192
