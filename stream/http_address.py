@@ -1,5 +1,6 @@
 """HTTP addresses that people type: checked, with international names and paths in ASCII."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -7,6 +8,9 @@ import httpx2
 
 MAX_URL = 2048
 """Characters: what browsers and servers agree on."""
+
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]+")
+"""What resolvers take; underscores occur in the names of containers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,12 @@ def parse_http_address(url: str) -> HttpAddress:
         raise ValueError(f"must have at most {MAX_URL} characters, has {len(url)}")
     try:
         parts, parsed = urlsplit(url), httpx2.URL(url)
-        port = parsed.port
+        port = parts.port
     except (ValueError, httpx2.InvalidURL):
         raise ValueError("must be an address that begins with http:// or https://") from None
     host = parsed.raw_host.decode("ascii")
-    if parsed.scheme not in {"http", "https"} or not host or port == 0:
+    is_host = HOST_NAME.fullmatch(host) or ":" in host  # IPv6
+    if parsed.scheme not in {"http", "https"} or not is_host or port == 0:
         raise ValueError("must be an address that begins with http:// or https://")
     labels = host.removesuffix(".").split(".")
     if len(host) > 253 or not all(0 < len(label) <= 63 for label in labels):

@@ -141,8 +141,8 @@ class Inference:
             fail(self._jobs.popleft()[0], WorkerError("recognition failed: try again"))
 
     def _end_jobs(self, why: str) -> None:
-        with suppress(IndexError):  # another thread may take the last one
-            while True:
+        with suppress(IndexError):  # another thread may take them
+            for _ in range(len(self._jobs)):  # not those that come meanwhile
                 fail(self._jobs.popleft()[0], WorkerError(f"recognition {why}"))
 
     def _name_anew(self) -> None:

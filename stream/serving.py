@@ -136,10 +136,11 @@ async def _serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, _stop, server)
         reloads: set[asyncio.Task[None]] = set()
+        watched = service.supervisor.watch("reading the configuration again")
 
         def begin_reload() -> None:
             if reload is not None:
-                task = loop.create_task(_reload(service, reload), name="reload")
+                task = watched.task(_reload(service, reload))
                 reloads.add(task)
                 task.add_done_callback(reloads.discard)
 
