@@ -56,6 +56,8 @@ LOCAL_NAMES = frozenset({"localhost"})
 # of which nothing is kept.
 VIEWER_WRITES = re.compile(r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/session")
 
+SOCKET_PATH = "/api/ws"
+
 # Ports that browsers leave out of Host.
 DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
@@ -221,7 +223,7 @@ class Gate:
                 "name to allowed_hosts",
             )
         origin = headers.get("origin")
-        if origin is not None and not self._is_own(origin, host, headers):
+        if origin is not None and not self._is_own(origin, host, headers, scope):
             return Refusal(
                 HTTPStatus.FORBIDDEN,
                 f"requests from other sites are refused: the page is from {origin[:100]!r}, the "
@@ -234,9 +236,11 @@ class Gate:
             return Refusal(HTTPStatus.FORBIDDEN, VIEWERS_ONLY_LOOK)
         return None
 
-    def _is_own(self, origin: str, host: str, headers: Headers) -> bool:
-        # Browsers set it, scripts cannot; Host may be a proxy's own name for us then.
-        if headers.get("sec-fetch-site") == "same-origin":
+    def _is_own(self, origin: str, host: str, headers: Headers, scope: Scope) -> bool:
+        # Browsers set it, scripts cannot; Host may be a proxy's own name for us then. Chromium
+        # leaves it out of WebSockets, so whether one may be opened is judged without it.
+        is_asked_for_socket = scope["path"] == SOCKET_PATH and scope.get("method") == "OPTIONS"
+        if headers.get("sec-fetch-site") == "same-origin" and not is_asked_for_socket:
             return True
         return is_own_origin(origin, host, names=self._names, port=self._keys.port)
 

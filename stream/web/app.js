@@ -3,7 +3,7 @@
 import { api, told } from "./api.js";
 import { Cameras } from "./cameras.js";
 import { ask } from "./dialogs.js";
-import { byId, setText } from "./dom.js";
+import { byId, sentence, setText } from "./dom.js";
 import { Live } from "./live.js";
 import { askName, askNameOfEvent } from "./naming.js";
 import { OwnCamera } from "./own.js";
@@ -145,6 +145,7 @@ socket.addEventListener("event", ({ detail: { event } }) => {
 });
 socket.addEventListener("open", () => {
   showLink("open");
+  showRefusal("");
   told(learnRole()); // each time: after an outage the tokens may be others
   // The picture first: lists and thumbnails would compete with its connection.
   setTimeout(() => {
@@ -153,10 +154,19 @@ socket.addEventListener("open", () => {
     told(live.refresh());
   }, LISTS_AFTER_MS);
 });
-socket.addEventListener("close", () => {
+socket.addEventListener("close", ({ detail: reason }) => {
   showLink("lost");
+  if (reason) {
+    showRefusal(reason);
+  }
   api("GET", "api/cameras").catch(() => {}); // tells a lost service from a missing token
 });
+socket.addEventListener("refused", ({ detail: reason }) => showRefusal(reason));
+
+function showRefusal(reason) {
+  byId("refusal").hidden = !reason;
+  setText(byId("refusal"), reason && sentence(reason));
+}
 
 function showLink(state) {
   byId("link").dataset.state = state;
@@ -164,6 +174,13 @@ function showLink(state) {
 }
 
 byId("sign-in").addEventListener("click", () => signIn());
+byId("sign-out").addEventListener("click", () => told(signOut()));
+
+async function signOut() {
+  await api("DELETE", "api/session");
+  location.reload();
+}
+
 window.addEventListener("facewire:signed-out", () => signIn());
 
 let isAsking = false;

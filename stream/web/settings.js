@@ -26,6 +26,7 @@ export class Settings {
     byId("health").hidden = health.problems.length === 0;
     setText(byId("health"), health.problems.map(sentence).join(". "));
     this.#showAbout(about);
+    byId("sign-out").hidden = !about.needs_token;
   }
 
   hide() {
@@ -98,6 +99,7 @@ export class Settings {
     setText(card.reason, reason);
     card.reason.hidden = !reason;
     setText(card.url, camera.is_pushed ? "Sent by a browser or encoder" : camera.url);
+    card.url.hidden = !card.url.textContent; // viewers see none
     const parts = [
       settings.min_face_px && `faces from ${settings.min_face_px} pixels`,
       settings.target_fps && `at most ${settings.target_fps} pictures a second`,
