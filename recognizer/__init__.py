@@ -11,7 +11,7 @@ from recognizer.errors import (
 )
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.files import read_file, refuse_special, write_file
-from recognizer.images import decode_image, read_image
+from recognizer.images import Photo, decode_image, decode_photo, read_image, read_photo
 from recognizer.library import add_model, convert_checkpoint
 from recognizer.models import (
     ModelEntry,
@@ -38,6 +38,7 @@ __all__ = [
     "ModelCardError",
     "ModelEntry",
     "ModelFileError",
+    "Photo",
     "Progress",
     "Quality",
     "Recognizer",
@@ -46,6 +47,7 @@ __all__ = [
     "add_model",
     "convert_checkpoint",
     "decode_image",
+    "decode_photo",
     "default_cache",
     "fetch",
     "fetch_photos",
@@ -54,6 +56,7 @@ __all__ = [
     "read_card",
     "read_file",
     "read_image",
+    "read_photo",
     "refuse_special",
     "write_card",
     "write_file",

@@ -3,6 +3,7 @@
 Pictures are (H, W, 3) uint8 RGB throughout; coordinates are float32 pixels, x right, y down.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,3 +108,9 @@ class Face:
     embedding: Floats
     gender: str | None
     age: float | None
+
+    def enlarged(self, by: float) -> "Face":
+        """Return the face as it is in an image this many times as large."""
+        return dataclasses.replace(
+            self, box=self.box * np.float32(by), landmarks=self.landmarks * np.float32(by)
+        )

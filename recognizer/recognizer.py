@@ -18,6 +18,7 @@ from recognizer.mtcnn import read_weights
 from recognizer.quality import Quality, judge
 from recognizer.refinement import LandmarkRefiner
 from recognizer.resolve import resolve_model
+from recognizer.upright import detect_any_way_up
 
 
 class Recognizer:
@@ -53,8 +54,16 @@ class Recognizer:
         self._embedder = embedder
         self._attribute_reader = attribute_reader
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
-        """Find all faces in each (H, W, 3) uint8 RGB image; sizes may differ."""
+    def detect(self, images: Sequence[Image], *, any_way_up: bool = False) -> list[Detections]:
+        """Find all faces in each (H, W, 3) uint8 RGB image; sizes may differ.
+
+        Args:
+            images: the images.
+            any_way_up: try all four orientations where no face is surely upright; for photos,
+                up to four times the work. Landmarks are the person's, whichever way up.
+        """
+        if any_way_up:
+            return detect_any_way_up(self._detector.detect, images)
         return self._detector.detect(images)
 
     def look_for(self, min_face_px: int) -> None:
@@ -109,10 +118,17 @@ class Recognizer:
         """Judge how good a picture of each face the image is."""
         return judge(detections, self.align(image, detections.landmarks))
 
-    def recognize(self, images: Sequence[Image]) -> list[tuple[Face, ...]]:
-        """Detect, align and embed all faces of each image; gender and age where opened."""
+    def recognize(
+        self, images: Sequence[Image], *, any_way_up: bool = False
+    ) -> list[tuple[Face, ...]]:
+        """Detect, align and embed all faces of each image; gender and age where opened.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB.
+            any_way_up: as in `detect`.
+        """
         images = [_view(image) for image in images]
-        found = self.detect(images)
+        found = self.detect(images, any_way_up=any_way_up)
         crops, embeddings, looks = self._look(images, found)
         results, start = [], 0
         for faces in found:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from gallery import Gallery, Identity, Photo, UnknownIdentityError
-from recognizer import Recognizer, decode_image
+from recognizer import Recognizer, decode_photo
 from stream.answers import (
     EnrolJson,
     IdentifiedJson,
@@ -232,8 +232,8 @@ def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
 
 
 def _identify(service: Service, label: str, data: bytes, recognizer: Recognizer) -> IdentifiedJson:
-    image = decode_image(data, name=label)
-    (faces,) = recognizer.recognize([image])
+    photo = decode_photo(data, name=label)
+    (faces,) = recognizer.recognize([photo.image], any_way_up=True)
     if not faces:
         return identified_json(label, (), ())
     matches = service.gallery.search(
@@ -241,7 +241,7 @@ def _identify(service: Service, label: str, data: bytes, recognizer: Recognizer)
         threshold=service.threshold,
         margin=service.margin,
     )
-    return identified_json(label, faces, matches)
+    return identified_json(label, [face.enlarged(photo.scale) for face in faces], matches)
 
 
 async def _enroll(service: Service, name: str, photos: list[UploadFile]) -> EnrolJson:

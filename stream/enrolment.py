@@ -13,7 +13,6 @@ from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +30,7 @@ from stream.crop_enrolment import (
 )
 from stream.errors import EnrolmentError
 from stream.naming import limits_for
-from stream.photo_checks import EnrolLimits, Reason, choose_face, framed_faces
+from stream.photo_checks import EnrolLimits, Reason, choose_face
 
 __all__ = [
     "EnrolItem",
@@ -46,7 +45,6 @@ __all__ = [
 
 Image = NDArray[np.uint8]
 
-MAX_SIDE_PX = 2048  # larger photos are shrunk: a face worth enrolling is still over 40 pixels
 BATCH_IMAGES = 16  # beyond it detection and embedding gain nothing more per image
 BATCH_PIXELS = 16_000_000  # 48 MB of pictures in memory, whatever their size
 TOGETHER = 64  # photos of one person judged and stored in one step: what a stop may cost
@@ -259,11 +257,11 @@ class _FaceFinder:
             image = decode_image(data, name=item.label)
         except ImageError as error:
             return _refused(item, Reason.UNREADABLE, str(error))
-        return _Loaded(item, source, _shrunk(image))
+        return _Loaded(item, source, image)
 
     def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[FaceCrop | Rejected]:
         images = [entry.image for entry in batch if isinstance(entry, _Loaded)]
-        detections = iter(self._recognizer.detect(images) if images else ())
+        detections = iter(self._recognizer.detect(images, any_way_up=True) if images else ())
         shots = [
             entry if isinstance(entry, Rejected) else self._choose(entry, next(detections))
             for entry in batch
@@ -280,8 +278,9 @@ class _FaceFinder:
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
         qualities = self._recognizer.quality(photo.image, detections)
         height, width = photo.image.shape[:2]
-        framed = framed_faces(detections.boxes, height, width, self._limits)
-        chosen = choose_face(qualities, self._limits, force=self._force, framed=framed)
+        chosen = choose_face(
+            detections, qualities, (height, width), self._limits, force=self._force
+        )
         if not isinstance(chosen, int):
             return _refused(photo.item, *chosen)
         crop = self._recognizer.align(photo.image, detections.landmarks[chosen : chosen + 1])[0]
@@ -297,7 +296,7 @@ def _in_threads(
         try:
             for item in items:
                 pending.append((item, pool.submit(load, item)))
-                if len(pending) > 2 * LOADERS:
+                while len(pending) > 2 * LOADERS or _pixels(pending) > BATCH_PIXELS:
                     first, future = pending.popleft()
                     yield first, future.result()
             while pending:
@@ -308,12 +307,10 @@ def _in_threads(
                 future.cancel()
 
 
-def _shrunk(image: Image) -> Image:
-    scale = MAX_SIDE_PX / max(image.shape[:2])
-    if scale >= 1.0:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _pixels(pending: Iterable[tuple[EnrolItem, Future[_Loaded | Rejected]]]) -> int:
+    """Return how many pixels are decoded and wait for inference."""
+    loaded = [future.result() for _, future in pending if future.done()]
+    return sum(each.image.size // 3 for each in loaded if isinstance(each, _Loaded))
 
 
 def _refused(item: EnrolItem, reason: Reason, detail: str) -> Rejected:

@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import Quality
+from recognizer import Detections, Quality
 
 Floats = NDArray[np.float32]
 
@@ -49,8 +49,9 @@ class EnrolLimits:
         bystander_ratio: faces up to this part of the largest one's size do not count as a
             second person in the photo.
         framed_offset: a photo is framed on the one face whose middle is within this part of the
-            photo's shorter side from the photo's; a neighbour is then a bystander.
+            photo's shorter side from the photo's; a neighbor is then a bystander.
         framed_size: and whose shorter side is at least this part of the photo's.
+        neighbor_ratio: a neighbor that is more than this many times as large may be meant too.
     """
 
     min_score: float = 0.9
@@ -62,59 +63,84 @@ class EnrolLimits:
     bystander_ratio: float = 0.6
     framed_offset: float = 0.1
     framed_size: float = 0.3
+    neighbor_ratio: float = 1.35
 
 
-def framed_faces(boxes: Floats, height: int, width: int, limits: EnrolLimits) -> list[int]:
-    """Return which faces a photo is framed on: large in it, and in its middle.
+def wanted_face(
+    boxes: Floats,
+    scores: Floats,
+    size: tuple[int, int],
+    limits: EnrolLimits,
+    *,
+    force: bool = False,
+) -> int | tuple[Reason, str]:
+    """Return which face a photo is of, or why that cannot be said.
 
-    A portrait that others reach into, or that was cropped to the one who is meant, is still that
-    one's. Of 291 photos of LFW 13 show somebody of nearly the same size beside who is meant.
+    The one rule wherever a photo of one person is wanted: to enroll, to compare, to verify. A face
+    that all others are much smaller than is meant; else the one that the photo is framed on, large
+    and in its middle, if one neighbor at most is beside it and not much larger. Of 291 photos of
+    LFW 13 show somebody of nearly the same size beside who is meant, 1.3 times as large at most.
 
     Args:
-        boxes: (N, 4) float32 x1, y1, x2, y2 pixels.
-        height: of the photo.
-        width: of the photo.
-        limits: what framed is.
+        boxes: (N, 4) float32 x1, y1, x2, y2 pixels, of all faces in it.
+        scores: (N,) float32, the detector's.
+        size: (height, width) of the photo, pixels.
+        limits: what is sure, much smaller, framed, and not much larger.
+        force: where it cannot be said, take the framed or the largest face.
     """
-    side = min(height, width)
-    offsets = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - (width / 2, height / 2)).max(axis=1)
-    sizes = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
-    framed = (offsets <= limits.framed_offset * side) & (sizes >= limits.framed_size * side)
-    return [int(i) for i in np.flatnonzero(framed)]
+    sure = np.flatnonzero(scores >= limits.min_score)
+    if not len(sure):
+        return Reason.NO_FACE, "no face found"
+    sides = (boxes[sure, 2:] - boxes[sure, :2]).min(axis=1)
+    largest = int(np.argmax(sides))
+    n_rivals = int((sides > limits.bystander_ratio * sides[largest]).sum())
+    if n_rivals == 1:
+        return int(sure[largest])
+    framed = _framed(boxes[sure], size, limits)
+    if len(framed) == 1:
+        side = sides[framed[0]]
+        n_beside = int((sides > limits.bystander_ratio * side).sum()) - 1
+        if force or (n_beside <= 1 and sides[largest] <= limits.neighbor_ratio * side):
+            return int(sure[framed[0]])
+    if force:
+        return int(sure[largest])
+    return (
+        Reason.SEVERAL_FACES,
+        f"{n_rivals} people in the photo: crop it to the one who is meant",
+    )
 
 
 def choose_face(
+    detections: Detections,
     qualities: Sequence[Quality],
+    size: tuple[int, int],
     limits: EnrolLimits,
     *,
     force: bool,
-    framed: Sequence[int] = (),
 ) -> int | tuple[Reason, str]:
-    """Return which face of a picture is the one to enrol, or why there is none.
+    """Return which face of a photo is the one to enroll, or why there is none.
 
     Args:
-        qualities: of all faces in it.
+        detections: of all faces in it.
+        qualities: of the same faces.
+        size: (height, width) of the photo, pixels.
         limits: what it must be like.
-        force: take the framed face or the largest, whatever it is like and whoever is beside it.
-        framed: the faces that it is framed on; if there is just one it is that one's picture,
-            and one neighbour is a bystander of whatever size.
+        force: take a face whatever it is like and whoever is beside it.
     """
-    sure = [i for i, q in enumerate(qualities) if q.score >= limits.min_score]
-    if not sure:
-        return Reason.NO_FACE, "no face found"
-    meant = [i for i in framed if i in sure]
-    is_framed = len(meant) == 1
-    chosen = meant[0] if is_framed else max(sure, key=lambda i: qualities[i].size_px)
-    if force:
+    chosen = wanted_face(detections.boxes, detections.scores, size, limits, force=force)
+    if force or not isinstance(chosen, int):
         return chosen
-    limit = limits.bystander_ratio * qualities[chosen].size_px
-    n_people = sum(qualities[i].size_px > limit for i in sure)
-    if n_people > (2 if is_framed else 1):  # who is in the middle of three is not yet meant
-        return (
-            Reason.SEVERAL_FACES,
-            f"{n_people} people in the photo: crop it to the one who is meant",
-        )
     return quality_fault(qualities[chosen], limits) or chosen
+
+
+def _framed(boxes: Floats, size: tuple[int, int], limits: EnrolLimits) -> list[int]:
+    """Return which faces a photo is framed on: large in it, and in its middle."""
+    height, width = size
+    side = min(size)
+    offsets = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - (width / 2, height / 2)).max(axis=1)
+    sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
+    framed = (offsets <= limits.framed_offset * side) & (sides >= limits.framed_size * side)
+    return [int(i) for i in np.flatnonzero(framed)]
 
 
 def quality_fault(quality: Quality, limits: EnrolLimits) -> tuple[Reason, str] | None:

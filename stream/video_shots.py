@@ -85,7 +85,8 @@ def best_shots(
 def _look_at(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Look | None:
     (found,) = recognizer.detect([frame.image])
     qualities = recognizer.quality(frame.image, found)
-    chosen = choose_face(qualities, limits, force=False)
+    height, width = frame.image.shape[:2]
+    chosen = choose_face(found, qualities, (height, width), limits, force=False)
     if not isinstance(chosen, int):
         return None
     crops = recognizer.align(frame.image, found.landmarks[chosen : chosen + 1])

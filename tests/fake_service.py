@@ -101,7 +101,7 @@ class FakePushCamera:
 class SeeingRecognizer(FakeRecognizer):
     """A fake recognizer that also looks at single pictures."""
 
-    def recognize(self, images: list[Any]) -> list[tuple[Face, ...]]:
+    def recognize(self, images: list[Any], *, any_way_up: bool = False) -> list[tuple[Face, ...]]:
         found = []
         for image in images:
             (detections,) = self.detect([image])

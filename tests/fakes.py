@@ -93,7 +93,7 @@ class FakeRecognizer:
         self.world = world
         self.calls: list[tuple[str, int]] = []
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image], *, any_way_up: bool = False) -> list[Detections]:
         self.calls.append(("detect", len(images)))
         return [
             as_detections([face for face in self.world.faces(image) if face.is_found])

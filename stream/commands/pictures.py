@@ -26,7 +26,7 @@ from stream.errors import StreamError
 
 if TYPE_CHECKING:
     from gallery import Match
-    from recognizer import Face, Image, Recognizer
+    from recognizer import Face, Image, Photo, Recognizer
 
 GREEN = (0, 200, 83)
 MAX_COPIES = 100_000  # of one name in one folder
@@ -57,14 +57,15 @@ def detect(
     )
     document = []
     reader = _Reader(images)
-    for path, image in reader:
-        (faces,) = recognizer.recognize([image])
+    for path, photo in reader:
+        (faces,) = recognizer.recognize([photo.image], any_way_up=True)
         marked = None
         if out is not None:
             try:
-                marked = _write_marked(path, out, image, faces)
+                marked = _write_marked(path, out, photo.image, faces)
             except StreamError as error:
                 reader.refuse(error)
+        faces = tuple(face.enlarged(photo.scale) for face in faces)
         document.append(
             {
                 "image": str(path),
@@ -123,13 +124,14 @@ def identify(
         limits = limits_for(recognizer, people)
         if threshold is None:
             threshold = people.threshold_for(limits.pair, limits)
-        for path, image in reader:
-            (faces,) = recognizer.recognize([image])
+        for path, photo in reader:
+            (faces,) = recognizer.recognize([photo.image], any_way_up=True)
             matches = people.search(
                 _stacked(faces, recognizer),
                 threshold=threshold,
                 margin=limits.margin,
             )
+            faces = tuple(face.enlarged(photo.scale) for face in faces)
             document.append(
                 {
                     "image": str(path),
@@ -164,17 +166,23 @@ def compare(
     """
     import numpy as np
 
+    from stream.photo_checks import EnrolLimits, wanted_face
+
     recognizer = recognizer_for(
         model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
     )
     reader = _Reader((a, b))
     chosen = []
-    for path, image in reader:
-        (faces,) = recognizer.recognize([image])
-        if len(faces) == 1:
-            chosen.append(faces[0])
+    for path, photo in reader:
+        (faces,) = recognizer.recognize([photo.image], any_way_up=True)
+        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+        scores = np.array([face.score for face in faces], np.float32)
+        height, width = photo.image.shape[:2]
+        wanted = wanted_face(boxes, scores, (height, width), EnrolLimits())
+        if isinstance(wanted, int):
+            chosen.append(faces[wanted].enlarged(photo.scale))
         else:
-            reader.refuse(f"{path}: {_count(faces)} in it, one is wanted")
+            reader.refuse(f"{path}: {wanted[1]}")
     reader.finish()
     first, second = chosen
     similarity = float(first.embedding @ second.embedding)
@@ -229,16 +237,16 @@ class _Reader:
         self._paths = paths
         self._is_complete = True
 
-    def __iter__(self) -> Iterator[tuple[Path, "Image"]]:
-        from recognizer import ImageError, read_image
+    def __iter__(self) -> Iterator[tuple[Path, "Photo"]]:
+        from recognizer import ImageError, read_photo
 
         for path in self._paths:
             try:
-                image = read_image(path)
+                photo = read_photo(path)
             except ImageError as error:
                 self.refuse(error)
                 continue
-            yield path, image
+            yield path, photo
 
     def refuse(self, reason: object) -> None:
         """Say what is wrong with a picture."""

@@ -103,7 +103,7 @@ def test_compare_names_both_bad_pictures(tmp_path: Path):
     assert result.returncode == 1
     assert result.stdout == ""
     assert complaints(result) == [
-        f"{empty}: no face in it, one is wanted",
+        f"{empty}: no face found",
         f"cannot read {tmp_path / 'missing.jpg'}: no such file or directory",
     ]
 

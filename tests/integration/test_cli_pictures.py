@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from recognizer import default_cache
-from tests.shared_data import photos
+from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -85,8 +85,10 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     text.write_text("no picture")
     two = tmp_path / "two.png"
     cv2.imwrite(str(two), np.hstack([cv2.imread(str(face))] * 2))
-    assert refusal("compare", face, wall) == f"{wall}: no face in it, one is wanted"
-    assert refusal("compare", two, face) == f"{two}: 2 faces in it, one is wanted"
+    assert refusal("compare", face, wall) == f"{wall}: no face found"
+    assert refusal("compare", two, face) == (
+        f"{two}: 2 people in the photo: crop it to the one who is meant"
+    )
     assert refusal("compare", text, face) == (
         f"cannot read {text}: not a JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP or JPEG 2000 photo"
     )
@@ -96,6 +98,45 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
         f"cannot read {tmp_path / 'missing.jpg'}: no such file or directory",
         f"cannot read {tmp_path}: is a directory",
     ]
+
+
+@pytest.mark.parametrize("name", ["Ann_Veneman_0008", "Boris_Becker_0006"])
+def test_a_photo_that_can_be_enrolled_can_be_compared(name: str, tmp_path: Path) -> None:
+    person = shared_data("lfw_mini_250") / name[:-5]  # somebody of nearly the same size is beside
+    photo = person / f"{name}.jpg"
+    enrolled = run("enroll", "Somebody", photo, "--gallery", tmp_path / "people")
+    assert enrolled.returncode == 0, enrolled.stderr
+    compared = run("compare", photo, photo, "--json")
+    assert compared.returncode == 0, compared.stderr
+    assert json.loads(compared.stdout)["similarity"] > 0.99
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photo_on_its_side_or_head_shows_the_same_face(turns: int, tmp_path: Path) -> None:
+    upright, turned = photos() / "obama.jpg", tmp_path / "turned.png"
+    image = cv2.imread(str(upright))
+    cv2.imwrite(str(turned), np.rot90(image, turns))
+    result = run("compare", upright, turned, "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["similarity"] > 0.99
+    (seen,) = json.loads(run("detect", turned, "--json").stdout)
+    (face,) = seen["faces"]
+    (x1, y1, x2, y2), points = face["box"], np.array(face["landmarks"])
+    assert ((x1, y1) < points.min(axis=0)).all()
+    assert ((x2, y2) > points.max(axis=0)).all()
+
+
+def test_boxes_are_in_the_pixels_of_the_file(tmp_path: Path) -> None:
+    image = cv2.imread(str(photos() / "grace_hopper.jpg"))
+    whole, large = tmp_path / "whole.jpg", tmp_path / "large.jpg"
+    canvas = np.full((9000, 12000, 3), 127, np.uint8)  # 108 megapixels, decoded at half the size
+    half = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    canvas[: half.shape[0], : half.shape[1]] = half
+    cv2.imwrite(str(large), canvas)
+    cv2.imwrite(str(whole), half)
+    (first,) = json.loads(run("detect", whole, "--json").stdout)
+    (second,) = json.loads(run("detect", large, "--json").stdout)
+    np.testing.assert_allclose(second["faces"][0]["box"], first["faces"][0]["box"], atol=100)
 
 
 @pytest.mark.parametrize(

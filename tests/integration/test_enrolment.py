@@ -123,6 +123,42 @@ def lfw_photo(how: str) -> bytes:
     return encoded(image)
 
 
+def test_a_face_in_a_large_photo_is_measured_and_cropped_at_full_resolution(recognizer, gallery):
+    image = read_image(next(shared_data("lfw10_original").glob("Tony_Blair/*_0002.jpg")))
+    image = cv2.resize(image, None, fx=1.6, fy=1.6, interpolation=cv2.INTER_CUBIC)
+    canvas = np.full((6000, 8000, 3), 127, np.uint8)
+    canvas[2000 : 2000 + image.shape[0], 3000 : 3000 + image.shape[1]] = image
+    jpeg = cv2.imencode(".jpg", canvas)[1].tobytes()
+    report = enroll_images(recognizer, gallery, [upload_item("large", "Tony Blair", jpeg)])
+    assert not report.rejected
+    (photo,) = gallery.photos(report.enrolled[0].identity.identity_id)
+    crop = gallery.store.crop(photo.photo_id)
+    (alone,) = recognizer.recognize([image])[0]
+    assert float(recognizer.embed(crop[None])[0] @ alone.embedding) > 0.8
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photo_on_its_side_or_head_is_enrolled_as_the_upright_one(recognizer, gallery, turns):
+    image = picture("obama.jpg")
+    items = [upload_item("turned", "Barack Obama", encoded(np.rot90(image, turns)))]
+    report = enroll_images(recognizer, gallery, items)
+    assert not report.rejected
+    (face,) = recognizer.recognize([image])[0]
+    (match,) = gallery.search(face.embedding[None], threshold=0.98)
+    assert match.identity.name == "Barack Obama"
+
+
+def test_of_two_large_faces_neither_is_taken_for_who_is_meant(recognizer, gallery):
+    middle, other = picture("obama.jpg"), picture("biden.jpg")
+    middle = cv2.resize(middle, (400, 400), interpolation=cv2.INTER_AREA)
+    other = cv2.resize(other, (640, 640), interpolation=cv2.INTER_AREA)  # faces 1.6 times as large
+    canvas = np.full((640, 1480, 3), 127, np.uint8)
+    canvas[120:520, 540:940] = middle
+    canvas[:, 960:1480] = other[:, 60:580]
+    report = enroll_images(recognizer, gallery, [upload_item("two", "Ada", encoded(canvas))])
+    assert reasons(report) == [Reason.SEVERAL_FACES], report.enrolled
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [

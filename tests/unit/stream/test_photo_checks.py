@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from recognizer import Quality
+from recognizer import Detections, Quality
 from stream.photo_checks import (
     EnrolLimits,
     Reason,
     choose_face,
-    framed_faces,
     own_similarities,
     quality_fault,
+    wanted_face,
 )
 
 
@@ -51,65 +51,53 @@ def directions(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    ("faces", "force", "chosen"),
-    [
-        ([], False, Reason.NO_FACE),
-        ([], True, Reason.NO_FACE),
-        ([{"score": 0.6}], True, Reason.NO_FACE),
-        ([{}], False, 0),
-        ([{"size_px": 50.0}, {"size_px": 90.0}], False, 1),
-        ([{"size_px": 70.0}, {"size_px": 90.0}], False, Reason.SEVERAL_FACES),
-        ([{"size_px": 70.0}, {"size_px": 90.0}], True, 1),
-        ([{"size_px": 90.0}, {"size_px": 95.0, "score": 0.7}], False, 0),
-        ([{"brightness": 0.0}], False, Reason.TOO_DARK),
-        ([{"brightness": 0.0}], True, 0),
-    ],
-)
-def test_the_one_face_is_chosen_or_the_reason_said(faces, force, chosen):
-    found = choose_face([quality(**face) for face in faces], EnrolLimits(), force=force)
-    assert (found if isinstance(found, int) else found[0]) == chosen
-
-
+SIZE = (250, 250)
 MIDDLE, BESIDE, SMALL = (80, 75, 170, 175), (0, 60, 100, 180), (110, 110, 140, 140)
+HUGE = (0, 0, 160, 200)  # 1.8 times as large as the one in the middle
+LARGER = (0, 90, 148, 240)  # 1.6 times: the one in the middle may be meant, and this one
+
+
+def found(*faces: tuple[float, ...]) -> Detections:
+    """Return faces at x1, y1, x2, y2 with an optional score."""
+    n = len(faces)
+    return Detections(
+        np.array([face[:4] for face in faces], np.float32).reshape(n, 4),
+        np.zeros((n, 5, 2), np.float32),
+        np.array([face[4] if len(face) > 4 else 1.0 for face in faces], np.float32),
+    )
 
 
 @pytest.mark.parametrize(
-    ("boxes", "framed"),
+    ("faces", "wanted", "forced"),
     [
-        ([], []),
-        ([MIDDLE, BESIDE], [0]),
-        ([BESIDE, MIDDLE], [1]),
-        ([SMALL, BESIDE], []),
-        ([MIDDLE, (90, 80, 170, 170)], [0, 1]),
+        ([], Reason.NO_FACE, Reason.NO_FACE),
+        ([(*MIDDLE, 0.6)], Reason.NO_FACE, Reason.NO_FACE),
+        ([SMALL], 0, 0),
+        ([SMALL, BESIDE], 1, 1),  # whoever is much larger is meant, wherever
+        ([MIDDLE, BESIDE], 0, 0),  # a neighbor a little larger than who is in the middle
+        ([BESIDE, MIDDLE], 1, 1),
+        ([MIDDLE, (*BESIDE, 0.7)], 0, 0),
+        ([MIDDLE, HUGE], 1, 1),
+        ([MIDDLE, LARGER], Reason.SEVERAL_FACES, 0),
+        ([BESIDE, (150, 60, 250, 180)], Reason.SEVERAL_FACES, 0),
+        ([MIDDLE, (90, 80, 170, 170)], Reason.SEVERAL_FACES, 0),
+        ([MIDDLE, BESIDE, (160, 60, 250, 180)], Reason.SEVERAL_FACES, 0),  # the middle of three
     ],
 )
-def test_a_face_is_framed_that_is_large_and_in_the_middle(boxes, framed):
-    found = framed_faces(np.array(boxes, np.float32).reshape(-1, 4), 250, 250, EnrolLimits())
-    assert found == framed
+def test_the_one_face_is_chosen_or_the_reason_said(faces, wanted, forced):
+    for force, expected in ((False, wanted), (True, forced)):
+        one = found(*faces)
+        chosen = wanted_face(one.boxes, one.scores, SIZE, EnrolLimits(), force=force)
+        assert (chosen if isinstance(chosen, int) else chosen[0]) == expected
 
 
 @pytest.mark.parametrize(
-    ("framed", "force", "chosen"),
-    [
-        ([0], False, 0),
-        ([0], True, 0),
-        ([], False, Reason.SEVERAL_FACES),
-        ([0, 1], False, Reason.SEVERAL_FACES),
-        ([2], False, Reason.SEVERAL_FACES),  # it is not surely a face
-    ],
+    ("changes", "force", "expected"),
+    [({}, False, 0), ({"brightness": 0.0}, False, Reason.TOO_DARK), ({"brightness": 0.0}, True, 0)],
 )
-def test_whom_a_photo_is_framed_on_is_meant(framed, force, chosen):
-    faces = [quality(size_px=80.0), quality(size_px=95.0), quality(score=0.7)]
-    found = choose_face(faces, EnrolLimits(), force=force, framed=framed)
-    assert (found if isinstance(found, int) else found[0]) == chosen
-
-
-def test_who_is_in_the_middle_of_three_is_not_meant():
-    faces = [quality(size_px=90.0) for _ in range(3)]
-    found = choose_face(faces, EnrolLimits(), force=False, framed=[1])
-    assert not isinstance(found, int)
-    assert found[0] is Reason.SEVERAL_FACES
+def test_the_chosen_face_must_be_good_unless_forced(changes, force, expected):
+    chosen = choose_face(found(MIDDLE), [quality(**changes)], SIZE, EnrolLimits(), force=force)
+    assert (chosen if isinstance(chosen, int) else chosen[0]) == expected
 
 
 NOTHING = np.empty((0, 2), np.float32)
