@@ -24,6 +24,7 @@ MAX_COMPARED = 400_000_000  # photo by photo, a few seconds: everybody up to 20,
 CHUNK = 32_000_000  # similarities in memory at a time, 128 MB
 MIN_FALSE_ACCEPTS = 10  # a rate seen fewer times than this is a guess, not a measurement
 CONFIDENCE = 0.95
+MAX_SAMPLED = 600  # photos whose pairs tell how similar people are to a model: 180,000 pairs
 N_ALIKE = 20  # pairs of people that are listed
 MEASURED = "threshold_similarities"  # fact of a gallery: what its own people say about the model
 # By how many standard deviations of a normal distribution the most similar of ten times as many
@@ -159,6 +160,18 @@ def kept_similarities(gallery: Gallery) -> dict[str, Any] | None:
     """Return what `choose` kept about the model; None where it kept nothing."""
     kept = gallery.store.fact(MEASURED)
     return None if kept is None else json.loads(kept)
+
+
+def some_photos(gallery: Gallery, limit: int = MAX_SAMPLED) -> tuple[Floats, list[int]]:
+    """Return (N, D) unit embeddings of a gallery's first photos, and whose each is.
+
+    Args:
+        gallery: with any number of people.
+        limit: photos at most.
+    """
+    for _, persons, embeddings in all_templates(gallery.store, limit):
+        return embeddings, [int(person) for person in persons]
+    return np.empty((0, gallery.embedding_size), np.float32), []
 
 
 def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, int]:

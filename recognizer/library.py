@@ -17,7 +17,8 @@ from recognizer.convert import EMBEDDING_NODE, convert, has_node, normalises_its
 from recognizer.embedder import Embedder
 from recognizer.engine import OnnxRuntimeEngine, first_line
 from recognizer.errors import ModelCardError, ModelFileError
-from recognizer.models import default_cache, read_manifest, user_model_path
+from recognizer.measuring import OnPhoto, measure, with_measurement
+from recognizer.models import Progress, default_cache, read_manifest, user_model_path
 from recognizer.mxnet_files import checkpoint_paths, read_params, read_symbol
 from recognizer.onnx_files import read_onnx, write_onnx
 
@@ -38,6 +39,9 @@ def add_model(
     std: Sequence[float] | None = None,
     threshold: float | None = None,
     replace: bool = False,
+    images: Path | None = None,
+    on_photo: OnPhoto | None = None,
+    progress: Progress | None = None,
 ) -> ModelCard:
     """Check an embedding model, run it once, and keep it in the cache as `name`.
 
@@ -48,14 +52,20 @@ def add_model(
         colour_order: "rgb" or "bgr"; asked for when the file does not say it.
         mean: three numbers subtracted from 0..255; asked for likewise.
         std: three numbers to divide by; asked for likewise.
-        threshold: cosine of "same person"; the reference's 0.38 unless the file says it.
         replace: whether a model that was added under that name before may be replaced.
+        threshold: cosine of "same person"; what `images` say, else the file, else the
+            reference's 0.38, which is raised where nothing was measured.
+        images: a folder of people, DIR/PERSON/PHOTO, on which the model's similarities are
+            measured; None for what the file says about them.
+        on_photo: called after each photo of `images`.
+        progress: told of the bytes while the detector is fetched for `images`.
 
     Returns:
         The card that the model now carries.
 
     Raises:
-        ModelCardError: if a fact is neither in the file nor given; the message names it.
+        ModelCardError: if a fact is neither in the file nor given, or the images are too few;
+            the message names it.
         ModelFileError: if the file is no embedding model or its trial run fails.
     """
     if not NAME.fullmatch(name) or name in read_manifest():
@@ -72,6 +82,9 @@ def add_model(
         source, name=name, colour_order=colour_order, mean=mean, std=std, threshold=threshold
     )
     _try(model, card)
+    if images is not None:
+        found = measure(model, card, images, cache=cache, on_photo=on_photo, progress=progress)
+        card = with_measurement(card, found, threshold)
     write_card(model, card)
     write_onnx(model, path, replace=replace)
     return card

@@ -27,6 +27,13 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.5)
 MIN_IMPOSTORS = 10
 """Pairs of different people below which nothing is measured."""
 
+LEAST_STD = 1e-3
+"""Standard deviation of different people's similarities below which a model tells nobody apart: it
+gives everybody one embedding, as an untrained or collapsed network does."""
+
+UNREACHED = 1.001
+"""A threshold that no cosine reaches, whatever rounding makes of two equal embeddings."""
+
 CONFIDENCE_Z = 1.645
 """One-sided 95 % confidence, in standard deviations, for what is extrapolated."""
 
@@ -58,6 +65,7 @@ DEVIATING_SHARE = 0.01
 NOTHING_NEW = 2 / 3
 """Part of the way from a person's median similarity to 1 beyond which a photo adds nothing."""
 
+Floats = NDArray[np.float32]
 Values = NDArray[np.floating[Any]]
 Points = tuple[tuple[float, float], ...]
 
@@ -134,6 +142,13 @@ class Similarities:
         shares, cosines = zip(*self.genuine_at_share, strict=True)
         return float(np.interp(share, shares, cosines))
 
+    @property
+    def digits(self) -> int:
+        """Decimals of a similarity that mean something: 3, more where all faces are similar."""
+        if self.impostor_std <= 0:
+            return 6
+        return min(max(3, 1 - math.floor(math.log10(self.impostor_std))), 6)
+
     def _deviations(self, far: float) -> float:
         z, n = _z(far), self.impostors
         return z + (CONFIDENCE_Z * math.sqrt(1 / n + z * z / (2 * n)) if n else 0.0)
@@ -165,8 +180,8 @@ def measured(genuine: Values, impostor: Values) -> Similarities:
     rates = [far for far in FARS if n * far >= MIN_SEEN * (1 - 1e-9)]
     return Similarities(
         impostors=n,
-        impostor_mean=_rounded(float(impostor.mean(dtype=np.float64))),
-        impostor_std=_rounded(float(impostor.std(dtype=np.float64))),
+        impostor_mean=_short(float(impostor.mean(dtype=np.float64))),
+        impostor_std=_short(float(impostor.std(dtype=np.float64))),
         impostor_at_far=tuple((far, _quantile(impostor, 1 - far)) for far in rates),
         genuine=len(genuine),
         genuine_at_share=tuple((share, _quantile(genuine, share)) for share in SHARES)
@@ -176,8 +191,8 @@ def measured(genuine: Values, impostor: Values) -> Similarities:
 
 
 def measured_on_people(
-    embeddings: NDArray[np.float32], people: Sequence[str]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    embeddings: Floats, people: Sequence[str] | Sequence[int]
+) -> tuple[Floats, Floats]:
     """Return the similarities of all pairs of photos: of one person's, and of different people's.
 
     Args:
@@ -236,34 +251,48 @@ class SimilarityLimits:
         return min(self.max_other + self.per_decade * math.log10(max(n_people / 100, 1.0)), 1.0)
 
 
+def more_cautious(one: SimilarityLimits, other: SimilarityLimits) -> SimilarityLimits:
+    """Return those limits of two that name fewer."""
+    return max(one, other, key=lambda limits: (limits.pair + limits.most_raised, limits.pair))
+
+
 def derive(found: Similarities, *, pair: float | None = None) -> SimilarityLimits:
     """Derive all working numbers.
 
     Args:
         found: what was measured, or `assumed`.
         pair: the threshold for two faces where it was stated; None for that of `PAIR_FAR`.
+
+    Returns:
+        The limits; with those of a model that tells nobody apart no gallery names anybody.
     """
+    digits = found.digits
+
+    def rounded(value: float) -> float:
+        return round(value, digits)
+
     at_pair_far = found.reached(PAIR_FAR)
     pair = at_pair_far if pair is None else pair
     per_decade = (found.reached(1e-5) - at_pair_far) / 2
-    # More than the whole way to 1: nobody is named.
+    if found.impostor_std < LEAST_STD:
+        return replace(derive(CAUTIOUS), is_measured=True, pair=UNREACHED, most_raised=0.0)
     highest = max(found.reached(SURE_FAR) - pair, 0.0)
     contradiction = found.reached(CONTRADICTION_FAR)
     own, median = found.own_below(DEVIATING_SHARE), found.own_below(0.5)
     return SimilarityLimits(
         is_measured=found.impostors > 0,
-        pair=_rounded(pair),
-        caution=_rounded(max(at_pair_far - pair, 0.0)),
-        per_decade=_rounded(per_decade),
-        most_raised=_rounded(highest),
-        margin=_rounded(LEAD_DECADES * per_decade),
-        sure_lead=_rounded(highest),
-        hysteresis=_rounded(KEPT_DECADES * per_decade),
-        contradiction=_rounded(contradiction),
-        same_face=_rounded(found.reached(SAME_FACE_FAR)),
-        min_own=_rounded(contradiction if own is None else min(contradiction, own)),
-        max_other=_rounded(found.reached(OTHER_FAR)),
-        most_similar=_rounded(0.9 if median is None else median + NOTHING_NEW * (1 - median)),
+        pair=rounded(pair),
+        caution=rounded(max(at_pair_far - pair, 0.0)),
+        per_decade=rounded(per_decade),
+        most_raised=rounded(highest),
+        margin=rounded(LEAD_DECADES * per_decade),
+        sure_lead=rounded(highest),
+        hysteresis=rounded(KEPT_DECADES * per_decade),
+        contradiction=rounded(contradiction),
+        same_face=rounded(found.reached(SAME_FACE_FAR)),
+        min_own=rounded(contradiction if own is None else min(contradiction, own)),
+        max_other=rounded(found.reached(OTHER_FAR)),
+        most_similar=rounded(0.9 if median is None else median + NOTHING_NEW * (1 - median)),
     )
 
 
@@ -286,9 +315,8 @@ def _z(far: float) -> float:
 
 
 def _quantile(values: Values, share: float) -> float:
-    return _rounded(float(np.quantile(values, share)))
+    return _short(float(np.quantile(values, share)))
 
 
-def _rounded(value: float) -> float:
-    """Round to a thousandth: no measurement of similarities is finer."""
-    return round(value, 3)
+def _short(value: float) -> float:
+    return round(value, 6)

@@ -1,9 +1,11 @@
 """From a folder of people to names: scripts/tiny_to_serve.py TRAIN PAIRS CROPS PEOPLE OUT.
 
 Packs TRAIN/NAME/*.jpg, trains the recipe `tiny` on it, verifies it on the pairs of pairs.txt PAIRS
-with photos CROPS before and after, exports it with the threshold of those pairs, adds it as a
-model, enrols half of the photos PEOPLE/NAME/*.jpg, and identifies the other half. It takes minutes
-on two CPU cores. `facewire serve` then names with it: the last line says how.
+with photos CROPS before and after, exports it with the similarities of those pairs in its card,
+adds it as a model, enrolls half of the photos PEOPLE/NAME/*.jpg, and identifies the other half. It
+takes a minute or two on two CPU cores. So small a network on so few people tells strangers apart
+poorly, and facewire names nobody rather than somebody else. `facewire serve` then names with it:
+the last line says how.
 """
 
 import argparse
@@ -49,8 +51,9 @@ def main() -> None:
 
     onnx = out / f"{NAME}.onnx"
     card = command("facewire-train", "export", trained["checkpoint"], onnx, "--pairs", target)
-    print(f"exported: off by {card['difference']:.1e}, threshold {card['threshold']:.4f}")
-    command("facewire", "models", "add", onnx, "--name", NAME)
+    threshold = f"threshold {card['threshold']:.3f} at FAR {card['far']:g}"
+    print(f"exported: off by {card['difference']:.1e}, {threshold}")
+    command("facewire", "models", "add", onnx, "--name", NAME, "--replace")
 
     asked = divide(wanted.people, out / "enrol")
     kept = ("--gallery", gallery, "--model", NAME)

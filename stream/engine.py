@@ -24,7 +24,7 @@ from stream.gallery_worker import WAIT_S, GalleryWorker
 from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.journal import Journal
-from stream.naming import limits_for
+from stream.naming import limits_for, threshold_for
 from stream.outbox import Outbox, forget_others, hook_keys
 from stream.peers import Peers
 from stream.pipeline import Pipeline
@@ -197,7 +197,7 @@ class Service:
         configured = self._config.gallery.threshold
         if configured is not None:
             return configured
-        return self.gallery.threshold_for(self.limits.pair, self.limits)
+        return threshold_for(self.recognizer, self.gallery)
 
     def _people_changed(self, threshold: float) -> None:
         self.threshold = threshold

@@ -1,13 +1,16 @@
 """From a checkpoint of `fit` to the files that others load."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from recognizer import ModelCard
+from recognizer.similarities import MIN_IMPOSTORS, PAIR_FAR, Similarities, derive, measured
 from trainer.backbones import BACKBONES, build_backbone
 from trainer.checkpoint import load_state, read_checkpoint
 from trainer.embedding import embed_pairs, torch_embed
@@ -17,10 +20,11 @@ from trainer.export_onnx import export_onnx
 from trainer.pairs import read_bin
 from trainer.recipe import Recipe
 from trainer.trainee import GENDER_AGE_SIZE
-from trainer.verification import Verification, verify_embeddings
+from trainer.verification import Verification, pair_distances, unit_rows, verify_embeddings
+
+logger = logging.getLogger(__name__)
 
 UNMEASURED = 0.3  # cosine; between the usual 0.25 and 0.4, and marked as unknown by a FAR of 0
-WANTED_FAR = 1e-3  # of the card's threshold, or the finest that the pairs allow
 
 
 def open_backbone(path: Path) -> tuple[nn.Module, Recipe]:
@@ -57,7 +61,8 @@ def export_checkpoint(
     Args:
         checkpoint: a .pt of ours.
         to: where.
-        pairs: a `.bin` on which the threshold is measured; None leaves it unmeasured.
+        pairs: a `.bin` on which the card's similarities are measured, and its threshold with
+            them; None leaves them unmeasured.
         name: for the card; empty for the file's.
         licence: of the weights, for the card.
         on_progress: told of images done and in all.
@@ -76,14 +81,22 @@ def export_checkpoint(
     path = Path(to)
     if path.suffix != ".onnx":
         raise ExportError(f"cannot export to {to}: expected FILE.onnx or PREFIX,EPOCH")
-    threshold, far, measured = UNMEASURED, 0.0, "not measured"
+    threshold, far, trained_on = UNMEASURED, 0.0, "not measured"
+    similarities = None
     if pairs:
-        result = _measure(backbone, pairs, on_progress)
-        threshold, far = result.threshold, 0.0
-        for point in result.points:
-            if point.far >= WANTED_FAR:
-                threshold, far = point.threshold, point.far
-        measured = f"{result.target} {100 * result.accuracy_flip.mean:.2f} %"
+        result, similarities = _measure(backbone, pairs, on_progress)
+        threshold = result.threshold
+        if similarities is not None:
+            threshold, far = min(derive(similarities).pair, 1.0), PAIR_FAR
+        trained_on = f"{result.target} {100 * result.accuracy_flip.mean:.2f} %"
+    if similarities is None:
+        logger.warning(
+            "the card of %s says nothing about similarities, so names are given cautiously with it "
+            "(measure them by --pairs with %d pairs of different people or more, or by "
+            "`facewire models add` with --images)",
+            path.name,
+            MIN_IMPOSTORS,
+        )
     card = ModelCard(
         name=name or path.stem,
         input_size=(112, 112),
@@ -95,7 +108,8 @@ def export_checkpoint(
         far=far,
         source=f"facewire-train, {recipe.backbone.name} {recipe.head.loss}",
         licence=licence,
-        trained_on=measured,
+        trained_on=trained_on,
+        similarities=similarities,
     )
     difference = export_onnx(backbone, card, path)
     return {
@@ -103,15 +117,22 @@ def export_checkpoint(
         "difference": difference,
         "threshold": threshold,
         "far": far,
-        "measured": measured,
+        "measured": trained_on,
     }
 
 
 def _measure(
     backbone: nn.Module, path: Path, on_progress: Callable[[int, int], None] | None
-) -> Verification:
+) -> tuple[Verification, Similarities | None]:
+    """Verify by the protocol, and note the similarities of plain crops, as they are served."""
     pairs = read_bin(path)
     embed = torch_embed(backbone, torch.device("cpu"))
     plain, mirrored = embed_pairs(embed, pairs, on_progress=on_progress)
     folds = min(10, len(pairs.is_same))
-    return verify_embeddings(plain, mirrored, pairs.is_same, target=pairs.name, folds=folds)
+    result = verify_embeddings(plain, mirrored, pairs.is_same, target=pairs.name, folds=folds)
+    cosines = 1 - pair_distances(unit_rows(plain)) / 2
+    is_found = ~np.isnan(cosines)
+    genuine, impostor = cosines[is_found & pairs.is_same], cosines[is_found & ~pairs.is_same]
+    if len(impostor) < MIN_IMPOSTORS:
+        return result, None
+    return result, measured(genuine, impostor)

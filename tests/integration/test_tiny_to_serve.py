@@ -11,6 +11,9 @@ import pytest
 
 pytest.importorskip("torch")
 
+import onnx
+
+from recognizer import read_card
 from recognizer.models import default_cache
 from tests.shared_data import shared_data
 
@@ -59,4 +62,9 @@ def test_a_short_run_gets_to_names(tmp_path):
     assert said[3].startswith("exported: off by ")
     assert said[4].startswith("enrolled ")
     assert said[5].startswith("identified ")
+    assert said[5].endswith(", 0 with a wrong name")
+    card = read_card(onnx.load(tmp_path / "out" / "tiny.onnx"), name="tiny")
+    assert card.similarities is not None
+    assert (card.similarities.impostors, card.similarities.genuine) == (10, 10)
+    assert (card.threshold, card.far) == (min(card.limits.pair, 1.0), 1e-3)
     assert said[-1].startswith("facewire serve --model tiny --gallery ")

@@ -159,6 +159,8 @@ def test_it_learns_and_its_export_is_what_recognizer_loads(data, tmp_path):
     assert card.embedding_size == 16
     assert card.threshold == facts["threshold"]
     assert card.trained_on.startswith("eight ")
+    assert card.similarities is None  # of so few pairs nothing follows: cautious numbers then
+    assert card.limits.pair > 0.45
 
     export_checkpoint(best, f"{tmp_path / 'mx'},3", None, name="", licence="")
     again = resolve_model(f"{tmp_path / 'mx'},3")

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from gallery import naming_threshold
 from recognizer.card import ModelCard, card_from, similarities_from
 from recognizer.errors import ModelCardError
 from recognizer.models import read_manifest
@@ -82,6 +83,20 @@ def test_a_model_that_tells_nobody_apart_names_nobody():
     limits = derive(measured(normal(0.5, 0.25, 500), normal(0.5, 0.25, 500)))
     assert limits.pair + limits.most_raised == 1.0
     assert limits.min_own < 0.1  # a check that would refuse half of the right photos is none
+
+
+@pytest.mark.parametrize("value", [1.0, 0.4, 0.0])
+@pytest.mark.parametrize("pair", [None, 0.3])
+def test_a_model_with_one_embedding_for_everybody_names_nobody(value, pair):
+    limits = derive(measured(np.full(20, value), np.full(20, value)), pair=pair)
+    assert naming_threshold(limits.pair, 1, limits) >= limits.pair > 1 + 1e-4
+
+
+def test_where_all_faces_are_similar_the_numbers_are_finer():
+    """Ten times narrower than SFace's, all above 0.98: rounded to 0.001 it could not be told."""
+    limits = derive(measured(normal(0.998, 0.0005, 500), normal(0.988, 0.002, 100_000)))
+    assert 0.9941 < limits.pair < 0.9943
+    assert 0.0011 < limits.per_decade < 0.0013
 
 
 @pytest.mark.parametrize("far", [0.5, 0.1, 0.03, 1e-2, 1e-3, 1e-4, 1e-5, 1e-7, 1e-9])
