@@ -5,17 +5,28 @@ the camera as it is now (null where it was removed) and as it was configured the
 not). A camera whose configuration is edited afterwards is as it is configured: the last edit wins.
 """
 
+import codecs
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from gallery.private_files import keep_private
+from recognizer import read_file
 from stream.config import CameraConfig
+from stream.config_file import MAX_BYTES, describe
 from stream.errors import CameraStoreError
 
 FILE_NAME = "cameras.json"
@@ -36,8 +47,23 @@ class Edit(BaseModel):
     configured: CameraConfig | None
     camera: CameraConfig | None
 
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        if any(
+            each is not None and each.name != self.name for each in (self.configured, self.camera)
+        ):
+            raise ValueError("an edit and its camera have different names")
+        return self
 
-EDITS = TypeAdapter(list[Edit])
+
+def _edited_once(edits: list[Edit]) -> list[Edit]:
+    for name, n_edits in Counter(edit.name for edit in edits).items():
+        if n_edits > 1:
+            raise ValueError(f"camera {name} is in it {n_edits} times")
+    return edits
+
+
+EDITS = TypeAdapter(Annotated[list[Edit], AfterValidator(_edited_once)])
 
 
 @dataclass(slots=True, eq=False)
@@ -64,16 +90,18 @@ class CameraStore:
         path = directory / FILE_NAME
         keep_private(path)  # passwords of cameras are in it
         try:
-            edits = EDITS.validate_json(path.read_bytes())
+            text = read_file(path, max_bytes=MAX_BYTES)
+            edits = EDITS.validate_json(text.removeprefix(codecs.BOM_UTF8))
         except FileNotFoundError:
             edits = []
         except OSError as error:
-            raise CameraStoreError(f"cannot read {path}: {error.strerror}") from error
-        except ValidationError:
+            why = (error.strerror or str(error)).lower()
+            raise CameraStoreError(f"cannot read {path}: {why}") from error
+        except ValidationError as error:
             # Not chained: the text may hold a password.
             raise CameraStoreError(
-                f"{path} is damaged or of another version: move it away to begin with the "
-                "configured cameras"
+                f"{describe(error, f'{path} is damaged or of another version')}: move it away to "
+                "begin with the configured cameras"
             ) from None
         store = cls(path, {}, {edit.name: edit for edit in edits})
         store.reconfigure(configured)

@@ -6,14 +6,14 @@ Order: the defaults below < the file < the environment (secrets only) < flags.
 import ipaddress
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from stream.config_file import describe, lay_over, read_tables
 from stream.errors import ConfigError
 from stream.frames import EventKind
 from stream.http_address import parse_http_address
@@ -39,7 +39,16 @@ def data_dir() -> Path:
 class Section(BaseModel):
     """A table of the file; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, values: Any) -> Any:
+        for key, value in values.items() if isinstance(values, dict) else ():
+            field = cls.model_fields.get(key)
+            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+                raise ValueError(f"{key} must not be {str(value).lower()}")
+        return values
 
 
 class CameraConfig(Section):
@@ -107,21 +116,21 @@ class CameraChange(Section):
         try:
             return CameraConfig.model_validate({**camera.model_dump(), **changed})
         except ValidationError as error:
-            raise ConfigError(_describe(error, Path(f"camera {camera.name}"))) from None
+            raise ConfigError(describe(error, f"camera {camera.name}")) from None
 
 
 class ServerConfig(Section):
     """The [server] table."""
 
-    host: str = Field("127.0.0.1", description="address to listen on; others need a token")
+    host: Text = Field("127.0.0.1", description="address to listen on; others need a token")
     port: int = Field(8080, ge=1, le=65535, description="TCP port of the page and the API")
-    token: str | None = Field(
+    token: Text | None = Field(
         None,
         min_length=16,
         repr=False,
         description=f"secret that clients must show; from the environment: {TOKEN_VARIABLE}",
     )
-    viewer_token: str | None = Field(
+    viewer_token: Text | None = Field(
         None,
         min_length=16,
         repr=False,
@@ -129,7 +138,7 @@ class ServerConfig(Section):
         f"environment: {VIEWER_TOKEN_VARIABLE}",
     )
     insecure: bool = Field(False, description="listen beyond this machine without a token")
-    allowed_hosts: tuple[str, ...] = Field(
+    allowed_hosts: tuple[Text, ...] = Field(
         (), description="names, such as a proxy's, by which browsers may call the service"
     )
     forwarded_allow_ips: tuple[str, ...] = Field(
@@ -191,7 +200,7 @@ class ServerConfig(Section):
 class RecognizerConfig(Section):
     """The [recognizer] table."""
 
-    model: str = Field("sface", description="embedding model: a name of `facewire models list`")
+    model: Text = Field("sface", description="embedding model: a name of `facewire models list`")
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="where the nets run"
     )
@@ -210,6 +219,14 @@ class GalleryConfig(Section):
     directory: Path | None = Field(
         None, description="where people are kept; the user's data directory unless set"
     )
+
+    @field_validator("directory", mode="before")
+    @classmethod
+    def _directory_has_a_name(cls, directory: object) -> object:
+        if directory == "" or "\x00" in str(directory):
+            raise ValueError("must be the path of a directory")
+        return directory
+
     threshold: float | None = Field(
         None,
         ge=-1,
@@ -255,7 +272,7 @@ class WebhookConfig(Section):
     """One [[webhooks]] table."""
 
     url: Url = Field(description="http:// or https:// address that gets each event", repr=False)
-    secret: str = Field(
+    secret: Text = Field(
         "",
         repr=False,
         description=f"signs what is sent; from the environment: {WEBHOOK_SECRET_VARIABLE}",
@@ -315,40 +332,29 @@ def load_config(
     Raises:
         ConfigError: if the file cannot be read, or a key or value is wrong.
     """
-    tables: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from error
+    tables = {} if path is None else read_tables(path)
     _take_in_secrets(tables)
     for section, values in (overrides or {}).items():
         if section == "cameras":
             tables["cameras"] = values["list"]
         else:
-            tables.setdefault(section, {}).update(values)
+            lay_over(tables, section, values)
     try:
         config = Config.model_validate(tables)
     except ValidationError as error:
-        raise ConfigError(_describe(error, path)) from None
+        raise ConfigError(describe(error, str(path or "the configuration"))) from None
     _require_token(config.server)
     return config
 
 
 def _take_in_secrets(tables: dict[str, Any]) -> None:
     """Lay the environment over the tables of a file, which are not checked yet."""
-    if not isinstance(tables.get("server", {}), dict):
-        return  # refused by the check
-
     for key, variable in (("token", TOKEN_VARIABLE), ("viewer_token", VIEWER_TOKEN_VARIABLE)):
         if token := os.environ.get(variable):
-            tables.setdefault("server", {})[key] = token
+            lay_over(tables, "server", {key: token})
     if allowed := os.environ.get(FORWARDED_VARIABLE):
-        tables.setdefault("server", {})["forwarded_allow_ips"] = [
-            each.strip() for each in allowed.split(",") if each.strip()
-        ]
+        proxies = [each.strip() for each in allowed.split(",") if each.strip()]
+        lay_over(tables, "server", {"forwarded_allow_ips": proxies})
     secret = os.environ.get(WEBHOOK_SECRET_VARIABLE)
     webhooks = tables.get("webhooks")
     if secret and isinstance(webhooks, list):
@@ -385,13 +391,3 @@ def _require_token(server: ServerConfig) -> None:
             f"listening on {server.host} lets others in: set {TOKEN_VARIABLE} to a secret of at "
             "least 16 characters, or pass --insecure"
         )
-
-
-def _describe(error: ValidationError, path: Path | None) -> str:
-    """Say the first mistake in one line, never the value: it may hold a password."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    source = str(path) if path else "the configuration"
-    if first["type"] == "extra_forbidden":
-        return f"{source}: unknown key {where}"
-    return f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}"

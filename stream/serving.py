@@ -203,9 +203,9 @@ def _bind(config: ServerConfig) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
-    except OSError as error:
+    except (OSError, UnicodeError, ValueError) as error:  # a name of no host is no OSError
         listener.close()
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConfigError(
             f"cannot listen on {config.host} port {config.port}: {reason}; "
             "choose another with --port"

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ from stream.errors import CameraStoreError
 DOOR = CameraConfig(name="door", url="rtsp://user:hunter2@192.0.2.7/live")
 YARD = CameraConfig(name="yard", url="yard.mp4")
 SHED = CameraConfig(name="shed", url="shed.mp4", region=(0.0, 0.1, 0.5, 1.0), rotation=90)
+
+
+def edit(**settings: object) -> str:
+    """Return the file of one camera that was added, some of its settings by hand."""
+    camera = {**CameraConfig(name="a", url="a.mp4").model_dump(mode="json"), **settings}
+    return json.dumps([{"name": "a", "configured": None, "camera": camera}])
 
 
 def changed(camera: CameraConfig, **settings: object) -> CameraConfig:
@@ -66,12 +73,38 @@ def test_nobody_else_can_read_the_passwords(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[", "{}", '[{"name": "a"}]', '[{"name": "a", "configured": null, "camera": {"x": 1}}]'],
+    [
+        *("", "[", "{}", "1", "null", "[1]", "[" * 100_000, '[{"name": "a"}]'),
+        '[{"name": "a", "configured": null, "camera": {"x": 1}}]',
+        edit(url="/x\ud800"),
+        edit(name="b"),
+        edit(name="a b"),
+        edit(rotation=45),
+        edit(rotation="NaN"),
+        edit(target_fps=float("nan")),
+        edit(target_fps=float("inf")),
+        edit(min_face_px=2**63),
+        edit(min_face_px=True),
+        edit(region=[0, 0, 1]),
+        edit(enabled=[]),
+        edit()[:-1] + "," + edit()[1:],
+    ],
 )
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE_NAME).write_text(text)
     with pytest.raises(CameraStoreError, match=r"cameras\.json is damaged .*: move it away"):
         CameraStore.open(tmp_path, [DOOR])
+
+
+def test_a_file_written_by_hand_may_begin_with_a_mark(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"\xef\xbb\xbf" + edit().encode())
+    assert [camera.name for camera in CameraStore.open(tmp_path, []).cameras()] == ["a"]
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / FILE_NAME)
+    with pytest.raises(CameraStoreError, match=r"cannot read .*cameras\.json: is a named pipe"):
+        CameraStore.open(tmp_path, [])
 
 
 def test_a_disk_that_does_not_take_it_changes_nothing(tmp_path: Path) -> None:

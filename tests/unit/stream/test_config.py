@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,15 @@ from stream.config import (
     TOKEN_VARIABLE,
     VIEWER_TOKEN_VARIABLE,
     WEBHOOK_SECRET_VARIABLE,
+    CameraConfig,
     Config,
+    EventsConfig,
+    GalleryConfig,
+    RecognizerConfig,
+    Section,
+    ServerConfig,
+    VideoConfig,
+    WebhookConfig,
     load_config,
     parse_camera,
 )
@@ -78,6 +87,108 @@ def test_a_mistake_is_one_line_that_names_it(tmp_path: Path, text: str, expected
         load_config(write(tmp_path, text))
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+SECTIONS = ("server", "recognizer", "gallery", "events", "video", "cameras", "webhooks")
+SHAPES = ("1", "1.5", "nan", "inf", "true", '"x"', "[]", "[1]", "[[]]", "{}", "1979-05-27")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_section_of_any_shape_is_read_or_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str, shape: str
+) -> None:
+    path = write(tmp_path, f"{section} = {shape}\n")
+    is_fine = shape in (("[]",) if section in ("cameras", "webhooks") else ("{}",))
+    for flags in ({}, {"server": {"port": 1000}, "gallery": {"directory": tmp_path}}):
+        monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
+        monkeypatch.setenv(WEBHOOK_SECRET_VARIABLE, "s3cret")
+        if is_fine:
+            load_config(path, flags)
+            continue
+        with pytest.raises(ConfigError) as caught:
+            load_config(path, flags)
+        assert section in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+VALUES = (*SHAPES, "-1", "9223372036854775808", "1e400", '"\\u0000"', '""', "[nan, 0, 1, 1]")
+
+
+@pytest.mark.parametrize("value", [*VALUES, "9" * 5000])
+@pytest.mark.parametrize(
+    ("section", "model"),
+    [
+        ("server", ServerConfig),
+        ("recognizer", RecognizerConfig),
+        ("gallery", GalleryConfig),
+        ("events", EventsConfig),
+        ("video", VideoConfig),
+        ("[cameras]", CameraConfig),
+        ("[webhooks]", WebhookConfig),
+    ],
+)
+def test_a_value_of_any_kind_is_read_or_refused_in_one_line(
+    tmp_path: Path, section: str, model: type[Section], value: str
+) -> None:
+    needed = {"[cameras]": 'name = "a"\nurl = "b.mp4"\n', "[webhooks]": 'url = "http://a/"\n'}
+    for key in model.model_fields:
+        lines = needed.get(section, "").splitlines(keepends=True)
+        lines = [line for line in lines if not line.startswith(f"{key} =")]
+        path = write(tmp_path, f"[{section}]\n{''.join(lines)}{key} = {value}\n")
+        message = ""
+        try:
+            config = load_config(path)
+        except ConfigError as error:
+            message = str(error)
+        else:
+            assert "nan" not in repr(config)
+            assert "inf" not in repr(config)
+        assert "\n" not in message
+        assert not message or str(path) in message or TOKEN_VARIABLE in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[server]\nport = 1 # caf\xe9\n", r"is not UTF-8 text \(byte 23\): save it as UTF-8"),
+        (b"[server]\nport = 1\x00\n", "is not TOML"),
+        (b"a = " + b"[" * 50_000, "is not TOML"),
+        (b"a = " + b"9" * 5000, "is not TOML: a number"),
+        (b"\xff\xfe[\x00", "is not UTF-8 text"),
+        (b"x" * (4 * 2**20 + 1), "more than 4194304 bytes"),
+    ],
+)
+def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "facewire.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_what_editors_of_windows_write_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "facewire.toml"
+    path.write_bytes(b"\xef\xbb\xbf[server]\r\nport = 1234\r\n")
+    assert load_config(path).server.port == 1234
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a named pipe"):
+        load_config(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a directory"):
+        load_config(tmp_path)
+    with pytest.raises(ConfigError, match="is a device"):
+        load_config(Path("/dev/zero"))
+
+
+def test_a_secret_that_is_not_text_is_refused_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef\udce9")
+    with pytest.raises(ConfigError, match=r"server\.token: must be UTF-8") as caught:
+        load_config()
+    assert "0123456789" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
