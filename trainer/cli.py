@@ -42,7 +42,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        typer.echo("facewire-train: torch is missing (pip install 'facewire[train]')", err=True)
+        typer.echo(
+            "facewire-train: torch is missing (from the project's folder: pip install '.[train]')",
+            err=True,
+        )
         sys.exit(1)
 
 
