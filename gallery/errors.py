@@ -8,7 +8,8 @@ GalleryError
 ├── NameTakenError          another identity already has the wanted name
 ├── UnknownIdentityError    no identity of that id or name
 │   └── ErasedIdentityError the identity was erased after the work for it had begun
-└── GalleryBusyError        another process holds the file's write lock for too long
+├── GalleryBusyError        another process holds the file's write lock for too long
+└── GalleryFullError        the disk is full
 """
 
 import sqlite3
@@ -53,6 +54,10 @@ class GalleryBusyError(GalleryError):
     """Raised when another process writes for longer than a write waits; nothing was changed."""
 
 
+class GalleryFullError(GalleryError):
+    """Raised when the disk has no room for a change; nothing was changed."""
+
+
 def busy(path: Path) -> GalleryBusyError:
     """Return the error for a write lock that another process holds."""
     return GalleryBusyError(
@@ -77,7 +82,6 @@ def other_model(path: Path, held: str, wanted: str) -> ModelMismatchError:
 
 
 _NEXT_STEPS = {
-    sqlite3.SQLITE_FULL: "the disk is full; free some space and try again",
     sqlite3.SQLITE_READONLY: "it is read-only for this user; change its permissions",
     sqlite3.SQLITE_PERM: "it is not accessible for this user; change its permissions",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened or created here; check the permissions",
@@ -92,7 +96,8 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     Raises:
         GalleryFormatError: if the file is damaged or no database.
         GalleryBusyError: if another process holds the lock too long.
-        GalleryError: for a full disk, missing rights, and the like.
+        GalleryFullError: if the disk is full.
+        GalleryError: for missing rights, and the like.
 
     Source: https://www.sqlite.org/rescode.html; the low byte is the primary code.
     """
@@ -109,6 +114,10 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         if code == sqlite3.SQLITE_CORRUPT:
             raise GalleryDamagedError(
                 f"{path} is damaged ({error}): run `facewire gallery check`"
+            ) from error
+        if code == sqlite3.SQLITE_FULL:
+            raise GalleryFullError(
+                f"cannot use the gallery {path}: the disk is full; free some space and try again"
             ) from error
         step = _NEXT_STEPS.get(code, str(error))
         raise GalleryError(f"cannot use the gallery {path}: {step}") from error

@@ -7,8 +7,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import AwareDatetime
 from typing_extensions import TypedDict
 
-from stream.answers import EventsJson, event_json
-from stream.api_cameras import ServiceDep
+from stream.answers import EventsJson, IdentityJson, event_json, identity_json
+from stream.api_cameras import NewName, ServiceDep
+from stream.contract import errors
+from stream.event_naming import name_event
 from stream.frames import EventKind
 from stream.inputs import Reference, RowNumber
 from stream.security import Keys
@@ -81,6 +83,16 @@ async def event_crop(service: ServiceDep, event_id: RowNumber) -> Response:
         raise HTTPException(404, "there is no such event, or it has no picture")
     headers = {"cache-control": "private, max-age=3600"}
     return Response(jpeg, media_type="image/jpeg", headers=headers)
+
+
+@router.post("/api/events/{event_id}/name", responses=errors(404, 409))
+async def name_past_event(service: ServiceDep, event_id: RowNumber, new: NewName) -> IdentityJson:
+    """Enroll the face of an event; the event and others of its face get the name.
+
+    The crop that was kept is enrolled, with the checks of every photo. `name` may be of somebody
+    known already. `force` takes a face that looks like another person's, such as a twin's.
+    """
+    return identity_json(await name_event(service, event_id, new.name, force=new.force))
 
 
 @router.get("/healthz")

@@ -6,6 +6,7 @@ not). A camera whose configuration is edited afterwards is as it is configured: 
 """
 
 import codecs
+import errno
 import json
 import os
 from collections import Counter
@@ -27,7 +28,7 @@ from gallery.private_files import keep_private
 from recognizer import read_file
 from stream.config import CameraConfig
 from stream.config_file import MAX_BYTES, describe
-from stream.errors import CameraStoreError
+from stream.errors import CameraStoreError, CameraStoreFullError
 
 FILE_NAME = "cameras.json"
 
@@ -164,6 +165,6 @@ class CameraStore:
                 os.fsync(file.fileno())
             part.replace(self.path)
         except OSError as error:
-            raise CameraStoreError(
-                f"cannot keep the cameras in {self.path}: {error.strerror}"
-            ) from error
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            kind = CameraStoreFullError if is_full else CameraStoreError
+            raise kind(f"cannot keep the cameras in {self.path}: {error.strerror}") from error

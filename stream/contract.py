@@ -24,10 +24,11 @@ REASONS: Mapping[int, str] = {
     426: "The address speaks WebSocket.",
     429: "Too many wrong tokens from this address: see Retry-After.",
     503: "There is no place, or no picture, now: see Retry-After.",
+    507: "The disk is full.",
 }
 
 # Any request may be answered so, by the door alone.
-ALWAYS = (400, 401, 403, 413, 421, 422, 429, 503)
+ALWAYS = (400, 401, 403, 413, 421, 422, 429, 503, 507)
 
 
 class ErrorJson(TypedDict):

@@ -10,6 +10,7 @@ StreamError
 │   └── BusyError           there is no place for another viewer, page or upload now
 ├── UnknownCameraError      there is no camera of that name
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
+│   └── CameraStoreFullError its disk is full
 ├── UnknownTrackError       the face has left the picture
 ├── WorkerError             a thread of the service failed; it is run again
 ├── UnknownEventError       there is no event of that number
@@ -69,6 +70,10 @@ class UnknownCameraError(StreamError):
 
 class CameraStoreError(StreamError):
     """Raised when the file of cameras that were changed while running cannot be read or written."""
+
+
+class CameraStoreFullError(CameraStoreError):
+    """Raised when the disk has no room for the file of cameras that were changed while running."""
 
 
 class UnknownTrackError(StreamError):

@@ -18,6 +18,9 @@ FILE_NAME = "events.db"
 BUSY_TIMEOUT_S = 1.0
 """How long a lock of another program is waited for; events are kept in memory after that."""
 
+OPEN_TIMEOUT_S = 10.0
+"""The same while the log is opened: a service that does not start keeps nothing at all."""
+
 FULL_BYTES = 1 << 20
 """Free bytes on a disk below which a failed write is called a full disk."""
 
@@ -97,17 +100,47 @@ def connect(directory: Path) -> sqlite3.Connection:
         make_private_file(path)
         # Opened by the thread that starts the service, used by the one that writes events.
         connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            path, timeout=OPEN_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
     except (OSError, sqlite3.Error) as error:
         raise EventLogError(f"cannot open the event log {path}: {error}") from error
     try:
         with log_errors(path, "cannot open the event log"):
             _prepare(connection, path)
+            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def connect_reader(directory: Path) -> sqlite3.Connection:
+    """Open the log in a directory for reading alone, also on a disk that cannot be written.
+
+    A log of an older version is brought up to date, which has to be written.
+
+    Raises:
+        EventLogError: if there is none, or it is damaged or of a newer version.
+    """
+    path = directory / FILE_NAME
+    what = "cannot read the event log"
+    with log_errors(path, what):
+        try:
+            connection = _reading(path, "mode=ro")
+        except sqlite3.OperationalError:
+            # SQLite keeps two files beside a log that it reads, which cannot be made here.
+            connection = _reading(path, "immutable=1")
+    try:
+        with log_errors(path, what):
+            version = _version(connection)
+        _refuse_newer(version, path)
+    except BaseException:
+        connection.close()
+        raise
+    if version == len(MIGRATIONS):
+        return connection
+    connection.close()
+    return connect(directory)
 
 
 @contextmanager
@@ -171,11 +204,7 @@ def _is_full(path: Path) -> bool:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Bring a new or existing database to this version."""
-    if _version(connection) > len(MIGRATIONS):
-        raise EventLogError(
-            f"the event log {path} is of version {_version(connection)}, this program knows "
-            f"{len(MIGRATIONS)}: update facewire"
-        )
+    _refuse_newer(_version(connection), path)
     keep_private(path)
     # Events hold faces and names: what is erased is overwritten.
     connection.execute("PRAGMA secure_delete = ON").fetchall()
@@ -188,6 +217,30 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                     connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _reading(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _refuse_newer(version: int, path: Path) -> None:
+    if version > len(MIGRATIONS):
+        raise EventLogError(
+            f"the event log {path} is of version {version}, this program knows "
+            f"{len(MIGRATIONS)}: update facewire"
+        )
 
 
 def _version(connection: sqlite3.Connection) -> int:

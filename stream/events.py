@@ -24,7 +24,7 @@ from gallery import Gallery, GalleryError, Identity
 from recognizer import Quality
 from stream import event_people
 from stream.errors import EventLogError, UnknownEventError
-from stream.event_schema import FILE_NAME, connect, log_errors
+from stream.event_schema import FILE_NAME, connect, connect_reader, log_errors
 from stream.frames import Event, EventKind
 
 logger = logging.getLogger(__name__)
@@ -136,6 +136,16 @@ class EventLog:
             keep_bytes=keep_bytes,
         )
 
+    @classmethod
+    def open_reader(cls, directory: Path) -> Self:
+        """Open the log in a directory to read it, beside a running service or on any disk.
+
+        Raises:
+            EventLogError: if there is none, or it cannot be read.
+        """
+        path = directory / FILE_NAME
+        return cls(connect_reader(directory), path, keep_days=float("inf"), keep_bytes=1 << 62)
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._connection.close()
@@ -158,10 +168,15 @@ class EventLog:
         and before events are read or written. Whom the gallery does not know keep their events.
 
         Raises:
-            EventLogError: if the disk does not take it.
+            EventLogError: if the log cannot be written, and trying again later does not help.
         """
         self._gallery = gallery
-        self.settle()
+        try:
+            self.settle()
+        except EventLogError as error:
+            if not error.may_pass:
+                raise
+            logger.warning("%s", error)
 
     def settle(self) -> None:
         """Apply what became of the followed gallery's people; microseconds if nothing.

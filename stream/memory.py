@@ -61,11 +61,6 @@ class Memory:
         self._looked_at = float("-inf")
         self._best_value = 0.0
 
-    @property
-    def crop(self) -> NDArray[np.uint8] | None:
-        """The best shot; None before the first."""
-        return self.shots[0].crop if self.shots else None
-
     def urgency(self, track: Tracked, value: float, at: float) -> int | None:
         """Return how soon the track should be looked at: 0 at once, higher can wait, None not.
 
@@ -87,7 +82,10 @@ class Memory:
 
     def look(self, shot: Shot, value: float, at: float) -> None:
         """Take a look at the track."""
-        self.voter.look(shot.embedding, shot.quality.overall)
+        if self.voter.look(shot.embedding, shot.quality.overall):
+            # Nobody is enrolled, or shown in an event, by crops of the face that was here before.
+            self.shots.clear()
+            self._best_value = 0.0
         self.is_open = True
         self.waits_since = None
         self._looked_at = at

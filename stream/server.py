@@ -12,7 +12,13 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from gallery import GalleryBusyError, GalleryError, InvalidNameError, UnknownIdentityError
+from gallery import (
+    GalleryBusyError,
+    GalleryError,
+    GalleryFullError,
+    InvalidNameError,
+    UnknownIdentityError,
+)
 from gallery.errors import NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream import api_cameras, api_events, api_people, api_session
@@ -22,6 +28,7 @@ from stream.engine import Service
 from stream.errors import (
     BusyError,
     CameraStoreError,
+    CameraStoreFullError,
     EnrolmentError,
     EventLogError,
     EventLogFullError,
@@ -49,6 +56,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NameTakenError, 409),
     (InvalidNameError, 422),
     (ImageError, 422),
+    (CameraStoreFullError, 507),
     (CameraStoreError, 500),
     (WorkerError, 503),
     (UnknownEventError, 404),
@@ -57,6 +65,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (EnrolmentError, 422),
     (StreamError, 400),
     (GalleryBusyError, 503),
+    (GalleryFullError, 507),
     (GalleryError, 500),
     (RecognizerError, 500),
 )

@@ -72,11 +72,16 @@ class Voter:
             return None
         return _pooled(self._looks)
 
-    def look(self, embedding: Floats, weight: float) -> None:
-        """Add a look; `probes` and `decide` are due then."""
+    def look(self, embedding: Floats, weight: float) -> bool:
+        """Add a look; `probes` and `decide` are due then.
+
+        Returns:
+            Whether the track shows another face by now, so that all looks before the last two
+            were dropped.
+        """
         self._looks.append(Look(embedding, max(weight, 0.01)))
         del self._looks[:-MAX_LOOKS]
-        self._drop_contradicted()
+        return self._drop_contradicted()
 
     def assign(self, match: Match) -> None:
         """Take a name that a person gave; it is kept as one that was voted for."""
@@ -165,10 +170,10 @@ class Voter:
             return good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS
         return self.n_looks >= PATIENT_LOOKS
 
-    def _drop_contradicted(self) -> None:
+    def _drop_contradicted(self) -> bool:
         """Where the last two looks show another face than all before, begin again with them."""
         if len(self._looks) < 3:
-            return
+            return False
         *before, one, two = self._looks
         pooled = _pooled(before)
         limit = self._limits.contradiction
@@ -179,6 +184,8 @@ class Voter:
         if all(is_other) and float(one.embedding @ two.embedding) >= limit:
             self._looks = [one, two]
             self.state, self.match = TrackState.UNDECIDED, None
+            return True
+        return False
 
 
 def _pooled(looks: Sequence[Look]) -> Floats:

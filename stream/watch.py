@@ -151,6 +151,7 @@ class Watch:
             template=track.template,
             crop=None if best is None else best.crop,
             embedding=None if best is None else best.embedding,
+            quality=None if best is None else best.quality,
         )
 
     def remember(self, track: Tracked) -> Memory:

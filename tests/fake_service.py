@@ -20,7 +20,7 @@ from stream.stats import Percentiles
 from stream.subscriptions import Broadcast, Subscription
 from stream.supervisor import Supervisor
 from stream.webhooks import Webhook
-from tests.fakes import FakeRecognizer, FakeWorld
+from tests.fakes import LIMITS, FakeRecognizer, FakeWorld
 
 
 class FakePeers:
@@ -133,6 +133,7 @@ class FakeService:
         self.recognizer = SeeingRecognizer(self.world)
         self.peers = FakePeers()
         self.threshold, self.margin = 0.4, 0.05
+        self.limits = LIMITS
         self.is_demo = True
         self.is_recognising = True
         self.ticks, self.tick_failures = 7, 0

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -64,17 +63,16 @@ def events(
         demo = data_dir() / "demo"
         other = f", and those of the demo need --gallery {demo}" if demo.exists() else ""
         raise EventLogError(f"no events in {directory} yet: facewire serve writes them{other}")
-    with EventLog.open(directory) as log:
+    with EventLog.open_reader(directory) as log:
         find = partial(
-            _find,
-            log,
+            log.list,
             camera=camera,
             name=person,
             kinds=kind or (),
             after=_moment("--since", since, now),
             before=_moment("--until", until, now),
         )
-        newest = _find(log, limit=1)
+        newest = log.list(limit=1)
         past = find(limit=limit)[::-1]
         if as_json and not follow:
             print_json([event_json(event) for event in past])
@@ -84,13 +82,6 @@ def events(
         if follow:
             for event in _coming(find, newest[0].id if newest else 0):
                 typer.echo(_line(event, as_json=as_json))
-
-
-def _find(log: EventLog, **filters: object) -> list[LoggedEvent]:
-    try:
-        return log.list(**filters)  # type: ignore[arg-type]
-    except sqlite3.Error as error:
-        raise EventLogError(f"cannot read the events: {error}") from error
 
 
 def _coming(find: Find, last: int) -> Iterator[LoggedEvent]:

@@ -111,7 +111,10 @@ live.addEventListener("name", async ({ detail: { camera, track, size } }) => {
   }
 });
 async function nameEvent({ detail }) {
-  if (await askNameOfEvent(detail)) {
+  const identity = await askNameOfEvent(detail);
+  if (identity) {
+    timeline.named(detail, identity);
+    live.eventNamed(detail, identity);
     await told(people.load());
   }
 }

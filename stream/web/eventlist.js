@@ -1,6 +1,6 @@
 // A list of events, newest first: live on top, older ones on demand.
 
-import { api } from "./api.js";
+import { api, told } from "./api.js";
 import { glyph, h, portrait, sentence } from "./dom.js";
 import { routeTo } from "./router.js";
 
@@ -18,9 +18,11 @@ export class EventList extends EventTarget {
   #list;
   #accepts = () => false;
   #query = "";
-  #seen = new Set();
+  #events = new Map(); // by id, of the rows that are shown
   #cursor = null;
   #generation = 0;
+  #last = null; // the newest id that came; the service counts them without gaps
+  #floor = null; // where it is not known whether events after this id are missing
   #page;
   #maxShown;
   #days;
@@ -35,7 +37,7 @@ export class EventList extends EventTarget {
   }
 
   get length() {
-    return this.#seen.size;
+    return this.#events.size;
   }
 
   get hasOlder() {
@@ -54,25 +56,43 @@ export class EventList extends EventTarget {
   clear() {
     this.#generation += 1;
     this.#list.replaceChildren();
-    this.#seen.clear();
-    this.#cursor = null;
+    this.#events.clear();
+    this.#cursor = this.#last = this.#floor = null;
   }
 
-  /** Read the newest, such as those of an outage. */
+  /**
+   * Read the newest, such as those of an outage: page by page down to what is shown already, so
+   * that no gap stays. Where more were missed than fit, older rows go instead.
+   */
   async refresh() {
-    const isEmpty = this.#seen.size === 0;
-    const answer = await this.#read("");
-    if (answer) {
-      if (isEmpty) {
-        this.#cursor = answer.cursor;
+    const generation = ++this.#generation;
+    const isEmpty = this.#events.size === 0;
+    const floor = (this.#floor ??= this.#last); // kept until all is read, should this fail
+    let cursor = null;
+    let nRead = 0;
+    do {
+      const answer = await this.#read(cursor, generation);
+      if (!answer) {
+        return; // another filter was chosen, or a newer refresh reads the same
       }
-      answer.events.reverse().forEach((event) => this.#put(event));
-      this.#changed();
-    }
+      answer.events.forEach((event) => this.#put(event));
+      this.#last = Math.max(this.#last ?? 0, answer.events[0]?.id ?? 0);
+      cursor = answer.cursor;
+      nRead += answer.events.length;
+      if (isEmpty) {
+        this.#cursor = cursor;
+        break;
+      }
+      if (answer.events.some(({ id }) => id <= floor)) {
+        break;
+      }
+    } while (cursor !== null && nRead < this.#maxShown);
+    this.#floor = null;
+    this.#changed();
   }
 
   async older() {
-    const answer = await this.#read(`&cursor=${this.#cursor}`);
+    const answer = await this.#read(this.#cursor, this.#generation);
     if (answer) {
       this.#maxShown += this.#page; // what a person asked to see stays
       this.#cursor = answer.cursor;
@@ -81,27 +101,54 @@ export class EventList extends EventTarget {
     }
   }
 
+  /** Show a live event; where others before it did not arrive, they are read. */
   add(event) {
-    if (this.#accepts(event) && !this.#seen.has(event.id)) {
+    const isGap = this.#last !== null && event.id > this.#last + 1;
+    if (isGap) {
+      this.#floor ??= this.#last;
+    }
+    this.#last = Math.max(this.#last ?? 0, event.id);
+    if (this.#accepts(event) && !this.#events.has(event.id)) {
       this.#put(event).classList.add("new");
       this.#changed();
     }
+    if (isGap) {
+      told(this.refresh());
+    }
   }
 
-  /** Read a page; null where another filter was chosen meanwhile. */
-  async #read(cursor) {
-    const generation = cursor ? this.#generation : ++this.#generation;
-    const answer = await api("GET", `api/events?limit=${this.#page}&${this.#query}${cursor}`);
+  /** Show an event that was given a name, with the others of its face, under the name. */
+  named(event, identity) {
+    const isSame = (other) => other.track_id === event.track_id && other.identity_id === event.identity_id;
+    for (const other of [...this.#events.values()].filter(isSame)) {
+      const changed = { ...other, name: identity.name, identity_id: identity.identity_id, similarity: null };
+      this.#events.set(changed.id, changed);
+      this.#rowOf(changed.id).replaceWith(this.#row(changed));
+    }
+  }
+
+  /** Read a page of older events than `cursor`; null where another filter was chosen meanwhile. */
+  async #read(cursor, generation) {
+    const older = cursor === null ? "" : `&cursor=${cursor}`;
+    const answer = await api("GET", `api/events?limit=${this.#page}&${this.#query}${older}`);
     return generation === this.#generation ? answer : null;
   }
 
+  #rowOf(id) {
+    return this.#list.querySelector(`[data-id="${id}"]`);
+  }
+
+  #row(event) {
+    return row(event, () => this.dispatchEvent(new CustomEvent("name", { detail: event })));
+  }
+
   #put(event) {
-    const known = this.#list.querySelector(`[data-id="${event.id}"]`);
+    const known = this.#rowOf(event.id);
     if (known) {
       return known;
     }
-    this.#seen.add(event.id);
-    const item = row(event, () => this.dispatchEvent(new CustomEvent("name", { detail: event })));
+    this.#events.set(event.id, event);
+    const item = this.#row(event);
     // What happens while the log is read arrives before it: the id decides the place.
     const older = [...this.#list.querySelectorAll(".event")].find(({ dataset }) => Number(dataset.id) < event.id);
     this.#list.insertBefore(item, older ?? null);
@@ -111,7 +158,7 @@ export class EventList extends EventTarget {
   #changed() {
     const rows = this.#list.querySelectorAll(".event");
     for (const row of [...rows].slice(this.#maxShown)) {
-      this.#seen.delete(Number(row.dataset.id));
+      this.#events.delete(Number(row.dataset.id));
       this.#cursor = Number(row.dataset.id) + 1;
       row.remove();
     }
@@ -153,7 +200,7 @@ function row(event, onName) {
     : portrait(event.has_crop ? `api/events/${event.id}/crop.jpg` : null, event.name);
   const where = isCamera ? null : h("a", { href: routeTo("live", event.camera) }, event.camera);
   const verb = sentence(VERBS[event.kind] ?? event.kind);
-  const canName = event.kind === "unknown" && event.has_crop;
+  const canName = event.kind === "unknown" && event.has_crop && !event.name;
   return h("li", { class: "event", "data-id": event.id, "data-at": event.at, "data-kind": event.kind, "data-about": about, "data-name": event.name },
     picture,
     h("div", { class: "event-text" },

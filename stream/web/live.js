@@ -108,6 +108,11 @@ export class Live extends EventTarget {
     }
   }
 
+  /** Show an event, with the others of its face, under the name that it was given. */
+  eventNamed(event, identity) {
+    this.#recent.named(event, identity);
+  }
+
   async refresh() {
     if (this.#name !== null) {
       await this.#recent.refresh();

@@ -4,7 +4,6 @@ import { api, encode } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, toast } from "./dom.js";
 
-const CROP_SCALE = 2; // a face of 112 pixels becomes one of 224: photos ask for some size
 const MARGIN = 0.35; // of the box's size around it, so that hair and chin are seen
 
 /** Ask who a track is and enrol it; resolves to the identity, or null. */
@@ -17,26 +16,14 @@ export async function askName(camera, track, size, video) {
   return askAndSay((name) => nameTrack(camera, track.track_id, name));
 }
 
-/**
- * Ask who an unknown face of the timeline was. One that is still in the picture is named there;
- * of one that has left the kept shot is enrolled, where it is good enough.
- */
+/** Ask who an unknown face of the timeline was; the service enrolls the crop that it kept. */
 export async function askNameOfEvent(event) {
   const crop = await loadImage(`api/events/${event.id}/crop.jpg`);
   const canvas = byId("name-face");
   canvas.getContext("2d").drawImage(crop, 0, 0, canvas.width, canvas.height);
   byId("name-title").textContent = "Who was this?";
-  byId("name-hint").textContent = "The shot that was kept is added to that person.";
-  return askAndSay(async (name) => {
-    try {
-      return await nameTrack(event.camera, event.track_id, name);
-    } catch (error) {
-      if (error.status !== 404) {
-        throw error;
-      }
-      return enrolCrop(crop, name);
-    }
-  });
+  byId("name-hint").textContent = "The crop that was kept is added to that person.";
+  return askAndSay((name) => api("POST", `api/events/${event.id}/name`, { name: name.trim() }));
 }
 
 export function nameTrack(camera, trackId, name) {
@@ -50,21 +37,6 @@ async function askAndSay(submit) {
   if (identity) {
     toast(`This is ${identity.name}.`);
   }
-  return identity;
-}
-
-async function enrolCrop(crop, name) {
-  // The crop is cut close: some room around it lets the face be found in it again.
-  const side = crop.width * CROP_SCALE;
-  const canvas = new OffscreenCanvas(2 * side, 2 * side);
-  const context = canvas.getContext("2d");
-  context.fillStyle = "#808080";
-  context.fillRect(0, 0, 2 * side, 2 * side);
-  context.drawImage(crop, side / 2, side / 2, side, side);
-  const form = new FormData();
-  form.append("name", name.trim());
-  form.append("photos", await canvas.convertToBlob({ type: "image/png" }), "the kept shot");
-  const { identity } = await api("POST", "api/identities", form);
   return identity;
 }
 

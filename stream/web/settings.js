@@ -23,8 +23,9 @@ export class Settings {
     this.#isShown = true;
     this.#update();
     const [health, about] = await Promise.all([api("GET", "healthz"), api("GET", "api/about")]);
-    byId("health").hidden = health.problems.length === 0;
-    setText(byId("health"), health.problems.map(sentence).join(". "));
+    const lines = [...health.problems, ...health.notices];
+    byId("health").hidden = lines.length === 0;
+    setText(byId("health"), lines.map(sentence).join(". "));
     this.#showAbout(about);
     byId("sign-out").hidden = !about.needs_token;
   }

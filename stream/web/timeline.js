@@ -67,6 +67,11 @@ export class Timeline extends EventTarget {
     }
   }
 
+  /** Show an event, with the others of its face, under the name that it was given. */
+  named(event, identity) {
+    this.#list.named(event, identity);
+  }
+
   async refresh() {
     if (this.#isShown) {
       await this.#list.refresh();

@@ -14,7 +14,7 @@ import pytest
 from gallery import Gallery, Identity, Match
 from gallery.exchange import export_people, import_people
 from recognizer import Quality
-from stream import event_schema
+from stream import event_people, event_schema
 from stream.errors import (
     EventLogBusyError,
     EventLogError,
@@ -558,3 +558,32 @@ def test_nobody_else_can_read_the_log_new_or_old(tmp_path: Path) -> None:
             assert stat.S_IMODE(directory.stat().st_mode) == 0o700
         directory.chmod(0o755)  # as an older version made them
         (directory / FILE_NAME).chmod(0o644)
+
+
+def test_a_log_is_read_where_nothing_can_be_written(tmp_path: Path, old: Path) -> None:
+    with EventLog.open(tmp_path / "new") as log:
+        log.append(event(), NOON)
+        with EventLog.open_reader(tmp_path / "new") as beside:
+            assert beside.list() == log.list()
+    (tmp_path / "new").chmod(0o500)
+    with EventLog.open_reader(tmp_path / "new") as reader:
+        assert [kept.name for kept in reader.list()] == ["Ann"]
+        with pytest.raises(EventLogError, match="readonly"):
+            reader.append(event(), NOON)
+    (tmp_path / "new").chmod(0o700)
+    with EventLog.open_reader(old) as brought_up_to_date:
+        assert len(brought_up_to_date.list()) == 16
+    with pytest.raises(EventLogError, match="cannot read the event log"):
+        EventLog.open_reader(tmp_path / "nowhere")
+
+
+def test_a_service_starts_while_another_program_holds_the_log(
+    log: EventLog, people: Gallery, lock: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    ann = enrolled(people, "Ann", 1)
+    log._connection.execute("PRAGMA busy_timeout = 10")
+    log.follow(people)
+    assert "another program holds" in caplog.text
+    lock.execute("ROLLBACK")
+    assert log.append(seen(ann), NOON).name == "Ann"
+    assert event_people.fact(log._connection, "gallery_id") == people.gallery_id

@@ -90,11 +90,21 @@ def test_a_decided_face_is_looked_at_when_better_doubtful_or_now_and_then(
 
 def test_the_best_shots_are_kept_best_first() -> None:
     remembered = memory()
-    assert remembered.crop is None
+    assert remembered.shots == []
     for quality in (0.3, 0.9, 0.1, 0.5, 0.7):
         remembered.look(shot(quality), quality, 0.0)
     assert [kept.quality.overall for kept in remembered.shots] == [0.9, 0.7, 0.5][:MAX_SHOTS]
-    assert remembered.crop is remembered.shots[0].crop
+
+
+def test_shots_of_a_face_that_was_here_before_are_dropped() -> None:
+    remembered = memory()
+    for _ in range(4):
+        remembered.look(shot(0.9), 0.9, 0.0)
+    for number in range(3):
+        other = Shot(np.zeros((112, 112, 3), np.uint8), looks_like(2, number), measured(0.4))
+        remembered.look(other, 0.4, 1.0)
+    assert {kept.quality.overall for kept in remembered.shots} == {0.4}
+    assert all(float(kept.embedding @ looks_like(2)) > 0.5 for kept in remembered.shots)
 
 
 def test_a_gallery_change_opens_whoever_was_looked_at() -> None:

@@ -1,0 +1,123 @@
+"""Past events on the page: named after a restart, and without gaps after an outage."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from stream.events import EventLog
+from stream.frames import Event, EventKind
+from tests.e2e.harness import (
+    OUTPUT,
+    chromium,
+    free_port,
+    keep_screenshots,
+    open_page,
+    require_chromium,
+    service,
+)
+from tests.shared_data import photos
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+IDS = (
+    "() => [...document.querySelectorAll('#event-list .event')].map(row => Number(row.dataset.id))"
+)
+
+
+def test_a_stranger_is_named_after_a_restart_whoever_is_in_view_now(tmp_path: Path) -> None:
+    require_chromium()
+    gallery = f"--gallery={tmp_path / 'people'}"
+    before = _film(tmp_path / "before.mp4", "grace_hopper.jpg")
+    after = _film(tmp_path / "after.mp4", "obama.jpg")
+    with service("past-before", tmp_path, gallery, f"--camera=desk={before}") as facewire:
+        _await(lambda: _strangers(facewire.url))
+    with (
+        service("past-after", tmp_path, gallery, f"--camera=desk={after}") as facewire,
+        chromium() as browser,
+    ):
+        _await(lambda: len(_strangers(facewire.url)) == 2)
+        newer, older = _strangers(facewire.url)
+        # The numbers are the same: 1. Once they were the keys.
+        assert older["track_id"] != newer["track_id"]
+        page = open_page(browser, facewire.url + "#/events")
+        _name(page, older["id"], "Grace Hopper")
+        expect(_row(page, older["id"])).to_contain_text("Grace Hopper")
+        expect(_row(page, older["id"]).get_by_role("button")).to_have_count(0)
+        expect(_row(page, newer["id"])).to_contain_text("Unknown face")
+        keep_screenshots(page, "past-events")
+        _name(page, newer["id"], "Grace Hopper")
+        problem = page.locator("#name-problem")
+        expect(problem).to_contain_text("unlike the other photos of Grace Hopper")
+        page.screenshot(path=OUTPUT / "past-events-refused.png")
+        page.keyboard.press("Escape")
+        (grace,) = _get(facewire.url, "api/identities")
+        assert (grace["name"], grace["n_photos"]) == ("Grace Hopper", 1)
+        (track,) = _get(facewire.url, "api/cameras/desk/tracks")["tracks"]
+        assert track["name"] is None
+
+
+def test_a_long_outage_leaves_no_gap_in_the_list(tmp_path: Path) -> None:
+    require_chromium()
+    port = free_port()
+    people = tmp_path / "people"
+    nobody = _film(tmp_path / "nobody.mp4")
+    arguments = (f"--gallery={people}", f"--camera=desk={nobody}")
+    with chromium() as browser:
+        with service("gap-before", tmp_path, *arguments, port=port) as facewire:
+            page = open_page(browser, facewire.url + "#/events")
+            expect(page.locator("#event-list .event")).not_to_have_count(0)
+        with EventLog.open(people) as log:  # as many as two pages and a part of the third
+            for _ in range(120):
+                event = Event(EventKind.CAMERA_UP, "desk", 0.0, None, None, 0.0, None)
+                newest = log.append(event, 1_800_000_000.0).id
+        with service("gap-after", tmp_path, *arguments, port=port):
+            expect(page.locator(f'#event-list [data-id="{newest + 1}"]')).to_be_visible()
+            expect(page.locator('#event-list [data-id="1"]')).to_be_visible()
+            _await(lambda: len(page.evaluate(IDS)) > newest)
+            ids = page.evaluate(IDS)
+            assert ids == list(range(ids[0], 0, -1))
+
+
+def _row(page: Page, event_id: int) -> Locator:
+    return page.locator(f'#event-list [data-id="{event_id}"]')
+
+
+def _name(page: Page, event_id: int, name: str) -> None:
+    _row(page, event_id).get_by_role("button", name="Name").click()
+    page.fill("#name-input", name)
+    page.click("#name-save")
+
+
+def _get(url: str, path: str) -> Any:
+    with urlopen(url + path, timeout=20) as answer:
+        return json.load(answer)
+
+
+def _strangers(url: str) -> list[dict[str, object]]:
+    return list(_get(url, "api/events?kind=unknown")["events"])
+
+
+def _await(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.2)
+
+
+def _film(path: Path, photo: str = "") -> Path:
+    picture = np.full((480, 640, 3), 60, np.uint8)
+    if photo:
+        picture = cv2.resize(cv2.imread(str(photos() / photo)), (640, 480))
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (640, 480))
+    for _ in range(50):
+        film.write(picture)
+    film.release()
+    return path
