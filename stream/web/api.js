@@ -2,16 +2,18 @@
 
 import { toast } from "./dom.js";
 
+/** `rejected`: the photos that were refused, with their reasons, where that is the failure. */
 export class ApiError extends Error {
-  constructor(message, status) {
+  constructor(message, status, rejected = null) {
     super(message);
     this.status = status;
+    this.rejected = rejected;
   }
 }
 
 /** Ask the API; `body` is sent as JSON, or as a form where it is FormData. */
-export async function api(method, path, body) {
-  const options = { method, headers: {} };
+export async function api(method, path, body, { signal } = {}) {
+  const options = { method, headers: {}, signal };
   if (body instanceof FormData) {
     options.body = body;
   } else if (body !== undefined) {
@@ -31,7 +33,8 @@ export async function api(method, path, body) {
     window.dispatchEvent(new CustomEvent("facewire:signed-out"));
   }
   if (!response.ok) {
-    throw new ApiError(reasonOf(answer) ?? `the service answered ${response.status}`, response.status);
+    const reason = reasonOf(answer) ?? `the service answered ${response.status}`;
+    throw new ApiError(reason, response.status, answer?.rejected);
   }
   return answer;
 }

@@ -22,6 +22,8 @@ export class People extends EventTarget {
     byId("people-list").before(this.#count);
     byId("people-search").addEventListener("input", () => this.#show());
     byId("add-person").addEventListener("click", () => told(this.#add()));
+    this.#form.addEventListener("added", () => told(this.load()));
+    this.#form.addEventListener("dropped", ({ detail }) => told(this.#add(null, detail)));
     this.#sheet.addEventListener("add", ({ detail }) => told(this.#add(detail)));
     this.#sheet.addEventListener("rename", ({ detail }) => told(this.#rename(detail)));
     this.#sheet.addEventListener("change", () => {
@@ -73,8 +75,8 @@ export class People extends EventTarget {
     return h("button", { type: "button", class: "icon-button", "data-changes": true, "aria-label": label, title: label, onclick }, glyph(icon));
   }
 
-  async #add(person = null) {
-    if (await this.#form.ask(person)) {
+  async #add(person = null, files = []) {
+    if (await this.#form.ask(person, files)) {
       await this.#changed();
     }
   }

@@ -1,26 +1,33 @@
 // Adding somebody: from photo files, or from a camera that sees them alone.
 
 import { api, encode } from "./api.js";
-import { ask } from "./dialogs.js";
+import { ask, STAY } from "./dialogs.js";
 import { byId, h, setText, toast } from "./dom.js";
 import { counted } from "./people_ask.js";
+import { PhotoSender } from "./people_photos.js";
+import { mayChange } from "./role.js";
 
 const LOOK_MS = 700; // between two pictures of the camera
 const OWN = ""; // the camera that is not sent yet: this browser's
 const HINTS = {
-  photos: "One face a photo, looking roughly at the camera. Two or three photos are better than one.",
+  photos: "One face a photo, looking roughly at the camera. Two or three photos are better than one. Files can be dropped here.",
   camera: "One person alone in view, looking at the camera. The best shots so far are taken.",
 };
 
-export class AddForm {
+/** Events: "added" after each photo; "dropped", with files, where no dialog is open. */
+export class AddForm extends EventTarget {
   #sources;
   #cameras = h("select", { id: "person-form-camera" });
   #look = h("img", { class: "live-look", alt: "What the camera sees now", hidden: true });
   #cameraField;
   #photosField = byId("person-form-photos").closest(".field");
-  #person = null;
+  #photos = new PhotoSender(byId("person-form-photos"), byId("person-hint"));
+  #person; // whose photos are asked for, null for somebody new's, undefined while nothing is
 
   constructor() {
+    super();
+    this.#photos.addEventListener("added", () => this.dispatchEvent(new Event("added")));
+    this.#takeDrops();
     const radio = (value, text) => h("label", {},
       h("input", { type: "radio", name: "person-source", value, onchange: () => this.#switch() }), text);
     this.#sources = h("fieldset", { class: "sources" },
@@ -36,21 +43,48 @@ export class AddForm {
   }
 
   /** Ask for photos of a person, of somebody new where null; resolves to whether any were added. */
-  async ask(person) {
+  async ask(person, files = []) {
+    if (this.#person !== undefined) {
+      this.#photos.take(files); // it is about to open
+      return false;
+    }
+    try {
+      return await this.#ask(person, files);
+    } finally {
+      this.#person = undefined;
+    }
+  }
+
+  async #ask(person, files) {
     this.#person = person;
     const name = byId("person-form-name");
     name.value = person?.name ?? "";
     name.readOnly = person !== null;
-    byId("person-form-photos").value = "";
+    this.#photos.clear();
+    this.#photos.take(files);
     setText(byId("person-dialog-title"), person ? `Add photos of ${person.name}` : "Add a person");
     setText(byId("person-save"), person ? "Add photos" : "Add person");
     this.#sources.querySelector("[value=photos]").checked = true;
     await this.#listCameras();
     this.#switch();
     const looking = setInterval(() => this.#see(), LOOK_MS);
-    const done = await ask("person", () => (this.#isCamera ? this.#fromCamera(name.value.trim()) : this.#fromPhotos(name.value.trim())));
+    let added = 0;
+    let isStopped = false;
+    const done = await ask("person", async (signal) => {
+      if (this.#isCamera) {
+        return this.#fromCamera(name.value.trim());
+      }
+      const sent = await this.#photos.send({ person, name: name.value.trim(), signal });
+      added += sent.added;
+      isStopped = signal.aborted; // what was on its way may arrive
+      setText(byId("person-save"), "Try again");
+      return sent.refused ? STAY : sent;
+    });
     clearInterval(looking);
-    return done !== null && done !== OWN_STARTS;
+    if (added) {
+      toast(`${counted(added, "photo")} ${added === 1 ? "was" : "were"} added.`);
+    }
+    return added > 0 || isStopped || (done !== null && done !== OWN_STARTS);
   }
 
   get #isCamera() {
@@ -61,6 +95,7 @@ export class AddForm {
     const isCamera = this.#isCamera;
     this.#photosField.hidden = isCamera;
     byId("person-form-photos").required = !isCamera;
+    this.#photos.hidden = isCamera;
     this.#cameraField.hidden = !isCamera;
     setText(byId("person-hint"), isCamera ? HINTS.camera : HINTS.photos);
     this.#see();
@@ -89,19 +124,30 @@ export class AddForm {
     this.#look.src = `api/cameras/${encode(this.#cameras.value)}/snapshot.jpg?width=640&at=${Date.now()}`;
   }
 
-  async #fromPhotos(name) {
-    const form = new FormData();
-    [...byId("person-form-photos").files].forEach((file) => form.append("photos", file));
-    let path = "api/identities";
-    if (this.#person) {
-      path += `/${encode(this.#person.identity_id)}/photos`;
-    } else {
-      form.append("name", name);
-    }
-    const report = await api("POST", path, form);
-    toast(`${counted(report.enrolled.length, "photo")} ${report.enrolled.length === 1 ? "was" : "were"} added.`);
-    report.rejected.forEach(({ image, detail }) => toast(`${image}: ${detail}`, "bad"));
-    return report;
+  /** Take files that are dropped: on the dialog, or on the list of people. */
+  #takeDrops() {
+    const dialog = byId("person-dialog");
+    const mayDrop = ({ dataTransfer }) => mayChange() && dataTransfer?.types.includes("Files") &&
+      (dialog.open ? !this.#isCamera && !byId("person-form-photos").disabled
+        : !byId("view-people").hidden && !document.querySelector("dialog[open]"));
+    window.addEventListener("dragover", (event) => {
+      if (mayDrop(event)) {
+        event.preventDefault();
+        event.dataTransfer.dropEffect = "copy";
+      }
+    });
+    window.addEventListener("drop", (event) => {
+      if (!mayDrop(event)) {
+        return;
+      }
+      event.preventDefault();
+      const files = [...event.dataTransfer.files];
+      if (dialog.open) {
+        this.#photos.take(files);
+      } else {
+        this.dispatchEvent(new CustomEvent("dropped", { detail: files }));
+      }
+    });
   }
 
   async #fromCamera(name) {

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -16,6 +17,7 @@ from tests.e2e.harness import (
     require_chromium,
     service,
 )
+from tests.heic import heic
 from tests.shared_data import photos
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -58,6 +60,113 @@ def test_who_is_in_view_of_a_camera_is_added(tmp_path: Path) -> None:
         page.fill("#person-form-name", "Grace Hopper")
         _try_until_seen(page)
         expect(_person(page, "Grace Hopper")).to_be_visible()
+
+
+def test_photos_are_sent_one_by_one_and_can_be_stopped(tmp_path: Path) -> None:
+    require_chromium()
+    large = _phone_photos(tmp_path, 8)
+    with (
+        service("people-photos", tmp_path, f"--gallery={tmp_path / 'people'}") as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/people")
+        _show_people(page)
+        _stop_midway(page, large)
+        _send_all(page, large)
+        _see_each_reason(page, tmp_path)
+        _drop(page)
+
+
+def _stop_midway(page: Page, large: list[Path]) -> None:
+    """Escape stops the sending, and the next dialog is its own."""
+    page.click("#add-person")
+    page.fill("#person-form-name", "Barack Obama")
+    page.set_input_files("#person-form-photos", large)
+    page.click("#person-save")
+    outcomes = page.locator(".sending-outcome")
+    expect(outcomes.first).to_have_text("Added")
+    page.screenshot(path=OUTPUT / "people-sending.png")
+    page.keyboard.press("Escape")
+    expect(page.locator("#person-dialog")).to_be_hidden()
+    expect(page.get_by_text(re.compile(r"^\d photos? (was|were) added\."))).to_be_visible()
+    expect(_person(page, "Barack Obama")).to_be_visible()
+    page.click("#add-person")
+    expect(page.locator("#person-save")).to_be_enabled()
+    expect(page.locator(".sending li")).to_have_count(0)
+    page.fill("#person-form-name", "Joe Biden")
+    page.set_input_files("#person-form-photos", photos() / "biden.jpg")
+    page.click("#person-save")
+    expect(page.locator("#person-dialog")).to_be_hidden()
+    expect(_person(page, "Joe Biden")).to_contain_text("1 photo")
+    expect(_person(page, "Barack Obama")).not_to_contain_text("8 photos")
+
+
+def _send_all(page: Page, large: list[Path]) -> None:
+    """Forty megabytes are sent, photo by photo; what is there already says so and stays."""
+    assert sum(path.stat().st_size for path in large) > 33 * 1024 * 1024
+    page.get_by_role("button", name="Add photos of Barack Obama").click()
+    page.set_input_files("#person-form-photos", large)
+    page.click("#person-save")
+    expect(page.locator(".sending-outcome").last).to_have_text("Added", timeout=120_000)
+    expect(page.get_by_text(re.compile(r"\d photos? added, \d refused\."))).to_be_visible()
+    expect(_person(page, "Barack Obama")).to_contain_text("8 photos")
+    expect(page.locator('.sending [data-state="bad"]').first).to_contain_text("Enrolled already")
+    page.click("#person-dialog [data-cancel]")
+
+
+def _see_each_reason(page: Page, directory: Path) -> None:
+    heic_photo, wall, text = directory / "hopper.heic", directory / "wall.png", directory / "a.jpg"
+    image = cv2.imread(str(photos() / "grace_hopper.jpg"))[..., ::-1]
+    heic_photo.write_bytes(heic(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]))
+    cv2.imwrite(str(wall), np.full((300, 300, 3), 127, np.uint8))
+    text.write_text("no photo")
+    page.click("#add-person")
+    page.fill("#person-form-name", "Grace Hopper")
+    page.set_input_files("#person-form-photos", [wall, heic_photo, text])
+    page.click("#person-save")
+    rows = page.locator(".sending li")
+    expect(rows.nth(0)).to_contain_text("No face found")
+    expect(rows.nth(1)).to_contain_text("Added")
+    expect(rows.nth(2)).to_contain_text("not a JPEG, PNG, WebP, HEIC")
+    expect(page.get_by_text("1 photo added, 2 refused.")).to_be_visible()
+    expect(_person(page, "Grace Hopper")).to_contain_text("1 photo")  # behind the open dialog
+    keep_screenshots(page, "people-outcomes")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.click("#person-dialog [data-cancel]")
+    expect(page.get_by_text("1 photo was added.")).to_be_visible()
+
+
+def _drop(page: Page) -> None:
+    """A file that is dropped on the list opens the dialog; another is added to it."""
+    files = """names => {
+        const dropped = new DataTransfer();
+        names.forEach(name => dropped.items.add(new File(["x"], name, { type: "image/jpeg" })));
+        return dropped;
+    }"""
+    for selector, names in (("#people-list", ["a.jpg"]), ("#person-form", ["b.jpg", "c.jpg"])):
+        dropped = page.evaluate_handle(files, names)
+        page.dispatch_event(selector, "dragover", {"dataTransfer": dropped})
+        page.dispatch_event(selector, "drop", {"dataTransfer": dropped})
+        expect(page.locator(".sending-name").last).to_have_text(names[-1])
+    expect(page.locator(".sending-name")).to_have_text(["a.jpg", "b.jpg", "c.jpg"])
+    expect(page.locator("#person-form-name")).to_have_value("")
+    page.keyboard.press("Escape")
+
+
+def _phone_photos(directory: Path, count: int) -> list[Path]:
+    """Write photos of 12 megapixels and about 5 MiB, each another in its bytes."""
+    face = cv2.imread(str(photos() / "obama.jpg"))
+    face = cv2.resize(face, (3000, 3000), interpolation=cv2.INTER_CUBIC)
+    noise = np.random.default_rng(0).integers(-16, 17, (3000, 4000, 3), np.int16)
+    paths = []
+    for number in range(count):
+        canvas = np.full((3000, 4000, 3), 100 + number, np.int16)
+        canvas[:, 500:3500] = face
+        path = directory / f"IMG_{number:04}.jpg"
+        image = (canvas + noise).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        paths.append(path)
+    return paths
 
 
 def _show_people(page: Page) -> None:
