@@ -14,11 +14,15 @@ OWN_FILES = ("gallery.sqlite3", "events.db", "cameras.json")
 """How the names of all files in a data directory begin."""
 
 
-def make_private_directory(directory: Path) -> None:
+def make_private_directory(directory: Path, *, own: tuple[str, ...] = OWN_FILES) -> None:
     """Make a directory, with its missing parents, that only this user can enter.
 
     One that exists is closed to others where it holds nothing but the files of this program. In a
     directory that also serves something else, the files alone are private.
+
+    Args:
+        directory: the directory.
+        own: how the names of the program's files in it begin.
 
     Raises:
         OSError: if it cannot be made.
@@ -30,7 +34,7 @@ def make_private_directory(directory: Path) -> None:
         at = at.parent
     for each in reversed(missing):
         each.mkdir(DIRECTORY_MODE, exist_ok=True)
-    if not missing and _is_own(directory):
+    if not missing and _is_own(directory, own):
         _close_to_others(directory)
     if not directory.is_dir():
         directory.mkdir()  # raises what is wrong with it
@@ -55,9 +59,9 @@ def keep_private(path: Path) -> None:
         _close_to_others(each)
 
 
-def _is_own(directory: Path) -> bool:
+def _is_own(directory: Path, own: tuple[str, ...]) -> bool:
     try:
-        return all(entry.name.startswith(OWN_FILES) for entry in directory.iterdir())
+        return all(entry.name.startswith(own) for entry in directory.iterdir())
     except OSError:
         return False
 

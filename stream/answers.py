@@ -78,7 +78,8 @@ class TracksJson(TypedDict):
 class EventJson(TypedDict):
     """Something that happened; `at` is ISO 8601 in UTC.
 
-    `track_id` is never another face's, in no run of the service. A person whom the gallery does not
+    `track_id` is the track by which its person came into view: the same for all events of their
+    stay, and never another face's, in no run of the service. A person whom the gallery does not
     know has a `name` and no `identity_id`. `previous_name` is who a renamed track was taken for,
     null for a stranger.
     """

@@ -9,11 +9,12 @@ from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
 from gallery import Gallery, Identity, Target
+from gallery.private_files import make_private_directory
 from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
 from stream.camera import Camera, CameraState, CameraStatus
 from stream.camera_store import CameraStore
 from stream.cameras import Cameras
-from stream.config import CameraConfig, Config
+from stream.config import CameraConfig, Config, data_dir
 from stream.crop_enrolment import enroll_known
 from stream.demo import enrol_demo
 from stream.errors import UnknownTrackError
@@ -156,6 +157,9 @@ class Service:
         )
         recognizer = await asyncio.to_thread(open_one, progress=progress)
         directory = config.gallery_directory
+        if config.gallery.directory is None:
+            with suppress(OSError):  # whatever is opened in it says why
+                make_private_directory(data_dir(), own=("demo", "gallery"))
         camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
         with (
             Gallery.open(

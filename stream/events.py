@@ -56,7 +56,8 @@ class LoggedEvent:
         kind: what happened.
         camera: the camera's name.
         at: when, ISO 8601 in UTC with milliseconds.
-        track_id: the track it is about, unique for ever; None for camera events.
+        track_id: the track by which its person came into view, unique for ever and the same for
+            all events of their stay; None for camera events.
         name, identity_id, similarity: who it is; None for strangers and camera events. A person
             whom the gallery does not know has a name alone, one named by hand no similarity.
         has_crop: whether `EventLog.crop_jpeg` has a thumbnail.

@@ -85,7 +85,8 @@ class Event:
         kind: what happened.
         camera: the camera's name.
         at: seconds, monotonic clock, of the frame that decided it.
-        track_id: the track it is about; None for camera events.
+        track_id: the track by which its person came into view, the same for all events of their
+            stay; None for camera events.
         match: who it is; None for strangers and camera events.
         first_seen: seconds, monotonic clock: the first frame of the track, or `at`.
         crop: (112, 112, 3) uint8 RGB, the track's best shot; None for camera events.

@@ -26,6 +26,9 @@ class Seen:
         crop: (112, 112, 3) uint8 RGB, its best shot; None before it was embedded.
         embedding: (D,) float32 of unit length, of that crop; None where there is none.
         quality: of that crop, measured in its frame; None where there is none.
+        stay: the track by which the person came into view, which events name: a person leaves
+            many tracks behind, and what is known of one event holds for all of the stay. Empty
+            before it is known.
     """
 
     track_id: str
@@ -37,6 +40,7 @@ class Seen:
     crop: NDArray[np.uint8] | None
     embedding: Floats | None = None
     quality: Quality | None = None
+    stay: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +51,13 @@ class _Person:
     is_announced: bool
     quiet_until: float
     has_left: bool = False
+
+    def __post_init__(self) -> None:
+        self.seen = replace(self.seen, stay=self.seen.stay or self.seen.track_id)
+
+    def see(self, seen: Seen) -> None:
+        """Take a track of the person as it stands."""
+        self.seen = replace(seen, stay=self.seen.stay)
 
     @property
     def identity_id(self) -> str | None:
@@ -129,15 +140,17 @@ class Presence:
             self._people.append(person)
         elif seen.track_id != person.seen.track_id and seen.last_seen < person.seen.last_seen:
             return []  # another track of the same person that is not seen now
-        person.seen = seen
+        person.see(seen)
         if person.has_left and not person.is_announced and at < person.quiet_until:
             return []
         if person.is_announced or seen.last_seen - seen.first_seen < self._confirm_s:
             return []
+        if person.has_left:  # another stay begins
+            person.seen = replace(person.seen, stay=seen.track_id)
         person.is_announced, person.has_left = True, False
         kind = EventKind.ENTER if seen.match is not None else EventKind.UNKNOWN
         # Who came back too soon enters when the cooldown ends, and not late by that.
-        since = replace(seen, first_seen=max(seen.first_seen, person.quiet_until))
+        since = replace(person.seen, first_seen=max(seen.first_seen, person.quiet_until))
         return [self._event(kind, since, at)]
 
     def _rename(
@@ -147,10 +160,11 @@ class Presence:
         previous = None if holder.seen.match is None else holder.seen.match.identity
         is_announced = holder.is_announced
         self._people.remove(holder)
+        seen = replace(seen, stay=holder.seen.stay)
         if person is None:
             person = _Person(seen, is_announced=is_announced, quiet_until=seen.first_seen)
             self._people.append(person)
-        person.seen = seen
+        person.see(seen)
         person.is_announced |= is_announced
         return [self._event(EventKind.RENAMED, seen, at, previous)] if is_announced else []
 
@@ -179,7 +193,7 @@ class Presence:
             kind=kind,
             camera=self._camera,
             at=at,
-            track_id=seen.track_id,
+            track_id=seen.stay,
             match=seen.match,
             first_seen=seen.first_seen,
             crop=seen.crop,

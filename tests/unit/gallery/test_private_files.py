@@ -25,6 +25,15 @@ def test_a_data_directory_of_an_older_version_is_closed(tmp_path: Path) -> None:
     assert mode(old) == 0o700
 
 
+def test_a_directory_of_data_directories_is_closed_too(tmp_path: Path) -> None:
+    (tmp_path / "data" / "demo").mkdir(parents=True)
+    (tmp_path / "data").chmod(0o755)
+    make_private_directory(tmp_path / "data")
+    assert mode(tmp_path / "data") == 0o755
+    make_private_directory(tmp_path / "data", own=("demo", "gallery"))
+    assert mode(tmp_path / "data") == 0o700
+
+
 def test_a_directory_that_serves_something_else_stays_open(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

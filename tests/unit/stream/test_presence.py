@@ -153,6 +153,36 @@ def test_an_old_track_of_a_person_who_is_seen_elsewhere_says_nothing() -> None:
     assert door.update([seen(2, "Ann", since=1.0, at=2.0), seen(1, "Ann", at=1.0)]) == []
 
 
+def test_all_events_of_a_stay_name_the_track_that_it_began_with() -> None:
+    door = Door()
+    door.stand(2.0, (1, 3))  # a stranger
+    door.stand(2.0, (2, 3))  # lost and found again
+    door.stand(2.0, (2, "Eve"))
+    door.stand(2.0, (4, "Eve"))
+    door.stand(3.0)
+    door.stand(COOLDOWN_S + 2.0, (5, "Eve"))
+    assert [(event.kind, event.track_id) for event in door.events] == [
+        ("unknown", "run-1"),
+        ("renamed", "run-1"),
+        ("exit", "run-1"),
+        ("enter", "run-5"),
+    ]
+
+
+def test_a_stranger_who_turns_out_to_be_somebody_who_is_there_keeps_their_stay() -> None:
+    door = Door()
+    door.stand(2.0, (1, "Ann"))
+    door.stand(2.0, (1, "Ann"), (2, 3))
+    door.stand(2.0, (1, "Ann"), (2, "Ann"))
+    door.stand(3.0)
+    assert [(event.kind, event.track_id) for event in door.events] == [
+        ("enter", "run-1"),
+        ("unknown", "run-2"),
+        ("renamed", "run-2"),
+        ("exit", "run-1"),
+    ]
+
+
 def test_a_stranger_is_told_once_whatever_their_tracks() -> None:
     door = Door()
     assert door.stand(2.0, (1, 3)) == ["unknown ?"]
