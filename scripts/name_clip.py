@@ -83,6 +83,7 @@ def judge(
             margin=limits_for(recognizer, gallery).margin,
             confirm_s=events.confirm_s,
             absence_s=events.absence_s,
+            camera_away_s=events.camera_away_s,
             cooldown_s=events.cooldown_s,
         )
         fps = float(film.streams.video[0].average_rate or 25)

@@ -11,7 +11,7 @@ from recognizer import open_recognizer
 from stream.config import data_dir
 from stream.errors import SourceError
 from stream.naming import limits_for
-from stream.sources import open_source
+from stream.sources import SourceSettings, open_source
 
 url = sys.argv[1] if len(sys.argv) > 1 else "/dev/video0"
 directory = Path(sys.argv[2]) if len(sys.argv) > 2 else data_dir() / "gallery"
@@ -21,7 +21,8 @@ with Gallery.open(directory, model_id=recognizer.model_id, embedding_size=size) 
     limits = limits_for(recognizer, people)
     threshold = people.threshold_for(limits.pair, limits)
     try:
-        source = open_source(url, camera="webcam", clock=time.monotonic, loop=False, target_fps=5)
+        settings = SourceSettings(loop=False, target_fps=5)
+        source = open_source(url, camera="webcam", clock=time.monotonic, settings=settings)
         while True:
             (faces,) = recognizer.recognize([source.read().image])
             probes = np.array([face.embedding for face in faces], np.float32).reshape(-1, size)

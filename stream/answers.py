@@ -25,14 +25,20 @@ class CameraSettingsJson(TypedDict):
     min_face_px: int | None
     rotation: int
     region: tuple[float, float, float, float] | None
+    open_timeout_s: float
+    read_timeout_s: float
+    frozen_after_s: float
+    pixel_aspect: str
+    deinterlace: str
+    verify_tls: bool
     enabled: bool
 
 
 class CameraJson(TypedDict):
     """One camera at one moment; `url` shows no secret of it, and to viewers nothing at all.
 
-    `state` is connecting, live, failing, ended or off; `is_pushed` tells that a browser or encoder
-    brings it.
+    `state` is connecting, live, frozen, failing, ended or off; `is_pushed` tells that a browser or
+    encoder sends it.
     """
 
     name: str
@@ -213,6 +219,12 @@ def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
             "min_face_px": status.config.min_face_px,
             "rotation": status.config.rotation,
             "region": status.config.region,
+            "open_timeout_s": status.config.open_timeout_s,
+            "read_timeout_s": status.config.read_timeout_s,
+            "frozen_after_s": status.config.frozen_after_s,
+            "pixel_aspect": status.config.pixel_aspect,
+            "deinterlace": status.config.deinterlace,
+            "verify_tls": status.config.verify_tls,
             "enabled": status.config.enabled,
         },
     }

@@ -88,13 +88,15 @@ async def change_camera(service: ServiceDep, camera: Reference, change: CameraCh
     Any of: `name`; `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
     `target_fps`, above 0 to 120, or null for the camera's own; `min_face_px`, 12 to 1000, or null
     for the recognizer's; `rotation`, degrees clockwise: 0, 90, 180 or 270; `region`,
-    [x1, y1, x2, y2] in 0 to 1 of the turned picture, or null for all of it; `enabled`, true or
-    false. With the name its address changes, and past events bear the new one; 400 where it is
-    taken.
+    [x1, y1, x2, y2] in 0 to 1 of the rotated frame, or null for all of it; `open_timeout_s` and
+    `read_timeout_s`, 1 to 120; `frozen_after_s`, 0 to 3600, 0 for never; `pixel_aspect`, "auto" or
+    the width:height of a pixel, such as "16:11"; `deinterlace`, "auto", "on" or "off";
+    `verify_tls`, true or false; `enabled`, true or false. With the name its address changes, and
+    past events are shown under the new one; 400 where it is taken.
 
     The answer is the camera, its settings under "settings". A URL that comes back as it was shown,
-    `***` for its password, keeps its password. Viewers stay connected. Of a camera that a browser
-    or encoder brings (`is_pushed`) the settings last as long as it does, and it has no URL.
+    `***` for its password, keeps its password. Viewers stay connected. A camera that a browser or
+    encoder sends (`is_pushed`) has no URL; its settings are kept for the next time that it is sent.
     """
     config = change.applied_to(service.camera(camera).config)
     await service.change_camera(camera, config)

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
@@ -17,10 +17,11 @@ from stream.errors import SourceEnded, SourceUnavailable
 from stream.figures import Figures
 from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
+from stream.liveness import Stillness
 from stream.mailbox import LatestMailbox, MailboxClosed
-from stream.pacing import reconnect_delay
+from stream.pacing import ALIVE_S, Backoff
 from stream.redact import safe_url
-from stream.sources import Source
+from stream.sources import Source, SourceSettings, source_settings
 from stream.stats import Percentiles, Rate, Window
 from stream.supervisor import SupervisedThread, Supervisor
 from stream.video_out import VideoOut
@@ -40,6 +41,9 @@ NOMINAL_FPS = 25.0
 SNAPSHOT_QUALITY = 85
 """JPEG quality of snapshots: no visible blocks around the labels."""
 
+PUSHED_RETRY_S = 0.1
+"""Delay until a sender that fell silent is waited for again, seconds: nobody is asked for it."""
+
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
@@ -48,6 +52,7 @@ class CameraState(StrEnum):
 
     CONNECTING = "connecting"
     LIVE = "live"
+    FROZEN = "frozen"
     FAILING = "failing"
     ENDED = "ended"
     OFF = "off"
@@ -147,7 +152,7 @@ class Camera:
             hub: takes the packets.
             bitrate_kbps: kbit/s of the video; 0 for what suits the picture's size.
             deliver: takes each captured frame.
-            on_state: hears of live, failing, ended and off, with the reason.
+            on_state: called with each new state and its reason, by any thread.
             figures: takes in what its frames cost.
             supervisor: runs its threads again where they fail.
             clock: seconds, monotonic.
@@ -170,9 +175,12 @@ class Camera:
         self._source: Source | None = None
         # Set once the running session is over: what it brings later counts for nothing.
         self._over = threading.Event()
+        self._backoff = Backoff()
+        self._stillness = Stillness(config.frozen_after_s)
         self._state = CameraState.CONNECTING if config.enabled else CameraState.OFF
         self._since = clock()
         self._reason = ""
+        self._last_failure = ""
         self._reconnects = 0
         self._seq = 0
         self._encoded = 0
@@ -197,11 +205,13 @@ class Camera:
     def change(self, config: CameraConfig) -> None:
         """Take other settings; reconnects only where it must."""
         was, self.config = self.config, config
+        self._stillness.frozen_after_s = config.frozen_after_s
         if not config.enabled:
             self._end()
             self._enter(CameraState.OFF, "switched off")
         elif not was.enabled or _way(was) != _way(config):
             self._end()
+            self._backoff = Backoff()
             self._enter(CameraState.CONNECTING, "settings changed")
             self._begin()
         elif (source := self._source) is not None:
@@ -322,12 +332,11 @@ class Camera:
             self._on_state(self, state, reason)
 
     def _capture(self, over: threading.Event) -> None:
-        attempt = 0
         while not over.is_set():
-            seq_before = self._seq
+            session = _Session()
             retry_after_s = 0.0
             try:
-                self._run_session(over)
+                self._run_session(over, session)
                 return  # it is over
             except SourceEnded as error:
                 self._enter(CameraState.ENDED, str(error), over=over)
@@ -340,15 +349,17 @@ class Camera:
                 reason = "unexpected failure, see the log"
             if over.is_set():
                 return
-            attempt = 0 if self._seq > seq_before else attempt + 1
-            delay_s = max(reconnect_delay(attempt), retry_after_s)
+            delay_s = max(self._backoff.delay_s(session.alive_s), retry_after_s)
+            if self.is_pushed:
+                delay_s = PUSHED_RETRY_S
             # Once per reason: a camera that is off for a night must not fill the log.
-            level = logging.DEBUG if reason == self._reason else logging.WARNING
+            level = logging.DEBUG if reason == self._last_failure else logging.WARNING
+            self._last_failure = reason
             logger.log(level, "camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)
             self._enter(CameraState.FAILING, reason, over=over)
             over.wait(delay_s)
 
-    def _run_session(self, over: threading.Event) -> None:
+    def _run_session(self, over: threading.Event, session: "_Session") -> None:
         """Read one opened source until it fails or the session is over."""
         source = self._open_source(self.config)
         try:
@@ -367,6 +378,14 @@ class Camera:
                 damaged = source.damaged
                 if over.is_set():
                     return
+                session.came(frame.captured_at)
+                if session.alive_s is not None and session.alive_s >= ALIVE_S:
+                    self._last_failure = ""
+                if source.is_live and self._stillness.is_frozen(frame.image, frame.captured_at):
+                    # Nobody knows who is in front of it, so nothing is recognized in it.
+                    seconds = self.config.frozen_after_s
+                    self._enter(CameraState.FROZEN, f"the same frame for {seconds:g} s", over=over)
+                    continue
                 image = frame.image
                 if self.config.rotation:
                     image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
@@ -408,6 +427,25 @@ class Camera:
         self.windows["latency"].add((done - result.frame.captured_at) * 1e3)
 
 
-def _way(config: CameraConfig) -> tuple[str, str, bool]:
+@dataclass(slots=True)
+class _Session:
+    """One connection to a camera, from its opening to its loss."""
+
+    first_at: float | None = None
+    last_at: float = 0.0
+
+    def came(self, at: float) -> None:
+        """Note a frame, seconds."""
+        if self.first_at is None:
+            self.first_at = at
+        self.last_at = at
+
+    @property
+    def alive_s(self) -> float | None:
+        """Seconds for which it gave frames; None if it gave none."""
+        return None if self.first_at is None else self.last_at - self.first_at
+
+
+def _way(config: CameraConfig) -> tuple[str, SourceSettings]:
     """Return what a change of needs another connection."""
-    return config.url, config.rtsp_transport, config.loop
+    return config.url, replace(source_settings(config), target_fps=None)

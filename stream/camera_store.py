@@ -32,6 +32,9 @@ from stream.errors import CameraStoreError, CameraStoreFullError
 
 FILE_NAME = "cameras.json"
 
+PUSHED = "browser:"
+"""How the URL of a camera begins that a browser or encoder sends: only its settings are kept."""
+
 
 class Edit(BaseModel):
     """What became of one camera.
@@ -124,7 +127,17 @@ class CameraStore:
             for name, camera in self.configured.items()
         ]
         added = [edit.camera for name, edit in self.edits.items() if name not in self.configured]
-        return [camera for camera in (*edited, *added) if camera is not None]
+        return [
+            camera
+            for camera in (*edited, *added)
+            if camera is not None and not camera.url.startswith(PUSHED)
+        ]
+
+    def pushed(self, name: str) -> CameraConfig | None:
+        """Return the settings of a camera that a browser or encoder sends, if some are kept."""
+        edit = self.edits.get(name)
+        camera = None if edit is None else edit.camera
+        return camera if camera is not None and camera.url.startswith(PUSHED) else None
 
     def put(self, camera: CameraConfig) -> None:
         """Keep a camera that was added or changed.

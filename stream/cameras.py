@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
 from recognizer import Recognizer
 from stream.camera import Camera, CameraState, CameraStatus
-from stream.camera_store import CameraStore
+from stream.camera_store import PUSHED, CameraStore
 from stream.config import CameraConfig
 from stream.errors import ConfigError, UnknownCameraError
 from stream.figures import Figures
@@ -16,16 +17,23 @@ from stream.frames import Event, EventKind, FrameResult
 from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.limits import Limits
+from stream.liveness import Liveness, Report
 from stream.pipeline import Pipeline
-from stream.push import PushCamera, PushSource
+from stream.push import STALE_S, PushCamera, PushSource
 from stream.redact import MASK, safe_url
-from stream.sources import Source, check_url, open_source
-from stream.supervisor import Supervisor
+from stream.sources import History, Source, check_url, open_source, source_settings
+from stream.supervisor import SupervisedTask, Supervisor
 
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 1.0
 """How long the removal of a camera waits for its threads."""
+
+CHECK_S = 0.5
+"""How often it is looked whether a camera is to be reported as up or down."""
+
+PATIENCE_S = STALE_S + 1.0
+"""How long a sender waits for the former one of the same name to fall silent."""
 
 
 class Cameras:
@@ -75,6 +83,11 @@ class Cameras:
         # One change after the other: the file, the threads and the limits of a camera agree.
         self._changing = asyncio.Lock()
         self._promised = ""
+        self._pushed: dict[Camera, PushSource] = {}
+        # Told by capture threads and by the event loop.
+        self._liveness: dict[str, Liveness] = {}
+        self._telling = threading.Lock()
+        self._check: SupervisedTask | None = None
 
     def __iter__(self) -> Iterator[Camera]:
         return iter(list(self._by_name.values()))
@@ -83,7 +96,8 @@ class Cameras:
         """Start every camera that the configuration and later edits ask for."""
         for config in self._store.cameras():
             check_url(config.url)
-            self._start(config, self._open, is_pushed=False)
+            self._start(config, Opener(self._clock), is_pushed=False)
+        self._check = self._supervisor.task("liveness", self._check_liveness)
         await self._tell_limits()
 
     def statuses(self) -> list[CameraStatus]:
@@ -118,13 +132,13 @@ class Cameras:
             check_url(config.url)
             with self._promise(config.name):
                 await asyncio.to_thread(self._store.put, config)
-            self._start(config, self._open, is_pushed=False)
+            self._start(config, Opener(self._clock), is_pushed=False)
             await self._tell_limits()
 
     async def change(self, name: str, config: CameraConfig) -> None:
         """Give a camera other settings, its name among them, and keep them.
 
-        The settings of a camera that a browser or encoder brings last as long as it is connected.
+        Those of a camera that a browser or encoder sends are kept for the next time it is sent.
 
         Raises:
             UnknownCameraError: if there is none of that name.
@@ -140,8 +154,7 @@ class Cameras:
                 check_url(config.url)
             keep = self._store.put if config.name == name else partial(self._store.rename, name)
             with nullcontext() if config.name == name else self._promise(config.name):
-                if not camera.is_pushed:
-                    await asyncio.to_thread(keep, config)
+                await asyncio.to_thread(keep, config)
             if config.name != name:
                 await self._rename(camera, config.name)
             await self._apply(camera, config)
@@ -151,9 +164,9 @@ class Cameras:
         """Stop a camera and forget it; see `change` for errors."""
         async with self._changing:
             camera = self.get(name)
-            if not camera.is_pushed:
+            if not camera.is_pushed or self._store.pushed(name) is not None:
                 await asyncio.to_thread(self._store.remove, name)
-            await self._remove(camera)
+            await self._remove(camera, "removed")
 
     async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
         """Take in a configuration that was edited: start, change and stop what differs.
@@ -178,31 +191,63 @@ class Cameras:
                 if name and name not in self._by_name:  # a browser may have taken it meanwhile
                     await self._rename(camera, name)
                 else:
-                    await self._remove(camera)
+                    await self._remove(camera, "removed")
             for name, config in wanted.items():
                 there = self._by_name.get(name)
                 if there is None:
-                    self._start(config, self._open, is_pushed=False)
+                    self._start(config, Opener(self._clock), is_pushed=False)
                 elif there.is_pushed:
                     logger.warning("camera %s is not started: a browser has its name", name)
                 elif there.config != config:
                     await self._apply(there, config)
             await self._tell_limits()
 
-    def push(self, name: str) -> PushCamera:
-        """Make a camera that a browser or encoder feeds.
+    async def push(self, name: str) -> PushCamera:
+        """Make a camera that a browser or encoder sends, or take over one whose sender is silent.
 
         Raises:
             ConfigError: if the name is taken.
         """
-        self._check_free(name)
-        source = PushSource(camera=name, clock=self._clock)
-        config = CameraConfig.model_validate({"name": name, "url": f"browser:{name}"})
-        camera = self._start(config, lambda config: source, is_pushed=True)
-        return PushCamera(name, source, camera.hub, partial(self._forget, camera))
+        await self._await_silence(name)
+        camera = self._by_name.get(name)
+        if camera is None or not camera.is_pushed:
+            self._check_free(name)
+            source = PushSource(camera=name, clock=self._clock)
+            config = self._store.pushed(name) or CameraConfig.model_validate(
+                {"name": name, "url": ""}
+            )
+            config = config.model_copy(update={"url": f"{PUSHED}{name}"})
+            camera = self._start(
+                config, lambda config: source.use(source_settings(config)), is_pushed=True
+            )
+            self._pushed[camera] = source
+        source = self._pushed[camera]
+        sender = PushCamera(name, source, camera.hub, partial(self._forget, camera))
+        former = source.take(sender)
+        if former is not None:
+            logger.info("camera %s: another sender takes over from one that fell silent", name)
+            former.on_replaced()
+        try:
+            await self._tell_limits()
+        except BaseException:
+            await asyncio.shield(sender.close())
+            raise
+        return sender
+
+    async def _await_silence(self, name: str) -> None:
+        """Wait a moment for the sender of a pushed camera to fall silent: it may have crashed."""
+        deadline = self._clock() + PATIENCE_S
+        while (camera := self._by_name.get(name)) is not None and camera.is_pushed:
+            if self._pushed[camera].is_stale:
+                return
+            if self._clock() >= deadline:
+                raise ConfigError(f"a camera named {name!r} is being sent: choose another name")
+            await asyncio.sleep(PATIENCE_S / 20)
 
     def stop(self) -> None:
         """Ask every camera to end; returns at once."""
+        if self._check is not None:
+            self._check.cancel()
         for camera in self:
             camera.stop()
 
@@ -215,7 +260,7 @@ class Cameras:
         """Remove this very camera, unless it is gone or another has taken its name."""
         async with self._changing:
             if self._by_name.get(camera.name) is camera:
-                await self._remove(camera)
+                await self._remove(camera, None)
 
     async def _apply(self, camera: Camera, config: CameraConfig) -> None:
         was_on = camera.config.enabled
@@ -240,19 +285,29 @@ class Cameras:
             self._pipeline.rename_camera(name, new_name)
 
         await self._inference.run(rename)
+        with self._telling:
+            if name in self._liveness:
+                self._liveness[new_name] = self._liveness.pop(name)
         self._renamed(name, new_name)
         self._figures.forget(name)
         logger.info("camera %s: renamed to %s", name, new_name)
 
-    async def _remove(self, camera: Camera) -> None:
+    async def _remove(self, camera: Camera, reason: str | None) -> None:
+        """Remove a camera; for no reason where its sender has left, which may be back soon."""
         name = camera.name
         del self._by_name[name]
+        self._pushed.pop(camera, None)
         camera.stop()
         camera.hub.close()
         await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
         await self._drop(name)
-        if camera.state is CameraState.LIVE:
-            self._tell(name, CameraState.OFF, "removed")
+        with self._telling:
+            if (liveness := self._liveness.get(name)) is not None:
+                if reason is None:
+                    reports = liveness.went(self._clock(), "its sender has left")
+                else:
+                    reports = self._liveness.pop(name).end(reason)
+                self._tell(name, reports)
         self._figures.forget(name)
         await self._tell_limits()
 
@@ -293,16 +348,6 @@ class Cameras:
         if name in self._by_name or name == self._promised:
             raise ConfigError(f"a camera named {name!r} is already there: choose another name")
 
-    def _open(self, config: CameraConfig) -> Source:
-        return open_source(
-            config.url,
-            camera=config.name,
-            clock=self._clock,
-            loop=config.loop,
-            rtsp_transport=config.rtsp_transport,
-            target_fps=config.target_fps,
-        )
-
     def _start(
         self, config: CameraConfig, open_: Callable[[CameraConfig], Source], *, is_pushed: bool
     ) -> Camera:
@@ -325,14 +370,61 @@ class Cameras:
         return camera
 
     def _changed(self, camera: Camera, state: CameraState, reason: str) -> None:
-        if state is not CameraState.FAILING:  # the camera itself says why it fails
-            logger.info("camera %s: %s", camera.name, f"{state} ({reason})" if reason else state)
-        self._tell(camera.name, state, reason)
-
-    def _tell(self, name: str, state: CameraState, reason: str) -> None:
-        kind = EventKind.CAMERA_UP if state is CameraState.LIVE else EventKind.CAMERA_DOWN
+        logger.debug("camera %s: %s %s", camera.name, state, reason)
         now = self._clock()
-        self._log(Event(kind, name, now, None, None, now, None, detail=reason))
+        with self._telling:
+            liveness = self._liveness.setdefault(camera.name, Liveness())
+            match state:
+                case CameraState.LIVE:
+                    self._tell(camera.name, liveness.came(now))
+                case CameraState.FAILING | CameraState.FROZEN:
+                    self._tell(camera.name, liveness.went(now, reason))
+                case CameraState.OFF | CameraState.ENDED:
+                    self._tell(camera.name, liveness.end(reason))
+
+    async def _check_liveness(self) -> None:
+        """Report what is due, and forget the cameras that are gone."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            now = self._clock()
+            with self._telling:
+                for name, liveness in list(self._liveness.items()):
+                    self._tell(name, liveness.check(now))
+                    if name not in self._by_name and liveness.is_forgotten(now):
+                        del self._liveness[name]
+
+    def _tell(self, name: str, reports: Sequence[Report]) -> None:
+        now = self._clock()
+        for report in reports:
+            kind = EventKind.CAMERA_UP if report.is_up else EventKind.CAMERA_DOWN
+            state = "up" if report.is_up else f"down: {report.reason}"
+            logger.info("camera %s is %s", name, state)
+            self._log(Event(kind, name, now, None, None, now, None, detail=report.reason))
+
+
+class Opener:
+    """Opens one camera again and again; knows the frames of its former sessions.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._history = History()
+        self._url = ""
+
+    def __call__(self, config: CameraConfig) -> Source:
+        """Open the camera; see `open_source` for errors."""
+        if config.url != self._url:
+            self._url, self._history = config.url, History()
+        return open_source(
+            config.url,
+            camera=config.name,
+            clock=self._clock,
+            settings=source_settings(config),
+            history=self._history,
+        )
 
 
 def _with_password(config: CameraConfig, was: CameraConfig) -> CameraConfig:

@@ -1,66 +1,84 @@
-"""Pictures out of a camera or file through PyAV, each with the time it came."""
+"""Frames out of a camera or file through PyAV, each with the time it came."""
 
 import errno
-import socket
+import stat
 import threading
+import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
 import av
-import numpy as np
 from av.codec.context import Flags
+from av.stream import Discard, Disposition
 
+from stream.address import Address, SourceSettings
+from stream.conversion import MAX_PIXELS, Converter
 from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame
+from stream.host_lookup import look_up
 from stream.pacing import REFUSED_RETRY_S, Decimator, Pacer
 
-# Seconds. A camera that cannot be opened in 5 s or is silent for 3 s is down.
-OPEN_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 3.0
-SILENT = f"timed out, silent for over {READ_TIMEOUT_S:.0f} s"
-
-# Pictures a second of a source that does not say.
+# Frames a second of a source that does not say.
 DEFAULT_FPS = 25.0
 
-# Damaged packets in a row: about four seconds, two keyframe intervals of most cameras.
-MAX_DAMAGED_PACKETS = 100
+# A stream joined between two keyframes cannot be decoded until the next: cameras with an economical
+# encoder send one in 10 to 30 s. A keyframe that cannot be decoded may be damaged; three in a row
+# over some seconds are another codec, or no video.
+MAX_UNDECODED_S = 60.0
+MAX_DAMAGED_KEYFRAMES, MIN_DAMAGED_S = 3, 4.0
+
+# Bytes. A keyframe of 8K video has about 5 MB; who sends more at once is no camera.
+MAX_PACKET = 64 * 1024 * 1024
+
+# Formats that give out a stretch of the past at each connection, again and again where the camera
+# has stopped, and how many frames of it are remembered: a minute at 30 a second.
+SEGMENTED = ("hls", "dash")
+REMEMBERED = 1800
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where pictures come from, in FFmpeg's words.
+class History:
+    """The frames of a segmented stream over its sessions, to tell a replay from new video.
 
-    Attributes:
-        file: what FFmpeg opens; may hold a password.
-        label: what people see: the same with the password masked.
-        format: FFmpeg's input format; None to find out.
-        options: FFmpeg's options, names and values.
-        is_live: its pictures come in real time and its end is a fault; unless it turns out to be a
-            film on a web server.
-        host: the machine asked, and its port; None for files and devices.
+    A playlist that stands still gives out its last segments at every connection. A frame with the
+    time and the bytes of one that was seen before is not new.
     """
 
-    file: str
-    label: str
-    format: str | None
-    options: tuple[tuple[str, str], ...]
-    is_live: bool
-    host: tuple[str, int] | None
+    def __init__(self) -> None:
+        self._seen: set[tuple[int, int]] = set()
+        self._order: deque[tuple[int, int]] = deque()
+
+    def is_new(self, pts: int | None, frame: av.VideoFrame) -> bool:
+        """Remember a frame, and return whether it has not been seen before."""
+        if pts is None:
+            return True
+        plane = frame.planes[0]
+        key = (pts, zlib.crc32(memoryview(plane)[:: max(1, plane.buffer_size // 65536)]))
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        self._order.append(key)
+        if len(self._order) > REMEMBERED:
+            self._seen.discard(self._order.popleft())
+        return True
 
 
 class AvSource:
     """One opened camera or file.
 
     Attributes:
-        fps: pictures a second as the source says; 25 where it does not.
-        size: (height, width) of the last picture, pixels.
+        fps: frames a second as the source says; 25 where it does not.
+        size: (height, width) of the last frame, pixels.
         damaged: packets that could not be decoded.
+        is_live: whether its frames come in real time; a film on a web server is not.
 
     Args:
         address: where from.
         camera: the camera's name, for the frames.
         clock: seconds, monotonic.
-        loop: play a file again and again; no effect on live sources.
-        target_fps: let through no more pictures a second than this; None for all.
+        settings: how it is read.
+        history: frames of former sessions.
 
     Raises:
         SourceUnavailable: if it cannot be opened.
@@ -72,27 +90,29 @@ class AvSource:
         *,
         camera: str,
         clock: Callable[[], float],
-        loop: bool,
-        target_fps: float | None,
+        settings: SourceSettings,
+        history: History,
     ) -> None:
         self._address = address
         self._camera = camera
         self._clock = clock
-        self._loop = loop
+        self._settings = settings
+        self._history = history
         self._closing = threading.Event()
         self._reading = threading.Lock()
+        self._converter = Converter(settings.pixel_aspect, settings.deinterlace)
         self._seq = 0
         self._n_since_start = 0
-        self._n_damaged_in_a_row = 0
+        self._is_replay = False
         self.damaged = 0
         self._open()
         self.fps = float(self._stream.average_rate or self._stream.guessed_rate or DEFAULT_FPS)
         self.size = (self._stream.codec_context.height, self._stream.codec_context.width)
         self._pacer = Pacer(1.0 / self.fps)
-        self._decimator = Decimator(target_fps)
+        self._decimator = Decimator(settings.target_fps)
 
     def read(self) -> Frame:
-        """Wait for the next picture.
+        """Wait for the next frame.
 
         Returns:
             The frame; `captured_at` is when it was decoded, for files when it was due.
@@ -112,7 +132,7 @@ class AvSource:
         return frame
 
     def set_target_fps(self, target_fps: float | None) -> None:
-        """Let through no more pictures a second than this, from the next on; None for all."""
+        """Let through no more frames a second than this, from the next on; None for all."""
         self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
@@ -132,40 +152,49 @@ class AvSource:
                 self._reading.release()
 
     def _open(self) -> None:
-        address = self._address
+        address, settings = self._address, self._settings
         started_at = self._clock()
         try:
+            if address.host is not None:
+                look_up(*address.host, timeout_s=settings.open_timeout_s)
+            elif _is_pipe(address):
+                raise SourceUnavailable("it is a pipe, not a file")
             self._container = av.open(
                 address.file,
                 format=address.format,
                 options=dict(address.options),
-                timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S),
+                timeout=(settings.open_timeout_s, settings.read_timeout_s),
             )
+        except SourceUnavailable as error:
+            raise SourceUnavailable(f"cannot open {address.label}: {error}") from None
         except (OSError, av.FFmpegError) as error:
             reason = explain(error, address)
-            if address.is_live and self._clock() - started_at >= OPEN_TIMEOUT_S:
+            if address.is_live and self._clock() - started_at >= settings.open_timeout_s:
                 # FFmpeg may call it anything, even damaged data.
-                reason = f"timed out, no answer in {OPEN_TIMEOUT_S:.0f} s"
+                reason = f"timed out, no answer in {settings.open_timeout_s:g} s"
             refused = isinstance(error, av.HTTPUnauthorizedError | av.HTTPForbiddenError)
             # Not chained: FFmpeg's text holds the URL with its password.
             raise SourceUnavailable(
                 f"cannot open {address.label}: {reason}",
                 retry_after_s=REFUSED_RETRY_S if refused else 0.0,
             ) from None
-        # FFmpeg shows any text file as a picture of a terminal.
-        if not self._container.streams.video or self._container.format.name == "tty":
+        try:
+            self._stream = best_stream(self._container)
+        except SourceUnavailable as error:
             self._container.close()
-            raise SourceUnavailable(f"cannot open {address.label}: not a video")
-        self._stream = self._container.streams.video[0]
+            raise SourceUnavailable(f"cannot open {address.label}: {error}") from None
         format_name = self._container.format.name
         # A web server's film comes as fast as it can; RTSP gives films, too, in real time.
         is_film = self._container.duration is not None and not format_name.startswith("rtsp")
-        self._is_live = address.is_live and not is_film
+        self.is_live = address.is_live and not is_film
         # HLS is live, but comes by the handful.
-        self._is_paced = not self._is_live or format_name == "hls"
-        if self._is_live:
+        self._is_segmented = self.is_live and format_name.startswith(SEGMENTED)
+        self._is_paced = not self.is_live or self._is_segmented
+        if self.is_live:
             self._stream.codec_context.flags |= Flags.low_delay
-        self._pictures = self._decode()
+        # Asked of the decoder too: the size may change in the middle of the stream.
+        self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        self._frames = self._decode()
         self._n_since_start = 0
 
     def _read(self) -> Frame:
@@ -174,80 +203,148 @@ class AvSource:
             if picture is None:
                 self._rewind()
                 continue
+            if self._is_segmented:
+                self._is_replay = not self._history.is_new(picture.pts, picture)
             if self._is_paced:
                 pts_s = None if picture.time is None else float(picture.time)
                 self._closing.wait(self._pacer.wait_s(pts_s, self._clock()))
+            # A replay takes its time, so that what comes after it is there by then.
             now = self._clock()
-            if self._decimator.keep(now):
+            if not self._is_replay and self._decimator.keep(now):
                 return self._to_frame(picture, now)
         raise SourceUnavailable(f"{self._address.label} was closed")
 
     def _next_picture(self) -> av.VideoFrame | None:
         try:
-            return next(self._pictures, None)
+            return next(self._frames, None)
         except (OSError, av.FFmpegError) as error:
-            raise SourceUnavailable(
-                f"lost {self._address.label}: {explain(error, self._address)}"
-            ) from None
+            raise SourceUnavailable(f"lost {self._address.label}: {self._why(error)}") from None
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, av.ExitError):
+            return self._silent
+        codec = self._stream.codec_context
+        if codec.width * codec.height > MAX_PIXELS:
+            return too_large(codec.width, codec.height)
+        return explain(error, self._address)
+
+    @property
+    def _silent(self) -> str:
+        if self._is_replay:
+            return "the camera repeats old video, its playlist stands still"
+        return f"timed out, silent for over {self._settings.read_timeout_s:g} s"
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
+        decoded_at = self._clock()
+        n_undecoded = n_damaged_keyframes = 0
         while True:
             asked_at = self._clock()
             packet = next(packets, None)
             if packet is None:
                 return
-            if self._is_live and self._clock() - asked_at >= READ_TIMEOUT_S:
-                # The rest of a picture, given out when the wait was over; FFmpeg would go on to
+            if self.is_live and self._clock() - asked_at >= self._settings.read_timeout_s:
+                # The rest of a frame, given out when the wait was over; FFmpeg would go on to
                 # wait as long again before it says so.
-                raise SourceUnavailable(f"lost {self._address.label}: {SILENT}")
+                raise SourceUnavailable(f"lost {self._address.label}: {self._silent}")
+            if packet.size > MAX_PACKET:
+                raise SourceUnavailable(
+                    f"lost {self._address.label}: it sent {packet.size >> 20} MiB at once",
+                    retry_after_s=REFUSED_RETRY_S,
+                )
+            frames: list[av.VideoFrame] = []
             try:
-                pictures = packet.decode()
+                frames = packet.decode()
             except av.InvalidDataError:
-                self._count_damaged()
-                continue
-            for picture in pictures:
-                self._n_damaged_in_a_row = 0
+                self.damaged += 1
+                n_damaged_keyframes += packet.is_keyframe
+            if frames:
+                n_undecoded = n_damaged_keyframes = 0
+            else:
+                n_undecoded += packet.size > 0
+                # A file is read faster than it plays.
+                undecoded_s = self._clock() - decoded_at if self.is_live else n_undecoded / self.fps
+                is_hopeless = (
+                    n_damaged_keyframes >= MAX_DAMAGED_KEYFRAMES and undecoded_s >= MIN_DAMAGED_S
+                )
+                if is_hopeless or undecoded_s >= MAX_UNDECODED_S:
+                    raise SourceUnavailable(
+                        f"lost {self._address.label}: its video cannot be decoded"
+                    )
+            for frame in frames:
                 self._n_since_start += 1
-                yield picture
-
-    def _count_damaged(self) -> None:
-        self.damaged += 1
-        self._n_damaged_in_a_row += 1
-        if self._n_damaged_in_a_row > MAX_DAMAGED_PACKETS:
-            raise SourceUnavailable(f"lost {self._address.label}: its video cannot be decoded")
+                yield from self._converter.deinterlace(frame)
+                decoded_at = self._clock()
 
     def _rewind(self) -> None:
-        if self._is_live:
+        if self.is_live:
             raise SourceUnavailable(f"lost {self._address.label}: the camera ended the stream")
         if not self._n_since_start:
-            raise SourceUnavailable(f"cannot play {self._address.label}: no picture in it")
-        if not self._loop:
+            raise SourceUnavailable(f"cannot play {self._address.label}: no frame in it")
+        if not self._settings.loop:
             raise SourceEnded(f"{self._address.label} has been played to its end")
         # Opened anew instead of sought: not every format can seek.
         self._container.close()
         self._open()
 
     def _to_frame(self, picture: av.VideoFrame, now: float) -> Frame:
-        image: np.ndarray = picture.to_ndarray(format="rgb24")
-        if picture.rotation:
-            # A phone's film is stored lying; the angle is counter-clockwise.
-            image = np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
+        image = self._converter.to_rgb(picture, self._aspect())
         self.size = (image.shape[0], image.shape[1])
         frame = Frame(camera=self._camera, seq=self._seq, captured_at=now, image=image)
         self._seq += 1
         return frame
 
+    def _aspect(self) -> Fraction | None:
+        """Return the width:height of a pixel, as the container says or else the video itself."""
+        stream = self._stream
+        return stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+
+
+def best_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the largest video of a container, the one marked as the default among equals.
+
+    Raises:
+        SourceUnavailable: if there is none, or only larger ones than can be decoded; the message
+            is the reason.
+    """
+    # FFmpeg shows any text file as a picture of a terminal, and an album's cover as a video.
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams or container.format.name == "tty":
+        raise SourceUnavailable("not a video")
+
+    def size(stream: av.VideoStream) -> int:
+        return stream.codec_context.width * stream.codec_context.height
+
+    usable = [stream for stream in streams if size(stream) <= MAX_PIXELS]
+    if not usable:
+        codec = min(streams, key=size).codec_context
+        raise SourceUnavailable(too_large(codec.width, codec.height))
+    best = max(
+        usable,
+        key=lambda stream: (size(stream), bool(stream.disposition & Disposition.default)),
+    )
+    for stream in container.streams:
+        if stream is not best:
+            stream.discard = Discard.all
+    return best
+
+
+def too_large(width: int, height: int) -> str:
+    """Say that frames are larger than can be decoded."""
+    return f"its frames of {width}x{height} are larger than {MAX_PIXELS // 10**6} megapixels"
+
 
 def explain(error: Exception, address: Address) -> str:
     """Say in a few words, without the URL, why FFmpeg failed."""
-    if isinstance(error, av.HTTPUnauthorizedError) and "@" not in address.label:
+    if isinstance(error, av.HTTPUnauthorizedError) and not address.has_login:
         return "it asks for a user name and password"
     for kind, words in REASONS.items():
         if isinstance(error, kind):
             return words
-    if address.host and not _is_known(address.host[0]):
-        return f"unknown host {address.host[0]}"
     if getattr(error, "errno", None) == errno.EIO:
         return "input/output error, perhaps not a video"
     words = getattr(error, "strerror", None) or type(error).__name__
@@ -263,7 +360,7 @@ REASONS: dict[type[Exception], str] = {
     ConnectionRefusedError: "connection refused, nothing listens on that port",
     ConnectionResetError: "the camera broke the connection",
     BrokenPipeError: "the camera broke the connection",
-    av.ExitError: SILENT,
+    av.ExitError: "timed out",
     TimeoutError: "timed out",
     PermissionError: "permission denied",
     FileNotFoundError: "no such file or device",
@@ -273,9 +370,10 @@ REASONS: dict[type[Exception], str] = {
 }
 
 
-def _is_known(host: str) -> bool:
+def _is_pipe(address: Address) -> bool:
+    """Return whether opening it would wait for another program for ever."""
     try:
-        socket.getaddrinfo(host, None)
-    except socket.gaierror:
+        mode = Path(address.file.removeprefix("file:")).stat().st_mode
+    except (OSError, ValueError):
         return False
-    return True
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)

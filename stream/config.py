@@ -6,12 +6,21 @@ Order: the defaults below < the file < the environment (secrets only) < flags.
 import ipaddress
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from stream.config_file import describe, lay_over, read_tables
 from stream.errors import ConfigError
@@ -27,6 +36,21 @@ WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
 
 Part = Annotated[float, Field(ge=0, le=1)]
 Region = tuple[float, float, float, float]
+Deinterlace = Literal["auto", "on", "off"]
+
+
+def _check_aspect(text: str) -> str:
+    """Refuse a pixel's aspect that no camera has."""
+    match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
+    if text != "auto" and not (match and 1 / 4 <= int(match[1]) / max(1, int(match[2])) <= 4):
+        raise ValueError("must be auto or width:height of a pixel from 1:4 to 4:1, such as 16:11")
+    return text
+
+
+PixelAspect = Annotated[str, AfterValidator(_check_aspect)]
+
+MAX_URL = 2048
+"""Characters of a camera's URL; the longest that cameras' makers give have about 300."""
 
 
 def data_dir() -> Path:
@@ -70,11 +94,29 @@ class CameraConfig(Section):
         None, description="smallest face to look for, pixels; the recognizer's unless set"
     )
     rotation: Literal[0, 90, 180, 270] = Field(
-        0, description="degrees clockwise by which pictures are turned"
+        0, description="degrees clockwise by which frames are rotated"
     )
     region: tuple[Part, Part, Part, Part] | None = Field(
         None,
-        description="x1, y1, x2, y2 of the part whose faces count, 0 to 1 of the turned picture",
+        description="x1, y1, x2, y2 of the part whose faces count, 0 to 1 of the rotated frame",
+    )
+    open_timeout_s: Annotated[float, Field(ge=1, le=120)] = Field(
+        10.0, description="seconds a camera may take to answer"
+    )
+    read_timeout_s: Annotated[float, Field(ge=1, le=120)] = Field(
+        5.0, description="seconds without a frame after which the camera counts as lost"
+    )
+    frozen_after_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+        30.0, description="seconds of identical frames after which it counts as frozen; 0 for never"
+    )
+    pixel_aspect: PixelAspect = Field(
+        "auto", description="width:height of a pixel, such as 16:11; auto for what the video says"
+    )
+    deinterlace: Deinterlace = Field(
+        "auto", description="auto for video that says it is interlaced, on or off"
+    )
+    verify_tls: bool = Field(
+        True, description="check the certificate of https:// and rtsps:// cameras"
     )
     enabled: bool = Field(True, description="whether the camera is on")
 
@@ -84,6 +126,16 @@ class CameraConfig(Section):
         if not CAMERA_NAME.fullmatch(name):
             raise ValueError(f"{name!r} must be 1 to 64 letters, digits, - or _")
         return name
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_one_line(cls, url: str) -> str:
+        if len(url) > MAX_URL:
+            raise ValueError(f"must have {MAX_URL} characters at most, got {len(url)}")
+        # Lone surrogates cannot be stored, control characters forge lines of the log.
+        if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in url):
+            raise ValueError("must hold no line breaks or other control characters")
+        return url
 
     @field_validator("region")
     @classmethod
@@ -104,6 +156,12 @@ class CameraChange(Section):
     min_face_px: int | None = None
     rotation: Literal[0, 90, 180, 270] = 0
     region: tuple[Part, Part, Part, Part] | None = None
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    frozen_after_s: float = 30.0
+    pixel_aspect: str = "auto"
+    deinterlace: Deinterlace = "auto"
+    verify_tls: bool = True
     enabled: bool = True
 
     def applied_to(self, camera: CameraConfig) -> CameraConfig:
@@ -249,6 +307,12 @@ class EventsConfig(Section):
     )
     absence_s: float = Field(
         2.0, ge=0.1, le=600, description="seconds without the face until it has left"
+    )
+    camera_away_s: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="seconds without frames from a camera until those in front of it have left",
     )
     cooldown_s: float = Field(
         10.0, ge=0, le=3600, description="seconds in which the same person does not enter again"

@@ -86,6 +86,7 @@ class Service:
             limits=self.limits,
             confirm_s=config.events.confirm_s,
             absence_s=config.events.absence_s,
+            camera_away_s=config.events.camera_away_s,
             cooldown_s=config.events.cooldown_s,
         )
         self.webhooks = _open_webhooks(config, self.supervisor)
@@ -249,9 +250,9 @@ class Service:
         """Stop a camera and forget it; see `Cameras.remove`."""
         await self._cameras.remove(name)
 
-    def push_camera(self, name: str) -> PushCamera:
-        """Make a camera that a browser or encoder feeds; see `Cameras.push`."""
-        return self._cameras.push(name)
+    async def push_camera(self, name: str) -> PushCamera:
+        """Make or take over a camera that a browser or encoder sends; see `Cameras.push`."""
+        return await self._cameras.push(name)
 
     # Recognition
 
@@ -384,7 +385,7 @@ class Service:
         lines = [
             f"camera {status.name} is {status.state}: {status.reason}"
             for status in self.cameras()
-            if status.state is CameraState.FAILING
+            if status.state in (CameraState.FAILING, CameraState.FROZEN)
         ]
         if not self.is_recognising:
             lines.append("recognition does not run now: see the log")

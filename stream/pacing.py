@@ -13,6 +13,11 @@ EARLY_PART = 0.25
 # five seconds of the camera's return.
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.5, 3.0
 
+# Seconds. A session shorter than this is a failure, too, though frames came: each in a row doubles
+# the wait up to half a minute, so that a camera that closes after three frames is not opened and
+# closed twice a second for ever.
+ALIVE_S, SHORT_LONGEST_S = 10.0, 30.0
+
 # Seconds after a wrong password. Many cameras lock an account for half an hour after five or so
 # wrong passwords within some minutes.
 REFUSED_RETRY_S = 30.0
@@ -72,11 +77,36 @@ class Decimator:
         return True
 
 
-def reconnect_delay(attempt: int) -> float:
+def reconnect_delay(attempt: int, longest_s: float = RECONNECT_LONGEST_S) -> float:
     """Seconds to wait before trying a failed camera again.
 
     Args:
-        attempt: 0 after the first failure; back to 0 once pictures came.
+        attempt: 0 after the first failure.
+        longest_s: the bound.
     """
     # 10 doublings are far over the longest; more would only make a large number.
-    return float(min(RECONNECT_LONGEST_S, RECONNECT_FIRST_S * 2 ** min(max(attempt, 0), 10)))
+    return float(min(longest_s, RECONNECT_FIRST_S * 2 ** min(max(attempt, 0), 10)))
+
+
+class Backoff:
+    """How long to leave a failed camera alone: longer and longer until it has lived for a while."""
+
+    def __init__(self) -> None:
+        self._n_silent = 0
+        self._n_short = 0
+
+    def delay_s(self, alive_s: float | None) -> float:
+        """Say how long to wait after a session.
+
+        Args:
+            alive_s: seconds for which it gave frames; None if it gave none.
+
+        Returns:
+            Seconds, above 0.
+        """
+        if alive_s is None:
+            self._n_silent += 1
+            return reconnect_delay(self._n_silent - 1)
+        self._n_silent = 0
+        self._n_short = 0 if alive_s >= ALIVE_S else self._n_short + 1
+        return reconnect_delay(max(0, self._n_short - 1), SHORT_LONGEST_S)

@@ -127,6 +127,7 @@ class Pipeline:
         limits: of the model's similarities; None for those of the recognizer's card.
         confirm_s: seconds a face is seen before it can enter.
         absence_s: seconds without the face until it has left.
+        camera_away_s: seconds without frames from a camera until those in front of it have left.
         cooldown_s: seconds in which the same person does not enter again.
         clock: measures the stages, seconds.
         run: begins the ids of this pipeline's tracks; random unless given, so that an id that a
@@ -143,6 +144,7 @@ class Pipeline:
         limits: SimilarityLimits | None = None,
         confirm_s: float,
         absence_s: float,
+        camera_away_s: float,
         cooldown_s: float,
         clock: Callable[[], float] = time.perf_counter,
         run: str | None = None,
@@ -152,7 +154,7 @@ class Pipeline:
         self._threshold = threshold
         self._margin = margin
         self._similarity = limits or recognizer.limits
-        self._debounce_s = (confirm_s, absence_s, cooldown_s)
+        self._debounce_s = (confirm_s, absence_s, camera_away_s, cooldown_s)
         self._clock = clock
         self._run = secrets.token_hex(8) if run is None else run
         self._numbers = itertools.count(1)
@@ -389,11 +391,12 @@ class Pipeline:
     def _camera(self, frame: Frame) -> Watch:
         camera = self._cameras.get(frame.camera)
         if camera is None:
-            confirm_s, absence_s, cooldown_s = self._debounce_s
+            confirm_s, absence_s, camera_away_s, cooldown_s = self._debounce_s
             presence = Presence(
                 frame.camera,
                 confirm_s=confirm_s,
                 absence_s=absence_s,
+                camera_away_s=camera_away_s,
                 cooldown_s=cooldown_s,
                 same_face=self._threshold,
             )

@@ -14,6 +14,10 @@ from gallery import Identity, Match
 from recognizer import Floats, Quality
 from stream.frames import Event, EventKind, TrackState
 
+GAP_S = 1.0
+"""Seconds between two frames that count as absence at most: slower cameras need more frames, not
+more time, to say that somebody has left."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
@@ -71,6 +75,8 @@ class Presence:
         camera: its name.
         confirm_s: how long a face is seen before it can enter.
         absence_s: how long it is not seen before it has left.
+        camera_away_s: how long no frames come before everybody has left; no frames for a shorter
+            time are no absence of people.
         cooldown_s: how long after leaving the same person does not enter again.
         same_face: cosine from which a stranger is the one of a moment ago.
     """
@@ -81,18 +87,22 @@ class Presence:
         *,
         confirm_s: float,
         absence_s: float,
+        camera_away_s: float,
         cooldown_s: float,
         same_face: float,
     ) -> None:
         self._camera = camera
         self._confirm_s = confirm_s
         self._absence_s = absence_s
+        self._camera_away_s = camera_away_s
         self._cooldown_s = cooldown_s
         self._same_face = same_face
         self._people: list[_Person] = []
+        self._frame_at: float | None = None
 
     def update(self, tracks: Sequence[Seen], at: float) -> list[Event]:
         """Take the tracks of a frame and return what happened, in the order of the tracks."""
+        self._skip_gap(at)
         events: list[Event] = []
         for seen in tracks:
             if seen.state is not TrackState.UNDECIDED:
@@ -100,11 +110,34 @@ class Presence:
             elif (holder := self._holder(seen.track_id)) is not None:
                 # Still there, whoever it will turn out to be.
                 holder.seen = replace(holder.seen, last_seen=seen.last_seen)
-        events += self.leave(at)
-        return events
+        return events + self._leave(at)
 
     def leave(self, at: float) -> list[Event]:
-        """Return who has not been seen for long enough; also where no frames come any more."""
+        """Return who has left a camera that gives no frames: all of them, once it is away too long.
+
+        Who is in front of it is not known meanwhile, so nobody leaves before that.
+        """
+        if self._frame_at is None or at - self._frame_at < self._camera_away_s:
+            return []
+        events = []
+        for person in self._people:
+            if person.is_announced:
+                events.append(self._event(EventKind.EXIT, person.seen, at))
+                person.is_announced, person.has_left = False, True
+                # They did not walk away: who is there when the camera returns enters at once.
+                person.quiet_until = at
+        return events
+
+    def _skip_gap(self, at: float) -> None:
+        """Count a time without frames as a moment: nobody was seen, for nobody could be."""
+        if self._frame_at is not None and (skipped_s := at - self._frame_at - GAP_S) > 0:
+            for person in self._people:
+                last_seen = person.seen.last_seen + skipped_s
+                person.seen = replace(person.seen, last_seen=last_seen)
+        self._frame_at = at
+
+    def _leave(self, at: float) -> list[Event]:
+        """Return who has not been seen for long enough."""
         events = []
         for person in list(self._people):
             away_s = at - person.seen.last_seen

@@ -24,7 +24,8 @@ async def publish(
 
     Args:
         service: the running service.
-        name: the camera's name, free until now.
+        name: the camera's name: free until now, or of a sender that fell silent, such as an
+            encoder that crashed, whose place is taken.
         offer_sdp: complete, not trickled.
         is_shown_back: whether the annotated video returns over the same connection.
         on_close: called once when the sender is gone, whoever ended it.
@@ -38,7 +39,7 @@ async def publish(
         raise SignalingError(
             f"a camera's name has 1 to 64 letters, digits, - or _, got {name[:80]!r}"
         )
-    camera = service.push_camera(name)
+    camera = await service.push_camera(name)
 
     async def close() -> None:
         with suppress(WorkerError):  # the service is stopping, or recognition is run again
@@ -52,7 +53,7 @@ async def publish(
         on_close()
 
     try:
-        return await service.peers.receive(
+        answer = await service.peers.receive(
             offer_sdp,
             camera.on_frame,
             camera.hub if is_shown_back else None,
@@ -63,3 +64,6 @@ async def publish(
         # Also where the page leaves in the middle of it: nothing else would end the camera.
         await asyncio.shield(leave())
         raise
+
+    camera.on_replaced = lambda: service.leaving.task(service.peers.close(answer.peer_id))
+    return answer

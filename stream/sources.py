@@ -1,48 +1,38 @@
 """Where frames come from: cameras, files, devices and the demo scene."""
 
-import re
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Literal, Protocol
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.capture import Address, AvSource
-from stream.errors import ConfigError, SourceUnavailable
+from stream.address import RtspTransport, SourceSettings, parse_address
+from stream.capture import AvSource, History
+from stream.config import CameraConfig
+from stream.errors import SourceUnavailable
 from stream.frames import Frame
-from stream.pacing import Decimator, reconnect_delay
-from stream.redact import redact
+from stream.pacing import Decimator
+from stream.web_source import open_web
 
 __all__ = [
     "DemoSource",
+    "History",
+    "RtspTransport",
     "Source",
+    "SourceSettings",
     "check_url",
     "open_source",
     "parse_address",
-    "reconnect_delay",
-    "redact",
+    "source_settings",
 ]
 
 DEMO_URL = "demo:"
 DEMO_FPS = 25.0
 DEMO_SIZE = (720, 1280)
 
-RtspTransport = Literal["tcp", "udp"]
-
-# Look at a stream only until its size is known, not at 20 pictures for its rate. The usual
-# "nobuffer" throws away what was looked at: the first picture then waits for another keyframe,
-# 2.2 s instead of 0.34 s from an RTSP camera at 25 pictures a second, 3.4 instead of 0.64 at 10
-# (measured). Nothing lags for it: what was looked at is decoded at once.
-LIVE_OPTIONS: Mapping[str, str] = {"fpsprobesize": "0", "analyzeduration": "100000"}
-
-# What FFmpeg may open for a URL: a playlist on a camera must not read this machine's files.
-NETWORK_PROTOCOLS = "rtsp,rtp,rtcp,udp,tcp,tls,http,https,crypto,data"
-FILE_PROTOCOLS = "file,crypto,data"
-
-DEFAULT_PORTS: Mapping[str, int] = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+DEFAULTS = SourceSettings()
 
 
 class Source(Protocol):
@@ -52,11 +42,13 @@ class Source(Protocol):
         fps: pictures a second as the source says.
         size: (height, width) of the last picture, pixels.
         damaged: packets that could not be decoded.
+        is_live: whether its frames are what a sensor sees now; not those of a file.
     """
 
     fps: float
     size: tuple[int, int]
     damaged: int
+    is_live: bool
 
     def read(self) -> Frame:
         """Wait for the next frame; never longer than some seconds.
@@ -89,20 +81,18 @@ def open_source(
     *,
     camera: str,
     clock: Callable[[], float],
-    loop: bool = True,
-    rtsp_transport: RtspTransport = "tcp",
-    target_fps: float | None = None,
+    settings: SourceSettings = DEFAULTS,
+    history: History | None = None,
 ) -> Source:
     """Open a camera; takes seconds where the camera is slow or silent.
 
     Args:
-        url: rtsp://, http:// or https:// (MJPEG), a file's path or file: URL, /dev/videoN or
-            v4l2:N, or demo: for the demo scene.
+        url: rtsp://, http:// or https:// (MJPEG, snapshots, HLS, films), a file's path or file:
+            URL, /dev/videoN or v4l2:N, or demo: for the demo scene.
         camera: the camera's name, for the frames.
         clock: seconds, monotonic.
-        loop: play a file again and again.
-        rtsp_transport: how RTSP carries the pictures.
-        target_fps: let through no more pictures a second than this; None for all.
+        settings: how it is read.
+        history: the frames of former sessions, against their replay; None for the first session.
 
     Raises:
         ConfigError: if the URL is of no known kind.
@@ -110,14 +100,32 @@ def open_source(
     """
     if url == DEMO_URL:
         demo = DemoSource(_demo_scene(), camera=camera, clock=clock)
-        demo.set_target_fps(target_fps)
+        demo.set_target_fps(settings.target_fps)
         return demo
+    address = parse_address(
+        url, rtsp_transport=settings.rtsp_transport, verify_tls=settings.verify_tls
+    )
+    if address.is_web:
+        web = open_web(address, camera=camera, clock=clock, settings=settings)
+        if web is not None:
+            return web
     return AvSource(
-        parse_address(url, rtsp_transport=rtsp_transport),
-        camera=camera,
-        clock=clock,
-        loop=loop,
-        target_fps=target_fps,
+        address, camera=camera, clock=clock, settings=settings, history=history or History()
+    )
+
+
+def source_settings(config: CameraConfig) -> SourceSettings:
+    """Return how a camera is to be read."""
+    width, _, height = config.pixel_aspect.partition(":")
+    return SourceSettings(
+        rtsp_transport=config.rtsp_transport,
+        loop=config.loop,
+        target_fps=config.target_fps,
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        pixel_aspect=None if width == "auto" else Fraction(int(width), int(height)),
+        deinterlace=config.deinterlace,
+        verify_tls=config.verify_tls,
     )
 
 
@@ -129,53 +137,6 @@ def check_url(url: str) -> None:
     """
     if url != DEMO_URL:
         parse_address(url)
-
-
-def parse_address(url: str, *, rtsp_transport: RtspTransport = "tcp") -> Address:
-    """Turn a camera's URL into FFmpeg's words.
-
-    Raises:
-        ConfigError: if the URL is of no known kind.
-    """
-    scheme, separator, rest = url.partition(":")
-    scheme = scheme.lower()
-    if scheme in DEFAULT_PORTS and rest.startswith("//"):
-        return _network_address(url, scheme, rtsp_transport)
-    if device := re.fullmatch(r"(?:/dev/video|v4l2:(?:/dev/video)?)(\d+)", url):
-        path = f"/dev/video{device[1]}"
-        return Address(path, path, "v4l2", tuple(LIVE_OPTIONS.items()), is_live=True, host=None)
-    if scheme == "file":
-        return _file_address(unquote(urlsplit(url).path))
-    # One letter is a drive of Windows.
-    if separator and re.fullmatch(r"[a-z][a-z0-9+.-]+", scheme) and not Path(url).exists():
-        raise ConfigError(
-            f"camera URL {redact(url)} is of no known kind, expected rtsp://, http://, https://, "
-            "file:, v4l2:N, demo: or the path of a file"
-        )
-    if not url:
-        raise ConfigError("camera URL is empty")
-    return _file_address(url)
-
-
-def _network_address(url: str, scheme: str, rtsp_transport: RtspTransport) -> Address:
-    options = {**LIVE_OPTIONS, "protocol_whitelist": NETWORK_PROTOCOLS}
-    if scheme.startswith("rtsp"):
-        options |= {"rtsp_transport": rtsp_transport, "allowed_media_types": "video"}
-    # FFmpeg takes the last '@' of the authority for the end of the password, and so does urlsplit.
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or DEFAULT_PORTS[scheme]
-    except ValueError:
-        host, port = None, 0
-    if not host:
-        raise ConfigError(f"camera URL {redact(url)} names no host, or a port that is no number")
-    return Address(url, redact(url), None, tuple(options.items()), is_live=True, host=(host, port))
-
-
-def _file_address(path: str) -> Address:
-    options = (("protocol_whitelist", FILE_PROTOCOLS),)
-    # With its prefix FFmpeg takes the rest literally, colons and all.
-    return Address(f"file:{path}", path, None, options, is_live=False, host=None)
 
 
 def _demo_scene() -> Scene:
@@ -194,6 +155,7 @@ class DemoSource:
         self.fps = DEMO_FPS
         self.size = DEMO_SIZE
         self.damaged = 0
+        self.is_live = False
         self._scene = scene
         self._camera = camera
         self._clock = clock

@@ -188,7 +188,7 @@ class FakeService:
         self.camera(name)
         del self.by_name[name]
 
-    def push_camera(self, name: str) -> FakePushCamera:
+    async def push_camera(self, name: str) -> FakePushCamera:
         if name in self.by_name:
             raise ConfigError(f"a camera named {name!r} is already there")
         self.add(status(name, url=f"browser:{name}"))

@@ -124,11 +124,14 @@ def _refuse_endless(video: str) -> None:
 
 
 def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]":
-    from stream.sources import open_source
+    from stream.sources import SourceSettings, open_source
     from stream.video_shots import LOOKS_PER_S, best_shots, frames_of
 
     source = open_source(
-        video, camera=name, clock=time.monotonic, loop=False, target_fps=LOOKS_PER_S
+        video,
+        camera=name,
+        clock=time.monotonic,
+        settings=SourceSettings(loop=False, target_fps=LOOKS_PER_S),
     )
     with closing(source):
         return best_shots(recognizer, frames_of(source), name)

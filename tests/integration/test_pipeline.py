@@ -52,6 +52,7 @@ def new_pipeline(recognizer: Recognizer, gallery: Gallery) -> Pipeline:
         margin=0.05,
         confirm_s=0.2,
         absence_s=2.0,
+        camera_away_s=30.0,
         cooldown_s=10.0,
     )
 

@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from stream.capture import OPEN_TIMEOUT_S, READ_TIMEOUT_S
 from stream.errors import SourceUnavailable
 from stream.frames import Frame
-from stream.sources import RtspTransport, Source, open_source
+from stream.sources import RtspTransport, Source, SourceSettings, open_source
 from tests.rtsp_server import Auth, RtspServer, free_port, why_unavailable
 
 pytestmark = pytest.mark.integration
@@ -38,7 +37,9 @@ def server() -> Iterator[RtspServer]:
 
 
 def open_camera(url: str, transport: RtspTransport = "tcp") -> Source:
-    return open_source(url, camera="c", clock=time.monotonic, rtsp_transport=transport)
+    return open_source(
+        url, camera="c", clock=time.monotonic, settings=SourceSettings(rtsp_transport=transport)
+    )
 
 
 def read(source: Source, n: int) -> list[Frame]:
@@ -169,11 +170,11 @@ def test_a_hanging_server_is_noticed(transport: RtspTransport) -> None:
         server.hang()
         reason, silent_s = read_until_lost(source)
         assert "timed out" in reason
-        assert silent_s < READ_TIMEOUT_S + 1.0
+        assert silent_s < SourceSettings().read_timeout_s + 1.0
         if transport == "tcp":
             started = time.monotonic()
             assert "timed out, no answer" in failure(server.url)
-            assert time.monotonic() - started < OPEN_TIMEOUT_S + 1.5
+            assert time.monotonic() - started < SourceSettings().open_timeout_s + 1.5
         server.go_on()
         with closing(open_camera(server.url)) as again:
             again.read()

@@ -16,6 +16,7 @@ from stream.errors import SourceEnded, SourceUnavailable
 from stream.figures import Figures
 from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
+from stream.pacing import Backoff
 from stream.supervisor import Supervisor
 
 
@@ -25,6 +26,7 @@ class ScriptedSource:
     fps = 25.0
     size = (4, 6)
     damaged = 2
+    is_live = True
 
     def __init__(self, n_frames: int, end: Exception) -> None:
         self._n_left = n_frames
@@ -113,7 +115,7 @@ def running(
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_module, "reconnect_delay", lambda attempt: 0.001)
+    monkeypatch.setattr(camera_module.Backoff, "delay_s", lambda *_: 0.001)
 
 
 def test_a_camera_that_dies_comes_back_by_itself(caplog: pytest.LogCaptureFixture) -> None:
@@ -232,3 +234,49 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
     assert jpeg.startswith(b"\xff\xd8")
     assert (status.width, status.height) == (6, 4)
     assert (status.name, status.url) == ("door", "rtsp://***@host/live")
+
+
+class StillSource(ScriptedSource):
+    """Gives the same frame for a minute by the frames' own clock, then other ones."""
+
+    def read(self) -> Frame:
+        frame = super().read()
+        n = 80 - self._n_left
+        image = frame.image.copy()
+        image[1, 1] = 0 if n <= 61 else n
+        return Frame("door", 0, float(n), image)
+
+
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_camera_that_sends_the_same_frame_for_long_is_frozen_until_another(is_live: bool) -> None:
+    log = Log()
+    source = StillSource(79, SourceEnded("over"))
+    source.is_live = is_live
+    with running([source], log, frozen_after_s=30):
+        log.until(lambda: log.states[-1:] == [(CameraState.ENDED, "over")])
+    states = [(str(state), reason) for state, reason in log.states[:-1]]
+    if not is_live:
+        assert states == [("live", "")], "a film may stand still"
+        return
+    assert states == [("live", ""), ("frozen", "the same frame for 30 s"), ("live", "")]
+    assert 28 <= sum(frame.captured_at <= 61 for frame in log.frames) <= 31, "none while frozen"
+    assert log.frames[-1].captured_at == 80
+
+
+def test_a_camera_that_closes_after_three_frames_is_left_alone_longer_and_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+
+    class Recorded(Backoff):
+        def delay_s(self, alive_s: float | None) -> float:
+            waits.append(super().delay_s(alive_s))
+            return 0.001
+
+    monkeypatch.undo()
+    monkeypatch.setattr(camera_module, "Backoff", Recorded)
+    log = Log()
+    sources = [ScriptedSource(3, SourceUnavailable("closed")) for _ in range(8)]
+    with running([*sources, SourceEnded("over")], log):
+        log.until(lambda: log.states[-1:] == [(CameraState.ENDED, "over")])
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30]

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from stream.pacing import RECONNECT_LONGEST_S, Decimator, Pacer, reconnect_delay
+from stream.pacing import (
+    ALIVE_S,
+    RECONNECT_LONGEST_S,
+    Backoff,
+    Decimator,
+    Pacer,
+    reconnect_delay,
+)
 
 PERIOD_S = 0.04
 
@@ -78,3 +85,12 @@ def test_reconnect_delays_grow_to_a_bound() -> None:
     assert delays == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
     assert reconnect_delay(10**9) == RECONNECT_LONGEST_S
     assert reconnect_delay(-1) == 0.5
+
+
+def test_only_a_session_that_lived_for_a_while_makes_a_camera_be_tried_soon_again() -> None:
+    backoff = Backoff()
+    assert [backoff.delay_s(None) for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    assert [backoff.delay_s(0.1) for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert backoff.delay_s(None) == 0.5
+    assert backoff.delay_s(ALIVE_S) == 0.5
+    assert backoff.delay_s(0.1) == 0.5

@@ -9,6 +9,7 @@ from stream.presence import Presence, Seen
 from tests.fakes import looks_like
 
 CONFIRM_S, ABSENCE_S, COOLDOWN_S = 0.2, 2.0, 10.0
+CAMERA_AWAY_S = 30.0
 STEP_S = 0.1
 
 
@@ -45,6 +46,7 @@ class Door:
             "door",
             confirm_s=CONFIRM_S,
             absence_s=ABSENCE_S,
+            camera_away_s=CAMERA_AWAY_S,
             cooldown_s=COOLDOWN_S,
             same_face=0.4,
         )
@@ -236,13 +238,47 @@ def test_a_name_changed_in_the_gallery_is_no_event() -> None:
     assert door.stand(3.0) == ["exit Anna"]
 
 
-def test_people_leave_without_frames_and_enter_again_after_them() -> None:
+@pytest.mark.parametrize("away_s", [1.1, 4.0, 29.0])
+def test_a_camera_that_is_away_is_no_absence_of_people(away_s: float) -> None:
+    door = Door()
+    assert door.stand(3.0, (1, "Ann"), (2, 5)) == ["enter Ann", "unknown ?"]
+    for _ in range(round(away_s)):
+        door.at += away_s / round(away_s)
+        assert door.presence.leave(door.at) == []
+    assert door.stand(3.0, (3, "Ann"), (4, 5)) == [], "on new tracks, as after every gap"
+
+
+def test_who_left_while_the_camera_was_away_leaves_soon_after_its_return() -> None:
+    door = Door()
+    door.stand(3.0, (1, "Ann"))
+    door.at += 4.0
+    returned_at = door.at
+    assert door.stand(3.0) == ["exit Ann"]
+    assert returned_at < door.events[-1].at < returned_at + ABSENCE_S
+
+
+def test_people_leave_a_camera_that_is_away_for_long_and_enter_at_once_with_it() -> None:
     door = Door()
     assert door.stand(1.0, (1, "ann")) == ["enter ann"]
-    assert door.presence.leave(door.at + ABSENCE_S - 0.1) == []
-    (left,) = door.presence.leave(door.at + ABSENCE_S)
-    assert (left.kind, left.at) == (EventKind.EXIT, door.at + ABSENCE_S)
-    assert door.presence.leave(door.at + ABSENCE_S + 0.1) == []
+    assert door.presence.leave(door.at + CAMERA_AWAY_S - 0.1) == []
+    (left,) = door.presence.leave(door.at + CAMERA_AWAY_S)
+    assert (left.kind, left.at) == (EventKind.EXIT, door.at + CAMERA_AWAY_S)
+    assert door.presence.leave(door.at + CAMERA_AWAY_S + 0.1) == []
+    door.at += CAMERA_AWAY_S + 1
+    assert door.stand(1.0, (2, "ann")) == ["enter ann"], "no cooldown: they did not walk away"
+
+
+def test_a_slow_camera_needs_more_frames_to_say_that_somebody_left() -> None:
+    door = Door()
+    since = 0.0
+    told = []
+    for _ in range(5):
+        door.at += 4.0
+        told += door.update([seen(1, "Ann", since=since, at=door.at)])
+    for _ in range(3):
+        door.at += 4.0
+        told += door.update([])
+    assert [line(event) for event in told] == ["enter Ann", "exit Ann"]
 
 
 def test_at_the_end_everybody_who_had_entered_leaves_once() -> None:

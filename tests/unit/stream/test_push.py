@@ -1,10 +1,14 @@
+import asyncio
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
 
-from stream import push
+from stream.address import SourceSettings
 from stream.errors import SourceUnavailable
-from stream.push import PushSource
+from stream.hub import PacketHub
+from stream.push import CONNECT_S, STALE_S, PushCamera, PushSource
 
 
 def picture(value: int) -> av.VideoFrame:
@@ -21,10 +25,11 @@ def test_the_newest_frame_wins() -> None:
     assert source.size == (4, 6)
 
 
-def test_silence_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push, "SILENCE_S", 0.001)
-    with pytest.raises(SourceUnavailable, match="me sends no pictures"):
-        PushSource(camera="me", clock=lambda: 0.0).read()
+def test_silence_is_said() -> None:
+    source = PushSource(camera="me", clock=lambda: 0.0)
+    source.use(SourceSettings(read_timeout_s=0.001))
+    with pytest.raises(SourceUnavailable, match="me sends no frames"):
+        source.read()
 
 
 def test_a_sender_that_left_is_said_at_once() -> None:
@@ -33,3 +38,40 @@ def test_a_sender_that_left_is_said_at_once() -> None:
     source.leave()
     with pytest.raises(SourceUnavailable, match="me has left"):
         source.read()
+
+
+def test_settings_of_any_camera_hold_for_one_that_is_sent() -> None:
+    source = PushSource(camera="me", clock=lambda: 0.0)
+    source.use(SourceSettings(pixel_aspect=Fraction(2)))
+    source.put(picture(1))
+    assert source.read().image.shape == (4, 12, 3)
+
+
+def test_the_place_of_a_sender_that_fell_silent_is_taken() -> None:
+    now = [0.0]
+    source = PushSource(camera="me", clock=lambda: now[0])
+    removed: list[str] = []
+
+    def sender(name: str) -> PushCamera:
+        async def remove() -> None:
+            removed.append(name)
+
+        return PushCamera("me", source, PacketHub(lambda: 0.0), remove)
+
+    crashed, again = sender("crashed"), sender("again")
+    assert source.take(crashed) is None
+    now[0] = CONNECT_S - 0.1
+    assert not source.is_stale, "it may still connect"
+    crashed.on_frame(picture(1))
+    now[0] += STALE_S - 0.1
+    assert not source.is_stale
+    now[0] += 0.1
+    assert source.is_stale
+    assert source.take(again) is crashed
+    crashed.on_frame(picture(2))
+    asyncio.run(crashed.close())
+    assert removed == [], "the late end of the former sender ends nothing"
+    again.on_frame(picture(3))
+    assert source.read().image[0, 0, 0] == 3
+    asyncio.run(again.close())
+    assert removed == ["again"]

@@ -310,6 +310,12 @@ def test_camera_is_changed_and_shows_its_settings(client, service):
         "min_face_px": None,
         "rotation": 0,
         "region": None,
+        "open_timeout_s": 10.0,
+        "read_timeout_s": 5.0,
+        "frozen_after_s": 30.0,
+        "pixel_aspect": "auto",
+        "deinterlace": "auto",
+        "verify_tls": True,
         "enabled": True,
     }
     change = {"min_face_px": 60, "rotation": 90, "region": [0, 0.25, 0.5, 1], "target_fps": 5}

@@ -13,7 +13,7 @@ from stream.sources import DEMO_SIZE, DemoSource, open_source, parse_address
     [
         ("rtsp://cam/live", "rtsp://cam/live", None, True, ("cam", 554)),
         ("RTSP://cam:8554/x", "RTSP://cam:8554/x", None, True, ("cam", 8554)),
-        ("rtsp://u:p@s@cam:1/x", "rtsp://u:p@s@cam:1/x", None, True, ("cam", 1)),
+        ("rtsp://u:p@s@cam:1/x", "rtsp://u:p%40s@cam:1/x", None, True, ("cam", 1)),
         ("rtsps://cam", "rtsps://cam", None, True, ("cam", 322)),
         ("rtsp://[::1]:5/x", "rtsp://[::1]:5/x", None, True, ("::1", 5)),
         ("http://cam/mjpg", "http://cam/mjpg", None, True, ("cam", 80)),
