@@ -231,7 +231,7 @@ class AvSource:
     @property
     def _silent(self) -> str:
         if self._is_replay:
-            return "the camera repeats old video, its playlist stands still"
+            return STALLED
         return f"timed out, silent for over {self._settings.read_timeout_s:g} s"
 
     def _decode(self) -> Iterator[av.VideoFrame]:
@@ -278,7 +278,8 @@ class AvSource:
 
     def _rewind(self) -> None:
         if self.is_live:
-            raise SourceUnavailable(f"lost {self._address.label}: the camera ended the stream")
+            reason = STALLED if self._is_replay else "the camera ended the stream"
+            raise SourceUnavailable(f"lost {self._address.label}: {reason}")
         if not self._n_since_start:
             raise SourceUnavailable(f"cannot play {self._address.label}: no frame in it")
         if not self._settings.loop:
@@ -350,6 +351,8 @@ def explain(error: Exception, address: Address) -> str:
     words = getattr(error, "strerror", None) or type(error).__name__
     return words[:1].lower() + words[1:]
 
+
+STALLED = "the camera repeats old video, its playlist stands still"
 
 REASONS: dict[type[Exception], str] = {
     av.HTTPUnauthorizedError: "wrong user name or password",

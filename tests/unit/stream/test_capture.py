@@ -5,12 +5,16 @@ import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
+from stream import capture
 from stream.address import Address, SourceSettings, parse_address
 from stream.capture import AvSource, History
 from stream.errors import SourceEnded, SourceUnavailable
@@ -315,3 +319,164 @@ def test_silence_is_noticed_by_the_clock(tmp_path: Path) -> None:
         SourceUnavailable, match="lost rtsp://cam/x: timed out, silent for over 7 s"
     ):
         source.read()
+
+
+def write_tracks(path: Path, sizes: list[tuple[int, int]], *, default: int | None = None) -> Path:
+    """Write a film with several videos, the first red, the next green, and so on."""
+    with av.open(str(path), "w") as out:
+        streams = []
+        for number, size in enumerate(sizes):
+            stream = out.add_stream("libx264", rate=25)
+            stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
+            stream.disposition = Disposition.default if number == default else Disposition(0)
+            streams.append(stream)
+        for _ in range(3):
+            for number, stream in enumerate(streams):
+                image = np.full((*sizes[number], 3), COLOURS[number], np.uint8)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        for stream in streams:
+            out.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sizes", "default", "best"),
+    [
+        ([(120, 160), (360, 640)], None, 1),
+        ([(360, 640), (120, 160)], 1, 0),
+        ([(120, 160), (120, 160)], 1, 1),
+        ([(120, 160), (120, 160)], None, 0),
+    ],
+)
+def test_the_largest_video_is_taken(
+    tmp_path: Path, sizes: list[tuple[int, int]], default: int | None, best: int
+) -> None:
+    source = open_file(write_tracks(tmp_path / "a.mkv", sizes, default=default))
+    frame = source.read()
+    assert frame.image.shape[:2] == sizes[best]
+    assert colour_of(frame.image) == best
+    source.close()
+
+
+def test_the_cover_of_an_album_is_no_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as out:
+        sound = out.add_stream("aac", rate=8000)
+        cover = out.add_stream("mjpeg", rate=25)
+        cover.height, cover.width, cover.pix_fmt = 48, 64, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        image = np.zeros((48, 64, 3), np.uint8)
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp")
+        frame.sample_rate = 8000
+        out.mux(sound.encode(frame))
+        out.mux(sound.encode())
+        out.mux(cover.encode())
+    with pytest.raises(SourceUnavailable, match="not a video"):
+        open_file(path)
+
+
+def test_frames_too_large_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "MAX_PIXELS", 60 * 60)
+    with pytest.raises(SourceUnavailable, match="its frames of 100x80 are larger than"):
+        open_file(write_video(tmp_path / "a.mp4", size=(80, 100)))
+
+
+def test_a_packet_too_large_ends_the_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "MAX_PACKET", 20)
+    source = open_live(write_video(tmp_path / "a.h264"), time.monotonic)
+    with pytest.raises(SourceUnavailable, match="MiB at once") as caught:
+        source.read()
+    assert caught.value.retry_after_s > 0
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_frames_between_frames_and_hevc_from_a_film(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as out:
+        options = {"bf": "3", "crf": "10", "x265-params": "log-level=none"}
+        stream = out.add_stream(codec, rate=100, options=options)
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(30):
+            image = np.full((64, 64, 3), COLOURS[number % 3], np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+    source = open_file(path)
+    assert [colour_of(source.read().image) for _ in range(24)] == [0, 1, 2] * 8
+    source.close()
+
+
+def test_times_that_jump_back_hold_nothing_up(tmp_path: Path) -> None:
+    once = write_video(tmp_path / "a.ts", n=30, fps=100).read_bytes()
+    (tmp_path / "thrice.ts").write_bytes(3 * once)
+    frames = read_to_end(open_file(tmp_path / "thrice.ts"))
+    assert len(frames) >= 85
+    steps = np.diff([frame.captured_at for frame in frames])
+    assert steps.min() >= 0
+    assert np.median(steps) < 0.02
+
+
+# A playlist that stands still
+
+
+def stalled_playlist(folder: Path) -> Path:
+    """Write a live HLS stream of six short segments that grows no more."""
+    with av.open(
+        str(folder / "live.m3u8"),
+        "w",
+        format="hls",
+        options={"hls_time": "0.2", "hls_list_size": "6", "hls_flags": "omit_endlist"},
+    ) as out:
+        stream = out.add_stream("libx264", rate=100, options={"g": "20", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(120):
+            image = np.full((48, 64, 3), 2 * number, np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        out.mux(stream.encode())
+    return folder / "live.m3u8"
+
+
+def test_a_playlist_that_stands_still_is_not_played_again(tmp_path: Path) -> None:
+    stalled_playlist(tmp_path)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    history = History()
+
+    def play() -> tuple[int, str]:
+        source = open_source(
+            f"http://127.0.0.1:{server.server_port}/live.m3u8",
+            camera="c",
+            clock=time.monotonic,
+            settings=SourceSettings(read_timeout_s=1.0),
+            history=history,
+        )
+        n_frames = 0
+        try:
+            while True:
+                source.read()
+                n_frames += 1
+        except SourceUnavailable as error:
+            return n_frames, str(error)
+
+    try:
+        n_frames, reason = play()
+        assert n_frames >= 40
+        assert "timed out" in reason or "ended the stream" in reason
+        for _ in range(2):
+            n_frames, reason = play()
+            assert n_frames == 0, "all of it was seen before"
+            assert reason.endswith("the camera repeats old video, its playlist stands still")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

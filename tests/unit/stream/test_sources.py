@@ -38,7 +38,38 @@ def test_urls_become_addresses(
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://u:secret@h/x", "concat:a|b", "rtsp://", "rtsp://u:secret@h:port/"]
+    ("url", "file"),
+    [
+        # A password may hold any character, percent-encoded or as it is.
+        ("rtsp://u:p%2Fa%23b@cam/x", "rtsp://u:p%2Fa%23b@cam/x"),
+        ("rtsp://u:p/a#b@cam/x", "rtsp://u:p%2Fa%23b@cam/x"),
+        ("rtsp://u:p?a@cam:8554/x?y=1", "rtsp://u:p%3Fa@cam:8554/x?y=1"),
+        ("rtsp://u:p[a]@cam/x", "rtsp://u:p%5Ba%5D@cam/x"),
+        ("rtsp://u:50%@cam/x", "rtsp://u:50%25@cam/x"),
+        ("rtsp://u:50%25@cam/x", "rtsp://u:50%25@cam/x"),
+        ("rtsp://u:pä ß@cam/x", "rtsp://u:p%C3%A4%20%C3%9F@cam/x"),
+        ("rtsp://token@cam/x", "rtsp://token@cam/x"),
+        ("rtsp://u:@cam/x", "rtsp://u:@cam/x"),
+        ("http://cam/a b?q=ä", "http://cam/a%20b?q=%C3%A4"),
+        ("http://cam/user@1/x", "http://cam/user@1/x"),
+        ("http://u:p@[fe80::1%25eth0]:81/x", "http://u:p@[fe80::1%25eth0]:81/x"),
+        ("http://käm.example/x", "http://xn--km-via.example/x"),
+    ],
+)
+def test_what_a_url_may_not_hold_is_encoded(url: str, file: str) -> None:
+    assert parse_address(url).file == file
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://u:secret@h/x",
+        "concat:a|b",
+        "rtsp://",
+        "rtsp://u:secret@h:port/",
+        "rtsp://h:99999/",
+    ],
 )
 def test_other_urls_are_refused_in_one_line_without_the_password(url: str) -> None:
     with pytest.raises(ConfigError, match="camera URL") as caught:
