@@ -18,9 +18,9 @@ from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.limits import Limits
 from stream.liveness import Liveness, Report
+from stream.masked_url import unmask
 from stream.pipeline import Pipeline
 from stream.push import STALE_S, PushCamera, PushSource
-from stream.redact import MASK, safe_url
 from stream.sources import History, Source, check_url, open_source, source_settings
 from stream.supervisor import SupervisedTask, Supervisor
 
@@ -130,6 +130,7 @@ class Cameras:
         """
         async with self._changing:
             check_url(config.url)
+            unmask(config.url, "")
             with self._promise(config.name):
                 await asyncio.to_thread(self._store.put, config)
             self._start(config, Opener(self._clock), is_pushed=False)
@@ -147,7 +148,7 @@ class Cameras:
         """
         async with self._changing:
             camera = self.get(name)
-            config = _with_password(config, camera.config)
+            config = config.model_copy(update={"url": unmask(config.url, camera.config.url)})
             if config.url != camera.config.url:
                 if camera.is_pushed:
                     raise ConfigError(f"camera {name} comes from a browser or encoder: no URL")
@@ -425,15 +426,3 @@ class Opener:
             settings=source_settings(config),
             history=self._history,
         )
-
-
-def _with_password(config: CameraConfig, was: CameraConfig) -> CameraConfig:
-    """Return new settings with the old URL where it came back as it is shown."""
-    if config.url == safe_url(was.url):
-        return config.model_copy(update={"url": was.url})
-    if MASK in config.url:
-        raise ConfigError(
-            f"{MASK} stands for what is not shown of the camera's URL: type the URL whole to "
-            "change it"
-        )
-    return config

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from recognizer import default_cache, fetch_photos
@@ -18,6 +19,8 @@ from stream.demo import DemoScene
 from stream.engine import Service
 from stream.errors import ConfigError, UnknownCameraError
 from stream.frames import EventKind
+from stream.push import PushCamera
+from tests.web_camera import WebCamera, jpeg, ok
 
 pytestmark = pytest.mark.integration
 
@@ -109,10 +112,12 @@ def test_changes_survive_a_restart_and_passwords_stay(tmp_path: Path) -> None:
         async with opened() as service:
             await service.add_camera(CameraConfig(name="door", url=url))
             masked = service.cameras()[1].url
-            assert masked == "rtsp://user:***@127.0.0.1:9/live"
+            assert masked == "rtsp://***@127.0.0.1:9/live"
             await change(service, "door", url=masked, target_fps=3)
-            with pytest.raises(ConfigError, match="type it anew"):
+            with pytest.raises(ConfigError, match="type the URL whole"):
                 await change(service, "door", url="rtsp://user:***@elsewhere/live")
+            await change(service, "door", url="rtsp://***@127.0.0.1:9/other")
+            await change(service, "door", url="rtsp://***@127.0.0.1:9/live")
             with pytest.raises(ConfigError, match="no known kind"):
                 await change(service, "door", url="gopher://x")
             await change(service, "demo", min_face_px=60)
@@ -150,40 +155,150 @@ def test_a_removed_camera_tells_who_left_and_that_it_is_down() -> None:
     assert told[-1] == EventKind.CAMERA_DOWN
 
 
-def test_a_pushed_cameras_settings_last_as_long_as_it_does(tmp_path: Path) -> None:
-    async def scenario() -> None:
+def test_a_pushed_cameras_settings_are_those_of_any_and_are_kept(tmp_path: Path) -> None:
+    async def first() -> None:
         async with opened() as service:
-            camera = service.push_camera("phone")
-            await change(service, "phone", region=[0, 0, 0.5, 1])
-            assert service.cameras()[1].config.region == (0, 0, 0.5, 1)
+            camera = await service.push_camera("phone")
+            await change(service, "phone", region=[0, 0, 0.5, 1], pixel_aspect="2:1")
+            assert service.pipeline._limits["phone"].region == (0, 0, 0.5, 1)
             with pytest.raises(ConfigError, match="no URL"):
                 await change(service, "phone", url="demo:")
             await camera.close()
             assert [status.name for status in service.cameras()] == ["demo"]
-        assert not (tmp_path / "demo" / "cameras.json").exists()
+
+    async def second() -> None:
+        async with opened() as service:
+            assert [status.name for status in service.cameras()] == ["demo"]
+            camera = await service.push_camera("phone")
+            assert service.pipeline._limits["phone"].region == (0, 0, 0.5, 1)
+            picture = av.VideoFrame.from_ndarray(np.zeros((72, 64, 3), np.uint8), format="rgb24")
+            async with asyncio.timeout(PATIENCE_S):
+                while service.cameras()[1].width != 128:
+                    camera.on_frame(picture)
+                    await asyncio.sleep(0.05)
+            await service.remove_camera("phone")
+            await camera.close()
+            assert (await service.push_camera("phone")).name == "phone"
+            assert service.cameras()[1].config.region is None, "removed with its settings"
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+def test_limits_hold_for_a_pushed_camera_from_its_first_frame() -> None:
+    async def scenario() -> None:
+        config = load_config(overrides={"recognizer": {"min_face_px": 61}})
+        async with opened(config) as service:
+            await service.push_camera("phone")
+            assert service.pipeline._limits["phone"].min_face_px == 61
 
     asyncio.run(scenario())
 
 
-def test_people_leave_a_camera_that_fell_silent() -> None:
+def test_a_sender_that_crashed_comes_back_at_once_and_people_stay() -> None:
     async def scenario() -> list[str]:
         async with opened() as service:
             scene = DemoScene(fetch_photos(default_cache(), None))
-            camera = service.push_camera("phone")
             picture = av.VideoFrame.from_ndarray(scene.render(3.0), format="rgb24")
+            crashed = await service.push_camera("phone")
+            replaced: list[str] = []
+            crashed.on_replaced = lambda: replaced.append("phone")
             async with asyncio.timeout(2 * PATIENCE_S):
                 while not {"enter", "unknown"} & set(await kinds(service, "phone")):
-                    camera.on_frame(picture)
+                    crashed.on_frame(picture)
                     await asyncio.sleep(0.1)
-                # No more pictures, and none of them says so.
-                while "exit" not in await kinds(service, "phone"):
+                # It sends no more, and its connection has not noticed yet.
+                again = await service.push_camera("phone")
+            assert replaced == ["phone"]
+            await crashed.close()
+            before = service.cameras()[1].captured
+            async with asyncio.timeout(PATIENCE_S):
+                while service.cameras()[1].captured < before + 20:
+                    again.on_frame(picture)
                     await asyncio.sleep(0.1)
-            assert service.cameras()[1].state is not CameraState.OFF
-            await camera.close()
-            return await kinds(service, "phone")
+                while service.tracks("phone") is None:
+                    await asyncio.sleep(0.1)
+            sending = asyncio.create_task(send_on(again, picture))
+            with pytest.raises(ConfigError, match="is being sent"):
+                await service.push_camera("phone")
+            sending.cancel()
+            told = await kinds(service, "phone")
+            await again.close()
+            return told
+
+    async def send_on(camera: PushCamera, picture: av.VideoFrame) -> None:
+        while True:
+            camera.on_frame(picture)
+            await asyncio.sleep(0.05)
 
     told = asyncio.run(scenario())
-    assert told.count("exit") == told.count("enter") + told.count("unknown")
+    assert "exit" not in told
+    assert told.count("camera_up") == 1
+
+
+def test_people_stay_while_a_camera_is_away_and_leave_when_it_is_for_long() -> None:
+    async def scenario() -> tuple[list[str], list[str]]:
+        config = load_config(overrides={"events": {"camera_away_s": 8.0, "absence_s": 1.0}})
+        async with opened(config) as service:
+            scene = DemoScene(fetch_photos(default_cache(), None))
+            camera = await service.push_camera("phone")
+            picture = av.VideoFrame.from_ndarray(scene.render(3.0), format="rgb24")
+
+            async def send(until: Callable[[list[str]], bool]) -> None:
+                while not until(await kinds(service, "phone")):
+                    camera.on_frame(picture)
+                    await asyncio.sleep(0.1)
+
+            async with asyncio.timeout(3 * PATIENCE_S):
+                await send(lambda told: bool({"enter", "unknown"} & set(told)))
+                n_frames = service.cameras()[1].captured
+                await send(lambda _: service.cameras()[1].captured > n_frames + 15)
+                # Away until it is said to be, longer than people may be.
+                await until(lambda: service.cameras()[1].state is CameraState.FAILING)
+                n_frames = service.cameras()[1].captured
+                await send(lambda _: service.cameras()[1].captured > n_frames + 15)
+                short = await kinds(service, "phone")
+                while "exit" not in await kinds(service, "phone"):
+                    await asyncio.sleep(0.1)
+            long = await kinds(service, "phone")
+            await camera.close()
+            return short, long
+
+    short, long = asyncio.run(scenario())
+    assert "exit" not in short
+    assert long.count("exit") == long.count("enter") + long.count("unknown")
+
+
+def test_a_camera_that_comes_and_goes_makes_few_events() -> None:
+    body = b"".join(b"--x\r\n\r\n" + jpeg(number) + b"\r\n" for number in range(3))
+
+    async def scenario(url: str, camera: WebCamera) -> list[str]:
+        cameras = [{"name": "door", "url": url}]
+        config = load_config(overrides={"cameras": {"list": cameras}})
+        async with opened(config) as service:
+            async with asyncio.timeout(2 * PATIENCE_S):
+                while len(camera.asked) < 5 or "camera_down" not in await kinds(service, "door"):
+                    await asyncio.sleep(0.1)
+            return await kinds(service, "door")
+
+    with WebCamera(lambda asked, number: ok("multipart/x-mixed-replace", body)) as camera:
+        told = asyncio.run(scenario(camera.url(), camera))
+    assert told == ["camera_up", "camera_down"]
+
+
+def test_a_frozen_camera_is_a_problem_that_is_told() -> None:
+    async def scenario(url: str) -> None:
+        cameras = [{"name": "door", "url": url, "target_fps": 20, "frozen_after_s": 0.5}]
+        config = load_config(overrides={"cameras": {"list": cameras}})
+        async with opened(config) as service:
+            await until(lambda: service.cameras()[0].state is CameraState.FROZEN)
+            assert service.problems() == ["camera door is frozen: the same frame for 0.5 s"]
+            assert service.tracks("door") is None
+            await change(service, "door", frozen_after_s=0)
+            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+
+    with WebCamera(lambda asked, number: ok("image/jpeg", jpeg(), length=True)) as camera:
+        asyncio.run(scenario(camera.url()))
 
 
 def test_a_renamed_camera_goes_on_with_its_people_viewers_and_past(tmp_path: Path) -> None:
@@ -274,11 +389,11 @@ def test_a_browser_cannot_take_the_name_that_a_camera_is_given_meanwhile(
             renaming = asyncio.create_task(change(service, "demo", name="gate"))
             await asyncio.to_thread(began.wait, PATIENCE_S)
             with pytest.raises(ConfigError, match="already there"):
-                service.push_camera("gate")
+                await service.push_camera("gate")
             may_end.set()
             await renaming
             assert [status.name for status in service.cameras()] == ["gate"]
             assert not service.cameras()[0].is_pushed
-            await service.push_camera("demo").close()  # the old name is free
+            await (await service.push_camera("demo")).close()  # the old name is free
 
     asyncio.run(scenario())
