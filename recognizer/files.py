@@ -71,7 +71,7 @@ def write_file(path: Path, data: bytes, *, replace: bool = False) -> None:
         OSError: if it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".facewire-{token_hex(8)}.part")
+    scratch = path.parent / f".facewire-{token_hex(8)}.part"
     try:
         with scratch.open("xb") as file:
             file.write(data)

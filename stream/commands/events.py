@@ -1,6 +1,5 @@
 """events: what happened in front of the cameras, in the terminal."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from stream.commands.common import AsJson, GalleryDirectory, gallery_directory, print_json
+from gallery import escaped, is_text
+from stream.commands.common import (
+    AsJson,
+    GalleryDirectory,
+    gallery_directory,
+    json_text,
+    print_json,
+)
 from stream.config import data_dir
 from stream.errors import EventLogError
 from stream.event_schema import FILE_NAME
@@ -57,6 +63,9 @@ def events(
     """
     from stream.answers import event_json
 
+    for option, text in (("--camera", camera), ("--person", person)):
+        if text is not None and not is_text(text):
+            raise typer.BadParameter(f"{option} must be UTF-8 text")
     now = time.time()
     directory = gallery_directory(gallery)
     if not (directory / FILE_NAME).exists():
@@ -117,7 +126,7 @@ def _line(event: LoggedEvent, *, as_json: bool) -> str:
     from stream.answers import event_json
 
     if as_json:
-        return json.dumps(event_json(event), ensure_ascii=False)
+        return json_text(event_json(event))
     at = datetime.fromisoformat(event.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     words = [f"{at}  {event.camera:<12}  {event.kind:<11}"]
     if event.name is not None:
@@ -126,4 +135,4 @@ def _line(event: LoggedEvent, *, as_json: bool) -> str:
         words.append(f"{event.similarity:.2f}")
     if event.detail:
         words.append(f"({event.detail})")
-    return "  ".join(words).rstrip()
+    return escaped("  ".join(words).rstrip())
