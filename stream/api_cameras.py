@@ -18,6 +18,7 @@ from stream.budget import Client
 from stream.config import CameraChange, CameraConfig
 from stream.engine import Service
 from stream.errors import SignalingError
+from stream.ice import IceServersJson
 from stream.inputs import PersonName, Reference
 from stream.publishing import publish
 
@@ -136,6 +137,16 @@ async def name_track(
     return identity_json(await service.name_track(camera, track_id, new.name, force=new.force))
 
 
+@router.get("/api/ice-servers")
+async def ice_servers(service: ServiceDep, response: Response) -> IceServersJson:
+    """Return the STUN and TURN servers that a viewer's RTCPeerConnection needs.
+
+    A WHEP or WHIP answer has them in its Link headers, too.
+    """
+    response.headers["cache-control"] = "no-store"  # they hold credentials
+    return service.peers.ice.to_json()
+
+
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
 async def watch(
     service: ServiceDep,
@@ -152,7 +163,7 @@ async def watch(
     answer = await service.peers.watch(
         await _offer(request), hub, raw=raw, small=small, client=client
     )
-    return _answered(request, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
+    return _answered(request, service, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
 
 
 @router.delete("/api/cameras/{camera}/whep/{peer_id}")
@@ -171,7 +182,7 @@ async def send_camera(
 ) -> Response:
     """Take a browser's or encoder's camera (WHIP, without trickle)."""
     answer = await publish(service, name, await _offer(request), is_shown_back=False, client=client)
-    return _answered(request, answer.sdp, f"/api/whip/{answer.peer_id}")
+    return _answered(request, service, answer.sdp, f"/api/whip/{answer.peer_id}")
 
 
 @router.delete("/api/whip/{peer_id}")
@@ -197,6 +208,9 @@ async def _offer(request: Request) -> str:
         raise SignalingError("the offer is not UTF-8 text") from error
 
 
-def _answered(request: Request, sdp: str, location: str) -> Response:
+def _answered(request: Request, service: Service, sdp: str, location: str) -> Response:
     prefix: str = request.state.prefix
-    return Response(sdp, 201, {"location": f"{prefix}{location}"}, media_type=SDP)
+    response = Response(sdp, 201, {"location": f"{prefix}{location}"}, media_type=SDP)
+    for link in service.peers.ice.to_links():
+        response.headers.append("link", link)
+    return response

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import platformdirs
 from pydantic import (
@@ -26,6 +26,7 @@ from stream.config_file import describe, lay_over, read_tables
 from stream.errors import ConfigError
 from stream.frames import EventKind
 from stream.http_address import parse_http_address
+from stream.ice import IceServers
 from stream.inputs import Text, Url
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -33,6 +34,7 @@ TOKEN_VARIABLE = "FACEWIRE_TOKEN"
 VIEWER_TOKEN_VARIABLE = "FACEWIRE_VIEWER_TOKEN"
 FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
 WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
+TURN_SECRET_VARIABLE = "FACEWIRE_TURN_SECRET"
 
 Part = Annotated[float, Field(ge=0, le=1)]
 Region = tuple[float, float, float, float]
@@ -328,8 +330,21 @@ class VideoConfig(Section):
         0, ge=0, le=50000, description="kbit/s of a camera's video; 0 for what suits its size"
     )
     ice_servers: tuple[str, ...] = Field(
-        (), description="stun: and turn: URLs for viewers beyond this network"
+        (),
+        repr=False,
+        description="stun:HOST and turn:USER:PASSWORD@HOST URLs, for the service and its viewers",
     )
+    turn_secret: str = Field(
+        "",
+        repr=False,
+        description="shared with TURN servers whose URLs hold no user, for time-limited "
+        f"credentials; from the environment: {TURN_SECRET_VARIABLE}",
+    )
+
+    @model_validator(mode="after")
+    def _ice_servers_can_be_used(self) -> Self:
+        IceServers(self.ice_servers, secret=self.turn_secret, wall_clock=lambda: 0.0)
+        return self
 
 
 class WebhookConfig(Section):
@@ -419,6 +434,8 @@ def _take_in_secrets(tables: dict[str, Any]) -> None:
     if allowed := os.environ.get(FORWARDED_VARIABLE):
         proxies = [each.strip() for each in allowed.split(",") if each.strip()]
         lay_over(tables, "server", {"forwarded_allow_ips": proxies})
+    if secret := os.environ.get(TURN_SECRET_VARIABLE):
+        lay_over(tables, "video", {"turn_secret": secret})
     secret = os.environ.get(WEBHOOK_SECRET_VARIABLE)
     webhooks = tables.get("webhooks")
     if secret and isinstance(webhooks, list):

@@ -23,6 +23,7 @@ from stream.figures import Figures
 from stream.frames import FrameResult
 from stream.gallery_worker import WAIT_S, GalleryWorker
 from stream.hub import PacketHub
+from stream.ice import IceServers
 from stream.inference import Inference
 from stream.journal import Journal
 from stream.naming import limits_for, threshold_for
@@ -69,7 +70,9 @@ class Service:
         self.supervisor = Supervisor(clock=clock)
         self.leaving = self.supervisor.watch("cameras that leave")
         self.peers = Peers(
-            config.video.ice_servers,
+            IceServers(
+                config.video.ice_servers, secret=config.video.turn_secret, wall_clock=time.time
+            ),
             supervisor=self.supervisor,
             max_peers=config.server.max_viewers,
         )

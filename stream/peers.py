@@ -2,20 +2,19 @@
 
 import asyncio
 import logging
-import re
 import secrets
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
-from urllib.parse import unquote
 
 import av
 from aiortc import (
     MediaStreamError,
     MediaStreamTrack,
     RTCConfiguration,
+    RTCIceCandidate,
     RTCIceServer,
     RTCPeerConnection,
     RTCRtpCodecCapability,
@@ -24,15 +23,22 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError, OperationError
-from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from stream.budget import Budget, Client
 from stream.encoder import Codec
-from stream.errors import ConfigError, SignalingError
+from stream.errors import SignalingError
 from stream.hub import HubClosed, PacketHub, Subscription
-from stream.redact import redact
+from stream.ice import IceServers
 from stream.renditions import Feed
-from stream.sdp import DAMAGE, OfferedMedia, finish_answer, has_candidate, parse_offer, split_mdns
+from stream.sdp import (
+    DAMAGE,
+    OfferedMedia,
+    finish_answer,
+    has_candidate,
+    parse_offer,
+    split_names,
+    with_directions,
+)
 from stream.supervisor import Supervisor
 from stream.viewing import FaceTeller, HubTrack, look_after
 
@@ -91,23 +97,20 @@ class Peers:
     """All WebRTC connections; belongs to the event loop.
 
     Args:
-        ice_servers: stun: and turn: URLs; credentials as turn:USER:PASSWORD@HOST.
+        ice: the STUN and TURN servers.
         supervisor: logs, counts and shows what fails in a connection's tasks.
         max_peers: refuse more than this.
-
-    Raises:
-        ConfigError: if one of the URLs is none.
     """
 
     def __init__(
         self,
-        ice_servers: Sequence[str] = (),
+        ice: IceServers,
         *,
         supervisor: Supervisor,
         max_peers: int = MAX_PEERS,
     ) -> None:
         self._work = supervisor.watch("viewers")
-        self._configuration = RTCConfiguration(iceServers=[*map(parse_ice_server, ice_servers)])
+        self.ice = ice
         self._places = Budget("viewers", max_peers)
         self._peers: dict[str, _Peer] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
@@ -140,6 +143,7 @@ class Peers:
             SignalingError: if the offer cannot be answered; the message says why.
             BusyError: if there is no place for that client.
         """
+        offer_sdp = with_directions(offer_sdp)
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.receives for section in media):
             raise SignalingError("the offer does not want to receive video: use recvonly")
@@ -170,6 +174,7 @@ class Peers:
             SignalingError: if the offer cannot be answered; the message says why.
             BusyError: if there is no place for that client.
         """
+        offer_sdp = with_directions(offer_sdp)
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.sends for section in media):
             raise SignalingError("the offer does not send video: use sendonly or sendrecv")
@@ -203,14 +208,14 @@ class Peers:
     ) -> Answer:
         self._places.take(client)
         peer_id = secrets.token_urlsafe(16)
-        connection = RTCPeerConnection(self._configuration)
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=_servers(self.ice)))
         peer = _Peer(connection, on_close, client)
         self._peers[peer_id] = peer
         try:
             sections = self._prepare(
                 peer_id, peer, media, hub, takes_camera=on_frame is not None, look=look
             )
-            offer_sdp, late = split_mdns(offer_sdp)
+            offer_sdp, late = split_names(offer_sdp)
             answer_sdp = await _negotiate(connection, offer_sdp, receiving=sections)
             if peer_id not in self._peers:
                 raise SignalingError("the service is stopping")
@@ -226,7 +231,7 @@ class Peers:
             pump = self._pump(peer_id, transceiver.receiver.track, on_frame)
             peer.tasks.append(self._work.task(pump, on_failure=close))
         # Without that address the others may still do.
-        peer.tasks += [self._work.task(connection.addIceCandidate(each)) for each in late]
+        peer.tasks += [self._work.task(_add_late(connection, each)) for each in late]
         peer.timer = loop.call_later(CONNECT_TIMEOUT_S, self._give_up, peer_id)
         connection.on("connectionstatechange", lambda: self._state_changed(peer_id, peer))
         self._state_changed(peer_id, peer)
@@ -332,6 +337,14 @@ class Peers:
         self._close_soon(peer_id)
 
 
+async def _add_late(connection: RTCPeerConnection, candidate: RTCIceCandidate) -> None:
+    """Resolve a candidate by multicast DNS and add it; without multicast it is ignored."""
+    try:
+        await connection.addIceCandidate(candidate)
+    except (OSError, ValueError, InvalidStateError) as error:
+        logger.debug("%s is ignored: %s", candidate.ip, error)
+
+
 async def _negotiate(
     connection: RTCPeerConnection, offer_sdp: str, *, receiving: Collection[int]
 ) -> str:
@@ -364,22 +377,8 @@ def _preferences(codec: Codec) -> list[RTCRtpCodecCapability]:
     return sorted(chosen, key=lambda each: each.parameters.get("profile-level-id") != "42e01f")
 
 
-def parse_ice_server(url: str) -> RTCIceServer:
-    """Read a STUN or TURN server's URL, with its credentials if it holds some.
-
-    Raises:
-        ConfigError: if it is none.
-    """
-    login = r"(?P<user>[^:@]*):(?P<password>.*)@"
-    match = re.fullmatch(rf"(?P<scheme>turns?:){login}(?P<host>[^@]+)", url)
-    address = match["scheme"] + match["host"] if match else url
-    try:
-        parse_stun_turn_uri(address)
-    except ValueError as error:
-        raise ConfigError(
-            f"ICE server {redact(url)} is no stun: or turn: URL: {error}, "
-            "expected such as stun:host:3478 or turn:user:password@host"
-        ) from error
-    if match is None:
-        return RTCIceServer(address)
-    return RTCIceServer(address, unquote(match["user"]), unquote(match["password"]))
+def _servers(ice: IceServers) -> list[RTCIceServer]:
+    return [
+        RTCIceServer(server.url, server.username or None, server.credential or None)
+        for server in ice.current()
+    ]

@@ -1,9 +1,12 @@
 """What browsers' offers say and what our answers must say besides. Pure text."""
 
+import ipaddress
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from aioice.mdns import is_mdns_hostname
 from aiortc import RTCIceCandidate
 from aiortc.codecs import CODECS
 from aiortc.rtcpeerconnection import find_common_codecs
@@ -30,8 +33,10 @@ DAMAGE = (
     StopIteration,
 )
 
-# RFC 8839 section 5.1 with the names of draft-ietf-mmusic-mdns-ice-candidates.
-_MDNS_CANDIDATE = re.compile(r"(?m)^a=candidate:((?:\S+ ){4}\S+\.local [^\r\n]*)\r?\n")
+# RFC 8839 section 5.1; the address may be a name, for which RFC 6762 has those ending in .local.
+_CANDIDATE = re.compile(r"(?m)^a=candidate:((?:\S+ ){4}(\S+) [^\r\n]*)\r?\n")
+
+_DIRECTION = re.compile(r"(?m)^a=(sendrecv|sendonly|recvonly|inactive)[ \t]*\r?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +93,57 @@ def _read_media(section: MediaDescription) -> OfferedMedia:
     )
 
 
-def split_mdns(sdp: str) -> tuple[str, tuple[RTCIceCandidate, ...]]:
-    """Take the addresses out of an offer that only multicast DNS can resolve.
+def with_directions(sdp: str) -> str:
+    """Say each media section's direction where the offer leaves it to the default.
 
-    Browsers hide their addresses behind such names. Where multicast does not reach, as in a
-    container, asking for one takes a second, which must not hold up the answer: the browser finds
-    us by our own addresses meanwhile.
-
-    Returns:
-        The offer without them, and they, for adding later.
+    That is the session's, or sendrecv (RFC 8866, section 6.7); aiortc takes neither.
     """
     head, *sections = re.split(r"(?m)^(?=m=)", sdp)
-    taken = []
+    usual = _DIRECTION.search(head)
+    line = f"a={usual[1] if usual else 'sendrecv'}\r\n"
+    said = [
+        each if _DIRECTION.search(each) else each + ("" if each.endswith("\n") else "\r\n") + line
+        for each in sections
+    ]
+    return "".join([head, *said])
+
+
+def split_names(sdp: str) -> tuple[str, tuple[RTCIceCandidate, ...]]:
+    """Take the candidates out of an offer whose address is a name.
+
+    Browsers hide their addresses behind names that only multicast DNS can resolve. Where multicast
+    does not reach, as in a container, asking for one takes a second, which must not hold up the
+    answer: the browser finds us by our own addresses meanwhile. Other names are ignored.
+
+    Returns:
+        The offer without them, and those of multicast DNS, for adding later.
+    """
+    head, *sections = re.split(r"(?m)^(?=m=)", sdp)
+    late = []
+    texts = [head]
     for index, section in enumerate(sections):
-        for line in _MDNS_CANDIDATE.findall(section):
-            try:
-                candidate = candidate_from_sdp(line)
-            except (AssertionError, ValueError, IndexError):
-                # A name nobody can resolve is no loss.
+        for line, address in _CANDIDATE.findall(section):
+            if not is_mdns_hostname(address):
                 continue
-            candidate.sdpMLineIndex = index
-            taken.append(candidate)
-    text = "".join([head, *(_MDNS_CANDIDATE.sub("", each) for each in sections)])
-    if taken:
+            # A line that cannot be read is no loss.
+            with suppress(AssertionError, ValueError, IndexError):
+                candidate = candidate_from_sdp(line)
+                candidate.sdpMLineIndex = index
+                late.append(candidate)
+        texts.append(_CANDIDATE.sub(lambda line: line[0] if _is_ip(line[2]) else "", section))
+    text = "".join(texts)
+    if late:
         # Firefox says so, but then aiortc would give up before it hears from the browser.
         text = re.sub(r"(?m)^a=end-of-candidates\r?\n", "", text)
-    return text, tuple(taken)
+    return text, tuple(late)
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def finish_answer(sdp: str, *, receiving: Iterable[int] = ()) -> str:

@@ -15,6 +15,7 @@ from stream.errors import ConfigError, SignalingError, UnknownCameraError, Unkno
 from stream.events import EventLog, LoggedEvent
 from stream.figures import Figures
 from stream.frames import Frame, FrameResult, Track, TrackState
+from stream.ice import IceServers
 from stream.peers import Answer
 from stream.stats import Percentiles
 from stream.subscriptions import Broadcast, Subscription
@@ -27,6 +28,7 @@ class FakePeers:
     """Answers each offer that is not "bad", and remembers who is there."""
 
     def __init__(self) -> None:
+        self.ice = IceServers(('turn:me:s"e\\cret@turn.example.org',), wall_clock=time.time)
         self.open: dict[str, Callable[[], None]] = {}
         self.closed: list[str] = []
 

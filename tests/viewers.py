@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream.encoder import Codec
 from stream.frames import Frame, FrameResult
 from stream.hub import PacketHub
+from stream.ice import IceServers
 from stream.peers import Peers
 from stream.renditions import Feed
 from stream.supervisor import Supervisor
@@ -29,7 +30,8 @@ N_BITS = 12
 def open_peers(*ice_servers: str, max_peers: int = 100) -> Peers:
     """Peers with a supervisor of their own."""
     supervisor = Supervisor(clock=time.monotonic)
-    return Peers(ice_servers, supervisor=supervisor, max_peers=max_peers)
+    ice = IceServers(ice_servers, wall_clock=time.time)
+    return Peers(ice, supervisor=supervisor, max_peers=max_peers)
 
 
 def numbered(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:

@@ -1,8 +1,13 @@
 // One WebRTC connection that comes back by itself: a camera watched, or this browser's own sent.
 
-const GATHER_MS = 1500; // at most, for one of this machine's addresses
-const MORE_MS = 60; // after the first, for the others: the service finds those by itself
-const CONNECT_MS = 10000;
+import { Search, forgetIceServers, iceServers } from "./ice.js";
+
+const GATHER = {
+  atMostMs: 1500, // for one of this machine's addresses
+  moreMs: 60, // after the first, for the others: the service finds those by itself
+  serversMs: 3000, // for those that STUN and TURN servers give, which it does not find
+};
+const CONNECT_MS = 15000; // over a relay it takes about five seconds
 const FIRST_DELAY_MS = 400;
 const LAST_DELAY_MS = 8000;
 const MAX_BITRATE = 4_000_000; // a sharp 1280x720 picture at 25 to 30 a second
@@ -72,8 +77,28 @@ export class Link extends EventTarget {
     }
     const generation = ++this.#generation;
     const isStale = () => generation !== this.#generation;
-    const peer = new RTCPeerConnection();
+    if (typeof RTCPeerConnection === "undefined") {
+      this.restart("this browser has WebRTC, by which the video comes, switched off");
+      return;
+    }
+    let servers;
+    let peer;
+    try {
+      servers = await iceServers();
+      if (isStale() || this.#ended.signal.aborted) {
+        return;
+      }
+      peer = new RTCPeerConnection({ iceServers: servers });
+    } catch (error) {
+      if (!isStale() && !this.#ended.signal.aborted) {
+        this.restart(error.message);
+      }
+      return;
+    }
     this.#peer = peer;
+    const search = new Search(peer, servers);
+    let answerSdp = "";
+    let wasConnected = false;
     peer.addEventListener("track", ({ track, receiver }) => {
       if ("jitterBufferTarget" in receiver) {
         receiver.jitterBufferTarget = 0; // live before smooth
@@ -86,11 +111,13 @@ export class Link extends EventTarget {
         return;
       }
       if (peer.connectionState === "connected") {
+        wasConnected = true;
         this.#attempt = 0;
         clearTimeout(this.#timer);
         this.#enter("connected", "");
       } else if (peer.connectionState === "failed" || peer.connectionState === "disconnected") {
-        this.restart("the video connection was lost");
+        forgetIceServers();
+        this.restart(wasConnected ? "the video connection was lost" : search.whyNot(answerSdp));
       }
     });
     if (this.#wish.raw) {
@@ -102,16 +129,20 @@ export class Link extends EventTarget {
     try {
       this.#addVideo(peer);
       await peer.setLocalDescription();
-      await gathered(peer);
+      await search.gathered(GATHER);
       const answer = await this.#socket.offer({ ...this.#wish, sdp: peer.localDescription.sdp });
       if (isStale()) {
         this.#socket.hangUp(answer.id);
         return;
       }
       this.#offerId = answer.id;
+      answerSdp = answer.sdp;
       await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
       if (!isStale() && peer.connectionState !== "connected") {
-        this.#timer = setTimeout(() => this.restart("no way to the service was found"), CONNECT_MS);
+        this.#timer = setTimeout(() => {
+          forgetIceServers();
+          this.restart(search.whyNot(answerSdp));
+        }, CONNECT_MS);
       }
     } catch (error) {
       if (!isStale()) {
@@ -154,17 +185,4 @@ export class Link extends EventTarget {
       this.dispatchEvent(new Event("state"));
     }
   }
-}
-
-/** Wait for addresses to offer; all of them may take a while, and one is enough. */
-function gathered(peer) {
-  if (peer.iceGatheringState === "complete") {
-    return Promise.resolve();
-  }
-  return new Promise((resolve) => {
-    setTimeout(resolve, GATHER_MS);
-    peer.addEventListener("icecandidate", ({ candidate }) => {
-      setTimeout(resolve, candidate ? MORE_MS : 0);
-    });
-  });
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.harness import require, require_chromium
 from tests.rtsp_server import why_unavailable
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "camera_to_pixel.py"
 

@@ -22,7 +22,7 @@ from tests.e2e.harness import (
     service,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 NAMES = ("Barack Obama", "Joe Biden", "Grace Hopper")
 STRANGER = "Eileen Collins"

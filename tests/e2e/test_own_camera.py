@@ -28,7 +28,7 @@ from tests.e2e.harness import (
 )
 from tests.shared_data import photos
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 NAME = "Barack Obama"
 N_FRAMES = 75  # three seconds, which Chromium repeats

@@ -18,7 +18,7 @@ from tests.e2e.harness import (
 )
 from tests.shared_data import photos
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 NAME = "Grace Hopper"
 SECRET = "s3cret-of-the-yard"

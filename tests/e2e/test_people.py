@@ -20,7 +20,7 @@ from tests.e2e.harness import (
 from tests.heic import heic
 from tests.shared_data import photos
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 
 def test_people_are_put_right(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.e2e.harness import (
     service,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 INSTALL = Path(__file__).parent / "players" / "install"
 

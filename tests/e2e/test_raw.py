@@ -16,7 +16,7 @@ from tests.e2e.harness import (
     service,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 # How many pixels of the canvas are drawn on, pictures with their own faces, and all pictures.
 LOOK = """() => {

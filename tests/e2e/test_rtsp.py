@@ -19,7 +19,7 @@ from tests.e2e.harness import (
 )
 from tests.rtsp_server import RtspServer, why_unavailable
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 PASSWORD = "s3cret-of-the-door"
 

@@ -16,7 +16,7 @@ from tests.e2e.harness import (
     service,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 TOKEN = "correct horse battery staple"
 VIEWER_TOKEN = "only the eyes of a sparrow"

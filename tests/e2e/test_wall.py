@@ -22,7 +22,7 @@ from tests.e2e.harness import (
 )
 from tests.shared_data import shared_data
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.e2e
 
 STRANGER = "नीना सिम"
 PATIENCE_MS = 60000  # others may take the processor

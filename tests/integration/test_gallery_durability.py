@@ -107,7 +107,6 @@ def n_photos(directory: Path) -> int:
             return 0
 
 
-@pytest.mark.timeout(300)
 def test_an_enrolment_of_1000_photos_killed_ten_times_is_taken_up_again(tmp_path):
     folder = folder_of_1000(tmp_path / "people")
     directory = tmp_path / "gallery"

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -14,7 +15,10 @@ from aiortc import VideoStreamTrack
 
 from stream.encoder import Codec
 from stream.errors import SignalingError
+from stream.ice import IceServers
+from stream.peers import Peers
 from stream.renditions import Feed
+from stream.supervisor import Supervisor
 from tests.viewers import VIEWERS, Show, Viewer, number_of, numbered, open_peers, until, watching
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -311,3 +315,32 @@ async def test_a_viewer_recovers_from_losses(show: Show, losses: list[bool]) -> 
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     number, at = viewer.seen[-1]
     assert at - show.shown_at[number] < 0.5
+
+
+async def test_an_offer_that_says_no_direction_means_both(show: Show) -> None:
+    peers, viewer = open_peers(), Viewer()
+    offer = (await viewer.offer()).replace("a=recvonly\r\n", "")
+    answer = await peers.watch(offer, show.hub)
+    assert "a=sendonly" in answer.sdp
+    await viewer.accept(answer.sdp)
+    await until(lambda: viewer.seen)
+    await peers.close_all()
+
+
+async def test_names_that_cannot_be_resolved_do_not_hurt(
+    monkeypatch: pytest.MonkeyPatch, show: Show
+) -> None:
+    async def no_multicast() -> object:
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr("aioice.mdns.create_mdns_protocol", no_multicast)
+    supervisor = Supervisor(clock=time.monotonic)
+    peers = Peers(IceServers((), wall_clock=time.time), supervisor=supervisor)
+    viewer = Viewer()
+    named = re.sub(r"( \d+ )\d+(\.\d+){3}( \d+ typ host)", r"\1a1-b2.local\3", await viewer.offer())
+    assert ".local" in named
+    answer = await peers.watch(named, show.hub)
+    await viewer.accept(answer.sdp)
+    await until(lambda: viewer.seen)
+    await peers.close_all()
+    assert supervisor.problems() == []

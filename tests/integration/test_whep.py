@@ -14,7 +14,7 @@ from aiortc.mediastreams import VideoStreamTrack
 
 from tests.e2e.harness import RunningService, service
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 Fetched = tuple[int, dict[str, str], str]
 

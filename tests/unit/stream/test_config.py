@@ -73,6 +73,8 @@ def test_cameras_of_flags_replace_the_files(tmp_path: Path) -> None:
         ('[[cameras]]\nname = "a"\nurl = "x"\nregion = [0.5, 0, 0.5, 1]\n', "x1 < x2"),
         ('[[cameras]]\nname = "a"\nurl = "x"\nrotation = 45\n', "cameras.0.rotation"),
         ('[[webhooks]]\nurl = "ftp://user:hunter2@a/"\n', "begins with http:// or https://"),
+        ('[video]\nice_servers = ["turn:me:hunter2"]\n', "stun:host:3478"),
+        ('[video]\nice_servers = ["turn:h"]\n', "turn:h needs credentials"),
         ('[[webhooks]]\nurl = "http://a..b/"\n', "between single dots"),
         (f'[[webhooks]]\nurl = "http://{"a" * 70}/"\n', "1 to 63 characters"),
         ('[[webhooks]]\nurl = "http://a/"\nevents = ["leave"]\n', "webhooks.0.events"),

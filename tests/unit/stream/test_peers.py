@@ -2,9 +2,8 @@ import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender
 
 from stream.encoder import Codec
-from stream.errors import ConfigError, SignalingError
+from stream.errors import SignalingError
 from stream.hub import PacketHub
-from stream.peers import parse_ice_server
 from stream.renditions import Feed
 from stream.viewing import HubTrack
 from tests.viewers import open_peers
@@ -15,29 +14,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@pytest.mark.parametrize(
-    ("url", "urls", "user", "password"),
-    [
-        ("stun:stun.example.org:3478", "stun:stun.example.org:3478", None, None),
-        ("turn:turn.example.org", "turn:turn.example.org", None, None),
-        ("turn:me:secret@turn.example.org:5", "turn:turn.example.org:5", "me", "secret"),
-        ("turns:me:s%40:x@host?transport=tcp", "turns:host?transport=tcp", "me", "s@:x"),
-    ],
-)
-def test_ice_servers_may_hold_credentials(
-    url: str, urls: str, user: str | None, password: str | None
-) -> None:
-    server = parse_ice_server(url)
-    assert (server.urls, server.username, server.credential) == (urls, user, password)
-
-
-@pytest.mark.parametrize("url", ["", "http://host", "stun:", "turn:me:secret@", "turn:me:secret"])
-def test_other_servers_are_refused_without_their_password(url: str) -> None:
-    with pytest.raises(ConfigError, match="ICE server") as caught:
-        open_peers(url)
-    assert "secret@" not in str(caught.value)
 
 
 def test_the_private_name_that_asks_for_keyframes_is_still_there() -> None:

@@ -11,7 +11,8 @@ from stream.sdp import (
     finish_answer,
     has_candidate,
     parse_offer,
-    split_mdns,
+    split_names,
+    with_directions,
 )
 
 HEAD = """v=0
@@ -166,13 +167,51 @@ def test_names_for_multicast_dns_are_put_aside(ending: str) -> None:
     end = "a=end-of-candidates"
     sdp = offer(audio(0), video(VP8, "recvonly", 1)).replace("\r\n", ending)
     whole = sdp + ending.join([plain, hidden, end, ""])
-    rest, late = split_mdns(whole)
+    rest, late = split_names(whole)
     assert rest == sdp + plain + ending
     assert [(each.ip, each.port, each.sdpMLineIndex) for each in late] == [
         ("315ccdbf-2876.local", 52801, 1)
     ]
-    assert split_mdns(rest) == (rest, ())
-    assert split_mdns(sdp + end + ending) == (sdp + end + ending, ())
+    assert split_names(rest) == (rest, ())
+    assert split_names(sdp + end + ending) == (sdp + end + ending, ())
+
+
+@pytest.mark.parametrize(
+    "address", ["turn.example.org", "a.b.local", "x" * 300 + ".local", "-", "1.2.3.4.5", "[::1]"]
+)
+def test_other_names_are_left_out(address: str) -> None:
+    sdp = offer(video(VP8, "recvonly"))
+    line = f"a=candidate:2 1 udp 2113937151 {address} 52801 typ host\r\n"
+    assert split_names(sdp + line) == (sdp, ())
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7", "fe80::1%eth0"])
+def test_addresses_stay(address: str) -> None:
+    sdp = offer(video(VP8, "recvonly"))
+    line = f"a=candidate:2 1 udp 2113937151 {address} 52801 typ host\r\n"
+    assert split_names(sdp + line) == (sdp + line, ())
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "\n"])
+@pytest.mark.parametrize(
+    ("session", "sends", "receives"),
+    [("", True, True), ("sendonly", True, False), ("recvonly", False, True)],
+)
+def test_a_direction_that_is_not_said_is_the_sessions_or_both(
+    session: str, sends: bool, receives: bool, ending: str
+) -> None:
+    said = offer(video(VP8, "recvonly", 0), video(VP8, "sendrecv", 1))
+    unsaid = said.replace("a=sendrecv\r\n", "")
+    if session:
+        unsaid = unsaid.replace("t=0 0\r\n", f"t=0 0\r\na={session}\r\n")
+    assert unsaid != said
+    media = parse_offer(with_directions(unsaid.replace("\r\n", ending).rstrip("\r\n")))
+    assert [(each.sends, each.receives) for each in media] == [(False, True), (sends, receives)]
+
+
+def test_directions_that_are_said_stay() -> None:
+    said = offer(video(VP8, "recvonly", 0), video(VP8, "inactive", 1))
+    assert with_directions(said) == said
 
 
 def test_candidates_are_seen() -> None:

@@ -416,6 +416,24 @@ def test_whep_answers_and_hangs_up_any_number_of_times(client, service):
     assert service.peers.closed == ["peer0"]
 
 
+def test_viewers_get_the_turn_servers_by_every_way(client, service):
+    server = {"urls": "turn:turn.example.org", "username": "me", "credential": 's"e\\cret'}
+    answer = client.get("/api/ice-servers")
+    assert answer.json() == {"ice_servers": [server], "valid_s": 86400}
+    assert answer.headers["cache-control"] == "no-store"
+    link = (
+        '<turn:turn.example.org>; rel="ice-server"; username="me"; credential="s\\"e\\\\cret"'
+        '; credential-type="password"'
+    )
+    for path in ("/api/cameras/door/whep", "/api/whip?name=phone"):
+        answer = client.post(path, content="v=0 offer", headers=SDP)
+        assert answer.headers["link"] == link
+
+
+def test_turn_servers_are_for_those_who_may_watch(guarded):
+    assert_error(guarded.get("/api/ice-servers"), 401)
+
+
 def test_whep_refuses_what_is_no_offer(client):
     path = "/api/cameras/door/whep"
     assert_error(client.post(path, content="bad", headers=SDP), 400, "cannot be answered")
