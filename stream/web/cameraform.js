@@ -7,12 +7,15 @@ import { Region } from "./region.js";
 const field = (name) => byId(`camera-form-${name}`);
 let region = null;
 
+const DEFAULTS = {
+  url: "", rtsp_transport: "tcp", loop: true, target_fps: null, min_face_px: null, rotation: 0,
+  region: null, open_timeout_s: 10, read_timeout_s: 5, frozen_after_s: 30, pixel_aspect: "auto",
+  deinterlace: "auto", verify_tls: true, enabled: true,
+};
+
 /** Fill the form for a camera, null for a new one; returns what clears it after. */
 export function fillForm(camera) {
-  const settings = camera?.settings ?? {
-    url: "", rtsp_transport: "tcp", loop: true, target_fps: null, min_face_px: null, rotation: 0,
-    region: null, enabled: true,
-  };
+  const settings = camera?.settings ?? DEFAULTS;
   const isPushed = camera?.is_pushed ?? false;
   byId("camera-dialog-title").textContent = camera ? `Settings of ${camera.name}` : "Add a camera";
   byId("camera-save").textContent = camera ? "Save" : "Add camera";
@@ -27,6 +30,14 @@ export function fillForm(camera) {
   field("rotation").value = settings.rotation;
   field("transport").value = settings.rtsp_transport;
   field("loop").checked = settings.loop;
+  field("open").value = settings.open_timeout_s;
+  field("read").value = settings.read_timeout_s;
+  field("frozen").value = settings.frozen_after_s;
+  field("aspect").value = settings.pixel_aspect;
+  field("deinterlace").value = settings.deinterlace;
+  field("tls").checked = settings.verify_tls;
+  field("open-field").hidden = field("tls-field").hidden = isPushed;
+  field("connection").open = false;
   field("enabled").checked = settings.enabled;
   field("more").open = camera !== null;
   region ??= new Region();
@@ -50,6 +61,12 @@ export function readForm(camera) {
     min_face_px: number("face"),
     rotation: Number(field("rotation").value),
     region: region.value,
+    open_timeout_s: number("open") ?? DEFAULTS.open_timeout_s,
+    read_timeout_s: number("read") ?? DEFAULTS.read_timeout_s,
+    frozen_after_s: number("frozen") ?? DEFAULTS.frozen_after_s,
+    pixel_aspect: field("aspect").value.trim() || DEFAULTS.pixel_aspect,
+    deinterlace: field("deinterlace").value,
+    verify_tls: field("tls").checked,
     enabled: field("enabled").checked,
   };
   if (!camera) {

@@ -8,6 +8,7 @@ import { fillForm, readForm } from "./cameraform.js";
 export const STATES = {
   live: "Live",
   connecting: "Connecting",
+  frozen: "Frozen",
   failing: "No picture",
   ended: "Ended",
   off: "Off",

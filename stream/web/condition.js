@@ -20,6 +20,9 @@ export function conditionOf({ name, status, link, isFresh, isConnected }) {
   if (status?.state === "failing") {
     return { state: "failing", title: `No picture from ${name}`, text: `${sentence(status.reason)}. Trying again by itself${sinceText(status.since_s)}.` };
   }
+  if (status?.state === "frozen") {
+    return { state: "failing", title: `The picture of ${name} stands still`, text: `${sentence(status.reason)}. Waiting for a new one${sinceText(status.since_s)}.` };
+  }
   if (status?.state === "ended") {
     return { state: "ended", title: "The video has ended", text: sentence(status.reason) };
   }

@@ -107,6 +107,9 @@ export class Settings {
       settings.rotation && `turned by ${settings.rotation}°`,
       settings.region && "part of the picture",
       settings.rtsp_transport === "udp" && "RTSP over UDP",
+      settings.pixel_aspect !== "auto" && `pixels ${settings.pixel_aspect}`,
+      settings.deinterlace !== "auto" && `deinterlacing ${settings.deinterlace}`,
+      !settings.verify_tls && "certificate not checked",
     ];
     setText(card.settings, sentence(parts.filter(Boolean).join(" · ")));
     card.settings.hidden = !card.settings.textContent;
@@ -119,6 +122,7 @@ function stateText(camera) {
   const figures = {
     live: ` · ${camera.width}×${camera.height} · ${Math.round(camera.fps_in)} fps`,
     failing: ` for ${duration(camera.since_s)}`,
+    frozen: ` for ${duration(camera.since_s)}`,
   };
   const back = camera.reconnects ? ` · came back ${camera.reconnects === 1 ? "once" : `${camera.reconnects} times`}` : "";
   const watching = camera.viewers ? ` · ${camera.viewers} watching` : "";

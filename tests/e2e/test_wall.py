@@ -21,6 +21,7 @@ from tests.e2e.harness import (
     service,
 )
 from tests.shared_data import shared_data
+from tests.web_camera import WebCamera, jpeg, ok
 
 pytestmark = pytest.mark.e2e
 
@@ -139,12 +140,25 @@ def _change_a_camera(page: Page, facewire: RunningService) -> None:
     page.select_option("#camera-form-rotation", "180")
     page.fill("#region-x2", "50")
     keep_screenshots(page, "camera-form")
+    page.click("#camera-form-connection summary")
+    page.fill("#camera-form-read", "20")
+    page.fill("#camera-form-aspect", "1:1")
+    page.select_option("#camera-form-deinterlace", "off")
+    page.uncheck("#camera-form-tls")
+    page.locator("#camera-form-tls").scroll_into_view_if_needed()
+    keep_screenshots(page, "camera-form-connection")
     page.click("#camera-save")
-    expect(card).to_contain_text("Faces from 60 pixels · turned by 180° · part of the picture")
+    expect(card).to_contain_text(
+        "Faces from 60 pixels · turned by 180° · part of the picture · pixels 1:1 · "
+        "deinterlacing off · certificate not checked"
+    )
     with urlopen(f"{facewire.url}api/cameras/stage") as answer:
         settings = json.load(answer)["settings"]
     assert settings["region"] == [0, 0, 0.5, 1]
     assert settings["min_face_px"] == 60
+    assert (settings["read_timeout_s"], settings["open_timeout_s"]) == (20, 10)
+    assert (settings["pixel_aspect"], settings["deinterlace"]) == ("1:1", "off")
+    assert settings["verify_tls"] is False
 
     card.get_by_role("switch").click()
     expect(card).to_have_attribute("data-state", "off", timeout=PATIENCE_MS)
@@ -171,3 +185,26 @@ def test_an_empty_wall_says_what_to_do(tmp_path: Path) -> None:
         expect(page.locator("#wall-empty")).to_contain_text("No camera yet")
         page.get_by_role("button", name="Add a camera").click()
         expect(page.locator("#camera-form-name")).to_be_focused()
+
+
+def test_a_frozen_camera_is_told_from_a_live_one(tmp_path: Path) -> None:
+    require_chromium()
+    with WebCamera(lambda asked, number: ok("image/jpeg", jpeg(3), length=True)) as camera:
+        arguments = (f"--camera=porch={camera.url()}", f"--gallery={tmp_path / 'people'}")
+        with service("wall-frozen", tmp_path, *arguments) as facewire, chromium() as browser:
+            page = open_page(browser, f"{facewire.url}#/settings")
+            card = page.locator('.camera-item[data-camera="porch"]')
+            expect(card).to_have_attribute("data-state", "live", timeout=PATIENCE_MS)
+            card.get_by_role("button", name="Change").click()
+            page.click("#camera-form-connection summary")
+            page.fill("#camera-form-frozen", "1")
+            page.click("#camera-save")
+            expect(card).to_have_attribute("data-state", "frozen", timeout=PATIENCE_MS)
+            expect(card).to_contain_text("The same frame for 1 s")
+            page.click('.nav [data-view="wall"]')
+            tile = page.locator('#wall [data-camera="porch"]')
+            expect(tile).to_contain_text("The picture of porch stands still")
+            keep_screenshots(page, "frozen")
+            with urlopen(f"{facewire.url}healthz") as answer:
+                health = json.load(answer)
+            assert "camera porch is frozen: the same frame for 1 s" in health["problems"]
