@@ -13,7 +13,7 @@ from gallery.errors import (
     UnknownIdentityError,
 )
 from gallery.gallery import Gallery
-from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, PeoplePage, Photo, Target
 from gallery.names import MAX_INTEGER, MAX_NAME_LENGTH, clean_name, escaped, is_text, name_key
 from gallery.store import Access
 from gallery.thresholds import naming_threshold
@@ -36,6 +36,7 @@ __all__ = [
     "ModelMismatchError",
     "NameTakenError",
     "NewPhoto",
+    "PeoplePage",
     "Photo",
     "Target",
     "UnknownIdentityError",

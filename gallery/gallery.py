@@ -1,6 +1,8 @@
 """The people a service knows, and the question who a face is."""
 
+import base64
 import threading
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 
 from gallery import templates
 from gallery.errors import GalleryBusyError, GalleryFormatError, ModelMismatchError, other_model
-from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, Photo, Target
+from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, PeoplePage, Photo, Target
 from gallery.index import TemplateIndex
+from gallery.names import composed, letters_of, sort_key
 from gallery.schema import WAIT_FOR_OTHERS_S
 from gallery.store import Access, Choose, Store
 from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
@@ -44,6 +47,7 @@ class Gallery:
         # Searched by any thread without a lock: never changed, replaced by a changed copy.
         self._index = TemplateIndex(embedding_size, self._vectors)
         self._names: dict[int, Identity] = {}
+        self._order: tuple[int, list[tuple[str, Identity]]] = (-1, [])
         self._load()
 
     @classmethod
@@ -319,6 +323,44 @@ class Gallery:
         """Return everybody, by name."""
         return self.store.identities()
 
+    def page(self, *, limit: int, cursor: str | None = None, search: str = "") -> PeoplePage:
+        """Return some people by name, and where to go on.
+
+        Args:
+            limit: how many at most, >= 1.
+            cursor: of the page before; None for the first.
+            search: part of the names, whatever its case and accents; "" for everybody.
+
+        Raises:
+            ValueError: if the cursor is none.
+        """
+        self.refresh()
+        order = self._alphabetical()
+        if search:
+            wanted = letters_of(sort_key(composed(search)))
+            order = [each for each in order if wanted in letters_of(each[0])]
+        start = 0
+        if cursor is not None:
+            start = bisect_right(order, _from_cursor(cursor), key=lambda each: each[0])
+        shown = order[start : start + limit]
+        is_end = start + limit >= len(order)
+        return PeoplePage(
+            tuple(self.store.identities([identity.identity_id for _, identity in shown])),
+            None if is_end else _to_cursor(shown[-1][0]),
+            len(order),
+        )
+
+    def _alphabetical(self) -> list[tuple[str, Identity]]:
+        revision, order = self._order
+        if revision != self._revision:
+            revision = self._revision
+            order = sorted(
+                ((sort_key(identity.name), identity) for identity in list(self._names.values())),
+                key=lambda each: (each[0], each[1].identity_id),
+            )
+            self._order = revision, order
+        return order
+
     def photos(self, identity_id: str) -> list[Photo]:
         """Return a person's photos, oldest first."""
         return self.store.photos(identity_id)
@@ -333,51 +375,55 @@ class Gallery:
         held = self.store.embeddings(name_or_id)
         return held if len(held) else np.empty((0, self.embedding_size), np.float32)
 
-    def rename(self, identity_id: str, name: str) -> Identity:
+    def rename(self, name_or_id: str, name: str) -> Identity:
         """Give a person another name.
 
         Raises:
             NameTakenError: if somebody else has it.
-            UnknownIdentityError: if there is no such id.
+            UnknownIdentityError: if there is no such person.
         """
-        identity = self.store.rename(identity_id, name)
+        identity = self.store.rename(name_or_id, name)
         self._catch_up()
         return identity
 
-    def merge(self, identity_id: str, into_id: str) -> Identity:
+    def merge(self, name_or_id: str, into: str) -> Identity:
         """Move all photos of one person to another and end the first; return the other."""
-        identity = self.store.merge(identity_id, into_id)
+        identity = self.store.merge(name_or_id, into)
         self._catch_up()
         return identity
 
-    def split(self, identity_id: str, photo_ids: Sequence[int], name: str) -> Identity:
+    def split(self, name_or_id: str, photo_ids: Sequence[int], name: str) -> Identity:
         """Move some photos of one person to a new person; return the new one."""
-        identity = self.store.split(identity_id, photo_ids, name)
+        identity = self.store.split(name_or_id, photo_ids, name)
         self._catch_up()
         return identity
 
-    def move(self, identity_id: str, photo_ids: Sequence[int], into_id: str) -> Identity:
+    def move(self, name_or_id: str, photo_ids: Sequence[int], into: str) -> Identity:
         """Move some photos of one person to another who is known; return the other."""
-        identity = self.store.move(identity_id, photo_ids, into_id)
+        identity = self.store.move(name_or_id, photo_ids, into)
         self._catch_up()
         return identity
 
-    def remove(self, identity_id: str) -> None:
+    def remove(self, name_or_id: str) -> None:
         """Erase a person from the file, its free pages, its log, and the index.
 
         Raises:
-            UnknownIdentityError: if there is no such id.
+            UnknownIdentityError: if there is no such person.
         """
-        self.store.remove(identity_id)
+        self.store.remove(name_or_id)
         self._catch_up()
 
-    def remove_photo(self, photo_id: int) -> None:
+    def remove_photo(self, photo_id: int, *, of: str | None = None) -> None:
         """Erase one photo as thoroughly.
+
+        Args:
+            photo_id: of the photo.
+            of: whose it must be, by name or id; None for anybody's.
 
         Raises:
             UnknownIdentityError: if there is no such photo.
         """
-        self.store.remove_photo(photo_id)
+        self.store.remove_photo(photo_id, of=of)
         self._catch_up()
 
     # -- keeping up
@@ -505,3 +551,15 @@ def _check_model(store: Store, model_id: str, embedding_size: int) -> None:
         raise ModelMismatchError(
             f"the gallery {directory} holds embeddings of {size} numbers, not of {embedding_size}"
         )
+
+
+def _to_cursor(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> str:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        raise ValueError("the cursor is none that a list of people ended with") from error

@@ -66,6 +66,21 @@ class IdentitySummary:
 
 
 @dataclass(frozen=True, slots=True)
+class PeoplePage:
+    """Some of the people, by name.
+
+    Attributes:
+        people: in alphabetical order.
+        cursor: asks for those after them; None at the end.
+        total: how many there are in all, or of those that were searched for.
+    """
+
+    people: tuple[IdentitySummary, ...]
+    cursor: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """One enrolled photo, without its embedding and crop.
 

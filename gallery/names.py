@@ -103,6 +103,11 @@ def name_key(name: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded.casefold()).split())
 
 
+def letters_of(key: str) -> str:
+    """Return the letters of a name, without accents and case, of what it is sorted by."""
+    return key.partition("\0")[0]
+
+
 def escaped(text: str) -> str:
     r"""Return text for one line of output: what cannot be shown or sent is escaped.
 
@@ -120,6 +125,21 @@ def _escape(c: str) -> str:
     if number < 0x100:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def sort_key(name: str) -> str:
+    """Return what names are sorted by, whatever the language: by letter, then accent, then case.
+
+    Args:
+        name: as of `clean_name`.
+    """
+    if name.isascii():
+        return f"{name.casefold()}\0{name}"
+    folded = name_key(name)
+    letters = "".join(
+        c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c)
+    )
+    return f"{letters}\0{folded}\0{name}"
 
 
 def _unwanted(c: str) -> str:

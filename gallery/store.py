@@ -26,7 +26,7 @@ from gallery.errors import (
     sqlite_errors,
 )
 from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, Target
-from gallery.names import clean_name, is_row_number, is_text, name_key
+from gallery.names import clean_name, is_row_number, is_text, name_key, sort_key
 from gallery.private_files import make_private_directory
 from gallery.schema import (
     FILE_NAME,
@@ -176,14 +176,24 @@ class Store:
             ).fetchone()
         return None if row is None else Identity(*row)
 
-    def identities(self) -> list[IdentitySummary]:
-        """Return everybody, by name."""
+    def identities(self, identity_ids: Sequence[str] | None = None) -> list[IdentitySummary]:
+        """Return everybody by name, or some by their ids, those that exist."""
+        columns = (
+            "SELECT identity_id, name, (SELECT count(*) FROM photos"
+            " WHERE photos.person = identities.person), created_at, notes FROM identities"
+        )
         with self.reading() as connection:
-            rows = connection.execute(
-                "SELECT identity_id, name, (SELECT count(*) FROM photos"
-                " WHERE photos.person = identities.person), created_at, notes"
-                " FROM identities ORDER BY name"
-            ).fetchall()
+            if identity_ids is None:
+                rows = connection.execute(columns).fetchall()
+            else:
+                rows = [
+                    row
+                    for identity_id in identity_ids
+                    for row in connection.execute(
+                        f"{columns} WHERE identity_id = ?", (identity_id,)
+                    )
+                ]
+        rows.sort(key=lambda row: sort_key(row[1]))
         return [IdentitySummary(Identity(i, name), *rest) for i, name, *rest in rows]
 
     def photos(self, identity_id: str) -> list[Photo]:
@@ -218,13 +228,24 @@ class Store:
             ).fetchall()
         return [(_photo(row), str(row[7])) for row in rows]
 
-    def crop(self, photo_id: int) -> NDArray[np.uint8] | None:
-        """Return a photo's (112, 112, 3) uint8 RGB crop, None where none is stored."""
+    def crop(self, photo_id: int, *, of: str | None = None) -> NDArray[np.uint8] | None:
+        """Return a photo's (112, 112, 3) uint8 RGB crop, None where none is stored.
+
+        Args:
+            photo_id: of the photo.
+            of: whose it must be, by name or id; None for anybody's.
+
+        Raises:
+            UnknownIdentityError: if there is no such person.
+        """
         if not is_row_number(photo_id):
             return None
         with self.reading() as connection:
+            person = None if of is None else _find(connection, of)[0]
             row = connection.execute(
-                "SELECT png FROM crops WHERE photo_id = ?", (photo_id,)
+                "SELECT png FROM crops JOIN photos USING (photo_id)"
+                " WHERE photo_id = ?1 AND (?2 IS NULL OR person = ?2)",
+                (photo_id, person),
             ).fetchone()
         return None if row is None else decode_crop(row[0])
 
@@ -278,16 +299,16 @@ class Store:
                 _note(connection, "enroll", identity_id, sum(added))
         return Identity(identity_id, name), added
 
-    def rename(self, identity_id: str, name: str) -> Identity:
+    def rename(self, name_or_id: str, name: str) -> Identity:
         """Give a person another name.
 
         Raises:
             NameTakenError: if somebody else has it.
-            UnknownIdentityError: if there is no such id.
+            UnknownIdentityError: if there is no such person.
         """
         name = clean_name(name)
         with self.writing() as connection:
-            person = _person(connection, identity_id)
+            person, identity_id, _ = _find(connection, name_or_id)
             holder = _other_holder(connection, name, person)
             if holder is not None:
                 raise NameTakenError(
@@ -300,24 +321,25 @@ class Store:
             _note(connection, "rename", identity_id, 0)
         return Identity(identity_id, name)
 
-    def set_notes(self, identity_id: str, notes: str) -> None:
+    def set_notes(self, name_or_id: str, notes: str) -> None:
         """Replace the free text about a person."""
         with self.writing() as connection:
-            person = _person(connection, identity_id)
+            person, identity_id, _ = _find(connection, name_or_id)
             connection.execute("UPDATE identities SET notes = ? WHERE person = ?", (notes, person))
             _note(connection, "notes", identity_id, 0)
 
-    def merge(self, identity_id: str, into_id: str) -> Identity:
-        """Move all photos of one person to another, and end the first.
+    def merge(self, name_or_id: str, into: str) -> Identity:
+        """Move all photos of one person to another, named or by id, and end the first.
 
         A photo that both have is kept once.
         """
         with self.writing() as connection:
-            person, into = _person(connection, identity_id), _person(connection, into_id)
-            if person == into:
+            person, identity_id, _ = _find(connection, name_or_id)
+            into_person, into_id, into_name = _find(connection, into)
+            if person == into_person:
                 raise UnknownIdentityError("a person cannot be merged into themself: name two")
             moved = connection.execute(
-                "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into, person)
+                "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into_person, person)
             ).rowcount
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
             connection.execute(
@@ -327,9 +349,9 @@ class Store:
                 "INSERT OR REPLACE INTO successors VALUES (?, ?)", (identity_id, into_id)
             )
             _note(connection, "merge", into_id, moved)
-            return Identity(*_find(connection, into_id)[1:])
+        return Identity(into_id, into_name)
 
-    def split(self, identity_id: str, photo_ids: Sequence[int], name: str) -> Identity:
+    def split(self, name_or_id: str, photo_ids: Sequence[int], name: str) -> Identity:
         """Move some photos of one person to a new person.
 
         Raises:
@@ -338,7 +360,7 @@ class Store:
         """
         name = clean_name(name)
         with self.writing() as connection:
-            person = _person(connection, identity_id)
+            person = _find(connection, name_or_id)[0]
             holder = _other_holder(connection, name, None)
             if holder is not None:
                 raise NameTakenError(f"{holder} is another person already: take another name")
@@ -347,8 +369,8 @@ class Store:
             _note(connection, "split", new_id, len(photo_ids))
         return Identity(new_id, name)
 
-    def move(self, identity_id: str, photo_ids: Sequence[int], into_id: str) -> Identity:
-        """Move some photos of one person to another who is known already.
+    def move(self, name_or_id: str, photo_ids: Sequence[int], into: str) -> Identity:
+        """Move some photos of one person to another who is known already, named or by id.
 
         A photo that both have is kept once.
 
@@ -356,10 +378,11 @@ class Store:
             UnknownIdentityError: if a photo is not this person's, or somebody is unknown.
         """
         with self.writing() as connection:
-            person, into = _person(connection, identity_id), _person(connection, into_id)
-            _move(connection, person, photo_ids, into)
+            person = _find(connection, name_or_id)[0]
+            into_person, into_id, into_name = _find(connection, into)
+            _move(connection, person, photo_ids, into_person)
             _note(connection, "move", into_id, len(photo_ids))
-            return Identity(*_find(connection, into_id)[1:])
+        return Identity(into_id, into_name)
 
     def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
         """Return who those ids are now, after renames and merges; erased ones are left out."""
@@ -390,10 +413,10 @@ class Store:
                 ).fetchone()
             }
 
-    def remove(self, identity_id: str) -> None:
+    def remove(self, name_or_id: str) -> None:
         """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
         with self.writing() as connection:
-            person = _person(connection, identity_id)
+            person, identity_id, _ = _find(connection, name_or_id)
             n_photos = connection.execute(
                 "SELECT count(*) FROM photos WHERE person = ?", (person,)
             ).fetchone()[0]
@@ -408,17 +431,24 @@ class Store:
             _note(connection, "remove", identity_id, n_photos)
         self.shed_log()
 
-    def remove_photo(self, photo_id: int) -> None:
+    def remove_photo(self, photo_id: int, *, of: str | None = None) -> None:
         """Erase one photo: embedding and crop.
+
+        Args:
+            photo_id: of the photo.
+            of: whose it must be, by name or id; None for anybody's.
 
         Raises:
             UnknownIdentityError: if there is no such photo.
         """
         with self.writing() as connection:
             row = connection.execute(
-                "SELECT identity_id FROM photos JOIN identities USING (person) WHERE photo_id = ?",
+                "SELECT identity_id, person FROM photos JOIN identities USING (person)"
+                " WHERE photo_id = ?",
                 (photo_id if is_row_number(photo_id) else None,),
             ).fetchone()
+            if of is not None and (row is None or row[1] != _find(connection, of)[0]):
+                raise UnknownIdentityError(f"there is no photo {photo_id} of that person")
             if row is None:
                 raise UnknownIdentityError(f"there is no photo {photo_id}")
             connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
@@ -645,20 +675,6 @@ def _insert(connection: sqlite3.Connection, name: str) -> tuple[int, str, str]:
         (identity_id, name, name_key(name)),
     )
     return int(cursor.lastrowid or 0), identity_id, name
-
-
-def _person(connection: sqlite3.Connection, identity_id: str) -> int:
-    row = (
-        is_text(identity_id)
-        and connection.execute(
-            "SELECT person FROM identities WHERE identity_id = ?", (identity_id,)
-        ).fetchone()
-    )
-    if not row:
-        raise UnknownIdentityError(
-            f"there is no identity {identity_id!r}: see `facewire gallery list`"
-        )
-    return int(row[0])
 
 
 def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int], into: int) -> None:

@@ -1,12 +1,15 @@
 """What the HTTP API and the WebSocket say, as JSON: the one place where results become dicts."""
 
 from collections.abc import Sequence
+from typing import NotRequired  # pydantic reads the standard one from Python 3.12 on only
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on only
+from typing_extensions import (
+    TypedDict,
+)
 
-from gallery import Identity, IdentitySummary, Match, Photo
+from gallery import Identity, IdentitySummary, Match, PeoplePage, Photo
 from recognizer import Face
 from stream.camera import CameraStatus
 from stream.enrolment import EnrolReport
@@ -125,6 +128,17 @@ class PersonJson(IdentityJson):
     notes: str
 
 
+class PeopleJson(TypedDict):
+    """Some people by name; `cursor` asks for those after them, null at the end.
+
+    `total` counts everybody, or everybody who was searched for.
+    """
+
+    identities: list[PersonJson]
+    cursor: str | None
+    total: int
+
+
 class PhotoJson(TypedDict):
     """One enrolled photo."""
 
@@ -175,7 +189,11 @@ class MatchJson(TypedDict):
 
 
 class IdentifiedFaceJson(TypedDict):
-    """One face of an uploaded picture, in its pixels; `match` is null for a stranger."""
+    """One face of an uploaded photo, in its pixels; `match` is null for a stranger.
+
+    `candidates` are the most similar people, best first, as many as were asked for; they are not
+    matches.
+    """
 
     box: list[float]
     score: float
@@ -183,13 +201,15 @@ class IdentifiedFaceJson(TypedDict):
     gender: str | None
     age: float | None
     match: MatchJson | None
+    candidates: list[MatchJson]
 
 
 class IdentifiedJson(TypedDict):
-    """The faces of an uploaded picture."""
+    """The faces of an uploaded photo; `error`, of one among several, says why it is unreadable."""
 
     image: str
     faces: list[IdentifiedFaceJson]
+    error: NotRequired[str]
 
 
 def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
@@ -290,6 +310,15 @@ def person_json(summary: IdentitySummary) -> PersonJson:
     }
 
 
+def people_json(page: PeoplePage) -> PeopleJson:
+    """Describe some people."""
+    return {
+        "identities": [person_json(summary) for summary in page.people],
+        "cursor": page.cursor,
+        "total": page.total,
+    }
+
+
 def photo_json(photo: Photo) -> PhotoJson:
     """Describe an enrolled photo."""
     return {
@@ -304,7 +333,7 @@ def photo_json(photo: Photo) -> PhotoJson:
 def enrol_json(report: EnrolReport) -> EnrolJson:
     """Describe what became of one person's photos."""
     return {
-        "identity": identity_json(report.enrolled[0].identity) if report.enrolled else None,
+        "identity": None if report.identity is None else identity_json(report.identity),
         "enrolled": [
             {"image": each.label, "name": each.identity.name, "quality": round(each.quality, 3)}
             for each in report.enrolled
@@ -317,9 +346,12 @@ def enrol_json(report: EnrolReport) -> EnrolJson:
 
 
 def identified_json(
-    image: str, faces: Sequence[Face], matches: Sequence[Match | None]
+    image: str,
+    faces: Sequence[Face],
+    matches: Sequence[Match | None],
+    candidates: Sequence[Sequence[Match]],
 ) -> IdentifiedJson:
-    """Describe the faces of a picture and who they are."""
+    """Describe the faces of a photo and who they are."""
     return {
         "image": image,
         "faces": [
@@ -330,8 +362,9 @@ def identified_json(
                 "gender": face.gender,
                 "age": None if face.age is None else round(face.age, 1),
                 "match": _match_json(match) if match else None,
+                "candidates": [_match_json(nearest) for nearest in ranked],
             }
-            for face, match in zip(faces, matches, strict=True)
+            for face, match, ranked in zip(faces, matches, candidates, strict=True)
         ],
     }
 

@@ -5,36 +5,42 @@ from typing import Annotated
 
 import cv2
 import numpy as np
-from fastapi import APIRouter, File, Form, HTTPException, Response, UploadFile
+from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from gallery import Gallery, Identity, Photo, UnknownIdentityError
-from recognizer import Recognizer, decode_photo
+from gallery import Gallery, Identity, Photo, Target, UnknownIdentityError
+from recognizer import ImageError, Recognizer, decode_photo
 from stream.answers import (
     EnrolJson,
     IdentifiedJson,
     IdentityJson,
-    PersonJson,
+    PeopleJson,
     PhotoJson,
     WholePersonJson,
     enrol_json,
     identified_json,
     identity_json,
-    person_json,
+    people_json,
     photo_json,
 )
 from stream.api_cameras import ServiceDep
 from stream.engine import Service
-from stream.enrolment import EnrolItem, enroll_images, upload_item
-from stream.inputs import PersonName, Reference, RowNumber
+from stream.enrolment import enroll_images, upload_item
+from stream.inputs import PersonName, Reference, RowNumber, Text
 from stream.sharing import events_of_other
 
 router = APIRouter()
 
 MAX_PHOTOS = 50  # of one request; more would hold up the cameras for seconds
 
+MAX_LISTED = 1_000  # people in one answer: 100 kB
+MAX_CANDIDATES = 20
+
 Photos = Annotated[list[UploadFile], File(description="photos of one person")]
+Force = Annotated[
+    bool, Form(description="add them whatever they are like and whoever they look like: a twin")
+]
 
 
 class Change(BaseModel):
@@ -64,13 +70,24 @@ class FromCamera(BaseModel):
 
     camera: Reference
     name: PersonName
+    force: bool = Field(False, description="enroll whoever the face looks like, such as a twin")
 
 
 @router.get("/api/identities")
-async def list_identities(service: ServiceDep) -> list[PersonJson]:
-    """List everybody, by name."""
-    summaries = await service.read_people(service.gallery.identities)
-    return [person_json(summary) for summary in summaries]
+async def list_identities(
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="people at most")] = 100,
+    cursor: Annotated[
+        Text | None, Query(max_length=8_000, description="of the answer before")
+    ] = None,
+    q: Annotated[Text, Query(max_length=200, description="part of the names to be listed")] = "",
+) -> PeopleJson:
+    """List people by name, some at a time."""
+    list_some = partial(service.gallery.page, limit=limit, cursor=cursor, search=q)
+    try:
+        return people_json(await service.read_people(list_some))
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
 
 
 @router.post("/api/identities", status_code=201)
@@ -79,9 +96,12 @@ async def add_identity(
     name: Annotated[PersonName, Form()],
     photos: Photos,
     response: Response,
+    force: Force = False,
 ) -> EnrolJson:
     """Add photos of a person by name, who need not be known before."""
-    answer = await _enroll(service, name, photos)
+    known = await service.read_people(service.gallery.store.named, name)
+    target = Target(name, None if known is None else known.identity_id)
+    answer = await _enroll(service, target, photos, force=force)
     if answer["identity"] is None:
         response.status_code = 422
     return answer
@@ -97,7 +117,9 @@ async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson
         raise HTTPException(
             409, f"{what} in view of {seen.camera}: one face alone is needed to enrol {seen.name}"
         )
-    return identity_json(await service.name_track(seen.camera, tracks[0].track_id, seen.name))
+    return identity_json(
+        await service.name_track(seen.camera, tracks[0].track_id, seen.name, force=seen.force)
+    )
 
 
 @router.get("/api/identities/{identity_id}")
@@ -120,19 +142,18 @@ async def change_identity(
     """Rename a person, or merge them into another."""
     if (change.name is None) == (change.merge_into is None):
         raise HTTPException(422, "give either name or merge_into")
+    gallery = service.gallery
     if change.name is not None:
-        call = service.change_people(service.gallery.rename, identity_id, change.name)
+        call = partial(gallery.rename, identity_id, change.name)
     else:
-        call = service.change_people(
-            service.gallery.merge, identity_id, change.merge_into or identity_id
-        )
-    identity = await call
-    return identity_json(identity)
+        call = partial(gallery.merge, identity_id, change.merge_into or identity_id)
+    return identity_json(await service.change_people(call))
 
 
 @router.post("/api/identities/{identity_id}/split")
 async def split_identity(service: ServiceDep, identity_id: Reference, split: Split) -> IdentityJson:
     """Move some of a person's photos to another, with the past events that show the other."""
+    identity_id = (await service.read_people(service.gallery.find, identity_id)).identity_id
     other = await service.change_people(_split, service.gallery, identity_id, split)
     crops = await service.run_events(service.event_log.crops, identity_id)
     find = partial(
@@ -163,11 +184,16 @@ async def list_photos(service: ServiceDep, identity_id: Reference) -> list[Photo
 
 @router.post("/api/identities/{identity_id}/photos", status_code=201)
 async def add_photos(
-    service: ServiceDep, identity_id: Reference, photos: Photos, response: Response
+    service: ServiceDep,
+    identity_id: Reference,
+    photos: Photos,
+    response: Response,
+    force: Force = False,
 ) -> EnrolJson:
-    """Add photos of a person who is known already."""
-    identity = await service.read_people(service.gallery.store.find, identity_id)
-    answer = await _enroll(service, identity.name, photos)
+    """Add photos of a person who is known already; renamed or merged meanwhile, to them still."""
+    identity = await service.read_people(service.gallery.find, identity_id)
+    target = Target(identity.name, identity.identity_id)
+    answer = await _enroll(service, target, photos, force=force)
     if not answer["enrolled"]:
         response.status_code = 422
     return answer
@@ -176,9 +202,9 @@ async def add_photos(
 @router.get("/api/identities/{identity_id}/photos/{photo_id}.jpg", response_class=Response)
 async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
     """Return the aligned face of a photo, 112x112."""
-    crop = await service.read_people(service.gallery.store.crop, photo_id)
+    crop = await service.read_people(service.gallery.store.crop, photo_id, of=identity_id)
     if crop is None:
-        raise HTTPException(404, "there is no such photo, or its crop was not kept")
+        raise HTTPException(404, "there is no such photo of that person, or its crop was not kept")
     return Response(_jpeg(crop), media_type="image/jpeg")
 
 
@@ -194,20 +220,34 @@ async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
 @router.delete("/api/identities/{identity_id}/photos/{photo_id}", status_code=204)
 async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
     """Erase one photo."""
-    photos = await service.read_people(_photos_of, service, identity_id)
-    if photo_id not in {photo.photo_id for photo in photos}:
-        raise UnknownIdentityError(f"there is no photo {photo_id} of that person")
-    await service.change_people(service.gallery.remove_photo, photo_id)
+    await service.change_people(service.gallery.remove_photo, photo_id, of=identity_id)
 
 
 @router.post("/api/identify")
 async def identify(
-    service: ServiceDep, photo: Annotated[UploadFile, File(description="a picture")]
-) -> IdentifiedJson:
-    """Say who is in a picture; nothing of it is kept."""
-    label = photo.filename or "photo"
-    data = await photo.read()
-    return await service.run_photos(partial(_identify, service, label, data))
+    service: ServiceDep,
+    photo: Annotated[list[UploadFile], File(description="a photo, or several parts of this name")],
+    candidates: Annotated[
+        int, Form(ge=0, le=MAX_CANDIDATES, description="most similar people to list for each face")
+    ] = 0,
+) -> IdentifiedJson | list[IdentifiedJson]:
+    """Say who is in a photo; nothing of it is kept.
+
+    For several photos the answer is a list, in their order; one that cannot be read says so in
+    `error`, and the others are answered.
+    """
+    _bound(photo)
+    answers = []
+    for number, part in enumerate(photo, 1):
+        label, data = _label(part, number), await part.read()
+        find = partial(_identify, service, label, data, candidates)
+        try:
+            answers.append(await service.run_photos(find))
+        except ImageError as error:
+            if len(photo) == 1:
+                raise
+            answers.append({"image": label, "faces": [], "error": str(error)})
+    return answers[0] if len(answers) == 1 else answers
 
 
 def _split(gallery: Gallery, identity_id: str, split: Split) -> Identity:
@@ -231,30 +271,46 @@ def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
     return service.gallery.store.crop(best.photo_id)
 
 
-def _identify(service: Service, label: str, data: bytes, recognizer: Recognizer) -> IdentifiedJson:
+def _identify(
+    service: Service, label: str, data: bytes, n_candidates: int, recognizer: Recognizer
+) -> IdentifiedJson:
     photo = decode_photo(data, name=label)
     (faces,) = recognizer.recognize([photo.image], any_way_up=True)
     if not faces:
-        return identified_json(label, (), ())
-    matches = service.gallery.search(
-        np.stack([face.embedding for face in faces]),
-        threshold=service.threshold,
-        margin=service.margin,
-    )
-    return identified_json(label, [face.enlarged(photo.scale) for face in faces], matches)
+        return identified_json(label, (), (), ())
+    probes = np.stack([face.embedding for face in faces])
+    matches = service.gallery.search(probes, threshold=service.threshold, margin=service.margin)
+    nearest = service.gallery.best(probes, k=n_candidates) if n_candidates else [[]] * len(faces)
+    shown = [face.enlarged(photo.scale) for face in faces]
+    return identified_json(label, shown, matches, nearest)
 
 
-async def _enroll(service: Service, name: str, photos: list[UploadFile]) -> EnrolJson:
-    if len(photos) > MAX_PHOTOS:
-        raise HTTPException(413, f"at most {MAX_PHOTOS} photos at once, got {len(photos)}")
-    items: list[EnrolItem] = [
-        upload_item(photo.filename or f"photo {number}", name, await photo.read())
+async def _enroll(
+    service: Service, target: Target, photos: list[UploadFile], *, force: bool
+) -> EnrolJson:
+    _bound(photos)
+    items = [
+        upload_item(
+            _label(photo, number), target.name, await photo.read(), identity_id=target.identity_id
+        )
         for number, photo in enumerate(photos, 1)
     ]
-    report = await service.run_photos(partial(enroll_images, gallery=service.gallery, items=items))
+    enroll = partial(
+        enroll_images, gallery=service.gallery, items=items, force=force, doubts=service.doubts
+    )
+    report = await service.run_photos(enroll)
     if report.enrolled:
         await service.gallery_changed()
     return enrol_json(report)
+
+
+def _bound(photos: list[UploadFile]) -> None:
+    if len(photos) > MAX_PHOTOS:
+        raise HTTPException(413, f"at most {MAX_PHOTOS} photos at once, got {len(photos)}")
+
+
+def _label(photo: UploadFile, number: int) -> str:
+    return photo.filename or f"photo {number}"
 
 
 def _jpeg(crop: NDArray[np.uint8]) -> bytes:

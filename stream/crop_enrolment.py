@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gallery import ErasedIdentityError, Gallery, Identity, NewPhoto, Target, clean_name
 from recognizer import Quality, SimilarityLimits
+from stream.doubts import Doubts, hint
 from stream.errors import EnrolmentError
 from stream.photo_checks import (
     EnrolLimits,
@@ -128,6 +129,7 @@ def enroll_crops(
     limits: EnrolLimits | None = None,
     force: bool = False,
     keep_crops: bool = True,
+    doubts: Doubts | None = None,
 ) -> EnrolReport:
     """Add faces to one person: those that are good enough, the person's, and new.
 
@@ -144,6 +146,7 @@ def enroll_crops(
         limits: what a photo must be like; None for the defaults.
         force: add whatever it looks like and whoever it looks like, such as a twin.
         keep_crops: store the crops, which another model can embed again.
+        doubts: remembers who was refused before; None for the faces of this call alone.
 
     Returns:
         An outcome for each face. Where the person was erased meanwhile all are rejected.
@@ -155,11 +158,14 @@ def enroll_crops(
     """
     clean_name(target.name)
     judge = _Judge(gallery, target, faces, (similarity, limits or EnrolLimits()), force=force)
+    judge.doubts = doubts or judge.doubts
     photos = [face.as_photo(keep_crop=keep_crops) for face in faces]
     try:
         identity, is_added = gallery.enroll_checked(target, photos, judge.choose)
     except ErasedIdentityError as error:
         return EnrolReport(tuple(judge.rejected(face, Reason.ERASED, str(error)) for face in faces))
+    if identity is not None and any(is_added):
+        judge.doubts.forget(identity.identity_id)
     outcomes: list[Enrolled | Rejected] = []
     for position, (face, added) in enumerate(zip(faces, is_added, strict=True)):
         if position in judge.refused:
@@ -243,6 +249,7 @@ class _Judge:
         self._similarity, self._limits = limits
         self._force = force
         self._name = target.name
+        self.doubts = Doubts()
 
     def choose(self, identity: Identity | None) -> list[int]:
         self.refused = {}
@@ -278,6 +285,7 @@ class _Judge:
         )
         too_alike = self._similarity.other_among(self._gallery.store.n_people())
         own_id = None if identity is None else identity.identity_id
+        unlike = []
         for i, ranked in enumerate(self._gallery.best(embeddings, k=2)):
             others = [m for m in ranked if m.identity.identity_id != own_id]
             if (
@@ -291,8 +299,16 @@ class _Judge:
                     f"looks like {others[0].identity.name} (similarity {others[0].similarity:.2f})",
                 )
             elif own[i] < least:
-                self.refused[positions[i]] = self.rejected(
-                    faces[i],
-                    Reason.UNLIKE_OTHERS,
-                    f"unlike the other photos of {self._name} (similarity {own[i]:.2f})",
-                )
+                unlike.append(i)
+        if not unlike:
+            return
+        in_doubt = ""
+        if own_id is not None and len(held):
+            n_alike = self.doubts.refuse(own_id, [embeddings[i] for i in unlike], least=least)
+            in_doubt = hint(n_alike, len(held), self._name)
+        for i in unlike:
+            self.refused[positions[i]] = self.rejected(
+                faces[i],
+                Reason.UNLIKE_OTHERS,
+                f"unlike the other photos of {self._name} (similarity {own[i]:.2f}){in_doubt}",
+            )

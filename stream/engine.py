@@ -10,13 +10,21 @@ from typing import ParamSpec, Self, TypeVar
 
 from gallery import Gallery, Identity, Target
 from gallery.private_files import make_private_directory
-from recognizer import Progress, Recognizer, default_cache, fetch_photos, open_recognizer
+from recognizer import (
+    ModelFileError,
+    Progress,
+    Recognizer,
+    default_cache,
+    fetch_photos,
+    open_recognizer,
+)
 from stream.camera import Camera, CameraState, CameraStatus
 from stream.camera_store import CameraStore
 from stream.cameras import Cameras
 from stream.config import CameraConfig, Config, data_dir
 from stream.crop_enrolment import enroll_known
 from stream.demo import enrol_demo
+from stream.doubts import Doubts
 from stream.errors import UnknownTrackError
 from stream.events import EventLog, LoggedEvent
 from stream.figures import Figures
@@ -58,7 +66,7 @@ class Service:
         event_log: EventLog,
         *,
         camera_store: CameraStore,
-        open_another: Callable[[], Recognizer],
+        open_another: Callable[..., Recognizer],
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
@@ -133,6 +141,7 @@ class Service:
         self._photo_worker = self.supervisor.jobs("photos")
         self._open_another = open_another
         self._photo_recognizer: Recognizer | None = None
+        self.doubts = Doubts()
 
     @classmethod
     @asynccontextmanager
@@ -275,7 +284,11 @@ class Service:
 
     def _with_photos(self, function: Callable[[Recognizer], T]) -> T:
         if self._photo_recognizer is None:
-            self._photo_recognizer = self._open_another()
+            try:
+                self._photo_recognizer = self._open_another(attributes=True)
+            except ModelFileError as error:  # never fetched, and offline
+                logger.warning("answers about photos leave out gender and age: %s", error)
+                self._photo_recognizer = self._open_another(attributes=False)
         return function(self._photo_recognizer)
 
     async def name_track(

@@ -28,6 +28,7 @@ from stream.crop_enrolment import (
     holder_fault,
     present_target,
 )
+from stream.doubts import Doubts
 from stream.errors import EnrolmentError
 from stream.naming import limits_for
 from stream.photo_checks import EnrolLimits, Reason, choose_face
@@ -90,6 +91,7 @@ def enroll_images(
     limits: EnrolLimits | None = None,
     force: bool = False,
     keep_crops: bool = True,
+    doubts: Doubts | None = None,
     progress: Progress | None = None,
 ) -> EnrolReport:
     """Add photos of people to a gallery.
@@ -106,6 +108,7 @@ def enroll_images(
         force: take what is readable and has a face, the one in the middle or the largest if
             there are several, whatever it looks like.
         keep_crops: store the aligned crops, which another model can embed again.
+        doubts: remembers who was refused in earlier calls; None for this call alone.
         progress: called with each photo's outcome as soon as it is known.
 
     Raises:
@@ -113,13 +116,14 @@ def enroll_images(
         GalleryError: if the gallery cannot take them; those reported so far are safe.
     """
     finder = _FaceFinder(recognizer, gallery, limits or EnrolLimits(), force=force)
+    doubts = doubts or Doubts()
     outcomes: list[Enrolled | Rejected] = []
     for _, found in groupby(finder.find(_with_names(items)), key=lambda found: _owner_of(found[0])):
         while some := list(islice(found, TOGETHER)):
             faces = [(item, face) for item, face in some if isinstance(face, FaceCrop)]
             decided: Iterator[Enrolled | Rejected] = iter(())
             if faces:
-                decided = finder.enroll(faces, keep_crops=keep_crops)
+                decided = finder.enroll(faces, doubts, keep_crops=keep_crops)
             for _, face in some:
                 outcome = face if isinstance(face, Rejected) else next(decided)
                 outcomes.append(outcome)
@@ -211,7 +215,7 @@ class _FaceFinder:
         yield from zip(of, self._look_at(batch), strict=True)
 
     def enroll(
-        self, faces: Sequence[tuple[EnrolItem, FaceCrop]], *, keep_crops: bool
+        self, faces: Sequence[tuple[EnrolItem, FaceCrop]], doubts: Doubts, *, keep_crops: bool
     ) -> Iterator[Enrolled | Rejected]:
         """Add faces of one person; yield an outcome for each."""
         owner = _owner_of(faces[0][0])
@@ -223,6 +227,7 @@ class _FaceFinder:
             limits=self._limits,
             force=self._force,
             keep_crops=keep_crops,
+            doubts=doubts,
         )
         if report.identity is not None:
             # Whoever was new is known from here on: erased, they do not come back by their name.

@@ -11,6 +11,7 @@ from gallery import Gallery, Identity, Match
 from recognizer import Face
 from stream.camera import CameraState, CameraStatus
 from stream.config import CameraConfig
+from stream.doubts import Doubts
 from stream.errors import ConfigError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events import EventLog, LoggedEvent
 from stream.figures import Figures
@@ -146,6 +147,7 @@ class FakeService:
         self.lost_events = 0
         self.complaints: list[str] = []
         self.n_gallery_changes = 0
+        self.doubts = Doubts()
         self.by_name: dict[str, FakeCamera] = {}
         self.events: Broadcast[LoggedEvent] = Broadcast()
         self.add(status("door"), jpeg=b"jpeg of door")

@@ -491,3 +491,74 @@ def test_removal_leaves_no_bytes_in_any_file(gallery):
     after = files()
     assert [t for t in traces if t in after] == []
     assert b"IHDR" not in after
+
+
+# -- many people, a page at a time
+
+
+def test_names_are_sorted_by_alphabet_whatever_their_case_and_accents(gallery):
+    names = ["zoe", "Ärzu", "Bob", "adam", "Émile", "Zoë", "eve", "Anna", "Ωmega"]
+    for number, name in enumerate(names):
+        enroll(gallery, name, unit(1, number), number)
+    wanted = ["adam", "Anna", "Ärzu", "Bob", "Émile", "eve", "zoe", "Zoë", "Ωmega"]
+    assert [each.identity.name for each in gallery.identities()] == wanted
+    assert [each.identity.name for each in gallery.page(limit=20).people] == wanted
+
+
+def test_pages_hold_everybody_once_though_people_come_and_go(gallery, tmp_path):
+    for number in range(10):
+        enroll(gallery, f"p{number}", unit(1, number), number)
+    first = gallery.page(limit=4)
+    assert (len(first.people), first.total) == (4, 10)
+    gallery.remove("p3")  # the one that the page ended with
+    with open_in(tmp_path / "g") as elsewhere:
+        enroll(elsewhere, "p45", unit(99), 99)
+    found, cursor = list(first.people), first.cursor
+    while cursor is not None:
+        page = gallery.page(limit=4, cursor=cursor)
+        found, cursor = found + list(page.people), page.cursor
+    names = [each.identity.name for each in found]
+    assert names == ["p0", "p1", "p2", "p3", "p4", "p45", "p5", "p6", "p7", "p8", "p9"]
+    assert all(each.n_photos == 1 for each in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("", ["Émile Zola", "Grace Hopper"]),
+        ("ZOLA", ["Émile Zola"]),
+        ("emile", ["Émile Zola"]),
+        ("émile  z", ["Émile Zola"]),
+        ("o", ["Émile Zola", "Grace Hopper"]),
+        ("nobody", []),
+        ("%", []),
+    ],
+)
+def test_people_are_searched_for_by_any_part_of_their_names(gallery, text, names):
+    enroll(gallery, "Grace Hopper", unit(1), 1)
+    enroll(gallery, "Émile Zola", unit(2), 2)
+    page = gallery.page(limit=10, search=text)
+    assert [each.identity.name for each in page.people] == names
+    assert (page.total, page.cursor) == (len(names), None)
+
+
+@pytest.mark.parametrize("cursor", ["?", "a", "_w", "ünicode"])
+def test_a_cursor_that_is_none_is_refused(gallery, cursor):
+    with pytest.raises(ValueError, match="the cursor is none"):
+        gallery.page(limit=1, cursor=cursor)
+
+
+def test_people_are_changed_by_name_as_by_id(gallery):
+    for number, name in enumerate(["Ada", "Bob", "Cay", "Dan"]):
+        enroll(gallery, name, unit(1, number), number)
+    gallery.rename("Ada", "Ada Lovelace")
+    assert gallery.merge("Bob", "ada lovelace").name == "Ada Lovelace"
+    gallery.remove("Cay")
+    (photo, *_) = gallery.photos(gallery.find("Dan").identity_id)
+    with pytest.raises(UnknownIdentityError, match="of that person"):
+        gallery.remove_photo(photo.photo_id, of="Ada Lovelace")
+    gallery.remove_photo(photo.photo_id, of="Dan")
+    assert [(each.identity.name, each.n_photos) for each in gallery.identities()] == [
+        ("Ada Lovelace", 2),
+        ("Dan", 0),
+    ]

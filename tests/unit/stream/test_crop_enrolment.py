@@ -10,6 +10,7 @@ import pytest
 from gallery import Gallery, Target
 from recognizer import Quality
 from stream.crop_enrolment import EnrolReport, FaceCrop, enroll_crops
+from stream.doubts import Doubts
 from stream.photo_checks import Reason
 from tests.fakes import LIMITS, looks_like
 
@@ -143,3 +144,24 @@ def test_checks_know_what_another_process_has_just_written(
 def test_a_name_that_is_none_is_refused(people: Gallery) -> None:
     with pytest.raises(ValueError, match="empty"):
         add(people, " ", [face(1)])
+
+
+def test_the_first_photo_is_in_doubt_where_three_later_ones_disagree(people: Gallery) -> None:
+    doubts = Doubts()
+    add(people, "Ada", [face(2)])
+    details = []
+    for variant in range(4):
+        (rejected,) = enroll_crops(
+            people, Target("Ada"), [face(1, variant)], similarity=LIMITS, doubts=doubts
+        ).rejected
+        assert rejected.reason is Reason.UNLIKE_OTHERS
+        details.append("the first photo of Ada may be of somebody else" in rejected.detail)
+    assert details == [False, False, True, True]
+
+
+def test_the_same_wrong_photo_again_or_different_strangers_raise_no_doubt(people: Gallery) -> None:
+    doubts = Doubts()
+    add(people, "Ada", [face(2)])
+    for wrong in (face(1), face(1), face(1), face(4), face(5), face(6)):
+        report = enroll_crops(people, Target("Ada"), [wrong], similarity=LIMITS, doubts=doubts)
+        assert "may be of somebody else" not in report.rejected[0].detail

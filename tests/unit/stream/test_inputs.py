@@ -148,4 +148,4 @@ def test_a_form_is_bounded_like_a_body(client, text):
     answer = client.post("/api/identities", content=body, headers=headers)
     assert answer.status_code == 422
     assert isinstance(answer.json(), dict)
-    assert client.get("/api/identities").json() == []
+    assert client.get("/api/identities").json()["identities"] == []

@@ -463,9 +463,9 @@ def test_whip_of_a_bad_offer_or_name_leaves_no_camera(client, service):
 
 
 def test_people_are_listed_renamed_merged_and_erased(client, service):
-    assert client.get("/api/identities").json() == []
+    assert client.get("/api/identities").json()["identities"] == []
     ada, bob = enrol(service, "Ada", 1), enrol(service, "Bob", 2)
-    people = client.get("/api/identities").json()
+    people = client.get("/api/identities").json()["identities"]
     assert [(p["name"], p["n_photos"]) for p in people] == [("Ada", 1), ("Bob", 1)]
 
     path = f"/api/identities/{ada.identity_id}"
@@ -478,7 +478,7 @@ def test_people_are_listed_renamed_merged_and_erased(client, service):
     assert_error(client.patch(path, json={"name": "Eve"}), 404)
 
     assert client.delete(f"/api/identities/{bob.identity_id}").status_code == 204
-    assert client.get("/api/identities").json() == []
+    assert client.get("/api/identities").json()["identities"] == []
     assert_error(client.delete(f"/api/identities/{bob.identity_id}"), 404)
     assert service.n_gallery_changes == 3
 
@@ -568,7 +568,7 @@ def test_photos_that_are_all_rejected_are_422_with_reasons(client, service):
     answer = client.post("/api/identities", data={"name": "Ada"}, files=files)
     assert answer.status_code == 422
     assert answer.json()["rejected"][0]["detail"] == "no face found"
-    assert client.get("/api/identities").json() == []
+    assert client.get("/api/identities").json()["identities"] == []
 
 
 def test_too_many_photos_are_refused(client):
@@ -595,6 +595,126 @@ def test_identify_of_nobody_and_of_no_picture(client, service):
     assert empty.json() == {"image": "empty.png", "faces": []}
     assert_error(client.post("/api/identify", files={"photo": ("a.txt", b"hello")}), 422, "a.txt")
     assert_error(client.post("/api/identify"), 422, "photo")
+
+
+def test_identify_lists_the_nearest_people_of_a_stranger(client, service):
+    for person in (1, 2, 3):
+        enrol(service, f"Person {person}", person)
+    files = {"photo": ("stranger.png", photo(service, FakeFace(4, 100)))}
+    (face,) = client.post("/api/identify", files=files, data={"candidates": 2}).json()["faces"]
+    assert face["match"] is None
+    similarities = [each["similarity"] for each in face["candidates"]]
+    assert len(similarities) == 2
+    assert similarities == sorted(similarities, reverse=True)
+    assert {"name", "similarity", "identity_id"} == set(face["candidates"][0])
+    (face,) = client.post("/api/identify", files=files).json()["faces"]
+    assert face["candidates"] == []
+    for wrong in ("-1", "21", "many"):
+        answer = client.post("/api/identify", files=files, data={"candidates": wrong})
+        assert_error(answer, 422, "candidates")
+
+
+def test_identify_answers_each_of_several_photos(client, service):
+    enrol(service, "Ada", 1)
+    files = [
+        ("photo", ("ada.png", photo(service, FakeFace(1, 100)))),
+        ("photo", ("text.jpg", b"this is no photo")),
+        ("photo", ("nobody.png", photo(service))),
+    ]
+    first, second, third = client.post("/api/identify", files=files).json()
+    assert first["image"] == "ada.png"
+    assert first["faces"][0]["match"]["name"] == "Ada"
+    assert (second["image"], second["faces"]) == ("text.jpg", [])
+    assert "text.jpg" in second["error"]
+    assert third == {"image": "nobody.png", "faces": []}
+    many = [("photo", (f"{i}.png", b"x")) for i in range(51)]
+    assert_error(client.post("/api/identify", files=many), 413, "at most 50")
+
+
+def test_people_are_listed_by_pages_and_searched(client, service):
+    for number, name in enumerate(["bob", "Ada", "Cay", "Ånna"], 1):
+        enrol(service, name, number)
+    first = client.get("/api/identities?limit=3").json()
+    assert [each["name"] for each in first["identities"]] == ["Ada", "Ånna", "bob"]
+    assert first["total"] == 4
+    rest = client.get("/api/identities", params={"limit": 3, "cursor": first["cursor"]}).json()
+    assert [each["name"] for each in rest["identities"]] == ["Cay"]
+    assert (rest["cursor"], rest["total"]) == (None, 4)
+    found = client.get("/api/identities?q=ann").json()
+    assert [each["name"] for each in found["identities"]] == ["Ånna"]
+    assert found["total"] == 1
+    for query in ("limit=0", "limit=1001", "cursor=%3F", "q=" + "x" * 201):
+        assert_error(client.get(f"/api/identities?{query}"), 422)
+
+
+def test_people_are_changed_by_name_as_they_are_shown_by_name(client, service):
+    enrol(service, "Ada", 1)
+    enrol(service, "Bob", 2)
+    enrol(service, "Cay", 3)
+    assert client.get("/api/identities/Ada").json()["name"] == "Ada"
+    assert client.patch("/api/identities/Ada", json={"name": "Ada L."}).status_code == 200
+    merged = client.patch("/api/identities/Bob", json={"merge_into": "ada l."})
+    assert merged.json()["name"] == "Ada L."
+    (photo_id, other_id) = (
+        each["photo_id"] for each in client.get("/api/identities/Ada%20L./photos").json()
+    )
+    split = {"photo_ids": [other_id], "name": "Bob"}
+    assert client.post("/api/identities/Ada%20L./split", json=split).json()["name"] == "Bob"
+    files = [("photos", ("more.png", photo(service, FakeFace(3, 200))))]
+    assert client.post("/api/identities/Cay/photos", files=files).status_code == 201
+    assert client.delete(f"/api/identities/Ada%20L./photos/{photo_id}").status_code == 204
+    assert client.delete("/api/identities/Ada%20L.").status_code == 204
+    names = [each["name"] for each in client.get("/api/identities").json()["identities"]]
+    assert names == ["Bob", "Cay"]
+
+
+def test_a_photo_is_shown_and_removed_as_its_own_persons_alone(client, service):
+    files = [("photos", ("one.png", photo(service, FakeFace(3, 200))))]
+    client.post("/api/identities", data={"name": "Ada"}, files=files)
+    enrol(service, "Bob", 1)
+    (of_ada,) = client.get("/api/identities/Ada/photos").json()
+    path = f"photos/{of_ada['photo_id']}"
+    assert client.get(f"/api/identities/Ada/{path}.jpg").status_code == 200
+    assert_error(client.get(f"/api/identities/Bob/{path}.jpg"), 404, "of that person")
+    assert_error(client.delete(f"/api/identities/Bob/{path}"), 404, "of that person")
+    assert_error(client.get(f"/api/identities/nobody/{path}.jpg"), 404, "nobody")
+
+
+def test_a_twin_is_added_by_force(client, service):
+    enrol(service, "Ada", 3)
+    files = [("photos", ("twin.png", photo(service, FakeFace(3, 200))))]
+    answer = client.post("/api/identities", data={"name": "Eve"}, files=files)
+    assert answer.status_code == 422
+    assert answer.json()["rejected"][0]["reason"] == "other_person"
+    forced = {"name": "Eve", "force": "true"}
+    assert client.post("/api/identities", data=forced, files=files).status_code == 201
+    more = [("photos", ("twin.png", photo(service, FakeFace(1, 200))))]
+    assert client.post("/api/identities/Eve/photos", files=more).status_code == 422
+    answer = client.post("/api/identities/Eve/photos", data={"force": "true"}, files=more)
+    assert answer.status_code == 201
+
+
+def test_a_busy_gallery_is_503_for_writes_and_readable(client, service):
+    ada = enrol(service, "Ada", 1)
+    service.gallery.store._wait_s = 0.05
+    service.gallery.store._writer.execute("PRAGMA busy_timeout = 50")
+    holder = sqlite3.connect(service.gallery.store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    path = f"/api/identities/{ada.identity_id}"
+    files = [("photos", ("more.png", photo(service, FakeFace(1, 200))))]
+    writes = [
+        client.patch(path, json={"name": "Eve"}),
+        client.delete(path),
+        client.post(f"{path}/photos", files=files),
+        client.post("/api/identities", data={"name": "Bob"}, files=files),
+    ]
+    for answer in writes:
+        assert_error(answer, 503, "is busy: another process is writing to it")
+        assert int(answer.headers["retry-after"]) > 0
+    assert client.get(path).json()["name"] == "Ada"
+    assert client.get("/api/identities").json()["total"] == 1
+    holder.close()
+    assert client.patch(path, json={"name": "Eve"}).status_code == 200
 
 
 def test_picture_bomb_is_refused_before_it_is_decoded(client):
