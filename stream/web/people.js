@@ -8,19 +8,33 @@ import { askErase, counted } from "./people_ask.js";
 import { PersonSheet } from "./people_person.js";
 import { mayChange } from "./role.js";
 
-const MAX_SHOWN = 300; // a gallery may hold many thousands: search finds the others
+const PAGE = 100; // people read at a time: a gallery may hold many thousands
+const MOST = 1000; // people that one answer may hold
+const SEARCH_MS = 200; // from the last letter typed to the question
 
 /** Event: "removed" after somebody was erased, and after anything that past events show. */
 export class People extends EventTarget {
   #people = [];
+  #cursor = null;
+  #total = 0;
+  #reads = 0;
+  #typing = null;
   #form = new AddForm();
   #sheet = new PersonSheet();
   #count = h("p", { class: "people-count", role: "status" });
+  #more = h("button", { type: "button", class: "button small people-more", hidden: true, onclick: () => told(this.#readMore()) }, "Show more");
 
   constructor() {
     super();
     byId("people-list").before(this.#count);
-    byId("people-search").addEventListener("input", () => this.#show());
+    byId("people-list").after(this.#more);
+    byId("people-search").addEventListener("input", () => this.#soon(() => this.#read()));
+    // Names are suggested where one is typed: of all people, not of those that are listed.
+    document.addEventListener("input", ({ target }) => {
+      if (target.getAttribute("list") === "known-names") {
+        this.#soon(() => this.#suggest(target.value.trim()));
+      }
+    });
     byId("add-person").addEventListener("click", () => told(this.#add()));
     this.#form.addEventListener("added", () => told(this.load()));
     this.#form.addEventListener("dropped", ({ detail }) => told(this.#add(null, detail)));
@@ -32,26 +46,65 @@ export class People extends EventTarget {
     });
   }
 
+  /** Read everybody's number, names to suggest, and as many people as were listed. */
   async load() {
-    this.#people = await api("GET", "api/identities");
-    byId("people-count").textContent = this.#people.length || "";
-    byId("known-names").replaceChildren(
-      ...this.#people.slice(0, MAX_SHOWN).map(({ name }) => h("option", { value: name })));
-    this.#sheet.people = this.#people;
-    this.#show();
+    await this.#suggest("");
+    await this.#read(Math.min(Math.max(PAGE, this.#people.length), MOST));
   }
 
-  #show() {
-    const wanted = byId("people-search").value.trim().toLocaleLowerCase();
-    const found = this.#people.filter(({ name }) => name.toLocaleLowerCase().includes(wanted));
-    const hidden = found.length - MAX_SHOWN;
-    byId("people-list").replaceChildren(
-      ...found.slice(0, MAX_SHOWN).map((person) => this.#row(person)),
-      ...(hidden > 0 ? [h("li", { class: "empty" }, `and ${hidden} more: search to find them`)] : []));
-    setText(this.#count, wanted && found.length ? `${found.length} of ${this.#people.length}` : "");
+  get #wanted() {
+    return byId("people-search").value.trim();
+  }
+
+  #soon(read) {
+    clearTimeout(this.#typing);
+    this.#typing = setTimeout(() => told(read()), SEARCH_MS);
+  }
+
+  async #suggest(text) {
+    const { identities, total } = await api("GET", `api/identities?limit=${PAGE}&q=${encode(text)}`);
+    byId("known-names").replaceChildren(...identities.map(({ name }) => h("option", { value: name })));
+    if (!text) {
+      this.#total = total;
+      byId("people-count").textContent = total || "";
+    }
+  }
+
+  async #read(limit = PAGE) {
+    const read = ++this.#reads;
+    const answer = await api("GET", `api/identities?limit=${limit}&q=${encode(this.#wanted)}`);
+    if (read === this.#reads) { // else asked again since
+      this.#people = answer.identities;
+      this.#show(answer, this.#people, true);
+    }
+  }
+
+  async #readMore() {
+    const read = ++this.#reads;
+    const answer = await api("GET", `api/identities?limit=${PAGE}&q=${encode(this.#wanted)}&cursor=${encode(this.#cursor)}`);
+    if (read === this.#reads) {
+      this.#people.push(...answer.identities);
+      this.#show(answer, answer.identities, false);
+    }
+  }
+
+  #show({ cursor, total }, people, isAnew) {
+    this.#cursor = cursor;
+    const list = byId("people-list");
+    const rows = people.map((person) => this.#row(person));
+    if (isAnew) {
+      list.replaceChildren(...rows);
+    } else {
+      list.append(...rows);
+      rows[0]?.querySelector("button").focus();
+    }
+    this.#more.hidden = cursor === null;
+    const wanted = this.#wanted;
+    const shown = `${this.#people.length} of ${total}`;
+    setText(this.#count, wanted && total ? `${total} of ${this.#total}` : cursor === null ? "" : shown);
     const empty = byId("people-empty");
-    empty.hidden = found.length > 0;
-    setText(empty, this.#people.length
+    empty.hidden = total > 0;
+    setText(empty, this.#total
       ? `Nobody is called “${wanted}”.`
       : `Nobody is enrolled.${mayChange() ? " Click an unknown face in the video, or add photos." : ""}`);
   }

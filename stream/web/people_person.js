@@ -7,7 +7,6 @@ import { askErase, askWho, counted } from "./people_ask.js";
 
 /** Events: "add" and "rename" with the person; "change" after photos or people changed. */
 export class PersonSheet extends EventTarget {
-  people = [];
   #person = null;
   #title = h("h2", { id: "sheet-title", tabindex: -1 });
   #figures = h("p", { class: "hint", id: "sheet-figures", role: "status" });
@@ -142,12 +141,15 @@ export class PersonSheet extends EventTarget {
       title: `Who is ${name} too?`,
       hint: `All photos and events of ${name} go to that person, and the name ${name} ends.`,
       yes: "Merge",
-      run: (into) => {
-        const other = this.people.find((person) => person.name === into);
-        if (!other) {
-          throw new Error(`nobody is called ${into}: choose one of the known people`);
+      run: async (into) => {
+        try {
+          return await api("PATCH", `api/identities/${encode(id)}`, { merge_into: into });
+        } catch (error) {
+          if (error.status === 404) {
+            throw new Error(`nobody is called ${into}: choose one of the known people`);
+          }
+          throw error;
         }
-        return api("PATCH", `api/identities/${encode(id)}`, { merge_into: other.identity_id });
       },
     });
     if (kept) {

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from gallery import Gallery
+from recognizer import open_recognizer
 from tests.e2e.harness import (
     OUTPUT,
     await_picture,
@@ -167,6 +169,40 @@ def _phone_photos(directory: Path, count: int) -> list[Path]:
         cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         paths.append(path)
     return paths
+
+
+def test_many_people_are_listed_page_by_page_and_found_by_search(tmp_path: Path) -> None:
+    require_chromium()
+    directory = tmp_path / "many"
+    recognizer = open_recognizer()
+    with Gallery.open(
+        directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+    ) as gallery:
+        for number in range(250):
+            gallery.enroll_many(f"Person {number:03}", [])
+        gallery.enroll_many("Zoë", [])
+    with (
+        service("people-many", tmp_path, f"--gallery={directory}") as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/people")
+        _show_people(page)
+        expect(page.locator("#people-count")).to_have_text("251")
+        expect(page.locator(".person")).to_have_count(100)
+        expect(page.locator(".people-count")).to_have_text("100 of 251")
+        for shown in (200, 251):
+            page.get_by_role("button", name="Show more").click()
+            expect(page.locator(".person")).to_have_count(shown)
+        expect(page.get_by_role("button", name="Show more")).to_be_hidden()
+        keep_screenshots(page, "people-many")
+        page.fill("#people-search", "zoe")
+        expect(page.locator(".person")).to_have_count(1)
+        expect(_person(page, "Zoë")).to_be_visible()
+        expect(page.locator(".people-count")).to_have_text("1 of 251")
+        _person(page, "Zoë").get_by_role("button", name="Zoë, 0 photos").click()
+        _sheet(page).get_by_role("button", name="Merge").click()
+        page.locator("#who-input").press_sequentially("249")
+        expect(page.locator("#known-names option")).to_have_count(1)
 
 
 def _show_people(page: Page) -> None:
