@@ -74,7 +74,7 @@ async def add_camera(
     """Start a camera, and keep it for the next start of the service.
 
     `{"name": "door", "url": "rtsp://user:password@192.0.2.7/live"}`, and any of the settings that
-    `change_camera` takes. 400 where the name is taken or the URL is of no known kind, 422 where a
+    `change_camera` takes. 409 where the name is taken, 400 where the URL is of no known kind, 422 where a
     value is out of range.
     """
     await service.add_camera(camera)
@@ -166,7 +166,7 @@ async def watch(
     return _answered(request, service, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
 
 
-@router.delete("/api/cameras/{camera}/whep/{peer_id}")
+@router.delete("/api/cameras/{camera}/whep/{peer_id}", response_class=Response)
 async def stop_watching(service: ServiceDep, camera: Reference, peer_id: Reference) -> Response:
     """Hang up; harmless where the player is gone already."""
     await service.peers.close(peer_id)
@@ -185,7 +185,7 @@ async def send_camera(
     return _answered(request, service, answer.sdp, f"/api/whip/{answer.peer_id}")
 
 
-@router.delete("/api/whip/{peer_id}")
+@router.delete("/api/whip/{peer_id}", response_class=Response)
 async def stop_sending(service: ServiceDep, peer_id: Reference) -> Response:
     """Hang up and forget the camera; harmless where it is gone already."""
     await service.peers.close(peer_id)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from pydantic import AwareDatetime
 from typing_extensions import TypedDict
 
 from stream.answers import EventsJson, IdentityJson, event_json, identity_json
@@ -12,7 +11,7 @@ from stream.api_cameras import NewName, ServiceDep
 from stream.contract import errors
 from stream.event_naming import name_event
 from stream.frames import EventKind
-from stream.inputs import Reference, RowNumber
+from stream.inputs import Moment, Reference, RowNumber
 from stream.security import Keys
 
 router = APIRouter()
@@ -55,8 +54,8 @@ async def list_events(
     camera: Reference | None = None,
     kind: Annotated[list[EventKind] | None, Query()] = None,
     name: Annotated[Reference | None, Query(description="only of this person")] = None,
-    after: Annotated[AwareDatetime | None, Query(description="only from this moment on")] = None,
-    before: Annotated[AwareDatetime | None, Query(description="only before this moment")] = None,
+    after: Annotated[Moment | None, Query(description="only from this moment on")] = None,
+    before: Annotated[Moment | None, Query(description="only before this moment")] = None,
 ) -> EventsJson:
     """List events, newest first; `cursor` of the answer asks for the next page."""
     events = await service.run_events(

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from gallery import Gallery, Identity, Photo, Target, UnknownIdentityError
 from recognizer import ImageError, Recognizer, decode_photo
@@ -37,16 +37,30 @@ MAX_PHOTOS = 50  # of one request; more would hold up the cameras for seconds
 MAX_LISTED = 1_000  # people in one answer: 100 kB
 MAX_CANDIDATES = 20
 
-Photos = Annotated[list[UploadFile], File(description="photos of one person")]
+IS_TEXT: dict[str, JsonValue] = {"type": "string"}
+IS_NULL: dict[str, JsonValue] = {"type": "null"}
+
+Photos = Annotated[list[UploadFile], Field(min_length=1), File(description="photos of one person")]
 Force = Annotated[
     bool, Form(description="add them whatever they are like and whoever they look like: a twin")
 ]
 
 
 class Change(BaseModel):
-    """What is to change about a person."""
+    """What is to change about a person: one of the two."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["name"], "properties": {"name": IS_TEXT, "merge_into": IS_NULL}},
+                {
+                    "required": ["merge_into"],
+                    "properties": {"merge_into": IS_TEXT, "name": IS_NULL},
+                },
+            ]
+        },
+    )
 
     name: PersonName | None = Field(None, description="the new name")
     merge_into: Reference | None = Field(
@@ -199,7 +213,7 @@ async def add_photos(
     return answer
 
 
-@router.get("/api/identities/{identity_id}/photos/{photo_id}.jpg", response_class=Response)
+@router.get("/api/identities/{identity_id}/photos/{photo_id:int}.jpg", response_class=Response)
 async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
     """Return the aligned face of a photo, 112x112."""
     crop = await service.read_people(service.gallery.store.crop, photo_id, of=identity_id)
@@ -217,7 +231,7 @@ async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
     return Response(_jpeg(crop), media_type="image/jpeg")
 
 
-@router.delete("/api/identities/{identity_id}/photos/{photo_id}", status_code=204)
+@router.delete("/api/identities/{identity_id}/photos/{photo_id:int}", status_code=204)
 async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
     """Erase one photo."""
     await service.change_people(service.gallery.remove_photo, photo_id, of=identity_id)

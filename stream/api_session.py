@@ -84,13 +84,13 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-@router.options("/api/ws", status_code=204)
+@router.options("/api/ws", status_code=204, include_in_schema=False)
 async def may_converse() -> Response:
     """Answer where a page of this origin may open the WebSocket; a browser never says why not."""
     return Response(status_code=204)
 
 
-@router.get("/api/ws", status_code=426, responses=errors(426), response_class=Response)
+@router.get("/api/ws", include_in_schema=False)
 async def explain_socket() -> Response:
     """Say what is missing where a WebSocket is asked for without its upgrade."""
     raise HTTPException(

@@ -11,7 +11,7 @@ from recognizer import Recognizer
 from stream.camera import Camera, CameraState, CameraStatus
 from stream.camera_store import PUSHED, CameraStore
 from stream.config import CameraConfig
-from stream.errors import ConfigError, UnknownCameraError
+from stream.errors import CameraExistsError, ConfigError, UnknownCameraError
 from stream.figures import Figures
 from stream.frames import Event, EventKind, FrameResult
 from stream.hub import PacketHub
@@ -347,7 +347,7 @@ class Cameras:
 
     def _check_free(self, name: str) -> None:
         if name in self._by_name or name == self._promised:
-            raise ConfigError(f"a camera named {name!r} is already there: choose another name")
+            raise CameraExistsError(name)
 
     def _start(
         self, config: CameraConfig, open_: Callable[[CameraConfig], Source], *, is_pushed: bool

@@ -1,5 +1,6 @@
 """What the OpenAPI document says beside what FastAPI finds out: refusals, pictures, the sign-in."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -30,6 +31,21 @@ REASONS: Mapping[int, str] = {
 # Any request may be answered so, by the door alone.
 ALWAYS = (400, 401, 403, 413, 421, 422, 429, 503, 507)
 
+BINARY: Mapping[str, str] = {"type": "string", "format": "binary"}
+TEXT: Mapping[str, object] = {"type": "string", "minLength": 1}
+
+# Requests and answers that are no JSON, by method and the end of the path.
+BODIES: Mapping[tuple[str, str], str] = {
+    ("post", "/whep"): "application/sdp",
+    ("post", "/whip"): "application/sdp",
+}
+ANSWERS: Mapping[tuple[str, str], tuple[str, str, Mapping[str, object]]] = {
+    ("get", ".jpg"): ("200", "image/jpeg", BINARY),
+    ("get", "/metrics"): ("200", "text/plain", TEXT),
+    ("post", "/whep"): ("201", "application/sdp", TEXT),
+    ("post", "/whip"): ("201", "application/sdp", TEXT),
+}
+
 
 class ErrorJson(TypedDict):
     """Why a request was refused, in one line."""
@@ -47,48 +63,46 @@ def errors(*statuses: int) -> Responses:
     }
 
 
-def binary(kind: str, what: str, *statuses: int, status: int = 200) -> Responses:
-    """Return `responses` for an answer that is no JSON, with refusals of these kinds.
-
-    Args:
-        kind: its content-type.
-        what: what it is, a sentence.
-        statuses: of refusals.
-        status: of the answer.
-    """
-    schema = {"type": "string"} if kind.startswith(("text/", "application/sdp")) else BINARY
-    content = {kind: {"schema": schema}}
-    return {status: {"description": what, "content": content}, **errors(*statuses)}
-
-
-BINARY: Mapping[str, str] = {"type": "string", "format": "binary"}
-
-
-def body_of(kind: str, what: str) -> dict[str, Any]:
-    """Return `openapi_extra` for a request's body that is no JSON."""
-    return {
-        "requestBody": {
-            "required": True,
-            "description": what,
-            "content": {kind: {"schema": {"type": "string", "minLength": 1}}},
-        }
-    }
-
-
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to the OpenAPI document how to sign in."""
-    parts = document.setdefault("components", {})
-    parts["securitySchemes"] = {
+    """Add to the OpenAPI document what FastAPI does not know of; changes and returns it.
+
+    That is: how to sign in; that a thing may not be there, or stand in the way of another; and the
+    kinds of requests and answers that are no JSON.
+    """
+    document["components"]["securitySchemes"] = {
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "The administrator's or the viewer's token. Without a token in the "
-            "configuration none is asked for.",
+            "description": "The administrator's or the viewer's token; none is asked for where the "
+            "configuration has none.",
         }
     }
-    # Which one of them is enough; {}: none, where the configuration has no token.
+    # One of them is enough; {} is none.
     document["security"] = [{"bearer": []}, {}]
+    refused = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorJson"}}}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            answers = operation["responses"]
+            if "{" in path or method in ("post", "patch"):
+                for status in (404, 409) if method in ("post", "patch") else (404,):
+                    answers[str(status)] = {"description": REASONS[status], "content": refused}
+            for (each, end), kind in BODIES.items():
+                if each == method and path.endswith(end):
+                    body = {"required": True, "content": {kind: {"schema": TEXT}}}
+                    operation["requestBody"] = body
+            for (each, end), (status_of, kind, schema) in ANSWERS.items():
+                if each == method and path.endswith(end):
+                    answers[status_of]["content"] = {kind: {"schema": schema}}
+            _tell_rejected(answers)
     return document
+
+
+def _tell_rejected(answers: dict[str, Any]) -> None:
+    """Say that photos of which none was taken are listed as 422, as those that were are as 201."""
+    added = answers.get("201", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    if added.get("$ref", "").endswith("/EnrolJson"):
+        refused = {"$ref": "#/components/schemas/ErrorJson"}
+        answers["422"]["content"]["application/json"]["schema"] = {"anyOf": [refused, added]}
 
 
 class Undone:
@@ -105,11 +119,28 @@ class Undone:
 
 
 def allowed_methods(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
-    """Return what may be asked of a request's address, sorted."""
+    """Return what may be asked of a request's address, sorted; nothing where there is no such.
+
+    Where an address is one of its own, such as /api/identities/from-camera, it is not taken for
+    the one of a thing of that name.
+    """
+    matching = [
+        route
+        for route in routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+    ]
+    if not matching:
+        return []
+    most = max(_literal_length(route.path) for route in matching)
     methods: set[str] = set()
-    for route in routes:
-        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
+    for route in matching:
+        if _literal_length(route.path) == most:
             methods |= route.methods or set()
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods)
+
+
+def _literal_length(path: str) -> int:
+    """Return the length of a route's path without its parameters."""
+    return len(re.sub(r"\{[^}]*\}", "", path))

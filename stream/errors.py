@@ -3,6 +3,7 @@
 StreamError
 ├── EnrolmentError          there is nothing to enrol from, or nobody to enrol
 ├── ConfigError             a key, value or flag of the configuration is wrong
+│   └── CameraExistsError   a camera of that name is there already
 ├── SourceError             a camera gives no pictures
 │   ├── SourceUnavailable   it cannot be opened or stopped answering; trying again may help
 │   └── SourceEnded         a file has been played to its end
@@ -26,6 +27,18 @@ class StreamError(Exception):
 
 class ConfigError(StreamError):
     """Raised when a key, value or flag of the configuration is wrong."""
+
+
+class CameraExistsError(ConfigError):
+    """Raised when a camera of that name is there already.
+
+    Attributes:
+        camera: the name.
+    """
+
+    def __init__(self, camera: str) -> None:
+        super().__init__(f"a camera named {camera!r} is already there: choose another name")
+        self.camera = camera
 
 
 class SourceError(StreamError):

@@ -1,11 +1,13 @@
 """What the HTTP API takes from people as text and numbers, bounded before anything is stored."""
 
+import re
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
 
-from gallery import MAX_INTEGER, clean_name, is_text
+from gallery import MAX_NAME_LENGTH, clean_name, is_text
 
+MAX_SAFE_INTEGER = 2**53 - 1  # the largest that every reader of JSON keeps as it is
 MAX_URL_LENGTH = 2000  # characters: what browsers and proxies take
 MAX_REFERENCE_LENGTH = 1000  # characters of a name or id to look up: a name's form is not one yet
 
@@ -21,8 +23,31 @@ def _text(text: str) -> str:
 Text = Annotated[str, AfterValidator(_text)]
 """Text of UTF-8; JSON can hold lone surrogates, which no file or database takes."""
 
-PersonName = Annotated[str, Field(max_length=4000), AfterValidator(clean_name)]
+# What `clean_name` takes, near enough for programs: no control characters, not spaces alone.
+_ANY = r"[^\u0000-\u001F\u007F-\u009F\u2028\u2029\uE000-\uF8FF\uFFF0-\uFFFF]"
+_INK = r"[^\u0000-\u0020\u007F-\u00A0\u00AD\u1680\u2000-\u206F\u3000\uE000-\uF8FF\uFFF0-\uFFFF]"
+_NAME = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_LENGTH,
+    "pattern": rf"^{_INK}(?:{_ANY}*{_INK})?$",
+}
+
+PersonName = Annotated[
+    str, Field(max_length=4000), AfterValidator(clean_name), WithJsonSchema(_NAME)
+]
 """The name of a person, in the form in which it is stored."""
+
+
+def _date_and_time(value: object) -> object:
+    # pydantic takes numbers, too.
+    if isinstance(value, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}", value):
+        raise ValueError("must be a date and time, such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_date_and_time)]
+"""A date and time of ISO 8601 with its offset; never a bare number."""
 
 Reference = Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)]
 """The name or id of something that exists."""
@@ -30,5 +55,5 @@ Reference = Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)
 Url = Annotated[Text, Field(max_length=MAX_URL_LENGTH)]
 """An address, or the path of a file."""
 
-RowNumber = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+RowNumber = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]
 """The number of a photo or event, or a cursor."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection
+from http import HTTPStatus
 from pathlib import Path
 from socket import gethostname
 
@@ -27,6 +28,7 @@ from stream.contract import ALWAYS, Undone, complete, errors
 from stream.engine import Service
 from stream.errors import (
     BusyError,
+    CameraExistsError,
     CameraStoreError,
     CameraStoreFullError,
     EnrolmentError,
@@ -54,6 +56,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownTrackError, 404),
     (UnknownIdentityError, 404),
     (NameTakenError, 409),
+    (CameraExistsError, 409),
     (InvalidNameError, 422),
     (ImageError, 422),
     (CameraStoreFullError, 507),
@@ -152,7 +155,10 @@ async def _answer_failure(request: Request, error: Exception) -> Response:
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, str(error.detail).lower(), error.headers)
+    detail = str(error.detail)
+    if detail == HTTPStatus(error.status_code).phrase:
+        detail = detail.lower()
+    return _error(error.status_code, detail, error.headers)
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:

@@ -12,7 +12,7 @@ from recognizer import Face
 from stream.camera import CameraState, CameraStatus
 from stream.config import CameraConfig
 from stream.doubts import Doubts
-from stream.errors import ConfigError, SignalingError, UnknownCameraError, UnknownTrackError
+from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events import EventLog, LoggedEvent
 from stream.figures import Figures
 from stream.frames import Frame, FrameResult, Track, TrackState
@@ -176,13 +176,13 @@ class FakeService:
 
     async def add_camera(self, config: CameraConfig) -> None:
         if config.name in self.by_name:
-            raise ConfigError(f"a camera named {config.name!r} is already there")
+            raise CameraExistsError(config.name)
         self.add(status(config.name, url=config.url))
 
     async def change_camera(self, name: str, config: CameraConfig) -> None:
         camera = self.camera(name)
         if config.name != name and config.name in self.by_name:
-            raise ConfigError(f"a camera named {config.name!r} is already there")
+            raise CameraExistsError(config.name)
         camera.config = config
         camera.state = replace(camera.state, config=config)
         del self.by_name[name]
@@ -194,7 +194,7 @@ class FakeService:
 
     async def push_camera(self, name: str) -> FakePushCamera:
         if name in self.by_name:
-            raise ConfigError(f"a camera named {name!r} is already there")
+            raise CameraExistsError(name)
         self.add(status(name, url=f"browser:{name}"))
         return FakePushCamera(self, name)
 

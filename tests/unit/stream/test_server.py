@@ -279,7 +279,7 @@ def test_camera_is_added_and_removed(client, service):
     assert answer.status_code == 201
     assert answer.headers["location"] == "/api/cameras/yard"
     assert "hunter2" not in answer.text
-    assert_error(client.post("/api/cameras", json=new), 400, "already")
+    assert_error(client.post("/api/cameras", json=new), 409, "already")
     assert client.delete("/api/cameras/yard").status_code == 204
     assert_error(client.delete("/api/cameras/yard"), 404, "yard")
 
@@ -447,7 +447,7 @@ def test_whip_brings_a_camera_until_it_leaves(client, service):
     assert answer.status_code == 201
     assert "phone" in service.by_name
     taken = client.post("/api/whip?name=phone", content="v=0 offer", headers=SDP)
-    assert_error(taken, 400, "already")
+    assert_error(taken, 409, "already")
     assert client.delete(answer.headers["location"]).status_code == 200
     client.get("/healthz")  # a turn of the loop, in which the camera leaves
     assert "phone" not in service.by_name
