@@ -74,8 +74,8 @@ async def add_camera(
     """Start a camera, and keep it for the next start of the service.
 
     `{"name": "door", "url": "rtsp://user:password@192.0.2.7/live"}`, and any of the settings that
-    `change_camera` takes. 409 where the name is taken, 400 where the URL is of no known kind, 422 where a
-    value is out of range.
+    `change_camera` takes. 409 where the name is taken, 400 where the URL is of no known kind, 422
+    where a value is out of range.
     """
     await service.add_camera(camera)
     response.headers["location"] = f"{request.state.prefix}/api/cameras/{camera.name}"
@@ -93,7 +93,7 @@ async def change_camera(service: ServiceDep, camera: Reference, change: CameraCh
     `read_timeout_s`, 1 to 120; `frozen_after_s`, 0 to 3600, 0 for never; `pixel_aspect`, "auto" or
     the width:height of a pixel, such as "16:11"; `deinterlace`, "auto", "on" or "off";
     `verify_tls`, true or false; `enabled`, true or false. With the name its address changes, and
-    past events are shown under the new one; 400 where it is taken.
+    past events are shown under the new one; 409 where it is taken.
 
     The answer is the camera, its settings under "settings". A URL that comes back as it was shown,
     `***` for its password, keeps its password. Viewers stay connected. A camera that a browser or

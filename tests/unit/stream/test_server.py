@@ -335,7 +335,7 @@ def test_a_camera_is_renamed(client, service):
     assert answer.json()["settings"]["rotation"] == 90
     assert_error(client.get("/api/cameras/door"), 404, "door")
     service.add(status("yard"))
-    assert_error(client.patch("/api/cameras/front", json={"name": "yard"}), 400, "already there")
+    assert_error(client.patch("/api/cameras/front", json={"name": "yard"}), 409, "already there")
 
 
 @pytest.mark.parametrize(
@@ -856,3 +856,172 @@ def test_surprises_say_nothing_of_their_insides(service):
     answer = client.get("/api/cameras")
     assert_error(answer, 500, "see the service's log")
     assert "division" not in json.dumps(answer.json())
+
+
+# The contract
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/api/cameras", "/api/cameras/door/snapshot.jpg", "/healthz", "/metrics", "/", "/app.js"],
+)
+def test_head_answers_as_get_without_the_body(client, path):
+    get, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/api/cameras", "GET, HEAD, POST"),
+        ("POST", "/api/cameras/door", "DELETE, GET, HEAD, PATCH"),
+        ("GET", "/api/cameras/door/whep", "POST"),
+        ("HEAD", "/api/whip", "POST"),
+        ("OPTIONS", "/api/identities/from-camera", "POST"),
+        ("OPTIONS", "/api/identities", "GET, HEAD, POST"),
+        ("DELETE", "/api/identities/x/photos/1.jpg", "GET, HEAD"),
+        ("PATCH", "/api/session", "DELETE, GET, HEAD, POST"),
+        ("TRACE", "/api/events", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+    ],
+)
+def test_what_is_not_done_says_what_is(client, method, path, allow):
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert ", ".join(sorted(answer.headers["allow"].split(", "))) == allow
+    if method != "HEAD":
+        assert_error(answer, 405)
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/nothing", "/api/cameras/", "/nothing"])
+def test_what_is_not_there_is_said_so(client, path):
+    assert_error(client.get(path), 404)
+    assert client.head(path).status_code == 404
+
+
+def test_every_refusal_is_documented_as_it_is_sent(client):
+    document = client.get("/openapi.json").json()
+    assert document == client.get("/openapi.json").json()
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert document["security"] == [{"bearer": []}, {}]
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            answers = operation["responses"]
+            for status in {"400", "401", "403", "413", "421", "422", "429", "503"}:
+                schema = answers[status]["content"]["application/json"]["schema"]
+                assert "ErrorJson" in json.dumps(schema), f"{method} {path} {status}"
+            assert ("404" in answers) >= ("{" in path), f"{method} {path}"
+    assert "HTTPValidationError" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("get", "/api/cameras/{camera}/snapshot.jpg", "200", "image/jpeg"),
+        ("get", "/api/events/{event_id}/crop.jpg", "200", "image/jpeg"),
+        ("get", "/metrics", "200", "text/plain"),
+        ("post", "/api/cameras/{camera}/whep", "201", "application/sdp"),
+        ("post", "/api/whip", "201", "application/sdp"),
+        ("get", "/api/cameras", "200", "application/json"),
+    ],
+)
+def test_the_kind_of_each_answer_is_documented(client, method, path, status, kind):
+    operation = client.get("/openapi.json").json()["paths"][path][method]
+    assert list(operation["responses"][status]["content"]) == [kind]
+    if kind == "application/sdp":
+        assert list(operation["requestBody"]["content"]) == [kind]
+
+
+# What no browser sends
+
+
+@pytest.mark.parametrize("origin", ["http://[", "http://a:b", "\\", "http://127.0.0.1:99999999"])
+def test_an_origin_that_is_none_is_refused(client, origin):
+    assert_error(client.get("/healthz", headers={"origin": origin}), 403)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[" * 100_000,
+        b'{"token": "\xff"}',
+        b'{"token": 1e400}',
+        b'{"token": NaN}',
+        b'{"token": ' + b"9" * 5000 + b"}",
+        b'"token"',
+        b"null",
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/session", "/api/cameras"])
+def test_json_that_is_none_is_refused(guarded, body, path):
+    headers = {"content-type": "application/json", "authorization": f"Bearer {TOKEN}"}
+    answer = guarded.post(path, content=body, headers=headers)
+    assert answer.status_code in (400, 422)
+    assert list(answer.json()) == ["error"]
+
+
+def test_half_a_character_is_refused_wherever_text_is_taken(client, service):
+    half = '"/x\\ud800"'
+    for method, path, body in (
+        ("POST", "/api/cameras", f'{{"name": "yard", "url": {half}}}'),
+        ("PATCH", "/api/cameras/door", f'{{"url": {half}}}'),
+        ("POST", "/api/session", f'{{"token": {half}}}'),
+        ("POST", "/api/identities/from-camera", f'{{"camera": {half}, "name": "Ada"}}'),
+        ("POST", "/api/identities/from-camera", f'{{"camera": "door", "name": {half}}}'),
+        ("PATCH", "/api/identities/x", f'{{"merge_into": {half}}}'),
+    ):
+        headers = {"content-type": "application/json"}
+        answer = client.request(method, path, content=body, headers=headers)
+        assert answer.status_code in (400, 422), path
+        assert list(answer.json()) == ["error"]
+    assert client.get("/api/cameras").status_code == 200
+    assert list(service.by_name) == ["door"]
+
+
+def test_viewers_see_no_address_of_a_camera(viewer, service):
+    service.add(status("yard", url="rtsp://u:secret@192.0.2.8/live"))
+    for camera in (*viewer.get("/api/cameras").json(), viewer.get("/api/cameras/yard").json()):
+        assert (camera["url"], camera["settings"]["url"]) == ("", "")
+    with viewer.websocket_connect("ws://127.0.0.1:8080/api/ws") as socket:
+        while (message := socket.receive_json())["type"] != "cameras":
+            pass
+    assert "192.0.2" not in json.dumps(message)
+
+
+def test_addresses_in_old_events_are_masked(client, service):
+    event = Event(
+        EventKind.CAMERA_DOWN,
+        "door",
+        5.0,
+        None,
+        None,
+        4.0,
+        None,
+        detail="cannot open rtsp://h/user=admin_password=secret_x: timed out",
+    )
+    service.event_log.append(event, 1_700_000_000.0)
+    assert "secret" not in client.get("/api/events").text
+
+
+def test_uploads_have_places(service):
+    app = create_app(service, max_uploads=2)
+    with TestClient(app, base_url=HERE) as client:
+        files = {"photo": ("a.png", photo(service))}
+        for _ in range(5):  # each gives its place back
+            assert client.post("/api/identify", files=files).status_code == 200
+
+
+def test_pages_have_places(service):
+    app = create_app(service, max_pages=2)
+    with (
+        TestClient(app, base_url=HERE) as client,
+        client.websocket_connect("ws://127.0.0.1:8080/api/ws") as first,
+        client.websocket_connect("ws://127.0.0.1:8080/api/ws") as second,
+    ):
+        assert first.receive_json()["type"] == "cameras"
+        closed = second.receive()
+        assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
+        assert "too many pages" in closed["reason"]

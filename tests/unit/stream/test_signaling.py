@@ -165,6 +165,29 @@ def test_a_peer_that_ends_is_told(client, service):
         assert hear(socket, "closed") == {"type": "closed", "id": "1"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 100_000,
+        '{"type": "follow", "camera": "\\ud800"}',
+        '{"type": "offer", "id": "\\ud800", "camera": "door", "sdp": "v"}',
+        '{"type": "offer", "id": "1", "camera": "door", "sdp": "\\ud800"}',
+        '{"type": "offer", "id": "' + "1" * 1000 + '", "camera": "door", "sdp": "v"}',
+        '{"type": "offer", "id": "1", "publish": {}, "sdp": "v"}',
+        '{"type": ' + "9" * 5000 + "}",
+    ],
+)
+def test_a_message_that_is_none_is_answered_and_the_page_stays(client, text):
+    with client.websocket_connect(SOCKET) as socket:
+        socket.send_text(text)
+        assert hear(socket, "error")["message"]
+        socket.send_bytes(b"\x00\xff")
+        assert hear(socket, "error")["message"] == "a message must be JSON"
+        socket.send_json({"type": "offer", "id": "7", "camera": "door", "sdp": "v=0"})
+        assert hear(socket, "answer")["id"] == "7"
+
+
 def test_followed_faces_are_told_once_a_frame(client, service):
     service.show_faces("door", (track(4),))
     with client.websocket_connect(SOCKET) as socket:
