@@ -188,7 +188,7 @@ def _tls_options(*, verify_tls: bool) -> dict[str, str]:
 def _file_address(path: str) -> Address:
     options = (("protocol_whitelist", FILE_PROTOCOLS),)
     # With its prefix FFmpeg takes the rest literally, colons and all.
-    return Address(f"file:{path}", path, None, options, is_live=False, host=None)
+    return Address(f"file:{path}", safe_url(path), None, options, is_live=False, host=None)
 
 
 def _exists(path: str) -> bool:
