@@ -75,7 +75,8 @@ def _print_version(is_asked: bool) -> None:
 @app.callback()
 def facewire(
     verbose: Annotated[
-        bool, typer.Option("-v", "--verbose", help="Log more, and show tracebacks.")
+        bool,
+        typer.Option("-v", "--verbose", help="Log more, show tracebacks and what libraries say."),
     ] = False,
     log_json: Annotated[
         bool, typer.Option("--log-json", help="Log one JSON object a line.")

@@ -1,6 +1,7 @@
 """Where the command `facewire` begins: before anything that takes time is imported."""
 
 import errno
+import faulthandler
 import io
 import os
 import signal
@@ -51,9 +52,23 @@ def _prepare_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_RDONLY), number)
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    if not {"-v", "--verbose"} & set(sys.argv[1:]):
+        _silence_libraries()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _silence_libraries() -> None:
+    """Keep what image and video libraries print to descriptor 2, which names no file, off stderr.
+
+    Python's own stderr goes on, and shows where Python was if a library ends the process.
+    """
+    sys.stderr.flush()
+    encoding = sys.stderr.encoding
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    faulthandler.enable(sys.stderr)
 
 
 def _leave(end: SystemExit) -> NoReturn:

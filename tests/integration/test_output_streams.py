@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gallery import Gallery, NewPhoto
 from tests.shared_data import photos
@@ -117,6 +118,18 @@ def test_an_output_that_takes_nothing_is_one_line(verb, people: Path, odd: bytes
     assert done.stderr == (
         b"facewire: cannot write the output: no space left on device (free some space)\n"
     )
+
+
+def test_what_libraries_print_without_a_name_is_not_shown(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.tif"
+    Image.open(photos() / "grace_hopper.jpg").save(photo, compression="tiff_lzw")
+    damaged = bytearray(photo.read_bytes())
+    damaged[2000:2100] = b"\xff" * 100
+    photo.write_bytes(damaged)
+    shown = run("-v", "detect", photo).stderr.splitlines()
+    assert [line for line in shown if line.startswith(b"tempfile.tif: ")], shown  # libtiff's
+    done = run("detect", photo)
+    assert [line.split(b": ")[0] for line in done.stderr.splitlines()] in ([], [b"facewire"])
 
 
 @pytest.mark.parametrize(
