@@ -104,5 +104,20 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    """Leave by way of every `finally`; `facewire serve` takes over with a stop of its own."""
+    """Leave by way of every `finally`; `facewire serve` takes over with a stop of its own.
+
+    Not out of an import, which may turn the exception into another, nor where nobody could catch
+    it, such as in a callback of the garbage collector: the signal would be lost.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    sys.unraisablehook = _exit_unraised
     sys.exit(INTERRUPTED)
+
+
+def _exit_unraised(ignored: "sys.UnraisableHookArgs") -> None:
+    if isinstance(ignored.exc_value, SystemExit):
+        os._exit(INTERRUPTED)
+    sys.__unraisablehook__(ignored)
