@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any, overload
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from recognizer import Image
 from trainer.errors import DataError, RecordError
-from trainer.recordio import Closing, Record, RecordReader, RecordWriter
+from trainer.recordio import MAX_OFFSET, Closing, Record, RecordReader, RecordWriter, smallest
 
 SIDE = 112  # pixels: crops are 112x112
 HEADER_KEY = 0
@@ -42,6 +43,7 @@ class FaceSet:
             than the largest label seen.
         groups: image keys of each identity, in the file's order; one group of all where the set has
             no identity records.
+        keys: (N,) those of all groups, one after the other.
         has_identities: the set has identity records.
     """
 
@@ -66,30 +68,36 @@ class FaceSet:
         if HEADER_KEY in self.reader.offsets:
             header = self.reader.read(HEADER_KEY)
         self.has_identities = header.is_vector and not header.image and len(header.labels) == 2
+        self.groups: Groups | list[NDArray[np.integer[Any]]]
         if self.has_identities:
-            self.groups = [g for g in self._read_groups(header) if len(g) >= min_images]
+            self.groups = self._read_groups(header, min_images)
+            self.keys = self.groups.keys()
         else:
-            self.groups = [list(self.reader.offsets)]
-        self.keys = [key for group in self.groups for key in group]
-        if not self.keys:
+            self.groups = [self.reader.offsets.keys_array]
+            self.keys = self.reader.offsets.keys_array
+        if not len(self.keys):
             raise DataError(
                 f"no identity of {self.path} has {min_images} images (lower data.min_images)"
             )
         self.property = read_property(directory)
         self.n_classes = self.property.n_identities if self.property else self._count_classes()
 
-    def _read_groups(self, header: Record) -> list[list[int]]:
+    def _read_groups(self, header: Record, min_images: int) -> "Groups":
         first, end = (round(label) for label in header.labels)
-        groups = []
+        ranges = []
         for key in range(first, end):
             labels = self.reader.read(key).labels
             if len(labels) < 2:
                 raise RecordError(f"{self.path}: record {key} is no identity record")
-            groups.append(list(range(round(labels[0]), round(labels[1]))))
-        return groups
+            start, stop = round(labels[0]), round(labels[1])
+            if not 0 <= start <= MAX_OFFSET or not 0 <= stop <= MAX_OFFSET:
+                raise RecordError(f"{self.path}: record {key} names no images: {start} to {stop}")
+            if max(stop - start, 0) >= min_images:
+                ranges.append((start, max(start, stop)))
+        return Groups(np.array(ranges, np.int64).reshape(-1, 2))
 
     def _count_classes(self) -> int:
-        return 1 + max(int(self.reader.read(key).labels[0]) for key in self.keys)
+        return 1 + max(int(self.reader.read(int(key)).labels[0]) for key in self.keys)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -102,6 +110,39 @@ class FaceSet:
         """
         record = self.reader.read(key)
         return decode(record.image, name=f"{self.path}, record {key}"), record.labels
+
+
+class Groups(Sequence[range]):
+    """The image keys of each identity, which follow each other in a file.
+
+    Args:
+        ranges: (K, 2) first key, and the one after the last.
+    """
+
+    def __init__(self, ranges: NDArray[np.int64]) -> None:
+        self._ranges = smallest(ranges)
+
+    @overload
+    def __getitem__(self, number: int) -> range: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> "list[range]": ...
+
+    def __getitem__(self, number: int | slice) -> "range | list[range]":
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        first, end = self._ranges[number]
+        return range(int(first), int(end))
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def keys(self) -> NDArray[np.integer[Any]]:
+        """Return the (N,) keys of all, one identity after the other."""
+        first, end = (column.astype(np.int64) for column in self._ranges.T)
+        sizes = end - first
+        before = np.cumsum(sizes) - sizes
+        return smallest(np.arange(sizes.sum()) + np.repeat(first - before, sizes))
 
 
 def read_property(directory: Path) -> Property | None:
@@ -230,5 +271,5 @@ def images_per_class(faces: FaceSet) -> NDArray[np.int64]:
     """Return the number of images of each identity that has any, in the order of identities."""
     if faces.has_identities:
         return np.array([len(group) for group in faces.groups], np.int64)
-    labels = [int(faces.reader.read(key).labels[0]) for key in faces.keys]
+    labels = [int(faces.reader.read(int(key)).labels[0]) for key in faces.keys]
     return np.unique(labels, return_counts=True)[1].astype(np.int64)

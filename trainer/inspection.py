@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from recognizer import Image
 from trainer.errors import DataError, RecordError
@@ -62,21 +64,21 @@ def inspect(faces: FaceSet, *, limit: int = 2000) -> Inspected:
     )
 
 
-def _spread(keys: list[int], limit: int) -> Iterator[int]:
+def _spread(keys: NDArray[np.integer[Any]], limit: int) -> Iterator[int]:
     n = min(limit, len(keys))
-    return (keys[i * len(keys) // n] for i in range(n))
+    return (int(keys[i * len(keys) // n]) for i in range(n))
 
 
 def contact_sheet(faces: FaceSet) -> Image:
     """Return a picture of up to 12 identities, one a row, with up to 16 images each, RGB."""
-    groups = [group for group in faces.groups if group]
+    groups = [group for group in faces.groups if len(group)]
     rows = [groups[i * len(groups) // n] for n in [min(SHEET_ROWS, len(groups))] for i in range(n)]
     sheet = np.full((112 * len(rows), 112 * SHEET_COLUMNS, 3), 255, np.uint8)
     for y, group in enumerate(rows):
         for x, key in enumerate(group[:SHEET_COLUMNS]):
             cell = sheet[112 * y : 112 * y + 112, 112 * x : 112 * x + 112]
             try:
-                cell[:] = resize_short(faces.read(key)[0])
+                cell[:] = resize_short(faces.read(int(key))[0])
             except RecordError:
                 cell[:] = (255, 0, 0)  # red: damaged
     return sheet

@@ -70,7 +70,7 @@ class _Positions(Sampler[tuple[int, list[int]]]):
             order = np.random.default_rng((plan.seed, epoch)).permutation(plan.n_images)
             for at in range(place, plan.per_epoch):
                 start = (at * plan.world + plan.rank) * plan.batch
-                yield number, [int(i) for i in order[start : start + plan.batch]]
+                yield number, order[start : start + plan.batch].tolist()
                 number += 1
 
 
@@ -87,7 +87,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
         pixels = np.empty((len(indices), SIDE, SIDE, 3), dtype)
         labels = np.zeros((len(indices), max(self._n_labels, 1)), np.int64)
         for row, index in enumerate(indices):
-            key = self._faces.keys[index]
+            key = int(self._faces.keys[index])
             image, values = self._faces.read(key)
             rng = np.random.default_rng((self._seed, number, row))
             pixels[row] = augment(

@@ -130,7 +130,7 @@ class TripletSource:
         for identity in rng.permutation(len(self._faces.groups)):
             group = self._faces.groups[identity]
             some = rng.permutation(len(group))[:IMAGES_PER_IDENTITY]
-            keys += [group[i] for i in some]
+            keys += [int(group[i]) for i in some]
             labels += [int(identity)] * len(some)
             if len(keys) >= BAG:
                 break

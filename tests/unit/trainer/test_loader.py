@@ -53,7 +53,7 @@ def test_a_resumed_position_goes_on_across_the_epoch(faces):
 
 
 def test_forked_workers_read_what_one_process_reads(faces):
-    faces.read(faces.keys[0])  # the file is open before the fork
+    faces.read(int(faces.keys[0]))  # the file is open before the fork
     plan = Plan(15, 4, 3)
     assert_equal(take(6, faces, plan, ALL), take(6, faces, plan, ALL, workers=2))
 

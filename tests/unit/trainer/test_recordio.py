@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,57 @@ def test_records_longer_than_the_format_are_refused(monkeypatch):
     monkeypatch.setattr("trainer.recordio.MAX_PART", 8)
     with pytest.raises(RecordError, match="longer than the format"):
         encode_parts(bytes(9))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\t0\n2\t40\n7\t80\n",
+        "1\t0\r\n2\t40\r\n7\t80\r\n",
+        " 1\t0 \n2\t40\n7\t80\n",
+        "1\t5\n2\t40\n1\t0\n7\t80\n",
+        "1\t0\n2\t40\n7\t80\n8\t1",
+    ],
+    ids=["plain", "Windows", "spaces", "a key twice", "cut off"],
+)
+def test_an_index_may_be_written_in_some_ways(text, tmp_path):
+    (tmp_path / "a.idx").write_bytes(text.encode())
+    index = read_index(tmp_path / "a.idx")
+    assert dict(index) == {1: 0, 2: 40, 7: 80}
+    assert [key in index for key in (0, 1, 2, 3, 7, 8, -1, 2**40, "1")] == [
+        *(False, True, True, False, True),
+        *[False] * 4,
+    ]
+    with pytest.raises(KeyError):
+        index[3]
+
+
+@pytest.mark.parametrize("order", [(3, 1, 2), (2**40, 5, 2**33), (7,)])
+def test_an_index_keeps_the_order_of_the_file(order, tmp_path):
+    lines = [f"{key}\t{2**35 + i}" for i, key in enumerate(order)]
+    (tmp_path / "a.idx").write_text("\n".join(lines) + "\n")
+    index = read_index(tmp_path / "a.idx")
+    assert list(index) == list(order)
+    assert [index[key] for key in order] == [2**35 + i for i in range(len(order))]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1\t99999999999999999999", "99999999999999999999\t1", "1\t-5", "1 5", "1\t5\t6", "\t", "1\t"],
+)
+def test_a_wrong_line_of_an_index_is_named(line, tmp_path):
+    (tmp_path / "a.idx").write_text(f"0\t0\n{line}\n")
+    with pytest.raises(RecordError, match="line 2: expected KEY<tab>OFFSET"):
+        read_index(tmp_path / "a.idx")
+
+
+def test_an_index_of_millions_takes_a_few_bytes_a_record(tmp_path):
+    """MS1M's 5.8 million: 0.8 GB as a dictionary, and 0.55 GB in each worker that was forked."""
+    n = 300_000
+    (tmp_path / "a.idx").write_text("".join(f"{key}\t{key * 8000}\n" for key in range(n)))
+    tracemalloc.start()
+    index = read_index(tmp_path / "a.idx")
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert len(index) == n
+    assert held <= 20 * n
