@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainer.distributed import gather
 from trainer.errors import CheckpointError, TrainingError
 from trainer.mxnet_params import load_mxnet
 
@@ -42,12 +43,13 @@ def what_is_left(out: Path) -> str:
     return f"{last} is intact" if last.exists() else "no checkpoint was written yet"
 
 
-def save_checkpoint(path: Path, state: State) -> None:
+def save_checkpoint(path: Path, state: State, *, keep_older: bool = False) -> None:
     """Write a checkpoint at once: whoever reads the path finds the old one or the new one.
 
     Args:
         path: ends in .pt.
         state: tensors and plain values only, so that it loads without running code.
+        keep_older: move the one that is there to the name of `older`.
 
     Raises:
         TrainingError: if it cannot be written; the old one is intact.
@@ -59,6 +61,8 @@ def save_checkpoint(path: Path, state: State) -> None:
             torch.save({"format": FORMAT, **state}, stream)
             stream.flush()
             os.fsync(stream.fileno())
+        if keep_older and path.exists():
+            path.replace(older(path))
         scratch.replace(path)
     except (OSError, RuntimeError) as error:
         # torch raises an error of its own over that of the disk
@@ -70,6 +74,38 @@ def save_checkpoint(path: Path, state: State) -> None:
         ) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def older(path: Path) -> Path:
+    """Return where the checkpoint before this one is kept."""
+    return path.with_name(f"{path.stem}.older{path.suffix}")
+
+
+def common_checkpoint(path: Path) -> Path:
+    """Return which of a rank's last two checkpoints to go on from; all ranks call it.
+
+    A run that is killed while its ranks write may leave shards of different steps.
+
+    Args:
+        path: of this rank's last one.
+
+    Raises:
+        CheckpointError: if no step is one of which every rank has a checkpoint.
+    """
+    mine = {_step(file): file for file in (older(path), path) if file.exists()}
+    steps = gather(sorted(mine))
+    common = set(steps[0]).intersection(*steps[1:])
+    if not common:
+        have = "; ".join(f"rank {rank} has {found or 'none'}" for rank, found in enumerate(steps))
+        raise CheckpointError(
+            f"cannot resume {path.parent}: there is no step of which every rank has a checkpoint "
+            f"({have}): use as many processes as before, or choose another --out"
+        )
+    return mine[max(common)]
+
+
+def _step(path: Path) -> int:
+    return int(read_checkpoint(path)["step"])
 
 
 def read_checkpoint(path: Path) -> State:

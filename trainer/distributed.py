@@ -4,13 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from trainer.backbones.layers import BN_MOMENTUM
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,18 @@ def join_world(device_type: str) -> Iterator[World]:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
     finally:
         dist.destroy_process_group()
+
+
+def gather(own: T) -> list[T]:
+    """Return what every rank gives, by rank; all must call it. Plain values and CPU tensors."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [own]
+    group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+    found: list[T] = [own] * dist.get_world_size()
+    dist.all_gather_object(found, own, group=group)
+    if group is not None:
+        dist.destroy_process_group(group)
+    return found
 
 
 class _SumOverRanks(torch.autograd.Function):

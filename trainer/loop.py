@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import State, made_with, read_checkpoint, save_checkpoint, what_is_left
+from trainer.distributed import gather
 from trainer.errors import CheckpointError, TrainingError
 from trainer.optimizer import learning_rate
 from trainer.pairs import PairSet
@@ -42,7 +43,8 @@ def fit(
         targets: verified every `run.verbose` steps and at the end; the best mean accuracy counts.
         out: directory of the checkpoints: last.pt to resume, best.pt to use.
         resume: checkpoint to go on from.
-        rank: of this process; the first writes checkpoints, others only shards of theirs.
+        rank: of this process; the first writes checkpoints, with what each rank alone has;
+            others only shards of theirs.
         clock: seconds.
 
     Raises:
@@ -52,7 +54,7 @@ def fit(
     run, optimizer = recipe.run, trainee.optimizer
     start, best = 0, -1.0
     if resume:
-        start, best = _restore(recipe, trainee, source, resume)
+        start, best = _restore(recipe, trainee, source, resume, rank)
     else:
         yield Verified(0, tuple(trainee.verify(pairs) for pairs in targets), is_best=False)
     losses: list[Tensor] = []
@@ -102,16 +104,49 @@ def fit(
             best = max(best, mean)
             # told first, so that whoever keeps a log has it up to every checkpoint
             yield Verified(step, results, is_best)
-            if run.ckpt != "never" and (rank == 0 or recipe.head.sharded):
-                suffix = f".rank{rank}.pt" if rank else ".pt"
-                state = _state(recipe, trainee, source, step, best)
-                save_checkpoint(out / f"last{suffix}", state)
-                if is_best or not targets:
-                    save_checkpoint(out / f"best{suffix}", state)
-                if run.ckpt == "always":
-                    save_checkpoint(out / f"step-{step:07d}{suffix}", state)
+            if run.ckpt != "never":
+                _save(
+                    recipe,
+                    trainee,
+                    source,
+                    out,
+                    place=(rank, step),
+                    best=best,
+                    is_best=is_best or not targets,
+                )
         if is_report:
             since = clock()
+
+
+def _save(
+    recipe: Recipe,
+    trainee: Trainee,
+    source: Source,
+    out: Path,
+    *,
+    place: tuple[int, int],
+    best: float,
+    is_best: bool,
+) -> None:
+    """Write the checkpoints that are due; all ranks call it.
+
+    The first rank's file holds everybody's, so that it is whole or the one before. Shards are too
+    large for that: each rank writes its own, and keeps the one before in case not all got so far.
+    """
+    rank, step = place
+    is_sharded = recipe.head.sharded
+    ranks = gather({**trainee.rank_state(), "source": source.state()})
+    if rank and not is_sharded:
+        return
+    suffix = f".rank{rank}.pt" if rank else ".pt"
+    state = _state(recipe, trainee, source, step, best)
+    if not is_sharded:
+        state["ranks"] = ranks
+    save_checkpoint(out / f"last{suffix}", state, keep_older=is_sharded and len(ranks) > 1)
+    if is_best:
+        save_checkpoint(out / f"best{suffix}", state)
+    if recipe.run.ckpt == "always":
+        save_checkpoint(out / f"step-{step:07d}{suffix}", state)
 
 
 def _forward_backward(
@@ -168,7 +203,9 @@ def _state(recipe: Recipe, trainee: Trainee, source: Source, step: int, best: fl
     }
 
 
-def _restore(recipe: Recipe, trainee: Trainee, source: Source, path: Path) -> tuple[int, float]:
+def _restore(
+    recipe: Recipe, trainee: Trainee, source: Source, path: Path, rank: int
+) -> tuple[int, float]:
     state = read_checkpoint(path)
     then, now = (r.model_dump() for r in (Recipe.model_validate_json(state["recipe"]), recipe))
     for section, keys in now.items():
@@ -180,5 +217,10 @@ def _restore(recipe: Recipe, trainee: Trainee, source: Source, path: Path) -> tu
                     "anew from its weights)"
                 )
     trainee.restore(state, path)
-    source.restore(state["source"])
+    ranks = state.get("ranks", [])
+    if rank < len(ranks):
+        trainee.restore_rank(ranks[rank])
+        source.restore(ranks[rank]["source"], is_own=True)
+    else:  # a shard, a checkpoint of an older version, or a rank that is new
+        source.restore(state["source"], is_own=rank == 0 or recipe.head.sharded)
     return state["step"], state["best"]

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from recognizer import Image
-from trainer.checkpoint import State, read_checkpoint, what_is_left
+from trainer.checkpoint import State, common_checkpoint, older, read_checkpoint, what_is_left
 from trainer.distributed import World, join_world
 from trainer.embedding import recognizer_embed, torch_embed
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
@@ -161,7 +161,7 @@ def run_recipe(
     last = out / "last.pt"
     if last.exists() and not resume:
         raise CheckpointError(f"{out} holds a run: --resume goes on, or choose another --out")
-    if resume and not last.exists():
+    if resume and not (last.exists() or older(last).exists()):
         raise CheckpointError(f"cannot resume: there is no {last}")
     if threads:
         torch.set_num_threads(threads)
@@ -170,7 +170,11 @@ def run_recipe(
     place_kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     with join_world(place_kind) as world:
         place = open_device(device, world)
-        then: State = read_checkpoint(last) if resume else {"step": 0, "best": 0.0}
+        start = last
+        if resume and world.size > 1 and recipe.head.sharded:
+            shard = f"last.rank{world.rank}.pt" if world.rank else "last.pt"
+            start = common_checkpoint(out / shard)
+        then: State = read_checkpoint(start) if resume else {"step": 0, "best": 0.0}
         recipe = settle(recipe, place, then)
         logger.info("training in %s on %s", recipe.run.precision, place)
         trainee = Trainee(
@@ -180,7 +184,6 @@ def run_recipe(
             open_teacher=lambda spec: recognizer_embed(spec, device=device, threads=threads)[0],
         )
         source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
-        shard = f"last.rank{world.rank}.pt" if world.rank and recipe.head.sharded else "last.pt"
         log = None
         if world.rank == 0:
             log = RunLog(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
@@ -190,7 +193,7 @@ def run_recipe(
             source,
             targets,
             out,
-            resume=out / shard if resume else None,
+            resume=start if resume else None,
             rank=world.rank,
         )
         columns = (

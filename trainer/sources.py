@@ -30,8 +30,13 @@ class Source(Protocol):
     def state(self) -> State:
         """Return the position, as tensors and plain values."""
 
-    def restore(self, state: State) -> None:
-        """Go back to a position, before the first `next`."""
+    def restore(self, state: State, *, is_own: bool) -> None:
+        """Go back to a position, before the first `next`.
+
+        Args:
+            state: of this rank; of the first where none of this rank was kept.
+            is_own: which of the two.
+        """
 
 
 class ShuffledSource:
@@ -64,8 +69,8 @@ class ShuffledSource:
         """Return the number of batches given."""
         return {"position": self._position}
 
-    def restore(self, state: State) -> None:
-        """Go on after that many batches."""
+    def restore(self, state: State, *, is_own: bool) -> None:
+        """Go on after that many batches; all ranks have given as many."""
         self._position = state["position"]
 
 
@@ -145,6 +150,8 @@ class TripletSource:
         """Return the number of bags opened and the triplets still to be given."""
         return {"bag": self._bag, "pending": torch.from_numpy(self._pending.copy())}
 
-    def restore(self, state: State) -> None:
-        """Go on from there."""
-        self._bag, self._pending = state["bag"], state["pending"].numpy()
+    def restore(self, state: State, *, is_own: bool) -> None:
+        """Go on from there; another rank's triplets are left to that rank."""
+        self._bag = state["bag"]
+        if is_own:
+            self._pending = state["pending"].numpy()

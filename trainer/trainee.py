@@ -191,6 +191,27 @@ class Trainee:
             state["head_rng"] = self.head.generator.get_state()
         return state
 
+    def rank_state(self) -> State:
+        """Return what differs between ranks that train the same weights.
+
+        Their random numbers, and the statistics of batch norms, which each takes of its own images.
+        """
+        state: State = {"rng": torch.get_rng_state(), "buffers": _buffers(self.backbone)}
+        if self.ema is not None:
+            state["ema_buffers"] = _buffers(self.ema)
+        if self.device.type == "cuda":
+            state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        return state
+
+    def restore_rank(self, state: State) -> None:
+        """Go back to what this rank alone had, after `restore`."""
+        torch.set_rng_state(state["rng"])
+        _fill(self.backbone, state["buffers"])
+        if self.ema is not None and "ema_buffers" in state:
+            _fill(self.ema, state["ema_buffers"])
+        if "cuda_rng" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
     def restore(self, state: dict[str, Any], path: Path) -> None:
         """Go back to a state.
 
@@ -208,6 +229,15 @@ class Trainee:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         if isinstance(self.head, PartialHead):
             self.head.generator.set_state(state["head_rng"])
+
+
+def _buffers(module: nn.Module) -> dict[str, Tensor]:
+    return {name: buffer.detach().cpu().clone() for name, buffer in module.named_buffers()}
+
+
+def _fill(module: nn.Module, buffers: dict[str, Tensor]) -> None:
+    for name, buffer in module.named_buffers():
+        buffer.copy_(buffers[name])
 
 
 def _build_head(

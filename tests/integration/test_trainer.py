@@ -348,9 +348,90 @@ from pathlib import Path
 from rich.console import Console
 from trainer.run import run_recipe
 data, out, *settings = sys.argv[1:]
-run_recipe("tiny", Path(data), Path(out), settings=settings, resume=False, device="cpu",
-           threads=1, console=Console(quiet=True))
+resume = "resume" in settings
+run_recipe("tiny", Path(data), Path(out), settings=[s for s in settings if s != "resume"],
+           resume=resume, device="cpu", threads=1, console=Console(quiet=True))
 """
+
+
+def run_two(tmp_path, data, out, *settings, expect=0):
+    """Run a recipe in two processes; return what they said on stderr."""
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*command, "--nproc-per-node", "2", str(script), str(data), str(out), *settings],
+        timeout=110,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert (done.returncode == 0) == (expect == 0), done.stderr[-2000:]
+    return done.stderr
+
+
+def equal(one, two):
+    """Return whether two states hold the same tensors and values, to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == two.keys() and all(equal(v, two[k]) for k, v in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(two) and all(map(equal, one, two))
+    return torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+TRIPLETS = (
+    *("head.loss=triplet", "backbone.size=16", "run.batch=6", "run.precision=f32"),
+    *("run.targets=[]", "run.verbose=3", "run.frequent=3", "backbone.name=y1"),
+)
+
+
+@pytest.fixture
+def hard(tmp_path):
+    """Eight people of synthetic texture who look so alike that triplets are found."""
+    rng = np.random.default_rng(0)
+    with FaceSetWriter(tmp_path / "hard") as writer:
+        for _ in range(8):
+            base = np.kron(rng.integers(60, 196, (7, 7, 3)), np.ones((16, 16, 1)))
+            noise = [np.kron(rng.normal(0, 60, (14, 14, 3)), np.ones((8, 8, 1))) for _ in range(6)]
+            writer.add([encode(np.clip(base + n, 0, 255).astype(np.uint8)) for n in noise])
+    return tmp_path / "hard"
+
+
+def test_two_ranks_resume_each_where_it_was(hard, tmp_path):
+    """Each has triplets, batch norm statistics and random numbers of its own."""
+    data = hard
+    run_two(tmp_path, data, tmp_path / "whole", *TRIPLETS, "run.steps=6")
+    run_two(tmp_path, data, tmp_path / "parts", *TRIPLETS, "run.steps=3")
+    half = read_checkpoint(tmp_path / "parts/last.pt")
+    first, second = half["ranks"]
+    assert not equal(first["source"], second["source"])
+    assert not equal(first["buffers"], second["buffers"])
+    run_two(tmp_path, data, tmp_path / "parts", *TRIPLETS, "run.steps=6", "resume")
+    whole, parts = (read_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "parts"))
+    for key in ("backbone", "optimizer", "ranks", "step"):
+        assert equal(whole[key], parts[key]), key
+
+
+def test_shards_of_different_steps_go_on_from_the_step_that_all_have(data, tmp_path):
+    """Killed while the ranks wrote: one file is of step 10, the other still of step 5."""
+    common = [*SMALL, "run.batch=4", "head.sharded=true", "backbone.name=y1"]
+    run_two(tmp_path, data, tmp_path / "whole", *common, "run.steps=15")
+    out = tmp_path / "killed"
+    run_two(tmp_path, data, out, *common, "run.steps=10")
+    (out / "last.rank1.older.pt").replace(out / "last.rank1.pt")
+    assert sorted(read_checkpoint(out / f"last{s}.pt")["step"] for s in ("", ".rank1")) == [5, 10]
+    run_two(tmp_path, data, out, *common, "run.steps=15", "resume")
+    for name in ("last.pt", "last.rank1.pt"):
+        whole, resumed = read_checkpoint(tmp_path / "whole" / name), read_checkpoint(out / name)
+        for key in ("backbone", "head", "step"):
+            assert equal(whole[key], resumed[key]), (name, key)
+    for name in ("last.older.pt", "last.rank1.older.pt"):
+        (out / name).unlink()
+    (tmp_path / "whole/last.rank1.older.pt").replace(out / "last.rank1.pt")
+    said = run_two(tmp_path, data, out, *common, "run.steps=20", "resume", expect=1)
+    assert "no step of which every rank has a checkpoint" in said
+    assert "rank 0 has [15]; rank 1 has [10]" in said
 
 
 @pytest.mark.parametrize("sharded", ["false", "true"])
