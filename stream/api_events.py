@@ -1,5 +1,6 @@
 """The HTTP API of events, and what operators ask: health, metrics, and the page's door."""
 
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -75,12 +76,16 @@ async def list_events(
 
 
 @router.get("/api/events/{event_id}/crop.jpg", response_class=Response)
-async def event_crop(service: ServiceDep, event_id: RowNumber) -> Response:
+async def event_crop(service: ServiceDep, event_id: RowNumber, request: Request) -> Response:
     """Return the best shot of an event, 112x112."""
     jpeg = await service.run_events(service.event_log.crop_jpeg, event_id)
     if jpeg is None:
         raise HTTPException(404, "there is no such event, or it has no picture")
-    headers = {"cache-control": "private, max-age=3600"}
+    # Asked for each time: the person may have been erased, or a new log may count events anew.
+    tag = f'"{hashlib.sha256(jpeg).hexdigest()}"'
+    headers = {"cache-control": "private, no-cache", "etag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 

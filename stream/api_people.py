@@ -27,6 +27,7 @@ from stream.answers import (
 from stream.api_cameras import ServiceDep
 from stream.engine import Service
 from stream.enrolment import enroll_images, upload_item
+from stream.errors import EventLogError
 from stream.inputs import PersonName, Reference, RowNumber, Text
 from stream.sharing import events_of_other
 
@@ -186,7 +187,12 @@ async def split_identity(service: ServiceDep, identity_id: Reference, split: Spl
 async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
     await service.change_people(service.gallery.remove, identity_id)
-    await service.run_events(service.event_log.settle)  # erased there too before this is answered
+    try:
+        await service.run_events(service.event_log.settle)  # erased there, too, before the answer
+    except EventLogError as error:
+        raise type(error)(
+            f"the person is erased, and past events of them are once that is possible: {error}"
+        ) from error
 
 
 @router.get("/api/identities/{identity_id}/photos")

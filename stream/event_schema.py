@@ -5,6 +5,7 @@ random, so that both together never mean another face. Names are shown and never
 people are `identity_id`, and who a track was taken for before is `previous_id`.
 """
 
+import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 from gallery.private_files import keep_private, make_private_directory, make_private_file
 from stream.errors import EventLogBusyError, EventLogError, EventLogFullError
 
+logger = logging.getLogger(__name__)
+
 FILE_NAME = "events.db"
-BUSY_TIMEOUT_S = 1.0
+BUSY_TIMEOUT_S = 0.5
 """How long a lock of another program is waited for; events are kept in memory after that."""
 
 OPEN_TIMEOUT_S = 10.0
@@ -210,7 +213,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA secure_delete = ON").fetchall()
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
-    if _version(connection) < len(MIGRATIONS):
+    if (version := _version(connection)) < len(MIGRATIONS):
+        if version:
+            logger.info(
+                "bringing the event log to version %d; a large one takes a minute", len(MIGRATIONS)
+            )
         with transaction(connection):
             for script in MIGRATIONS[_version(connection) :]:  # read again: another may be first
                 for statement in script.split(";"):

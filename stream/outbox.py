@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from stream.event_schema import BUSY_TIMEOUT_S, FILE_NAME, log_errors
+from stream.event_schema import FILE_NAME, OPEN_TIMEOUT_S, log_errors
 from stream.events import COLUMNS, LoggedEvent, logged
 from stream.frames import EventKind
 
@@ -109,7 +109,7 @@ def forget_others(directory: Path, hooks: Sequence[str]) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        path, timeout=OPEN_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")

@@ -23,9 +23,10 @@ export class Settings {
     this.#isShown = true;
     this.#update();
     const [health, about] = await Promise.all([api("GET", "healthz"), api("GET", "api/about")]);
-    const lines = [...health.problems, ...health.notices];
-    byId("health").hidden = lines.length === 0;
-    setText(byId("health"), lines.map(sentence).join(". "));
+    for (const [id, lines] of [["health", health.problems], ["notices", health.notices]]) {
+      byId(id).hidden = lines.length === 0;
+      setText(byId(id), lines.map(sentence).join(". "));
+    }
     this.#showAbout(about);
     byId("sign-out").hidden = !about.needs_token;
   }

@@ -772,6 +772,10 @@ def test_event_pictures(client, service):
     without = happen(service, EventKind.CAMERA_UP)
     answer = client.get(f"/api/events/{with_crop.id}/crop.jpg")
     assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["cache-control"] == "private, no-cache", "the person may be erased"
+    seen = {"if-none-match": answer.headers["etag"]}
+    again = client.get(f"/api/events/{with_crop.id}/crop.jpg", headers=seen)
+    assert (again.status_code, again.content) == (304, b"")
     assert_error(client.get(f"/api/events/{without.id}/crop.jpg"), 404)
     assert_error(client.get("/api/events/999/crop.jpg"), 404)
 
@@ -809,9 +813,16 @@ def test_a_log_of_events_that_cannot_be_used_is_no_mistake_of_who_asks(client, s
     happen(service, EventKind.ENTER, match=Match(ada, 0.9))
     other.execute("BEGIN IMMEDIATE")
     assert client.get("/api/events").status_code == 200, "reading needs no lock"
+    other.execute("ROLLBACK")
+    bob = enrol(service, "Bob", 2)
+    log.append(Event(EventKind.ENTER, "door", 5.0, "run-9", Match(bob, 0.9), 4.0, None), 1.0)
+    other.execute("BEGIN IMMEDIATE")
     service.gallery.rename(ada.identity_id, "Ada L.")
     assert_error(client.get("/api/events"), 503, "another program holds")
+    refused = client.delete(f"/api/identities/{bob.identity_id}")
+    assert_error(refused, 503, "the person is erased, and past events of them are once")
     other.execute("ROLLBACK")
+    assert "Bob" not in client.get("/api/events").text
     assert client.get("/api/events").json()["events"][0]["name"] == "Ada L."
     for _ in range(100):
         happen(service, EventKind.ENTER, match=Match(ada, 0.9))
