@@ -90,6 +90,10 @@ UPDATE events SET detail = '' WHERE was_known IS NOT NULL;
 """
 MIGRATIONS = (VERSION_1, VERSION_2)
 
+# Pages, and receivers of webhooks, know events by their number. A log that was begun anew counts on
+# from the time, in milliseconds, so that it uses no number of the one before again.
+FIRST_NUMBER = "INSERT INTO sqlite_sequence VALUES ('events', strftime('%s', 'now') * 1000)"
+
 
 def connect(directory: Path) -> sqlite3.Connection:
     """Open the log in a directory, making both where they are missing; others cannot read it.
@@ -213,15 +217,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA secure_delete = ON").fetchall()
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
-    if (version := _version(connection)) < len(MIGRATIONS):
-        if version:
-            logger.info(
-                "bringing the event log to version %d; a large one takes a minute", len(MIGRATIONS)
-            )
+    if _version(connection) < len(MIGRATIONS):
         with transaction(connection):
-            for script in MIGRATIONS[_version(connection) :]:  # read again: another may be first
+            version = _version(connection)  # read again: another process may be first
+            if version:
+                logger.info(
+                    "bringing %s to version %d: this may take a minute", path, len(MIGRATIONS)
+                )
+            for script in MIGRATIONS[version:]:
                 for statement in script.split(";"):
                     connection.execute(statement)
+            if version == 0:
+                connection.execute(FIRST_NUMBER)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -39,12 +39,13 @@ def test_a_crop_alone_is_enrolled_as_well_as_one_with_its_embedding(tmp_path: Pa
             embedding=recognizer.embed(crop[np.newaxis])[0],
             quality=recognizer.quality(image, found)[0],
         )
-        now = log.face(log.append(stranger, 1e9).id)
+        event_id = log.append(stranger, 1e9).id
+        now = log.face(event_id)
         log._connection.execute(
             "UPDATE events SET embedding = NULL, model_id = NULL, quality = NULL, "
             "crop_sha256 = NULL"
         )
-        before = log.face(1)
+        before = log.face(event_id)
         assert now is not None
         assert before is not None
         kept = face_crop(recognizer, now, "event 1")

@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -64,7 +65,7 @@ def test_a_new_log_is_empty(log: EventLog) -> None:
 
 def test_what_was_appended_is_listed(log: EventLog) -> None:
     kept = log.append(event(crop=photo()), NOON)
-    assert (kept.id, kept.kind, kept.camera, kept.track_id) == (1, EventKind.ENTER, "door", "run-7")
+    assert (kept.kind, kept.camera, kept.track_id) == (EventKind.ENTER, "door", "run-7")
     assert (kept.name, kept.identity_id, kept.similarity) == ("Ann", "id-Ann", 0.71)
     assert kept.at == "2023-11-14T22:13:20.250Z"
     assert kept.has_crop
@@ -96,6 +97,18 @@ def test_it_is_all_there_after_opening_again(tmp_path: Path) -> None:
         assert second.list() == [kept]
         assert second.append(event(), NOON).id == kept.id + 1
     second.close()
+
+
+def test_a_log_begun_anew_uses_no_number_again(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path) as first:
+        last = [first.append(event(), NOON).id for _ in range(5)][-1]
+    for file in tmp_path.iterdir():
+        file.unlink()
+    began = int(time.time())
+    while int(time.time()) == began:  # numbers count on from the time, in whole seconds
+        time.sleep(0.01)
+    with EventLog.open(tmp_path) as anew:
+        assert anew.append(event(), NOON).id > last
 
 
 def test_pages_are_walked_by_cursor(log: EventLog) -> None:
@@ -394,7 +407,8 @@ def test_the_face_of_an_event_is_kept_with_embedding_model_and_quality(
     )
     without = log.append(stranger, NOON)  # no model is known before a gallery is followed
     log.follow(people)
-    face = log.face(log.append(stranger, NOON).id)
+    whole = log.append(stranger, NOON)
+    face = log.face(whole.id)
     assert face is not None
     np.testing.assert_array_equal(face.embedding, embedding)
     assert (face.model_id, face.quality) == ("m", quality)
@@ -408,14 +422,14 @@ def test_the_face_of_an_event_is_kept_with_embedding_model_and_quality(
     with pytest.raises(UnknownEventError, match="no event 999"):
         log.face(999)
     with sqlite3.connect(tmp_path / FILE_NAME) as other:
-        other.execute("UPDATE events SET quality = '{}', crop = x'00' WHERE id = 2")
-        other.execute("UPDATE events SET quality = '{}' WHERE id = 1")
+        other.execute("UPDATE events SET quality = '{}', crop = x'00' WHERE id = ?", [whole.id])
+        other.execute("UPDATE events SET quality = '{}' WHERE id = ?", [without.id])
     other.close()
-    older = log.face(1)
+    older = log.face(without.id)
     assert older is not None
     assert older.quality is None
     with pytest.raises(EventLogError, match="crop of a past event is damaged"):
-        log.face(2)
+        log.face(whole.id)
 
 
 def test_events_are_made_anothers(log: EventLog, people: Gallery) -> None:
@@ -536,7 +550,8 @@ def test_a_log_that_another_program_holds_says_so(
             change()
     assert log.list() == []
     lock.execute("ROLLBACK")
-    assert log.append(event(), NOON).id == 1
+    kept = log.append(event(), NOON)
+    assert log.list() == [kept]
 
 
 def test_a_full_disk_says_so(log: EventLog) -> None:
