@@ -114,7 +114,7 @@ def similarities_from(facts: dict[str, Any]) -> Similarities:
         raise ValueError("similarities must be a table")
     plain = dict(facts)
     try:
-        for key in ("impostor_at_far", "genuine_at_share"):
+        for key in ("impostor_at_far", "genuine_at_share", "mirror_at_share"):
             points = [tuple(map(float, point)) for point in plain.get(key, ())]
             plain[key] = tuple(points)
         return Similarities(**plain)

@@ -93,18 +93,17 @@ def measure(
         if on_photo is not None:
             on_photo(number, len(files), fault)
     embedder = Embedder(engine, model, card)
-    embeddings = np.concatenate(
-        [
-            np.empty((0, card.embedding_size), np.float32),
-            *(
-                embedder.embed(np.stack(crops[start : start + BATCH]))
-                for start in range(0, len(crops), BATCH)
-            ),
-        ]
-    )
+    empty = np.empty((0, card.embedding_size), np.float32)
+    plain, mirrored = [empty], [empty]
+    for start in range(0, len(crops), BATCH):
+        batch = np.stack(crops[start : start + BATCH])
+        plain.append(embedder.embed(batch))
+        mirrored.append(embedder.embed(np.ascontiguousarray(batch[:, :, ::-1])))
+    embeddings = np.concatenate(plain)
+    mirror = (embeddings * np.concatenate(mirrored)).sum(axis=1)
     genuine, impostor = measured_on_people(embeddings, people)
     try:
-        similarities = measured(genuine, impostor)
+        similarities = measured(genuine, impostor, mirror)
     except ValueError as error:
         raise ModelCardError(
             f"{directory} shows {len(set(people))} people in {len(crops)} photos with a face: "

@@ -12,6 +12,7 @@ from recognizer.faces import Detections, Floats, Image
 # depth of the landmarks behind the tip of the nose, in pixels of the 112x112 template, whose eyes
 # are 35 px (about 64 mm) apart: the eyes lie some 27 mm, the mouth's corners some 20 mm behind it
 _DEPTHS = (15.0, 15.0, 0.0, 11.0, 11.0)
+BORDER = 8  # pixels of the crop that are not looked at: there it may be black
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -21,8 +22,9 @@ class Quality:
 
     Attributes:
         size_px: shorter side of the box, pixels.
-        sharpness: variance of the Laplacian of the gray 112x112 crop, gray levels squared, >= 0;
-            a photo in focus has some hundreds, a blurred or enlarged one tens.
+        sharpness: detail of the gray 112x112 crop in the direction that has less of it, relative
+            to its contrast and without what noise adds, >= 0; a photo in focus has 20 to 100, a
+            blurred, shaken or enlarged one less than 10.
         yaw: degrees in [-90, 90], 0 looks into the camera, positive towards the image's right.
         pitch: degrees in [-90, 90], positive looks down.
         roll: degrees in [-180, 180], positive is turned clockwise in the image.
@@ -56,13 +58,13 @@ def judge(detections: Detections, crops: Image) -> list[Quality]:
     judged = []
     for crop, size, pose, score in zip(crops, sizes, poses, detections.scores, strict=True):
         gray = crop.astype(np.float32) @ _LUMA
-        sharpness = float(cv2.Laplacian(gray, cv2.CV_32F).var())
+        detail, sharpness = _detail(gray)
         brightness = float(gray.mean() / 255)
         yaw, pitch, roll = (float(angle) for angle in pose)
         overall = (
             # below 20 px nothing is left to recognise; from 100 px on the crop is not enlarged
             _ramp(float(size), 20, 100)
-            * _ramp(sharpness, 0, 150)
+            * _ramp(detail, 0, 35)
             # beyond 60 degrees one eye is hidden
             * (1 - _ramp(abs(yaw), 10, 60))
             # a smile or a beard reads as some pitch: only the clearly turned lose by it
@@ -107,6 +109,22 @@ def head_poses(landmarks: Floats) -> NDArray[np.float64]:
     pitch = np.arcsin(np.clip(-upright_y[:, 2], -1, 1))
     angles: NDArray[np.float64] = np.degrees(np.stack([yaw, pitch, roll], axis=1))
     return angles
+
+
+def _detail(gray: Floats) -> tuple[float, float]:
+    """Return the variance of the second derivative, gray levels squared, and `Quality.sharpness`.
+
+    Smoothing first takes away the noise that would count as detail. The weaker of two directions
+    shows a shaken photo, which is sharp along its edges in one of them. Relative to the variance
+    of the crop a dark photo is as sharp as a bright one; 2000 is that of an ordinary crop.
+    """
+    smooth = cv2.GaussianBlur(gray, (0, 0), sigmaX=1.0)[BORDER:-BORDER, BORDER:-BORDER]
+    across = smooth[:, 2:] - 2 * smooth[:, 1:-1] + smooth[:, :-2]
+    down = smooth[2:] - 2 * smooth[1:-1] + smooth[:-2]
+    detail = 4 * float(min(across.var(), down.var()))
+    contrast = cv2.GaussianBlur(gray, (0, 0), sigmaX=3.0)[BORDER:-BORDER, BORDER:-BORDER].var()
+    # 25: the variance of a crop without contrast, in which rounding would count as detail
+    return detail, 2000 * detail / (float(contrast) + 25)
 
 
 def _ramp(value: float, low: float, high: float) -> float:

@@ -7,13 +7,13 @@ of writing, and stored in the same transaction.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery import ErasedIdentityError, Gallery, Identity, NewPhoto, Target, clean_name
-from recognizer import Quality, SimilarityLimits
+from recognizer import Quality, Recognizer, SimilarityLimits
 from stream.doubts import Doubts, hint
 from stream.errors import EnrolmentError
 from stream.photo_checks import (
@@ -45,6 +45,7 @@ class FaceCrop:
     embedding: Floats
     quality: Quality
     source_sha256: str = ""
+    mirror_similarity: float = 1.0
 
     def as_photo(self, *, keep_crop: bool) -> NewPhoto:
         """Return it as the gallery takes it."""
@@ -59,6 +60,34 @@ class FaceCrop:
     def source(self) -> str:
         """The hash by which the same photo is recognized."""
         return self.source_sha256 or hashlib.sha256(self.crop.tobytes()).hexdigest()
+
+
+def embedded(
+    recognizer: Recognizer, crops: Image
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the embeddings of crops, and how similar each is to that of its mirror image.
+
+    Args:
+        recognizer: of the gallery's model.
+        crops: (N, 112, 112, 3) uint8 RGB, aligned; N at least 1.
+
+    Returns:
+        (N, D) float32 of unit length, and (N,) float32 cosines.
+    """
+    both = recognizer.embed(np.concatenate([crops, crops[:, :, ::-1]]))
+    plain, mirrored = both[: len(crops)], both[len(crops) :]
+    return plain, (plain * mirrored).sum(axis=1)
+
+
+def with_mirrors(recognizer: Recognizer, faces: Sequence[FaceCrop]) -> list[FaceCrop]:
+    """Return faces with how similar each is to its mirror image."""
+    if not faces:
+        return []
+    _, mirrors = embedded(recognizer, np.stack([face.crop for face in faces]))
+    return [
+        replace(face, mirror_similarity=float(mirror))
+        for face, mirror in zip(faces, mirrors, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +286,7 @@ class _Judge:
             self._name = identity.name
         open_ones = []
         for position, face in enumerate(self._faces):
-            fault = None if self._force else quality_fault(face.quality, self._limits)
+            fault = None if self._force else self._fault(face)
             fault = fault or holder_fault(self._gallery, face.source, identity, force=self._force)
             if fault is None:
                 open_ones.append(position)
@@ -266,6 +295,16 @@ class _Judge:
         if not self._force:
             self._compare(identity, open_ones)
         return [position for position in open_ones if position not in self.refused]
+
+    def _fault(self, face: FaceCrop) -> tuple[Reason, str] | None:
+        if fault := quality_fault(face.quality, self._limits):
+            return fault
+        if face.mirror_similarity < self._similarity.min_mirror:
+            return (
+                Reason.UNCLEAR,
+                "the face is too noisy or damaged to be recognized by: take a clearer photo",
+            )
+        return None
 
     def rejected(self, face: FaceCrop, reason: Reason, detail: str) -> Rejected:
         return Rejected(face.label, self._name, reason, detail)

@@ -22,7 +22,7 @@ from stream.camera import Camera, CameraState, CameraStatus
 from stream.camera_store import CameraStore
 from stream.cameras import Cameras
 from stream.config import CameraConfig, Config, data_dir
-from stream.crop_enrolment import enroll_known
+from stream.crop_enrolment import enroll_known, with_mirrors
 from stream.demo import enrol_demo
 from stream.doubts import Doubts
 from stream.errors import UnknownTrackError
@@ -310,6 +310,7 @@ class Service:
         """
         self.camera(camera)
         faces = await self.run_inference(self.pipeline.faces_of, camera, track_id)
+        faces = await self.run_photos(partial(with_mirrors, faces=faces))
         identity = await self.people.write(
             enroll_known,
             self.gallery,

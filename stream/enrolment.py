@@ -24,6 +24,7 @@ from stream.crop_enrolment import (
     EnrolReport,
     FaceCrop,
     Rejected,
+    embedded,
     enroll_crops,
     holder_fault,
     present_target,
@@ -272,13 +273,16 @@ class _FaceFinder:
             for entry in batch
         ]
         crops = [shot.crop for shot in shots if isinstance(shot, _Shot)]
-        embeddings = iter(self._recognizer.embed(np.stack(crops)) if crops else ())
+        looks = iter(
+            zip(*embedded(self._recognizer, np.stack(crops)), strict=True) if crops else ()
+        )
         for shot in shots:
             if isinstance(shot, Rejected):
                 yield shot
             else:
                 label, source = shot.item.label, shot.source_sha256
-                yield FaceCrop(label, shot.crop, next(embeddings), shot.quality, source)
+                embedding, mirror = next(looks)
+                yield FaceCrop(label, shot.crop, embedding, shot.quality, source, float(mirror))
 
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
         qualities = self._recognizer.quality(photo.image, detections)

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SEVERAL_FACES = "several_faces"
     TOO_SMALL = "too_small"
     BLURRED = "blurred"
+    UNCLEAR = "unclear"
     TURNED_AWAY = "turned_away"
     TOO_DARK = "too_dark"
     OTHER_PERSON = "other_person"
@@ -56,7 +57,7 @@ class EnrolLimits:
 
     min_score: float = 0.9
     min_size_px: float = 40.0
-    min_sharpness: float = 15.0
+    min_sharpness: float = 9.0
     max_yaw_deg: float = 55.0
     max_pitch_deg: float = 60.0
     min_brightness: float = 0.1

@@ -113,7 +113,7 @@ class FakeRecognizer:
         for crop, points in zip(crops, landmarks, strict=True):
             crop[:] = self._nearest(image, points).person
             # Two crops of one person are never the same picture.
-            crop[0, 0] = image[-1, -1]
+            crop[0, [0, -1]] = image[-1, -1]
         return crops
 
     def embed(self, crops: Image, *, flip: bool = False) -> Floats:

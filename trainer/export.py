@@ -135,4 +135,5 @@ def _measure(
     genuine, impostor = cosines[is_found & pairs.is_same], cosines[is_found & ~pairs.is_same]
     if len(impostor) < MIN_IMPOSTORS:
         return result, None
-    return result, measured(genuine, impostor)
+    mirror = (unit_rows(plain) * unit_rows(mirrored)).sum(axis=1)
+    return result, measured(genuine, impostor, mirror[~np.isnan(mirror)])

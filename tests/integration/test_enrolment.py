@@ -1,4 +1,6 @@
+import runpy
 from itertools import islice
+from pathlib import Path
 
 import av
 import cv2
@@ -157,6 +159,38 @@ def test_of_two_large_faces_neither_is_taken_for_who_is_meant(recognizer, galler
     canvas[:, 960:1480] = other[:, 60:580]
     report = enroll_images(recognizer, gallery, [upload_item("two", "Ada", encoded(canvas))])
     assert reasons(report) == [Reason.SEVERAL_FACES], report.enrolled
+
+
+DAMAGES = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "photo_quality.py"))["DAMAGES"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("gaussian noise 60", "salt and pepper 25%", "posterized to 3", "bilevel", "halftone"),
+        *("jpeg quality 2", "blurred 4", "shaken 15 px", "coarse by 8", "dark 0.05"),
+    ],
+)
+def test_damage_that_nobody_is_recognized_by_is_refused(recognizer, gallery, damage):
+    people = sorted(shared_data("lfw10_original").iterdir())
+    items = [
+        upload_item(person.name, person.name, encoded(DAMAGES[damage](read_image(photo))))
+        for person in people
+        for photo in sorted(person.glob("*.jpg"))[:1]
+    ]
+    report = enroll_images(recognizer, gallery, items)
+    assert len(report.enrolled) <= 1, report.enrolled
+
+
+def test_good_photos_are_not_refused(recognizer, gallery):
+    directory = shared_data("lfw10_original")
+    items = [
+        upload_item(str(photo), photo.stem, photo.read_bytes())
+        for photo in sorted(directory.glob("*/*.jpg"))[::3]
+    ]
+    report = enroll_images(recognizer, gallery, items, force=False)
+    poor = {Reason.BLURRED, Reason.UNCLEAR, Reason.TOO_DARK, Reason.TOO_SMALL, Reason.NO_FACE}
+    assert not [each for each in report.rejected if each.reason in poor]
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -45,6 +46,41 @@ def face(box: list[float], score: float = 1.0, yaw: float = 0) -> Detections:
 def textured(contrast: float = 40, brightness: float = 120) -> np.ndarray:
     noise = np.random.default_rng(0).normal(brightness, contrast, (1, 112, 112, 1))
     return np.repeat(noise.clip(0, 255).astype(np.uint8), 3, axis=3)
+
+
+def portrait() -> np.ndarray:
+    """A crop with the detail of a photo: blobs of all sizes from two pixels on."""
+    random = np.random.default_rng(3)
+    gray = np.full((112, 112), 120, np.float32)
+    for deviation in (1.0, 2.0, 4.0, 8.0, 16.0):
+        layer = cv2.GaussianBlur(random.normal(0, 1, (112, 112)), (0, 0), sigmaX=deviation)
+        gray += 12 * deviation**0.5 * (layer / layer.std()).astype(np.float32)
+    return np.repeat(gray.clip(0, 255).astype(np.uint8)[None, :, :, None], 3, axis=3)
+
+
+def sharpness(crop: np.ndarray) -> float:
+    return judge(face([0, 0, 120, 150]), crop)[0].sharpness
+
+
+def test_blur_in_any_direction_lowers_sharpness_and_noise_and_light_do_not_change_it() -> None:
+    sharp = portrait()
+    plain = sharpness(sharp)
+    noise = np.random.default_rng(4).normal(0, 10, sharp.shape)
+    noisy = (sharp + noise).clip(0, 255).astype(np.uint8)
+    assert sharpness(noisy) < 1.25 * plain
+    dark = (sharp * 0.4).astype(np.uint8)
+    assert sharpness(dark) == pytest.approx(plain, rel=0.2)
+    for kernel in ((0, 0, 2.0), (9, 1), (1, 9)):
+        if len(kernel) == 3:
+            blurred = cv2.GaussianBlur(sharp[0], (0, 0), sigmaX=kernel[2])[None]
+        else:
+            blurred = cv2.blur(sharp[0], kernel)[None]
+        assert sharpness(blurred) < 0.5 * plain
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_crop_without_contrast_is_not_sharp(level: int) -> None:
+    assert sharpness(np.full((1, 112, 112, 3), level, np.uint8)) == 0
 
 
 def test_a_good_face_is_better_than_each_worse_one() -> None:

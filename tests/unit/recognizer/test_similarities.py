@@ -50,7 +50,18 @@ def test_the_numbers_of_sface_are_those_that_were_measured_for_it():
         "min_own": 0.3,
         "max_other": 0.5,
         "most_similar": 0.9,
+        "min_mirror": 0.942,
     }
+
+
+def test_a_limit_for_mirror_images_follows_from_good_photos():
+    genuine, impostor = normal(0.6, 0.1, 100), normal(0.1, 0.1, 1000)
+    mirror = 1 - np.linspace(0.02, 0.12, 101)
+    limits = derive(measured(genuine, impostor, mirror))
+    assert limits.min_mirror == pytest.approx(1 - 1.16 * 0.119, abs=1e-3)
+    for too_few in (None, mirror[:99]):
+        assert derive(measured(genuine, impostor, too_few)).min_mirror == -1
+    assert derive(measured(genuine, impostor, -np.ones(100))).min_mirror == -1
 
 
 @pytest.mark.parametrize(("n_people", "expected"), [(0, 0.5), (100, 0.5), (10_000, 0.61)])

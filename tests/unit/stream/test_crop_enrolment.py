@@ -9,10 +9,10 @@ import pytest
 
 from gallery import Gallery, Target
 from recognizer import Quality
-from stream.crop_enrolment import EnrolReport, FaceCrop, enroll_crops
+from stream.crop_enrolment import EnrolReport, FaceCrop, enroll_crops, with_mirrors
 from stream.doubts import Doubts
 from stream.photo_checks import Reason
-from tests.fakes import LIMITS, looks_like
+from tests.fakes import LIMITS, FakeRecognizer, FakeWorld, looks_like
 
 GOOD = Quality(
     size_px=120, sharpness=300, yaw=0, pitch=0, roll=0, score=0.99, brightness=0.5, overall=0.8
@@ -77,6 +77,22 @@ def test_a_poor_face_is_refused_and_the_others_added(
 ) -> None:
     report = add(people, "Ada", [face(1), face(1, 1, replace(GOOD, **fault))])
     assert (len(report.enrolled), reasons(report)) == (1, [reason])
+
+
+def test_a_face_unlike_its_mirror_image_is_refused_unless_forced(people: Gallery) -> None:
+    limits = replace(LIMITS, min_mirror=0.94)
+    faces = [face(1), replace(face(1, 1), mirror_similarity=0.93)]
+    report = enroll_crops(people, Target("Ada"), faces, similarity=limits)
+    assert (len(report.enrolled), reasons(report)) == (1, [Reason.UNCLEAR])
+    report = enroll_crops(people, Target("Ada"), faces[1:], similarity=limits, force=True)
+    assert not report.rejected
+
+
+def test_mirror_images_are_compared_with_their_faces() -> None:
+    recognizer = FakeRecognizer(FakeWorld())
+    assert with_mirrors(recognizer, []) == []
+    measured = with_mirrors(recognizer, [face(1), face(2)])
+    assert [each.mirror_similarity for each in measured] == pytest.approx([1, 1])
 
 
 def test_another_person_is_refused_unless_forced(people: Gallery) -> None:
