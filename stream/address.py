@@ -68,7 +68,7 @@ class Address:
 
     Attributes:
         file: what FFmpeg opens; may hold a password.
-        label: what people see: the same without its secrets.
+        label: what people see in its place: the machine, or the path of a file.
         format: FFmpeg's input format; None to find out.
         options: FFmpeg's options, names and values.
         is_live: its frames come in real time and its end is a fault; unless it turns out to be a
@@ -135,7 +135,10 @@ def _network_address(
     # The scheme stays as it is written, since FFmpeg takes it in any case.
     file = f"{url[: len(scheme)]}://{login}{name}{f':{port}' if port else ''}{tail}"
     place = (host, int(port or DEFAULT_PORTS[scheme]))
-    return Address(file, safe_url(url), None, tuple(options.items()), is_live=True, host=place)
+    # Reasons are for viewers, too, who see no URL. A host that the masked URL hides may be a
+    # part of the password.
+    label = f"the camera at {name}" if name in safe_url(url) else "the camera"
+    return Address(file, label, None, tuple(options.items()), is_live=True, host=place)
 
 
 def _split(rest: str, label: str) -> tuple[str, str, str, str]:

@@ -252,7 +252,7 @@ def test_mjpeg_plays_and_its_end_is_a_loss(mjpeg: str) -> None:
         assert frames[0].image.shape == (120, 160, 3)
         steps = [b.captured_at - a.captured_at for a, b in pairwise(frames[5:])]
         assert np.mean(steps) == pytest.approx(0.1, rel=0.3)
-        assert "lost http://admin:***@" in read_until_lost(source)[0]
+        assert "lost the camera at 127.0.0.1: " in read_until_lost(source)[0]
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,9 @@ def test_a_file_whose_name_looks_like_a_url_is_a_file(
 
 
 def test_the_label_hides_the_password() -> None:
-    assert parse_address("rtsp://u:s@cret@cam/x").label == "rtsp://***@cam/***"
+    assert parse_address("rtsp://u:s@cret@cam/x").label == "the camera at cam"
+    assert parse_address("rtsp://cam:12/cret@host/live").label == "the camera"
+    assert parse_address("u:s@cret@cam/x").label == "***"
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
