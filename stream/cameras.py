@@ -14,6 +14,7 @@ from stream.config import CameraConfig
 from stream.errors import CameraExistsError, ConfigError, UnknownCameraError
 from stream.figures import Figures
 from stream.frames import Event, EventKind, FrameResult
+from stream.heap import trim_heaps
 from stream.hub import PacketHub
 from stream.inference import Inference
 from stream.limits import Limits
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 1.0
 """How long the removal of a camera waits for its threads."""
+
+TRIM_EVERY_S = 10.0
+"""Shortest time between two returns of free memory, which hold up allocations for a moment."""
 
 CHECK_S = 0.5
 """How often it is looked whether a camera is to be reported as up or down."""
@@ -88,6 +92,9 @@ class Cameras:
         self._liveness: dict[str, Liveness] = {}
         self._telling = threading.Lock()
         self._check: SupervisedTask | None = None
+        # A session has ended, so that much memory may be free.
+        self._wants_trim = False
+        self._trimmed_at = clock()
 
     def __iter__(self) -> Iterator[Camera]:
         return iter(list(self._by_name.values()))
@@ -311,6 +318,7 @@ class Cameras:
                 self._tell(name, reports)
         self._figures.forget(name)
         await self._tell_limits()
+        self._wants_trim = True
 
     async def _drop(self, name: str) -> None:
         """Take no more frames of a camera, and let go who was there."""
@@ -373,6 +381,7 @@ class Cameras:
     def _changed(self, camera: Camera, state: CameraState, reason: str) -> None:
         logger.debug("camera %s: %s %s", camera.name, state, reason)
         now = self._clock()
+        self._wants_trim |= state is not CameraState.LIVE
         with self._telling:
             liveness = self._liveness.setdefault(camera.name, Liveness())
             match state:
@@ -384,10 +393,13 @@ class Cameras:
                     self._tell(camera.name, liveness.end(reason))
 
     async def _check_liveness(self) -> None:
-        """Report what is due, and forget the cameras that are gone."""
+        """Report what is due, forget the cameras that are gone, and give their memory back."""
         while True:
             await asyncio.sleep(CHECK_S)
             now = self._clock()
+            if self._wants_trim and now - self._trimmed_at >= TRIM_EVERY_S:
+                self._wants_trim, self._trimmed_at = False, now
+                await asyncio.to_thread(trim_heaps)
             with self._telling:
                 for name, liveness in list(self._liveness.items()):
                     self._tell(name, liveness.check(now))

@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import math
 import os
-import platform
 import signal
 import socket
 import time
@@ -28,6 +26,7 @@ from stream.connections import (
 )
 from stream.engine import Service
 from stream.errors import ConfigError, StreamError
+from stream.heap import limit_heaps
 from stream.proxies import TrustedProxies
 from stream.server import create_app
 from stream.signaling import MAX_MESSAGE_BYTES
@@ -36,10 +35,6 @@ logger = logging.getLogger(__name__)
 
 GRACE_S = 1
 """Seconds that open requests and sockets get at a stop; the whole must end within two."""
-
-M_ARENA_MAX, ARENAS = -8, 2
-"""`mallopt`'s parameter, and how many heaps glibc may keep for threads. Eight a core, its default,
-each keep what cameras that reconnected left in them: 0.3 MiB more a connection, none with two."""
 
 BACKLOG = 512
 """Connections that may wait for the event loop."""
@@ -73,7 +68,7 @@ def serve(
         RecognizerError: if a model cannot be fetched or opened.
         GalleryError: if the gallery cannot be opened.
     """
-    _limit_heaps()
+    limit_heaps()
     limits = raise_open_files(
         ConnectionLimits(
             total=config.server.max_connections,
@@ -154,12 +149,6 @@ async def _serve(
         await serving
         if reloads:
             await asyncio.wait(reloads)
-
-
-def _limit_heaps() -> None:
-    """Bound the memory that threads leave behind; elsewhere than on glibc nothing is to be done."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS)
 
 
 async def _reload(service: Service, reload: Callable[[], Config]) -> None:

@@ -1,0 +1,90 @@
+"""RTSP cameras that are slow, joined in the middle, or hang up, over a real connection."""
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from stream.errors import SourceUnavailable
+from stream.sources import Source, SourceSettings, open_source
+from tests.rtsp_camera import RtspCamera, access_units
+
+pytestmark = pytest.mark.integration
+
+HASTY = SourceSettings(open_timeout_s=1.0, read_timeout_s=1.0)
+PATIENT = SourceSettings(open_timeout_s=30.0, read_timeout_s=30.0)
+
+
+def open_camera(url: str, settings: SourceSettings = PATIENT) -> Source:
+    return open_source(url, camera="c", clock=time.monotonic, settings=settings)
+
+
+def lost(source: Source) -> str:
+    """Read to the end and return why there is no more."""
+    try:
+        while True:
+            source.read()
+    except SourceUnavailable as error:
+        return str(error).partition("/live: ")[2]
+
+
+def test_a_camera_may_take_its_time_to_describe_itself() -> None:
+    may_answer = threading.Event()
+    units = access_units(10, gop=5)
+    with RtspCamera(units, before_describe=lambda: may_answer.wait(20)) as camera:
+        with pytest.raises(SourceUnavailable, match="timed out, no answer in 1 s"):
+            open_camera(camera.url, HASTY)
+        threading.Timer(1.5, may_answer.set).start()
+        with closing(open_camera(camera.url)) as source:
+            assert source.read().image.shape == (96, 128, 3)
+
+
+def test_a_camera_may_take_its_time_between_two_frames() -> None:
+    go_on = threading.Event()
+    units = access_units(10, gop=5)
+
+    def before_unit(number: int) -> None:
+        if number == 6:
+            go_on.wait(30)
+
+    with RtspCamera(units, before_unit=before_unit) as camera:
+        with closing(open_camera(camera.url, HASTY)) as source:
+            for _ in range(5):
+                source.read()
+            assert lost(source) == "timed out, silent for over 1 s"
+        with closing(open_camera(camera.url)) as source:
+            threading.Timer(1.5, go_on.set).start()
+            for _ in range(8):
+                source.read()
+
+
+def test_a_stream_joined_ten_seconds_before_its_keyframe_plays() -> None:
+    # 250 frames of a GOP of 10 s at 25 frames a second without what is needed to decode them.
+    units = access_units(300, gop=260)[10:]
+    with RtspCamera(units) as camera, closing(open_camera(camera.url)) as source:
+        frame = source.read()
+        assert frame.image.shape == (96, 128, 3)
+        assert abs(frame.image.mean() - (30 + 260 * 200 / 300)) < 15
+
+
+def test_the_end_of_a_stream_is_a_loss() -> None:
+    with RtspCamera(access_units(3, gop=1)) as camera, closing(open_camera(camera.url)) as source:
+        assert lost(source) in ("the camera ended the stream", "the camera broke the connection")
+
+
+@pytest.mark.parametrize(
+    ("challenge", "reason"),
+    [
+        ('Basic realm="cam"', "wrong user name or password"),
+        ('Digest realm="cam", nonce="abc", algorithm=SHA-256, qop="auth"', "SHA-256"),
+    ],
+)
+def test_a_refused_password_is_explained(challenge: str, reason: str) -> None:
+    with RtspCamera([], challenge=challenge) as camera:
+        url = camera.url.replace("//", "//admin:s3cret@")
+        with pytest.raises(SourceUnavailable) as caught:
+            open_camera(url)
+        assert "s3cret" not in str(caught.value)
+        assert caught.value.retry_after_s > 0
+        assert reason in str(caught.value)
