@@ -14,6 +14,7 @@ Exporting, importing into an empty gallery and exporting again gives the same by
 """
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import sqlite3
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
@@ -34,10 +36,9 @@ from gallery.errors import (
     GalleryFormatError,
     InvalidNameError,
     ModelMismatchError,
-    NameTakenError,
 )
 from gallery.gallery import Gallery
-from gallery.names import name_key, repaired_name
+from gallery.names import MAX_NAME_LENGTH, name_key, repaired_name
 from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
@@ -55,6 +56,50 @@ class ExportHeader:
     embedding_size: int
     n_people: int
     n_photos: int
+
+
+class OnClash(StrEnum):
+    """What becomes of a person of an import whose name another person has here."""
+
+    SKIP = "skip"
+    RENAME = "rename"
+    MERGE = "merge"
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """A person of an import whose name another person has here.
+
+    Attributes:
+        name: that both have.
+        identity_id: of the person in the import.
+        held_id: of the person here.
+        became: the name under which the import's person is here now; None where they were left
+            out.
+    """
+
+    name: str
+    identity_id: str
+    held_id: str
+    became: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        model_id, embedding_size: of the export.
+        n_people: people who were new here.
+        n_photos: photos that were new here.
+        clashes: people whose name another person had here, in the order of the export.
+    """
+
+    model_id: str
+    embedding_size: int
+    n_people: int
+    n_photos: int
+    clashes: tuple[Clash, ...]
 
 
 def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -> ExportHeader:
@@ -109,22 +154,23 @@ def read_header(directory: Path) -> ExportHeader:
     return _header(next(_lines(directory), {}), directory)
 
 
-def import_people(gallery: Gallery, directory: Path) -> ExportHeader:
-    """Add everybody of an export; all of them, or nobody on an error.
+def import_people(
+    gallery: Gallery, directory: Path, *, on_clash: OnClash = OnClash.SKIP
+) -> Imported:
+    """Add everybody of an export, in one step on the disk; nobody on an error.
 
     A person of the same id gets the photos that are missing here; its name and notes stay.
 
     Args:
         gallery: where to, of the same model.
         directory: where the export is.
-
-    Returns:
-        The export's header, with the numbers of people and photos that were new here.
+        on_clash: what becomes of a person whose name another person has here: left out, added
+            under the name with a number, or their photos added to that person.
 
     Raises:
         GalleryFormatError: if the directory holds no complete export.
         ModelMismatchError: if it is of another model.
-        NameTakenError: if a name belongs to another person here.
+        GalleryBusyError: if another process holds the gallery.
     """
     lines = _lines(directory)
     header = _header(next(lines, {}), directory)
@@ -137,15 +183,18 @@ def import_people(gallery: Gallery, directory: Path) -> ExportHeader:
     own_ids = {str(person.get("identity_id")) for person in people}
     embeddings, ends, crops = _read_photos(directory, header)
     n_people = n_photos = row = 0
+    clashes: list[Clash] = []
     with gallery.store.writing() as connection:
         try:
             for person in people:
-                key, is_new = _add_person(connection, person, own_ids)
+                key, is_new, clash = _add_person(connection, person, own_ids, on_clash)
                 n_people += is_new
+                clashes += [clash] if clash else []
                 for photo in person["photos"]:
                     start = ends[row - 1] if row else 0
                     png = crops[start : ends[row]].tobytes()
-                    n_photos += _add_photo(connection, key, photo, embeddings[row], png)
+                    if key is not None:
+                        n_photos += _add_photo(connection, key, photo, embeddings[row], png)
                     row += 1
         except InvalidNameError as error:
             raise GalleryFormatError(f"cannot import {directory / PEOPLE}: {error}") from error
@@ -156,7 +205,7 @@ def import_people(gallery: Gallery, directory: Path) -> ExportHeader:
                 f"{directory / PEOPLE} is not complete: {len(people)} of {header.n_people} people"
             )
     gallery.refresh()
-    return ExportHeader(header.model_id, header.embedding_size, n_people, n_photos)
+    return Imported(header.model_id, header.embedding_size, n_people, n_photos, tuple(clashes))
 
 
 def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
@@ -265,22 +314,30 @@ def _read_photos(
 
 
 def _add_person(
-    connection: sqlite3.Connection, person: dict[str, Any], own_ids: Set[str]
-) -> tuple[int, bool]:
+    connection: sqlite3.Connection, person: dict[str, Any], own_ids: Set[str], on_clash: OnClash
+) -> tuple[int | None, bool, Clash | None]:
+    """Return who gets a person's photos, None for nobody, and whether they are new here."""
     identity_id, name = str(person["identity_id"]), repaired_name(person["name"])
     if not IDENTITY_ID.fullmatch(identity_id):
         raise ValueError(f"an identity_id is 1 to 64 letters and digits, got {identity_id[:80]!r}")
-    held = connection.execute(
-        "SELECT person, identity_id, name FROM identities"
-        " WHERE identity_id = ? OR name = ? OR name_key = ?",
-        (identity_id, name, name_key(name)),
-    ).fetchall()
-    for key, held_id, _ in held:
-        if held_id == identity_id:
-            return int(key), False
-    # Two of an older gallery may differ in case alone: both come with its export.
-    if any(held_name == name or held_id not in own_ids for _, held_id, held_name in held):
-        raise NameTakenError(f"{name} is another person here: rename one of the two first")
+    row = connection.execute(
+        # Whoever was merged since the export is the person that they were merged into.
+        "SELECT person FROM identities WHERE identity_id = ?1 OR identity_id ="
+        " (SELECT into_id FROM successors WHERE identity_id = ?1) ORDER BY identity_id != ?1",
+        (identity_id,),
+    ).fetchone()
+    if row is not None:
+        return int(row[0]), False, None
+    clash = None
+    if (holder := _other_holder(connection, name, own_ids)) is not None:
+        held, held_id = holder
+        if on_clash is not OnClash.RENAME:
+            is_merged = on_clash is OnClash.MERGE
+            clash = Clash(name, identity_id, held_id, name if is_merged else None)
+            return (held if is_merged else None), False, clash
+        new_name = _free_name(connection, name, own_ids)
+        clash = Clash(name, identity_id, held_id, new_name)
+        name = new_name
     cursor = connection.execute(
         "INSERT INTO identities (identity_id, name, name_key, notes, created_at)"
         " VALUES (?, ?, ?, ?, ?)",
@@ -292,7 +349,34 @@ def _add_person(
             float(person["created_at"]),
         ),
     )
-    return int(cursor.lastrowid or 0), True
+    return int(cursor.lastrowid or 0), True, clash
+
+
+def _other_holder(
+    connection: sqlite3.Connection, name: str, own_ids: Set[str]
+) -> tuple[int, str] | None:
+    """Return person and id of who has the name of a person of an import, None for nobody.
+
+    Two of an older gallery may differ in case alone: both come with its export.
+    """
+    held = connection.execute(
+        "SELECT person, identity_id, name FROM identities WHERE name = ? OR name_key = ?"
+        " ORDER BY name != ?",
+        (name, name_key(name), name),
+    ).fetchall()
+    for key, held_id, held_name in held:
+        if held_name == name or held_id not in own_ids:
+            return int(key), str(held_id)
+    return None
+
+
+def _free_name(connection: sqlite3.Connection, name: str, own_ids: Set[str]) -> str:
+    for number in itertools.count(2):
+        suffix = f" ({number})"
+        candidate = name[: MAX_NAME_LENGTH - len(suffix)] + suffix
+        if _other_holder(connection, candidate, own_ids) is None:
+            return candidate
+    raise AssertionError  # there are more numbers than people
 
 
 def _add_photo(

@@ -5,9 +5,12 @@ file looks like is written once below and never edited: a change is a new entry 
 """
 
 import errno
+import shutil
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gallery.errors import GalleryError, GalleryFormatError, sqlite_errors
 from gallery.names import name_key
@@ -106,6 +109,9 @@ MIGRATIONS = (
 )
 
 
+_NOT_RECOVERABLE_HERE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
 def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> sqlite3.Connection:
     """Open the database at `path` for writing, bringing an older version up to date.
 
@@ -172,6 +178,13 @@ def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3
         )
     try:
         with sqlite_errors(path):
+            try:
+                _pragma(connection, "user_version")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _NOT_RECOVERABLE_HERE:
+                    raise
+                connection.close()
+                connection = _recovered_copy(path)
             _refuse_foreign(connection, path)
             connection.execute("PRAGMA temp_store = MEMORY")
             if _pragma(connection, "user_version") < len(MIGRATIONS):
@@ -191,9 +204,30 @@ def _missing(path: Path) -> GalleryFormatError:
     return GalleryFormatError(f"there is no gallery in {path.parent}: enroll somebody first")
 
 
+def _recovered_copy(path: Path) -> sqlite3.Connection:
+    """Return a copy in memory of a file whose write-ahead log cannot be read where it lies.
+
+    A process that was killed leaves a log, and SQLite needs to write beside it to read it: a
+    gallery that was copied to read-only media so is read from a copy.
+    """
+    with TemporaryDirectory(prefix="facewire-") as scratch:
+        copied = Path(scratch, path.name)
+        try:
+            for name in (path.name, path.name + "-wal"):
+                shutil.copyfile(path.with_name(name), copied.with_name(name))
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise GalleryError(f"cannot read the gallery {path}: {why}") from error
+        with closing(sqlite3.connect(copied, isolation_level=None)) as source:
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            source.backup(copy)
+    return copy
+
+
 def _migrated_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Return a copy in memory of an older version's file, brought up to date."""
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy.create_function("name_key", 1, name_key, deterministic=True)
     try:
         connection.backup(copy)
         _migrate(copy)

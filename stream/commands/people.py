@@ -143,9 +143,9 @@ def list_people(gallery: GalleryDirectory = None, as_json: AsJson = False) -> No
 
     Example: facewire gallery list --json
     """
-    from gallery import Gallery
+    from gallery import Access, Gallery
 
-    with Gallery.open_any(gallery_directory(gallery)) as people:
+    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as people:
         everybody = people.identities()
     if as_json:
         print_json([_summary_json(summary) for summary in everybody])
@@ -174,9 +174,9 @@ def show(
 
     Example: facewire gallery show "Grace Hopper" --sheet hopper.png
     """
-    from gallery import Gallery
+    from gallery import Access, Gallery
 
-    with Gallery.open_any(gallery_directory(gallery)) as people:
+    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as people:
         identity = people.find(who)
         photos = people.photos(identity.identity_id)
         if sheet is not None:

@@ -97,6 +97,9 @@ def identify(
             help="Least similarity; by model and number of people.",
         ),
     ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=0, max=20, help="List so many nearest people of each face.")
+    ] = 0,
     min_face_px: MinFace = 40,
     model: ModelSpec = "sface",
     device: DeviceName = "auto",
@@ -105,20 +108,21 @@ def identify(
 ) -> None:
     """Say who is in pictures.
 
-    Example: facewire identify party.jpg
+    Examples: facewire identify party.jpg
+              facewire identify stranger.jpg --candidates 5
     """
     from gallery import Gallery, GalleryFormatError
     from stream.naming import limits_for
 
     directory = gallery_directory(gallery)
     if not directory.is_dir():
-        raise GalleryFormatError(f"there is no gallery {directory}: enrol somebody first")
+        raise GalleryFormatError(f"there is no gallery {directory}: enroll somebody first")
     recognizer = recognizer_for(
         model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
     )
     document = []
     reader = _Reader(images)
-    with Gallery.open(
+    with Gallery.open_to_read(
         directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     ) as people:
         limits = limits_for(recognizer, people)
@@ -126,26 +130,30 @@ def identify(
             threshold = people.threshold_for(limits.pair, limits)
         for path, photo in reader:
             (faces,) = recognizer.recognize([photo.image], any_way_up=True)
-            matches = people.search(
-                _stacked(faces, recognizer),
-                threshold=threshold,
-                margin=limits.margin,
-            )
+            probes = _stacked(faces, recognizer)
+            matches = people.search(probes, threshold=threshold, margin=limits.margin)
+            nearest = people.best(probes, k=candidates) if candidates else [[]] * len(faces)
             faces = tuple(face.enlarged(photo.scale) for face in faces)
             document.append(
                 {
                     "image": str(path),
                     "faces": [
-                        {**face_json(face), "match": match_json(match)}
-                        for face, match in zip(faces, matches, strict=True)
+                        {
+                            **face_json(face),
+                            "match": match_json(match),
+                            "candidates": [match_json(each) for each in ranked],
+                        }
+                        for face, match, ranked in zip(faces, matches, nearest, strict=True)
                     ],
                 }
             )
             if not as_json:
                 say(f"{path}: {_count(faces)}")
-                for face, match in zip(faces, matches, strict=True):
-                    who = f"{match.identity.name} {match.similarity:.3f}" if match else "unknown"
+                for face, match, ranked in zip(faces, matches, nearest, strict=True):
+                    who = _who(match) if match else "unknown"
                     say(f"  {who}, {_describe(face)}")
+                    if ranked:
+                        say(f"    nearest: {', '.join(_who(each) for each in ranked)}")
     if as_json:
         print_json(document)
     reader.finish()
@@ -264,6 +272,10 @@ def _stacked(faces: "tuple[Face, ...]", recognizer: "Recognizer") -> Any:
 
     rows = [face.embedding for face in faces]
     return np.array(rows, np.float32).reshape(-1, recognizer.embedding_size)
+
+
+def _who(match: "Match") -> str:
+    return f"{match.identity.name} {match.similarity:.3f}"
 
 
 def _count(faces: "tuple[Face, ...]") -> str:

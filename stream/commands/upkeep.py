@@ -97,9 +97,9 @@ def export_people(
 
     Example: facewire gallery export backup/
     """
-    from gallery import Gallery, exchange
+    from gallery import Access, Gallery, exchange
 
-    with Gallery.open_any(gallery_directory(gallery)) as people:
+    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as people:
         header = exchange.export_people(people, directory, replace=replace)
     if as_json:
         print_json({"directory": str(directory), **asdict(header)})
@@ -109,24 +109,52 @@ def export_people(
 
 def import_people(
     directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave out who has another's name here, and exit 0.")
+    ] = False,
+    rename: Annotated[
+        bool, typer.Option("--rename", help="Add them under the name with a number.")
+    ] = False,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add their photos to who has the name.")
+    ] = False,
     gallery: GalleryDirectory = None,
     as_json: AsJson = False,
 ) -> None:
     """Add everybody of an export; the same export again changes nothing.
 
-    Example: facewire gallery import backup/
+    A person whose name somebody else has here is named and left out, and the others are added,
+    unless --rename or --merge says what to do.
+
+    Examples: facewire gallery import backup/
+              facewire gallery import backup/ --merge
     """
     from gallery import Gallery, exchange
 
+    if skip + rename + merge > 1:
+        raise typer.BadParameter("give one of --skip, --rename and --merge")
+    on_clash = exchange.OnClash.SKIP
+    if rename or merge:
+        on_clash = exchange.OnClash.RENAME if rename else exchange.OnClash.MERGE
     header = exchange.read_header(directory)
     with Gallery.open(
         gallery_directory(gallery), model_id=header.model_id, embedding_size=header.embedding_size
     ) as people:
-        added = exchange.import_people(people, directory)
+        added = exchange.import_people(people, directory, on_clash=on_clash)
+    left_out = [clash for clash in added.clashes if clash.became is None]
     if as_json:
         print_json({"directory": str(directory), **asdict(added)})
     else:
         say(f"{added.n_people} new people, {added.n_photos} new photos")
+        for clash in added.clashes:
+            if clash.became is not None:
+                what = "photos added to that person" if merge else f"added as {clash.became}"
+                say(f"{clash.name} is another person here: {what}")
+    if not skip:
+        for clash in left_out:
+            complain(f"{clash.name} is another person here: left out; see --rename and --merge")
+        if left_out:
+            raise typer.Exit(EXPECTED_FAILURE)
 
 
 def calibrate(
@@ -148,12 +176,13 @@ def calibrate(
 
     Example: facewire gallery calibrate --far 1e-3 --plot similarities.png --apply
     """
-    from gallery import Gallery
+    from gallery import Access, Gallery
     from gallery import calibration as measure
     from gallery.drawing import png_bytes, similarity_plot
     from recognizer.similarities import measured
 
-    with Gallery.open_any(gallery_directory(gallery)) as people:
+    access = Access.WRITE if apply else Access.READ
+    with Gallery.open_any(gallery_directory(gallery), access=access) as people:
         result = measure.calibrate(people, far=far)
         if apply:
             found = measured(result.genuine, result.impostor)

@@ -127,6 +127,11 @@ def test_people_from_enrolling_to_erasing(faces: Path, tmp_path: Path):
     matches = [entry["faces"][0]["match"] for entry in found]
     assert [m and m["name"] for m in matches] == ["Barack Obama", "Grace Hopper", None]
     assert set(matches[0]) == {"name", "similarity", "identity_id"}
+    (entry,) = run_json("identify", pictures[2], *gallery, "--candidates", 5)
+    nearest = [each["name"] for each in entry["faces"][0]["candidates"]]
+    assert sorted(nearest) == ["Barack Obama", "Grace Hopper"]
+    shown = run("identify", pictures[2], *gallery, "--candidates", 1)
+    assert "    nearest: " in shown.stdout
 
     assert [p["name"] for p in run_json("gallery", "list", *gallery)] == [
         "Barack Obama",

@@ -307,3 +307,56 @@ def test_a_set_of_ten_people_enrols(recognizer, gallery):
     )
     assert not report.rejected
     assert [s.n_photos for s in gallery.identities()] == [10] * 10
+
+
+def many_photos_of_one(name: str) -> list[EnrolItem]:
+    """Return more photos of one person than are stored in one step."""
+    image = picture("obama.jpg")[:, :, ::-1]
+    qualities = range(30, 98)
+    return [
+        upload_item(
+            f"quality {q}",
+            name,
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, q])[1].tobytes(),
+        )
+        for q in qualities
+    ]
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_person_erased_while_photos_are_added_does_not_come_back(
+    recognizer, gallery, is_known: bool
+):
+    items = many_photos_of_one("Ada")
+    if is_known:
+        enroll_images(recognizer, gallery, items[:1])
+    done = []
+
+    def erase_after_the_first_step(outcome) -> None:
+        done.append(outcome)
+        if len(done) == 64:
+            with Gallery.open_any(gallery.store.path.parent) as elsewhere:
+                elsewhere.remove("Ada")
+
+    report = enroll_images(recognizer, gallery, items, progress=erase_after_the_first_step)
+    assert report.enrolled == ()
+    assert set(reasons(report)) - {Reason.DUPLICATE} == {Reason.ERASED}
+    assert {r.detail for r in report.refused} == {"Ada was erased while photos were being added"}
+    assert gallery.identities() == []
+
+
+def test_a_person_renamed_while_photos_are_added_gets_them_all(recognizer, gallery):
+    items = many_photos_of_one("Ada")
+    done = []
+
+    def rename_after_the_first_step(outcome) -> None:
+        done.append(outcome)
+        if len(done) == 64:
+            with Gallery.open_any(gallery.store.path.parent) as elsewhere:
+                elsewhere.rename("Ada", "Ada Lovelace")
+
+    report = enroll_images(recognizer, gallery, items, progress=rename_after_the_first_step)
+    assert len(report.enrolled) == len(items)
+    (ada,) = gallery.identities()
+    assert (ada.identity.name, ada.n_photos) == ("Ada Lovelace", len(items))
+    assert {each.identity for each in report.enrolled} == {ada.identity}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -63,6 +64,54 @@ def test_export_and_import_by_command(directory, tmp_path):
     assert counts.items() <= imported.items()
     listed = answer("gallery", "list", "--gallery", tmp_path / "copy")
     assert listed == answer("gallery", "list", "--gallery", directory)
+
+
+def test_import_names_who_clashes_and_adds_the_others(directory, tmp_path):
+    answer("gallery", "export", tmp_path / "out", "--gallery", directory)
+    copy = tmp_path / "copy"
+    with Gallery.open(copy, model_id=MODEL, embedding_size=SIZE) as gallery:
+        held, _ = gallery.enroll_many("person 3", [])
+    done = facewire("gallery", "import", tmp_path / "out", "--gallery", copy)
+    assert done.returncode == 1
+    assert done.stdout == "7 new people, 21 new photos\n"
+    assert done.stderr == (
+        "facewire: Person 3 is another person here: left out; see --rename and --merge\n"
+    )
+    skipped = answer("gallery", "import", tmp_path / "out", "--skip", "--gallery", copy)
+    (clash,) = skipped["clashes"]
+    assert (clash["name"], clash["held_id"], clash["became"]) == (
+        "Person 3",
+        held.identity_id,
+        None,
+    )
+    renamed = answer("gallery", "import", tmp_path / "out", "--rename", "--gallery", copy)
+    assert renamed["clashes"][0]["became"] == "Person 3 (2)"
+    assert renamed["n_people"] == 1
+    refused = facewire("gallery", "import", tmp_path / "out", "--merge", "--skip")
+    assert refused.returncode == 2
+
+
+def test_commands_that_read_change_nothing(directory, tmp_path):
+    def state():
+        found = {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in directory.iterdir()}
+        return found, directory.stat().st_mtime_ns
+
+    before = state()
+    answer("gallery", "list", "--gallery", directory)
+    answer("gallery", "show", "Person 1", "--sheet", tmp_path / "s.png", "--gallery", directory)
+    answer("gallery", "export", tmp_path / "out", "--gallery", directory)
+    answer("gallery", "calibrate", "--far", 0.1, "--gallery", directory)
+    nothing = tmp_path / "wall.png"
+    cv2.imwrite(str(nothing), np.full((200, 200, 3), 127, np.uint8))
+    answer("identify", nothing, "--gallery", directory)
+    assert state() == before
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for command in (["identify", nothing], ["gallery", "list"], ["gallery", "show", "Ada"]):
+        done = facewire(*command, "--gallery", empty)
+        assert done.returncode == 1
+        assert "there is no gallery" in done.stderr
+    assert list(empty.iterdir()) == []
 
 
 def test_calibrate_by_command(directory, tmp_path):

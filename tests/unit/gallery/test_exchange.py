@@ -9,10 +9,17 @@ from gallery import (
     GalleryError,
     GalleryFormatError,
     ModelMismatchError,
-    NameTakenError,
     NewPhoto,
 )
-from gallery.exchange import ExportHeader, export_people, import_people, read_header
+from gallery.exchange import (
+    Clash,
+    ExportHeader,
+    Imported,
+    OnClash,
+    export_people,
+    import_people,
+    read_header,
+)
 
 MODEL, SIZE = "sface-0ba9fbfa", 128
 
@@ -33,7 +40,7 @@ def test_the_round_trip_is_the_same_byte_by_byte(few, empty, tmp_path):
     header = export_people(few, tmp_path / "one")
     assert header == ExportHeader(MODEL, SIZE, 4, 16)
     assert read_header(tmp_path / "one") == header
-    assert import_people(empty, tmp_path / "one") == header
+    assert import_people(empty, tmp_path / "one") == Imported(MODEL, SIZE, 4, 16, ())
     export_people(empty, tmp_path / "two")
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert sorted(files(tmp_path / "one")) == ["people.jsonl", "photos.npz"]
@@ -46,12 +53,12 @@ def test_the_round_trip_is_the_same_byte_by_byte(few, empty, tmp_path):
 
 def test_an_empty_gallery_goes_round_too(empty, tmp_path):
     assert export_people(empty, tmp_path / "one") == ExportHeader(MODEL, SIZE, 0, 0)
-    assert import_people(empty, tmp_path / "one") == ExportHeader(MODEL, SIZE, 0, 0)
+    assert import_people(empty, tmp_path / "one") == Imported(MODEL, SIZE, 0, 0, ())
 
 
 def test_importing_twice_changes_nothing(few, tmp_path):
     export_people(few, tmp_path / "one")
-    assert import_people(few, tmp_path / "one") == ExportHeader(MODEL, SIZE, 0, 0)
+    assert import_people(few, tmp_path / "one") == Imported(MODEL, SIZE, 0, 0, ())
     assert len(few) == 20
 
 
@@ -61,18 +68,58 @@ def test_importing_brings_what_is_missing(few, tmp_path):
     few.remove_photo(few.photos(first.identity_id)[0].photo_id)
     few.remove(few.find("Pérson 4").identity_id)
     few.rename(first.identity_id, "Renamed")
-    assert import_people(few, tmp_path / "one") == ExportHeader(MODEL, SIZE, 1, 5)
+    assert import_people(few, tmp_path / "one") == Imported(MODEL, SIZE, 1, 5, ())
     assert len(few) == 20
     assert few.find("Renamed") is not None
 
 
-def test_a_name_of_somebody_else_stops_all_of_it(few, empty, tmp_path):
+def with_a_clash(empty, few, tmp_path):
+    """Export few; make somebody else in empty have one of the names."""
     export_people(few, tmp_path / "one")
-    photo = NewPhoto(few.embeddings("Pérson 0")[0], None, "0" * 64, 0.5)
-    empty.enroll_many("Pérson 3", [photo])
-    with pytest.raises(NameTakenError, match="Pérson 3 is another person here"):
-        import_people(empty, tmp_path / "one")
-    assert len(empty) == len(empty.identities()) == 1
+    photo = NewPhoto(few.embeddings("Pérson 0")[0], None, "f" * 64, 0.5)
+    held, _ = empty.enroll_many("PÉRSON 3", [photo])
+    return held.identity_id, few.find("Pérson 3").identity_id
+
+
+def test_a_name_of_somebody_else_is_left_out_and_the_others_are_added(few, empty, tmp_path):
+    held_id, identity_id = with_a_clash(empty, few, tmp_path)
+    added = import_people(empty, tmp_path / "one")
+    assert added == Imported(MODEL, SIZE, 4, 16, (Clash("Pérson 3", identity_id, held_id, None),))
+    assert len(empty.photos(held_id)) == 1
+    assert len(empty) == 17
+
+
+def test_a_name_of_somebody_else_gets_a_number(few, empty, tmp_path):
+    held_id, identity_id = with_a_clash(empty, few, tmp_path)
+    empty.enroll_many("pérson 3 (2)", [])
+    added = import_people(empty, tmp_path / "one", on_clash=OnClash.RENAME)
+    assert (added.n_people, added.n_photos) == (5, 20)
+    assert added.clashes == (Clash("Pérson 3", identity_id, held_id, "Pérson 3 (3)"),)
+    assert empty.find("Pérson 3 (3)").identity_id == identity_id
+    assert import_people(empty, tmp_path / "one").n_photos == 0
+
+
+def test_a_long_name_of_somebody_else_is_cut_for_its_number(few, empty, tmp_path):
+    few.rename("Pérson 3", "x" * 200)
+    export_people(few, tmp_path / "one")
+    empty.enroll_many("X" * 200, [])
+    import_people(empty, tmp_path / "one", on_clash=OnClash.RENAME)
+    assert empty.find("x" * 196 + " (2)") is not None
+
+
+def test_photos_of_a_name_of_somebody_else_are_merged(few, empty, tmp_path):
+    held_id, identity_id = with_a_clash(empty, few, tmp_path)
+    added = import_people(empty, tmp_path / "one", on_clash=OnClash.MERGE)
+    assert (added.n_people, added.n_photos) == (4, 20)
+    assert added.clashes == (Clash("Pérson 3", identity_id, held_id, "Pérson 3"),)
+    assert len(empty.photos(held_id)) == 5
+
+
+def test_whoever_was_merged_since_the_export_stays_merged(few, tmp_path):
+    export_people(few, tmp_path / "one")
+    few.merge("Pérson 1", "Pérson 2")
+    assert import_people(few, tmp_path / "one") == Imported(MODEL, SIZE, 0, 0, ())
+    assert len(few.identities()) == 4
 
 
 def test_another_models_export_is_refused(few, tmp_path):
