@@ -19,6 +19,7 @@ from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame
 from stream.host_lookup import look_up
 from stream.pacing import REFUSED_RETRY_S, Decimator, Pacer
+from stream.rtsp_challenge import unknown_digest
 
 # Frames a second of a source that does not say.
 DEFAULT_FPS = 25.0
@@ -172,6 +173,9 @@ class AvSource:
             if address.is_live and self._clock() - started_at >= settings.open_timeout_s:
                 # FFmpeg may call it anything, even damaged data.
                 reason = f"timed out, no answer in {settings.open_timeout_s:g} s"
+            if isinstance(error, av.HTTPUnauthorizedError) and address.has_login:
+                asked = unknown_digest(address, timeout_s=settings.open_timeout_s)
+                reason = UNKNOWN_DIGEST.format(asked) if asked else reason
             refused = isinstance(error, av.HTTPUnauthorizedError | av.HTTPForbiddenError)
             # Not chained: FFmpeg's text holds the URL with its password.
             raise SourceUnavailable(
@@ -351,6 +355,11 @@ def explain(error: Exception, address: Address) -> str:
     words = getattr(error, "strerror", None) or type(error).__name__
     return words[:1].lower() + words[1:]
 
+
+UNKNOWN_DIGEST = (
+    "it asks for a {} digest, which RTSP here cannot answer: allow MD5 or basic authentication in "
+    "the camera, or use its MJPEG address"
+)
 
 STALLED = "the camera repeats old video, its playlist stands still"
 
