@@ -13,7 +13,7 @@ export async function askName(camera, track, size, video) {
   byId("name-hint").textContent = track.name
     ? "Type who it really is: this face is added to that person."
     : "The name is on the video from the next picture on.";
-  return askAndSay((name) => nameTrack(camera, track.track_id, name));
+  return askAndSay((name, force) => nameTrack(camera, track.track_id, name, force));
 }
 
 /** Ask who an unknown face of the timeline was; the service enrolls the crop that it kept. */
@@ -23,17 +23,29 @@ export async function askNameOfEvent(event) {
   canvas.getContext("2d").drawImage(crop, 0, 0, canvas.width, canvas.height);
   byId("name-title").textContent = "Who was this?";
   byId("name-hint").textContent = "The crop that was kept is added to that person.";
-  return askAndSay((name) => api("POST", `api/events/${event.id}/name`, { name: name.trim() }));
+  return askAndSay((name, force) => api("POST", `api/events/${event.id}/name`, { name: name.trim(), force }));
 }
 
-export function nameTrack(camera, trackId, name) {
-  return api("POST", `api/cameras/${encode(camera)}/tracks/${trackId}/name`, { name: name.trim() });
+export function nameTrack(camera, trackId, name, force = false) {
+  return api("POST", `api/cameras/${encode(camera)}/tracks/${trackId}/name`, { name: name.trim(), force });
 }
 
 async function askAndSay(submit) {
   const input = byId("name-input");
   input.value = "";
-  const identity = await ask("name", () => submit(input.value));
+  const force = byId("name-force");
+  const anyway = force.parentElement;
+  force.checked = false;
+  anyway.hidden = true;
+  const identity = await ask("name", async () => {
+    try {
+      return await submit(input.value, force.checked);
+    } catch (error) {
+      // Refused as a photo would be: whoever sees the face may know better, or have a twin.
+      anyway.hidden = error.status !== 422;
+      throw error;
+    }
+  });
   if (identity) {
     toast(`This is ${identity.name}.`);
   }

@@ -62,6 +62,10 @@ def test_a_stranger_is_named_after_a_restart_whoever_is_in_view_now(tmp_path: Pa
         assert (grace["name"], grace["n_photos"]) == ("Grace Hopper", 1)
         (track,) = _get(facewire.url, "api/cameras/desk/tracks")["tracks"]
         assert track["name"] is None
+        _name(page, newer["id"], "Grace Hopper")
+        page.get_by_label("Add anyway: I know who this is").check()
+        page.click("#name-save")
+        expect(_row(page, newer["id"])).to_contain_text("Grace Hopper")
 
 
 def test_a_long_outage_leaves_no_gap_in_the_list(tmp_path: Path) -> None:
