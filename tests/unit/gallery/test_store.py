@@ -1,11 +1,13 @@
 import sqlite3
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from gallery import (
     Gallery,
+    GalleryBusyError,
     GalleryDamagedError,
     GalleryError,
     GalleryFormatError,
@@ -15,7 +17,7 @@ from gallery import (
 from gallery.blobs import decode_crop
 from gallery.store import Access, Store
 from gallery.templates import revision, trim_journal
-from tests.unit.gallery.conftest import MODEL, SIZE
+from tests.unit.gallery.conftest import MODEL, SIZE, people
 
 ROW = np.ones(SIZE, np.float32)
 
@@ -151,3 +153,44 @@ def test_a_file_of_the_second_version_gets_an_id_and_its_removals(tmp_path):
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as opened:
         assert uuid.UUID(opened.gallery_id)
         assert opened.removed(["a", "b", "c"]) == {"a", "b"}
+
+
+def test_a_gallery_is_opened_while_another_process_writes(few):
+    holder = sqlite3.connect(few.store.path, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    directory = few.store.path.parent
+    with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE, wait_s=0.05) as gallery:
+        assert len(gallery) == 20
+        assert gallery.store.is_locked()
+        with pytest.raises(GalleryBusyError, match="is busy"):
+            gallery.remove("Pérson 1")
+        holder.close()
+        assert not gallery.store.is_locked()
+        gallery.remove("Pérson 1")
+
+
+def test_writers_of_one_process_wait_for_each_other_a_bounded_time(few):
+    few.store._wait_s = 0.05
+    with few.store.writing(), ThreadPoolExecutor(1) as pool:
+        write = pool.submit(few.remove, "Pérson 1")
+        with pytest.raises(GalleryBusyError):
+            write.result()
+    few.remove("Pérson 1")
+
+
+def test_a_search_of_many_goes_on_where_the_file_cannot_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("gallery.index.FLAT_ROWS", 10)
+    with people(tmp_path, 8, 4) as gallery:
+        assert gallery.index_kind == "int8"
+        probe = gallery.embeddings("Pérson 3")[:1]
+        (exact,) = gallery.search(probe, threshold=0.5)
+        monkeypatch.setattr(gallery.store, "reading", lambda **_: _raise(GalleryBusyError("busy")))
+        (rough,) = gallery.search(probe, threshold=0.5)
+    assert exact is not None
+    assert rough is not None
+    assert rough.identity == exact.identity
+    assert abs(rough.similarity - exact.similarity) < 0.02
+
+
+def _raise(error: Exception) -> None:
+    raise error

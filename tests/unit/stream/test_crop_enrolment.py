@@ -1,6 +1,8 @@
 """Adding aligned faces to a gallery: checks and writing as one, whoever else changes people."""
 
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +157,25 @@ def test_checks_know_what_another_process_has_just_written(
     assert reasons(add(people, "Eve", [face(1, 2)])) == [Reason.OTHER_PERSON]
     assert len(add(people, "Ada", [face(1, 2)]).enrolled) == 1
     assert len(people.identities()) == 1
+
+
+@pytest.mark.parametrize("_attempt", range(5))
+def test_of_two_who_enroll_one_new_name_at_once_one_wins(
+    people: Gallery, elsewhere: Gallery, _attempt: int
+) -> None:
+    """Each looked the name up before the other wrote; both are strangers to each other."""
+    start = threading.Barrier(2)
+
+    def enroll(gallery: Gallery, person: int) -> EnrolReport:
+        start.wait()
+        return add(gallery, "Ada", [face(person), face(person, 1)])
+
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(enroll, (people, elsewhere), (1, 2)))
+    (loser,) = (report for report in reports if not report.enrolled)
+    assert reasons(loser) == [Reason.UNLIKE_OTHERS] * 2
+    (ada,) = people.identities()
+    assert ada.n_photos == 2
 
 
 def test_a_name_that_is_none_is_refused(people: Gallery) -> None:

@@ -694,6 +694,45 @@ def test_a_twin_is_added_by_force(client, service):
     assert answer.status_code == 201
 
 
+@pytest.mark.parametrize("way", ["by id", "by name"])
+@pytest.mark.parametrize("change", ["erase", "rename", "merge"])
+def test_photos_go_to_the_person_they_were_sent_for(client, service, monkeypatch, way, change):
+    """Whatever another process does to the person while the photos are looked at."""
+    ada = enrol(service, "Ada", 3)
+    eve = enrol(service, "Eve", 1)
+    detect = service.recognizer.detect
+
+    def change_and_detect(images, **options):
+        with Gallery.open_any(service.gallery.store.path.parent) as elsewhere:
+            if change == "erase":
+                elsewhere.remove("Ada")
+            elif change == "rename":
+                elsewhere.rename("Ada", "Ada Lovelace")
+            else:
+                elsewhere.merge("Ada", "Eve")
+        return detect(images, **options)
+
+    monkeypatch.setattr(service.recognizer, "detect", change_and_detect)
+    files = [("photos", ("one.png", photo(service, FakeFace(3, 200))))]
+    if way == "by id":
+        answer = client.post(f"/api/identities/{ada.identity_id}/photos", files=files)
+    else:
+        answer = client.post("/api/identities", data={"name": "Ada"}, files=files)
+    names = [each["name"] for each in client.get("/api/identities").json()["identities"]]
+    if change == "erase":
+        assert answer.status_code == 422
+        (rejected,) = answer.json()["rejected"]
+        assert rejected["reason"] == "erased"
+        assert rejected["detail"] == "Ada was erased while photos were being added"
+        assert names == ["Eve"]
+        return
+    assert answer.status_code == 201
+    wanted = (ada.identity_id, "Ada Lovelace") if change == "rename" else (eve.identity_id, "Eve")
+    assert tuple(answer.json()["identity"].values()) == wanted
+    assert len(service.gallery.photos(wanted[0])) == (2 if change == "rename" else 3)
+    assert "Ada" not in names
+
+
 def test_a_busy_gallery_is_503_for_writes_and_readable(client, service):
     ada = enrol(service, "Ada", 1)
     service.gallery.store._wait_s = 0.05
