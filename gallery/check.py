@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 MAX_NAMED = 20  # problems of one sort that are listed one by one
 UNIT_TOLERANCE = 1e-3  # of an embedding's length
+SAME_NAMES = (
+    "SELECT group_concat(name, ' and ') FROM identities GROUP BY name_key HAVING count(*) > 1"
+)
 _TABLES = ("facts", "identities", "photos", "crops", "audit", "successors", "removed")
 
 
@@ -31,12 +34,14 @@ class CheckReport:
     Attributes:
         problems: one line each; empty for a gallery that is whole.
         repaired: what was done about them, one line each; empty unless repair was asked.
+        notes: what is no damage but asks for a decision, one line each.
         n_people: people that are readable, after the repair.
         n_photos: photos that are readable, after the repair.
     """
 
     problems: tuple[str, ...]
     repaired: tuple[str, ...]
+    notes: tuple[str, ...]
     n_people: int
     n_photos: int
 
@@ -62,20 +67,25 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
     repaired: list[str] = []
     if damage:
         if not repair:
-            return CheckReport(tuple(damage), (), 0, 0)
+            return CheckReport(tuple(damage), (), (), 0, 0)
         repaired.append(_salvage(path))
     connection = connect(path, create=False)
     try:
         problems = [text for text, _ in _faults(connection)]
         if repair:
             repaired += _mend(connection)
+        notes = [
+            f"{names} are the same name but for case, width or invisible characters: "
+            "merge them, or rename all but one"
+            for (names,) in connection.execute(SAME_NAMES)
+        ]
         people, photos = (
             connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
             for table in ("identities", "photos")
         )
     finally:
         connection.close()
-    return CheckReport((*damage, *problems), tuple(repaired), people, photos)
+    return CheckReport((*damage, *problems), tuple(repaired), tuple(notes), people, photos)
 
 
 def _damage(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ file looks like is written once below and never edited: a change is a new entry 
 """
 
 import errno
+import logging
 import shutil
 import sqlite3
 import stat
@@ -15,6 +16,8 @@ from tempfile import TemporaryDirectory
 from gallery.errors import GalleryError, GalleryFormatError, sqlite_errors
 from gallery.names import name_key
 from gallery.private_files import keep_private, make_private_file
+
+logger = logging.getLogger(__name__)
 
 FILE_NAME = "gallery.sqlite3"
 APPLICATION_ID = 0x46574731  # "FWG1": tells our file from any other SQLite database
@@ -330,11 +333,20 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        n_doubles = connection.execute(
+            "SELECT count(*) - count(DISTINCT name_key) FROM identities"
+        ).fetchone()[0]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    if n_doubles:  # no names: logs are read by others
+        logger.warning(
+            "%d people of the gallery have a name that differs from another's in case or width "
+            "alone: see `facewire gallery check`",
+            n_doubles,
+        )
 
 
 def _statements(script: str) -> list[str]:

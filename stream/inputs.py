@@ -1,6 +1,7 @@
 """What the HTTP API takes from people as text and numbers, bounded before anything is stored."""
 
 import re
+import unicodedata
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
@@ -17,6 +18,12 @@ def _text(text: str) -> str:
         raise ValueError("must be UTF-8 text")
     if "\x00" in text:
         raise ValueError("must be text without null characters")
+    return text
+
+
+def _line(text: str) -> str:
+    if any(unicodedata.category(c) in {"Cc", "Zl", "Zp"} for c in text):
+        raise ValueError("must be text without control characters")
     return text
 
 
@@ -52,7 +59,7 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_date_and_time)]
 Reference = Annotated[Text, Field(min_length=1, max_length=MAX_REFERENCE_LENGTH)]
 """The name or id of something that exists."""
 
-Url = Annotated[Text, Field(max_length=MAX_URL_LENGTH)]
+Url = Annotated[Text, AfterValidator(_line), Field(max_length=MAX_URL_LENGTH)]
 """An address, or the path of a file."""
 
 RowNumber = Annotated[int, Field(ge=1, le=MAX_SAFE_INTEGER)]

@@ -52,7 +52,7 @@ def enroll(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Everybody in DIR/NAME/*.jpg at once."),
+        typer.Option(metavar="DIR", help="Everybody at once: all photos below DIR/NAME/."),
     ] = None,
     video: Annotated[
         str | None,
@@ -258,14 +258,14 @@ def remove(
 
     Example: facewire gallery remove "Grace Hopper"
     """
-    from gallery import UnknownIdentityError
+    from gallery import NameTakenError, UnknownIdentityError
 
     removed, is_complete = [], True
     with people_and_events(gallery_directory(gallery)) as (people, events):
         for one in who:
             try:
                 identity = people.find(one)
-            except UnknownIdentityError as error:
+            except (UnknownIdentityError, NameTakenError) as error:
                 complain(error)
                 is_complete = False
                 continue

@@ -40,7 +40,9 @@ def detect(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", file_okay=False, help="Write copies with the faces marked, over no file."
+            metavar="DIR",
+            file_okay=False,
+            help="Write copies with the faces marked; no file is overwritten.",
         ),
     ] = None,
     min_face_px: MinFace = 40,

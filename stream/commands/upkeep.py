@@ -228,6 +228,8 @@ def check(
     else:
         for problem in report.problems:
             complain(problem)
+        for note in report.notes:
+            complain(note)
         for line in report.repaired:
             say(f"repaired: {line}")
         say(f"{report.n_people} people, {report.n_photos} photos")

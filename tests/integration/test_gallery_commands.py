@@ -180,6 +180,7 @@ def test_check_and_repair_by_command(directory):
     assert answer("gallery", "check", "--gallery", directory) == {
         "problems": [],
         "repaired": [],
+        "notes": [],
         "n_people": 8,
         "n_photos": 24,
     }

@@ -13,6 +13,7 @@ from gallery import (
     name_key,
     schema,
 )
+from gallery.check import check
 from tests.unit.gallery.conftest import MODEL, SIZE
 
 
@@ -128,8 +129,17 @@ def two_annas(directory):
     connection.close()
 
 
-def test_an_older_gallery_keeps_both_and_takes_no_third(tmp_path):
+def test_an_older_gallery_keeps_both_and_takes_no_third(tmp_path, caplog):
     two_annas(tmp_path)
+    report = check(tmp_path)
+    assert report.problems == ()
+    assert report.notes == (
+        "Anna and anna are the same name but for case, width or invisible characters: "
+        "merge them, or rename all but one",
+    )
+    [record] = caplog.records
+    assert "1 people of the gallery" in record.message
+    assert "nna" not in record.message
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
         assert [each.identity.name for each in gallery.identities()] == ["Anna", "anna"]
         upper, lower = gallery.find("Anna"), gallery.find("anna")

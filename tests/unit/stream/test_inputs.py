@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from gallery import Gallery
 from stream.events import EventLog
-from stream.inputs import PersonName, Reference, RowNumber, Text
+from stream.inputs import PersonName, Reference, RowNumber, Text, Url
 from stream.server import create_app
 from tests.fake_service import FakeService
 from tests.fakes import EMBEDDING_SIZE, FakeRecognizer
@@ -56,6 +56,12 @@ def test_what_is_good_passes(kind, good, stored):
 def test_what_no_database_takes_is_refused(kind, text):
     with pytest.raises(ValidationError):
         TypeAdapter(kind).validate_python(text)
+
+
+@pytest.mark.parametrize("text", ["rtsp://h/\nWARNING forged", "/x\x1b[31m", "x" * 2001, "\u2028"])
+def test_an_address_is_one_short_line(text):
+    with pytest.raises(ValidationError):
+        TypeAdapter(Url).validate_python(text)
 
 
 @pytest.mark.parametrize("number", NUMBERS)
