@@ -112,6 +112,7 @@ MIGRATIONS = (
 )
 
 
+NAMES_COMPARED = 4  # the version since which names are compared by what people see
 _NOT_RECOVERABLE_HERE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
@@ -333,9 +334,11 @@ def _migrate(connection: sqlite3.Connection) -> None:
                 connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-        n_doubles = connection.execute(
-            "SELECT count(*) - count(DISTINCT name_key) FROM identities"
-        ).fetchone()[0]
+        n_doubles = 0
+        if version < NAMES_COMPARED <= len(MIGRATIONS):
+            n_doubles = connection.execute(
+                "SELECT count(*) - count(DISTINCT name_key) FROM identities"
+            ).fetchone()[0]
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
