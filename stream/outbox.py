@@ -70,6 +70,21 @@ class Outbox:
         events = [logged(row) for row in rows]
         return events[::-1], int(dead) + max(0, count - limit)
 
+    def current(self, event: LoggedEvent) -> LoggedEvent | None:
+        """Return an event as the log has it now, None where it was erased.
+
+        People are renamed, merged and erased while their events wait for a receiver.
+
+        Raises:
+            EventLogError: if the file cannot be read.
+        """
+        with log_errors(self._path, WHAT):
+            rows = self._rows(f"SELECT {COLUMNS} FROM events WHERE id = ?", event.id)
+            last = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'")
+        if rows:
+            return logged(rows[0])
+        return None if last and event.id <= last[0][0] else event
+
     def settle(self, event_id: int, dead: int) -> None:
         """Keep that an event and all before it are done with, and how many were dead letters.
 

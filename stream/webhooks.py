@@ -201,9 +201,12 @@ class Webhook:
 
     def _deliver(self, event: LoggedEvent) -> bool:
         """Try until the event is taken, refused, or tried often enough; return whether taken."""
-        text = json.dumps({"event": event_json(event)}, ensure_ascii=False)
-        body = text.encode(errors="replace")  # a lone surrogate has no UTF-8
         for attempt in range(MAX_TRIES):
+            current = self._current(event)
+            if current is None:
+                return False
+            text = json.dumps({"event": event_json(current)}, ensure_ascii=False)
+            body = text.encode(errors="replace")  # a lone surrogate has no UTF-8
             trouble, is_final = self._try(event, body)
             if trouble != self._trouble:
                 if trouble:
@@ -220,6 +223,17 @@ class Webhook:
         if not self._stopping.is_set():
             logger.error("webhook %s: event %d is given up", self.label, event.id)
         return False
+
+    def _current(self, event: LoggedEvent) -> LoggedEvent | None:
+        """Return an event as the log has it now; None where its person was erased meanwhile."""
+        try:
+            current = self._outbox.current(event)
+        except EventLogError as error:
+            logger.warning("webhook %s: event %d as it was: %s", self.label, event.id, error)
+            return event
+        if current is None:
+            logger.info("webhook %s: event %d was erased before", self.label, event.id)
+        return current
 
     def _try(self, event: LoggedEvent, body: bytes) -> tuple[str, bool]:
         """Post once; return what went wrong, empty for nothing, and whether that is final."""

@@ -18,9 +18,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from gallery import Identity, Match
 from stream import webhooks
 from stream.config import Config, WebhookConfig
 from stream.engine import _open_webhooks
+from stream.event_schema import FILE_NAME
 from stream.events import EventLog, LoggedEvent
 from stream.frames import Event, EventKind
 from stream.outbox import Outbox, forget_others, hook_keys
@@ -88,6 +90,9 @@ def hooked(
     with ExitStack() as stack:
         directory = directory or Path(stack.enter_context(TemporaryDirectory()))
         stack.enter_context(EventLog.open(directory))
+        with closing(sqlite3.connect(directory / FILE_NAME)) as log, log:
+            # Events that tests make up are not in it, and were not erased from it either.
+            log.execute("DELETE FROM sqlite_sequence WHERE NOT EXISTS (SELECT * FROM events)")
         webhook = Webhook(
             config,
             number=2,
@@ -347,6 +352,28 @@ def test_what_waits_at_a_stop_goes_out_at_the_next_start(tmp_path: Path) -> None
     assert numbers == [str(number) for number in receiver.ids[n_came:]]
     with receiving() as other, hooked(other.url, tmp_path) as webhook:
         assert (webhook.status().waiting, webhook.status().dead) == (0, 0)
+
+
+def test_whoever_is_erased_or_renamed_while_their_events_wait_is_so_in_what_is_delivered(
+    tmp_path: Path,
+) -> None:
+    ann, bob = Identity("a", "Ann"), Identity("b", "Bob")
+    with receiving(503) as receiver, hooked(receiver.url, tmp_path) as webhook:
+        receiver.may_answer.clear()
+        with EventLog.open(tmp_path) as log:
+            for identity in (bob, ann, bob):
+                match = Match(identity, 0.7)
+                seen = Event(EventKind.ENTER, "door", 1.0, "run-1", match, 1.0, None)
+                webhook.offer(log.append(seen, WALL_S))
+            until(lambda: receiver.came)  # the first try of the first event is on its way
+            log.erase_identity("a")
+            log.reassign([each.id for each in log.list()], Identity("b", "Robert"))
+        receiver.may_answer.set()
+        until(lambda: webhook.status().delivered == 2)
+        assert (webhook.status().waiting, webhook.status().dead) == (0, 1)
+    names = [json.loads(body)["event"]["name"] for _, body in receiver.came]
+    assert names[-2:] == ["Robert", "Robert"]
+    assert "Ann" not in names
 
 
 def test_webhooks_that_are_removed_altogether_begin_anew_when_they_are_added_again(
