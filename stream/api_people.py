@@ -188,7 +188,7 @@ async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
     await service.change_people(service.gallery.remove, identity_id)
     try:
-        await service.run_events(service.event_log.settle)  # erased there, too, before the answer
+        await service.run_events(service.event_log.reconcile)  # before the answer
     except EventLogError as error:
         raise type(error)(
             f"the person is erased, and past events of them are once that is possible: {error}"

@@ -219,7 +219,7 @@ class Service:
     def _people_changed(self, threshold: float) -> None:
         self.threshold = threshold
         self.inference.gallery_changed(threshold)
-        self.journal.settle()
+        self.journal.reconcile()
 
     # Cameras
 
@@ -460,7 +460,7 @@ def _nothing() -> None:
 
 
 def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
-    """Open the webhooks with what each of them is owed; the event log is open by then."""
+    """Open the webhooks with what is pending for each; the event log is open by then."""
     keys = hook_keys([each.url for each in config.webhooks])
     directory = config.gallery_directory
     forget_others(directory, keys)  # all of them where none is configured any more

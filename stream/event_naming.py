@@ -68,7 +68,7 @@ def face_crop(recognizer: Recognizer, face: LoggedFace, label: str) -> FaceCrop:
 
 
 def _quality_of_crop(recognizer: Recognizer, face: LoggedFace) -> Quality:
-    """Measure what a crop alone can tell: neither the size in the frame nor the head's turn."""
+    """Measure what a crop alone can tell: not the size in the frame, not the pose."""
     side = float(face.crop.shape[0])
     whole = Detections(
         np.array([[0.0, 0.0, side, side]], np.float32),

@@ -28,7 +28,7 @@ WHERE was_known IS NOT NULL AND previous_id IS NOT NULL
 """
 
 
-def settle(connection: sqlite3.Connection, gallery: Gallery) -> None:
+def reconcile(connection: sqlite3.Connection, gallery: Gallery) -> None:
     """Rename, merge and erase in the log what was renamed, merged and erased in the gallery.
 
     Only who was removed from the gallery is erased. Whom it does not know, because it is a fresh,

@@ -173,13 +173,13 @@ class EventLog:
         """
         self._gallery = gallery
         try:
-            self.settle()
+            self.reconcile()
         except EventLogError as error:
             if not error.may_pass:
                 raise
             logger.warning("%s", error)
 
-    def settle(self) -> None:
+    def reconcile(self) -> None:
         """Apply what became of the followed gallery's people; microseconds if nothing.
 
         Raises:
@@ -192,7 +192,7 @@ class EventLog:
                 revision = self._gallery.revision()
                 if revision == self._revision:
                     return
-                event_people.settle(self._connection, self._gallery)
+                event_people.reconcile(self._connection, self._gallery)
                 self._n_detached = event_people.n_detached(self._connection)
                 self._revision = revision
             except GalleryError as error:  # busy or damaged: the service says so, and tries again
@@ -225,7 +225,7 @@ class EventLog:
         Raises:
             EventLogError: if the disk does not take it.
         """
-        self.settle()
+        self.reconcile()
         identity = self._present(None if event.match is None else event.match.identity)
         previous = self._present(event.previous)
         crop = event.crop if identity is not None or event.match is None else None
@@ -295,7 +295,7 @@ class EventLog:
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise ValueError(f"limit must be in [1, {MAX_LIMIT}], got {limit}")
-        self.settle()
+        self.reconcile()
         wanted: list[tuple[str, Sequence[str | float]]] = []
         if cursor is not None:
             wanted.append(("id < ?", (cursor,)))
@@ -321,7 +321,7 @@ class EventLog:
 
     def crop_jpeg(self, event_id: int) -> bytes | None:
         """Return an event's thumbnail as JPEG, 112x112; None where there is none."""
-        self.settle()
+        self.reconcile()
         with self._errors("cannot read past events"):
             row = self._connection.execute(
                 "SELECT crop FROM events WHERE id = ?", (event_id,)
@@ -335,7 +335,7 @@ class EventLog:
             UnknownEventError: if there is no such event.
             EventLogError: if it cannot be read.
         """
-        self.settle()
+        self.reconcile()
         with self._errors("cannot read past events"):
             row = self._connection.execute(
                 "SELECT crop, crop_sha256, embedding, model_id, quality FROM events WHERE id = ?",
@@ -356,7 +356,7 @@ class EventLog:
 
     def count(self, identity_id: str) -> int:
         """Return how many events of a person there are."""
-        self.settle()
+        self.reconcile()
         with self._errors("cannot read past events"):
             row = self._connection.execute(
                 "SELECT count(*) FROM events WHERE identity_id = ?", (identity_id,)

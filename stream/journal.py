@@ -85,12 +85,12 @@ class Journal:
             return
         self._enqueue(partial(self._write, event, wall_at))
 
-    def settle(self) -> None:
+    def reconcile(self) -> None:
         """Show people in past events as the gallery has them; from any thread, returns at once.
 
         Who was erased is erased there too.
         """
-        self._writer.post(self._settle)
+        self._writer.post(self._reconcile)
 
     def rename_camera(self, name: str, new_name: str) -> None:
         """Rename a camera in past events, those that wait included; from any thread."""
@@ -115,9 +115,9 @@ class Journal:
         self._pending.append(write)
         self._writer.post(self._drain)
 
-    def _settle(self) -> None:
+    def _reconcile(self) -> None:
         try:
-            self._event_log.settle()
+            self._event_log.reconcile()
         except EventLogError as error:  # tried again before events are read or written
             logger.warning("%s", error)
 

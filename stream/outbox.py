@@ -50,7 +50,7 @@ class Outbox:
                 (hook,),
             )
 
-    def owed(self, kinds: Set[EventKind], *, limit: int) -> tuple[list[LoggedEvent], int]:
+    def pending(self, kinds: Set[EventKind], *, limit: int) -> tuple[list[LoggedEvent], int]:
         """Return the newest events that are not done with, oldest first, and the dead letters.
 
         Args:
@@ -85,7 +85,7 @@ class Outbox:
             return logged(rows[0])
         return None if last and event.id <= last[0][0] else event
 
-    def settle(self, event_id: int, dead: int) -> None:
+    def mark_done(self, event_id: int, dead: int) -> None:
         """Keep that an event and all before it are done with, and how many were dead letters.
 
         Raises:

@@ -189,7 +189,7 @@ class Presence:
     def _rename(
         self, holder: _Person, person: _Person | None, seen: Seen, at: float
     ) -> list[Event]:
-        """Take a track's other name; tell it if the track had been announced."""
+        """Take a track's other name; an event if the track had been announced."""
         previous = None if holder.seen.match is None else holder.seen.match.identity
         is_announced = holder.is_announced
         self._people.remove(holder)

@@ -1,4 +1,4 @@
-"""One thing told to many listeners, none of which can hold up the others."""
+"""Publishing of items to many subscribers, none of which can delay the others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,14 +7,14 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 MAX_WAITING = 256
-"""Items a listener may lag behind; a page that sleeps for longer reads the log again."""
+"""Items that a subscriber may lag behind; a page that notices missing ones reads the log again."""
 
 
 class Subscription(Generic[T]):
-    """What one listener has not heard yet; the oldest is lost first, and counted.
+    """The items that one subscriber has not read yet; the oldest is dropped first, and counted.
 
     Attributes:
-        dropped: items lost because the listener was too slow.
+        dropped: items dropped because the subscriber was too slow.
     """
 
     def __init__(self, broadcast: "Broadcast[T]") -> None:
@@ -29,11 +29,11 @@ class Subscription(Generic[T]):
         return await self._queue.get()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Unsubscribe."""
         self._broadcast.forget(self)
 
     def offer(self, item: T) -> None:
-        """Take an item in, the oldest falling out of a full queue."""
+        """Add an item; a full queue drops its oldest."""
         if self._queue.full():
             self._queue.get_nowait()
             self.dropped += 1
@@ -41,7 +41,7 @@ class Subscription(Generic[T]):
 
 
 class Broadcast(Generic[T]):
-    """Tells every subscription; belongs to one event loop."""
+    """Passes each item to every subscription; belongs to one event loop."""
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription[T]] = set()
@@ -53,10 +53,10 @@ class Broadcast(Generic[T]):
         return subscription
 
     def forget(self, subscription: Subscription[T]) -> None:
-        """Tell it no more; harmless for one already forgotten."""
+        """Remove a subscription; harmless for one already removed."""
         self._subscriptions.discard(subscription)
 
     def publish(self, item: T) -> None:
-        """Tell every subscription."""
+        """Pass an item to every subscription."""
         for subscription in self._subscriptions:
             subscription.offer(item)

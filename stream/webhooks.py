@@ -93,7 +93,7 @@ class Webhook:
     Args:
         config: where to, the secret and which events.
         number: which of the webhooks it is, for people.
-        outbox: keeps what is owed, from before too; this webhook's alone, and closed by it.
+        outbox: keeps what is pending, from before too; this webhook's alone, and closed by it.
         supervisor: runs the thread again where it fails.
         wall_clock: seconds since 1970.
         first_delay_s: seconds from the first try to the second.
@@ -120,8 +120,8 @@ class Webhook:
         self._first_delay_s = first_delay_s
         self._deadline_s = deadline_s
         self._outbox = outbox
-        owed, self._dead = outbox.owed(self._kinds, limit=MAX_WAITING)
-        self._queue = deque(owed)
+        pending, self._dead = outbox.pending(self._kinds, limit=MAX_WAITING)
+        self._queue = deque(pending)
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._delivered = self._failures = 0
@@ -174,22 +174,22 @@ class Webhook:
             if not is_taken and self._stopping.is_set():
                 return  # it may be taken after the next start
             self._delivered += is_taken
-            self._settle(event, is_taken=is_taken)
+            self._mark_done(event, is_taken=is_taken)
 
     def _give_up_after(self, in_row: int) -> None:
         """Give up an event that makes the thread fail again and again; others wait behind it."""
         if in_row % MAX_TRIES == 0 and (event := next(iter(self._queue), None)) is not None:
             logger.error("webhook %s: event %d is given up", self.label, event.id)
-            self._settle(event, is_taken=False)
+            self._mark_done(event, is_taken=False)
 
-    def _settle(self, event: LoggedEvent, *, is_taken: bool) -> None:
+    def _mark_done(self, event: LoggedEvent, *, is_taken: bool) -> None:
         with self._changed:
             # A full queue may have given it up meanwhile.
             if self._queue and self._queue[0] is event:
                 self._queue.popleft()
                 self._dead += not is_taken
         try:
-            self._outbox.settle(event.id, self._dead)
+            self._outbox.mark_done(event.id, self._dead)
         except EventLogError as error:
             logger.error("webhook %s: event %d may come twice: %s", self.label, event.id, error)
 

@@ -143,7 +143,7 @@ def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
     with Gallery.open_any(directory) as people, EventLog.open(directory) as events:
         events.follow(people)
         yield people, events
-        events.settle()
+        events.reconcile()
 
 
 class FetchBars:

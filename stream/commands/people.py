@@ -272,7 +272,7 @@ def remove(
             if not yes and sys.stdin.isatty():
                 typer.confirm(f"Erase {identity.name} for good?", abort=True, err=True)
             people.remove(identity.identity_id)
-            events.settle()  # erased there too before it is said
+            events.reconcile()  # erased there too before it is said
             removed.append({"name": identity.name, "identity_id": identity.identity_id})
             if not as_json:
                 say(f"removed {identity.name}")

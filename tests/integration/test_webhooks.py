@@ -400,17 +400,17 @@ def test_what_is_owed_is_bounded_and_of_the_asked_kinds(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path, "hook")
     events = happened(tmp_path, 5)
     kinds = frozenset({EventKind.CAMERA_UP})
-    assert outbox.owed(kinds, limit=3) == (events[2:], 2)
-    assert outbox.owed(frozenset({EventKind.EXIT}), limit=3) == ([], 0)
-    outbox.settle(events[3].id, dead=7)
-    outbox.settle(events[1].id, dead=8)
-    assert outbox.owed(frozenset(), limit=3) == (events[4:], 8)
+    assert outbox.pending(kinds, limit=3) == (events[2:], 2)
+    assert outbox.pending(frozenset({EventKind.EXIT}), limit=3) == ([], 0)
+    outbox.mark_done(events[3].id, dead=7)
+    outbox.mark_done(events[1].id, dead=8)
+    assert outbox.pending(frozenset(), limit=3) == (events[4:], 8)
     forget_others(tmp_path, ["other", "hook"])
-    assert outbox.owed(frozenset(), limit=3) == (events[4:], 8)
+    assert outbox.pending(frozenset(), limit=3) == (events[4:], 8)
     outbox.close()
     forget_others(tmp_path, ["other"])
     with closing(Outbox(tmp_path, "hook")) as again:
-        assert again.owed(frozenset(), limit=3) == ([], 0)
+        assert again.pending(frozenset(), limit=3) == ([], 0)
 
 
 def test_a_webhooks_key_is_no_secret_and_stands_by_its_url() -> None:

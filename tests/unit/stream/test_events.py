@@ -232,7 +232,7 @@ def test_an_older_log_is_kept_with_tracks_told_apart_by_run(old: Path) -> None:
         assert log.erase_identity("a1a1a1a1a1a1a1a1") == 4
         assert 11 in {e.id for e in log.list()}, "a stranger of another run"
     with closing(Outbox(old, "0123456789abcdef0123456789abcdef-0")) as outbox:
-        assert outbox.owed(frozenset(), limit=9)[0][-1].id == 18
+        assert outbox.pending(frozenset(), limit=9)[0][-1].id == 18
 
 
 def test_an_older_log_that_cannot_be_brought_up_to_date_is_left_as_it_is(
