@@ -251,6 +251,9 @@ def inspect(
     directory: Annotated[Path, typer.Argument(help="Directory of a set.")],
     name: Annotated[str, typer.Option(help="Of its files.")] = "train",
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet, PNG or JPEG.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Decode every image, not 2,000 of them.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what a set holds.
@@ -262,7 +265,8 @@ def inspect(
     from trainer.inspection import inspect as look
 
     faces = FaceSet(directory, name=name)
-    found = look(faces)
+    with bar("decoding") as on_progress:
+        found = look(faces, limit=0 if everything else 2000, on_progress=on_progress)
     if sheet:
         write_picture(sheet, contact_sheet(faces))
     facts = {
@@ -272,12 +276,15 @@ def inspect(
         "histogram": found.histogram,
         "sizes": found.sizes,
         "damaged": list(found.damaged),
+        "labels": found.labels,
+        "looked_at": found.n_looked_at,
     }
     lines = [
         f"{found.n_images} images of {found.n_identities} people, {found.n_classes} classes",
         f"sizes of {found.n_looked_at} images: {found.sizes}",
         *(f"{people} people with {n} images" for n, people in found.histogram.items()),
         *(f"damaged: {line}" for line in found.damaged),
+        *([f"labels: {found.labels}"] if found.labels else []),
     ]
     emit(facts, lines, as_json=as_json)
 

@@ -5,6 +5,7 @@ labels [s, e): the images s..e-1 are of that person. A file without such a recor
 `property` is one line, `n_identities,height,width`.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -101,6 +102,14 @@ class FaceSet:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def label(self, key: int) -> float | None:
+        """Return the first label of an image; NaN without one, None if the record is damaged."""
+        try:
+            labels = self.reader.read(key).labels
+        except RecordError:
+            return None
+        return labels[0] if labels else math.nan
 
     def read(self, key: int) -> tuple[Image, tuple[float, ...]]:
         """Return an image, (H, W, 3) uint8 RGB, and its labels.
@@ -271,5 +280,5 @@ def images_per_class(faces: FaceSet) -> NDArray[np.int64]:
     """Return the number of images of each identity that has any, in the order of identities."""
     if faces.has_identities:
         return np.array([len(group) for group in faces.groups], np.int64)
-    labels = [int(faces.reader.read(int(key)).labels[0]) for key in faces.keys]
+    labels = [label for key in faces.keys if (label := faces.label(int(key))) is not None]
     return np.unique(labels, return_counts=True)[1].astype(np.int64)

@@ -1,6 +1,6 @@
 """A face set looked at: counts, sizes, damage, and a contact sheet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recognizer import Image
 from trainer.errors import DataError, RecordError
 from trainer.faceset import FaceSet, histogram, images_per_class, resize_short
+from trainer.labels import read_labels
 
 SHEET_COLUMNS = 16
 SHEET_ROWS = 12
@@ -28,6 +29,7 @@ class Inspected:
         histogram: number of identities by their number of images.
         sizes: number of images by "HxW", of those looked at.
         damaged: what is wrong with records that cannot be decoded, of those looked at.
+        labels: what is wrong or odd about the class labels; empty where nothing is.
         n_looked_at: images decoded.
     """
 
@@ -37,15 +39,26 @@ class Inspected:
     histogram: dict[int, int]
     sizes: dict[str, int]
     damaged: tuple[str, ...]
+    labels: str
     n_looked_at: int
 
 
-def inspect(faces: FaceSet, *, limit: int = 2000) -> Inspected:
-    """Look at a set; of a large one, at `limit` images evenly spread."""
+def inspect(
+    faces: FaceSet, *, limit: int = 2000, on_progress: Callable[[int, int], None] | None = None
+) -> Inspected:
+    """Look at a set.
+
+    Args:
+        faces: the set.
+        limit: images that are decoded, evenly spread; 0 for all.
+        on_progress: told of images done and in all.
+    """
     sizes: dict[str, int] = {}
     damaged = []
-    chosen = list(_spread(faces.keys, limit))
-    for key in chosen:
+    chosen = list(_spread(faces.keys, limit or len(faces)))
+    for number, key in enumerate(chosen, 1):
+        if on_progress:
+            on_progress(number, len(chosen))
         try:
             height, width = faces.read(key)[0].shape[:2]
         except RecordError as error:
@@ -53,6 +66,7 @@ def inspect(faces: FaceSet, *, limit: int = 2000) -> Inspected:
             continue
         name = f"{height}x{width}"
         sizes[name] = sizes.get(name, 0) + 1
+    found = read_labels(faces)
     return Inspected(
         n_images=len(faces),
         n_identities=len(images_per_class(faces)),
@@ -60,6 +74,7 @@ def inspect(faces: FaceSet, *, limit: int = 2000) -> Inspected:
         histogram=histogram(faces),
         sizes=dict(sorted(sizes.items())),
         damaged=tuple(damaged),
+        labels=found.fault(faces.n_classes) or found.warning(faces.n_classes),
         n_looked_at=len(chosen),
     )
 

@@ -20,7 +20,10 @@ from trainer.sources import Source
 from trainer.trainee import Trainee
 
 PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-MAY_CHANGE = {"run": {"steps", "verbose", "frequent", "ckpt", "targets"}, "data": {"workers"}}
+MAY_CHANGE = {
+    "run": {"steps", "verbose", "frequent", "ckpt", "targets"},
+    "data": {"workers", "max_damaged"},
+}
 
 
 def fit(

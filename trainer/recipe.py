@@ -75,6 +75,12 @@ class DataSection(_Section):
     min_images: int = Field(
         default=0, ge=0, description="identities with fewer images are left out"
     )
+    relabel: bool = Field(
+        default=False, description="number the labels that occur from 0, in their order"
+    )
+    max_damaged: int = Field(
+        default=100, ge=0, description="damaged images that are left out before a run ends"
+    )
     workers: int = Field(default=0, ge=0, description="processes that decode")
 
 
@@ -135,6 +141,8 @@ class Recipe(_Section):
             raise ValueError("head.rate below 1 needs head.sharded = true")
         if (self.head.blend or self.head.warp) and self.head.loss != "distill":
             raise ValueError("head.blend and head.warp need head.loss = distill")
+        if self.data.relabel and self.head.loss in ("triplet", "atriplet", "distill", "genderage"):
+            raise ValueError(f"data.relabel needs a head with classes, not {self.head.loss}")
         if self.head.sharded and self.head.centres > 1:
             raise ValueError("head.sharded has one centre a class")
         return self

@@ -20,7 +20,8 @@ from trainer.distributed import World, join_world
 from trainer.embedding import recognizer_embed, torch_embed
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.faceset import FaceSet
-from trainer.loader import Augmentation, Plan
+from trainer.labels import check_labels, read_labels
+from trainer.loader import Augmentation, Classes, Plan
 from trainer.loop import fit
 from trainer.pairs import PairSet, read_bin
 from trainer.progress import Progress
@@ -94,8 +95,34 @@ def open_targets(data: Path, names: Sequence[str]) -> list[PairSet]:
     return targets
 
 
+def open_classes(recipe: Recipe, faces: FaceSet) -> Classes:
+    """Return how labels become classes, and see that a classifier can learn them.
+
+    Raises:
+        DataError: if it cannot, with what to change.
+    """
+    if recipe.head.loss in ("triplet", "atriplet", "distill"):
+        return Classes()
+    if recipe.head.loss == "genderage":
+        return Classes(n_labels=2)
+    labels = read_labels(faces)
+    if recipe.data.relabel:
+        values = labels.values[np.isfinite(labels.values)]
+        return Classes(n_classes=len(values), values=values)
+    check_labels(faces, labels)
+    if warning := labels.warning(faces.n_classes):
+        logger.warning("%s: %s", faces.path, warning)
+    return Classes(n_classes=faces.n_classes)
+
+
 def open_source(
-    recipe: Recipe, faces: FaceSet, trainee: Trainee, world: World, *, pin: bool
+    recipe: Recipe,
+    faces: FaceSet,
+    trainee: Trainee,
+    world: World,
+    *,
+    classes: Classes,
+    pin: bool,
 ) -> Source:
     """Return where the batches come from."""
     run, data = recipe.run, recipe.data
@@ -121,7 +148,8 @@ def open_source(
         Plan(len(faces), run.batch, run.seed, world.rank, world.size),
         Augmentation(data.mirror, data.colour, data.cutoff),
         workers=data.workers,
-        n_labels=2 if recipe.head.loss == "genderage" else 0,
+        classes=classes,
+        max_damaged=data.max_damaged,
         pin=pin,
     )
 
@@ -168,6 +196,7 @@ def run_recipe(
     targets = open_targets(data, recipe.run.targets)
     faces = FaceSet(data, min_images=recipe.data.min_images)
     place_kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    classes = open_classes(recipe, faces)
     with join_world(place_kind) as world:
         place = open_device(device, world)
         start = last
@@ -179,11 +208,13 @@ def run_recipe(
         logger.info("training in %s on %s", recipe.run.precision, place)
         trainee = Trainee(
             recipe,
-            faces.n_classes,
+            classes.n_classes or faces.n_classes,
             place,
             open_teacher=lambda spec: recognizer_embed(spec, device=device, threads=threads)[0],
         )
-        source = open_source(recipe, faces, trainee, world, pin=place.type == "cuda")
+        source = open_source(
+            recipe, faces, trainee, world, classes=classes, pin=place.type == "cuda"
+        )
         log = None
         if world.rank == 0:
             log = RunLog(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
@@ -227,8 +258,9 @@ def _damage_named(data: Path, out: Path) -> Iterator[None]:
         yield
     except RecordError as error:
         raise RecordError(
-            f"{error} (facewire-train inspect {data} tells what else is damaged; pack or copy the "
-            f"set again; {what_is_left(out)})"
+            f"{error} (`facewire-train inspect {data} --all` tells what else is damaged; pack or "
+            f"copy the set again, or leave more out by --set data.max_damaged=N; "
+            f"{what_is_left(out)})"
         ) from error
 
 

@@ -12,7 +12,7 @@ from trainer.augment import augment
 from trainer.checkpoint import State
 from trainer.errors import DataError
 from trainer.faceset import FaceSet, resize_short
-from trainer.loader import Augmentation, Plan, batches
+from trainer.loader import Augmentation, Classes, Plan, batches
 from trainer.triplet import pick_triplets
 
 IMAGES_PER_IDENTITY = 5  # of a bag, as the reference's images_per_identity
@@ -49,11 +49,19 @@ class ShuffledSource:
         change: Augmentation,
         *,
         workers: int,
-        n_labels: int,
+        classes: Classes,
+        max_damaged: int,
         pin: bool,
     ) -> None:
         self._make = lambda start: batches(
-            faces, plan, change, start=start, workers=workers, n_labels=n_labels, pin=pin
+            faces,
+            plan,
+            change,
+            start=start,
+            workers=workers,
+            classes=classes,
+            max_damaged=max_damaged,
+            pin=pin,
         )
         self._position = 0
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None

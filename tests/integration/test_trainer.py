@@ -282,7 +282,7 @@ def test_a_log_on_a_full_disk_is_named(data, tmp_path):
         run(data, tmp_path, "run.steps=1")
 
 
-def test_a_corrupt_record_is_named_and_the_checkpoint_intact(data, tmp_path):
+def test_a_corrupt_record_is_named_and_the_checkpoint_intact(data, tmp_path, caplog):
     shutil.copytree(data, tmp_path / "set")
     run(tmp_path / "set", tmp_path / "run", "run.steps=1")
     before = (tmp_path / "run/last.pt").read_bytes()
@@ -292,9 +292,32 @@ def test_a_corrupt_record_is_named_and_the_checkpoint_intact(data, tmp_path):
     content[at : at + 64] = bytes(64)
     rec.write_bytes(content)
     message = r"record 7: the image cannot be decoded \(.*inspect .*last\.pt is intact"
+    settings = ("run.steps=9", "run.verbose=50")
     with pytest.raises(RecordError, match=message):
-        run(tmp_path / "set", tmp_path / "run", "run.steps=9", "run.verbose=50", resume=True)
+        run(tmp_path / "set", tmp_path / "run", *settings, "data.max_damaged=0", resume=True)
     assert (tmp_path / "run/last.pt").read_bytes() == before
+    run(tmp_path / "set", tmp_path / "run", *settings, resume=True)
+    assert "record 7: the image cannot be decoded" in caplog.text
+    assert read_checkpoint(tmp_path / "run/last.pt")["step"] == 9
+    looked = json.loads(command("inspect", tmp_path / "set", "--all", "--json").stdout)
+    assert (looked["looked_at"], len(looked["damaged"]), looked["labels"]) == (20, 1, "")
+
+
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_labels_that_no_classifier_can_learn_are_refused_before_the_first_step(
+    data, tmp_path, sharded
+):
+    """The set's own has labels 0 to 3; its `property` claims three people."""
+    shutil.copytree(data, tmp_path / "set")
+    (tmp_path / "set/property").write_text("3,112,112\n")
+    common = ("run.steps=1", f"head.sharded={sharded}")
+    with pytest.raises(DataError, match=r"labels go up to 3, but `property` says 3 classes"):
+        run(tmp_path / "set", tmp_path / "run", *common)
+    assert not (tmp_path / "run").exists() or not list((tmp_path / "run").iterdir())
+    run(tmp_path / "set", tmp_path / "run", *common, "data.relabel=true")
+    assert len(read_checkpoint(tmp_path / "run/last.pt")["head"]["weight"]) == 4
+    said = command("inspect", tmp_path / "set").stdout
+    assert "labels: labels go up to 3" in said
 
 
 STARVED = """

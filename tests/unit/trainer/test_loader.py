@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from trainer.errors import DataError, RecordError
 from trainer.faceset import FaceSet, FaceSetWriter, encode
-from trainer.loader import Augmentation, Plan, batches
+from trainer.loader import Augmentation, Classes, Plan, batches
 
 PLAIN = Augmentation(mirror=False, colour=0, cutoff=0)
 ALL = Augmentation(mirror=True, colour=2, cutoff=20)
@@ -83,5 +83,52 @@ def test_labels_after_the_class_are_given_where_wanted(tmp_path):
     image = encode(np.zeros((112, 112, 3), np.uint8))
     with FaceSetWriter(tmp_path) as writer:
         writer.add([image] * 2, [(1, 30), (0, 40)])
-    (batch,) = take(1, FaceSet(tmp_path), Plan(2, 2, 0), PLAIN, n_labels=2)
+    (batch,) = take(1, FaceSet(tmp_path), Plan(2, 2, 0), PLAIN, classes=Classes(n_labels=2))
     assert sorted(batch[1].tolist()) == [[0, 40], [1, 30]]
+
+
+def damage(faces, *keys):
+    data = bytearray(faces.path.read_bytes())
+    for key in keys:
+        at = faces.reader.offsets[key] + 8 + 24
+        data[at : at + 64] = bytes(64)
+    faces.path.write_bytes(data)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damaged_images_are_left_out_and_named_once(faces, workers, caplog):
+    damage(faces, 4, 9)
+    plan = Plan(15, 5, 0)
+    found = take(6, faces, plan, ALL, workers=workers, max_damaged=2)
+    lines = [line for line in caplog.messages if line.startswith("left out: ")]
+    assert len(lines) == 2
+    assert "record 4: the image cannot be decoded" in " ".join(lines)
+    assert "record 9: " in " ".join(lines)
+    assert_equal(found, take(6, faces, plan, ALL, max_damaged=2))  # whoever reads them
+    assert all(len(labels) == 5 for _, labels in found)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_many_damaged_images_end_the_run_in_one_line(faces, workers):
+    damage(faces, 4, 9, 10)
+    with pytest.raises(RecordError, match=r"after 2 others that were left out$") as caught:
+        take(6, faces, Plan(15, 5, 0), PLAIN, workers=workers, max_damaged=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_of_nothing_but_damage_ends_the_run(faces):
+    damage(faces, *range(1, 16))
+    with pytest.raises(RecordError, match="the image cannot be decoded"):
+        take(1, faces, Plan(15, 5, 0), PLAIN, max_damaged=100)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_beyond_the_classes_is_named(faces, workers):
+    with pytest.raises(RecordError, match=r"record \d+: its label 4 is none of 4 classes"):
+        take(3, faces, Plan(15, 5, 0), PLAIN, workers=workers, classes=Classes(n_classes=4))
+
+
+def test_labels_may_be_numbered_anew(faces):
+    classes = Classes(n_classes=5, values=np.arange(5.0))
+    plain = take(3, faces, Plan(15, 5, 0), PLAIN)
+    assert_equal(take(3, faces, Plan(15, 5, 0), PLAIN, classes=classes), plain)
