@@ -26,7 +26,7 @@ def lost(source: Source) -> str:
         while True:
             source.read()
     except SourceUnavailable as error:
-        return str(error).partition("/live: ")[2]
+        return str(error).partition(": ")[2]
 
 
 def test_a_camera_may_take_its_time_to_describe_itself() -> None:
