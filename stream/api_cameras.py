@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from stream.answers import (
     CameraJson,
@@ -49,7 +49,9 @@ class NewName(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: PersonName
-    force: bool = Field(False, description="enroll whatever the face looks like, such as a twin's")
+    force: StrictBool = Field(
+        False, description="enroll whatever the face looks like, such as a twin's"
+    )
 
 
 @router.get("/api/cameras")

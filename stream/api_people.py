@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from gallery import Gallery, Identity, Photo, Target, UnknownIdentityError
 from recognizer import ImageError, Recognizer, decode_photo
@@ -85,7 +85,9 @@ class FromCamera(BaseModel):
 
     camera: Reference
     name: PersonName
-    force: bool = Field(False, description="enroll whoever the face looks like, such as a twin")
+    force: StrictBool = Field(
+        False, description="enroll whoever the face looks like, such as a twin"
+    )
 
 
 @router.get("/api/identities")
@@ -246,7 +248,11 @@ async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: Ro
 @router.post("/api/identify")
 async def identify(
     service: ServiceDep,
-    photo: Annotated[list[UploadFile], File(description="a photo, or several parts of this name")],
+    photo: Annotated[
+        list[UploadFile],
+        Field(min_length=1),
+        File(description="a photo, or several parts of this name"),
+    ],
     candidates: Annotated[
         int, Form(ge=0, le=MAX_CANDIDATES, description="most similar people to list for each face")
     ] = 0,

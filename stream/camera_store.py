@@ -168,6 +168,12 @@ class CameraStore:
 
     def _write(self, edits: list[Edit]) -> None:
         text = json.dumps(EDITS.dump_python(edits, mode="json"), indent=2) + "\n"
+        try:
+            is_readable = EDITS.validate_json(text) == edits
+        except ValidationError:
+            is_readable = False
+        if not is_readable:  # the next start could not read it
+            raise CameraStoreError("the camera cannot be kept: a value of it cannot be written")
         part = self.path.with_suffix(".part")
         try:
             # Passwords of cameras are in it: nobody else may read it, from the first byte on.

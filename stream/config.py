@@ -17,7 +17,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
+    StrictBool,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
@@ -27,7 +30,7 @@ from stream.errors import ConfigError
 from stream.frames import EventKind
 from stream.http_address import parse_http_address
 from stream.ice import IceServers
-from stream.inputs import Text, Url
+from stream.inputs import MAX_URL_LENGTH, Text, Url
 
 CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 TOKEN_VARIABLE = "FACEWIRE_TOKEN"
@@ -36,7 +39,7 @@ FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
 WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
 TURN_SECRET_VARIABLE = "FACEWIRE_TURN_SECRET"
 
-Part = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Strict(), Field(ge=0, le=1)]
 Region = tuple[float, float, float, float]
 Deinterlace = Literal["auto", "on", "off"]
 
@@ -77,22 +80,46 @@ class Section(BaseModel):
         return values
 
 
+# The form of a name and an address is told to programs here and checked by `CameraConfig`.
+CameraName = Annotated[
+    Text,
+    WithJsonSchema({"type": "string", "maxLength": 64, "pattern": f"^{CAMERA_NAME.pattern}$"}),
+]
+CameraUrl = Annotated[
+    Url,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_URL_LENGTH,
+            "pattern": r"^[^\u0000-\u001F\u007F-\u009F\u2028\u2029]+$",
+        }
+    ),
+]
+TargetFps = Annotated[float, Strict(), Field(gt=0, le=120)]
+MinFacePx = Annotated[int, Strict(), Field(ge=12, le=1000)]
+TimeoutS = Annotated[float, Strict(), Field(ge=1, le=120)]
+FrozenAfterS = Annotated[float, Strict(), Field(ge=0, le=3600)]
+
+
 class CameraConfig(Section):
     """One [[cameras]] table."""
 
-    name: Text = Field(description="shown on the page and used in addresses: letters, digits, - _")
-    url: Url = Field(
+    name: CameraName = Field(
+        description="shown on the page and used in addresses: letters, digits, - _"
+    )
+    url: CameraUrl = Field(
         description="rtsp://, http:// (MJPEG), a file, /dev/video0, or demo: for the demo scene",
         repr=False,
     )
     rtsp_transport: Literal["tcp", "udp"] = Field(
         "tcp", description="how RTSP media travels; udp only on a network without loss"
     )
-    loop: bool = Field(True, description="start a file again at its end")
-    target_fps: Annotated[float, Field(gt=0, le=120)] | None = Field(
+    loop: StrictBool = Field(True, description="start a file again at its end")
+    target_fps: TargetFps | None = Field(
         None, description="frames a second to take; the camera's own rate unless set"
     )
-    min_face_px: Annotated[int, Field(ge=12, le=1000)] | None = Field(
+    min_face_px: MinFacePx | None = Field(
         None, description="smallest face to look for, pixels; the recognizer's unless set"
     )
     rotation: Literal[0, 90, 180, 270] = Field(
@@ -102,13 +129,11 @@ class CameraConfig(Section):
         None,
         description="x1, y1, x2, y2 of the part whose faces count, 0 to 1 of the rotated frame",
     )
-    open_timeout_s: Annotated[float, Field(ge=1, le=120)] = Field(
-        10.0, description="seconds a camera may take to answer"
-    )
-    read_timeout_s: Annotated[float, Field(ge=1, le=120)] = Field(
+    open_timeout_s: TimeoutS = Field(10.0, description="seconds a camera may take to answer")
+    read_timeout_s: TimeoutS = Field(
         5.0, description="seconds without a frame after which the camera counts as lost"
     )
-    frozen_after_s: Annotated[float, Field(ge=0, le=3600)] = Field(
+    frozen_after_s: FrozenAfterS = Field(
         30.0, description="seconds of identical frames after which it counts as frozen; 0 for never"
     )
     pixel_aspect: PixelAspect = Field(
@@ -117,10 +142,10 @@ class CameraConfig(Section):
     deinterlace: Deinterlace = Field(
         "auto", description="auto for video that says it is interlaced, on or off"
     )
-    verify_tls: bool = Field(
+    verify_tls: StrictBool = Field(
         True, description="check the certificate of https:// and rtsps:// cameras"
     )
-    enabled: bool = Field(True, description="whether the camera is on")
+    enabled: StrictBool = Field(True, description="whether the camera is on")
 
     @field_validator("name")
     @classmethod
@@ -150,21 +175,21 @@ class CameraConfig(Section):
 class CameraChange(Section):
     """Settings of a camera that are to be others; those not named stay, null is the default."""
 
-    name: Text = ""
-    url: Url = Field("", repr=False)
+    name: CameraName = ""
+    url: CameraUrl = Field("", repr=False)
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
-    loop: bool = True
-    target_fps: float | None = None
-    min_face_px: int | None = None
+    loop: StrictBool = True
+    target_fps: TargetFps | None = None
+    min_face_px: MinFacePx | None = None
     rotation: Literal[0, 90, 180, 270] = 0
     region: tuple[Part, Part, Part, Part] | None = None
-    open_timeout_s: float = 10.0
-    read_timeout_s: float = 5.0
-    frozen_after_s: float = 30.0
-    pixel_aspect: str = "auto"
+    open_timeout_s: TimeoutS = 10.0
+    read_timeout_s: TimeoutS = 5.0
+    frozen_after_s: FrozenAfterS = 30.0
+    pixel_aspect: PixelAspect = "auto"
     deinterlace: Deinterlace = "auto"
-    verify_tls: bool = True
-    enabled: bool = True
+    verify_tls: StrictBool = True
+    enabled: StrictBool = True
 
     def applied_to(self, camera: CameraConfig) -> CameraConfig:
         """Return a camera with these changes, checked as a whole.

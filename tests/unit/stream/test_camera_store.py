@@ -130,3 +130,18 @@ def test_a_renamed_camera_is_kept_in_one_step(tmp_path: Path) -> None:
     assert CameraStore.open(tmp_path, [DOOR]).cameras() == [front]
     store.rename("front", DOOR)
     assert json.loads((tmp_path / FILE_NAME).read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"url": "/x\ud800"}, {"target_fps": float("nan")}, {"min_face_px": 5000}]
+)
+def test_what_the_next_start_could_not_read_is_not_written(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    store = CameraStore.open(tmp_path, [])
+    store.put(YARD)
+    # Past the checks of the configuration, as another kind of bad value may come one day.
+    with pytest.raises(CameraStoreError, match="cannot be kept"):
+        store.put(changed(DOOR, **settings))
+    assert store.cameras() == [YARD]
+    assert CameraStore.open(tmp_path, []).cameras() == [YARD]
