@@ -11,7 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -78,11 +78,14 @@ class CameraStore:
         path: the file.
         configured: by name, as configured today.
         edits: by name, those that still hold.
+        dormant: by name, those of cameras that are not configured now, such as while the service
+            runs with others for a test: they hold again once the camera is configured as it was.
     """
 
     path: Path
     configured: dict[str, CameraConfig]
     edits: dict[str, Edit]
+    dormant: dict[str, Edit] = field(default_factory=dict)
 
     @classmethod
     def open(cls, directory: Path, configured: Sequence[CameraConfig]) -> Self:
@@ -114,11 +117,15 @@ class CameraStore:
     def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
         """Take another configuration; an edit holds while its camera's part of it is the same."""
         self.configured = {camera.name: camera for camera in configured}
+        known = {**self.dormant, **self.edits}
         self.edits = {
             name: edit
-            for name, edit in self.edits.items()
+            for name, edit in known.items()
             if edit.configured == self.configured.get(name)
         }
+        self.dormant = {name: edit for name, edit in known.items() if name not in self.configured}
+        for name in self.edits:
+            self.dormant.pop(name, None)
 
     def cameras(self) -> list[CameraConfig]:
         """Return every camera as it is to be: the configured ones first, then the added."""
@@ -163,8 +170,9 @@ class CameraStore:
                 edits.pop(name, None)
             else:
                 edits[name] = Edit(name=name, configured=configured, camera=camera)
-        self._write(list(edits.values()))
-        self.edits = edits
+        dormant = {name: edit for name, edit in self.dormant.items() if name not in cameras}
+        self._write([*edits.values(), *dormant.values()])
+        self.edits, self.dormant = edits, dormant
 
     def _write(self, edits: list[Edit]) -> None:
         text = json.dumps(EDITS.dump_python(edits, mode="json"), indent=2) + "\n"

@@ -49,6 +49,22 @@ def test_what_is_configured_afterwards_wins(tmp_path: Path) -> None:
     assert again.cameras() == [edited, changed(YARD, loop=False), configured_too]
 
 
+def test_edits_of_cameras_that_are_not_configured_for_a_while_are_kept(tmp_path: Path) -> None:
+    turned = changed(DOOR, rotation=180)
+    CameraStore.open(tmp_path, [DOOR, YARD]).put(turned)
+    elsewhere = CameraStore.open(tmp_path, [YARD])  # such as by flags, for a test
+    assert elsewhere.cameras() == [YARD]
+    elsewhere.put(SHED)
+    again = CameraStore.open(tmp_path, [DOOR, YARD])
+    assert again.cameras() == [turned, YARD, SHED]
+    again.reconfigure([YARD])
+    again.reconfigure([DOOR])
+    assert again.cameras() == [turned, SHED]
+    again.reconfigure([])
+    again.put(changed(DOOR, loop=False))  # another camera of that name
+    assert CameraStore.open(tmp_path, []).cameras() == [SHED, changed(DOOR, loop=False)]
+
+
 def test_a_camera_changed_back_or_removed_leaves_no_trace(tmp_path: Path) -> None:
     store = CameraStore.open(tmp_path, [DOOR])
     store.put(changed(DOOR, rotation=180))
