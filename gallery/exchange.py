@@ -39,6 +39,7 @@ from gallery.errors import (
 )
 from gallery.gallery import Gallery
 from gallery.names import MAX_NAME_LENGTH, name_key, repaired_name
+from gallery.private_files import keep_private
 from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
@@ -103,7 +104,7 @@ class Imported:
 
 
 def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -> ExportHeader:
-    """Write everybody to a directory.
+    """Write everybody to a directory, in files that only this user can read.
 
     Args:
         gallery: whose people.
@@ -128,9 +129,11 @@ def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -
         directory.mkdir(parents=True, exist_ok=True)
         with _part(directory / PHOTOS) as photos_part, _part(directory / PEOPLE) as people_part:
             with photos_part.open("xb") as file:
+                keep_private(photos_part)
                 np.savez(file, **photos)  # type: ignore[arg-type]  # its stub forgets keywords
                 _flush(file)
             with people_part.open("xb") as file:
+                keep_private(people_part)
                 lines = [{"format": FORMAT, "version": VERSION, **asdict(header)}, *people]
                 for line in lines:
                     file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

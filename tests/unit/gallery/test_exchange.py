@@ -38,6 +38,8 @@ def test_the_round_trip_is_the_same_byte_by_byte(few, empty, tmp_path):
     few.store.set_notes(few.find("Pérson 1").identity_id, 'says "hello"\nand more')
     few.remove(few.find("Pérson 3").identity_id)
     header = export_people(few, tmp_path / "one")
+    modes = {file.stat().st_mode & 0o777 for file in (tmp_path / "one").iterdir()}
+    assert modes == {0o600}, "faces and names are nobody else's business"
     assert header == ExportHeader(MODEL, SIZE, 4, 16)
     assert read_header(tmp_path / "one") == header
     assert import_people(empty, tmp_path / "one") == Imported(MODEL, SIZE, 4, 16, ())
