@@ -1,9 +1,12 @@
 """Checkpoints that hold all a run needs to go on as if it had never stopped."""
 
+import fcntl
 import os
 import pickle
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,41 @@ def save_checkpoint(path: Path, state: State, *, keep_older: bool = False) -> No
         ) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(out: Path) -> Iterator[None]:
+    """Keep a run's directory to this run, and remove what a killed one left half-written.
+
+    Of several processes of a run, the first claims it for all. A directory that cannot be made is
+    left to whoever writes there.
+
+    Raises:
+        TrainingError: if another run writes there.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        directory = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot make {out}: {(error.strerror or '').lower()} (choose another --out)"
+        ) from error
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"another run writes to {out}: wait for its end, or choose another --out"
+            ) from error
+        for scratch in out.glob(".*.pt.*"):
+            if scratch.suffix[1:].isdigit():
+                scratch.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(directory)
 
 
 def older(path: Path) -> Path:

@@ -1,6 +1,9 @@
 """Several processes as one: joining them, and batch norm over all of them."""
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from trainer.backbones.layers import BN_MOMENTUM
 
 T = TypeVar("T")
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,25 @@ def join_world(device_type: str) -> Iterator[World]:
     if "WORLD_SIZE" not in os.environ:
         yield World(0, 1, 0)
         return
+    _end_with_parent()
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """End this process when torchrun is killed; else it would train on, its directory claimed.
+
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    if sys.platform != "linux" or "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it ended a moment before
+        sys.exit(1)
 
 
 def gather(own: T) -> list[T]:

@@ -15,7 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from recognizer import Image
-from trainer.checkpoint import State, common_checkpoint, older, read_checkpoint, what_is_left
+from trainer.checkpoint import (
+    State,
+    claimed,
+    common_checkpoint,
+    older,
+    read_checkpoint,
+    what_is_left,
+)
 from trainer.distributed import World, join_world
 from trainer.embedding import recognizer_embed, torch_embed
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
@@ -34,6 +41,7 @@ from trainer.verification import unit_rows
 
 logger = logging.getLogger(__name__)
 
+DEVICES = ("auto", "cpu", "cuda")
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # as `torch.cpu.get_capabilities` names them
 
 
@@ -43,12 +51,23 @@ def open_device(name: str, world: World) -> torch.device:
     Raises:
         TrainingError: if cuda is wanted and there is none.
     """
+    if device_kind(name) == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", world.local_rank)
+
+
+def device_kind(name: str) -> str:
+    """Return "cpu" or "cuda" for what a user names.
+
+    Raises:
+        TrainingError: if it is none of auto, cpu and cuda, or there is no GPU.
+    """
+    if name not in DEVICES:
+        raise TrainingError(f"unknown device {name!r} (choose {', '.join(DEVICES)})")
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
         raise TrainingError("cannot train on cuda: torch finds no GPU (use --device cpu)")
-    if name == "cpu" or not has_cuda:
-        return torch.device("cpu")
-    return torch.device("cuda", world.local_rank)
+    return "cuda" if has_cuda and name != "cpu" else "cpu"
 
 
 def settle(recipe: Recipe, place: torch.device, then: State) -> Recipe:
@@ -60,6 +79,12 @@ def settle(recipe: Recipe, place: torch.device, then: State) -> Recipe:
         then: the checkpoint to go on from, whose precision stays; without a recipe there is none.
     """
     if recipe.run.precision != "auto":
+        if recipe.run.precision == "bf16" and not calculates_in_bf16(place):
+            logger.warning(
+                "%s has no instructions for bf16, which is several times slower than f32 there "
+                "(--set run.precision=auto chooses by the device)",
+                place,
+            )
         return recipe
     if "recipe" in then:
         precision = Recipe.model_validate_json(then["recipe"]).run.precision
@@ -186,6 +211,7 @@ def run_recipe(
         TrainerError: if anything is missing or goes wrong.
     """
     recipe = read_recipe(name, settings)
+    place_kind = device_kind(device)
     last = out / "last.pt"
     if last.exists() and not resume:
         raise CheckpointError(f"{out} holds a run: --resume goes on, or choose another --out")
@@ -195,9 +221,8 @@ def run_recipe(
         torch.set_num_threads(threads)
     targets = open_targets(data, recipe.run.targets)
     faces = FaceSet(data, min_images=recipe.data.min_images)
-    place_kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     classes = open_classes(recipe, faces)
-    with join_world(place_kind) as world:
+    with claimed(out), join_world(place_kind) as world:
         place = open_device(device, world)
         start = last
         if resume and world.size > 1 and recipe.head.sharded:

@@ -28,9 +28,9 @@ def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, 
         import torch
 
         from trainer.export import open_backbone
+        from trainer.run import device_kind
 
-        kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        place = torch.device(kind)
+        place = torch.device(device_kind(device))
         yield Path(spec).stem, torch_embed(open_backbone(Path(spec))[0].to(place), place)
         return
     prefix, comma, epochs = spec.rpartition(",")

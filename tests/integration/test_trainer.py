@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from rich.console import Console
 from recognizer import read_card
 from recognizer.resolve import resolve_model
 from tests.shared_data import shared_data
-from trainer.checkpoint import read_checkpoint
+from trainer.checkpoint import claimed, read_checkpoint
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.export import export_checkpoint
 from trainer.faceset import FaceSet, FaceSetWriter, encode
@@ -711,3 +712,71 @@ def test_pack_takes_crops_and_goes_on(tmp_path):
     )
     assert found["histogram"] == {"3": 2}
     assert (tmp_path / "s.png").stat().st_size > 10_000
+
+
+def test_two_runs_do_not_share_a_directory(data, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/.best.pt.4711").write_bytes(b"left by a run that was killed")
+    (tmp_path / "run/notes.pt.txt").write_bytes(b"kept")
+    with claimed(tmp_path / "run"), pytest.raises(TrainingError, match="another run writes to"):
+        run(data, tmp_path / "run", "run.steps=1")
+    run(data, tmp_path / "run", "run.steps=1")
+    names = {file.name for file in (tmp_path / "run").iterdir()}
+    assert ".best.pt.4711" not in names
+    assert {"notes.pt.txt", "last.pt"} <= names
+
+
+@pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:0", ""])
+def test_an_unknown_device_is_refused(data, tmp_path, device):
+    arguments = ("fit", "tiny", "--data", data, "--out", tmp_path / "run", f"--device={device}")
+    done = command(*arguments, expect=1)
+    assert done.stderr == (f"facewire-train: unknown device {device!r} (choose auto, cpu, cuda)\n")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bf16_where_it_is_slow_is_said(data, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("trainer.run.calculates_in_bf16", lambda place: False)
+    run(data, tmp_path, "run.steps=1", "run.precision=bf16")
+    assert "cpu has no instructions for bf16" in caplog.text
+
+
+SLEEPER = """
+import os, sys, time
+from pathlib import Path
+from trainer.distributed import join_world
+with join_world("cpu") as world:
+    part = Path(sys.argv[1], f".{world.rank}")
+    part.write_text(str(os.getpid()))
+    part.rename(Path(sys.argv[1], str(world.rank)))
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux ends children")
+def test_ranks_end_with_a_torchrun_that_is_killed(tmp_path):
+    script = tmp_path / "sleeper.py"
+    script.write_text(SLEEPER)
+    (out := tmp_path / "out").mkdir()
+    start = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
+    process = subprocess.Popen(
+        [*start, "--nproc-per-node", "2", str(script), str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    while not all((out / rank).exists() for rank in "01"):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    pids = [int((out / rank).read_text()) for rank in "01"]
+    while any(is_running(pid) for pid in pids):
+        time.sleep(0.1)  # for ever before; the suite's own limit ends the test then
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
