@@ -14,6 +14,7 @@ from av.codec.context import Flags
 from av.stream import Discard, Disposition
 
 from stream.address import Address, SourceSettings
+from stream.camera_tls import certificate_trouble
 from stream.conversion import MAX_PIXELS, Converter
 from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame
@@ -176,6 +177,9 @@ class AvSource:
             if isinstance(error, av.HTTPUnauthorizedError) and address.has_login:
                 asked = unknown_digest(address, timeout_s=settings.open_timeout_s)
                 reason = UNKNOWN_DIGEST.format(asked) if asked else reason
+            if settings.verify_tls and address.host and address.file.lower().startswith("rtsps"):
+                timeout_s = settings.open_timeout_s
+                reason = certificate_trouble(*address.host, timeout_s=timeout_s) or reason
             refused = isinstance(error, av.HTTPUnauthorizedError | av.HTTPForbiddenError)
             # Not chained: FFmpeg's text holds the URL with its password.
             raise SourceUnavailable(

@@ -13,6 +13,7 @@ import av
 import httpx2
 
 from stream.address import Address, SourceSettings
+from stream.camera_tls import tls_context, untrusted
 from stream.conversion import MAX_PIXELS, Converter
 from stream.errors import SourceUnavailable
 from stream.frames import Frame
@@ -103,7 +104,7 @@ class WebSource:
         self._reading = threading.Lock()
         self._socket: socket.socket | None = None
         self._client = httpx2.Client(
-            verify=_tls(verify=settings.verify_tls),
+            verify=tls_context(verify=settings.verify_tls),
             trust_env=False,
             # What a camera compresses is never an image.
             headers={"Accept-Encoding": "identity", "User-Agent": "facewire"},
@@ -447,8 +448,7 @@ def explain(error: Exception) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            words = cause.verify_message.lower()
-            return f"its certificate cannot be verified ({words}): verify_tls = false accepts it"
+            return untrusted(cause)
         for kind, words in REASONS.items():
             if isinstance(cause, kind):
                 return words
@@ -473,14 +473,3 @@ WEB_REASONS: Mapping[type[Exception], str] = {
     httpx2.NetworkError: "the camera broke the connection",
     httpx2.DecodingError: "its compressed answer is damaged",
 }
-
-
-def _tls(*, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        # Who does not ask who it is does not ask how old it is: cameras of ten years ago.
-        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-        context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    return context

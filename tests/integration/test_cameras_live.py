@@ -20,6 +20,7 @@ from stream.engine import Service
 from stream.errors import ConfigError, UnknownCameraError
 from stream.frames import EventKind
 from stream.push import PushCamera
+from tests.rtsp_camera import RtspCamera, access_units
 from tests.web_camera import WebCamera, jpeg, ok
 
 pytestmark = pytest.mark.integration
@@ -269,20 +270,25 @@ def test_people_stay_while_a_camera_is_away_and_leave_when_it_is_for_long() -> N
     assert long.count("exit") == long.count("enter") + long.count("unknown")
 
 
-def test_a_camera_that_comes_and_goes_makes_few_events() -> None:
+@pytest.mark.parametrize("kind", ["rtsp", "http"])
+def test_a_camera_that_comes_and_goes_makes_few_events(kind: str) -> None:
     body = b"".join(b"--x\r\n\r\n" + jpeg(number) + b"\r\n" for number in range(3))
 
-    async def scenario(url: str, camera: WebCamera) -> list[str]:
+    async def scenario(url: str, n_sessions: Callable[[], int]) -> list[str]:
         cameras = [{"name": "door", "url": url}]
         config = load_config(overrides={"cameras": {"list": cameras}})
         async with opened(config) as service:
-            async with asyncio.timeout(2 * PATIENCE_S):
-                while len(camera.asked) < 5 or "camera_down" not in await kinds(service, "door"):
+            async with asyncio.timeout(3 * PATIENCE_S):
+                while n_sessions() < 5 or "camera_down" not in await kinds(service, "door"):
                     await asyncio.sleep(0.1)
             return await kinds(service, "door")
 
-    with WebCamera(lambda asked, number: ok("multipart/x-mixed-replace", body)) as camera:
-        told = asyncio.run(scenario(camera.url(), camera))
+    if kind == "rtsp":
+        with RtspCamera(access_units(3, gop=1)) as rtsp:
+            told = asyncio.run(scenario(rtsp.url, lambda: rtsp.n_plays))
+    else:
+        with WebCamera(lambda asked, number: ok("multipart/x-mixed-replace", body)) as web:
+            told = asyncio.run(scenario(web.url(), lambda: len(web.asked)))
     assert told == ["camera_up", "camera_down"]
 
 
