@@ -14,6 +14,9 @@ from gallery.store import Store
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
+BATCH = 500
+"""Rows read at a time: SQLite takes up to 999 or 32,766 values, by its version."""
+
 JOURNAL_ROWS = 200_000  # a process further behind than this reads everything again
 
 
@@ -85,13 +88,13 @@ def all_names(store: Store) -> dict[int, Identity]:
 def names_of(store: Store, persons: Sequence[int]) -> dict[int, Identity]:
     """Return those of some persons who exist."""
     found = {}
-    with store.reading() as connection:
-        for person in persons:
-            row = connection.execute(
-                "SELECT identity_id, name FROM identities WHERE person = ?", (person,)
-            ).fetchone()
-            if row is not None:
-                found[person] = Identity(*row)
+    for some in batched(persons, BATCH):
+        marks = ",".join("?" * len(some))
+        with store.reading() as connection:
+            rows = connection.execute(
+                f"SELECT person, identity_id, name FROM identities WHERE person IN ({marks})", some
+            ).fetchall()
+        found.update({person: Identity(identity_id, name) for person, identity_id, name in rows})
     return found
 
 
@@ -119,8 +122,7 @@ def _rows_of(
     connection: sqlite3.Connection, photo_ids: Sequence[int]
 ) -> list[tuple[int, int, bytes]]:
     rows: list[tuple[int, int, bytes]] = []
-    for start in range(0, len(photo_ids), 500):
-        some = photo_ids[start : start + 500]
+    for some in batched(photo_ids, BATCH):
         marks = ",".join("?" * len(some))
         rows += connection.execute(
             "SELECT photo_id, person, embedding FROM photos"
@@ -128,6 +130,12 @@ def _rows_of(
             some,
         ).fetchall()
     return rows
+
+
+def batched(ids: Sequence[int], n: int) -> Iterator[Sequence[int]]:
+    """Yield a sequence in parts of n."""
+    for start in range(0, len(ids), n):
+        yield ids[start : start + n]
 
 
 def trim_journal(store: Store) -> None:
