@@ -97,7 +97,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     n_probes = min(len(persons), max(MAX_PAIRS // max(len(people), 1), 1))
     n_pairs = n_probes * max(len(people) - 1, 0)
     if n_pairs * far < MIN_FALSE_ACCEPTS:
-        finest = f"a rate of {MIN_FALSE_ACCEPTS / n_pairs:.1g} can be" if n_pairs else "none can be"
+        finest = f"a rate of {finest_far(n_pairs):g} can be" if n_pairs else "none can be"
         raise GalleryError(
             f"a false accept rate of {far:g} needs {math.ceil(MIN_FALSE_ACCEPTS / far)} pairs of "
             f"different people, this gallery has {n_pairs}: {finest} measured"
@@ -134,6 +134,13 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
         closest={(int(people[a]), int(people[b])): s for (a, b), s in closest.items()},
         counts=(len(people), n_probes),
     )
+
+
+def finest_far(n_pairs: int) -> float:
+    """Return the lowest rate that so many impostor pairs can measure, to two digits, rounded up."""
+    finest = MIN_FALSE_ACCEPTS / n_pairs
+    scale = 10.0 ** (1 - math.floor(math.log10(finest)))
+    return float(f"{math.ceil(finest * scale - 1e-9) / scale:.6g}")
 
 
 def choose(

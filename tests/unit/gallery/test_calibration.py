@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gallery import GalleryError, NewPhoto
-from gallery.calibration import calibrate, choose, interval
+from gallery.calibration import MIN_FALSE_ACCEPTS, calibrate, choose, finest_far, interval
 from gallery.thresholds import PER_DECADE
 from tests.unit.gallery.conftest import people
 
@@ -96,13 +96,21 @@ def test_a_large_gallery_measures_some_pairs_and_looks_for_alike_ones_with_more(
     [
         (0, 0, "this gallery has 0: none can be measured"),
         (1, 5, "this gallery has 0: none can be measured"),
-        (5, 4, "needs 10000 pairs of different people, this gallery has 80: a rate of 0.1 can"),
+        (5, 4, "needs 10000 pairs of different people, this gallery has 80: a rate of 0.13 can"),
     ],
 )
 def test_a_rate_that_cannot_be_measured_is_refused(tmp_path, n_people, n_photos, message):
     with people(tmp_path, n_people, n_photos) as gallery, pytest.raises(GalleryError) as caught:
         calibrate(gallery, far=1e-3)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("n_pairs", "far"), [(970, 0.011), (80, 0.13), (1000, 0.01), (10**7, 1e-6)]
+)
+def test_the_rate_that_is_advised_can_be_measured(n_pairs, far):
+    assert finest_far(n_pairs) == far
+    assert n_pairs * far >= MIN_FALSE_ACCEPTS * (1 - 1e-9)
 
 
 def test_people_with_one_photo_each_have_no_genuine_similarity(tmp_path):
