@@ -38,12 +38,14 @@ from gallery.errors import (
     ModelMismatchError,
 )
 from gallery.gallery import Gallery
-from gallery.names import MAX_NAME_LENGTH, name_key, repaired_name
+from gallery.names import MAX_NAME_LENGTH, escaped, is_text, name_key, repaired_name
 from gallery.private_files import keep_private
 from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
 FORMAT, VERSION = "facewire-people", 1
+MAX_TIME = 253_402_300_799.0  # Unix seconds of the last year with four digits
+MAX_NOTES_LENGTH = 100_000  # characters
 IDENTITY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 UNIT_TOLERANCE = 1e-3  # of an embedding's length: rounding, not another scale
@@ -179,7 +181,7 @@ def import_people(
     header = _header(next(lines, {}), directory)
     if (header.model_id, header.embedding_size) != (gallery.model_id, gallery.embedding_size):
         raise ModelMismatchError(
-            f"{directory} holds embeddings of {header.model_id}, the gallery of "
+            f"{directory} holds embeddings of {escaped(header.model_id[:100])}, the gallery of "
             f"{gallery.model_id}: import into a gallery of that model"
         )
     people = list(lines)
@@ -197,7 +199,9 @@ def import_people(
                     start = ends[row - 1] if row else 0
                     png = crops[start : ends[row]].tobytes()
                     if key is not None:
-                        n_photos += _add_photo(connection, key, photo, embeddings[row], png)
+                        n_photos += _add_photo(
+                            connection, key, photo, embeddings[row], png, header.model_id
+                        )
                     row += 1
         except InvalidNameError as error:
             raise GalleryFormatError(f"cannot import {directory / PEOPLE}: {error}") from error
@@ -298,7 +302,7 @@ def _read_photos(
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
-    except (ValueError, LookupError, EOFError, BadZipFile) as error:
+    except (ValueError, LookupError, EOFError, MemoryError, BadZipFile) as error:
         raise GalleryFormatError(f"{path} is damaged: {error}") from error
     shape = (header.n_photos, header.embedding_size)
     lengths = np.linalg.norm(embeddings, axis=1) if embeddings.shape == shape else np.zeros(1)
@@ -348,8 +352,8 @@ def _add_person(
             identity_id,
             name,
             name_key(name),
-            str(person["notes"]),
-            float(person["created_at"]),
+            _text(person["notes"]),
+            _number(person["created_at"], MAX_TIME),
         ),
     )
     return int(cursor.lastrowid or 0), True, clash
@@ -388,22 +392,41 @@ def _add_photo(
     photo: dict[str, Any],
     embedding: NDArray[np.float32],
     png: bytes,
+    model_id: str,
 ) -> int:
+    if photo["model_id"] != model_id:
+        raise ValueError("a photo is of another model than the export")
     cursor = connection.execute(
         "INSERT INTO photos (person, source_sha256, quality, model_id, created_at, embedding)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (person, source_sha256) DO NOTHING",
         (
             person,
             _sha256(photo["source_sha256"]),
-            float(photo["quality"]),
-            str(photo["model_id"]),
-            float(photo["created_at"]),
+            _number(photo["quality"], 1.0),
+            model_id,
+            _number(photo["created_at"], MAX_TIME),
             embedding.astype("<f4").tobytes(),
         ),
     )
     if cursor.rowcount and png:
         connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
     return int(cursor.rowcount)
+
+
+def _number(value: Any, largest: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a number is none")
+    number = float(value)
+    if not 0.0 <= number <= largest:
+        raise ValueError(f"a number is not in 0 to {largest:g}")
+    return number
+
+
+def _text(value: object) -> str:
+    text = str(value)
+    if not is_text(text) or len(text) > MAX_NOTES_LENGTH:
+        raise ValueError(f"notes are at most {MAX_NOTES_LENGTH} characters of text")
+    return text
 
 
 def _sha256(digits: object) -> str:

@@ -57,4 +57,5 @@ def describe(error: ValidationError, source: str) -> str:
         case "tuple_type" | "list_type":
             hint = f", each after [[{where}]]" if "." not in where else ""
             return f"{source}: {where}: must be a list{hint}"
-    return f"{source}: {where}: {first['msg'].removeprefix('Value error, ')}"
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where}: {what}" if where else f"{source}: {what}"

@@ -11,6 +11,7 @@ from gallery import (
     ModelMismatchError,
     NewPhoto,
 )
+from gallery.check import check
 from gallery.exchange import (
     Clash,
     ExportHeader,
@@ -215,6 +216,51 @@ def test_an_export_is_replaced_only_if_asked(few, empty, tmp_path):
     assert read_header(tmp_path) == ExportHeader(MODEL, SIZE, 0, 0)
     files = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert files == {"people.jsonl", "photos.npz"}
+
+
+ODD = (
+    *(None, True, "", "x", [], {}, -1, 2**63, 10**400, 1.5, float("nan"), float("inf")),
+    *("\ud800", "a\x00b", "x" * 200_000, [[]], "1e400"),
+)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("format", "version", "model_id", "embedding_size", "n_people", "n_photos"),
+        *("identity_id", "name", "notes", "created_at", "photos"),
+        *("photos.source_sha256", "photos.quality", "photos.model_id", "photos.created_at"),
+    ],
+)
+def test_a_forged_value_is_refused_in_one_line_or_stored_as_it_should_be(
+    few, tmp_path, key: str
+) -> None:
+    export_people(few, tmp_path / "one")
+    path = tmp_path / "one" / "people.jsonl"
+    good = path.read_text().splitlines()
+    for number, odd in enumerate(ODD):
+        lines = [json.loads(line) for line in good]
+        place = next(line for line in lines if key.partition(".")[0] in line)
+        if key.startswith("photos."):
+            place, last = place["photos"][0], key.removeprefix("photos.")
+        else:
+            last = key
+        place[last] = odd
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        with Gallery.open(tmp_path / str(number), model_id=MODEL, embedding_size=SIZE) as gallery:
+            message = ""
+            try:
+                import_people(gallery, tmp_path / "one")
+            except GalleryError as error:
+                message = str(error)
+            for each in gallery.identities():
+                each.identity.name.encode()
+                assert 0.0 <= each.created_at < 1e12
+            assert "\n" not in message
+            assert len(message) < 2000
+            assert "NOT NULL" not in message
+            assert len(gallery.identities()) in ((0,) if message else (5,))
+        assert check(tmp_path / str(number)).problems == ()
 
 
 @pytest.mark.parametrize("name", ["people.jsonl", "photos.npz"])
