@@ -9,7 +9,8 @@ GalleryError
 ├── UnknownIdentityError    no identity of that id or name
 │   └── ErasedIdentityError the identity was erased after the work for it had begun
 ├── GalleryBusyError        another process holds the file's write lock for too long
-└── GalleryFullError        the disk is full
+├── GalleryFullError        the disk is full
+└── GalleryReplacedError    the file at the path is no longer the one that was opened
 """
 
 import sqlite3
@@ -58,6 +59,10 @@ class GalleryFullError(GalleryError):
     """Raised when the disk has no room for a change; nothing was changed."""
 
 
+class GalleryReplacedError(GalleryError):
+    """Raised when the file at a gallery's path is no longer the one that was opened."""
+
+
 def busy(path: Path) -> GalleryBusyError:
     """Return the error for a write lock that another process holds."""
     return GalleryBusyError(
@@ -65,9 +70,9 @@ def busy(path: Path) -> GalleryBusyError:
     )
 
 
-def replaced(path: Path) -> GalleryError:
+def replaced(path: Path) -> GalleryReplacedError:
     """Return the error for a gallery file that was moved, deleted or replaced while open."""
-    return GalleryError(
+    return GalleryReplacedError(
         f"the gallery file {path} was replaced or deleted while it was open: put it back, or start "
         "again with what is there now"
     )

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -109,6 +109,10 @@ class Store:
                 reader.connection.close()
             self._idle = []
             if self._writer is not None:
+                if self.is_replaced():
+                    # Not done by SQLite then: the log left there would be taken for the new file's.
+                    with suppress(GalleryError, sqlite3.ProgrammingError):
+                        self.shed_log()
                 self._writer.close()
 
     def data_version(self) -> int:
@@ -515,8 +519,13 @@ class Store:
 
         Args:
             wait_s: how long to wait for a process that recovers the file or holds all of it.
+
+        Raises:
+            GalleryError: if the file is another one by now, or cannot be read.
         """
         with sqlite_errors(self.path):
+            if self._writer is not None and self.is_replaced():
+                raise replaced(self.path)
             reader = self._take_reader()
             try:
                 reader.wait(wait_s)

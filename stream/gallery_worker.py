@@ -136,10 +136,11 @@ class GalleryWorker:
         """Apply what others changed; return what is wrong with the file, one line."""
         store = self._gallery.store
         try:
+            if store.is_replaced():
+                store.shed_log()  # else whoever opens the new file takes the old one's log for its
+                return str(replaced(store.path))
             self._gallery.refresh()
             self._notify()
-            if store.is_replaced():
-                return str(replaced(store.path))
             is_locked = store.is_locked()
         except GalleryError as error:
             # Damaged, unreadable or another model's by now: what is in memory still names people.

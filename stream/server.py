@@ -20,7 +20,7 @@ from gallery import (
     InvalidNameError,
     UnknownIdentityError,
 )
-from gallery.errors import NameTakenError
+from gallery.errors import GalleryReplacedError, NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream import api_cameras, api_events, api_people, api_session
 from stream.budget import Budget
@@ -68,6 +68,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (EnrolmentError, 422),
     (StreamError, 400),
     (GalleryBusyError, 503),
+    (GalleryReplacedError, 503),
     (GalleryFullError, 507),
     (GalleryError, 500),
     (RecognizerError, 500),

@@ -194,3 +194,22 @@ def test_a_search_of_many_goes_on_where_the_file_cannot_be_read(tmp_path, monkey
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def test_a_file_put_in_place_of_an_open_one_stays_as_it_was_put(tmp_path):
+    """SQLite would write the log of the old file into the new one, at its next opening."""
+    with people(tmp_path / "backup", 3, 2) as backup:
+        backup.rename("Pérson 1", "Ada")
+    with people(tmp_path / "now", 40, 4) as gallery:
+        assert gallery.store.path.with_name("gallery.sqlite3-wal").stat().st_size > 0
+        (tmp_path / "backup" / "gallery.sqlite3").replace(gallery.store.path)
+        with pytest.raises(GalleryError, match="was replaced or deleted"):
+            gallery.rename("Pérson 2", "Eve")
+        with pytest.raises(GalleryError, match="was replaced or deleted"):
+            gallery.identities()
+        assert len(gallery) == 160  # who was known is still recognized
+    with Gallery.open_any(tmp_path / "now") as gallery:
+        names = [each.identity.name for each in gallery.identities()]
+        assert names == ["Ada", "Pérson 0", "Pérson 2"]
+        with gallery.store.reading() as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
