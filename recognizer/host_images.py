@@ -15,6 +15,10 @@ from recognizer.pyramid import Octaves, crop_inclusive, crop_squares, shrink
 # crops per run. Above 80 OpenVINO multiplies in another order on CPUs without AVX-512, and a crop's
 # result would depend on how many others came with it
 MAX_BATCH = 64
+# of a level of one image that P-Net takes at once, 120 MB while it runs: a frame of 4K at the usual
+# smallest face has 0.7 million, a photo of 50 megapixels 4.5
+BAND_PIXELS = 1_200_000
+MIN_BAND_ROWS = 64
 
 
 class HostImageWork:
@@ -58,7 +62,7 @@ class HostImages:
                 else:
                     shrink(self._pictures[member], larger[i], size, level[i])
                     larger[i] = level[i]
-            (heads,) = net(level)
+            heads = _in_bands(net, level)
             cells = []
             for head in heads:
                 y, x = np.nonzero(head[0] > limit)
@@ -85,3 +89,30 @@ class HostImages:
     def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Image:
         """Warp images by similarity transforms."""
         return warp([picture[0] for picture in self._pictures], owners, matrices, size=size)
+
+
+def _in_bands(net: Network, level: Image) -> Floats:
+    """Run P-Net over a level in as many bands of rows as memory should hold, with one result.
+
+    Output row i sees input rows 2i to 2i + 11. A band of an even number of rows ends where the
+    pooling does, so that its rows are those of the whole level.
+
+    Args:
+        net: P-Net, pixels in.
+        level: (N, H, W, 3) uint8.
+
+    Returns:
+        (N, 5, H', W') float32.
+    """
+    _, height, width, _ = level.shape
+    rows = max(BAND_PIXELS // width // 2 * 2, MIN_BAND_ROWS)
+    heads, start = [], 0
+    while True:
+        stop = min(start + rows, height)
+        (head,) = net(np.ascontiguousarray(level[:, start:stop]))
+        if start == 0 and stop == height:
+            return head
+        heads.append(head.copy())  # the next run may write where this one did
+        if stop == height:
+            return np.concatenate(heads, axis=2)
+        start += 2 * head.shape[2]

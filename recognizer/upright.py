@@ -73,10 +73,11 @@ def _quarter_turns(detect: Detect, image: Image) -> int:
     if scale < 1:
         size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    turned = [_turned(image, turns) for turns in range(4)]
-    trials = [trial for one in turned for trial in (one, np.ascontiguousarray(one[:, ::-1]))]
-    logits = np.array([_evidence(faces) for faces in detect(trials)])
-    evidence = logits.reshape(4, 2).mean(axis=1)
+    evidence = [0.0] * 4
+    for turns in range(4):  # one at a time: a quarter of the memory
+        turned = _turned(image, turns)
+        both = detect([turned, np.ascontiguousarray(turned[:, ::-1])])
+        evidence[turns] = sum(map(_evidence, both)) / 2
     best = int(np.argmax(evidence))
     if evidence[best] < max(TURNED_LOGIT, evidence[0] + LEAD_LOGIT):
         return 0

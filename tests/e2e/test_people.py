@@ -77,6 +77,23 @@ def test_photos_are_sent_one_by_one_and_can_be_stopped(tmp_path: Path) -> None:
         _send_all(page, large)
         _see_each_reason(page, tmp_path)
         _drop(page)
+        _add_a_twin(page, tmp_path)
+
+
+def _add_a_twin(page: Page, directory: Path) -> None:
+    """A photo that looks like somebody else is added if the person says so."""
+    twin = directory / "twin.png"
+    image = cv2.imread(str(photos() / "biden.jpg"))
+    cv2.imwrite(str(twin), image[:, ::-1])
+    page.click("#add-person")
+    page.fill("#person-form-name", "Joe's Twin")
+    page.set_input_files("#person-form-photos", twin)
+    page.click("#person-save")
+    expect(page.locator(".sending-outcome")).to_contain_text("Looks like Joe Biden")
+    page.get_by_label("Add anyway").check()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#person-dialog")).to_be_hidden()
+    expect(_person(page, "Joe's Twin")).to_contain_text("1 photo")
 
 
 def _stop_midway(page: Page, large: list[Path]) -> None:

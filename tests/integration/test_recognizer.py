@@ -230,3 +230,17 @@ def test_bf16_embeds_nearly_the_same_and_detects_exactly() -> None:
         (one,), (other,) = ours, theirs
         np.testing.assert_array_equal(one.box, other.box)
         assert one.embedding @ other.embedding > 0.999
+
+
+@pytest.mark.parametrize("rows", [16, 18, 64])
+def test_a_large_photo_in_bands_shows_the_same_faces(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    images = [read_image(photos() / name) for name in ("obama.jpg", "biden.jpg", "astronaut.png")]
+    whole = recognizer.detect(images)
+    monkeypatch.setattr("recognizer.host_images.BAND_PIXELS", 0)
+    monkeypatch.setattr("recognizer.host_images.MIN_BAND_ROWS", rows)
+    for one, other in zip(whole, recognizer.detect(images), strict=True):
+        np.testing.assert_allclose(other.boxes, one.boxes, atol=0.01)
+        np.testing.assert_allclose(other.landmarks, one.landmarks, atol=0.01)
+        np.testing.assert_allclose(other.scores, one.scores, atol=1e-4)
