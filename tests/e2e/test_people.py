@@ -90,7 +90,7 @@ def _add_a_twin(page: Page, directory: Path) -> None:
     page.set_input_files("#person-form-photos", twin)
     page.click("#person-save")
     expect(page.locator(".sending-outcome")).to_contain_text("Looks like Joe Biden")
-    page.get_by_label("Add anyway").check()
+    page.locator("#person-form-force").check()
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#person-dialog")).to_be_hidden()
     expect(_person(page, "Joe's Twin")).to_contain_text("1 photo")
@@ -166,10 +166,12 @@ def _drop(page: Page) -> None:
         dropped = page.evaluate_handle(files, names)
         page.dispatch_event(selector, "dragover", {"dataTransfer": dropped})
         page.dispatch_event(selector, "drop", {"dataTransfer": dropped})
+        expect(page.locator("#person-dialog")).to_be_visible()
         expect(page.locator(".sending-name").last).to_have_text(names[-1])
     expect(page.locator(".sending-name")).to_have_text(["a.jpg", "b.jpg", "c.jpg"])
     expect(page.locator("#person-form-name")).to_have_value("")
     page.keyboard.press("Escape")
+    expect(page.locator("#person-dialog")).to_be_hidden()
 
 
 def _phone_photos(directory: Path, count: int) -> list[Path]:
