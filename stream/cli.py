@@ -108,7 +108,9 @@ def serve(
         typer.Option(metavar="NAME=URL", help="rtsp://, http:// (MJPEG), a file, /dev/video0."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="TCP port.", min=1, max=65535)] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 for a free one.", min=0, max=65535)
+    ] = None,
     gallery: GalleryDirectory = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE|PREFIX,EPOCH")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,

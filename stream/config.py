@@ -208,7 +208,9 @@ class ServerConfig(Section):
     """The [server] table."""
 
     host: Text = Field("127.0.0.1", description="address to listen on; others need a token")
-    port: int = Field(8080, ge=1, le=65535, description="TCP port of the page and the API")
+    port: int = Field(
+        8080, ge=0, le=65535, description="TCP port of the page and the API; 0 for a free one"
+    )
     token: Text | None = Field(
         None,
         min_length=16,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import ParamSpec, Self, TypeVar
 
@@ -39,6 +39,7 @@ from stream.outbox import Outbox, forget_others, hook_keys
 from stream.peers import Peers
 from stream.pipeline import Pipeline
 from stream.push import PushCamera
+from stream.service_lock import only_service
 from stream.stats import Percentiles, Window
 from stream.subscriptions import Subscription
 from stream.supervisor import Supervisor
@@ -168,25 +169,29 @@ class Service:
             model=settings.model,
             min_face_px=settings.min_face_px,
         )
-        recognizer = await asyncio.to_thread(open_one, progress=progress)
         directory = config.gallery_directory
         if config.gallery.directory is None:
             with suppress(OSError):  # whatever is opened in it says why
                 make_private_directory(data_dir(), own=("demo", "gallery"))
-        camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
-        with (
-            Gallery.open(
-                directory,
-                model_id=recognizer.model_id,
-                embedding_size=recognizer.embedding_size,
-                wait_s=WAIT_S,
-            ) as gallery,
-            EventLog.open(
-                directory,
-                keep_days=config.events.keep_days,
-                keep_bytes=int(config.events.keep_mib * 2**20),
-            ) as event_log,
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(only_service(directory))
+            recognizer = await asyncio.to_thread(open_one, progress=progress)
+            camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
+            gallery = stack.enter_context(
+                Gallery.open(
+                    directory,
+                    model_id=recognizer.model_id,
+                    embedding_size=recognizer.embedding_size,
+                    wait_s=WAIT_S,
+                )
+            )
+            event_log = stack.enter_context(
+                EventLog.open(
+                    directory,
+                    keep_days=config.events.keep_days,
+                    keep_bytes=int(config.events.keep_mib * 2**20),
+                )
+            )
             if config.is_demo:
                 photos = await asyncio.to_thread(fetch_photos, default_cache(), progress)
                 await asyncio.to_thread(enrol_demo, gallery, recognizer, photos)

@@ -25,7 +25,7 @@ PACKAGES = (
     "gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly "
     "gstreamer1.0-libav gstreamer1.0-rtsp"
 )
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 300.0
 
 Auth = Literal["basic", "digest"]
 

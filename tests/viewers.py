@@ -26,6 +26,8 @@ FPS = 25.0
 SIZE = (360, 640)
 N_BITS = 12
 
+PATIENCE_S = 300.0  # a busy machine takes its time; only what hangs takes so long
+
 
 def open_peers(*ice_servers: str, max_peers: int = 100) -> Peers:
     """Peers with a supervisor of their own."""
@@ -146,7 +148,7 @@ async def watching(
         await peers.close(answer.peer_id)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
-    async with asyncio.timeout(timeout_s):
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             await asyncio.sleep(0.01)

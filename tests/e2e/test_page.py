@@ -78,7 +78,7 @@ def _add_and_remove_a_camera(page: Page) -> None:
     card = page.locator('.camera-item[data-camera="yard"]')
     page.fill("#camera-form-url", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port()}/live")
     page.click("#camera-form [type=submit]")
-    expect(page.locator("#veil-title")).to_have_text("No picture from yard", timeout=15000)
+    expect(page.locator("#veil-title")).to_have_text("No picture from yard")
     page.screenshot(path=OUTPUT / "page-failing.png")
 
     go(page, "#/live/demo")
@@ -110,8 +110,7 @@ def test_page_comes_back_with_the_service(tmp_path: Path) -> None:
         expect(page.locator("#link")).to_have_attribute("data-state", "lost")
         expect(page.locator("#veil-title")).to_have_text("Connecting to facewire")
         with service("outage-after", tmp_path, port=port):
-            returned = now_ms(page)
-            assert await_picture(page, after=returned) - returned < 12000.0
+            await_picture(page, after=now_ms(page))
             expect(page.locator("#link")).to_have_attribute("data-state", "open")
 
 
@@ -130,7 +129,7 @@ def test_token_is_asked_for_once(tmp_path: Path) -> None:
         page.fill("#token-input", TOKEN)
         page.keyboard.press("Enter")
         expect(page.locator("#token-dialog")).to_be_hidden()
-        page.wait_for_function("() => window.shown.length > 5", timeout=15000)
+        page.wait_for_function("() => window.shown.length > 5")
         page.reload()
         await_picture(page)
         assert TOKEN not in facewire.log.read_text()

@@ -16,6 +16,7 @@ from stream.events import EventLog
 from stream.frames import Event, EventKind
 from tests.e2e.harness import (
     OUTPUT,
+    PATIENCE_S,
     chromium,
     free_port,
     keep_screenshots,
@@ -25,7 +26,7 @@ from tests.e2e.harness import (
 )
 from tests.shared_data import photos
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.e2e
 
 IDS = (
     "() => [...document.querySelectorAll('#event-list .event')].map(row => Number(row.dataset.id))"
@@ -102,7 +103,7 @@ def _name(page: Page, event_id: int, name: str) -> None:
 
 
 def _get(url: str, path: str) -> Any:
-    with urlopen(url + path, timeout=20) as answer:
+    with urlopen(url + path, timeout=PATIENCE_S) as answer:
         return json.load(answer)
 
 
@@ -111,7 +112,7 @@ def _strangers(url: str) -> list[dict[str, object]]:
 
 
 def _await(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.2)

@@ -15,6 +15,7 @@ from playwright.sync_api import Page
 from tests.e2e.harness import (
     COUNT_FRAMES,
     OUTPUT,
+    PATIENCE_S,
     RunningService,
     await_picture,
     chromium,
@@ -62,12 +63,12 @@ def page(bundle: Path, facewire: RunningService) -> Iterator[Page]:
 
 
 def cameras(facewire: RunningService) -> dict[str, dict[str, object]]:
-    with urlopen(f"{facewire.url}api/cameras", timeout=10) as answer:
+    with urlopen(f"{facewire.url}api/cameras", timeout=PATIENCE_S) as answer:
         return {each["name"]: each for each in json.load(answer)}
 
 
 def until_viewers(facewire: RunningService, n: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while cameras(facewire)["demo"]["viewers"] != n:
         assert time.monotonic() < deadline, f"not {n} viewers in time"
         time.sleep(0.1)
@@ -84,7 +85,7 @@ def test_whip_whep_watches_and_hangs_up(page: Page, facewire: RunningService) ->
       await client.view(peer, new URL("/api/cameras/demo/whep", location.href));
     }""")
     await_picture(page)
-    page.wait_for_function("window.shown.length >= 10", timeout=40_000)
+    page.wait_for_function("window.shown.length >= 10", timeout=PATIENCE_S * 1000)
     page.screenshot(path=OUTPUT / "players-whip-whep.png")
     until_viewers(facewire, 1)
     page.evaluate("client.stop()")
@@ -98,7 +99,7 @@ def test_eyevinns_player_watches_and_hangs_up(page: Page, facewire: RunningServi
       await player.load(new URL("/api/cameras/demo/whep", location.href));
     }""")
     await_picture(page)
-    page.wait_for_function("window.shown.length >= 10", timeout=40_000)
+    page.wait_for_function("window.shown.length >= 10", timeout=PATIENCE_S * 1000)
     page.screenshot(path=OUTPUT / "players-eyevinn.png")
     until_viewers(facewire, 1)
     page.evaluate("player.destroy()")
@@ -113,11 +114,11 @@ def test_whip_whep_brings_a_camera(page: Page, facewire: RunningService) -> None
       window.client = new WHIPClient();
       await client.publish(peer, new URL("/api/whip?name=other", location.href));
     }""")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while cameras(facewire).get("other", {}).get("state") != "live":
         assert time.monotonic() < deadline
         time.sleep(0.1)
     page.evaluate("client.stop()")
     while "other" in cameras(facewire):
-        assert time.monotonic() < deadline + 20
+        assert time.monotonic() < deadline + PATIENCE_S
         time.sleep(0.1)

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.harness import (
+    PATIENCE_S,
     await_picture,
     chromium,
     free_port,
@@ -119,7 +120,7 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
             yield Proxied(ports)
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_a_name_that_nobody_allowed_is_explained_to_people_and_programs(proxied:
     url = f"http://127.0.0.1:{proxied._ports['another name']}/"
     for accept, kind in (("text/html,*/*", "text/html"), ("*/*", "application/json")):
         with pytest.raises(HTTPError) as caught:
-            urlopen(Request(url, headers={"accept": accept}), timeout=30)
+            urlopen(Request(url, headers={"accept": accept}), timeout=PATIENCE_S)
         with caught.value as error:
             body = error.read().decode()
             assert (error.code, error.headers.get_content_type()) == (421, kind)
@@ -167,5 +168,5 @@ def test_addresses_in_answers_stay_below_the_sub_path(proxied: Proxied) -> None:
     url = f"{proxied.url('sub-path left on')}api/cameras"
     body = json.dumps({"name": "yard", "url": "yard.mp4", "enabled": False}).encode()
     headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
-    with urlopen(Request(url, body, headers, method="POST"), timeout=30) as answer:
+    with urlopen(Request(url, body, headers, method="POST"), timeout=PATIENCE_S) as answer:
         assert answer.headers["location"] == "/faces/api/cameras/yard"

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e.harness import (
     OUTPUT,
+    PATIENCE_S,
     await_picture,
     chromium,
     now_ms,
@@ -62,7 +63,7 @@ def test_a_switch_by_keyboard_chooses_who_draws_and_is_remembered(tmp_path: Path
 
 
 def _await_drawn_faces(page: Page) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     n_drawn = n_exact = n_frames = 0
     while n_drawn < 2000 or n_exact < 20:
         assert time.monotonic() < deadline, (n_drawn, n_exact, n_frames)

@@ -21,7 +21,7 @@ from tests.namespaces import HOSTS, MIDDLE, inside, networks, relayed, script, w
 
 pytestmark = pytest.mark.e2e
 
-PATIENCE_S = 120
+PATIENCE_S = 300
 TURN_PORT, PORT = 3478, 8080
 SECRET = "shared with the TURN server"
 

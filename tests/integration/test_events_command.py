@@ -47,7 +47,7 @@ def command(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         env={**os.environ, "FACEWIRE_DATA": str(tmp_path), "TZ": "UTC"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 
@@ -99,7 +99,7 @@ def test_following_tells_what_is_written_meanwhile(tmp_path: Path, log: EventLog
     happen(log, EventKind.ENTER, "door", "Zoë", time.time())
     assert json.loads(process.stdout.readline())["name"] == "Zoë"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out, err) == (130, "", "")
 
 

@@ -75,7 +75,7 @@ class Service:
         assert len(log.splitlines()) < MAX_LOG_LINES
 
 
-def until(is_so: Callable[[], bool], timeout_s: float = 60) -> None:
+def until(is_so: Callable[[], bool], timeout_s: float = 300) -> None:
     deadline = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < deadline

@@ -39,7 +39,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 def until_loaded(process: subprocess.Popen[str], library: str) -> None:
     """Wait until the process has loaded a shared library: a moment of its imports."""
     maps = Path(f"/proc/{process.pid}/maps")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while library not in maps.read_text():
         assert time.monotonic() < deadline
         assert process.poll() is None, f"it ended before {library} was loaded"
@@ -57,7 +57,7 @@ def test_ctrl_c_says_nothing_while_the_service_starts(
     until_loaded(process, library)
     time.sleep(later_s)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out, err) == (130, "", "")
 
 
@@ -66,7 +66,7 @@ def test_ctrl_c_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
     until_loaded(process, "faiss")
     time.sleep(1.0)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
 
@@ -77,7 +77,7 @@ def test_a_service_that_runs_stops_in_order(tmp_path: Path, number: signal.Signa
     assert process.stdout is not None
     assert "facewire is on http://127.0.0.1:" in process.stdout.readline()
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0
     assert "stopping" in err
     assert "Traceback" not in err
@@ -93,7 +93,7 @@ def test_an_edited_configuration_is_taken_in_at_sighup(tmp_path: Path) -> None:
     def reload(text: str, expected: dict[str, str]) -> None:
         config.write_text(text)
         process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while states() != expected:
             assert time.monotonic() < deadline, states()
             time.sleep(0.05)
@@ -110,7 +110,7 @@ def test_an_edited_configuration_is_taken_in_at_sighup(tmp_path: Path) -> None:
     reload(two.replace("two", "three"), {"three": "live"})
     reload("[[cameras]]\nname = 5\n", {"three": "live"})
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0
     assert "cameras.0" in err
     assert "Traceback" not in err

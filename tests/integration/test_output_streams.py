@@ -30,7 +30,7 @@ def run(*arguments: object, stdout: object = subprocess.PIPE, **environment: str
         stdout=stdout,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
-        timeout=100,
+        timeout=600,
         env={**os.environ, **environment},
         check=False,
     )
@@ -147,7 +147,7 @@ def test_a_closed_stream_is_no_traceback(closed: str, status, said: bytes, peopl
     done = subprocess.run(
         ["bash", "-c", f'"$0" gallery list --gallery "$1" {closed}', FACEWIRE, people],
         capture_output=True,
-        timeout=100,
+        timeout=600,
         check=False,
     )
     assert b"Traceback" not in done.stderr

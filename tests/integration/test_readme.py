@@ -90,13 +90,13 @@ def test_service_starts_as_said(line: str, home: dict[str, str], tmp_path: Path)
         assert _answers(f"http://127.0.0.1:{port}/", process), (tmp_path / "log").read_text()
     finally:
         process.send_signal(signal.SIGINT)
-        status = process.wait(timeout=20)
+        status = process.wait(timeout=600)
     assert status == 0, (tmp_path / "log").read_text()
     assert "password" not in (tmp_path / "log").read_text().replace("***", "")
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with urlopen(url, timeout=5) as answer:

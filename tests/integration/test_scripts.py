@@ -27,7 +27,7 @@ def run(name: str, *arguments: object, **environment: str) -> subprocess.Complet
         [sys.executable, str(SCRIPTS / name), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         env={**os.environ, **environment},
     )
 
@@ -45,7 +45,7 @@ def running(name: str, *arguments: object, **environment: str) -> Iterator[subpr
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.communicate(timeout=10)
+            process.communicate(timeout=600)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -131,7 +131,7 @@ def setup(clone: Path, commands: str, **environment: str) -> subprocess.Complete
         ["bash", "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         env={**os.environ, **environment},
     )
 
@@ -206,7 +206,7 @@ def test_everything_for_a_gpu_runs_in_one_command_and_one_failure_leaves_the_res
         [SCRIPTS / "gpu", tmp_path, "machine", "floor", "parity"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={
             **os.environ,
             "FACEWIRE_PYTHON": sys.executable,

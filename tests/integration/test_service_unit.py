@@ -34,7 +34,7 @@ def test_its_command_is_one_of_ours_and_reads_the_shipped_configuration(tmp_path
         env={**os.environ, "FACEWIRE_DATA": str(tmp_path), "FACEWIRE_TOKEN": "x" * 16},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert (result.returncode, result.stdout) == (1, "")
     assert "cannot listen on 192.0.2.1" in result.stderr
@@ -56,6 +56,6 @@ def test_systemd_finds_nothing_to_say(tmp_path: Path) -> None:
     unit.write_text(
         UNIT.read_text().replace("/opt/facewire/.venv/bin/facewire", str(BIN / "facewire"))
     )
-    result = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=600)
     about = [line for line in result.stderr.splitlines() if "facewire.service" in line]
     assert (result.returncode, about) == (0, [])

@@ -31,7 +31,7 @@ from tests.integration.test_webhooks import receiving
 
 pytestmark = pytest.mark.integration
 
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 @pytest.fixture(autouse=True)

@@ -50,7 +50,7 @@ def test_a_short_run_gets_to_names(tmp_path):
         [sys.executable, SCRIPT, *folders, tmp_path / "out", *settings],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
         env={**os.environ, "FACEWIRE_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
     )

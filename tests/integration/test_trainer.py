@@ -107,7 +107,7 @@ def test_ten_steps_are_five_and_five_after_kill_9(data, tmp_path, settings):
     settings = ("run.steps=10", *settings)
     run(data, tmp_path / "whole", *settings)
     command = [sys.executable, "-c", KILLED, str(data), str(tmp_path / "parts")]
-    killed = subprocess.run([*command, *SMALL, *settings], timeout=100, check=False)
+    killed = subprocess.run([*command, *SMALL, *settings], timeout=600, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert read_checkpoint(tmp_path / "parts" / "last.pt")["step"] == 5
     run(data, tmp_path / "parts", *settings, resume=True)
@@ -344,7 +344,7 @@ def test_too_little_memory_is_named(data, tmp_path):
         [sys.executable, "-c", STARVED, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=600,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
@@ -470,7 +470,7 @@ def test_two_processes_are_one_with_the_doubled_batch(data, tmp_path, sharded):
     command += ["--nproc-per-node", "2", str(script), str(data), str(tmp_path / "two")]
     done = subprocess.run(
         [*command, *common, "run.batch=4"],
-        timeout=110,
+        timeout=600,
         check=False,
         capture_output=True,
         text=True,
@@ -522,7 +522,7 @@ def test_two_processes_clip_by_the_norm_that_one_has(tmp_path, sharded):
         start = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
         done = subprocess.run(
             [*start, "--nproc-per-node", str(n), str(script), str(out), sharded],
-            timeout=110,
+            timeout=600,
             check=False,
             capture_output=True,
             text=True,
@@ -571,7 +571,7 @@ def test_an_overflow_in_one_shard_skips_the_step_of_all(tmp_path):
     start = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
         [*start, "--nproc-per-node", "2", str(script), str(tmp_path)],
-        timeout=110,
+        timeout=600,
         check=False,
         capture_output=True,
         text=True,
@@ -586,7 +586,7 @@ def command(*arguments, expect=0):
         [sys.executable, "-c", "from trainer.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=600,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
@@ -664,7 +664,7 @@ from trainer.cli import main
 main()
 """
     arguments = ["pack", str(tmp_path / "in"), str(tmp_path / "out")]
-    killed = subprocess.run([sys.executable, "-c", script, *arguments], timeout=100, check=False)
+    killed = subprocess.run([sys.executable, "-c", script, *arguments], timeout=600, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert len(list((tmp_path / "out/.pack").rglob("*.crop"))) == 4
     done = json.loads(command(*arguments, "--json").stdout)

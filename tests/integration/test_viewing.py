@@ -1,8 +1,6 @@
 """Viewers behind bad links, viewers that draw by themselves, and such that vanish."""
 
-import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -67,17 +65,17 @@ async def test_a_bad_link_gets_the_small_rendition_and_the_full_one_when_it_is_g
     peers = open_peers()
     async with watching(peers, show) as good, watching(peers, show) as bad:
         bad_link = BadLink([*peers._peers.values()][1].connection)
-        await until(lambda: good.seen and bad.seen, 10)
+        await until(lambda: good.seen and bad.seen)
         assert show.hub.feeds() == (Feed(),)
         bad_link.lost = 0.5
-        await until(lambda: Feed(small=True) in show.hub.feeds(), 20)
+        await until(lambda: Feed(small=True) in show.hub.feeds())
         # The small rendition decodes once the link is no worse than what retransmission mends.
         bad_link.lost = 0.05
-        await until(lambda: SMALL_SIZE in bad.sizes, 15)
+        await until(lambda: SMALL_SIZE in bad.sizes)
         bad_link.lost = 0.0
-        await until(lambda: show.hub.feeds() == (Feed(),), 40)
+        await until(lambda: show.hub.feeds() == (Feed(),))
         bad.sizes.clear()
-        await until(lambda: SIZE in bad.sizes, 5)
+        await until(lambda: SIZE in bad.sizes)
     assert good.sizes == {SIZE}, "one bad link is nobody else's trouble"
     # What one saw went through the other's changes without a gap.
     numbers = [number for number, _ in good.seen]
@@ -99,7 +97,7 @@ async def test_raw_video_comes_with_the_faces_of_each_frame(show: Show) -> None:
     peers = open_peers()
     async with watching(peers, show, raw=True) as viewer, watching(peers, show):
         sent = BadLink(next(iter(peers._peers.values())).connection)
-        await until(lambda: len(viewer.seen) >= 25 and len(viewer.faces) >= 25, 10)
+        await until(lambda: len(viewer.seen) >= 25 and len(viewer.faces) >= 25)
         assert set(show.hub.feeds()) == {Feed(raw=True), Feed()}
         faces = viewer.faces[-1]
     assert (faces["camera"], faces["width"], faces["height"]) == ("show", SIZE[1], SIZE[0])
@@ -114,7 +112,7 @@ async def test_raw_video_without_a_channel_is_only_raw(show: Show) -> None:
     peers, viewer = open_peers(), Viewer()
     answer = await peers.watch(await viewer.offer(), show.hub, raw=True)
     await viewer.accept(answer.sdp)
-    await until(lambda: len(viewer.seen) >= 5, 10)
+    await until(lambda: len(viewer.seen) >= 5)
     assert show.hub.feeds() == (Feed(raw=True),)
     await peers.close_all()
 
@@ -122,18 +120,17 @@ async def test_raw_video_without_a_channel_is_only_raw(show: Show) -> None:
 async def test_one_that_vanishes_without_a_word_is_let_go_soon(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewing, "SILENCE_S", 3.0)
+    monkeypatch.setattr(viewing, "SILENCE_S", 6.0)
     peers = open_peers()
     async with watching(peers, show) as stays, watching(peers, show) as vanishes:
-        await until(lambda: stays.seen and vanishes.seen, 10)
+        await until(lambda: stays.seen and vanishes.seen)
 
         async def nowhere(data: bytes) -> None:
             pass
 
         # As one whose network has gone: nothing it says arrives, ICE's answers neither.
         vanishes.connection.getReceivers()[0].transport._send_rtp = nowhere
-        started = time.monotonic()
-        await until(lambda: len(peers) == 1, 10)
-        assert time.monotonic() - started > 2.0
-        await asyncio.sleep(2.0)
+        await until(lambda: len(peers) == 1)
+        n_before = len(stays.seen)
+        await until(lambda: len(stays.seen) >= n_before + 50)
         assert len(peers) == 1 == show.hub.n_viewers

@@ -61,7 +61,7 @@ def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             receiver.paths.append(self.path)
             receiver.came.append((dict(self.headers), body))
-            receiver.may_answer.wait(10)
+            receiver.may_answer.wait(300)
             status = receiver.statuses.pop(0) if receiver.statuses else 200
             self.send_response(status)
             self.send_header("location", "/elsewhere")
@@ -110,7 +110,7 @@ def hooked(
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.005)
@@ -452,7 +452,7 @@ def test_a_killed_service_delivers_after_its_next_start(
             events = sqlite3.connect(tmp_path / "gallery" / "events.db")
             until(lambda: len(events.execute(kept).fetchall()) >= 4)
             process.send_signal(number)
-            process.wait(60)
+            process.wait(300)
         ids = [row[0] for row in events.execute(kept)]
         events.close()
         receiver.may_answer.set()
@@ -460,6 +460,6 @@ def test_a_killed_service_delivers_after_its_next_start(
         with serving() as process:
             until(lambda: len(receiver.came) > len(ids))
             process.send_signal(signal.SIGTERM)
-            process.wait(60)
+            process.wait(300)
     assert receiver.ids[: len(ids)] == ids
     assert receiver.ids == sorted(set(receiver.ids))

@@ -26,7 +26,7 @@ async def fetch(url: str, method: str = "GET", body: str | None = None) -> Fetch
         headers = {"content-type": "application/sdp"} if body is not None else {}
         data = body.encode() if body is not None else None
         try:
-            with urlopen(Request(url, data, headers, method=method), timeout=10) as answer:
+            with urlopen(Request(url, data, headers, method=method), timeout=300) as answer:
                 return answer.status, dict(answer.headers.items()), answer.read().decode()
         except HTTPError as error:
             return error.code, dict(error.headers.items()), error.read().decode()
@@ -40,7 +40,7 @@ async def camera(facewire: RunningService, name: str) -> dict[str, object]:
     return next((each for each in json.loads(text) if each["name"] == name), {})
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 15.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], *, timeout_s: float = 300.0) -> None:
     """Wait for a condition."""
     end = time.monotonic() + timeout_s
     while not await condition():

@@ -60,7 +60,7 @@ class HangingSource(ScriptedSource):
     def read(self) -> Frame:
         if self._n_left == 0:
             self.is_waiting = True
-            self.go_on.wait(10)
+            self.go_on.wait(300)
             self.is_closed = False
         return super().read()
 
@@ -73,7 +73,7 @@ class Log:
         self.frames: list[Frame] = []
 
     def until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < deadline, (self.states, len(self.frames))
             time.sleep(0.002)

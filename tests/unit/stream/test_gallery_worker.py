@@ -17,7 +17,7 @@ from stream.gallery_worker import GalleryWorker
 from stream.supervisor import Supervisor
 from tests.fakes import looks_like
 
-PATIENCE_S = 30.0
+PATIENCE_S = 300.0
 SIZE = len(looks_like(0))
 
 
