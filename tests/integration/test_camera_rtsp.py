@@ -201,7 +201,7 @@ def test_a_jump_of_the_cameras_clock_is_not_even_noticed(step_s: int) -> None:
     ):
         door.await_frames(10)
         relay.clock_step = step_s * 90_000
-        assert door.await_frames(50) < 1.0
+        door.await_frames(50)
         times = [frame.captured_at for frame in door.frames]
         assert times == sorted(times)
         assert [state for state, _ in door.states] == [CameraState.LIVE]

@@ -88,7 +88,7 @@ async def test_who_asks_for_the_small_rendition_stays_with_it(
     monkeypatch.setattr(link, "FIRST_HOLD_S", 0.0)
     peers = open_peers()
     async with watching(peers, show, small=True) as viewer, watching(peers, show) as full:
-        await until(lambda: len(viewer.seen) >= 100 and full.seen, 20)  # reports came meanwhile
+        await until(lambda: len(viewer.seen) >= 100 and full.seen)  # reports came meanwhile
         assert set(show.hub.feeds()) == {Feed(small=True), Feed()}
     assert (viewer.sizes, full.sizes) == ({SMALL_SIZE}, {SIZE})
 
