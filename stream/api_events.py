@@ -7,6 +7,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from typing_extensions import TypedDict
 
+from gallery import escaped
 from stream.answers import EventsJson, IdentityJson, event_json, identity_json
 from stream.api_cameras import NewName, ServiceDep
 from stream.contract import errors
@@ -102,13 +103,15 @@ async def name_past_event(service: ServiceDep, event_id: RowNumber, new: NewName
 @router.get("/healthz")
 async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
     """Say ready, or degraded and why; 503 only where recognition itself has ended."""
-    problems = service.problems()
+    problems = [escaped(problem) for problem in service.problems()]
     if not service.is_recognising:
         response.status_code = 503
     return {
         "status": "degraded" if problems else "ready",
         "problems": problems if request.state.role is not None else [],
-        "notices": service.notices() if request.state.role is not None else [],
+        "notices": [escaped(each) for each in service.notices()]
+        if request.state.role is not None
+        else [],
         "device": service.recognizer.device,
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,

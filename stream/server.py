@@ -167,7 +167,8 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     # Never the value: it may hold a password.
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return _error(422, f"{where}: {str(first['msg']).removeprefix('Value error, ').lower()}")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return _error(422, f"{where}: {message[:1].lower()}{message[1:]}")
 
 
 async def _answer_busy(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from gallery import (
     NewPhoto,
     UnknownIdentityError,
     clean_name,
+    escaped,
     name_key,
     schema,
 )
@@ -220,3 +221,20 @@ def test_nobody_is_called_by_what_is_no_name(gallery, who: str):
     assert gallery.present([who]) == {}
     assert len(gallery.embeddings(who)) == 0
     assert len(gallery.identities()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("Zo\u00eb \U0001fae8 \u674e", "Zo\u00eb \U0001fae8 \u674e"),
+        ("caf\udce9.jpg", r"caf\xe9.jpg"),
+        ("a\nb\x1b[31m", r"a\x0ab\x1b[31m"),
+        ("\u202egnp.exe", r"\u202egnp.exe"),
+        ("\ud800", r"\ud800"),
+        ("\U0010fffe", r"\U0010fffe"),
+    ],
+)
+def test_what_cannot_be_shown_is_escaped(text: str, shown: str):
+    assert escaped(text) == shown
+    escaped(text).encode()

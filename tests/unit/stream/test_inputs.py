@@ -155,3 +155,10 @@ def test_a_form_is_bounded_like_a_body(client, text):
     assert answer.status_code == 422
     assert isinstance(answer.json(), dict)
     assert client.get("/api/identities").json()["identities"] == []
+
+
+def test_health_names_a_folder_that_is_not_utf8(client):
+    client.app.state.service.complaints = ["the disk of /data/caf\udce9 is full"]
+    answer = client.get("/healthz")
+    assert answer.status_code == 200
+    assert answer.json()["problems"] == [r"the disk of /data/caf\xe9 is full"]
