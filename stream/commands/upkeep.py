@@ -275,7 +275,7 @@ def reembed(
 def _print_calibration(result: "Calibration", *, is_applied: bool) -> None:
     import numpy as np
 
-    from gallery.calibration import MIN_FALSE_ACCEPTS
+    from gallery.calibration import finest_far
 
     console = table_console()
     table = Table("similarity at", *(f"{q:.1%}" for q in QUANTILES), box=None, pad_edge=False)
@@ -296,9 +296,11 @@ def _print_calibration(result: "Calibration", *, is_applied: bool) -> None:
         f"a stranger who is compared with everybody is named {result.stranger_rate:.2%} of the time"
     )
     if result.stranger_rate > MANY_STRANGERS:
-        finest = MIN_FALSE_ACCEPTS / len(result.impostor)
-        finer = max(MANY_STRANGERS / result.n_people, finest)
-        console.print(f"that is often: --far {finer:.0e} makes it rarer")
+        finer = max(MANY_STRANGERS / result.n_people, finest_far(len(result.impostor)))
+        advice = f"--far {finer:.2g} makes it rarer"
+        if finer >= result.far:
+            advice = "a lower --far, which more people would let be measured, makes it rarer"
+        console.print(f"that is often: {advice}")
     for pair in result.alike:
         console.print(
             f"too alike, {pair.similarity:.3f}: {pair.name_a} and {pair.name_b} "
