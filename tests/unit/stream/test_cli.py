@@ -63,7 +63,7 @@ def test_help_teaches_by_example(run, command: str):
         ["enroll"],
         ["enroll", "Grace"],
         ["enroll", "Grace", "a.jpg", "--folder", "b"],
-        ["serve", "--port", "0"],
+        ["serve", "--port", "65536"],
         ["serve", "--port", "http"],
         ["gallery", "remove"],
         ["events", "--kind", "leave"],
