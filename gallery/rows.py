@@ -124,9 +124,8 @@ class QuantizedRows:
         """As `Rows`."""
         same = type(self)(self._size)
         for block in self._blocks:
-            codes = self._codes(block).copy()
             same._blocks.append(_empty_block(self._size))
-            same._blocks[-1].add_sa_codes(codes)
+            same._blocks[-1].add_sa_codes(self._codes(block))  # copies them
         same.max_error = self.max_error
         return same
 

@@ -166,3 +166,26 @@ def test_the_stated_error_of_int8_holds():
     exact = np.take_along_axis(probes @ embeddings.T, found, 1)
     assert (abs(similarities - exact) <= slack[:, np.newaxis]).all()
     assert slack.max() < 0.03
+
+
+@pytest.mark.parametrize("expected", [0, 30_000], ids=["flat", "int8"])
+def test_a_copy_is_changed_without_its_original(expected):
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((50, 16)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    ids = np.arange(1, 51)
+    held = dict(zip(ids.tolist(), rows, strict=True))
+    index = TemplateIndex(16, lambda wanted: {i: held[i] for i in wanted}, expected=expected)
+    index.add(ids[:40], ids[:40], rows[:40])
+    changed = index.copy()
+    changed.remove(ids[:10])
+    changed.add(ids[40:], ids[40:], rows[40:])
+    assert index.kind == changed.kind
+    for number, there, not_there in ((5, index, changed), (45, changed, index)):
+        probe = rows[number - 1 : number]
+        assert there.best_persons(probe, 1)[0][0][0] == number
+        assert not_there.best_persons(probe, 1)[0][0][0] != number
+    index.wipe(ids[:10])
+    assert index.photo_ids().tolist() == ids[:40].tolist()
+    if expected == 0:
+        assert index.best_persons(rows[4:5], 1)[0][0][0] != 5
