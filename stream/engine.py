@@ -315,7 +315,9 @@ class Service:
         """
         self.camera(camera)
         faces = await self.run_inference(self.pipeline.faces_of, camera, track_id)
-        faces = await self.run_photos(partial(with_mirrors, faces=faces))
+        # A few embeddings, in the thread that has them at hand: another recognizer takes seconds to
+        # open, and who names a face is looking at it.
+        faces = await self.run_inference(with_mirrors, self.recognizer, faces)
         identity = await self.people.write(
             enroll_known,
             self.gallery,

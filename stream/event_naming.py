@@ -1,6 +1,5 @@
 """Giving the face of a past event its name: from the crop that the event log kept."""
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from gallery import Identity, Target
 from recognizer import Detections, Quality, Recognizer
 from recognizer.alignment import TEMPLATE
-from stream.crop_enrolment import FaceCrop, enroll_known
+from stream.crop_enrolment import FaceCrop, enroll_known, with_mirrors
 from stream.errors import EnrolmentError
 from stream.events import LoggedFace
 
@@ -39,7 +38,8 @@ async def name_event(
     face = await service.run_events(service.event_log.face, event_id)
     if face is None:
         raise EnrolmentError(f"event {event_id} has no crop of a face: name another event")
-    crop = await service.run_photos(partial(face_crop, face=face, label=f"event {event_id}"))
+    label = f"event {event_id}"
+    crop = await service.run_inference(face_crop, service.recognizer, face, label)
     identity = await service.change_people(
         enroll_known,
         service.gallery,
@@ -64,7 +64,8 @@ def face_crop(recognizer: Recognizer, face: LoggedFace, label: str) -> FaceCrop:
     if embedding is None:
         embedding = recognizer.embed(face.crop[np.newaxis])[0]
     quality = face.quality or _quality_of_crop(recognizer, face)
-    return FaceCrop(label, face.crop, embedding, quality, face.crop_sha256)
+    crop = FaceCrop(label, face.crop, embedding, quality, face.crop_sha256)
+    return with_mirrors(recognizer, [crop])[0]
 
 
 def _quality_of_crop(recognizer: Recognizer, face: LoggedFace) -> Quality:
