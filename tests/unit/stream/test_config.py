@@ -64,7 +64,7 @@ def test_cameras_of_flags_replace_the_files(tmp_path: Path) -> None:
     [
         ("[serve]\n", "unknown key serve"),
         ("[server]\nprot = 1\n", "unknown key server.prot"),
-        ("[server]\nport = 0\n", "server.port: Input should be greater than or equal to 1"),
+        ("[server]\nport = -1\n", "server.port: Input should be greater than or equal to 0"),
         ('[server]\nport = "x"\n', "server.port"),
         ('[recognizer]\ndevice = "tpu"\n', "recognizer.device"),
         ("[server\n", "is not TOML"),
