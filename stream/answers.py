@@ -9,7 +9,7 @@ from typing_extensions import (
     TypedDict,
 )
 
-from gallery import Identity, IdentitySummary, Match, PeoplePage, Photo
+from gallery import Identity, IdentitySummary, Match, Photo
 from recognizer import Face
 from stream.camera import CameraStatus
 from stream.enrolment import EnrolReport
@@ -126,17 +126,6 @@ class PersonJson(IdentityJson):
     n_photos: int
     created_at: float
     notes: str
-
-
-class PeopleJson(TypedDict):
-    """Some people by name; `cursor` asks for those after them, null at the end.
-
-    `total` counts everybody, or everybody who was searched for.
-    """
-
-    identities: list[PersonJson]
-    cursor: str | None
-    total: int
 
 
 class PhotoJson(TypedDict):
@@ -307,15 +296,6 @@ def person_json(summary: IdentitySummary) -> PersonJson:
         "n_photos": summary.n_photos,
         "created_at": round(summary.created_at, 3),
         "notes": summary.notes,
-    }
-
-
-def people_json(page: PeoplePage) -> PeopleJson:
-    """Describe some people."""
-    return {
-        "identities": [person_json(summary) for summary in page.people],
-        "cursor": page.cursor,
-        "total": page.total,
     }
 
 

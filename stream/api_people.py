@@ -2,6 +2,7 @@
 
 from functools import partial
 from typing import Annotated
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -15,13 +16,13 @@ from stream.answers import (
     EnrolJson,
     IdentifiedJson,
     IdentityJson,
-    PeopleJson,
+    PersonJson,
     PhotoJson,
     WholePersonJson,
     enrol_json,
     identified_json,
     identity_json,
-    people_json,
+    person_json,
     photo_json,
 )
 from stream.api_cameras import ServiceDep
@@ -93,18 +94,29 @@ class FromCamera(BaseModel):
 @router.get("/api/identities")
 async def list_identities(
     service: ServiceDep,
-    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="people at most")] = 100,
+    response: Response,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="people at most")] = MAX_LISTED,
     cursor: Annotated[
         Text | None, Query(max_length=8_000, description="of the answer before")
     ] = None,
     q: Annotated[Text, Query(max_length=200, description="part of the names to be listed")] = "",
-) -> PeopleJson:
-    """List people by name, some at a time."""
+) -> list[PersonJson]:
+    """List people by name, some at a time.
+
+    The header `X-Total-Count` says how many there are; while there are more, `Link` has the
+    address of the next ones as rel="next" (RFC 8288).
+    """
     list_some = partial(service.gallery.page, limit=limit, cursor=cursor, search=q)
     try:
-        return people_json(await service.read_people(list_some))
+        page = await service.read_people(list_some)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
+    response.headers["x-total-count"] = str(page.total)
+    if page.cursor is not None:
+        query = urlencode({"limit": limit, "q": q, "cursor": page.cursor})
+        # relative, so that it holds behind a proxy that shows the service below a path
+        response.headers["link"] = f'<identities?{query}>; rel="next"'
+    return [person_json(summary) for summary in page.people]
 
 
 @router.post("/api/identities", status_code=201)

@@ -13,6 +13,21 @@ export class ApiError extends Error {
 
 /** Ask the API; `body` is sent as JSON, or as a form where it is FormData. */
 export async function api(method, path, body, { signal } = {}) {
+  return (await ask(method, path, body, signal)).answer;
+}
+
+/** Read a list by pages: its rows, how many there are in all, and the address of the next ones. */
+export async function apiList(path) {
+  const { answer, response } = await ask("GET", path);
+  const next = response.headers.get("link")?.match(/<([^>]*)>; rel="next"/)?.[1];
+  return {
+    rows: answer,
+    total: Number(response.headers.get("x-total-count")),
+    next: next === undefined ? null : new URL(next, response.url).href,
+  };
+}
+
+async function ask(method, path, body, signal) {
   const options = { method, headers: {}, signal };
   if (body instanceof FormData) {
     options.body = body;
@@ -36,7 +51,7 @@ export async function api(method, path, body, { signal } = {}) {
     const reason = reasonOf(answer) ?? `the service answered ${response.status}`;
     throw new ApiError(reason, response.status, answer?.rejected);
   }
-  return answer;
+  return { answer, response };
 }
 
 /**

@@ -1,6 +1,6 @@
 // Everybody who is enrolled: search, add, and open one's sheet.
 
-import { api, encode, told } from "./api.js";
+import { api, apiList, encode, told } from "./api.js";
 import { ask } from "./dialogs.js";
 import { byId, glyph, h, portrait, setText, toast } from "./dom.js";
 import { AddForm } from "./people_add.js";
@@ -15,7 +15,7 @@ const SEARCH_MS = 200; // from the last letter typed to the question
 /** Event: "removed" after somebody was erased, and after anything that past events show. */
 export class People extends EventTarget {
   #people = [];
-  #cursor = null;
+  #next = null;
   #total = 0;
   #reads = 0;
   #typing = null;
@@ -62,8 +62,8 @@ export class People extends EventTarget {
   }
 
   async #suggest(text) {
-    const { identities, total } = await api("GET", `api/identities?limit=${PAGE}&q=${encode(text)}`);
-    byId("known-names").replaceChildren(...identities.map(({ name }) => h("option", { value: name })));
+    const { rows, total } = await apiList(`api/identities?limit=${PAGE}&q=${encode(text)}`);
+    byId("known-names").replaceChildren(...rows.map(({ name }) => h("option", { value: name })));
     if (!text) {
       this.#total = total;
       byId("people-count").textContent = total || "";
@@ -72,24 +72,24 @@ export class People extends EventTarget {
 
   async #read(limit = PAGE) {
     const read = ++this.#reads;
-    const answer = await api("GET", `api/identities?limit=${limit}&q=${encode(this.#wanted)}`);
+    const answer = await apiList(`api/identities?limit=${limit}&q=${encode(this.#wanted)}`);
     if (read === this.#reads) { // else asked again since
-      this.#people = answer.identities;
-      this.#show(answer, this.#people, true);
+      this.#people = answer.rows;
+      this.#show(answer, true);
     }
   }
 
   async #readMore() {
     const read = ++this.#reads;
-    const answer = await api("GET", `api/identities?limit=${PAGE}&q=${encode(this.#wanted)}&cursor=${encode(this.#cursor)}`);
+    const answer = await apiList(this.#next);
     if (read === this.#reads) {
-      this.#people.push(...answer.identities);
-      this.#show(answer, answer.identities, false);
+      this.#people.push(...answer.rows);
+      this.#show(answer, false);
     }
   }
 
-  #show({ cursor, total }, people, isAnew) {
-    this.#cursor = cursor;
+  #show({ rows: people, total, next }, isAnew) {
+    this.#next = next;
     const list = byId("people-list");
     const rows = people.map((person) => this.#row(person));
     if (isAnew) {
@@ -98,10 +98,10 @@ export class People extends EventTarget {
       list.append(...rows);
       rows[0]?.querySelector("button").focus();
     }
-    this.#more.hidden = cursor === null;
+    this.#more.hidden = next === null;
     const wanted = this.#wanted;
     const shown = `${this.#people.length} of ${total}`;
-    setText(this.#count, wanted && total ? `${total} of ${this.#total}` : cursor === null ? "" : shown);
+    setText(this.#count, wanted && total ? `${total} of ${this.#total}` : next === null ? "" : shown);
     const empty = byId("people-empty");
     empty.hidden = total > 0;
     setText(empty, this.#total

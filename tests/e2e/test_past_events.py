@@ -59,7 +59,7 @@ def test_a_stranger_is_named_after_a_restart_whoever_is_in_view_now(tmp_path: Pa
         expect(problem).to_contain_text("unlike the other photos of Grace Hopper")
         page.screenshot(path=OUTPUT / "past-events-refused.png")
         page.keyboard.press("Escape")
-        (grace,) = _get(facewire.url, "api/identities")["identities"]
+        (grace,) = _get(facewire.url, "api/identities")
         assert (grace["name"], grace["n_photos"]) == ("Grace Hopper", 1)
         (track,) = _get(facewire.url, "api/cameras/desk/tracks")["tracks"]
         assert track["name"] is None

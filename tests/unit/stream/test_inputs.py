@@ -154,7 +154,7 @@ def test_a_form_is_bounded_like_a_body(client, text):
     answer = client.post("/api/identities", content=body, headers=headers)
     assert answer.status_code == 422
     assert isinstance(answer.json(), dict)
-    assert client.get("/api/identities").json()["identities"] == []
+    assert client.get("/api/identities").json() == []
 
 
 def test_health_names_a_folder_that_is_not_utf8(client):
