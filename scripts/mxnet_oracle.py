@@ -205,7 +205,7 @@ def read_records(mx, folder: Path, crops) -> dict:
         str(folder / "theirs/train.idx"), str(folder / "theirs/train.rec"), "w"
     )
     differing = 0
-    for key in ours.keys.tolist():
+    for key in ours.keys:
         payload = ours.read_idx(key)
         header, image = mx.recordio.unpack(payload)
         if 1 <= key <= 2:  # PNG: exactly our pixels, RGB
@@ -215,7 +215,7 @@ def read_records(mx, folder: Path, crops) -> dict:
     theirs.close()
     odd = mx.recordio.MXIndexedRecordIO(str(folder / "odd.idx"), str(folder / "odd.rec"), "r")
     odd2 = mx.recordio.MXIndexedRecordIO(str(folder / "odd2.idx"), str(folder / "odd2.rec"), "w")
-    for key in odd.keys.tolist():
+    for key in odd.keys:
         odd2.write_idx(key, odd.read_idx(key))
     odd2.close()
     files = [("set/train.rec", "theirs/train.rec"), ("odd.rec", "odd2.rec")]

@@ -1,6 +1,7 @@
 """The page behind nginx as people set it up: it works, or says what the proxy lacks."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -33,8 +34,16 @@ UPGRADE = (
 )
 PLAIN = "proxy_pass http://127.0.0.1:{port};"
 
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+(ADVISED,) = re.findall(r"^```nginx\n((?:.*\n)*?)```$", README, re.MULTILINE)
+
 # What nginx's location holds, where the page is, and what the page says; "" where all works.
 SET_UPS = {
+    "as README advises": (
+        "location / {{ " + ADVISED.replace("8080", "{port}").replace("\n", " ") + " }}",
+        "/",
+        "",
+    ),
     "nothing": ("location / {{ " + PLAIN + " }}", "/", "Host $http_host"),
     "no host": ("location / {{ " + PLAIN + UPGRADE + " }}", "/", "Host $http_host"),
     "no upgrade": (

@@ -45,7 +45,7 @@ def home(tmp_path: Path) -> dict[str, str]:
 
 
 def test_every_block_is_of_a_known_kind():
-    assert {name for name, _ in BLOCKS} == {"sh", "sh serve"}
+    assert {name for name, _ in BLOCKS} == {"sh", "sh serve", "nginx"}
     assert [line for line in lines_of("sh") if not line.startswith("facewire ")] == WHOLE
     for line in WHOLE:
         assert os.access(ROOT / line, os.X_OK)
