@@ -33,10 +33,12 @@ HEADERS: Mapping[str, str] = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
+
+# Browsers ignore it without TLS, and complain on the console of every page.
+TLS_HEADERS: Mapping[str, str] = {"cross-origin-opener-policy": "same-origin"}
 
 UPLOAD_BYTES = 96 * 1024 * 1024  # a photo of 200 megapixels has up to 70 MiB, of 12 about 5
 BODY_BYTES = 256 * 1024  # a browser's offer has about 8 KiB, a name far less
@@ -170,7 +172,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 is_started = True
                 answer = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                is_tls = scope["scheme"] == "https"
+                for name, value in {**HEADERS, **(TLS_HEADERS if is_tls else {})}.items():
                     answer.setdefault(name, value)
                 is_private = scope["path"].startswith("/api/")
                 answer.setdefault("cache-control", "no-store" if is_private else "no-cache")
