@@ -125,7 +125,7 @@ def await_address(process: subprocess.Popen[bytes], log: Path) -> str:
     until = time.monotonic() + PATIENCE_S
     while True:
         text = log.read_text()
-        if found := re.search(r"^facewire is on http://\S+:(\d+)", text, re.MULTILINE):
+        if found := re.search(r"^facewire is on http://\S+:(\d+)\s", text, re.MULTILINE):
             return f"http://127.0.0.1:{found[1]}/"
         assert process.poll() is None, f"the service ended:\n{text}"
         assert time.monotonic() < until, f"the service did not answer in {PATIENCE_S} s:\n{text}"
