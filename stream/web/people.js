@@ -17,18 +17,18 @@ export class People extends EventTarget {
   #people = [];
   #next = null;
   #total = 0;
-  #reads = 0;
+  #last = Promise.resolve();
   #typing = null;
   #form = new AddForm();
   #sheet = new PersonSheet();
   #count = h("p", { class: "people-count", role: "status" });
-  #more = h("button", { type: "button", class: "button small people-more", hidden: true, onclick: () => told(this.#readMore()) }, "Show more");
+  #more = h("button", { type: "button", class: "button small people-more", hidden: true, onclick: () => told(this.#inTurn(() => this.#readMore())) }, "Show more");
 
   constructor() {
     super();
     byId("people-list").before(this.#count);
     byId("people-list").after(this.#more);
-    byId("people-search").addEventListener("input", () => this.#soon(() => this.#read()));
+    byId("people-search").addEventListener("input", () => this.#soon(() => this.#inTurn(() => this.#read(PAGE))));
     // Names are suggested where one is typed: of all people, not of those that are listed.
     document.addEventListener("input", ({ target }) => {
       if (target.getAttribute("list") === "known-names") {
@@ -49,7 +49,14 @@ export class People extends EventTarget {
   /** Read everybody's number, names to suggest, and as many people as were listed. */
   async load() {
     await this.#suggest("");
-    await this.#read(Math.min(Math.max(PAGE, this.#people.length), MOST));
+    await this.#inTurn(() => this.#read(Math.min(Math.max(PAGE, this.#people.length), MOST)));
+  }
+
+  /** Read after what was asked before: no answer undoes a later one, and none is lost. */
+  #inTurn(read) {
+    const turn = this.#last.then(read);
+    this.#last = turn.catch(() => {});
+    return turn;
   }
 
   get #wanted() {
@@ -70,19 +77,15 @@ export class People extends EventTarget {
     }
   }
 
-  async #read(limit = PAGE) {
-    const read = ++this.#reads;
+  async #read(limit) {
     const answer = await apiList(`api/identities?limit=${limit}&q=${encode(this.#wanted)}`);
-    if (read === this.#reads) { // else asked again since
-      this.#people = answer.rows;
-      this.#show(answer, true);
-    }
+    this.#people = answer.rows;
+    this.#show(answer, true);
   }
 
   async #readMore() {
-    const read = ++this.#reads;
-    const answer = await apiList(this.#next);
-    if (read === this.#reads) {
+    if (this.#next !== null) { // else the list was read anew meanwhile, and is whole
+      const answer = await apiList(this.#next);
       this.#people.push(...answer.rows);
       this.#show(answer, false);
     }
