@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer import default_cache, fetch_photos
-from stream.bench import machine
-from stream.demo import HEIGHT, WIDTH, DemoScene
-from stream.encoder import Encoder
+from stream.bench.stream import machine
+from stream.demo.scene import HEIGHT, WIDTH, DemoScene
+from stream.video.encoder import Encoder
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.e2e.harness import await_picture, chromium, open_page, service

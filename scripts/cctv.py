@@ -5,7 +5,7 @@ import contextlib
 import sys
 
 from stream.config import load_config, parse_camera
-from stream.engine import Service
+from stream.service import Service
 
 
 async def watch(cameras: list[str]) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from gallery import Gallery
 from recognizer import open_recognizer
 from stream.config import data_dir
-from stream.enrolment import enroll_images
-from stream.people_folders import read_people_folder
+from stream.enrollment.enrollment import enroll_images
+from stream.enrollment.folders import read_people_folder
 
 people = Path(sys.argv[1])
 directory = Path(sys.argv[2]) if len(sys.argv) > 2 else data_dir() / "gallery"

@@ -27,7 +27,7 @@ import numpy as np
 from gallery import GalleryBusyError
 from gallery.exchange import FORMAT, PEOPLE, PHOTOS, VERSION
 from stream.config import load_config
-from stream.engine import Service
+from stream.service import Service
 
 POLL_S = 0.002
 WARM_UP_TICKS = 50

@@ -351,7 +351,7 @@ def stream() -> Result:
         config.write_text(f'[recognizer]\ndevice = "{DEVICE}"\n', encoding="utf-8")
         done = subprocess.run(
             [
-                *(sys.executable, "-c", "from stream.entry import main; main()"),
+                *(sys.executable, "-c", "from stream.cli.entry import main; main()"),
                 *("bench", "stream", "--json"),
                 *("--seconds", "20", "--config", config),
             ],

@@ -18,7 +18,7 @@ import av
 
 from gallery import Gallery
 from recognizer import default_cache, fetch_photos, open_recognizer
-from stream.demo import DemoScene, enrol_demo
+from stream.demo.scene import DemoScene, enrol_demo
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.rtsp_server import RtspServer, why_unavailable

@@ -20,10 +20,10 @@ import av
 from gallery import Gallery
 from recognizer import open_recognizer
 from stream.config import Config
-from stream.enrolment import enroll_images, photo_item
+from stream.enrollment.enrollment import enroll_images, photo_item
+from stream.enrollment.naming import limits_for, threshold_for
 from stream.frames import Frame, Track, TrackState
-from stream.naming import limits_for, threshold_for
-from stream.pipeline import Pipeline
+from stream.recognition.pipeline import Pipeline
 
 LABELS = Path(__file__).with_suffix(".toml")
 

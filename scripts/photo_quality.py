@@ -21,7 +21,7 @@ import numpy as np
 
 from gallery import Gallery
 from recognizer import Image, Recognizer, open_recognizer, read_image
-from stream.enrolment import EnrolReport, enroll_images, upload_item
+from stream.enrollment.enrollment import EnrolReport, enroll_images, upload_item
 
 MARGIN = 0.05  # similarity by which the best must be ahead, as `identify` has it
 Damage = Callable[[Image], Image]

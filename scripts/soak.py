@@ -24,7 +24,7 @@ import httpx2
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from recognizer import default_cache, fetch_photos
-from stream.demo import DemoScene
+from stream.demo.scene import DemoScene
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scripts.many_cameras import record

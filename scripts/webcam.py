@@ -8,10 +8,10 @@ import numpy as np
 
 from gallery import Gallery
 from recognizer import open_recognizer
+from stream.cameras.source import SourceSettings, open_source
 from stream.config import data_dir
+from stream.enrollment.naming import limits_for, threshold_for
 from stream.errors import SourceError
-from stream.naming import limits_for, threshold_for
-from stream.sources import SourceSettings, open_source
 
 url, directory = [*sys.argv[1:], *("/dev/video0", data_dir() / "gallery")[len(sys.argv) - 1 :]]
 size = (recognizer := open_recognizer()).embedding_size

@@ -11,7 +11,7 @@ class Client:
     """Who asks.
 
     Attributes:
-        address: an IPv4 address or an IPv6 network, see `stream.connections.network_of`.
+        address: an IPv4 address or an IPv6 network, see `stream.api.connections.network_of`.
         is_admin: whether they may change things.
     """
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from stream.redact import redact
+from stream.redaction import redact
 
 # Lines of one kind in a period; a traceback counts as many.
 MAX_LINES, PERIOD_S = 60, 60.0

@@ -1,186 +1,202 @@
-"""The service over HTTP: the page, the API and the WebSocket behind one gate."""
+"""`facewire serve`: the service behind its HTTP server, from start to the last thread."""
 
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import signal
+import socket
 import time
-from collections.abc import Collection
-from http import HTTPStatus
-from pathlib import Path
-from socket import gethostname
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import cast
 
-from fastapi import FastAPI, Request, WebSocket
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
-from starlette.exceptions import HTTPException
-from starlette.routing import Route
+import uvicorn
 
-from gallery import (
-    GalleryBusyError,
-    GalleryError,
-    GalleryFullError,
-    InvalidNameError,
-    UnknownIdentityError,
+from recognizer import Progress
+from stream.api.app import create_app
+from stream.api.connections import (
+    ConnectionLimits,
+    Connections,
+    HttpProtocol,
+    LoopFailures,
+    SocketProtocol,
+    raise_open_files,
 )
-from gallery.errors import GalleryReplacedError, NameTakenError
-from recognizer import ImageError, RecognizerError
-from stream import api_cameras, api_events, api_people, api_session
-from stream.budget import Budget
-from stream.contract import ALWAYS, Undone, complete, errors
-from stream.engine import Service
-from stream.errors import (
-    BusyError,
-    CameraExistsError,
-    CameraStoreError,
-    CameraStoreFullError,
-    EnrolmentError,
-    EventLogError,
-    EventLogFullError,
-    StreamError,
-    UnknownCameraError,
-    UnknownEventError,
-    UnknownTrackError,
-    WorkerError,
-)
-from stream.metrics import registry_of
-from stream.proxies import Proxies, TrustedProxies
-from stream.security import Attempts, Gate, Keys
-from stream.signaling import Conversation
+from stream.api.proxies import TrustedProxies
+from stream.api.signaling import MAX_MESSAGE_BYTES
+from stream.config import Config, ServerConfig
+from stream.errors import ConfigError, StreamError
+from stream.heap import limit_heaps
+from stream.service import Service
 
-RETRY_AFTER_S = 5  # what another process writes to the gallery is done by then, mostly
-WEB = Path(__file__).with_name("web")
+logger = logging.getLogger(__name__)
 
-ROUTERS = (api_session.router, api_cameras.router, api_people.router, api_events.router)
+GRACE_S = 1
+"""Seconds that open requests and sockets get at a stop; the whole must end within two."""
 
-# The first class that fits decides, so the narrower stand before the wider.
-STATUS: tuple[tuple[type[Exception], int], ...] = (
-    (UnknownCameraError, 404),
-    (UnknownTrackError, 404),
-    (UnknownIdentityError, 404),
-    (NameTakenError, 409),
-    (CameraExistsError, 409),
-    (InvalidNameError, 422),
-    (ImageError, 422),
-    (CameraStoreFullError, 507),
-    (CameraStoreError, 500),
-    (WorkerError, 503),
-    (UnknownEventError, 404),
-    (EventLogFullError, 507),
-    (EventLogError, 503),
-    (EnrolmentError, 422),
-    (StreamError, 400),
-    (GalleryBusyError, 503),
-    (GalleryReplacedError, 503),
-    (GalleryFullError, 507),
-    (GalleryError, 500),
-    (RecognizerError, 500),
-)
+BACKLOG = 512
+"""Connections that may wait for the event loop."""
+
+PING_S = 10.0
+"""Seconds between two pings of a WebSocket, and until the answer."""
+
+INTERRUPTED = 130
+"""Exit status of a second Ctrl-C, as shells give it."""
 
 
-def create_app(
-    service: Service,
+def serve(
+    config: Config,
     *,
-    host: str = "127.0.0.1",
-    token: str | None = None,
-    viewer_token: str | None = None,
-    allowed_hosts: Collection[str] = (),
-    port: int = 8080,
-    proxies: TrustedProxies | None = None,
-    root_path: str = "",
-    max_pages: int = 200,
-    max_uploads: int = 16,
-) -> FastAPI:
-    """Make the application of a running service.
+    progress: Progress | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+    reload: Callable[[], Config] | None = None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; a second one exits at once.
+
+    At SIGHUP the configuration is read again, and its cameras are taken in.
 
     Args:
-        service: the running service.
-        host: the address or name it listens on.
-        token: the secret that is asked for; None asks for none.
-        viewer_token: the secret of those who only watch and read; None for nobody.
-        allowed_hosts: further names by which browsers may call it, such as a proxy's.
-        port: that it listens on.
-        proxies: whose X-Forwarded- headers are believed; None for nobody's.
-        root_path: the path below which a proxy shows it; empty for none.
-        max_pages: WebSockets at one time.
-        max_uploads: requests with photos at one time.
+        config: the whole configuration.
+        progress: hears of models being fetched.
+        on_ready: gets the page's address once it answers.
+        reload: reads the configuration again; None to do without.
+
+    Raises:
+        ConfigError: if the address cannot be listened on.
+        RecognizerError: if a model cannot be fetched or opened.
+        GalleryError: if the gallery cannot be opened.
     """
-    app = FastAPI(
-        title="facewire",
-        description="Faces over the wire: cameras in, names out, live in the browser.",
-        # Their pages load scripts from elsewhere.
-        docs_url=None,
-        redoc_url=None,
+    limit_heaps()
+    limits = raise_open_files(
+        ConnectionLimits(
+            total=config.server.max_connections,
+            per_address=config.server.max_connections_per_address,
+            header_s=config.server.header_timeout_s,
+            body_s=config.server.body_timeout_s,
+            idle_s=config.server.idle_timeout_s,
+            send_s=config.server.send_timeout_s,
+        )
     )
-    app.state.service = service
-    app.state.keys = keys = Keys(token, viewer_token, port)
-    app.state.attempts = attempts = Attempts()
-    app.state.registry = registry_of(service)
-    app.state.pages = pages = Budget("pages", max_pages)
-    for kind, _ in STATUS:
-        app.add_exception_handler(kind, _answer_failure)
-    app.add_exception_handler(BusyError, _answer_busy)
-    app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(Exception, _answer_surprise)
-    for router in ROUTERS:
-        app.include_router(router, responses=errors(*ALWAYS))
-
-    @app.websocket("/api/ws")
-    async def converse(socket: WebSocket) -> None:
-        await socket.accept()
-        await Conversation(service, socket, client=socket.state.client, pages=pages).run()
-
-    app.router.routes.append(
-        Route("/api/{rest:path}", Undone([route for router in ROUTERS for route in router.routes]))
-    )
-    app.mount("/", StaticFiles(directory=WEB, html=True))
-    app.add_middleware(
-        Gate,
-        keys=keys,
-        attempts=attempts,
-        clock=time.monotonic,
-        own_hosts={host, gethostname()},
-        allowed_hosts=allowed_hosts,
-        max_uploads=max_uploads,
-    )
-    # The last that is added is the first that is asked.
-    app.add_middleware(Proxies, trusted=proxies or TrustedProxies(), root_path=root_path)
-    make_document = app.openapi
-    app.openapi = lambda: complete(make_document())  # type: ignore[method-assign]
-    return app
+    with contextlib.closing(_bind(config.server)) as listener:
+        asyncio.run(_serve(config, listener, limits, progress, on_ready, reload))
 
 
-async def _answer_failure(request: Request, error: Exception) -> Response:
-    status = next(status for kind, status in STATUS if isinstance(error, kind))
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return _error(status, str(error), headers)
+async def _serve(
+    config: Config,
+    listener: socket.socket,
+    limits: ConnectionLimits,
+    progress: Progress | None,
+    on_ready: Callable[[str], None],
+    reload: Callable[[], Config] | None,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with Service.open(config, progress=progress) as service:
+        opened = service.recognizer
+        logger.info("%s runs on %s, by %s", opened.model_id, opened.device, opened.engine)
+        proxies = TrustedProxies(config.server.forwarded_allow_ips)
+        connections = Connections(
+            limits, is_shared=lambda host: host in proxies, clock=time.monotonic
+        )
+        server = _Server(
+            uvicorn.Config(
+                create_app(
+                    service,
+                    host=config.server.host,
+                    port=config.server.port,
+                    token=config.server.token,
+                    viewer_token=config.server.viewer_token,
+                    allowed_hosts=config.server.allowed_hosts,
+                    proxies=proxies,
+                    root_path=config.server.root_path,
+                    max_pages=config.server.max_pages,
+                    max_uploads=config.server.max_uploads,
+                ),
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,  # `stream.api.proxies` reads them, and more of them
+                backlog=BACKLOG,
+                timeout_keep_alive=math.ceil(config.server.idle_timeout_s),
+                timeout_graceful_shutdown=GRACE_S,
+                http=cast(type[asyncio.Protocol], partial(HttpProtocol, connections)),
+                ws=cast(type[asyncio.Protocol], partial(SocketProtocol, connections)),
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_ping_interval=PING_S,
+                ws_ping_timeout=PING_S,
+            ),
+            connections,
+        )
+        loop.set_exception_handler(LoopFailures(time.monotonic))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, _stop, server)
+        reloads: set[asyncio.Task[None]] = set()
+        watched = service.supervisor.watch("reading the configuration again")
+
+        def begin_reload() -> None:
+            if reload is not None:
+                task = watched.task(_reload(service, reload))
+                reloads.add(task)
+                task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, begin_reload)
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if server.started:  # else it was stopped before it answered
+            host, port = listener.getsockname()[:2]
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        await serving
+        if reloads:
+            await asyncio.wait(reloads)
 
 
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    detail = str(error.detail)
-    if detail == HTTPStatus(error.status_code).phrase:
-        detail = detail.lower()
-    return _error(error.status_code, detail, error.headers)
+async def _reload(service: Service, reload: Callable[[], Config]) -> None:
+    try:
+        await service.reconfigure(await asyncio.to_thread(reload))
+    except StreamError as error:
+        logger.error("%s (the cameras stay as they are)", error)
+    else:
+        logger.info("the configuration's cameras are taken in")
 
 
-async def _answer_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    # Never the value: it may hold a password.
-    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return _error(422, f"{where}: {message[:1].lower()}{message[1:]}")
+class _Server(uvicorn.Server):
+    """A server whose signals are ours: uvicorn would raise them again after its own end."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Close slow connections once a second; uvicorn calls it ten times."""
+        if counter % 10 == 0:
+            self._connections.sweep()
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
-async def _answer_busy(request: Request, error: Exception) -> Response:
-    return _error(503, str(error), {"retry-after": "5"})
+def _stop(server: _Server) -> None:
+    if server.should_exit:
+        os._exit(INTERRUPTED)
+    logger.info("stopping; press Ctrl-C again to exit at once")
+    server.should_exit = True
 
 
-async def _answer_surprise(request: Request, error: Exception) -> Response:
-    return _error(500, "internal error: see the service's log")
-
-
-def _error(status: int, message: str, headers: object = None) -> Response:
-    assert headers is None or isinstance(headers, dict)
-    # A message may name what was asked for: no lone surrogate of it can be sent.
-    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
-    return JSONResponse({"error": line}, status, headers=headers)
+def _bind(config: ServerConfig) -> socket.socket:
+    """Take the port before models are loaded, so that a taken one is said at once."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+    except (OSError, UnicodeError, ValueError) as error:  # a name of no host is no OSError
+        listener.close()
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ConfigError(
+            f"cannot listen on {config.host} port {config.port}: {reason}; "
+            "choose another with --port"
+        ) from error
+    return listener

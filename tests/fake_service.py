@@ -9,19 +9,19 @@ import numpy as np
 
 from gallery import Gallery, Identity, Match
 from recognizer import Face
-from stream.camera import CameraState, CameraStatus
+from stream.cameras.camera import CameraState, CameraStatus
 from stream.config import CameraConfig
-from stream.doubts import Doubts
+from stream.enrollment.doubts import Doubts
 from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
-from stream.events import EventLog, LoggedEvent
-from stream.figures import Figures
+from stream.events.broadcast import Broadcast, Subscription
+from stream.events.log import EventLog, LoggedEvent
 from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.ice import IceServers
-from stream.peers import Answer
-from stream.stats import Percentiles
-from stream.subscriptions import Broadcast, Subscription
+from stream.integrations.webhooks import Webhook
+from stream.metrics.figures import Figures
+from stream.metrics.windows import Percentiles
 from stream.supervisor import Supervisor
-from stream.webhooks import Webhook
+from stream.webrtc.peers import Answer
 from tests.fakes import LIMITS, FakeRecognizer, FakeWorld
 
 
@@ -127,7 +127,7 @@ class SeeingRecognizer(FakeRecognizer):
 
 
 class FakeService:
-    """What `stream.engine.Service` is to the server, over a real gallery and event log."""
+    """What `stream.service.Service` is to the server, over a real gallery and event log."""
 
     def __init__(self, gallery: Gallery, event_log: EventLog) -> None:
         self.gallery = gallery

@@ -13,14 +13,14 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription, V
 from aiortc.codecs import get_capabilities
 from numpy.typing import NDArray
 
-from stream.encoder import Codec
 from stream.frames import Frame, FrameResult
-from stream.hub import PacketHub
 from stream.ice import IceServers
-from stream.peers import Peers
-from stream.renditions import Feed
 from stream.supervisor import Supervisor
-from stream.video_out import VideoOut
+from stream.video.channel import VideoOut
+from stream.video.encoder import Codec
+from stream.video.packet_hub import PacketHub
+from stream.video.rendition import Feed
+from stream.webrtc.peers import Peers
 
 FPS = 25.0
 SIZE = (360, 640)

@@ -3,7 +3,7 @@
 import { contain } from "./overlay.js";
 
 const KEPT = 50; // frames whose faces came before their picture; two seconds
-// As stream/annotate.py has them.
+// As stream/video/annotate.py has them.
 const COLOURS = { known: "rgb(46 190 110)", unknown: "rgb(244 150 40)", undecided: "rgb(205 210 216)" };
 const INK = "rgb(14 20 26)";
 

@@ -7,8 +7,8 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
-from stream.annotate import COLOURS
 from stream.frames import TrackState
+from stream.video.annotate import COLOURS
 from tests.e2e.harness import (
     AFTER_LAYOUT,
     PATIENCE_S,

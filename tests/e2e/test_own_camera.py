@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from recognizer import read_image
-from stream.annotate import COLOURS
 from stream.frames import TrackState
+from stream.video.annotate import COLOURS
 from tests.e2e.harness import (
     OUTPUT,
     RunningService,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from stream.events import EventLog
+from stream.events.log import EventLog
 from stream.frames import Event, EventKind
 from tests.e2e.harness import (
     OUTPUT,

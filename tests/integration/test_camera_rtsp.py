@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stream.camera import Camera, CameraState
+from stream.cameras.camera import Camera, CameraState
+from stream.cameras.source import RtspTransport, SourceSettings, open_source
 from stream.config import CameraConfig
-from stream.figures import Figures
 from stream.frames import Frame
-from stream.hub import PacketHub
-from stream.sources import RtspTransport, SourceSettings, open_source
+from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
+from stream.video.packet_hub import PacketHub
 from tests.relay import Relay
 from tests.rtsp_server import RtspServer, why_unavailable
 

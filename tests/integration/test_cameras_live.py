@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from recognizer import default_cache, fetch_photos
-from stream.camera import CameraState
-from stream.camera_store import CameraStore, Edit
+from stream.cameras.camera import CameraState
+from stream.cameras.push_source import PushCamera
+from stream.cameras.store import CameraStore, Edit
 from stream.config import CameraChange, CameraConfig, Config, load_config
-from stream.demo import DemoScene
-from stream.engine import Service
+from stream.demo.scene import DemoScene
 from stream.errors import ConfigError, UnknownCameraError
 from stream.frames import EventKind
-from stream.push import PushCamera
+from stream.service import Service
 from tests.rtsp_camera import RtspCamera, access_units
 from tests.web_camera import WebCamera, jpeg, ok
 

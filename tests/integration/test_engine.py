@@ -14,12 +14,12 @@ import pytest
 
 from gallery import Gallery, GalleryBusyError
 from gallery.reembedding import reembed
-from stream.camera import CameraState
+from stream.cameras.camera import CameraState
 from stream.config import CameraConfig, Config, load_config
-from stream.engine import Service
 from stream.errors import ConfigError, UnknownCameraError, UnknownTrackError
-from stream.events import LoggedEvent
+from stream.events.log import LoggedEvent
 from stream.frames import EventKind, TrackState
+from stream.service import Service
 
 pytestmark = pytest.mark.integration
 

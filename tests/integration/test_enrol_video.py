@@ -3,10 +3,10 @@ import pytest
 
 from gallery import Gallery
 from recognizer import open_recognizer, read_image
-from stream.enrolment import enroll_images
+from stream.cli.video_shots import best_shots, frames_of
+from stream.enrollment.enrollment import enroll_images
 from stream.errors import EnrolmentError, SourceEnded
 from stream.frames import Frame
-from stream.video_shots import best_shots, frames_of
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration

@@ -10,15 +10,15 @@ import pytest
 from gallery import Gallery
 from gallery.templates import revision
 from recognizer import open_recognizer, read_image
-from stream.enrolment import (
+from stream.enrollment.enrollment import (
     EnrolItem,
     enroll_images,
     photo_item,
     upload_item,
 )
+from stream.enrollment.folders import read_people_folder
+from stream.enrollment.photo_checks import EnrolLimits, Reason
 from stream.errors import EnrolmentError
-from stream.people_folders import read_people_folder
-from stream.photo_checks import EnrolLimits, Reason
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration

@@ -7,9 +7,9 @@ import pytest
 
 from gallery import Gallery, Target
 from recognizer import open_recognizer, read_image
-from stream.crop_enrolment import enroll_known
-from stream.event_naming import face_crop
-from stream.events import EventLog
+from stream.api.event_naming import face_crop
+from stream.enrollment.crops import enroll_known
+from stream.events.log import EventLog
 from stream.frames import Event, EventKind
 from tests.shared_data import photos
 

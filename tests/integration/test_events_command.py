@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gallery import Identity, Match
-from stream.events import EventLog
+from stream.events.log import EventLog
 from stream.frames import Event, EventKind
 
 pytestmark = pytest.mark.integration

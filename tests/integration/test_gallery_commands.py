@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gallery import Gallery, Match, NewPhoto
-from stream.events import EventLog
+from stream.events.log import EventLog
 from stream.frames import Event, EventKind
 
 pytestmark = pytest.mark.integration

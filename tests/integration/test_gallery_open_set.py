@@ -5,7 +5,7 @@ import pytest
 
 from gallery import Gallery
 from recognizer import Recognizer, open_recognizer, read_image
-from stream.enrolment import enroll_images, photo_item
+from stream.enrollment.enrollment import enroll_images, photo_item
 from tests.shared_data import shared_data
 
 pytestmark = pytest.mark.integration

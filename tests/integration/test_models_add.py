@@ -13,9 +13,9 @@ from gallery import Gallery
 from recognizer import ModelCardError, ModelFileError, open_recognizer, read_image
 from recognizer.models import CACHE_VARIABLE, default_cache, ensure
 from recognizer.resolve import resolve_model
-from stream.commands.models import app
-from stream.enrolment import enroll_images, photo_item
-from stream.naming import threshold_for
+from stream.cli.models import app
+from stream.enrollment.enrollment import enroll_images, photo_item
+from stream.enrollment.naming import threshold_for
 from tests.shared_data import shared_data
 
 pytestmark = pytest.mark.integration

@@ -17,7 +17,7 @@ import pytest
 import typer
 
 import recognizer
-import stream.cli
+import stream.cli.main
 from gallery import Gallery, NewPhoto
 
 pytestmark = pytest.mark.integration
@@ -72,7 +72,7 @@ def commands() -> Iterator[tuple[str, "typer.core.TyperCommand"]]:
             for each, inner in below.items():
                 yield from walk(f"{name} {each}".strip(), inner)
 
-    yield from walk("", typer.main.get_command(stream.cli.app))
+    yield from walk("", typer.main.get_command(stream.cli.main.app))
 
 
 CASES = [
@@ -142,7 +142,7 @@ def status_of(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     """Run a command in this process; whatever it raises but its end is a traceback to a user."""
     monkeypatch.setattr(sys, "argv", ["facewire", *arguments])
     with pytest.raises(SystemExit) as end:
-        stream.cli.main()
+        stream.cli.main.main()
     code = end.value.code
     return code if isinstance(code, int) else int(code is not None)
 

@@ -11,12 +11,12 @@ import av
 import pytest
 from aiortc import VideoStreamTrack
 
-from stream.encoder import Codec
 from stream.errors import SignalingError
 from stream.ice import IceServers
-from stream.peers import Peers
-from stream.renditions import Feed
 from stream.supervisor import Supervisor
+from stream.video.encoder import Codec
+from stream.video.rendition import Feed
+from stream.webrtc.peers import Peers
 from tests.viewers import VIEWERS, Show, Viewer, number_of, numbered, open_peers, until, watching
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -124,7 +124,7 @@ async def test_a_removed_camera_ends_its_viewers(show: Show) -> None:
 async def test_one_that_never_connects_is_given_up(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream.peers.CONNECT_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("stream.webrtc.peers.CONNECT_TIMEOUT_S", 0.2)
     peers, viewer = open_peers(), Viewer()
     await peers.watch(await viewer.offer(), show.hub)
     assert len(peers) == 1

@@ -10,11 +10,11 @@ import pytest
 
 from gallery import Gallery, Target
 from recognizer import Recognizer, open_recognizer
-from stream.crop_enrolment import enroll_known
-from stream.demo import ROLES, WIDTH, DemoScene, enrol_demo, screen_from_lobby, step_at
-from stream.enrolment import enroll_images, photo_item
+from stream.demo.scene import ROLES, WIDTH, DemoScene, enrol_demo, screen_from_lobby, step_at
+from stream.enrollment.crops import enroll_known
+from stream.enrollment.enrollment import enroll_images, photo_item
 from stream.frames import Event, EventKind, Frame, Track
-from stream.pipeline import Pipeline
+from stream.recognition.pipeline import Pipeline
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration

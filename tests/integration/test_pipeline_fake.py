@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recognizer import Recognizer, open_recognizer
-from stream.demo import DemoScene
+from stream.demo.scene import DemoScene
 from stream.frames import Frame
 from tests.fakes import FakeFace, FakeRecognizer, FakeWorld
 from tests.shared_data import photos

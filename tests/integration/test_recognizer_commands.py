@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from stream.commands.bench import app
+from stream.cli.bench import app
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration

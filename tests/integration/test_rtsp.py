@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
+from stream.cameras.source import RtspTransport, Source, SourceSettings, open_source
 from stream.errors import SourceUnavailable
 from stream.frames import Frame
-from stream.sources import RtspTransport, Source, SourceSettings, open_source
 from tests.rtsp_server import Auth, RtspServer, free_port, why_unavailable
 
 pytestmark = pytest.mark.integration

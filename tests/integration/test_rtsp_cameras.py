@@ -6,8 +6,8 @@ from contextlib import closing
 
 import pytest
 
+from stream.cameras.source import Source, SourceSettings, open_source
 from stream.errors import SourceUnavailable
-from stream.sources import Source, SourceSettings, open_source
 from tests.rtsp_camera import RtspCamera, access_units
 
 pytestmark = pytest.mark.integration

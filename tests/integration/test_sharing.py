@@ -5,10 +5,10 @@ import pytest
 
 from gallery import Gallery, Match
 from recognizer import open_recognizer, read_image
-from stream.enrolment import enroll_images, photo_item
-from stream.events import EventLog
+from stream.enrollment.enrollment import enroll_images, photo_item
+from stream.events.log import EventLog
+from stream.events.reassign import events_of_other
 from stream.frames import Event, EventKind
-from stream.sharing import events_of_other
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration

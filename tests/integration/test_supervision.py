@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from stream.batcher import Batcher
-from stream.camera import CameraState
+from stream.api.metrics import registry_of
+from stream.cameras.camera import CameraState
+from stream.cameras.source import DemoSource
 from stream.config import CameraConfig, Config, load_config
-from stream.encoder import Codec
-from stream.engine import Service
 from stream.errors import WorkerError
 from stream.frames import Event, EventKind
-from stream.metrics import registry_of
-from stream.pipeline import Pipeline
-from stream.renditions import Feed
-from stream.sources import DemoSource
+from stream.integrations.webhooks import Webhook
+from stream.recognition.batcher import Batcher
+from stream.recognition.pipeline import Pipeline
+from stream.service import Service
 from stream.supervisor import JobThread
-from stream.video_out import VideoOut
-from stream.webhooks import Webhook
+from stream.video.channel import VideoOut
+from stream.video.encoder import Codec
+from stream.video.rendition import Feed
 from tests.integration.test_webhooks import receiving
 
 pytestmark = pytest.mark.integration

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiortc import RTCPeerConnection
 
-from stream import link, viewing
-from stream.renditions import Feed
+from stream.video import link_quality as link
+from stream.video.rendition import Feed
+from stream.webrtc import viewer as viewing
 from tests.viewers import SIZE, VIEWERS, Show, Viewer, open_peers, until, watching
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]

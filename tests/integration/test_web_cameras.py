@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stream.cameras.image_splitter import MAX_IMAGE
+from stream.cameras.source import Source, SourceSettings, open_source
 from stream.errors import SourceUnavailable
 from stream.frames import Frame
-from stream.image_splitter import MAX_IMAGE
-from stream.sources import Source, SourceSettings, open_source
 from tests.web_camera import Asked, WebCamera, drip, jpeg, ok
 
 pytestmark = pytest.mark.integration

@@ -19,15 +19,15 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from gallery import Identity, Match
-from stream import webhooks
 from stream.config import Config, WebhookConfig
-from stream.engine import _open_webhooks
-from stream.event_schema import FILE_NAME
-from stream.events import EventLog, LoggedEvent
+from stream.events.log import EventLog, LoggedEvent
+from stream.events.schema import FILE_NAME
+from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.frames import Event, EventKind
-from stream.outbox import Outbox, forget_others, hook_keys
+from stream.integrations import webhooks
+from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook, signature
+from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
-from stream.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook, signature
 from tests.rtsp_server import free_port
 
 pytestmark = pytest.mark.integration

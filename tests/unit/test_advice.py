@@ -12,7 +12,7 @@ import pytest
 import typer
 from packaging.requirements import Requirement
 
-from stream.cli import app as serving
+from stream.cli.main import app as serving
 from stream.config import Config
 from trainer.cli import app as training
 from trainer.recipe import Recipe

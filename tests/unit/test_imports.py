@@ -87,5 +87,5 @@ def test_serving_loads_no_torch():
     """Importing the command and the service must not drag torch in through anything else."""
     import subprocess
 
-    code = "import stream.cli, stream.serving, sys; sys.exit('torch' in sys.modules)"
+    code = "import stream.cli.main, stream.server, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

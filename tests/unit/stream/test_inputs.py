@@ -7,9 +7,9 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.testclient import TestClient
 
 from gallery import Gallery
-from stream.events import EventLog
+from stream.api.app import create_app
+from stream.events.log import EventLog
 from stream.inputs import PersonName, Reference, RowNumber, Text, Url
-from stream.server import create_app
 from tests.fake_service import FakeService
 from tests.fakes import EMBEDDING_SIZE, FakeRecognizer
 

@@ -21,8 +21,8 @@ def record(message: object, *values: object, with_traceback: bool = False) -> lo
             raise ValueError("rtsp://user:secret@host/live broke")
         except ValueError:
             info = sys.exc_info()
-    return logging.Logger("stream.camera").makeRecord(
-        "stream.camera", logging.ERROR, "f", 1, message, values, info
+    return logging.Logger("stream.cameras.camera").makeRecord(
+        "stream.cameras.camera", logging.ERROR, "f", 1, message, values, info
     )
 
 
@@ -52,7 +52,7 @@ def test_json_lines_hold_message_and_traceback_without_the_password() -> None:
     line = JsonFormatter().format(record('%s\n"it"', "rtsp://u:secret@h", with_traceback=True))
     fields = json.loads(line)
     assert "\n" not in line
-    assert (fields["level"], fields["logger"]) == ("error", "stream.camera")
+    assert (fields["level"], fields["logger"]) == ("error", "stream.cameras.camera")
     assert fields["message"] == 'rtsp://***@h\n"it"'
     assert "ValueError: rtsp://***@host/live broke" in fields["exception"]
     assert fields["at"].endswith("Z")

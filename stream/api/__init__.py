@@ -1,0 +1,1 @@
+"""The HTTP API, its WebSocket, and who may use them."""

@@ -1,0 +1,218 @@
+"""The HTTP API of cameras: their state, their video, and the faces in it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from stream.api.publisher import publish
+from stream.budget import Client
+from stream.config import CameraChange, CameraConfig
+from stream.errors import SignalingError
+from stream.ice import IceServersJson
+from stream.inputs import PersonName, Reference
+from stream.schemas import (
+    CameraJson,
+    IdentityJson,
+    TracksJson,
+    camera_json,
+    identity_json,
+    tracks_json,
+)
+from stream.service import Service
+
+router = APIRouter()
+
+SDP = "application/sdp"
+
+
+def get_service(request: Request) -> Service:
+    """Return the service behind the application."""
+    service: Service = request.app.state.service
+    return service
+
+
+def get_client(request: Request) -> Client:
+    """Return who asks."""
+    client: Client = request.state.client
+    return client
+
+
+ServiceDep = Annotated[Service, Depends(get_service)]
+ClientDep = Annotated[Client, Depends(get_client)]
+
+
+class NewName(BaseModel):
+    """Who it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: PersonName
+    force: StrictBool = Field(
+        False, description="enroll whatever the face looks like, such as a twin's"
+    )
+
+
+@router.get("/api/cameras")
+async def list_cameras(service: ServiceDep, client: ClientDep) -> list[CameraJson]:
+    """Say how every camera is doing, with its settings."""
+    return [camera_json(status, is_admin=client.is_admin) for status in service.cameras()]
+
+
+@router.get("/api/cameras/{camera}")
+async def show_camera(service: ServiceDep, client: ClientDep, camera: Reference) -> CameraJson:
+    """Say how a camera is doing, with its settings."""
+    return _camera(service, camera, is_admin=client.is_admin)
+
+
+@router.post("/api/cameras", status_code=201)
+async def add_camera(
+    service: ServiceDep,
+    request: Request,
+    camera: Annotated[CameraConfig, Body()],
+    response: Response,
+) -> CameraJson:
+    """Start a camera, and keep it for the next start of the service.
+
+    `{"name": "door", "url": "rtsp://user:password@192.0.2.7/live"}`, and any of the settings that
+    `change_camera` takes. 409 where the name is taken, 400 where the URL is of no known kind, 422
+    where a value is out of range.
+    """
+    await service.add_camera(camera)
+    response.headers["location"] = f"{request.state.prefix}/api/cameras/{camera.name}"
+    return _camera(service, camera.name)
+
+
+@router.patch("/api/cameras/{camera}")
+async def change_camera(service: ServiceDep, camera: Reference, change: CameraChange) -> CameraJson:
+    """Change settings of a camera at once, and keep them; those not named stay.
+
+    Any of: `name`; `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
+    `target_fps`, above 0 to 120, or null for the camera's own; `min_face_px`, 12 to 1000, or null
+    for the recognizer's; `rotation`, degrees clockwise: 0, 90, 180 or 270; `region`,
+    [x1, y1, x2, y2] in 0 to 1 of the rotated frame, or null for all of it; `open_timeout_s` and
+    `read_timeout_s`, 1 to 120; `frozen_after_s`, 0 to 3600, 0 for never; `pixel_aspect`, "auto" or
+    the width:height of a pixel, such as "16:11"; `deinterlace`, "auto", "on" or "off";
+    `verify_tls`, true or false; `enabled`, true or false. With the name its address changes, and
+    past events are shown under the new one; 409 where it is taken.
+
+    The answer is the camera, its settings under "settings". A URL that comes back as it was shown,
+    `***` for its password, keeps its password. Viewers stay connected. A camera that a browser or
+    encoder sends (`is_pushed`) has no URL; its settings are kept for the next time that it is sent.
+    """
+    config = change.applied_to(service.camera(camera).config)
+    await service.change_camera(camera, config)
+    return _camera(service, config.name)
+
+
+@router.delete("/api/cameras/{camera}", status_code=204)
+async def remove_camera(service: ServiceDep, camera: Reference) -> None:
+    """Stop a camera and forget it, for the next start of the service too."""
+    await service.remove_camera(camera)
+
+
+@router.get("/api/cameras/{camera}/snapshot.jpg", response_class=Response)
+async def snapshot(
+    service: ServiceDep,
+    camera: Reference,
+    width: Annotated[int | None, Query(ge=16, le=8192, description="pixels at most")] = None,
+) -> Response:
+    """Return the last picture, annotated."""
+    jpeg = await run_in_threadpool(service.camera(camera).snapshot, max_width=width)
+    if jpeg is None:
+        raise HTTPException(503, f"camera {camera} gives no picture now", {"retry-after": "1"})
+    return Response(jpeg, media_type="image/jpeg")
+
+
+@router.get("/api/cameras/{camera}/tracks")
+async def tracks(service: ServiceDep, camera: Reference) -> TracksJson:
+    """Return the faces in the last picture."""
+    return tracks_json(camera, service.tracks(camera))
+
+
+@router.post("/api/cameras/{camera}/tracks/{track_id}/name")
+async def name_track(
+    service: ServiceDep, camera: Reference, track_id: Reference, new: NewName
+) -> IdentityJson:
+    """Enrol a face that is in the picture; it bears the name from the next picture on."""
+    return identity_json(await service.name_track(camera, track_id, new.name, force=new.force))
+
+
+@router.get("/api/ice-servers")
+async def ice_servers(service: ServiceDep, response: Response) -> IceServersJson:
+    """Return the STUN and TURN servers that a viewer's RTCPeerConnection needs.
+
+    A WHEP or WHIP answer has them in its Link headers, too.
+    """
+    response.headers["cache-control"] = "no-store"  # they hold credentials
+    return service.peers.ice.to_json()
+
+
+@router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
+async def watch(
+    service: ServiceDep,
+    client: ClientDep,
+    camera: Reference,
+    request: Request,
+    raw: Annotated[
+        bool, Query(description="without boxes and names: they go over the data channel tracks")
+    ] = False,
+    small: Annotated[bool, Query(description="in half the width and height")] = False,
+) -> Response:
+    """Answer a player's offer (WHEP, without trickle)."""
+    hub = service.hub(camera)
+    answer = await service.peers.watch(
+        await _offer(request), hub, raw=raw, small=small, client=client
+    )
+    return _answered(request, service, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
+
+
+@router.delete("/api/cameras/{camera}/whep/{peer_id}", response_class=Response)
+async def stop_watching(service: ServiceDep, camera: Reference, peer_id: Reference) -> Response:
+    """Hang up; harmless where the player is gone already."""
+    await service.peers.close(peer_id)
+    return Response()
+
+
+@router.post("/api/whip", status_code=201, response_class=Response)
+async def send_camera(
+    service: ServiceDep,
+    client: ClientDep,
+    request: Request,
+    name: Annotated[Reference, Query(description="the camera's name")] = "whip",
+) -> Response:
+    """Take a browser's or encoder's camera (WHIP, without trickle)."""
+    answer = await publish(service, name, await _offer(request), is_shown_back=False, client=client)
+    return _answered(request, service, answer.sdp, f"/api/whip/{answer.peer_id}")
+
+
+@router.delete("/api/whip/{peer_id}", response_class=Response)
+async def stop_sending(service: ServiceDep, peer_id: Reference) -> Response:
+    """Hang up and forget the camera; harmless where it is gone already."""
+    await service.peers.close(peer_id)
+    return Response()
+
+
+def _camera(service: Service, name: str, *, is_admin: bool = True) -> CameraJson:
+    service.camera(name)
+    status = next(each for each in service.cameras() if each.name == name)
+    return camera_json(status, is_admin=is_admin)
+
+
+async def _offer(request: Request) -> str:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != SDP:
+        raise SignalingError(f"the offer must be {SDP}, got {kind or 'no content-type'}")
+    try:
+        return (await request.body()).decode()
+    except UnicodeDecodeError as error:
+        raise SignalingError("the offer is not UTF-8 text") from error
+
+
+def _answered(request: Request, service: Service, sdp: str, location: str) -> Response:
+    prefix: str = request.state.prefix
+    response = Response(sdp, 201, {"location": f"{prefix}{location}"}, media_type=SDP)
+    for link in service.peers.ice.to_links():
+        response.headers.append("link", link)
+    return response

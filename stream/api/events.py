@@ -1,0 +1,142 @@
+"""The HTTP API of events, and what operators ask: health, metrics, and the page's door."""
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from typing_extensions import TypedDict
+
+from gallery import escaped
+from stream.api.cameras import NewName, ServiceDep
+from stream.api.contract import errors
+from stream.api.event_naming import name_event
+from stream.api.security import Keys
+from stream.frames import EventKind
+from stream.inputs import Moment, Reference, RowNumber
+from stream.schemas import EventsJson, IdentityJson, event_json, identity_json
+
+router = APIRouter()
+
+
+class HealthJson(TypedDict):
+    """Whether all is well; problems and notices are for those who may ask.
+
+    Problems make the service degraded. Notices do not, such as that past events show people whom
+    the gallery does not know.
+    """
+
+    status: str
+    problems: list[str]
+    notices: list[str]
+    device: str
+    engine: str
+    model: str
+    is_demo: bool
+
+
+class AboutJson(TypedDict):
+    """What runs here and how long it remembers."""
+
+    device: str
+    engine: str
+    model: str
+    threshold: float
+    keep_days: float
+    keep_mib: float
+    used_mib: float
+    needs_token: bool
+
+
+@router.get("/api/events")
+async def list_events(
+    service: ServiceDep,
+    cursor: Annotated[RowNumber | None, Query(description="only events older than this")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    camera: Reference | None = None,
+    kind: Annotated[list[EventKind] | None, Query()] = None,
+    name: Annotated[Reference | None, Query(description="only of this person")] = None,
+    after: Annotated[Moment | None, Query(description="only from this moment on")] = None,
+    before: Annotated[Moment | None, Query(description="only before this moment")] = None,
+) -> EventsJson:
+    """List events, newest first; `cursor` of the answer asks for the next page."""
+    events = await service.run_events(
+        service.event_log.list,
+        cursor=cursor,
+        limit=limit,
+        camera=camera,
+        kinds=kind or (),
+        name=name,
+        after=after.timestamp() if after else None,
+        before=before.timestamp() if before else None,
+    )
+    return {
+        "events": [event_json(event) for event in events],
+        "cursor": events[-1].id if len(events) == limit else None,
+    }
+
+
+@router.get("/api/events/{event_id}/crop.jpg", response_class=Response)
+async def event_crop(service: ServiceDep, event_id: RowNumber, request: Request) -> Response:
+    """Return the best shot of an event, 112x112."""
+    jpeg = await service.run_events(service.event_log.crop_jpeg, event_id)
+    if jpeg is None:
+        raise HTTPException(404, "there is no such event, or it has no picture")
+    # Asked for each time: the person may have been erased, or a new log may count events anew.
+    tag = f'"{hashlib.sha256(jpeg).hexdigest()}"'
+    headers = {"cache-control": "private, no-cache", "etag": tag}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
+
+
+@router.post("/api/events/{event_id}/name", responses=errors(404, 409))
+async def name_past_event(service: ServiceDep, event_id: RowNumber, new: NewName) -> IdentityJson:
+    """Enroll the face of an event; the event and others of its face get the name.
+
+    The crop that was kept is enrolled, with the checks of every photo. `name` may be of somebody
+    known already. `force` takes a face that looks like another person's, such as a twin's.
+    """
+    return identity_json(await name_event(service, event_id, new.name, force=new.force))
+
+
+@router.get("/healthz")
+async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
+    """Say ready, or degraded and why; 503 only where recognition itself has ended."""
+    problems = [escaped(problem) for problem in service.problems()]
+    if not service.is_recognising:
+        response.status_code = 503
+    return {
+        "status": "degraded" if problems else "ready",
+        "problems": problems if request.state.role is not None else [],
+        "notices": [escaped(each) for each in service.notices()]
+        if request.state.role is not None
+        else [],
+        "device": service.recognizer.device,
+        "engine": service.recognizer.engine,
+        "model": service.recognizer.model_id,
+        "is_demo": service.is_demo,
+    }
+
+
+@router.get("/api/about")
+async def about(service: ServiceDep, request: Request) -> AboutJson:
+    """Say what recognises faces here, from which similarity on, and how long events are kept."""
+    keys: Keys = request.app.state.keys
+    log = service.event_log
+    return {
+        "device": service.recognizer.device,
+        "engine": service.recognizer.engine,
+        "model": service.recognizer.model_id,
+        "threshold": service.threshold,
+        "keep_days": log.keep_days,
+        "keep_mib": log.keep_bytes / 2**20,
+        "used_mib": round(await service.run_events(log.used_bytes) / 2**20, 1),
+        "needs_token": keys.admin is not None,
+    }
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Return the figures for Prometheus."""
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_LATEST)

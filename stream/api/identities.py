@@ -1,0 +1,356 @@
+"""The HTTP API of people: who is known, their photos, and who is in a picture."""
+
+from functools import partial
+from typing import Annotated
+from urllib.parse import urlencode
+
+import cv2
+import numpy as np
+from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
+
+from gallery import Gallery, Identity, Photo, Target, UnknownIdentityError
+from recognizer import ImageError, Recognizer, decode_photo
+from stream.api.cameras import ServiceDep
+from stream.enrollment.enrollment import enroll_images, upload_item
+from stream.errors import EventLogError
+from stream.events.reassign import events_of_other
+from stream.inputs import PersonName, Reference, RowNumber, Text
+from stream.schemas import (
+    EnrolJson,
+    IdentifiedJson,
+    IdentityJson,
+    PersonJson,
+    PhotoJson,
+    WholePersonJson,
+    enrol_json,
+    identified_json,
+    identity_json,
+    person_json,
+    photo_json,
+)
+from stream.service import Service
+
+router = APIRouter()
+
+MAX_PHOTOS = 50  # of one request; more would hold up the cameras for seconds
+
+MAX_LISTED = 1_000  # people in one answer: 100 kB
+MAX_CANDIDATES = 20
+
+IS_TEXT: dict[str, JsonValue] = {"type": "string"}
+IS_NULL: dict[str, JsonValue] = {"type": "null"}
+
+Photos = Annotated[list[UploadFile], Field(min_length=1), File(description="photos of one person")]
+Force = Annotated[
+    bool, Form(description="add them whatever they are like and whoever they look like: a twin")
+]
+
+
+class Change(BaseModel):
+    """What is to change about a person: one of the two."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["name"], "properties": {"name": IS_TEXT, "merge_into": IS_NULL}},
+                {
+                    "required": ["merge_into"],
+                    "properties": {"merge_into": IS_TEXT, "name": IS_NULL},
+                },
+            ]
+        },
+    )
+
+    name: PersonName | None = Field(None, description="the new name")
+    merge_into: Reference | None = Field(
+        None, description="the person who gets all photos of this one"
+    )
+
+
+class Split(BaseModel):
+    """Which photos are somebody else's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    photo_ids: list[RowNumber] = Field(min_length=1, max_length=10_000)
+    name: PersonName = Field(description="whose they are: somebody new, or known already")
+
+
+class FromCamera(BaseModel):
+    """Who is in view, alone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    camera: Reference
+    name: PersonName
+    force: StrictBool = Field(
+        False, description="enroll whoever the face looks like, such as a twin"
+    )
+
+
+@router.get("/api/identities")
+async def list_identities(
+    service: ServiceDep,
+    response: Response,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="people at most")] = MAX_LISTED,
+    cursor: Annotated[
+        Text | None, Query(max_length=8_000, description="of the answer before")
+    ] = None,
+    q: Annotated[Text, Query(max_length=200, description="part of the names to be listed")] = "",
+) -> list[PersonJson]:
+    """List people by name, some at a time.
+
+    The header `X-Total-Count` says how many there are; while there are more, `Link` has the
+    address of the next ones as rel="next" (RFC 8288).
+    """
+    list_some = partial(service.gallery.page, limit=limit, cursor=cursor, search=q)
+    try:
+        page = await service.read_people(list_some)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+    response.headers["x-total-count"] = str(page.total)
+    if page.cursor is not None:
+        query = urlencode({"limit": limit, "q": q, "cursor": page.cursor})
+        # relative, so that it holds behind a proxy that shows the service below a path
+        response.headers["link"] = f'<identities?{query}>; rel="next"'
+    return [person_json(summary) for summary in page.people]
+
+
+@router.post("/api/identities", status_code=201)
+async def add_identity(
+    service: ServiceDep,
+    name: Annotated[PersonName, Form()],
+    photos: Photos,
+    response: Response,
+    force: Force = False,
+) -> EnrolJson:
+    """Add photos of a person by name, who need not be known before."""
+    known = await service.read_people(service.gallery.store.named, name)
+    target = Target(name, None if known is None else known.identity_id)
+    answer = await _enroll(service, target, photos, force=force)
+    if answer["identity"] is None:
+        response.status_code = 422
+    return answer
+
+
+@router.post("/api/identities/from-camera", status_code=201)
+async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson:
+    """Add the best shots of the one face that is in view of a camera."""
+    result = service.tracks(seen.camera)
+    tracks = () if result is None else result.tracks
+    if len(tracks) != 1:
+        what = "nobody is" if not tracks else f"{len(tracks)} people are"
+        raise HTTPException(
+            409, f"{what} in view of {seen.camera}: one face alone is needed to enrol {seen.name}"
+        )
+    return identity_json(
+        await service.name_track(seen.camera, tracks[0].track_id, seen.name, force=seen.force)
+    )
+
+
+@router.get("/api/identities/{identity_id}")
+async def show_identity(service: ServiceDep, identity_id: Reference) -> WholePersonJson:
+    """Describe a person with their photos, and how many events of them there are."""
+    identity = await service.read_people(service.gallery.find, identity_id)
+    photos = await service.read_people(service.gallery.photos, identity.identity_id)
+    return {
+        "identity_id": identity.identity_id,
+        "name": identity.name,
+        "n_events": await service.run_events(service.event_log.count, identity.identity_id),
+        "photos": [photo_json(photo) for photo in photos],
+    }
+
+
+@router.patch("/api/identities/{identity_id}")
+async def change_identity(
+    service: ServiceDep, identity_id: Reference, change: Change
+) -> IdentityJson:
+    """Rename a person, or merge them into another."""
+    if (change.name is None) == (change.merge_into is None):
+        raise HTTPException(422, "give either name or merge_into")
+    gallery = service.gallery
+    if change.name is not None:
+        call = partial(gallery.rename, identity_id, change.name)
+    else:
+        call = partial(gallery.merge, identity_id, change.merge_into or identity_id)
+    return identity_json(await service.change_people(call))
+
+
+@router.post("/api/identities/{identity_id}/split")
+async def split_identity(service: ServiceDep, identity_id: Reference, split: Split) -> IdentityJson:
+    """Move some of a person's photos to another, with the past events that show the other."""
+    identity_id = (await service.read_people(service.gallery.find, identity_id)).identity_id
+    other = await service.change_people(_split, service.gallery, identity_id, split)
+    crops = await service.run_events(service.event_log.crops, identity_id)
+    find = partial(
+        events_of_other,
+        gallery=service.gallery,
+        crops=crops,
+        identity_id=identity_id,
+        other_id=other.identity_id,
+    )
+    events = await service.run_photos(find) if crops else []
+    await service.run_events(service.event_log.reassign, events, other)
+    return identity_json(other)
+
+
+@router.delete("/api/identities/{identity_id}", status_code=204)
+async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
+    """Erase a person: name, photos, embeddings, and what the event log says of them."""
+    await service.change_people(service.gallery.remove, identity_id)
+    try:
+        await service.run_events(service.event_log.reconcile)  # before the answer
+    except EventLogError as error:
+        raise type(error)(
+            f"the person is erased, and past events of them are once that is possible: {error}"
+        ) from error
+
+
+@router.get("/api/identities/{identity_id}/photos")
+async def list_photos(service: ServiceDep, identity_id: Reference) -> list[PhotoJson]:
+    """List a person's photos, oldest first."""
+    photos = await service.read_people(_photos_of, service, identity_id)
+    return [photo_json(photo) for photo in photos]
+
+
+@router.post("/api/identities/{identity_id}/photos", status_code=201)
+async def add_photos(
+    service: ServiceDep,
+    identity_id: Reference,
+    photos: Photos,
+    response: Response,
+    force: Force = False,
+) -> EnrolJson:
+    """Add photos of a person who is known already; renamed or merged meanwhile, to them still."""
+    identity = await service.read_people(service.gallery.find, identity_id)
+    target = Target(identity.name, identity.identity_id)
+    answer = await _enroll(service, target, photos, force=force)
+    if not answer["enrolled"]:
+        response.status_code = 422
+    return answer
+
+
+@router.get("/api/identities/{identity_id}/photos/{photo_id:int}.jpg", response_class=Response)
+async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
+    """Return the aligned face of a photo, 112x112."""
+    crop = await service.read_people(service.gallery.store.crop, photo_id, of=identity_id)
+    if crop is None:
+        raise HTTPException(404, "there is no such photo of that person, or its crop was not kept")
+    return Response(_jpeg(crop), media_type="image/jpeg")
+
+
+@router.get("/api/identities/{identity_id}/photo.jpg", response_class=Response)
+async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
+    """Return the aligned face of a person's best photo, 112x112."""
+    crop = await service.read_people(_best_crop, service, identity_id)
+    if crop is None:
+        raise HTTPException(404, "no photo of that person was kept")
+    return Response(_jpeg(crop), media_type="image/jpeg")
+
+
+@router.delete("/api/identities/{identity_id}/photos/{photo_id:int}", status_code=204)
+async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
+    """Erase one photo."""
+    await service.change_people(service.gallery.remove_photo, photo_id, of=identity_id)
+
+
+@router.post("/api/identify")
+async def identify(
+    service: ServiceDep,
+    photo: Annotated[
+        list[UploadFile],
+        Field(min_length=1),
+        File(description="a photo, or several parts of this name"),
+    ],
+    candidates: Annotated[
+        int, Form(ge=0, le=MAX_CANDIDATES, description="most similar people to list for each face")
+    ] = 0,
+) -> IdentifiedJson | list[IdentifiedJson]:
+    """Say who is in a photo; nothing of it is kept.
+
+    For several photos the answer is a list, in their order; one that cannot be read says so in
+    `error`, and the others are answered.
+    """
+    _bound(photo)
+    answers = []
+    for number, part in enumerate(photo, 1):
+        label, data = _label(part, number), await part.read()
+        find = partial(_identify, service, label, data, candidates)
+        try:
+            answers.append(await service.run_photos(find))
+        except ImageError as error:
+            if len(photo) == 1:
+                raise
+            answers.append({"image": label, "faces": [], "error": str(error)})
+    return answers[0] if len(answers) == 1 else answers
+
+
+def _split(gallery: Gallery, identity_id: str, split: Split) -> Identity:
+    try:
+        other = gallery.find(split.name)
+    except UnknownIdentityError:
+        return gallery.split(identity_id, split.photo_ids, split.name)
+    return gallery.move(identity_id, split.photo_ids, other.identity_id)
+
+
+def _photos_of(service: Service, identity_id: str) -> list[Photo]:
+    identity = service.gallery.find(identity_id)
+    return service.gallery.photos(identity.identity_id)
+
+
+def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
+    photos = [photo for photo in _photos_of(service, identity_id) if photo.has_crop]
+    if not photos:
+        return None
+    best = max(photos, key=lambda photo: photo.quality)
+    return service.gallery.store.crop(best.photo_id)
+
+
+def _identify(
+    service: Service, label: str, data: bytes, n_candidates: int, recognizer: Recognizer
+) -> IdentifiedJson:
+    photo = decode_photo(data, name=label)
+    (faces,) = recognizer.recognize([photo.image], any_way_up=True)
+    if not faces:
+        return identified_json(label, (), (), ())
+    probes = np.stack([face.embedding for face in faces])
+    matches = service.gallery.search(probes, threshold=service.threshold, margin=service.margin)
+    nearest = service.gallery.best(probes, k=n_candidates) if n_candidates else [[]] * len(faces)
+    shown = [face.enlarged(photo.scale) for face in faces]
+    return identified_json(label, shown, matches, nearest)
+
+
+async def _enroll(
+    service: Service, target: Target, photos: list[UploadFile], *, force: bool
+) -> EnrolJson:
+    _bound(photos)
+    items = [
+        upload_item(
+            _label(photo, number), target.name, await photo.read(), identity_id=target.identity_id
+        )
+        for number, photo in enumerate(photos, 1)
+    ]
+    enroll = partial(
+        enroll_images, gallery=service.gallery, items=items, force=force, doubts=service.doubts
+    )
+    report = await service.run_photos(enroll)
+    if report.enrolled:
+        await service.gallery_changed()
+    return enrol_json(report)
+
+
+def _bound(photos: list[UploadFile]) -> None:
+    if len(photos) > MAX_PHOTOS:
+        raise HTTPException(413, f"at most {MAX_PHOTOS} photos at once, got {len(photos)}")
+
+
+def _label(photo: UploadFile, number: int) -> str:
+    return photo.filename or f"photo {number}"
+
+
+def _jpeg(crop: NDArray[np.uint8]) -> bytes:
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR))
+    return data.tobytes()

@@ -1,0 +1,69 @@
+"""Cameras that come over WebRTC: from a browser's page or an encoder, and away with it."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from stream.budget import Client
+from stream.config import CAMERA_NAME
+from stream.errors import SignalingError, WorkerError
+from stream.service import Service
+from stream.webrtc.peers import Answer
+
+
+async def publish(
+    service: Service,
+    name: str,
+    offer_sdp: str,
+    *,
+    is_shown_back: bool,
+    on_close: Callable[[], None] = lambda: None,
+    client: Client | None = None,
+) -> Answer:
+    """Take somebody's camera under a name, for as long as they are connected.
+
+    Args:
+        service: the running service.
+        name: the camera's name: free until now, or of a sender that fell silent, such as an
+            encoder that crashed, whose place is taken.
+        offer_sdp: complete, not trickled.
+        is_shown_back: whether the annotated video returns over the same connection.
+        on_close: called once when the sender is gone, whoever ended it.
+        client: who sends; None for the service itself.
+
+    Raises:
+        ConfigError: if the name is taken.
+        SignalingError: if the name is none, or the offer cannot be answered.
+    """
+    if not CAMERA_NAME.fullmatch(name):
+        raise SignalingError(
+            f"a camera's name has 1 to 64 letters, digits, - or _, got {name[:80]!r}"
+        )
+    camera = await service.push_camera(name)
+
+    async def close() -> None:
+        with suppress(WorkerError):  # the service is stopping, or recognition is run again
+            await camera.close()
+
+    def leave() -> asyncio.Task[None]:
+        return service.leaving.task(close())
+
+    def gone() -> None:
+        leave()
+        on_close()
+
+    try:
+        answer = await service.peers.receive(
+            offer_sdp,
+            camera.on_frame,
+            camera.hub if is_shown_back else None,
+            on_close=gone,
+            client=client,
+        )
+    except BaseException:
+        # Also where the page leaves in the middle of it: nothing else would end the camera.
+        await asyncio.shield(leave())
+        raise
+
+    camera.on_replaced = lambda: service.leaving.task(service.peers.close(answer.peer_id))
+    return answer

@@ -1,0 +1,422 @@
+"""Who may ask: the Host, Origin, token and size of a request, and what browsers are told."""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import json
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from html import escape
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stream.api.connections import network_of
+from stream.budget import Budget, Client
+from stream.errors import BusyError
+
+# The page takes nothing from elsewhere, runs no inline script and is framed by nobody.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS: Mapping[str, str] = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+}
+
+# Browsers ignore it without TLS, and complain on the console of every page.
+TLS_HEADERS: Mapping[str, str] = {"cross-origin-opener-policy": "same-origin"}
+
+UPLOAD_BYTES = 96 * 1024 * 1024  # a photo of 200 megapixels has up to 70 MiB, of 12 about 5
+BODY_BYTES = 256 * 1024  # a browser's offer has about 8 KiB, a name far less
+
+TOO_MANY = "too many wrong tokens: wait a minute"
+WRONG_TOKEN = "this is not the token"
+VIEWERS_ONLY_LOOK = "viewers may only watch and read: sign in as administrator"
+
+RETRY_AFTER_S: Mapping[HTTPStatus, int] = {
+    HTTPStatus.TOO_MANY_REQUESTS: 60,
+    HTTPStatus.SERVICE_UNAVAILABLE: 5,
+}
+
+LOCAL_NAMES = frozenset({"localhost"})
+
+# What a viewer may ask for beside reading: to watch, to stop watching, and who is in a picture,
+# of which nothing is kept.
+VIEWER_WRITES = re.compile(r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/session")
+
+SOCKET_PATH = "/api/ws"
+
+# Ports that browsers leave out of Host.
+DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
+
+# These say nothing about anybody: the page itself, and the door.
+OPEN_PATHS = frozenset({"/healthz", "/api/session"})
+CLOSED_PREFIXES = ("/api/", "/metrics", "/openapi.json")
+
+
+class Role(StrEnum):
+    """What somebody may do."""
+
+    VIEWER = "viewer"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The secrets that open the service.
+
+    Attributes:
+        admin: lets do everything; None lets everybody.
+        viewer: lets watch and read; None for nobody.
+        port: that the service listens on; browsers keep one jar of cookies for all of a host.
+    """
+
+    admin: str | None = None
+    viewer: str | None = None
+    port: int = 8080
+
+    @property
+    def cookie(self) -> str:
+        """The name of the cookie of whoever is signed in: another for each service of a host."""
+        return f"facewire-{self.port}-{_proof(self.admin or '', 'name')[:8]}"
+
+    def role_of(self, shows: Callable[[str], bool]) -> Role | None:
+        """Return the role of whoever shows a token, asked for one after the other."""
+        if self.admin is None or shows(self.admin):
+            return Role.ADMIN
+        return Role.VIEWER if self.viewer is not None and shows(self.viewer) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request is turned away."""
+
+    status: HTTPStatus
+    reason: str
+
+
+class Gate:
+    """ASGI middleware that lets through only who may ask, and sets the security headers.
+
+    Every refusal is JSON, or a page for people; a refused WebSocket is answered before it is
+    opened.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        attempts: "Attempts",
+        clock: Callable[[], float],
+        own_hosts: Collection[str] = (),
+        allowed_hosts: Collection[str] = (),
+        max_uploads: int = 16,
+    ) -> None:
+        """Guard an application.
+
+        Args:
+            app: the application.
+            keys: the secrets that are asked for.
+            attempts: counts wrong ones, with those of the sign-in.
+            clock: seconds, monotonic.
+            own_hosts: names of this machine.
+            allowed_hosts: further names by which it may be called, such as a proxy's.
+            max_uploads: requests with photos at one time.
+        """
+        self._app = app
+        self._keys = keys
+        self._attempts = attempts
+        self._clock = clock
+        self._names = {host.lower() for host in allowed_hosts}
+        self._all_names = LOCAL_NAMES | self._names | {host.lower() for host in own_hosts}
+        self._uploads = Budget("uploads", max_uploads)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        role, is_guessing = self._role_of(headers, scope)
+        refusal = self._judge(headers, scope, role)
+        if is_guessing and refusal is not None and refusal.status is HTTPStatus.UNAUTHORIZED:
+            refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
+        client = Client(client_of(scope), role is Role.ADMIN)
+        scope.setdefault("state", {}).update(role=role, client=client)
+        if scope["type"] == "websocket":
+            if refusal is None:
+                await _until_stopped(self._app(scope, receive, send))
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
+            return
+        is_head = scope["method"] == "HEAD"
+        is_started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                answer = MutableHeaders(scope=message)
+                is_tls = scope["scheme"] == "https"
+                for name, value in {**HEADERS, **(TLS_HEADERS if is_tls else {})}.items():
+                    answer.setdefault(name, value)
+                is_private = scope["path"].startswith("/api/")
+                answer.setdefault("cache-control", "no-store" if is_private else "no-cache")
+            elif is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        if refusal is not None:
+            await _refuse(refusal, headers, send_guarded)
+            return
+        is_upload = _takes_photos(scope)
+        limit = UPLOAD_BYTES if is_upload else BODY_BYTES
+        # Whatever answers GET answers HEAD, without the body.
+        asked = {**scope, "method": "GET"} if is_head else scope
+        try:
+            if is_upload:
+                self._uploads.take(client)
+            try:
+                await _until_stopped(
+                    self._app(asked, _bounded(receive, headers, limit), send_guarded)
+                )
+            finally:
+                if is_upload:
+                    self._uploads.give_back(client)
+        except BusyError as error:
+            busy = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            await _refuse(busy, headers, send_guarded)
+            return
+        if not is_started:
+            stopping = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping")
+            await _refuse(stopping, headers, send_guarded)
+
+    def _role_of(self, headers: Headers, scope: Scope) -> tuple[Role | None, bool]:
+        """Return the role of whoever asks, and whether they have guessed too often."""
+        role = self._keys.role_of(lambda token: has_session(headers, token, name=self._keys.cookie))
+        if role is not None or (shown := bearer_of(headers)) is None:
+            return role, False
+        role = self._keys.role_of(lambda token: is_token(shown, token))
+        if role is not None:
+            return role, False
+        return None, not self._attempts.failed(client_of(scope), self._clock())
+
+    def _judge(self, headers: Headers, scope: Scope, role: Role | None) -> Refusal | None:
+        path, method = scope["path"], scope.get("method", "GET")
+        host = headers.get("host", "")
+        if not is_allowed_host(host, self._all_names):
+            return Refusal(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this service does not go by the name {host[:100]!r}: use its address, or add the "
+                "name to allowed_hosts",
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._is_own(origin, host, headers, scope):
+            return Refusal(
+                HTTPStatus.FORBIDDEN,
+                f"requests from other sites are refused: the page is from {origin[:100]!r}, the "
+                f"request for {host[:100]!r}; let the proxy pass on the browser's Host (nginx: "
+                "proxy_set_header Host $http_host), or add the page's host to allowed_hosts",
+            )
+        if _is_closed(path) and role is None:
+            return Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: sign in")
+        if role is Role.VIEWER and not is_for_viewers(method, path):
+            return Refusal(HTTPStatus.FORBIDDEN, VIEWERS_ONLY_LOOK)
+        return None
+
+    def _is_own(self, origin: str, host: str, headers: Headers, scope: Scope) -> bool:
+        # Browsers set it, scripts cannot; Host may be a proxy's own name for us then. Chromium
+        # leaves it out of WebSockets, so whether one may be opened is judged without it.
+        is_asked_for_socket = scope["path"] == SOCKET_PATH and scope.get("method") == "OPTIONS"
+        if headers.get("sec-fetch-site") == "same-origin" and not is_asked_for_socket:
+            return True
+        return is_own_origin(origin, host, names=self._names, port=self._keys.port)
+
+
+async def _until_stopped(served: Awaitable[None]) -> None:
+    """Serve a request; where it ends since nobody waits for it or the service stops, so be it."""
+    try:
+        await served
+    except ClientDisconnect:
+        pass
+    except asyncio.CancelledError:
+        if (task := asyncio.current_task()) is not None:
+            task.uncancel()
+
+
+def _is_closed(path: str) -> bool:
+    return path.startswith(CLOSED_PREFIXES) and path not in OPEN_PATHS
+
+
+def is_for_viewers(method: str, path: str) -> bool:
+    """Tell whether a request changes nothing: what a viewer may ask for."""
+    return method in {"GET", "HEAD", "OPTIONS"} or VIEWER_WRITES.fullmatch(path) is not None
+
+
+def is_allowed_host(host: str, names: Collection[str]) -> bool:
+    """Tell whether a Host header names this server.
+
+    Addresses pass: a page of another site that had its name turned into our address (DNS
+    rebinding) sends its own name.
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name in names:
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def is_own_origin(origin: str, host: str, *, names: Collection[str], port: int) -> bool:
+    """Tell whether a page of ours sent a request.
+
+    Args:
+        origin: the page's, of the header Origin.
+        host: whom the request is for, of the header Host.
+        names: hosts whose pages are ours whatever a proxy put into Host.
+        port: that the service listens on. A browser that asks it directly puts the port into Host;
+            where it is missing a proxy has left it out.
+    """
+    try:
+        page = urlsplit(origin)
+        asked = urlsplit(f"//{host}")
+        default = DEFAULT_PORTS[page.scheme]
+        page_port, asked_port = page.port or default, asked.port or default
+        is_port_left_out = asked.port is None and port not in DEFAULT_PORTS.values()
+    except (ValueError, KeyError):
+        return False
+    if not page.hostname:
+        return False
+    if page.hostname in names:
+        return True
+    return page.hostname == asked.hostname and (page_port == asked_port or is_port_left_out)
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """Return the token that a request shows as bearer; None where it shows none."""
+    scheme, _, shown = headers.get("authorization", "").partition(" ")
+    return shown.strip() if scheme.lower() == "bearer" and shown.strip() else None
+
+
+def client_of(scope: Scope) -> str:
+    """Return who asks, for counting: an IPv4 address, or an IPv6 network of one household."""
+    return network_of(str((scope.get("client") or ("",))[0])[:64])
+
+
+def cookies_of(headers: Headers, name: str) -> list[str]:
+    """Return the values of a cookie; other programs of the host may have set anything beside it.
+
+    RFC 6265, 5.4 and 4.2.1: pairs are separated by semicolons, and a browser sends several of one
+    name where their paths differ.
+    """
+    pairs = (pair.partition("=") for line in headers.getlist("cookie") for pair in line.split(";"))
+    return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
+
+
+def has_session(headers: Headers, token: str, *, name: str) -> bool:
+    """Tell whether a request has the cookie that signing in with the token gave."""
+    session = session_of(token).encode()
+    return any(hmac.compare_digest(value.encode(), session) for value in cookies_of(headers, name))
+
+
+def is_token(shown: str, token: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(shown.encode(), token.encode())
+
+
+def session_of(token: str) -> str:
+    """Return the cookie's value: proves the token, does not tell it, ends when it is changed."""
+    return _proof(token, "session")
+
+
+def _proof(token: str, purpose: str) -> str:
+    return hmac.new(token.encode(), f"facewire {purpose}".encode(), hashlib.sha256).hexdigest()
+
+
+class Attempts:
+    """Bounds how often wrong tokens are answered, as bearer or at the sign-in, by address.
+
+    The right token is never counted and never refused: an address may be that of many people.
+    """
+
+    MAX_FAILURES = 10
+    MAX_ADDRESSES = 4096
+    SPAN_S = 60.0
+
+    def __init__(self) -> None:
+        self._failed: dict[str, tuple[int, float]] = {}
+
+    def failed(self, who: str, now: float) -> bool:
+        """Count a wrong token; tells whether it is one of the few that are answered as such.
+
+        Args:
+            who: the address.
+            now: seconds, monotonic.
+        """
+        n, since = self._failed.pop(who, (0, now))
+        if now - since >= self.SPAN_S:
+            n, since = 0, now
+        self._failed[who] = (n + 1, since)
+        if len(self._failed) > self.MAX_ADDRESSES:
+            del self._failed[next(iter(self._failed))]
+        return n < self.MAX_FAILURES
+
+
+def _takes_photos(scope: Scope) -> bool:
+    # /api/identities, its photos, and /api/identify
+    return bool(scope["method"] == "POST" and scope["path"].startswith("/api/identi"))
+
+
+def _bounded(receive: Receive, headers: Headers, limit: int) -> Receive:
+    """Refuse a body beyond `limit` bytes, as announced or as it comes."""
+    announced = headers.get("content-length", "0")
+    left = limit - (int(announced) if announced.isdecimal() else 0)
+    refusal = HTTPException(413, f"the request is larger than {limit // 1024} KiB")
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        if left < 0:
+            raise refusal
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise refusal
+        return message
+
+    return receive_bounded
+
+
+async def _refuse(refusal: Refusal, headers: Headers, send: Send) -> None:
+    kind, body = "application/json", json.dumps({"error": refusal.reason})
+    if headers.get("sec-fetch-dest") == "document" or "text/html" in headers.get("accept", ""):
+        reason = escape(refusal.reason)
+        kind, body = "text/html; charset=utf-8", f"<!doctype html><title>facewire</title>{reason}"
+    data = body.encode()
+    own = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(data))]
+    if refusal.status in RETRY_AFTER_S:
+        own.append((b"retry-after", b"%d" % RETRY_AFTER_S[refusal.status]))
+    if refusal.status is HTTPStatus.UNAUTHORIZED:
+        own.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": own})
+    await send({"type": "http.response.body", "body": data})

@@ -1,0 +1,307 @@
+"""The page's WebSocket: offers and answers, the cameras' states, faces, and live events.
+
+From the page, JSON objects by `type`:
+    offer   {id, camera, sdp}    watch a camera; with raw: true without boxes and names, which
+                                 come over the data channel "tracks" that the page opens; with
+                                 small: true in half the width and height, for a small place
+    offer   {id, publish, sdp}   send this browser's camera under a name and get it back annotated
+    close   {id}                 end what that offer began
+    follow  {camera}             hear where the faces are, null for no more
+To the page: answer {id, peer, sdp}, closed {id}, error {id, message}, event {event},
+cameras {cameras}, tracks {camera, seq, width, height, tracks}. What a socket began ends with it.
+`cameras` comes every two seconds: a page that gets nothing for longer has lost the service.
+"""
+
+import asyncio
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+
+from fastapi import WebSocket, WebSocketDisconnect
+from starlette.types import Message
+
+from gallery import GalleryError
+from stream.api.publisher import publish
+from stream.api.security import VIEWERS_ONLY_LOOK
+from stream.budget import Budget, Client
+from stream.errors import BusyError, SignalingError, StreamError, UnknownCameraError
+from stream.schemas import CameraJson, camera_json, event_json, tracks_json
+from stream.service import Service
+
+logger = logging.getLogger(__name__)
+
+TRACKS_PERIOD_S = 0.1  # often enough to click a moving face
+CAMERAS_PERIOD_S = 2.0  # how old the page's figures may be; changes of state come at once
+MAX_WAITING = 128  # messages; a page that reads nothing for about ten seconds is let go
+MAX_MESSAGE = 256 * 1024  # characters; an offer has about 8,000
+MAX_MESSAGE_BYTES = 4 * MAX_MESSAGE  # beyond it the socket is closed before the message is whole
+MAX_WORD = 200  # characters of an offer's id and of a camera's name
+MAX_OFFERS = 32  # of one page: a wall of 16 cameras, twice
+
+MAX_REASON = 120  # characters of a reason to close; RFC 6455, 5.5 allows 123 bytes
+TRY_AGAIN_LATER = 1013  # RFC 6455 registry: the page reconnects
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Wants to see a camera."""
+
+    offer_id: str
+    camera: str
+    sdp: str
+    raw: bool = False
+    small: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Brings a camera."""
+
+    offer_id: str
+    name: str
+    sdp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Ends what an offer began."""
+
+    offer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Wants to hear of the faces of a camera; None: no more."""
+
+    camera: str | None
+
+
+Request = Watch | Publish | Close | Follow
+
+
+def parse(text: str) -> Request:
+    """Read a message of the page.
+
+    Raises:
+        SignalingError: if it is none; the message says what is wrong.
+    """
+    if len(text) > MAX_MESSAGE:
+        raise SignalingError(f"a message has at most {MAX_MESSAGE} characters, got {len(text)}")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SignalingError("a message must be JSON") from error
+    if not isinstance(fields, dict):
+        raise SignalingError("a message must be a JSON object")
+    for key, value in fields.items():
+        if isinstance(value, str) and (
+            (key != "sdp" and len(value) > MAX_WORD) or not is_text(value)
+        ):
+            raise SignalingError(f"{key[:40]!r} is too long or no text")
+    match fields:
+        case {"type": "offer", "id": str(offer_id), "camera": str(camera), "sdp": str(sdp)}:
+            raw, small = (fields.get(each) is True for each in ("raw", "small"))
+            return Watch(offer_id, camera, sdp, raw=raw, small=small)
+        case {"type": "offer", "id": str(offer_id), "publish": str(name), "sdp": str(sdp)}:
+            return Publish(offer_id, name, sdp)
+        case {"type": "close", "id": str(offer_id)}:
+            return Close(offer_id)
+        case {"type": "follow", "camera": (str() | None) as followed}:
+            return Follow(followed)
+    raise SignalingError(f"unknown or incomplete message of type {str(fields.get('type'))[:40]!r}")
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a string can be written as UTF-8: JSON can name halves of characters."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def offer_id_of(text: str) -> str | None:
+    """Return which offer a refused message was about, as far as it says."""
+    with suppress(ValueError, RecursionError):
+        fields = json.loads(text)
+        if isinstance(fields, dict) and isinstance(fields.get("id"), str):
+            return str(fields["id"])[:MAX_WORD]
+    return None
+
+
+class Conversation:
+    """One page's socket, from accept to the last of its peers.
+
+    Args:
+        service: the running service.
+        socket: accepted.
+        client: who it belongs to; administrators may bring cameras.
+        pages: the places of all sockets.
+    """
+
+    def __init__(
+        self, service: Service, socket: WebSocket, *, client: Client, pages: Budget
+    ) -> None:
+        self._service = service
+        self._client = client
+        self._pages = pages
+        self._socket = socket
+        self._waiting: asyncio.Queue[str] = asyncio.Queue(MAX_WAITING)
+        self._is_slow = asyncio.Event()
+        self._peers: dict[str, str] = {}
+        self._followed: str | None = None
+
+    async def run(self) -> None:
+        """Talk until the page leaves or cannot keep up."""
+        try:
+            self._pages.take(self._client)
+        except BusyError as error:
+            await self._socket.close(TRY_AGAIN_LATER, str(error)[:MAX_REASON])
+            return
+        try:
+            await self._talk()
+        finally:
+            self._pages.give_back(self._client)
+
+    async def _talk(self) -> None:
+        tasks = [
+            asyncio.create_task(work, name=f"page-{name}")
+            for name, work in (
+                ("listen", self._listen()),
+                ("speak", self._speak()),
+                ("events", self._tell_events()),
+                ("cameras", self._tell_cameras()),
+                ("tracks", self._tell_tracks()),
+                ("slow", self._is_slow.wait()),
+            )
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Tasks of their own, which go on where this one is cancelled meanwhile.
+            goodbyes = [
+                asyncio.create_task(self._service.peers.close(peer_id), name="page-goodbye")
+                for peer_id in self._peers.values()
+            ]
+            await asyncio.wait([*tasks, *goodbyes])
+        if self._is_slow.is_set():
+            logger.info("a page reads too slowly and is let go")
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(TRY_AGAIN_LATER, "too slow")
+        for task in tasks:
+            if not task.cancelled():
+                # Sending to a page that has just left is a RuntimeError.
+                with suppress(WebSocketDisconnect, RuntimeError):
+                    task.result()
+
+    def _say(self, message: object) -> None:
+        try:
+            self._waiting.put_nowait(json.dumps(message, separators=(",", ":")))
+        except asyncio.QueueFull:
+            self._is_slow.set()
+
+    async def _speak(self) -> None:
+        while True:
+            await self._socket.send_text(await self._waiting.get())
+
+    async def _listen(self) -> None:
+        while True:
+            message: Message = await self._socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text") or ""
+            try:
+                await self._do(parse(text))
+            except (StreamError, GalleryError) as error:
+                self._say({"type": "error", "id": offer_id_of(text), "message": str(error)})
+
+    async def _do(self, request: Request) -> None:
+        match request:
+            case Follow(camera):
+                self._followed = camera
+            case Close(offer_id):
+                if (peer_id := self._peers.pop(offer_id, None)) is not None:
+                    await self._service.peers.close(peer_id)
+            case Watch() | Publish():
+                await self._answer(request)
+
+    async def _answer(self, offer: Watch | Publish) -> None:
+        offer_id = offer.offer_id
+        if offer_id in self._peers:
+            raise SignalingError("an offer's id is used once")
+        if len(self._peers) >= MAX_OFFERS:
+            raise SignalingError(f"at most {MAX_OFFERS} videos a page")
+
+        def gone() -> None:
+            if self._peers.pop(offer_id, None) is not None:
+                self._say({"type": "closed", "id": offer_id})
+
+        if isinstance(offer, Watch):
+            hub = self._service.hub(offer.camera)
+            answer = await self._service.peers.watch(
+                offer.sdp,
+                hub,
+                on_close=gone,
+                raw=offer.raw,
+                small=offer.small,
+                client=self._client,
+            )
+        elif not self._client.is_admin:
+            raise SignalingError(VIEWERS_ONLY_LOOK)
+        else:
+            answer = await publish(
+                self._service,
+                offer.name,
+                offer.sdp,
+                is_shown_back=True,
+                on_close=gone,
+                client=self._client,
+            )
+        self._peers[offer_id] = answer.peer_id
+        self._say({"type": "answer", "id": offer_id, "peer": answer.peer_id, "sdp": answer.sdp})
+
+    async def _tell_events(self) -> None:
+        subscription = self._service.subscribe_events()
+        try:
+            async for event in subscription:
+                self._say({"type": "event", "event": event_json(event)})
+        finally:
+            subscription.close()
+
+    async def _tell_cameras(self) -> None:
+        told: list[tuple[str, str, str]] = []
+        age_s = CAMERAS_PERIOD_S
+        while True:
+            cameras = [
+                camera_json(status, is_admin=self._client.is_admin)
+                for status in self._service.cameras()
+            ]
+            key = [_key(camera) for camera in cameras]
+            if key != told or age_s >= CAMERAS_PERIOD_S:
+                self._say({"type": "cameras", "cameras": cameras})
+                told, age_s = key, 0.0
+            await asyncio.sleep(TRACKS_PERIOD_S)
+            age_s += TRACKS_PERIOD_S
+
+    async def _tell_tracks(self) -> None:
+        told: tuple[str, int] | None = None
+        while True:
+            await asyncio.sleep(TRACKS_PERIOD_S)
+            camera = self._followed
+            if camera is None:
+                continue
+            try:
+                tracks = tracks_json(camera, self._service.tracks(camera))
+            except UnknownCameraError:
+                continue
+            if told != (camera, tracks["seq"]):
+                told = (camera, tracks["seq"])
+                self._say({"type": "tracks", **tracks})
+
+
+def _key(camera: CameraJson) -> tuple[str, str, str]:
+    """Return what of a camera is told at once when it changes."""
+    return camera["name"], camera["state"], camera["reason"]

@@ -1,0 +1,1 @@
+"""What live recognition and search cost on this machine."""

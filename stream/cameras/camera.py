@@ -1,0 +1,451 @@
+"""One camera: its capture thread, its encoder thread, and how it is doing."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+
+import cv2
+import numpy as np
+
+from stream.cameras.liveness import Stillness
+from stream.cameras.pacing import ALIVE_S, Backoff
+from stream.cameras.source import Source, SourceSettings, source_settings
+from stream.config import CameraConfig
+from stream.errors import SourceEnded, SourceUnavailable
+from stream.frames import Frame, FrameResult
+from stream.metrics.figures import Figures
+from stream.metrics.windows import Percentiles, Rate, Window
+from stream.redaction import safe_url
+from stream.supervisor import SupervisedThread, Supervisor
+from stream.video.annotate import annotate
+from stream.video.channel import VideoOut
+from stream.video.mailbox import LatestMailbox, MailboxClosed
+from stream.video.packet_hub import PacketHub
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 0.5
+"""How often the encoder's thread looks up while there is nothing to do."""
+
+ENCODER_QUEUE = 3
+"""Recognised frames that wait for the encoder: 120 ms at 25 fps, which outlasts every hiccup
+measured on two busy cores; one alone lost a frame a minute."""
+
+NOMINAL_FPS = 25.0
+"""What the encoder's rate control reckons with; timestamps carry the real rate."""
+
+SNAPSHOT_QUALITY = 85
+"""JPEG quality of snapshots: no visible blocks around the labels."""
+
+PUSHED_RETRY_S = 0.1
+"""Delay until a sender that fell silent is waited for again, seconds: nobody is asked for it."""
+
+ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+class CameraState(StrEnum):
+    """How a camera is doing."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    FROZEN = "frozen"
+    FAILING = "failing"
+    ENDED = "ended"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """One camera at one moment.
+
+    Attributes:
+        config: its settings; the URL may hold a password.
+        is_pushed: whether a browser or encoder feeds it, for as long as it is connected.
+        state: how it is doing.
+        since_s: seconds in this state.
+        reason: one line on why it is not live; empty while it is.
+        width: pixels of the last picture; 0 before the first.
+        height: pixels of the last picture; 0 before the first.
+        fps_in: pictures a second captured, over the last seconds.
+        fps_out: annotated pictures a second encoded, over the last seconds.
+        captured: pictures captured since the start.
+        encoded: annotated pictures encoded since the start.
+        dropped: pictures replaced by newer ones before recognition, since the start.
+        encoder_dropped: annotated pictures replaced before encoding, since the start.
+        viewer_dropped: packets that viewers were too slow for, since the start.
+        damaged: packets that could not be decoded, since the start.
+        encoder_waiting: annotated pictures that wait for the encoder.
+        viewers: how many watch.
+        reconnects: how often it came back since the start.
+        latency_ms: milliseconds from capture to encoded packet.
+    """
+
+    config: CameraConfig
+    is_pushed: bool
+    state: CameraState
+    since_s: float
+    reason: str
+    width: int
+    height: int
+    fps_in: float
+    fps_out: float
+    captured: int
+    encoded: int
+    dropped: int
+    encoder_dropped: int
+    viewer_dropped: int
+    damaged: int
+    encoder_waiting: int
+    viewers: int
+    reconnects: int
+    latency_ms: Percentiles
+
+    @property
+    def name(self) -> str:
+        """The camera's name."""
+        return self.config.name
+
+    @property
+    def url(self) -> str:
+        """Where it comes from, as far as it may be shown."""
+        return safe_url(self.config.url)
+
+
+class Camera:
+    """Captures in one thread, encodes in another, and runs until `stop`.
+
+    `deliver` gives each frame to the inference thread, which answers by `show`. A camera
+    that fails is tried again with a bounded delay; nothing it does reaches another camera.
+    A change of where it comes from begins a new session at once, whatever the old one waits for.
+
+    Attributes:
+        config: its settings.
+        is_pushed: whether a browser or encoder feeds it.
+        hub: the packets of its video.
+        windows: milliseconds by stage of a frame.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: CameraConfig,
+        open_source: Callable[[CameraConfig], Source],
+        is_pushed: bool,
+        hub: PacketHub,
+        bitrate_kbps: int,
+        deliver: Callable[[Frame], None],
+        on_state: Callable[["Camera", CameraState, str], None],
+        figures: Figures,
+        supervisor: Supervisor,
+        clock: Callable[[], float],
+    ) -> None:
+        """Make a camera; `start` starts it.
+
+        Args:
+            config: its settings.
+            open_source: opens it; blocks with a timeout.
+            is_pushed: whether a browser or encoder feeds it.
+            hub: takes the packets.
+            bitrate_kbps: kbit/s of the video; 0 for what suits the picture's size.
+            deliver: takes each captured frame.
+            on_state: called with each new state and its reason, by any thread.
+            figures: takes in what its frames cost.
+            supervisor: runs its threads again where they fail.
+            clock: seconds, monotonic.
+        """
+        self.config = config
+        self.is_pushed = is_pushed
+        self.hub = hub
+        self.windows: dict[str, Window] = {
+            key: Window(observe=figures.stage(key)) for key in ("decode", "annotate", "encode")
+        }
+        self.windows["latency"] = Window(observe=figures.latency(config.name))
+        self._open_source = open_source
+        self._bitrate_kbps = bitrate_kbps
+        self._deliver = deliver
+        self._on_state = on_state
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._results: LatestMailbox[FrameResult] = LatestMailbox(ENCODER_QUEUE)
+        self._latest: FrameResult | None = None
+        self._source: Source | None = None
+        # Set once the running session is over: what it brings later counts for nothing.
+        self._over = threading.Event()
+        self._backoff = Backoff()
+        self._stillness = Stillness(config.frozen_after_s)
+        self._state = CameraState.CONNECTING if config.enabled else CameraState.OFF
+        self._since = clock()
+        self._reason = ""
+        self._last_failure = ""
+        self._reconnects = 0
+        self._seq = 0
+        self._encoded = 0
+        self._damaged = 0
+        self._rate_in = Rate()
+        self._rate_out = Rate()
+        self._supervisor = supervisor
+        self._encoder = supervisor.thread(f"encode-{config.name}", self._encode)
+        self._captures: list[SupervisedThread] = []
+
+    @property
+    def name(self) -> str:
+        """As configured."""
+        return self.config.name
+
+    def start(self) -> None:
+        """Start its threads; a camera that is off only waits to be switched on."""
+        self._encoder.start()
+        if self.config.enabled:
+            self._begin()
+
+    def change(self, config: CameraConfig) -> None:
+        """Take other settings; reconnects only where it must."""
+        was, self.config = self.config, config
+        self._stillness.frozen_after_s = config.frozen_after_s
+        if not config.enabled:
+            self._end()
+            self._enter(CameraState.OFF, "switched off")
+        elif not was.enabled or _way(was) != _way(config):
+            self._end()
+            self._backoff = Backoff()
+            self._enter(CameraState.CONNECTING, "settings changed")
+            self._begin()
+        elif (source := self._source) is not None:
+            source.set_target_fps(config.target_fps)
+
+    def rename(self, name: str, observe_latency: Callable[[float], None]) -> None:
+        """Bear another name from the next frame on; `observe_latency` takes in seconds."""
+        self.config = self.config.model_copy(update={"name": name})
+        self._encoder.name = f"encode-{name}"
+        for capture in self._captures:
+            capture.name = f"capture-{name}"
+        self.windows["latency"] = Window(observe=observe_latency)
+
+    def stop(self) -> None:
+        """Ask its threads to end; returns at once."""
+        self._results.close()
+        self._encoder.stop()
+        self._end()
+
+    def join(self, deadline: float) -> None:
+        """Wait for its threads until `deadline` (seconds, monotonic clock) at the latest.
+
+        A source that hangs ends by its own read timeout, and its daemon thread with it.
+        """
+        for thread in (*self._captures, self._encoder):
+            thread.join(max(0.0, deadline - self._clock()))
+
+    def _begin(self) -> None:
+        """Start a session."""
+        self._over = over = threading.Event()
+
+        def failed(in_row: int) -> None:
+            self._enter(CameraState.FAILING, "unexpected failure, see the log", over=over)
+
+        thread = self._supervisor.thread(
+            f"capture-{self.name}", partial(self._capture, over), on_failure=failed
+        )
+        self._captures = [*(each for each in self._captures if each.is_alive), thread]
+        thread.start()
+
+    def _end(self) -> None:
+        """End the session; its thread follows as soon as its source lets it."""
+        with self._lock:
+            self._over.set()
+            source, self._source = self._source, None
+        for capture in self._captures:
+            capture.stop()
+        if source is not None:
+            source.close()
+
+    @property
+    def state(self) -> CameraState:
+        """How it is doing."""
+        return self._state
+
+    @property
+    def latest(self) -> FrameResult | None:
+        """The last frame that was recognised; None before the first and while not live."""
+        return self._latest if self._state is CameraState.LIVE else None
+
+    def show(self, result: FrameResult) -> None:
+        """Take a recognised frame for whoever watches."""
+        self._latest = result
+        self._results.put(result)
+
+    def snapshot(self, *, max_width: int | None = None) -> bytes | None:
+        """Return the last frame, annotated, as JPEG; None where there is none."""
+        if (result := self.latest) is None:
+            return None
+        image = result.frame.image.copy()
+        annotate(image, result.tracks, now=result.frame.captured_at)
+        if max_width is not None and image.shape[1] > max_width:
+            height = max(1, round(image.shape[0] * max_width / image.shape[1]))
+            small = cv2.resize(image, (max_width, height), interpolation=cv2.INTER_AREA)
+            image = np.asarray(small, np.uint8)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
+        return jpeg.tobytes()
+
+    def status(self, *, dropped: int) -> CameraStatus:
+        """Say how it is doing; `dropped` is the batcher's count for this camera."""
+        now = self._clock()
+        height, width = self._latest.frame.image.shape[:2] if self._latest else (0, 0)
+        return CameraStatus(
+            config=self.config,
+            is_pushed=self.is_pushed,
+            state=self._state,
+            since_s=now - self._since,
+            reason=self._reason,
+            width=width,
+            height=height,
+            fps_in=self._rate_in.per_s(now),
+            fps_out=self._rate_out.per_s(now),
+            captured=self._seq,
+            encoded=self._encoded,
+            dropped=dropped,
+            encoder_dropped=self._results.dropped,
+            viewer_dropped=self.hub.dropped,
+            damaged=self._damaged,
+            encoder_waiting=len(self._results),
+            viewers=self.hub.n_viewers,
+            reconnects=self._reconnects,
+            latency_ms=self.windows["latency"].percentiles(),
+        )
+
+    def _enter(
+        self, state: CameraState, reason: str = "", *, over: threading.Event | None = None
+    ) -> None:
+        """Take a state; one that a session brings counts only while that is not over."""
+        with self._lock:
+            was = self._state
+            if (state is was and reason == self._reason) or (over is not None and over.is_set()):
+                return
+            self._state, self._reason = state, reason
+            if state is not was:
+                self._since = self._clock()
+        if state is not was:
+            self._on_state(self, state, reason)
+
+    def _capture(self, over: threading.Event) -> None:
+        while not over.is_set():
+            session = _Session()
+            retry_after_s = 0.0
+            try:
+                self._run_session(over, session)
+                return  # it is over
+            except SourceEnded as error:
+                self._enter(CameraState.ENDED, str(error), over=over)
+                return
+            except SourceUnavailable as error:
+                reason, retry_after_s = str(error), error.retry_after_s
+            except Exception:
+                # One camera's surprise must not end the others; it is tried again.
+                logger.exception("camera %s: unexpected failure", self.name)
+                reason = "unexpected failure, see the log"
+            if over.is_set():
+                return
+            delay_s = max(self._backoff.delay_s(session.alive_s), retry_after_s)
+            if self.is_pushed:
+                delay_s = PUSHED_RETRY_S
+            # Once per reason: a camera that is off for a night must not fill the log.
+            level = logging.DEBUG if reason == self._last_failure else logging.WARNING
+            self._last_failure = reason
+            logger.log(level, "camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)
+            self._enter(CameraState.FAILING, reason, over=over)
+            over.wait(delay_s)
+
+    def _run_session(self, over: threading.Event, session: "_Session") -> None:
+        """Read one opened source until it fails or the session is over."""
+        source = self._open_source(self.config)
+        try:
+            with self._lock:
+                if over.is_set():
+                    return
+                self._source = source
+            # It may have changed while the source was opened.
+            source.set_target_fps(self.config.target_fps)
+            damaged = 0
+            while True:
+                # Processor time, since most of a read is waiting for the camera.
+                started = time.thread_time()
+                frame = source.read()
+                self._damaged += source.damaged - damaged
+                damaged = source.damaged
+                if over.is_set():
+                    return
+                session.came(frame.captured_at)
+                if session.alive_s is not None and session.alive_s >= ALIVE_S:
+                    self._last_failure = ""
+                if source.is_live and self._stillness.is_frozen(frame.image, frame.captured_at):
+                    # Nobody knows who is in front of it, so nothing is recognized in it.
+                    seconds = self.config.frozen_after_s
+                    self._enter(CameraState.FROZEN, f"the same frame for {seconds:g} s", over=over)
+                    continue
+                image = frame.image
+                if self.config.rotation:
+                    image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
+                # Counted over sessions, so that a number never comes twice; named as it is now.
+                frame = Frame(self.name, self._seq, frame.captured_at, image)
+                self._seq += 1
+                self.windows["decode"].add((time.thread_time() - started) * 1e3)
+                self._rate_in.tick(frame.captured_at)
+                if self._state is not CameraState.LIVE:
+                    self._reconnects += self._state is CameraState.FAILING
+                    self._enter(CameraState.LIVE, over=over)
+                self._deliver(frame)
+        finally:
+            with self._lock:
+                if self._source is source:
+                    self._source = None
+            source.close()
+
+    def _encode(self) -> None:
+        video = VideoOut(self.hub, fps=NOMINAL_FPS, bitrate=self._bitrate_kbps * 1000)
+        while True:
+            try:
+                result = self._results.get(IDLE_S)
+            except MailboxClosed:
+                return
+            if result is not None and self.hub.n_viewers:
+                self._send(video, result)
+
+    def _send(self, video: VideoOut, result: FrameResult) -> None:
+        started = self._clock()
+        pictures = video.render(result)
+        annotated = self._clock()
+        video.send(pictures, result)
+        done = self._clock()
+        self._encoded += 1
+        self._rate_out.tick(done)
+        self.windows["annotate"].add((annotated - started) * 1e3)
+        self.windows["encode"].add((done - annotated) * 1e3)
+        self.windows["latency"].add((done - result.frame.captured_at) * 1e3)
+
+
+@dataclass(slots=True)
+class _Session:
+    """One connection to a camera, from its opening to its loss."""
+
+    first_at: float | None = None
+    last_at: float = 0.0
+
+    def came(self, at: float) -> None:
+        """Note a frame, seconds."""
+        if self.first_at is None:
+            self.first_at = at
+        self.last_at = at
+
+    @property
+    def alive_s(self) -> float | None:
+        """Seconds for which it gave frames; None if it gave none."""
+        return None if self.first_at is None else self.last_at - self.first_at
+
+
+def _way(config: CameraConfig) -> tuple[str, SourceSettings]:
+    """Return what a change of needs another connection."""
+    return config.url, replace(source_settings(config), target_fps=None)

@@ -1,0 +1,126 @@
+"""Decoded video to RGB images: deinterlaced, upright, with square pixels and the right colors."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from numpy.typing import NDArray
+
+from stream.cameras.address import Deinterlace
+
+MAX_PIXELS = 8192 * 8192
+"""Largest frame that is decoded: beyond 8K video and phones' 50 megapixels; it takes 200 MB."""
+
+MAX_SIDE = 4096
+"""Longer side of the images, pixels: 4K as it is, 8K in half, whose images would take 100 MB each.
+Seven or so exist of a camera at a time."""
+
+HD_LINES = 720
+"""Height from which video that does not say so has the colors of HD television, ITU-R BT.709: what
+players and encoders agree on; smaller video has those of BT.601."""
+
+UNSPECIFIED = 2
+"""Matrix coefficients that are not known, ISO/IEC 23091-2 section 8.3."""
+
+NEARLY_SQUARE = 0.02
+"""How far from 1 a pixel's aspect may be and not matter to a face."""
+
+ODDEST_ASPECT = Fraction(4)
+"""Beyond it, or below its inverse, what a video says of its pixels is an error."""
+
+
+class Converter:
+    """Turns a stream's decoded frames into RGB.
+
+    Args:
+        pixel_aspect: width:height of a pixel; None for what the video says.
+        deinterlace: auto for frames that are marked as interlaced, on for all, or off.
+    """
+
+    def __init__(self, pixel_aspect: Fraction | None, deinterlace: Deinterlace) -> None:
+        self._pixel_aspect = pixel_aspect
+        self._deinterlace = deinterlace
+        self._graph: Graph | None = None
+        self._layout: tuple[int, int, str] | None = None
+
+    def deinterlace(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
+        """Return the frames that are due after one more decoded frame, full pictures all.
+
+        Interlaced video comes out one frame late, since the next one's lines are looked at.
+        """
+        if self._graph is None and not self._is_interlaced(frame):
+            yield frame
+            return
+        layout = (frame.width, frame.height, frame.format.name)
+        if self._graph is None or layout != self._layout:
+            self._graph, self._layout = self._deinterlacer(frame), layout
+        tags = frame.colorspace, frame.color_range
+        self._graph.vpush(frame)
+        while True:
+            try:
+                made = self._graph.vpull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            made.colorspace, made.color_range = tags
+            yield made
+
+    def to_rgb(self, frame: av.VideoFrame, said_aspect: Fraction | None) -> NDArray[np.uint8]:
+        """Return (H, W, 3) uint8 RGB with square pixels.
+
+        Args:
+            frame: any pixel format.
+            said_aspect: width:height of a pixel as the video says; None or 0 if it does not.
+        """
+        width, height = self._size(frame, said_aspect)
+        is_untagged_hd = frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES
+        full = ColorRange.JPEG if frame.color_range == ColorRange.JPEG else None
+        is_smaller = width * height < frame.width * frame.height
+        image: NDArray[np.uint8] = frame.to_ndarray(  # type: ignore[assignment]
+            format="rgb24",
+            width=width,
+            height=height,
+            interpolation=Interpolation.AREA if is_smaller else Interpolation.BILINEAR,
+            src_colorspace=Colorspace.ITU709 if is_untagged_hd else None,
+            src_color_range=full,
+            dst_color_range=full,
+        )
+        if frame.rotation:
+            # A phone's film is stored lying; the angle is counter-clockwise.
+            image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+        return image
+
+    def _size(self, frame: av.VideoFrame, said_aspect: Fraction | None) -> tuple[int, int]:
+        """Return the width and height that a frame is to have."""
+        width, height = float(frame.width), float(frame.height)
+        aspect = self._pixel_aspect or said_aspect or Fraction(1)
+        is_usable = 1 / ODDEST_ASPECT <= aspect <= ODDEST_ASPECT
+        if is_usable and abs(aspect - 1) > NEARLY_SQUARE:
+            # Enlarged, not shrunk: nothing of a small face is lost.
+            width, height = (width * aspect, height) if aspect > 1 else (width, height / aspect)
+        scale = min(1.0, MAX_SIDE / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def _is_interlaced(self, frame: av.VideoFrame) -> bool:
+        if self._deinterlace == "auto":
+            return bool(frame.interlaced_frame)
+        return self._deinterlace == "on"
+
+    def _deinterlacer(self, frame: av.VideoFrame) -> Graph:
+        graph = Graph()
+        source = graph.add_buffer(
+            width=frame.width,
+            height=frame.height,
+            format=frame.format,
+            time_base=frame.time_base or Fraction(1, 90000),
+        )
+        which = "interlaced" if self._deinterlace == "auto" else "all"
+        # A frame for a frame: the rate stays what it was.
+        chosen = graph.add("bwdif", f"mode=send_frame:deint={which}")
+        sink = graph.add("buffersink")
+        source.link_to(chosen)
+        chosen.link_to(sink)
+        graph.configure()
+        return graph

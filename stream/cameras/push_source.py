@@ -1,0 +1,137 @@
+"""A camera whose frames are brought: a browser's or an encoder's."""
+
+from collections.abc import Awaitable, Callable
+
+import av
+
+from stream.cameras.address import SourceSettings
+from stream.cameras.conversion import Converter
+from stream.cameras.pacing import Decimator
+from stream.errors import SourceUnavailable
+from stream.frames import Frame
+from stream.video.mailbox import LatestMailbox, MailboxClosed
+from stream.video.packet_hub import PacketHub
+
+CONNECT_S = 10.0
+"""Seconds that a sender may take until its first frame; by a relay WebRTC needs about five."""
+
+STALE_S = 2.0
+"""Seconds without a frame after which another sender may take a camera over: an encoder that
+crashed is missed by WebRTC half a minute later only."""
+
+
+class PushSource:
+    """Turns frames that others bring into a source; the newest wins.
+
+    Attributes:
+        fps: unknown to WebRTC, so the rate that browsers are asked for.
+        size: (height, width) of the last frame, pixels; (0, 0) before the first.
+        damaged: 0, for WebRTC asks again for what is damaged.
+        is_live: true.
+        sender: who may bring frames.
+    """
+
+    def __init__(self, *, camera: str, clock: Callable[[], float]) -> None:
+        self.fps = 25.0
+        self.size = (0, 0)
+        self.damaged = 0
+        self.is_live = True
+        self.sender: PushCamera | None = None
+        self._camera = camera
+        self._clock = clock
+        self._frames: LatestMailbox[tuple[av.VideoFrame, float]] = LatestMailbox()
+        self._silence_s = SourceSettings().read_timeout_s
+        self._converter = Converter(None, "auto")
+        self._decimator = Decimator(None)
+        self._seq = 0
+        self._patient_until = 0.0
+
+    def take(self, sender: "PushCamera") -> "PushCamera | None":
+        """Take frames of this sender alone from now on; returns the former one."""
+        former, self.sender = self.sender, sender
+        self._patient_until = self._clock() + CONNECT_S
+        return former
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether its sender has brought nothing for so long that another may take its place."""
+        return self._clock() >= self._patient_until
+
+    def put(self, frame: av.VideoFrame) -> None:
+        """Bring a frame; from any thread."""
+        now = self._clock()
+        self._patient_until = now + STALE_S
+        self._frames.put((frame, now))
+
+    def use(self, settings: SourceSettings) -> "PushSource":
+        """Go on with these settings: the camera opens this same source again."""
+        self._silence_s = settings.read_timeout_s
+        self._converter = Converter(settings.pixel_aspect, settings.deinterlace)
+        self._decimator = Decimator(settings.target_fps)
+        return self
+
+    def read(self) -> Frame:
+        """Wait for the next frame.
+
+        Raises:
+            SourceUnavailable: if none is brought for some seconds, or the sender has left.
+        """
+        while True:
+            picture, captured_at = self._next()
+            if not self._decimator.keep(captured_at):
+                continue
+            for shown in self._converter.deinterlace(picture):
+                image = self._converter.to_rgb(shown, None)
+                self.size = (image.shape[0], image.shape[1])
+                self._seq += 1
+                return Frame(self._camera, self._seq - 1, captured_at, image)
+
+    def _next(self) -> tuple[av.VideoFrame, float]:
+        try:
+            item = self._frames.get(self._silence_s)
+        except MailboxClosed:
+            raise SourceUnavailable(f"{self._camera} has left") from None
+        if item is None:
+            raise SourceUnavailable(f"{self._camera} sends no frames")
+        return item
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Let through no more frames a second than this; None for all."""
+        self._decimator = Decimator(target_fps)
+
+    def close(self) -> None:
+        """Do nothing: the camera opens this same source again after a silence."""
+
+    def leave(self) -> None:
+        """Note that the sender has left."""
+        self._frames.close()
+
+
+class PushCamera:
+    """A sender's hold on a camera, for as long as it is connected and no other takes it over.
+
+    Attributes:
+        name: the camera's name.
+        hub: the packets of its annotated video.
+        on_replaced: called when another sender has taken the camera over.
+    """
+
+    def __init__(
+        self, name: str, source: PushSource, hub: PacketHub, remove: Callable[[], Awaitable[None]]
+    ) -> None:
+        self.name = name
+        self.hub = hub
+        self.on_replaced: Callable[[], object] = lambda: None
+        self._source = source
+        self._remove = remove
+
+    def on_frame(self, frame: av.VideoFrame) -> None:
+        """Take a decoded frame; a newer one replaces one not yet read."""
+        if self._source.sender is self:
+            self._source.put(frame)
+
+    async def close(self) -> None:
+        """Take the camera out of the service unless another sender has it; may be called twice."""
+        if self._source.sender is self:
+            self._source.leave()
+            await self._remove()

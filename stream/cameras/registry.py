@@ -1,0 +1,440 @@
+"""The cameras of a service: started, added, changed and removed while it runs."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+
+from recognizer import Recognizer
+from stream.cameras.camera import Camera, CameraState, CameraStatus
+from stream.cameras.liveness import Liveness, Report
+from stream.cameras.masked_url import unmask
+from stream.cameras.push_source import STALE_S, PushCamera, PushSource
+from stream.cameras.source import History, Source, check_url, open_source, source_settings
+from stream.cameras.store import PUSHED, CameraStore
+from stream.config import CameraConfig
+from stream.errors import CameraExistsError, ConfigError, UnknownCameraError
+from stream.frames import Event, EventKind, FrameResult
+from stream.heap import trim_heaps
+from stream.metrics.figures import Figures
+from stream.recognition.face_filter import Limits
+from stream.recognition.pipeline import Pipeline
+from stream.recognition.worker import Inference
+from stream.supervisor import SupervisedTask, Supervisor
+from stream.video.packet_hub import PacketHub
+
+logger = logging.getLogger(__name__)
+
+STOP_TIMEOUT_S = 1.0
+"""How long the removal of a camera waits for its threads."""
+
+TRIM_EVERY_S = 10.0
+"""Shortest time between two returns of free memory, which hold up allocations for a moment."""
+
+CHECK_S = 0.5
+"""How often it is looked whether a camera is to be reported as up or down."""
+
+PATIENCE_S = STALE_S + 1.0
+"""How long a sender waits for the former one of the same name to fall silent."""
+
+
+class Cameras:
+    """Every camera by name; belongs to the event loop, but `show` to the inference thread.
+
+    Args:
+        store: keeps what is changed.
+        inference: recognises their frames.
+        pipeline: what recognises; used in the inference thread alone.
+        recognizer: of the pipeline.
+        min_face_px: smallest face of cameras that do not say.
+        bitrate_kbps: kbit/s of a camera's video; 0 for what suits its size.
+        log: takes events.
+        renamed: hears of a camera's old and new name.
+        figures: takes in what frames cost.
+        supervisor: runs their threads again where they fail.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        store: CameraStore,
+        inference: Inference,
+        pipeline: Pipeline,
+        recognizer: Recognizer,
+        *,
+        min_face_px: int,
+        bitrate_kbps: int,
+        log: Callable[[Event], None],
+        renamed: Callable[[str, str], None],
+        figures: Figures,
+        supervisor: Supervisor,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._inference = inference
+        self._pipeline = pipeline
+        self._recognizer = recognizer
+        self._min_face_px = min_face_px
+        self._bitrate_kbps = bitrate_kbps
+        self._log = log
+        self._renamed = renamed
+        self._figures = figures
+        self._supervisor = supervisor
+        self._clock = clock
+        self._by_name: dict[str, Camera] = {}
+        # One change after the other: the file, the threads and the limits of a camera agree.
+        self._changing = asyncio.Lock()
+        self._promised = ""
+        self._pushed: dict[Camera, PushSource] = {}
+        # Told by capture threads and by the event loop.
+        self._liveness: dict[str, Liveness] = {}
+        self._telling = threading.Lock()
+        self._check: SupervisedTask | None = None
+        # A session has ended, so that much memory may be free.
+        self._wants_trim = False
+        self._trimmed_at = clock()
+
+    def __iter__(self) -> Iterator[Camera]:
+        return iter(list(self._by_name.values()))
+
+    async def start(self) -> None:
+        """Start every camera that the configuration and later edits ask for."""
+        for config in self._store.cameras():
+            check_url(config.url)
+            self._start(config, Opener(self._clock), is_pushed=False)
+        self._check = self._supervisor.task("liveness", self._check_liveness)
+        await self._tell_limits()
+
+    def statuses(self) -> list[CameraStatus]:
+        """Return how every camera is doing, in the order they were added."""
+        dropped = self._inference.batcher.dropped
+        return [camera.status(dropped=dropped(camera.name)) for camera in self]
+
+    def get(self, name: str) -> Camera:
+        """Return a camera by name.
+
+        Raises:
+            UnknownCameraError: if there is none of that name.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownCameraError(name) from None
+
+    def show(self, result: FrameResult) -> None:
+        """Give a recognised frame to its camera, if that is still there."""
+        if (camera := self._by_name.get(result.frame.camera)) is not None:
+            camera.show(result)
+
+    async def add(self, config: CameraConfig) -> None:
+        """Start a camera and keep it for the next start.
+
+        Raises:
+            ConfigError: if the name is taken or the URL is of no known kind.
+            CameraStoreError: if it cannot be kept.
+        """
+        async with self._changing:
+            check_url(config.url)
+            unmask(config.url, "")
+            with self._promise(config.name):
+                await asyncio.to_thread(self._store.put, config)
+            self._start(config, Opener(self._clock), is_pushed=False)
+            await self._tell_limits()
+
+    async def change(self, name: str, config: CameraConfig) -> None:
+        """Give a camera other settings, its name among them, and keep them.
+
+        Those of a camera that a browser or encoder sends are kept for the next time it is sent.
+
+        Raises:
+            UnknownCameraError: if there is none of that name.
+            ConfigError: if the name is taken or the URL is of no known kind.
+            CameraStoreError: if they cannot be kept.
+        """
+        async with self._changing:
+            camera = self.get(name)
+            config = config.model_copy(update={"url": unmask(config.url, camera.config.url)})
+            if config.url != camera.config.url:
+                if camera.is_pushed:
+                    raise ConfigError(f"camera {name} comes from a browser or encoder: no URL")
+                check_url(config.url)
+            keep = self._store.put if config.name == name else partial(self._store.rename, name)
+            with nullcontext() if config.name == name else self._promise(config.name):
+                await asyncio.to_thread(keep, config)
+            if config.name != name:
+                await self._rename(camera, config.name)
+            await self._apply(camera, config)
+            await self._tell_limits()
+
+    async def remove(self, name: str) -> None:
+        """Stop a camera and forget it; see `change` for errors."""
+        async with self._changing:
+            camera = self.get(name)
+            if not camera.is_pushed or self._store.pushed(name) is not None:
+                await asyncio.to_thread(self._store.remove, name)
+            await self._remove(camera, "removed")
+
+    async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
+        """Take in a configuration that was edited: start, change and stop what differs.
+
+        Where one name is gone and another there with the same URL, the camera was renamed.
+
+        Raises:
+            ConfigError: if a URL is of no known kind; then nothing is changed.
+        """
+        for config in configured:
+            check_url(config.url)
+        async with self._changing:
+            self._store.reconfigure(configured)
+            wanted = {config.name: config for config in self._store.cameras()}
+            gone = [each for each in self if each.name not in wanted and not each.is_pushed]
+            new: dict[str, str] = {}
+            for name, config in wanted.items():
+                if name not in self._by_name:
+                    new.setdefault(config.url, name)
+            for camera in gone:
+                name = new.pop(camera.config.url, "")
+                if name and name not in self._by_name:  # a browser may have taken it meanwhile
+                    await self._rename(camera, name)
+                else:
+                    await self._remove(camera, "removed")
+            for name, config in wanted.items():
+                there = self._by_name.get(name)
+                if there is None:
+                    self._start(config, Opener(self._clock), is_pushed=False)
+                elif there.is_pushed:
+                    logger.warning("camera %s is not started: a browser has its name", name)
+                elif there.config != config:
+                    await self._apply(there, config)
+            await self._tell_limits()
+
+    async def push(self, name: str) -> PushCamera:
+        """Make a camera that a browser or encoder sends, or take over one whose sender is silent.
+
+        Raises:
+            ConfigError: if the name is taken.
+        """
+        await self._await_silence(name)
+        camera = self._by_name.get(name)
+        if camera is None or not camera.is_pushed:
+            self._check_free(name)
+            source = PushSource(camera=name, clock=self._clock)
+            config = self._store.pushed(name) or CameraConfig.model_validate(
+                {"name": name, "url": ""}
+            )
+            config = config.model_copy(update={"url": f"{PUSHED}{name}"})
+            camera = self._start(
+                config, lambda config: source.use(source_settings(config)), is_pushed=True
+            )
+            self._pushed[camera] = source
+        source = self._pushed[camera]
+        sender = PushCamera(name, source, camera.hub, partial(self._forget, camera))
+        former = source.take(sender)
+        if former is not None:
+            logger.info("camera %s: another sender takes over from one that fell silent", name)
+            former.on_replaced()
+        try:
+            await self._tell_limits()
+        except BaseException:
+            await asyncio.shield(sender.close())
+            raise
+        return sender
+
+    async def _await_silence(self, name: str) -> None:
+        """Wait a moment for the sender of a pushed camera to fall silent: it may have crashed."""
+        deadline = self._clock() + PATIENCE_S
+        while (camera := self._by_name.get(name)) is not None and camera.is_pushed:
+            if self._pushed[camera].is_stale:
+                return
+            if self._clock() >= deadline:
+                raise ConfigError(f"a camera named {name!r} is being sent: choose another name")
+            await asyncio.sleep(PATIENCE_S / 20)
+
+    def stop(self) -> None:
+        """Ask every camera to end; returns at once."""
+        if self._check is not None:
+            self._check.cancel()
+        for camera in self:
+            camera.stop()
+
+    async def join(self, deadline: float) -> None:
+        """Wait for the cameras' threads until `deadline`, seconds, monotonic clock."""
+        for camera in self:
+            await asyncio.to_thread(camera.join, deadline)
+
+    async def _forget(self, camera: Camera) -> None:
+        """Remove this very camera, unless it is gone or another has taken its name."""
+        async with self._changing:
+            if self._by_name.get(camera.name) is camera:
+                await self._remove(camera, None)
+
+    async def _apply(self, camera: Camera, config: CameraConfig) -> None:
+        was_on = camera.config.enabled
+        if config.enabled and not was_on:
+            self._inference.batcher.add(camera.name)
+        camera.change(config)
+        if was_on and not config.enabled:
+            await self._drop(camera.name)
+
+    async def _rename(self, camera: Camera, new_name: str) -> None:
+        """Let a camera go on under another name, with its people, viewers and past events."""
+        name = camera.name
+
+        self._by_name = {
+            new_name if each is camera else key: each for key, each in self._by_name.items()
+        }
+        camera.rename(new_name, self._figures.latency(new_name))
+
+        def rename() -> None:
+            # Between two ticks, so that no frame under the old name comes after it.
+            self._inference.batcher.rename(name, new_name)
+            self._pipeline.rename_camera(name, new_name)
+
+        await self._inference.run(rename)
+        with self._telling:
+            if name in self._liveness:
+                self._liveness[new_name] = self._liveness.pop(name)
+        self._renamed(name, new_name)
+        self._figures.forget(name)
+        logger.info("camera %s: renamed to %s", name, new_name)
+
+    async def _remove(self, camera: Camera, reason: str | None) -> None:
+        """Remove a camera; for no reason where its sender has left, which may be back soon."""
+        name = camera.name
+        del self._by_name[name]
+        self._pushed.pop(camera, None)
+        camera.stop()
+        camera.hub.close()
+        await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
+        await self._drop(name)
+        with self._telling:
+            if (liveness := self._liveness.get(name)) is not None:
+                if reason is None:
+                    reports = liveness.went(self._clock(), "its sender has left")
+                else:
+                    reports = self._liveness.pop(name).end(reason)
+                self._tell(name, reports)
+        self._figures.forget(name)
+        await self._tell_limits()
+        self._wants_trim = True
+
+    async def _drop(self, name: str) -> None:
+        """Take no more frames of a camera, and let go who was there."""
+        self._inference.batcher.remove(name)
+        left = await self._inference.run(self._pipeline.drop_camera, name, self._clock())
+        for event in left:
+            self._log(event)
+
+    async def _tell_limits(self) -> None:
+        """Tell the pipeline which faces count, and the recognizer the smallest of them."""
+        limits = {camera.name: self._limits(camera.config) for camera in self}
+        smallest = min((each.min_face_px for each in limits.values()), default=self._min_face_px)
+
+        def tell() -> None:
+            self._recognizer.look_for(smallest)
+            for name, each in limits.items():
+                self._pipeline.set_limits(name, each)
+
+        await self._inference.run(tell)
+
+    def _limits(self, config: CameraConfig) -> Limits:
+        min_face_px = config.min_face_px or self._min_face_px
+        return Limits(min_face_px, config.region) if config.region else Limits(min_face_px)
+
+    @contextmanager
+    def _promise(self, name: str) -> Iterator[None]:
+        """Keep a free name free while the disk takes it: a browser may not take it meanwhile."""
+        self._check_free(name)
+        self._promised = name
+        try:
+            yield
+        finally:
+            self._promised = ""
+
+    def _check_free(self, name: str) -> None:
+        if name in self._by_name or name == self._promised:
+            raise CameraExistsError(name)
+
+    def _start(
+        self, config: CameraConfig, open_: Callable[[CameraConfig], Source], *, is_pushed: bool
+    ) -> Camera:
+        camera = Camera(
+            config=config,
+            open_source=open_,
+            is_pushed=is_pushed,
+            hub=PacketHub(self._clock),
+            bitrate_kbps=self._bitrate_kbps,
+            deliver=self._inference.batcher.put,
+            on_state=self._changed,
+            figures=self._figures,
+            supervisor=self._supervisor,
+            clock=self._clock,
+        )
+        self._by_name[config.name] = camera
+        if config.enabled:
+            self._inference.batcher.add(config.name)
+        camera.start()
+        return camera
+
+    def _changed(self, camera: Camera, state: CameraState, reason: str) -> None:
+        logger.debug("camera %s: %s %s", camera.name, state, reason)
+        now = self._clock()
+        self._wants_trim |= state is not CameraState.LIVE
+        with self._telling:
+            liveness = self._liveness.setdefault(camera.name, Liveness())
+            match state:
+                case CameraState.LIVE:
+                    self._tell(camera.name, liveness.came(now))
+                case CameraState.FAILING | CameraState.FROZEN:
+                    self._tell(camera.name, liveness.went(now, reason))
+                case CameraState.OFF | CameraState.ENDED:
+                    self._tell(camera.name, liveness.end(reason))
+
+    async def _check_liveness(self) -> None:
+        """Report what is due, forget the cameras that are gone, and give their memory back."""
+        while True:
+            await asyncio.sleep(CHECK_S)
+            now = self._clock()
+            if self._wants_trim and now - self._trimmed_at >= TRIM_EVERY_S:
+                self._wants_trim, self._trimmed_at = False, now
+                await asyncio.to_thread(trim_heaps)
+            with self._telling:
+                for name, liveness in list(self._liveness.items()):
+                    self._tell(name, liveness.check(now))
+                    if name not in self._by_name and liveness.is_forgotten(now):
+                        del self._liveness[name]
+
+    def _tell(self, name: str, reports: Sequence[Report]) -> None:
+        now = self._clock()
+        for report in reports:
+            kind = EventKind.CAMERA_UP if report.is_up else EventKind.CAMERA_DOWN
+            state = "up" if report.is_up else f"down: {report.reason}"
+            logger.info("camera %s is %s", name, state)
+            self._log(Event(kind, name, now, None, None, now, None, detail=report.reason))
+
+
+class Opener:
+    """Opens one camera again and again; knows the frames of its former sessions.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._history = History()
+        self._url = ""
+
+    def __call__(self, config: CameraConfig) -> Source:
+        """Open the camera; see `open_source` for errors."""
+        if config.url != self._url:
+            self._url, self._history = config.url, History()
+        return open_source(
+            config.url,
+            camera=config.name,
+            clock=self._clock,
+            settings=source_settings(config),
+            history=self._history,
+        )

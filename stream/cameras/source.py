@@ -1,0 +1,198 @@
+"""Where frames come from: cameras, files, devices and the demo scene."""
+
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.cameras.address import RtspTransport, SourceSettings, parse_address
+from stream.cameras.av_source import AvSource, History
+from stream.cameras.pacing import Decimator
+from stream.cameras.web_source import open_web
+from stream.config import CameraConfig
+from stream.errors import SourceUnavailable
+from stream.frames import Frame
+
+__all__ = [
+    "DemoSource",
+    "History",
+    "RtspTransport",
+    "Source",
+    "SourceSettings",
+    "check_url",
+    "open_source",
+    "parse_address",
+    "source_settings",
+]
+
+DEMO_URL = "demo:"
+DEMO_FPS = 25.0
+DEMO_SIZE = (720, 1280)
+
+DEFAULTS = SourceSettings()
+
+
+class Source(Protocol):
+    """An opened camera.
+
+    Attributes:
+        fps: pictures a second as the source says.
+        size: (height, width) of the last picture, pixels.
+        damaged: packets that could not be decoded.
+        is_live: whether its frames are what a sensor sees now; not those of a file.
+    """
+
+    fps: float
+    size: tuple[int, int]
+    damaged: int
+    is_live: bool
+
+    def read(self) -> Frame:
+        """Wait for the next frame; never longer than some seconds.
+
+        Raises:
+            SourceUnavailable: if the camera stopped or fell silent.
+            SourceEnded: if a file that is not looped has been played.
+        """
+        ...
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Let through no more pictures a second than this, None for all; from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Stop; from any thread, any number of times."""
+        ...
+
+
+class Scene(Protocol):
+    """Something that draws a picture for any time."""
+
+    def render(self, t: float) -> NDArray[np.uint8]:
+        """Draw (720, 1280, 3) uint8 RGB for second `t`."""
+        ...
+
+
+def open_source(
+    url: str,
+    *,
+    camera: str,
+    clock: Callable[[], float],
+    settings: SourceSettings = DEFAULTS,
+    history: History | None = None,
+) -> Source:
+    """Open a camera; takes seconds where the camera is slow or silent.
+
+    Args:
+        url: rtsp://, http:// or https:// (MJPEG, snapshots, HLS, films), a file's path or file:
+            URL, /dev/videoN or v4l2:N, or demo: for the demo scene.
+        camera: the camera's name, for the frames.
+        clock: seconds, monotonic.
+        settings: how it is read.
+        history: the frames of former sessions, against their replay; None for the first session.
+
+    Raises:
+        ConfigError: if the URL is of no known kind.
+        SourceUnavailable: if it cannot be opened now; the message names the masked URL and why.
+    """
+    if url == DEMO_URL:
+        demo = DemoSource(_demo_scene(), camera=camera, clock=clock)
+        demo.set_target_fps(settings.target_fps)
+        return demo
+    address = parse_address(
+        url, rtsp_transport=settings.rtsp_transport, verify_tls=settings.verify_tls
+    )
+    if address.is_web:
+        web = open_web(address, camera=camera, clock=clock, settings=settings)
+        if web is not None:
+            return web
+    return AvSource(
+        address, camera=camera, clock=clock, settings=settings, history=history or History()
+    )
+
+
+def source_settings(config: CameraConfig) -> SourceSettings:
+    """Return how a camera is to be read."""
+    width, _, height = config.pixel_aspect.partition(":")
+    return SourceSettings(
+        rtsp_transport=config.rtsp_transport,
+        loop=config.loop,
+        target_fps=config.target_fps,
+        open_timeout_s=config.open_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        pixel_aspect=None if width == "auto" else Fraction(int(width), int(height)),
+        deinterlace=config.deinterlace,
+        verify_tls=config.verify_tls,
+    )
+
+
+def check_url(url: str) -> None:
+    """Refuse a camera's URL that can never be opened.
+
+    Raises:
+        ConfigError: if it is of no known kind.
+    """
+    if url != DEMO_URL:
+        parse_address(url)
+
+
+def _demo_scene() -> Scene:
+    # Imported here: only the demo needs the photos.
+    from recognizer.models import default_cache, fetch_photos
+    from stream.demo.scene import DemoScene
+
+    scene: Scene = DemoScene(fetch_photos(default_cache(), None))
+    return scene
+
+
+class DemoSource:
+    """The demo scene as a camera: 25 pictures a second, leaving out what it is too late for."""
+
+    def __init__(self, scene: Scene, *, camera: str, clock: Callable[[], float]) -> None:
+        self.fps = DEMO_FPS
+        self.size = DEMO_SIZE
+        self.damaged = 0
+        self.is_live = False
+        self._scene = scene
+        self._camera = camera
+        self._clock = clock
+        self._started_at = clock()
+        self._n_read = 0
+        self._next = 0
+        self._decimator = Decimator(None)
+        self._closing = threading.Event()
+
+    def read(self) -> Frame:
+        """Wait for the next picture's time and draw it.
+
+        Raises:
+            SourceUnavailable: if it was closed.
+        """
+        captured_at = self._next_time()
+        while not self._decimator.keep(captured_at):
+            self._next += 1
+            captured_at = self._next_time()
+        image = self._scene.render(self._next / self.fps)
+        frame = Frame(camera=self._camera, seq=self._n_read, captured_at=captured_at, image=image)
+        self._next += 1
+        self._n_read += 1
+        return frame
+
+    def _next_time(self) -> float:
+        elapsed_s = self._clock() - self._started_at
+        self._next = max(self._next, int(elapsed_s * self.fps))
+        self._closing.wait(max(0.0, self._next / self.fps - elapsed_s))
+        if self._closing.is_set():
+            raise SourceUnavailable("demo: was closed")
+        return self._clock()
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        """Draw no more pictures a second than this; None for 25."""
+        self._decimator = Decimator(target_fps)
+
+    def close(self) -> None:
+        """Stop a waiting read."""
+        self._closing.set()

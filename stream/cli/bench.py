@@ -1,0 +1,236 @@
+"""bench: this machine's figures."""
+
+import dataclasses
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from stream.cli.common import (
+    AsJson,
+    DeviceName,
+    FetchBars,
+    MinFace,
+    ModelSpec,
+    Threads,
+    finite,
+    print_json,
+    table_console,
+)
+from stream.config import load_config, parse_camera
+
+if TYPE_CHECKING:
+    from stream.bench.stream import StreamBench
+
+MAX_TEMPLATES = 100_000_000  # 13 GB in one byte a number
+MAX_SIZE = 16_384  # of an embedding, as of model cards
+
+app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
+
+
+@app.callback()
+def bench() -> None:
+    """Measure this machine."""
+
+
+@app.command()
+def stream(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="URL...",
+            help="Files or cameras as in serve --camera; demo: if none. The first is watched.",
+            show_default=False,
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=86_400, callback=finite, help="How long to measure.")
+    ] = 30.0,
+    viewers: Annotated[
+        int, typer.Option(min=0, max=100, help="Who watch the first by WebRTC meanwhile.")
+    ] = 1,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A facewire.toml; its cameras do not count.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the whole way of a frame: stages, rates, drops, latency.
+
+    Example: facewire bench stream rtsp://192.0.2.7/live rtsp://192.0.2.8/live --seconds 60
+    """
+    from stream.bench.stream import bench_stream
+
+    # The demo by itself comes with its people enrolled.
+    urls = [] if sources in (None, ["demo:"]) else sources
+    named = [parse_camera(f"bench{number}={url}") for number, url in enumerate(urls, 1)]
+    cameras = {"cameras": {"list": named}} if named else {}
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("measuring", total=1.0)
+        result = bench_stream(
+            load_config(config, cameras),
+            seconds=seconds,
+            viewers=viewers,
+            tick=lambda done: bar.update(task, completed=done),
+        )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        _print_tables(result)
+
+
+@app.command()
+def search(
+    templates: Annotated[
+        list[int] | None,
+        typer.Argument(
+            metavar="N...", min=1, max=MAX_TEMPLATES, help="Sizes; 10000 100000 if none."
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(min=2, max=MAX_SIZE, help="Numbers in an embedding.")] = 128,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the gallery with N made-up photos: search, start, changes, memory, exactness.
+
+    Example: facewire bench search 1000000
+    """
+    from stream.bench.search import bench_search
+
+    figures = []
+    for n_templates in templates or (10_000, 100_000):
+        with (
+            TemporaryDirectory(prefix="facewire-bench-") as directory,
+            Progress(console=Console(stderr=True), transient=True) as bar,
+        ):
+            task = bar.add_task(f"{n_templates} templates", total=1.0)
+            figures.append(
+                bench_search(
+                    Path(directory),
+                    n_templates,
+                    embedding_size=size,
+                    progress=partial(_show, bar, task),
+                )
+            )
+    if as_json:
+        print_json([dataclasses.asdict(each) for each in figures])
+        return
+    table = Table("", *(f"{each.n_templates} x {size}" for each in figures), box=None)
+    for field in dataclasses.fields(figures[0])[2:]:
+        values = [getattr(each, field.name) for each in figures]
+        table.add_row(field.name, *(v if isinstance(v, str) else f"{v:.5g}" for v in values))
+    Console(highlight=False).print(table)
+
+
+@app.command()
+def detect(
+    image: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="IMAGE", show_default=False, help="A picture; a 720p crowd if none."
+        ),
+    ] = None,
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    min_face_px: MinFace = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast faces are found and followed, net by net, beside the floor.
+
+    Example: facewire bench detect --threads 1
+    """
+    from recognizer.bench import bench_detect
+
+    with closing(FetchBars()) as progress:
+        result = bench_detect(
+            image=image,
+            device=device,
+            threads=threads,
+            min_face_px=min_face_px,
+            progress=progress,
+        )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+        return
+    console = table_console()
+    console.print(f"{result.engine} on {result.device}, {result.threads} threads")
+    console.print(
+        f"{result.width}x{result.height}, smallest face {result.min_face_px} px, "
+        f"{result.n_faces} faces: {result.ms:.1f} ms, {result.fps:.0f} a second"
+    )
+    table = Table("stage", "ms", "floor ms", "inputs", box=None, pad_edge=False)
+    for stage in result.stages:
+        floor = f"{stage.floor_ms:.1f}" if stage.floor_ms else ""
+        table.add_row(stage.name, f"{stage.ms:.1f}", floor, str(stage.n_inputs or ""))
+    console.print(table)
+    console.print(f"following {result.n_followed} faces: {result.follow_ms:.1f} ms")
+    console.print(f"floor: operations over the measured peak, {result.peak_gflops:.0f} GFLOP/s")
+
+
+@app.command()
+def embed(
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    precision: Annotated[str, typer.Option(help="f32, or bf16 on a CPU that has it.")] = "f32",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast aligned crops are embedded, one and eight in a call.
+
+    Example: facewire bench embed --threads 1
+    """
+    from recognizer.bench import bench_embed
+
+    with closing(FetchBars()) as progress:
+        result = bench_embed(
+            model=model, device=device, threads=threads, precision=precision, progress=progress
+        )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+        return
+    console = table_console()
+    console.print(f"{result.model}, {result.engine} on {result.device}, {result.threads} threads")
+    console.print(f"one crop {result.ms_one:.1f} ms, eight in a call {result.ms_eight:.1f} ms")
+
+
+def _show(bar: Progress, task: TaskID, done: float) -> None:
+    bar.update(task, completed=done)
+
+
+def _print_tables(result: "StreamBench") -> None:
+    console = table_console()
+    console.print(f"{result.machine}; {result.engine}")
+    console.print(
+        f"{result.camera}, {result.width}x{result.height}, {result.viewers} watching, "
+        f"{result.seconds:.0f} s"
+    )
+    stages = Table("ms", "p50", "p95", "n", box=None, pad_edge=False)
+    spans = {
+        **result.stages_ms,
+        "latency, capture to packet": result.latency_ms,
+        "time to name": result.time_to_name_ms,
+    }
+    for name, span in spans.items():
+        stages.add_row(name, f"{span.p50:.1f}", f"{span.p95:.1f}", str(span.n))
+    console.print(stages)
+    if len(result.cameras) > 1:
+        console.print(_cameras_table(result))
+    console.print(
+        f"fps in {result.fps_in:.1f}, annotated {result.fps_out:.1f}, "
+        f"at the viewer {result.fps_viewer:.1f}; dropped {result.dropped} before recognition, "
+        f"{result.encoder_dropped} before encoding"
+    )
+    console.print(f"{result.cores:.2f} cores, {result.peak_rss_mib:.0f} MiB at the peak")
+
+
+def _cameras_table(result: "StreamBench") -> Table:
+    table = Table("camera", "faces", "fps in", "recognised", "dropped", box=None, pad_edge=False)
+    for each in result.cameras:
+        rates = (f"{each.fps_in:.1f}", f"{each.fps_recognised:.1f}", str(each.dropped))
+        table.add_row(each.camera, f"{each.faces:.1f}", *rates)
+    return table

@@ -1,0 +1,210 @@
+"""Options, output and progress bars that commands share.
+
+Nothing heavy is imported before a command needs it, so that `facewire --help` is quick.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from gallery import escaped, is_text
+from stream.config import data_dir
+from stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from gallery import Gallery
+    from recognizer import Recognizer
+    from stream.events.log import EventLog
+
+EXPECTED_FAILURE = 1
+MAX_THREADS = 1024
+MAX_FACE_PX = 100_000
+
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace what is there already under that name.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+GalleryDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--gallery",
+        metavar="DIR",
+        file_okay=False,
+        help="Where people are kept; the user's data directory unless given.",
+    ),
+]
+ModelSpec = Annotated[
+    str,
+    typer.Option("--model", metavar="NAME|FILE|PREFIX,EPOCH", help="The embedding model."),
+]
+DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or tensorrt.")]
+Threads = Annotated[
+    int, typer.Option("--threads", min=0, max=MAX_THREADS, help="CPU threads; 0 for all cores.")
+]
+MinFace = Annotated[
+    int,
+    typer.Option(
+        "--min-face-px", min=12, max=MAX_FACE_PX, help="The smallest face to find, in pixels."
+    ),
+]
+
+
+def json_text(document: Any, *, indent: int | None = None) -> str:
+    """Return a document as JSON that every reader takes, whatever the names of files in it."""
+    is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
+    return json.dumps(_plain(document), indent=indent, ensure_ascii=not is_unicode)
+
+
+def print_json(document: Any) -> None:
+    """Print the one JSON document of a command."""
+    typer.echo(json_text(document, indent=2))
+
+
+def say(line: object) -> None:
+    """Print one line of a result on stdout."""
+    typer.echo(escaped(str(line)))
+
+
+def complain(message: object) -> None:
+    """Say one line on stderr, as all errors are said."""
+    typer.echo(f"facewire: {escaped(str(message))}", err=True)
+
+
+def write_output(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """Write a file that was asked for: all of it, and never over another.
+
+    Raises:
+        StreamError: if it cannot be written, or is there already and `replace` is not set.
+    """
+    from recognizer import write_file
+
+    try:
+        write_file(path, data, replace=replace)
+    except FileExistsError as error:
+        raise StreamError(f"{path} is there already: name another file, or --replace it") from error
+    except OSError as error:
+        raise StreamError(f"cannot write {path}: {(error.strerror or '').lower()}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with names of files that are not UTF-8 as text, as `escaped` shows them."""
+    match value:
+        case str():
+            return value if is_text(value) else escaped(value)
+        case dict():
+            return {_plain(key): _plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+    return value
+
+
+def finite(number: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
+    """Refuse NaN and infinity, which no range of an option does."""
+    numbers = number if isinstance(number, tuple) else (number,)
+    if any(each is not None and not math.isfinite(each) for each in numbers):
+        raise typer.BadParameter("must be a finite number")
+    return number
+
+
+def table_console() -> Console:
+    """Return where tables go: a file or pipe gets whole lines, however long."""
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
+
+
+def gallery_directory(given: Path | None) -> Path:
+    """Return the gallery that a command works on: what serve uses with the user's own cameras."""
+    return given or data_dir() / "gallery"
+
+
+@contextmanager
+def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
+    """Open people to change them, and the log of past events, which takes the changes in."""
+    from gallery import Gallery
+    from stream.events.log import EventLog
+
+    with Gallery.open_any(directory) as people, EventLog.open(directory) as events:
+        events.follow(people)
+        yield people, events
+        events.reconcile()
+
+
+class FetchBars:
+    """Shows a bar on stderr for every model that is fetched; nothing, if none is."""
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Show how far a model has come, in bytes."""
+        if self._bars is None:
+            self._bars = Progress(
+                TextColumn("fetching {task.description}"),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                console=Console(stderr=True),
+            )
+            self._bars.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total)
+        self._bars.update(self._tasks[name], completed=done)
+
+    def close(self) -> None:
+        """Leave the bars as they are; safe to call twice."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars = None
+        self._tasks = {}
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on stderr, vanishing at the end; the function yielded counts one."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def recognizer_for(
+    *,
+    model: str = "sface",
+    device: str = "auto",
+    threads: int = 0,
+    min_face_px: int = 40,
+    attributes: bool = False,
+) -> "Recognizer":
+    """Open a recognizer, with bars for the models that are fetched."""
+    from recognizer import open_recognizer
+
+    with closing(FetchBars()) as progress:
+        return open_recognizer(
+            model=model,
+            device=device,
+            threads=threads,
+            min_face_px=min_face_px,
+            attributes=attributes,
+            progress=progress,
+        )

@@ -1,0 +1,138 @@
+"""events: what happened in front of the cameras, in the terminal."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from gallery import escaped, is_text
+from stream.cli.common import (
+    AsJson,
+    GalleryDirectory,
+    gallery_directory,
+    json_text,
+    print_json,
+)
+from stream.config import data_dir
+from stream.errors import EventLogError
+from stream.events.log import MAX_LIMIT, EventLog, LoggedEvent
+from stream.events.schema import FILE_NAME
+from stream.frames import EventKind
+
+POLL_S = 0.5
+"""How often a followed log is read again: a person at a terminal hardly notices half a second."""
+
+SPANS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+Find = Callable[..., list[LoggedEvent]]
+
+
+def events(
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what happens; Ctrl-C ends it.")
+    ] = False,
+    camera: Annotated[str | None, typer.Option(help="Only of this camera.")] = None,
+    person: Annotated[
+        str | None, typer.Option(metavar="NAME|ID", help="Only of this person.")
+    ] = None,
+    kind: Annotated[
+        list[EventKind] | None, typer.Option(help="Only of this kind; may be repeated.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Such as 10m, 2h, 3d or 2026-11-24T08:00.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only before then, given like --since.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_LIMIT, help="So many of the past, the newest.")
+    ] = 50,
+    gallery: GalleryDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what happened, the newest last; beside a running service too.
+
+    --json prints one document, with --follow one object a line.
+
+    Examples: facewire events --since 1h --kind enter
+              facewire events --follow --person "Grace Hopper"
+    """
+    from stream.schemas import event_json
+
+    for option, text in (("--camera", camera), ("--person", person)):
+        if text is not None and not is_text(text):
+            raise typer.BadParameter(f"{option} must be UTF-8 text")
+    now = time.time()
+    directory = gallery_directory(gallery)
+    if not (directory / FILE_NAME).exists():
+        demo = data_dir() / "demo"
+        other = f", and those of the demo need --gallery {demo}" if demo.exists() else ""
+        raise EventLogError(f"no events in {directory} yet: facewire serve writes them{other}")
+    with EventLog.open_reader(directory) as log:
+        find = partial(
+            log.list,
+            camera=camera,
+            name=person,
+            kinds=kind or (),
+            after=_moment("--since", since, now),
+            before=_moment("--until", until, now),
+        )
+        newest = log.list(limit=1)
+        past = find(limit=limit)[::-1]
+        if as_json and not follow:
+            print_json([event_json(event) for event in past])
+            return
+        for event in past:
+            typer.echo(_line(event, as_json=as_json))
+        if follow:
+            for event in _coming(find, newest[0].id if newest else 0):
+                typer.echo(_line(event, as_json=as_json))
+
+
+def _coming(find: Find, last: int) -> Iterator[LoggedEvent]:
+    """Yield events newer than event `last` as they are written, for ever."""
+    while True:
+        fresh: list[LoggedEvent] = []
+        cursor = None
+        while page := [e for e in find(limit=MAX_LIMIT, cursor=cursor) if e.id > last]:
+            fresh += page
+            if len(page) < MAX_LIMIT:
+                break
+            cursor = page[-1].id
+        yield from reversed(fresh)
+        last = max((event.id for event in fresh), default=last)
+        time.sleep(POLL_S)
+
+
+def _moment(option: str, text: str | None, now: float) -> float | None:
+    """Read a time, seconds since 1970: so long ago, or a moment in the machine's time zone."""
+    if text is None:
+        return None
+    if span := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):
+        return now - float(span[1]) * SPANS_S[span[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise typer.BadParameter(
+            f"{option} must be like 10m, 2h, 3d, 2026-11-24 or 2026-11-24T08:00, got {text!r}"
+        ) from error
+
+
+def _line(event: LoggedEvent, *, as_json: bool) -> str:
+    from stream.schemas import event_json
+
+    if as_json:
+        return json_text(event_json(event))
+    at = datetime.fromisoformat(event.at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    words = [f"{at}  {event.camera:<12}  {event.kind:<11}"]
+    if event.name is not None:
+        words.append(event.name)
+    if event.similarity is not None:
+        words.append(f"{event.similarity:.2f}")
+    if event.detail:
+        words.append(f"({event.detail})")
+    return escaped("  ".join(words).rstrip())

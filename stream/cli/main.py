@@ -1,0 +1,196 @@
+"""The command `facewire`: arguments in, text or JSON out.
+
+Results go to stdout, everything else to stderr. Expected failures are one line and exit status 1;
+wrong usage is 2.
+"""
+
+import logging
+import os
+import sys
+import time
+from contextlib import closing, suppress
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gallery.errors import GalleryError
+from recognizer.errors import RecognizerError
+from stream.cli import bench, events, models, people, pictures
+from stream.cli import maintenance as upkeep
+from stream.cli.common import (
+    EXPECTED_FAILURE,
+    AsJson,
+    DeviceName,
+    FetchBars,
+    GalleryDirectory,
+    ModelSpec,
+    complain,
+    print_json,
+    say,
+)
+from stream.config import load_config, parse_camera
+from stream.errors import StreamError
+from stream.logs import JsonFormatter, RedactingFormatter, RepeatLimit
+from stream.redaction import redact
+
+logger = logging.getLogger(__name__)
+
+OUR_LOGGERS = ("stream", "recognizer", "gallery")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Real-time face recognition: cameras in, names out, live in the browser.",
+    epilog="Start with: facewire serve",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="facewire")
+    except (RecognizerError, GalleryError, StreamError) as error:
+        logger.debug("what led to it", exc_info=error)
+        complain(redact(str(error)))
+        sys.exit(EXPECTED_FAILURE)
+    except OSError as error:
+        if error.filename is None:  # of a standard stream: `stream.cli.entry` says it
+            raise
+        logger.debug("what led to it", exc_info=error)
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        complain(f"cannot use {name}: {(error.strerror or str(error)).lower()}")
+        sys.exit(EXPECTED_FAILURE)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"facewire {version('facewire')}")
+        raise typer.Exit
+
+
+@app.callback()
+def facewire(
+    verbose: Annotated[
+        bool,
+        typer.Option("-v", "--verbose", help="Log more, show tracebacks and what libraries say."),
+    ] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Log one JSON object a line.")
+    ] = False,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+    ] = False,
+) -> None:
+    """Real-time face recognition: cameras in, names out, live in the browser."""
+    handler = logging.StreamHandler()
+    lines = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(
+        JsonFormatter() if log_json else RedactingFormatter(lines, datefmt="%H:%M:%S")
+    )
+    handler.addFilter(RepeatLimit(time.monotonic))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for name in OUR_LOGGERS:
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A facewire.toml with every setting.")
+    ] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=URL", help="rtsp://, http:// (MJPEG), a file, /dev/video0."),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="TCP port; 0 for a free one.", min=0, max=65535)
+    ] = None,
+    gallery: GalleryDirectory = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME|FILE|PREFIX,EPOCH")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="Secret of clients; better in the environment: FACEWIRE_TOKEN."),
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")
+    ] = False,
+) -> None:
+    """Serve cameras with names to browsers; without a camera, a demo.
+
+    Example: facewire serve --camera door=rtsp://user:password@192.0.2.7/live
+    """
+    flags: dict[str, dict[str, Any]] = {
+        "server": {
+            "host": host,
+            "port": port,
+            "token": token,
+            "insecure": insecure or None,
+        },
+        "recognizer": {"model": model, "device": device},
+        "gallery": {"directory": gallery},
+    }
+    overrides = {
+        section: {key: value for key, value in values.items() if value is not None}
+        for section, values in flags.items()
+    }
+    if camera:
+        overrides["cameras"] = {"list": [parse_camera(text) for text in camera]}
+    settings = load_config(config, overrides)
+
+    from stream.server import serve as run_service
+
+    def on_ready(url: str) -> None:
+        progress.close()
+        what = " with the demo" if settings.is_demo else ""
+        with suppress(OSError):  # a service may run without an output
+            typer.echo(f"facewire is on {url}{what} (Ctrl-C stops it)")
+
+    with closing(FetchBars()) as progress:
+        run_service(
+            settings,
+            progress=progress,
+            on_ready=on_ready,
+            reload=partial(load_config, config, overrides),
+        )
+
+
+@app.command()
+def check(device: DeviceName = "auto", model: ModelSpec = "sface", as_json: AsJson = False) -> None:
+    """Check that everything that serving needs is here.
+
+    Example: facewire check
+    """
+    from stream.doctor import run_checks
+
+    findings = run_checks(model=model, device=device)
+    if as_json:
+        print_json([{"what": f.what, "is_fine": f.is_fine, "detail": f.detail} for f in findings])
+    else:
+        for finding in findings:
+            say(f"{'ok  ' if finding.is_fine else 'FAIL'}  {finding.what}: {finding.detail}")
+    if not all(finding.is_fine for finding in findings):
+        raise typer.Exit(EXPECTED_FAILURE)
+
+
+app.command()(pictures.detect)
+app.command()(pictures.compare)
+app.command()(people.enroll)
+app.command()(events.events)
+app.command()(pictures.identify)
+people.app.command()(upkeep.split)
+people.app.command("export")(upkeep.export_people)
+people.app.command("import")(upkeep.import_people)
+people.app.command()(upkeep.calibrate)
+people.app.command()(upkeep.check)
+people.app.command()(upkeep.reembed)
+app.add_typer(people.app, name="gallery")
+app.add_typer(models.app, name="models")
+app.add_typer(bench.app, name="bench")

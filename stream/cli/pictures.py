@@ -1,0 +1,327 @@
+"""detect, compare, identify: questions about faces in pictures."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stream.cli.common import (
+    EXPECTED_FAILURE,
+    AsJson,
+    DeviceName,
+    GalleryDirectory,
+    MinFace,
+    ModelSpec,
+    Threads,
+    complain,
+    finite,
+    gallery_directory,
+    print_json,
+    recognizer_for,
+    say,
+)
+from stream.errors import StreamError
+
+if TYPE_CHECKING:
+    from gallery import Match
+    from recognizer import Face, Image, Photo, Recognizer
+
+GREEN = (0, 200, 83)
+MAX_COPIES = 100_000  # of one name in one folder
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE...", show_default=False, help="Picture files.")
+]
+
+
+def detect(
+    images: Images,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Write copies with the faces marked; no file is overwritten.",
+        ),
+    ] = None,
+    min_face_px: MinFace = 40,
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Find faces in pictures, with gender and age.
+
+    Example: facewire detect party.jpg --out marked/
+    """
+    recognizer = recognizer_for(
+        device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    )
+    document = []
+    reader = _Reader(images)
+    for path, photo in reader:
+        (faces,) = recognizer.recognize([photo.image], any_way_up=True)
+        marked = None
+        if out is not None:
+            try:
+                marked = _write_marked(path, out, photo.image, faces)
+            except StreamError as error:
+                reader.refuse(error)
+        faces = tuple(face.enlarged(photo.scale) for face in faces)
+        document.append(
+            {
+                "image": str(path),
+                "faces": [face_json(face) for face in faces],
+                **({} if marked is None else {"marked": str(marked)}),
+            }
+        )
+        if not as_json:
+            say(f"{path}: {_count(faces)}")
+            for face in faces:
+                say(f"  {_describe(face)}")
+            if marked is not None:
+                say(f"  marked: {marked}")
+    if as_json:
+        print_json(document)
+    reader.finish()
+
+
+def identify(
+    images: Images,
+    gallery: GalleryDirectory = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            callback=finite,
+            show_default=False,
+            help="Least similarity; by model and number of people.",
+        ),
+    ] = None,
+    candidates: Annotated[
+        int, typer.Option(min=0, max=20, help="List so many nearest people of each face.")
+    ] = 0,
+    min_face_px: MinFace = 40,
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say who is in pictures.
+
+    Examples: facewire identify party.jpg
+              facewire identify stranger.jpg --candidates 5
+    """
+    from gallery import Gallery, GalleryFormatError
+    from stream.enrollment.naming import limits_for
+
+    directory = gallery_directory(gallery)
+    if not directory.is_dir():
+        raise GalleryFormatError(f"there is no gallery {directory}: enroll somebody first")
+    recognizer = recognizer_for(
+        model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    )
+    document = []
+    reader = _Reader(images)
+    with Gallery.open_to_read(
+        directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+    ) as people:
+        limits = limits_for(recognizer, people)
+        if threshold is None:
+            threshold = people.threshold_for(limits.pair, limits)
+        for path, photo in reader:
+            (faces,) = recognizer.recognize([photo.image], any_way_up=True)
+            probes = _stacked(faces, recognizer)
+            matches = people.search(probes, threshold=threshold, margin=limits.margin)
+            nearest = people.best(probes, k=candidates) if candidates else [[]] * len(faces)
+            faces = tuple(face.enlarged(photo.scale) for face in faces)
+            document.append(
+                {
+                    "image": str(path),
+                    "faces": [
+                        {
+                            **face_json(face),
+                            "match": match_json(match),
+                            "candidates": [match_json(each) for each in ranked],
+                        }
+                        for face, match, ranked in zip(faces, matches, nearest, strict=True)
+                    ],
+                }
+            )
+            if not as_json:
+                say(f"{path}: {_count(faces)}")
+                for face, match, ranked in zip(faces, matches, nearest, strict=True):
+                    who = _who(match) if match else "unknown"
+                    say(f"  {who}, {_describe(face)}")
+                    if ranked:
+                        say(f"    nearest: {', '.join(_who(each) for each in ranked)}")
+    if as_json:
+        print_json(document)
+    reader.finish()
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="A picture.")],
+    b: Annotated[Path, typer.Argument(metavar="B", show_default=False, help="Another.")],
+    min_face_px: MinFace = 40,
+    model: ModelSpec = "sface",
+    device: DeviceName = "auto",
+    threads: Threads = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether two pictures show the same person.
+
+    Example: facewire compare passport.jpg visitor.jpg
+    """
+    import numpy as np
+
+    from stream.enrollment.photo_checks import EnrolLimits, wanted_face
+
+    recognizer = recognizer_for(
+        model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    )
+    reader = _Reader((a, b))
+    chosen = []
+    for path, photo in reader:
+        (faces,) = recognizer.recognize([photo.image], any_way_up=True)
+        boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+        scores = np.array([face.score for face in faces], np.float32)
+        height, width = photo.image.shape[:2]
+        wanted = wanted_face(boxes, scores, (height, width), EnrolLimits())
+        if isinstance(wanted, int):
+            chosen.append(faces[wanted].enlarged(photo.scale))
+        else:
+            reader.refuse(f"{path}: {wanted[1]}")
+    reader.finish()
+    first, second = chosen
+    similarity = float(first.embedding @ second.embedding)
+    distance = float(np.linalg.norm(first.embedding - second.embedding))
+    same = similarity >= recognizer.threshold
+    if as_json:
+        print_json(
+            {
+                "similarity": round(similarity, 6),
+                "distance": round(distance, 6),
+                "same": same,
+                "threshold": recognizer.threshold,
+                "model": recognizer.model_id,
+                "a": face_json(first),
+                "b": face_json(second),
+            }
+        )
+        return
+    say(f"{a}: {_looks(first)}")
+    say(f"{b}: {_looks(second)}")
+    say(f"similarity {similarity:.4f}, distance {distance:.4f}")
+    verdict = "the same person" if same else "different people"
+    say(f"{verdict} (threshold {recognizer.threshold} of {recognizer.model_id})")
+
+
+def face_json(face: "Face") -> dict[str, Any]:
+    """Return a face as the commands and their contract show it."""
+    return {
+        "box": [round(float(v), 2) for v in face.box],
+        "score": round(face.score, 4),
+        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
+        "gender": face.gender,
+        "age": None if face.age is None else round(face.age, 1),
+    }
+
+
+def match_json(match: "Match | None") -> dict[str, Any] | None:
+    """Return who a face is, None for nobody known."""
+    if match is None:
+        return None
+    return {
+        "name": match.identity.name,
+        "similarity": round(match.similarity, 6),
+        "identity_id": match.identity.identity_id,
+    }
+
+
+class _Reader:
+    """Reads pictures one by one; names those that are no good and goes on."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = paths
+        self._is_complete = True
+
+    def __iter__(self) -> Iterator[tuple[Path, "Photo"]]:
+        from recognizer import ImageError, read_photo
+
+        for path in self._paths:
+            try:
+                photo = read_photo(path)
+            except ImageError as error:
+                self.refuse(error)
+                continue
+            yield path, photo
+
+    def refuse(self, reason: object) -> None:
+        """Say what is wrong with a picture."""
+        complain(reason)
+        self._is_complete = False
+
+    def finish(self) -> None:
+        """End the command, as failed if a picture was refused."""
+        if not self._is_complete:
+            raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _stacked(faces: "tuple[Face, ...]", recognizer: "Recognizer") -> Any:
+    import numpy as np
+
+    rows = [face.embedding for face in faces]
+    return np.array(rows, np.float32).reshape(-1, recognizer.embedding_size)
+
+
+def _who(match: "Match") -> str:
+    return f"{match.identity.name} {match.similarity:.3f}"
+
+
+def _count(faces: "tuple[Face, ...]") -> str:
+    return {0: "no face", 1: "1 face"}.get(len(faces), f"{len(faces)} faces")
+
+
+def _looks(face: "Face") -> str:
+    return f"{face.gender}, about {face.age:.0f} years"
+
+
+def _describe(face: "Face") -> str:
+    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
+    return f"{_looks(face)}, at ({x1}, {y1}) to ({x2}, {y2}), score {face.score:.3f}"
+
+
+def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...]") -> Path:
+    """Write a copy with the faces marked, under a name that is free; return where it is.
+
+    Raises:
+        StreamError: if it cannot be written.
+    """
+    import cv2
+
+    from recognizer import write_file
+
+    marked = image.copy()
+    width = max(1, round(max(image.shape[:2]) / 400))  # readable from thumbnails to posters
+    for face in faces:
+        x1, y1, x2, y2 = (round(float(v)) for v in face.box)
+        cv2.rectangle(marked, (x1, y1), (x2, y2), GREEN, width)
+        for x, y in face.landmarks:
+            cv2.circle(marked, (round(float(x)), round(float(y))), width, GREEN, -1)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(marked, cv2.COLOR_RGB2BGR))
+    for number in range(1, MAX_COPIES + 1):
+        target = out / (f"{path.stem}.jpg" if number == 1 else f"{path.stem}-{number}.jpg")
+        if os.path.lexists(target):
+            continue
+        try:
+            write_file(target, data.tobytes())
+        except FileExistsError:  # made by somebody else just now, or the folder is a file
+            if not out.is_dir():
+                break
+        except OSError as error:
+            raise StreamError(f"cannot write {target}: {(error.strerror or '').lower()}") from error
+        else:
+            return target
+    raise StreamError(f"cannot write to {out}: no name like {path.stem}.jpg is free there")

@@ -1,0 +1,1 @@
+"""The demo camera: people who walk through a drawn room."""

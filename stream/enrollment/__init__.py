@@ -1,0 +1,1 @@
+"""Adding people: the one checked way in, and which photos count."""

@@ -1,0 +1,156 @@
+"""Folders of people on the disk, DIRECTORY/NAME/..., as phones, file managers and NAS leave them.
+
+What is a photo is decided by its content when it is read, so every file below a person's folder is
+an item, whatever its name ends in. Only what systems put there themselves is skipped.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gallery import clean_name
+from stream.enrollment.crops import EnrolReport, Rejected
+from stream.enrollment.enrollment import EnrolItem, photo_item
+from stream.enrollment.photo_checks import Reason
+from stream.errors import EnrolmentError
+
+SYSTEM_NAMES = frozenset(
+    {
+        *("$recycle.bin", "system volume information", "thumbs.db", "ehthumbs.db"),  # Windows
+        *("ehthumbs_vista.db", "desktop.ini", "found.000"),
+        *("__macosx", "icon\r"),  # macOS, beside its hidden ones
+        *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),  # NAS
+        "lost+found",  # Linux
+    }
+)
+"""In lower case: what systems put beside photos; everything that begins with a dot is one too."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleFolder:
+    """What a folder of people holds.
+
+    Attributes:
+        items: every file that may be a photo, by person and path.
+        rejected: folders and files that cannot be enrolled, with the reason.
+        people: the path of each person's folder and the name.
+        n_skipped: hidden files and folders and those of systems.
+    """
+
+    items: tuple[EnrolItem, ...]
+    rejected: tuple[Rejected, ...]
+    people: tuple[tuple[str, str], ...]
+    n_skipped: int
+
+    def without_photo(self, report: EnrolReport) -> list[tuple[str, str]]:
+        """Return the folders and names of the people of whom no photo is enrolled."""
+        left_out = {rejected.label for rejected in report.refused}
+        names = {clean_name(item.name) for item in self.items if item.label not in left_out}
+        return [(folder, name) for folder, name in self.people if name not in names]
+
+
+def read_people_folder(directory: Path) -> PeopleFolder:
+    """Look through a folder that has a folder for each person.
+
+    Photos may be in folders below a person's. Links are followed, but not in circles.
+
+    Raises:
+        EnrolmentError: if it is no such folder; a folder in it that cannot be used is `rejected`.
+    """
+    scan = _Scan()
+    try:
+        entries = scan.entries(directory)
+    except NotADirectoryError as error:
+        raise EnrolmentError(
+            f"{directory} is not a directory: name one with a folder per person"
+        ) from error
+    except OSError as error:
+        raise EnrolmentError(f"cannot read {directory}: {_why(error)}") from error
+    persons = [entry for entry in entries if _is_folder(entry)]
+    if not persons:
+        raise EnrolmentError(
+            f"{directory} holds no folder of a person: expected {directory}/NAME/PHOTO.jpg"
+        )
+    for entry in entries:
+        path = Path(entry.path)
+        if _is_folder(entry):
+            scan.take_person(path)
+        else:
+            scan.reject(path, "", Reason.NO_PERSON, "not in the folder of a person")
+    return PeopleFolder(tuple(scan.items), tuple(scan.rejected), tuple(scan.people), scan.n_skipped)
+
+
+class _Scan:
+    """Collects what a folder of people holds."""
+
+    def __init__(self) -> None:
+        self.items: list[EnrolItem] = []
+        self.rejected: list[Rejected] = []
+        self.people: list[tuple[str, str]] = []
+        self.n_skipped = 0
+
+    def entries(self, directory: Path) -> "list[os.DirEntry[str]]":
+        """Return what is in a folder and not the system's, by name."""
+        with os.scandir(directory) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        wanted = [entry for entry in entries if not _is_system(entry.name)]
+        self.n_skipped += len(entries) - len(wanted)
+        return wanted
+
+    def reject(self, path: Path, name: str, reason: Reason, detail: str) -> None:
+        self.rejected.append(Rejected(str(path), name, reason, detail))
+
+    def take_person(self, folder: Path) -> None:
+        """Take all files below a person's folder."""
+        try:
+            name = clean_name(folder.name)
+        except ValueError as error:
+            self.reject(folder, "", Reason.NO_NAME, f"{error} (rename the folder)")
+            return
+        n_rejected = len(self.rejected)
+        files = list(self._files(folder, name, ()))
+        self.items += [photo_item(path, name) for path in files]
+        if files:
+            self.people.append((str(folder), name))
+        elif len(self.rejected) == n_rejected:
+            self.reject(folder, name, Reason.EMPTY, "the folder holds no photo")
+
+    def _files(self, folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+        """Yield every file below a folder.
+
+        Args:
+            folder: where to look.
+            name: whose folder it is.
+            above: device and inode of the folders that lead to it, among which a link may return.
+        """
+        try:
+            status = folder.stat()
+            entries = self.entries(folder)
+        except OSError as error:
+            self.reject(folder, name, Reason.UNREADABLE, f"cannot read the folder: {_why(error)}")
+            return
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            return
+        for entry in entries:
+            path = Path(entry.path)
+            if _is_folder(entry):
+                yield from self._files(path, name, (*above, here))
+            else:
+                yield path
+
+
+def _is_system(name: str) -> bool:
+    return name.startswith(".") or name.casefold() in SYSTEM_NAMES
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look: said when it is read
+        return False
+
+
+def _why(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -1,0 +1,504 @@
+"""What happened in front of the cameras, kept in one SQLite file with thumbnails.
+
+An `EventLog` is used by one thread at a time, whichever: the service writes and reads it in a
+thread of its own. Times are seconds since 1970 in the file and ISO 8601 in UTC outside.
+"""
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery import Gallery, GalleryError, Identity
+from recognizer import Quality
+from stream.errors import EventLogError, UnknownEventError
+from stream.events import identity_sync as event_people
+from stream.events.schema import FILE_NAME, connect, connect_reader, log_errors
+from stream.frames import Event, EventKind
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = """
+id, kind, camera, at, run || '-' || track_number, name,
+CASE WHEN identity_id NOT IN (SELECT identity_id FROM detached) THEN identity_id END,
+similarity, crop IS NOT NULL, was_known, previous_name, detail
+"""
+"""What `logged` makes an event of. A person whom the gallery does not know has a name and no id."""
+
+STRANGER = "unknown"
+"""What the detail of a RENAMED event calls a stranger."""
+
+CROP_QUALITY = 90
+RETENTION_EVERY = 256
+"""Events between two looks at what is too old or too much."""
+
+DAY_S = 86_400.0
+MAX_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event as it is kept.
+
+    Attributes:
+        id: grows with every event, never reused.
+        kind: what happened.
+        camera: the camera's name.
+        at: when, ISO 8601 in UTC with milliseconds.
+        track_id: the track by which its person came into view, unique for ever and the same for
+            all events of their stay; None for camera events.
+        name, identity_id, similarity: who it is; None for strangers and camera events. A person
+            whom the gallery does not know has a name alone, one named by hand no similarity.
+        has_crop: whether `EventLog.crop_jpeg` has a thumbnail.
+        previous_name: of RENAMED events: who the track was taken for before; None for a stranger
+            and for somebody who was erased.
+        detail: one line for people; may be empty.
+    """
+
+    id: int
+    kind: EventKind
+    camera: str
+    at: str
+    track_id: str | None
+    name: str | None
+    identity_id: str | None
+    similarity: float | None
+    has_crop: bool
+    previous_name: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoggedFace:
+    """The face of an event, to enroll somebody from.
+
+    Attributes:
+        crop: (112, 112, 3) uint8 RGB, aligned.
+        crop_sha256: of the crop before it was compressed, 64 hexadecimal digits.
+        embedding: (D,) float32 of unit length; None where none is kept, as by older versions.
+        model_id: of the model that embedded it; empty where there is no embedding.
+        quality: measured in the frame; None where it is not kept.
+    """
+
+    crop: NDArray[np.uint8]
+    crop_sha256: str
+    embedding: NDArray[np.float32] | None
+    model_id: str
+    quality: Quality | None
+
+
+class EventLog:
+    """The events of one service, newest last.
+
+    Args:
+        connection: see `event_schema.connect`.
+        path: of its file.
+        keep_days: days after which events are erased.
+        keep_bytes: size of the file above which the oldest events are erased.
+
+    Attributes:
+        keep_days, keep_bytes: as given.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, path: Path, *, keep_days: float, keep_bytes: int
+    ) -> None:
+        self._path = path
+        self.keep_days = keep_days
+        self.keep_bytes = keep_bytes
+        self._connection = connection
+        self._until_retention = 0
+        self._gallery: Gallery | None = None
+        self._revision = -1  # of the gallery, up to which names are as they are there
+        self._n_detached = event_people.n_detached(connection)
+
+    @classmethod
+    def open(cls, directory: Path, *, keep_days: float = 30.0, keep_bytes: int = 1 << 30) -> Self:
+        """Open the log in a directory, making both where they are missing.
+
+        Raises:
+            EventLogError: if the file cannot be opened, is damaged, or is of a newer version.
+        """
+        return cls(
+            connect(directory),
+            directory / FILE_NAME,
+            keep_days=keep_days,
+            keep_bytes=keep_bytes,
+        )
+
+    @classmethod
+    def open_reader(cls, directory: Path) -> Self:
+        """Open the log in a directory to read it, beside a running service or on any disk.
+
+        Raises:
+            EventLogError: if there is none, or it cannot be read.
+        """
+        path = directory / FILE_NAME
+        return cls(connect_reader(directory), path, keep_days=float("inf"), keep_bytes=1 << 62)
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def follow(self, gallery: Gallery) -> None:
+        """Show people from now on as the gallery has them, and erase whom it removes.
+
+        Whoever renames, merges or erases them, in whatever process: it is applied here at once,
+        and before events are read or written. Whom the gallery does not know keep their events.
+
+        Raises:
+            EventLogError: if the log cannot be written, and trying again later does not help.
+        """
+        self._gallery = gallery
+        try:
+            self.reconcile()
+        except EventLogError as error:
+            if not error.may_pass:
+                raise
+            logger.warning("%s", error)
+
+    def reconcile(self) -> None:
+        """Apply what became of the followed gallery's people; microseconds if nothing.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        if self._gallery is None:
+            return
+        with self._errors("cannot bring past events up to date"):
+            try:
+                revision = self._gallery.revision()
+                if revision == self._revision:
+                    return
+                event_people.reconcile(self._connection, self._gallery)
+                self._n_detached = event_people.n_detached(self._connection)
+                self._revision = revision
+            except GalleryError as error:  # busy or damaged: the service says so, and tries again
+                logger.warning("names of past events are not up to date: %s", error)
+
+    def notices(self) -> Sequence[str]:
+        """Return what a person should know about the log, one line each; from any thread."""
+        n_people = self._n_detached
+        return [event_people.detached_notice(n_people)] if n_people else []
+
+    def _present(self, identity: Identity | None) -> Identity | None:
+        """Return who somebody is now; None where they have been erased meanwhile."""
+        if identity is None or self._gallery is None:
+            return identity
+        try:
+            present = self._gallery.present([identity.identity_id])
+        except GalleryError:
+            return identity
+        return present.get(identity.identity_id)
+
+    def append(self, event: Event, wall_at: float) -> LoggedEvent:
+        """Keep an event; it is in the file on return.
+
+        Of somebody whom the followed gallery has erased meanwhile neither name nor crop is kept.
+
+        Args:
+            event: what happened.
+            wall_at: when, seconds since 1970.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        self.reconcile()
+        identity = self._present(None if event.match is None else event.match.identity)
+        previous = self._present(event.previous)
+        crop = event.crop if identity is not None or event.match is None else None
+        embedding = event.embedding if crop is not None and self._gallery is not None else None
+        run, _, number = (event.track_id or "").rpartition("-")
+        values = {
+            "kind": event.kind.value,
+            "camera": event.camera,
+            "at": wall_at,
+            "run": run or None,
+            "track_number": int(number) if run else None,
+            "identity_id": None if identity is None else identity.identity_id,
+            "name": None if identity is None else identity.name,
+            "similarity": None if identity is None or not event.match else event.match.similarity,
+            "was_known": event.previous is not None if event.kind is EventKind.RENAMED else None,
+            "previous_id": None if previous is None else previous.identity_id,
+            "previous_name": None if previous is None else previous.name,
+            # What cannot be written as UTF-8 would make the whole event be refused.
+            "detail": event.detail.encode("utf-8", "replace").decode(),
+            "crop": None if crop is None else _to_jpeg(crop),
+            "crop_sha256": None if crop is None else hashlib.sha256(crop.tobytes()).hexdigest(),
+            "quality": None
+            if crop is None or event.quality is None
+            else json.dumps(asdict(event.quality)),
+            "embedding": None if embedding is None else embedding.astype("<f4").tobytes(),
+            "model_id": None
+            if embedding is None or self._gallery is None
+            else self._gallery.model_id,
+        }
+        with self._errors("cannot keep an event"):
+            cursor = self._connection.execute(
+                f"INSERT INTO events ({', '.join(values)}) "
+                f"VALUES ({', '.join('?' * len(values))}) RETURNING {COLUMNS}",
+                list(values.values()),
+            )
+            (row,) = cursor.fetchall()
+        self._until_retention -= 1
+        if self._until_retention < 0:
+            self._until_retention = RETENTION_EVERY
+            try:
+                self.retain(wall_at)
+            except EventLogError as error:  # the event is kept; old ones are erased another time
+                logger.warning("%s", error)
+        return logged(row)
+
+    def list(
+        self,
+        *,
+        cursor: int | None = None,
+        limit: int = 100,
+        camera: str | None = None,
+        kinds: Sequence[EventKind] = (),
+        name: str | None = None,
+        after: float | None = None,
+        before: float | None = None,
+    ) -> list[LoggedEvent]:
+        """Return events, newest first.
+
+        Args:
+            cursor: an event's id: only older ones are returned; None begins with the newest.
+            limit: how many at most, 1 to 1000.
+            camera: only of this camera.
+            kinds: only of these kinds; all where empty.
+            name: only of this person, by name or identity id.
+            after: only from this moment on, seconds since 1970.
+            before: only up to this moment, itself excluded.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise ValueError(f"limit must be in [1, {MAX_LIMIT}], got {limit}")
+        self.reconcile()
+        wanted: list[tuple[str, Sequence[str | float]]] = []
+        if cursor is not None:
+            wanted.append(("id < ?", (cursor,)))
+        if camera is not None:
+            wanted.append(("camera = ?", (camera,)))
+        if name is not None:
+            wanted.append(("(name = ? OR identity_id = ?)", (name, name)))
+        if after is not None:
+            wanted.append(("at >= ?", (after,)))
+        if before is not None:
+            wanted.append(("at < ?", (before,)))
+        if kinds:
+            marks = ", ".join("?" * len(kinds))
+            wanted.append((f"kind IN ({marks})", [kind.value for kind in kinds]))
+        where = " AND ".join(clause for clause, _ in wanted) or "1"
+        values = [value for _, group in wanted for value in group]
+        with self._errors("cannot read past events"):
+            rows = self._connection.execute(
+                f"SELECT {COLUMNS} FROM events WHERE {where} ORDER BY id DESC LIMIT ?",
+                [*values, limit],
+            ).fetchall()
+        return [logged(row) for row in rows]
+
+    def crop_jpeg(self, event_id: int) -> bytes | None:
+        """Return an event's thumbnail as JPEG, 112x112; None where there is none."""
+        self.reconcile()
+        with self._errors("cannot read past events"):
+            row = self._connection.execute(
+                "SELECT crop FROM events WHERE id = ?", (event_id,)
+            ).fetchone()
+        return None if row is None or row[0] is None else bytes(row[0])
+
+    def face(self, event_id: int) -> LoggedFace | None:
+        """Return the face of an event; None where it has none, such as of a camera.
+
+        Raises:
+            UnknownEventError: if there is no such event.
+            EventLogError: if it cannot be read.
+        """
+        self.reconcile()
+        with self._errors("cannot read past events"):
+            row = self._connection.execute(
+                "SELECT crop, crop_sha256, embedding, model_id, quality FROM events WHERE id = ?",
+                (event_id,),
+            ).fetchone()
+        if row is None:
+            raise UnknownEventError(event_id)
+        jpeg, sha256, embedding, model_id, quality = row
+        if jpeg is None:
+            return None
+        return LoggedFace(
+            crop=decode_jpeg(jpeg),
+            crop_sha256=sha256 or hashlib.sha256(jpeg).hexdigest(),
+            embedding=None if embedding is None else np.frombuffer(embedding, "<f4"),
+            model_id=model_id or "",
+            quality=_quality(quality),
+        )
+
+    def count(self, identity_id: str) -> int:
+        """Return how many events of a person there are."""
+        self.reconcile()
+        with self._errors("cannot read past events"):
+            row = self._connection.execute(
+                "SELECT count(*) FROM events WHERE identity_id = ?", (identity_id,)
+            ).fetchone()
+        return int(row[0])
+
+    def crops(self, identity_id: str) -> Sequence[tuple[int, bytes]]:
+        """Return number and thumbnail, a JPEG of 112x112, of a person's events that have one."""
+        with self._errors("cannot read past events"):
+            return event_people.crops(self._connection, identity_id)
+
+    def reassign(self, event_ids: Sequence[int], identity: Identity) -> None:
+        """Make events another person's.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        with self._errors("cannot change past events"):
+            event_people.reassign(self._connection, event_ids, identity)
+
+    def name_event(self, event_id: int, identity: Identity) -> int:
+        """Make an event a person's, with those of its track that showed whom it showed so far.
+
+        Returns:
+            How many events are the person's now that were not.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        with self._errors("cannot change past events"):
+            return event_people.name_event(self._connection, event_id, identity)
+
+    def rename_camera(self, name: str, new_name: str) -> None:
+        """Rename a camera in all past events.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        with self._errors(f"cannot rename {name} in past events"):
+            self._connection.execute(
+                "UPDATE events SET camera = ? WHERE camera = ?", (new_name, name)
+            )
+
+    def erase_identity(self, identity_id: str) -> int:
+        """Erase a person's events, with their free pages and their traces in SQLite's log.
+
+        Returns:
+            How many events there were.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        with self._errors("cannot erase past events"):
+            return event_people.erase(self._connection, identity_id)
+
+    def retain(self, wall_now: float) -> int:
+        """Erase what is too old, then the oldest until the file is small enough; return how many.
+
+        Args:
+            wall_now: seconds since 1970.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        with self._errors("cannot erase old events"):
+            erased = self._connection.execute(
+                "DELETE FROM events WHERE at < ?", (wall_now - self.keep_days * DAY_S,)
+            ).rowcount
+            while self.used_bytes() > self.keep_bytes:
+                # A tenth at a time, so that a full log is not cut at every event.
+                batch = self._connection.execute(
+                    "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id "
+                    "LIMIT max(1, (SELECT count(*) FROM events) / 10))"
+                ).rowcount
+                if batch == 0:
+                    break
+                erased += batch
+            if erased:
+                event_people.shed(self._connection)
+        return erased
+
+    def used_bytes(self) -> int:
+        """Return how much of the disk the events take."""
+        with self._errors("cannot read past events"):
+            pages, free, size = (
+                int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - free) * size
+
+    def _errors(self, what: str) -> AbstractContextManager[None]:
+        return log_errors(self._path, what)
+
+
+def logged(row: Sequence[Any]) -> LoggedEvent:
+    """Return the event of a row of COLUMNS."""
+    event_id, kind, camera, at, *who, has_crop, was_known, previous_name, detail = row
+    if was_known is not None:
+        previous = previous_name if was_known else STRANGER
+        detail = f"was {previous}" if previous else ""
+    track_id, name, identity_id, similarity = who
+    return LoggedEvent(
+        id=event_id,
+        kind=EventKind(kind),
+        camera=camera,
+        at=_iso(at),
+        track_id=track_id,
+        name=name,
+        identity_id=identity_id,
+        similarity=similarity,
+        has_crop=bool(has_crop),
+        previous_name=previous_name,
+        detail=detail,
+    )
+
+
+def decode_jpeg(jpeg: bytes) -> NDArray[np.uint8]:
+    """Return a stored thumbnail, (112, 112, 3) uint8 RGB.
+
+    Raises:
+        EventLogError: if it is damaged.
+    """
+    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise EventLogError("the crop of a past event is damaged")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _quality(text: str | None) -> Quality | None:
+    """Read a stored quality; None where another version measured something else."""
+    try:
+        return None if text is None else Quality(**json.loads(text))
+    except (TypeError, ValueError):
+        return None
+
+
+def _to_jpeg(crop: NDArray[np.uint8]) -> bytes:
+    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])
+    return jpeg.tobytes()
+
+
+def _iso(wall_at: float) -> str:
+    moment = datetime.fromtimestamp(wall_at, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

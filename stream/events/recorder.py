@@ -1,0 +1,169 @@
+"""The way of an event: into the log on disk, then to every page and every webhook."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from stream.errors import EventLogError
+from stream.events.broadcast import Broadcast, Subscription
+from stream.events.log import EventLog, LoggedEvent
+from stream.frames import Event, EventKind
+from stream.metrics.figures import Figures
+from stream.metrics.windows import Window
+from stream.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_WAITING = 1000
+"""Events kept in memory for a log that cannot be written now; each holds a crop of 37 KiB."""
+
+RETRY_S = 1.0
+"""Seconds between two tries to write them."""
+
+
+class Journal:
+    """Writes events in a thread of its own and tells who listens.
+
+    Args:
+        event_log: belongs to this thread from now on.
+        listeners: get every event that was kept, in that thread; must not block.
+        figures: takes in how long names take.
+        supervisor: runs the thread again where it fails.
+        loop: where the pages are.
+        clock: seconds, monotonic.
+
+    Attributes:
+        lost: events dropped because the log could not be written for too long, or at all.
+        trouble: why the log cannot be written now, one line; empty while it can.
+        time_to_name_ms: from a face's first frame to the event with its name.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        *,
+        listeners: Sequence[Callable[[LoggedEvent], None]],
+        figures: Figures,
+        supervisor: Supervisor,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        self.lost = 0
+        self.trouble = ""
+        self.time_to_name_ms = Window(observe=figures.time_to_name.observe)
+        self._event_log = event_log
+        self._listeners = listeners
+        self._loop = loop
+        self._clock = clock
+        self._writer = supervisor.jobs("events")
+        self._pending: deque[Callable[[], None]] = deque()
+        self._is_retrying = self._is_closing = False
+        self._events: Broadcast[LoggedEvent] = Broadcast()
+
+    @property
+    def n_waiting(self) -> int:
+        """How many events wait to be written."""
+        return len(self._pending)
+
+    def log(self, event: Event) -> None:
+        """Write an event and publish it; from any thread, returns at once.
+
+        While the log cannot be written, as where another program holds it or the disk is full,
+        events wait in memory, and go out in order once it can.
+        """
+        wall_at = time.time() - (self._clock() - event.at)
+        if len(self._pending) >= MAX_WAITING:
+            self.lost += 1
+            self.trouble = self.trouble or "the event log takes too long to write"
+            return
+        self._enqueue(partial(self._write, event, wall_at))
+
+    def reconcile(self) -> None:
+        """Show people in past events as the gallery has them; from any thread, returns at once.
+
+        Who was erased is erased there too.
+        """
+        self._writer.post(self._reconcile)
+
+    def rename_camera(self, name: str, new_name: str) -> None:
+        """Rename a camera in past events, those that wait included; from any thread."""
+        self._enqueue(partial(self._event_log.rename_camera, name, new_name))
+
+    def subscribe(self) -> Subscription[LoggedEvent]:
+        """Return the events from now on; iterate it asynchronously and close it."""
+        return self._events.subscribe()
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of the event log in the thread that owns it."""
+        return await self._writer.run(function, *args, **kwargs)
+
+    def close(self) -> None:
+        """Write what waits and end the thread."""
+        self._is_closing = True
+        self._writer.post(self._drain)
+        self._writer.close()
+        self._writer.join()
+
+    def _enqueue(self, write: Callable[[], None]) -> None:
+        self._pending.append(write)
+        self._writer.post(self._drain)
+
+    def _reconcile(self) -> None:
+        try:
+            self._event_log.reconcile()
+        except EventLogError as error:  # tried again before events are read or written
+            logger.warning("%s", error)
+
+    def _retry(self) -> None:
+        self._is_retrying = False
+        self._writer.post(self._drain)
+
+    def _drain(self) -> None:
+        """Write what waits, in order, until it cannot be written now."""
+        while self._pending and (not self._is_retrying or self._is_closing):
+            write = self._pending.popleft()
+            try:
+                write()
+            except EventLogError as error:
+                if error.may_pass and not self._is_closing:
+                    self._pending.appendleft(write)
+                    self._delay(error)
+                else:
+                    n_lost = 1
+                    if self._is_closing:
+                        n_lost += len(self._pending)
+                        self._pending.clear()
+                    self.lost += n_lost
+                    self.trouble = str(error)
+                    logger.error("events lost: %d (%s)", n_lost, error)
+            except BaseException:
+                self.lost += 1
+                raise
+            else:
+                if self.trouble:
+                    logger.info("the event log can be written again")
+                self.trouble = ""
+
+    def _delay(self, error: EventLogError) -> None:
+        if not self.trouble:
+            logger.warning("events wait in memory: %s", error)
+        self.trouble = str(error)
+        if not self._loop.is_closed():
+            self._is_retrying = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_S, self._retry)
+
+    def _write(self, event: Event, wall_at: float) -> None:
+        logged = self._event_log.append(event, wall_at)
+        if event.kind is EventKind.ENTER and event.match is not None and not self.trouble:
+            self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
+        for listener in self._listeners:
+            listener(logged)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._events.publish, logged)

@@ -1,0 +1,1 @@
+"""Figures that are counted while the service runs."""

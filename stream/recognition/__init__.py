@@ -1,0 +1,1 @@
+"""Faces over time: the batcher, the pipeline, tracks and votes."""

@@ -1,0 +1,177 @@
+"""One camera between ticks: its tracks, what is remembered of them, and who is there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from recognizer import Detections, Floats, Followed
+from stream.frames import Event, Frame, Track
+from stream.recognition.face_filter import Limits
+from stream.recognition.presence import Presence, Seen
+from stream.recognition.track_memory import Memory
+from stream.recognition.tracker import Appearance, Tracked, Tracker
+
+RESCAN_AFTER_S = 0.08
+"""Soonest scan after another, when a face is lost: two frames."""
+
+GAP_S = 1.0
+"""Time without a frame after which nobody is followed on: they moved meanwhile."""
+
+SAME_SCENE = 0.35
+"""Correlation of two frames below which they show different scenes. Measured frame to frame: 0.21
+at most for cuts between dark scenes, 0.52 at least for large gestures filling the picture, 0.95
+for people walking before a panning camera."""
+
+NOISE = 4.0
+"""Variance, gray levels squared, below which a picture is flat and no two are called different."""
+
+CUT_SAMPLES = 32
+"""Points a side at which two frames are compared."""
+
+SHOWN_LOST_S = 0.12
+"""How long a lost face's box stays: three frames, against flicker while the next scan looks."""
+
+MAX_DEPARTED = 64
+"""Faces that left and can still be named."""
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """What is known of one camera between ticks.
+
+    Attributes:
+        tracker: its faces.
+        presence: its people.
+        new_memory: makes the memory of a new track.
+        limits: which faces count.
+        memories: by track id, of the present tracks.
+        departed: the same of tracks that have gone, oldest first.
+        at: seconds, its last frame.
+        scanned_at: seconds, its last full scan.
+        is_lost: a face was lost since then, or the scene changed.
+        samples: the last frame's points, to notice a cut.
+        size: the last frame's (height, width).
+    """
+
+    tracker: Tracker
+    presence: Presence
+    new_memory: Callable[[], Memory]
+    limits: Limits = Limits()  # noqa: RUF009 - frozen
+    memories: dict[str, Memory] = field(default_factory=dict)
+    departed: dict[str, Memory] = field(default_factory=dict)
+    at: float = float("-inf")
+    scanned_at: float = float("-inf")
+    is_lost: bool = False
+    samples: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+    size: tuple[int, int] = (0, 0)
+
+    def prepare(self, frame: Frame) -> None:
+        """Notice a cut, a gap or a changed picture size before anybody is followed."""
+        size = frame.image.shape[0], frame.image.shape[1]
+        step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
+        samples = frame.image[::step_y, ::step_x, 1].astype(np.float32)  # green for lightness
+        is_cut = (
+            size != self.size
+            or frame.captured_at - self.at > GAP_S
+            or _correlation(samples, self.samples) < SAME_SCENE
+        )
+        if is_cut:
+            self.tracker.cut()
+            self.is_lost = True
+        self.samples, self.size, self.at = samples, size, frame.captured_at
+
+    def is_due(self, at: float, interval_s: float) -> bool:
+        """Return whether a scan is due: by the clock, or because a face was lost."""
+        return at - self.scanned_at >= (
+            min(RESCAN_AFTER_S, interval_s) if self.is_lost else interval_s
+        )
+
+    def follow(self, found: Followed, at: float) -> None:
+        """Take where the faces were found again."""
+        before = len(self.tracker.followed)
+        outside = ~self.limits.holds(found.boxes, self.size)
+        if outside.any():
+            found = replace(found, is_lost=found.is_lost | outside)
+        self.tracker.follow(found, at)
+        self.is_lost |= len(self.tracker.followed) < before
+
+    def scanned(
+        self, found: Detections, at: float, appearance: Appearance
+    ) -> list[tuple[Tracked, int]]:
+        """Take a full scan; see `Tracker.scan`."""
+        self.scanned_at, self.is_lost = at, False
+        return self.tracker.scan(found, at, appearance)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a face that is in view waits for a look that others came before."""
+        return any(
+            not track.is_lost and self.remember(track).waits_since is not None
+            for track in self.tracker.tracks
+        )
+
+    def memory(self, track_id: str) -> Memory | None:
+        """Return what is remembered of a track, present or departed."""
+        return self.memories.get(track_id) or self.departed.get(track_id)
+
+    def conclude(self, frame: Frame) -> tuple[tuple[Track, ...], tuple[Event, ...]]:
+        """Return the frame's tracks and what happened, and put away who has gone."""
+        at = frame.captured_at
+        tracks = self.tracker.tracks
+        for track_id in self.memories.keys() - {track.track_id for track in tracks}:
+            self.departed[track_id] = self.memories.pop(track_id)
+        while len(self.departed) > MAX_DEPARTED:
+            del self.departed[next(iter(self.departed))]
+        shown = tuple(self._shown(track, at) for track in tracks if _is_shown(track, at))
+        seen = [self._seen(track) for track in tracks if track.n_seen > 1]
+        return shown, tuple(self.presence.update(seen, at))
+
+    def _shown(self, track: Tracked, at: float) -> Track:
+        voter = self.remember(track).voter
+        return Track(
+            track_id=track.track_id,
+            box=track.steady_box_at(at),
+            score=track.score,
+            first_seen=track.first_seen,
+            last_seen=track.last_seen,
+            state=voter.state,
+            match=voter.match,
+        )
+
+    def _seen(self, track: Tracked) -> Seen:
+        memory = self.remember(track)
+        best = memory.shots[0] if memory.shots else None
+        return Seen(
+            track_id=track.track_id,
+            first_seen=track.first_seen,
+            last_seen=track.last_seen,
+            state=memory.voter.state,
+            match=memory.voter.match,
+            template=track.template,
+            crop=None if best is None else best.crop,
+            embedding=None if best is None else best.embedding,
+            quality=None if best is None else best.quality,
+        )
+
+    def remember(self, track: Tracked) -> Memory:
+        """Return a present track's memory, a new one at first."""
+        memory = self.memories.get(track.track_id)
+        if memory is None:
+            memory = self.memories[track.track_id] = self.new_memory()
+        return memory
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    """Return the correlation of two equally large pictures, in [-1, 1]; 1 for two flat ones."""
+    first, second = first - first.mean(), second - second.mean()
+    shared = float((first * second).mean()) + NOISE
+    return shared / float(np.sqrt((first**2).mean() * (second**2).mean()) + NOISE)
+
+
+def _is_shown(track: Tracked, at: float) -> bool:
+    """Return whether a track's box is drawn: not before a second frame confirmed the face."""
+    if track.n_seen < 2:
+        return False
+    # Of a doubtful track nobody knows where it is, and a name must not stay on another face.
+    return not track.is_lost or (not track.is_doubtful and at - track.last_seen <= SHOWN_LOST_S)

@@ -1,0 +1,439 @@
+"""Frames in, named tracks and events out: pure and synchronous, for all cameras of a tick.
+
+Every tick scans a few frames in full and follows the known faces in the others; all faces of all
+cameras share one detection, one follow, one embedding call and one search. Work is spread, by what
+it was measured to take: as many scans and embeddings in a tick as leave every camera its frames.
+"""
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from gallery import Gallery, Identity, Match
+from recognizer import Detections, Floats, Recognizer, SimilarityLimits
+from stream.enrollment.crops import FaceCrop
+from stream.errors import EnrolmentError, UnknownTrackError
+from stream.frames import Event, Frame, FrameResult
+from stream.recognition.camera_state import GAP_S, Watch
+from stream.recognition.face_filter import Limits
+from stream.recognition.presence import Presence
+from stream.recognition.track_memory import OPEN, Memory, Shot, shot_value
+from stream.recognition.tracker import Appearance, Tracked, Tracker
+from stream.recognition.voting import GOOD_WEIGHT, Voter
+
+SCAN_EVERY_S = 0.2
+"""Between two full scans of a camera: a new face waits a tenth of a second on average."""
+
+SCAN_LOAD = 0.3
+"""Part of the time that all cameras' scans may take; beyond it they become rarer."""
+
+SCANS_S = 0.028
+"""What the scans of one tick may take: one on two CPU cores, where it takes 23 ms at 720p."""
+
+BEHIND = 1.5
+"""How much rarer scans are while faces wait for a look that there was no time for. The scans of
+twelve cameras at 5 fps left one embedding a tick, and every wait lasts a frame, 0.2 s. Counted from
+when a face comes into view, twice as rare named a crowd 0.4 s later than this."""
+
+MAX_EMBEDDINGS = 8
+"""Faces embedded in a tick at most; more wait for the next, so that the picture does not."""
+
+TICK_S = 0.038
+"""What a tick should take: just less than a frame at 25 fps, so that no camera loses one. Two
+embeddings fit on two CPU cores, 14 ms each, and beside the scan of a lone camera one."""
+
+STAGES = ("detect", "follow", "align", "embed", "search", "track")
+
+
+@dataclass(slots=True, eq=False)
+class _Want:
+    """A face that deserves a look."""
+
+    job: "_Job"
+    track: Tracked
+    memory: Memory
+    urgency: int
+    value: float
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One frame of a tick, with what is known of its camera."""
+
+    frame: Frame
+    camera: Watch
+    same_face: float
+    looked: dict[int, Shot] = field(default_factory=dict)
+
+    def expected(self) -> Floats:
+        """Return where the followed faces should be in this frame, (n, 4) float32."""
+        at = self.frame.captured_at
+        return np.stack([track.box_at(at) for track in self.camera.tracker.followed])
+
+    def scan(self, found: Detections, appearance: Appearance) -> None:
+        """Take a full scan; whoever was embedded for it has been looked at."""
+        pairs = self.camera.scanned(found, self.frame.captured_at, appearance)
+        for track, row in pairs:
+            if (shot := self.looked.get(row)) is not None:
+                self.look(track, shot)
+
+    def look(self, track: Tracked, shot: Shot) -> None:
+        """Remember a look at a track."""
+        if track.template is not None and shot.quality.overall >= GOOD_WEIGHT:
+            # Another face than so far, or the same after all: if other, it is settled soon.
+            track.is_doubtful = float(shot.embedding @ track.template) < self.same_face
+        memory = self.camera.remember(track)
+        memory.look(shot, self._value(track), self.frame.captured_at)
+        track.template = memory.voter.template
+
+    def wanted(self, *, only_open: bool) -> list[_Want]:
+        """Return the faces of this frame that deserve a look.
+
+        Args:
+            only_open: leave out those whose name is decided.
+        """
+        at = self.frame.captured_at
+        wanted = []
+        for track in self.camera.tracker.tracks:
+            if track.last_seen != at:
+                continue
+            value = self._value(track)
+            memory = self.camera.remember(track)
+            urgency = memory.urgency(track, value, at)
+            if urgency is None or urgency > OPEN:
+                memory.waits_since = None
+            if urgency is not None and not (only_open and urgency > OPEN):
+                wanted.append(_Want(self, track, memory, urgency, value))
+        return wanted
+
+    def _value(self, track: Tracked) -> float:
+        return shot_value(track.box, track.landmarks, self.camera.size)
+
+
+class Pipeline:
+    """Recognises faces over time.
+
+    Args:
+        recognizer: finds and embeds.
+        gallery: knows the names.
+        threshold: cosine from which a look is a match.
+        margin: how much more similar than the second identity the best must be.
+        limits: of the model's similarities; None for those of the recognizer's card.
+        confirm_s: seconds a face is seen before it can enter.
+        absence_s: seconds without the face until it has left.
+        camera_away_s: seconds without frames from a camera until those in front of it have left.
+        cooldown_s: seconds in which the same person does not enter again.
+        clock: measures the stages, seconds.
+        run: begins the ids of this pipeline's tracks; random unless given, so that an id that a
+            page or the event log keeps never means another face after a restart.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        gallery: Gallery,
+        *,
+        threshold: float,
+        margin: float,
+        limits: SimilarityLimits | None = None,
+        confirm_s: float,
+        absence_s: float,
+        camera_away_s: float,
+        cooldown_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+        run: str | None = None,
+    ) -> None:
+        self._recognizer = recognizer
+        self._gallery = gallery
+        self._threshold = threshold
+        self._margin = margin
+        self._similarity = limits or recognizer.limits
+        self._debounce_s = (confirm_s, absence_s, camera_away_s, cooldown_s)
+        self._clock = clock
+        self._run = secrets.token_hex(8) if run is None else run
+        self._numbers = itertools.count(1)
+        self._cameras: dict[str, Watch] = {}
+        self._limits: dict[str, Limits] = {}
+        self._scan_s = 0.0
+        self._embed_s = 0.0
+        self._timings: dict[str, float] = {}
+
+    def process(self, frames: Sequence[Frame], now: float) -> list[FrameResult]:
+        """Recognise one frame of each camera that has one.
+
+        Args:
+            frames: at most one of each camera; sizes may differ.
+            now: seconds, monotonic clock.
+
+        Returns:
+            A result for each frame, in order; their timings are those of the whole tick.
+        """
+        started = self._clock()
+        self._timings = dict.fromkeys(STAGES, 0.0)
+        same_face = self._similarity.same_face
+        jobs = [_Job(frame, self._camera(frame), same_face) for frame in frames]
+        with self._stage("track"):
+            for job in jobs:
+                job.camera.prepare(job.frame)
+            scans = self._due(jobs, now)
+        self._follow([job for job in jobs if job not in scans])
+        self._scan(scans)
+        self._embed(jobs, is_scan=bool(scans), deadline=started + TICK_S)
+        self._decide()
+        with self._stage("track"):
+            found = [job.camera.conclude(job.frame) for job in jobs]
+        timings = dict(self._timings)
+        return [
+            FrameResult(job.frame, tracks, events, timings)
+            for job, (tracks, events) in zip(jobs, found, strict=True)
+        ]
+
+    def faces_of(self, camera: str, track_id: str) -> list[FaceCrop]:
+        """Return a track's best crops, to enroll its person from; best first.
+
+        Raises:
+            UnknownTrackError: if nobody remembers the track.
+            EnrolmentError: if no crop of the face was good enough to learn from.
+        """
+        memory = self._memory(camera, track_id)
+        if not memory.shots:
+            raise EnrolmentError(
+                "the face was too small or turned away so far: let it look at the camera"
+            )
+        return [
+            FaceCrop(f"crop {number}", shot.crop, shot.embedding, shot.quality)
+            for number, shot in enumerate(memory.shots, 1)
+        ]
+
+    def assign(self, camera: str, track_id: str, identity: Identity) -> None:
+        """Give a track the name that a person gave it, from the next frame on.
+
+        Tracks of other cameras are searched again too.
+
+        Raises:
+            UnknownTrackError: if nobody remembers the track.
+        """
+        self._memory(camera, track_id).voter.assign(Match(identity, 1.0))
+        self.regallery()
+
+    def _memory(self, camera: str, track_id: str) -> Memory:
+        state = self._cameras.get(camera)
+        memory = None if state is None else state.memory(track_id)
+        if memory is None:
+            raise UnknownTrackError(track_id)
+        return memory
+
+    def set_threshold(self, threshold: float) -> None:
+        """Name from another similarity on; `regallery` decides anew by it."""
+        self._threshold = threshold
+        for camera in self._cameras.values():
+            for memory in camera.memories.values():
+                memory.voter.threshold = threshold
+
+    def regallery(self) -> None:
+        """Ask who every track is again, with the next frame; call it after a gallery change."""
+        for camera in self._cameras.values():
+            for memory in camera.memories.values():
+                memory.gallery_changed()
+
+    def set_limits(self, camera: str, limits: Limits) -> None:
+        """Tell which faces of a camera count from the next frame on."""
+        self._limits[camera] = limits
+        if (state := self._cameras.get(camera)) is not None:
+            state.limits = limits
+
+    def leave(self, now: float) -> list[Event]:
+        """Return who has left cameras that give no frames; seconds, monotonic clock."""
+        return [event for camera in self._cameras.values() for event in camera.presence.leave(now)]
+
+    def drop_camera(self, name: str, now: float) -> list[Event]:
+        """Forget a camera, its tracks and its limits; track ids are not given again.
+
+        Returns:
+            The exits of those who were there, `now` in seconds, monotonic clock.
+        """
+        self._limits.pop(name, None)
+        camera = self._cameras.pop(name, None)
+        return [] if camera is None else camera.presence.end(now)
+
+    def rename_camera(self, name: str, new_name: str) -> None:
+        """Go on with a camera under another name: tracks and people stay."""
+        if name in self._limits:
+            self._limits[new_name] = self._limits.pop(name)
+        if name in self._cameras:
+            camera = self._cameras[new_name] = self._cameras.pop(name)
+            camera.presence.rename_camera(new_name)
+
+    # One tick, step by step
+
+    def _due(self, jobs: list[_Job], now: float) -> list[_Job]:
+        """Return which frames to scan, the most overdue first."""
+        n_live = sum(abs(now - camera.at) < GAP_S for camera in self._cameras.values())
+        interval_s = max(SCAN_EVERY_S, n_live * self._scan_s / SCAN_LOAD)
+        if any(camera.is_behind for camera in self._cameras.values()):
+            # A scan takes as long as two embeddings: whoever was found is named first.
+            interval_s *= BEHIND
+        due = [job for job in jobs if job.camera.is_due(job.frame.captured_at, interval_s)]
+        due.sort(key=lambda job: job.camera.scanned_at)
+        return due[: max(1, int(SCANS_S / self._scan_s)) if self._scan_s else 1]
+
+    def _scan(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
+        with self._stage("detect"):
+            started = self._clock()
+            found = self._recognizer.detect([job.frame.image for job in jobs])
+            took_s = (self._clock() - started) / len(jobs)
+        # Smoothed over some scans: one slow scan is no load.
+        self._scan_s += 0.2 * (took_s - self._scan_s)
+        for job, detections in zip(jobs, found, strict=True):
+            with self._stage("track"):
+                kept = job.camera.limits.keep(detections, job.camera.size)
+                job.scan(kept, partial(self._looks, job, kept))
+
+    def _follow(self, jobs: list[_Job]) -> None:
+        busy = [job for job in jobs if job.camera.tracker.followed]
+        if not busy:
+            return
+        with self._stage("follow"):
+            found = self._recognizer.follow(
+                [job.frame.image for job in busy], [job.expected() for job in busy]
+            )
+        with self._stage("track"):
+            for job, followed in zip(busy, found, strict=True):
+                job.camera.follow(followed, job.frame.captured_at)
+
+    def _looks(self, job: _Job, found: Detections, rows: list[int]) -> Floats:
+        """Embed rows of a scan at once, to tell faces apart that overlap cannot."""
+        started = self._clock()
+        part = Detections(found.boxes[rows], found.landmarks[rows], found.scores[rows])
+        shots = self._shoot([(job, part)])
+        job.looked = dict(zip(rows, shots, strict=True))
+        self._timings["track"] -= (self._clock() - started) * 1e3
+        return np.stack([shot.embedding for shot in shots])
+
+    def _embed(self, jobs: list[_Job], *, is_scan: bool, deadline: float) -> None:
+        """Look at the faces that need it most.
+
+        A tick that scanned and has no time left looks at none, unless one was passed over before;
+        one that did not looks at two then.
+        """
+        with self._stage("track"):
+            wanted = [want for job in jobs for want in job.wanted(only_open=is_scan)]
+            wanted.sort(key=_rank)
+            room = int((deadline - self._clock()) / self._embed_s) if self._embed_s else 1
+            is_late = any(want.memory.waits_since is not None for want in wanted)
+            # One at least; a second for those who wait, in the time that a scan would have taken.
+            may_second = is_late and 0 < self._embed_s <= self._scan_s
+            least = int(is_late) if is_scan else 1 + may_second
+            budget = min(max(room, least), MAX_EMBEDDINGS)
+            budget = max(0, budget - sum(len(job.looked) for job in jobs))
+            chosen = wanted[:budget]
+            for want in wanted[budget:]:
+                if want.urgency <= OPEN and want.memory.waits_since is None:
+                    want.memory.waits_since = want.job.frame.captured_at
+        if not chosen:
+            return
+        chosen.sort(key=lambda want: jobs.index(want.job))
+        groups = [
+            (job, _as_detections([want.track for want in group]))
+            for job, group in itertools.groupby(chosen, key=lambda want: want.job)
+        ]
+        for want, shot in zip(chosen, self._shoot(groups), strict=True):
+            want.job.look(want.track, shot)
+
+    def _shoot(self, parts: list[tuple[_Job, Detections]]) -> list[Shot]:
+        """Align and embed faces of several frames in one call."""
+        with self._stage("align"):
+            crops = np.concatenate(
+                [self._recognizer.align(job.frame.image, part.landmarks) for job, part in parts]
+            )
+            qualities = [
+                quality
+                for job, part in parts
+                for quality in self._recognizer.quality(job.frame.image, part)
+            ]
+        before_ms = self._timings["embed"]
+        with self._stage("embed"):
+            embeddings = self._recognizer.embed(crops)
+        took_s = (self._timings["embed"] - before_ms) / 1e3 / len(crops)
+        self._embed_s += 0.2 * (took_s - self._embed_s) if self._embed_s else took_s
+        return [
+            Shot(crop, embedding, quality)
+            for crop, embedding, quality in zip(crops, embeddings, qualities, strict=True)
+        ]
+
+    def _decide(self) -> None:
+        """Search everything that changed, of all cameras, in one call, and count the votes."""
+        memories = [
+            memory
+            for camera in self._cameras.values()
+            for memory in camera.memories.values()
+            if memory.is_open
+        ]
+        if not memories:
+            return
+        with self._stage("search"):
+            probes = [memory.voter.probes() for memory in memories]
+            found = self._gallery.best(np.concatenate(probes), k=2)
+        start = 0
+        for memory, part in zip(memories, probes, strict=True):
+            memory.voter.decide(found[start : start + len(part)])
+            memory.is_open = False
+            start += len(part)
+
+    def _camera(self, frame: Frame) -> Watch:
+        camera = self._cameras.get(frame.camera)
+        if camera is None:
+            confirm_s, absence_s, camera_away_s, cooldown_s = self._debounce_s
+            presence = Presence(
+                frame.camera,
+                confirm_s=confirm_s,
+                absence_s=absence_s,
+                camera_away_s=camera_away_s,
+                cooldown_s=cooldown_s,
+                same_face=self._threshold,
+            )
+            limits = self._limits.get(frame.camera, Limits())
+            same_face = self._similarity.same_face
+            tracker = Tracker(self._new_track_id, same_face=same_face)
+            camera = Watch(tracker, presence, self._new_memory, limits)
+            self._cameras[frame.camera] = camera
+        return camera
+
+    def _new_track_id(self) -> str:
+        return f"{self._run}-{next(self._numbers)}"
+
+    def _new_memory(self) -> Memory:
+        return Memory(
+            Voter(threshold=self._threshold, margin=self._margin, limits=self._similarity)
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started = self._clock()
+        yield
+        self._timings[name] += (self._clock() - started) * 1e3
+
+
+def _rank(want: _Want) -> tuple[int, float, float]:
+    """Return what sorts the faces of a tick: who has waited longest, then the best picture.
+
+    Were it the best picture alone, a face that others outdo would wait for all who come after it.
+    """
+    since = want.memory.waits_since
+    return want.urgency, float("inf") if since is None else since, -want.value
+
+
+def _as_detections(tracks: Sequence[Tracked]) -> Detections:
+    return Detections(
+        np.stack([track.box for track in tracks]),
+        np.stack([track.landmarks for track in tracks]),
+        np.array([track.score for track in tracks], np.float32),
+    )

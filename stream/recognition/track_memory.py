@@ -1,0 +1,125 @@
+"""What is remembered of a track: its looks, its best shots, and when it deserves another look."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer import Floats, Quality
+from stream.frames import TrackState
+from stream.recognition.tracker import Tracked
+from stream.recognition.voting import Voter
+
+MAX_SHOTS = 3
+"""Shots kept to enrol somebody from: more of one moment teach the gallery nothing new."""
+
+UNDECIDED_EVERY_S = 0.08
+"""Between two looks while it is open who this is: two frames, so that they differ."""
+
+BETTER_SHOT_AFTER_S = 0.4
+BETTER_SHOT_BY = 1.25
+"""A shot this much better than the best one is worth a look, but no sooner than that."""
+
+AGAIN_EVERY_S = 2.0
+"""The slow rhythm: a stranger may turn towards the camera, and a name is checked, since another
+face may have come to the same place. It costs 0.7 % of a core a face."""
+
+OPEN = 1
+"""The highest urgency of a face whose name is open."""
+
+MIN_SHOT = 0.02
+"""Value below which a shot says nothing: too small, or in profile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """One embedded picture of a face.
+
+    Attributes:
+        crop: (112, 112, 3) uint8 RGB, aligned.
+        embedding: (D,) float32 of unit length.
+        quality: measured in the frame.
+    """
+
+    crop: NDArray[np.uint8]
+    embedding: Floats
+    quality: Quality
+
+
+class Memory:
+    """One track's looks and shots.
+
+    Args:
+        voter: decides its name.
+    """
+
+    def __init__(self, voter: Voter) -> None:
+        self.voter = voter
+        self.shots: list[Shot] = []
+        self.is_open = False  # there are looks, or a gallery, that the voter has not decided by
+        self.waits_since: float | None = None  # wanted a look, and others came first; seconds
+        self._looked_at = float("-inf")
+        self._best_value = 0.0
+
+    def urgency(self, track: Tracked, value: float, at: float) -> int | None:
+        """Return how soon the track should be looked at: 0 at once, higher can wait, None not.
+
+        Args:
+            track: as seen in this frame.
+            value: of this frame's shot, see `shot_value`.
+            at: seconds.
+        """
+        since_s = at - self._looked_at
+        if value < MIN_SHOT:
+            return None
+        if not self.shots:
+            return 0
+        if track.is_doubtful or self.voter.state is TrackState.UNDECIDED:
+            return OPEN if since_s >= UNDECIDED_EVERY_S else None
+        if value >= BETTER_SHOT_BY * self._best_value and since_s >= BETTER_SHOT_AFTER_S:
+            return 2
+        return 3 if since_s >= AGAIN_EVERY_S else None
+
+    def look(self, shot: Shot, value: float, at: float) -> None:
+        """Take a look at the track."""
+        if self.voter.look(shot.embedding, shot.quality.overall):
+            # Nobody is enrolled, or shown in an event, by crops of the face that was here before.
+            self.shots.clear()
+            self._best_value = 0.0
+        self.is_open = True
+        self.waits_since = None
+        self._looked_at = at
+        self._best_value = max(self._best_value, value)
+        self.shots.append(shot)
+        self.shots.sort(key=lambda kept: -kept.quality.overall)
+        del self.shots[MAX_SHOTS:]
+
+    def gallery_changed(self) -> None:
+        """Have all looks searched again."""
+        if self.shots:
+            self.voter.forget_candidates()
+            self.is_open = True
+
+
+def shot_value(box: Floats, landmarks: Floats, size: tuple[int, int]) -> float:
+    """Judge a face's picture by its box and landmarks alone, in [0, 1]: larger, more frontal.
+
+    Args:
+        box: (4,) float32.
+        landmarks: (5, 2) float32.
+        size: (height, width) of the frame; a face cut off by its edge is worth nothing.
+    """
+    height, width = size
+    if landmarks.min() < 0 or landmarks[:, 0].max() >= width or landmarks[:, 1].max() >= height:
+        return 0.0
+    left, right, nose = landmarks[0], landmarks[1], landmarks[2]
+    axis = right - left
+    length = float(np.hypot(axis[0], axis[1]))
+    if length < 1:
+        return 0.0
+    # The nose lies between the eyes when the face looks here; beyond one in profile.
+    aside = abs(float((nose - (left + right) / 2) @ axis)) / length**2
+    frontal = 1 - min(max((aside - 0.1) / 0.5, 0.0), 1.0)
+    # 20 px is nothing, from 100 px on the crop is not enlarged: as the recognizer's quality.
+    large = min(max((float(min(box[2] - box[0], box[3] - box[1])) - 20) / 80, 0.0), 1.0)
+    return frontal * large

@@ -1,0 +1,1 @@
+"""Annotated video: drawing, encoding, and packets for every viewer."""

@@ -1,0 +1,269 @@
+"""The packets of one camera to everybody who watches it."""
+
+import asyncio
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from stream.video.encoder import VideoPacket
+from stream.video.link_quality import shared_part
+from stream.video.rendition import Feed
+
+# About a second at 25 pictures a second. A viewer that is further behind goes on from a keyframe.
+MAX_QUEUED_PACKETS = 25
+
+# Seconds between keyframes made on request. One viewer's losses must not cost all others their
+# picture quality; three a second is as fast as a person can tell.
+MIN_KEYFRAME_GAP_S = 0.3
+
+# Hand-overs that the event loop has not got to yet; two seconds of pictures.
+MAX_PENDING_DELIVERIES = 50
+
+
+class HubClosed(Exception):  # noqa: N818 - the end of a conversation, not a failure
+    """Raised by `Subscription.recv` when the camera is gone or the viewer has left."""
+
+
+class KeyframeRequests:
+    """Remembers that a keyframe is wanted until one was made, and spaces them out.
+
+    A request that comes too soon is deferred, never dropped: dropped requests left joiners without
+    a picture until the next regular keyframe.
+    """
+
+    def __init__(self, min_gap_s: float = MIN_KEYFRAME_GAP_S) -> None:
+        self._min_gap_s = min_gap_s
+        self._is_wanted = False
+        self._made_at: float | None = None
+
+    def request(self) -> None:
+        """Ask for a keyframe."""
+        self._is_wanted = True
+
+    def is_due(self, now: float) -> bool:
+        """Whether the next picture should be a keyframe; stays so until one was made."""
+        waited = self._made_at is None or now - self._made_at >= self._min_gap_s
+        return self._is_wanted and waited
+
+    def made(self, now: float) -> None:
+        """Note that a keyframe was made, on request or not."""
+        self._is_wanted = False
+        self._made_at = now
+
+
+class Subscription:
+    """One viewer's packets: bounded, and always decodable from the first to the last.
+
+    Nothing is queued before the first `recv`, for a connection takes its time to come up.
+
+    Attributes:
+        feed: what its packets are.
+        share: what part of the full rendition's bits its link carries, in (0, 1].
+        dropped: packets thrown away because the viewer was behind.
+    """
+
+    def __init__(self, hub: "PacketHub", feed: Feed) -> None:
+        self.feed = feed
+        self.share = 1.0
+        self.dropped = 0
+        self._hub = hub
+        self._coming: Feed | None = None
+        self._packets: deque[VideoPacket] = deque()
+        self._needs_keyframe = True
+        self._has_begun = False
+        self._is_closed = False
+        self._arrived = asyncio.Event()
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What has to be encoded for it: its feed, and the one it is about to change to."""
+        coming = self._coming
+        return (self.feed,) if coming is None else (self.feed, coming)
+
+    async def recv(self) -> VideoPacket:
+        """Wait for the next packet.
+
+        Raises:
+            HubClosed: if the hub or this subscription was closed.
+        """
+        self._hub._activate(self)
+        while not self._packets:
+            if self._is_closed:
+                raise HubClosed
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._packets.popleft()
+
+    def request_keyframe(self) -> None:
+        """Ask for a keyframe, because this viewer has lost something."""
+        self._hub.request_keyframe(self.feed)
+
+    def change(self, *, small: bool) -> None:
+        """Go over to another rendition as soon as it has a keyframe; until then stay."""
+        target = replace(self.feed, small=small)
+        if target == self.feed:
+            self._coming = None
+        elif target != self._coming:
+            self._coming = target
+            self._hub.request_keyframe(target)
+
+    def close(self) -> None:
+        """Leave; may be called more than once."""
+        self._hub._leave(self)
+        self._is_closed = True
+        self._packets.clear()
+        self._arrived.set()
+
+    def _take(self, picture: "Picture") -> None:
+        """Take one picture's packets of the own feed."""
+        coming = self._coming
+        if coming is not None and any(each.is_keyframe for each in picture.get(coming, ())):
+            self.feed, self._coming = coming, None
+        for packet in picture.get(self.feed, ()):
+            self._push(packet)
+
+    def _push(self, packet: VideoPacket) -> None:
+        if len(self._packets) >= MAX_QUEUED_PACKETS:
+            self.dropped += len(self._packets)
+            self._packets.clear()
+            self._needs_keyframe = True
+        if self._needs_keyframe and not packet.is_keyframe:
+            # What came before its first picture is no loss.
+            self.dropped += self._has_begun
+            self._hub.request_keyframe(self.feed)
+            return
+        self._needs_keyframe = False
+        self._has_begun = True
+        self._packets.append(packet)
+        self._arrived.set()
+
+
+Picture: TypeAlias = Mapping[Feed, Sequence[VideoPacket]]
+"""The packets of one picture, of every feed that somebody watches."""
+
+
+class PacketHub:
+    """Takes a camera's packets from its encoder's thread and hands them to every viewer.
+
+    `publish`, `feeds`, `part`, `wants_keyframe`, `request_keyframe` and `n_viewers` may be used
+    from any thread; the rest belongs to the event loop.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._subscriptions: set[Subscription] = set()
+        self._viewers: tuple[Subscription, ...] = ()
+        self._requests: defaultdict[Feed, KeyframeRequests] = defaultdict(KeyframeRequests)
+        self._broken: set[Feed] = set()
+        self._n_pending = 0
+        self._n_dropped = 0
+        self._is_closed = False
+
+    @property
+    def n_viewers(self) -> int:
+        """How many viewers are connected and watching."""
+        return len(self._viewers)
+
+    @property
+    def dropped(self) -> int:
+        """Packets thrown away so far because viewers, or the event loop, were behind."""
+        return self._n_dropped + sum(viewer.dropped for viewer in list(self._subscriptions))
+
+    def feeds(self) -> tuple[Feed, ...]:
+        """List the feeds that somebody watches or is about to, each once."""
+        return tuple(dict.fromkeys(feed for viewer in self._viewers for feed in viewer.feeds))
+
+    def part(self, feed: Feed) -> float:
+        """Return what part of its usual bits suits a feed's viewers, in (0, 1]."""
+        shares = [viewer.share for viewer in self._viewers if viewer.feed == feed]
+        return shared_part(shares, small=feed.small)
+
+    def subscribe(self, feed: Feed = Feed()) -> Subscription:  # noqa: B008 - it is frozen
+        """Make a place for a viewer; it counts as one from its first `recv`.
+
+        Raises:
+            HubClosed: if the camera is gone.
+        """
+        if self._is_closed:
+            raise HubClosed
+        self._loop = asyncio.get_running_loop()
+        subscription = Subscription(self, feed)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def request_keyframe(self, feed: Feed) -> None:
+        """Ask for a keyframe."""
+        with self._lock:
+            self._requests[feed].request()
+
+    def wants_keyframe(self, feed: Feed) -> bool:
+        """Whether the next picture should be a keyframe."""
+        with self._lock:
+            return self._requests[feed].is_due(self._clock())
+
+    def publish(self, picture: Picture) -> None:
+        """Hand over one picture, in every feed at once; never waits."""
+        loop = self._loop
+        if loop is None or self._is_closed or not any(picture.values()):
+            return
+        with self._lock:
+            is_stuck = self._n_pending >= MAX_PENDING_DELIVERIES
+            sound = {
+                feed: tuple(packets)
+                for feed, packets in picture.items()
+                if packets and self._is_sound(feed, packets, is_stuck)
+            }
+            if not sound:
+                return
+            self._n_pending += 1
+        try:
+            loop.call_soon_threadsafe(self._deliver, sound)
+        except RuntimeError:
+            # The loop has ended before the hub was closed: nobody is left to watch.
+            self._is_closed = True
+
+    def close(self) -> None:
+        """End every subscription; may be called more than once."""
+        self._is_closed = True
+        for subscription in tuple(self._subscriptions):
+            subscription.close()
+
+    def _is_sound(self, feed: Feed, packets: Sequence[VideoPacket], is_stuck: bool) -> bool:
+        """Note a feed's keyframes and gaps; whether these packets can still be decoded."""
+        if any(packet.is_keyframe for packet in packets):
+            self._requests[feed].made(self._clock())
+            self._broken.discard(feed)
+        if is_stuck:
+            self._broken.add(feed)
+        if feed in self._broken:
+            # The event loop was stuck, and what follows is of no use without a keyframe.
+            self._n_dropped += len(packets)
+            self._requests[feed].request()
+            return False
+        return True
+
+    def _deliver(self, picture: Picture) -> None:
+        with self._lock:
+            self._n_pending -= 1
+        for viewer in self._viewers:
+            viewer._take(picture)
+
+    def _activate(self, subscription: Subscription) -> None:
+        if subscription not in self._subscriptions or subscription in self._viewers:
+            return
+        self._viewers = (*self._viewers, subscription)
+        self.request_keyframe(subscription.feed)
+
+    def _leave(self, subscription: Subscription) -> None:
+        if subscription not in self._subscriptions:
+            return
+        self._subscriptions.discard(subscription)
+        self._n_dropped += subscription.dropped
+        self._viewers = tuple(viewer for viewer in self._viewers if viewer is not subscription)

@@ -1,0 +1,73 @@
+"""The forms in which a camera's pictures go out: codec, full or small, annotated or raw."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.frames import FrameResult
+from stream.video.annotate import annotate
+from stream.video.encoder import Codec
+
+# Half the width and height of the full picture, for a quarter of the bits.
+SMALL_SCALE = 0.5
+
+# Pixels. Below that faces are not recognised by eye, so smaller pictures are sent as they are.
+SMALL_MIN_HEIGHT = 180
+
+
+# Pixels a side. One macroblock, which every decoder takes; and what VP8 (14 bits) and x264 take,
+# with room, and no camera exceeds.
+MIN_SIDE, MAX_SIDE = 16, 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One form of a camera's video; made once for all who watch it.
+
+    Attributes:
+        codec: how it is compressed.
+        small: half as wide and high, for links that lose the full one.
+        raw: without boxes and names; the page draws them itself.
+    """
+
+    codec: Codec = Codec.H264
+    small: bool = False
+    raw: bool = False
+
+
+def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
+    """Make the picture of a feed.
+
+    Labels are drawn after shrinking: at half the size they could not be read. An image that no
+    encoder takes is enlarged at its right and lower edge, or shrunk.
+
+    Returns:
+        (H, W, 3) uint8 RGB; must not be written to.
+    """
+    image, tracks, scale = result.frame.image, result.tracks, 1.0
+    longest = max(image.shape[:2])
+    if longest > MAX_SIDE:
+        scale = MAX_SIDE / longest
+        image = _resize(image, scale)
+    if small and image.shape[0] * SMALL_SCALE >= SMALL_MIN_HEIGHT:
+        scale *= SMALL_SCALE
+        image = _resize(image, SMALL_SCALE)
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        right, below = max(0, MIN_SIDE - width), max(0, MIN_SIDE - height)
+        padded = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        image = np.asarray(padded, np.uint8)
+    if raw:
+        return image
+    if image is result.frame.image:
+        image = image.copy()
+    tracks = tuple(replace(track, box=track.box * np.float32(scale)) for track in tracks)
+    annotate(image, tracks, now=result.frame.captured_at)
+    return image
+
+
+def _resize(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

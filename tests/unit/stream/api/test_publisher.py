@@ -1,0 +1,59 @@
+import asyncio
+
+import pytest
+
+from stream.api.publisher import publish
+from stream.errors import ConfigError, SignalingError
+from tests.fake_service import FakeService
+
+
+@pytest.fixture
+def service():
+    # Neither people nor events are touched here.
+    return FakeService(gallery=None, event_log=None)
+
+
+def test_a_camera_stays_while_its_sender_does(service):
+    async def scenario():
+        told = []
+        answer = await publish(
+            service, "me", "v=0", is_shown_back=True, on_close=lambda: told.append("gone")
+        )
+        assert "me" in service.by_name
+        with pytest.raises(ConfigError, match="already"):
+            await publish(service, "me", "v=0", is_shown_back=True)
+        await service.peers.close(answer.peer_id)
+        await asyncio.sleep(0)
+        assert "me" not in service.by_name
+        assert told == ["gone"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x", "-x", "x" * 65])
+def test_a_name_must_fit_addresses(service, name):
+    with pytest.raises(SignalingError, match="letters"):
+        asyncio.run(publish(service, name, "v=0", is_shown_back=False))
+
+
+def test_a_refused_offer_leaves_no_camera(service):
+    with pytest.raises(SignalingError):
+        asyncio.run(publish(service, "me", "bad", is_shown_back=False))
+    assert list(service.by_name) == ["door"]
+
+
+def test_a_page_that_leaves_in_the_middle_leaves_no_camera(service):
+    async def never(*arguments, **named):
+        await asyncio.Event().wait()
+
+    async def scenario():
+        service.peers.receive = never
+        offering = asyncio.create_task(publish(service, "me", "v=0", is_shown_back=True))
+        await asyncio.sleep(0)
+        assert "me" in service.by_name
+        offering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await offering
+        assert "me" not in service.by_name
+
+    asyncio.run(scenario())

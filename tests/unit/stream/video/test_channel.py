@@ -1,0 +1,194 @@
+import asyncio
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+
+from stream.frames import Frame, FrameResult, Track, TrackState
+from stream.video.channel import VideoOut
+from stream.video.encoder import Codec, VideoPacket
+from stream.video.packet_hub import PacketHub
+from stream.video.rendition import Feed
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def black(at: float, height: int = 96, width: int = 128) -> FrameResult:
+    return FrameResult(Frame("c", 0, at, np.zeros((height, width, 3), np.uint8)), (), (), {})
+
+
+def send(out: VideoOut, result: FrameResult) -> int:
+    return out.send(out.render(result), result)
+
+
+async def read(hub: PacketHub, feed: Feed) -> asyncio.Task[VideoPacket]:
+    task = asyncio.create_task(hub.subscribe(feed).recv())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_nothing_is_encoded_for_nobody() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    hub.subscribe()
+    assert send(out, black(0.0)) == 0
+    assert out._encoders == {}
+
+
+async def test_one_encoder_serves_all_and_goes_with_the_last() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    viewers = [hub.subscribe() for _ in range(3)]
+    first = [asyncio.create_task(viewer.recv()) for viewer in viewers]
+    await asyncio.sleep(0)
+    assert send(out, black(0.0)) > 0
+    assert set(out._encoders) == {Feed()}
+    packets = await asyncio.gather(*first)
+    assert all(packet is packets[0] for packet in packets)
+    for viewer in viewers:
+        viewer.close()
+    assert send(out, black(0.04)) == 0
+    assert out._encoders == {}
+
+
+async def test_each_codec_in_use_has_its_encoder() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    first = [await read(hub, Feed(codec)) for codec in Codec]
+    send(out, black(0.0))
+    packets = await asyncio.gather(*first)
+    assert all(packet.is_keyframe for packet in packets)
+    assert set(out._encoders) == {Feed(codec) for codec in Codec}
+
+
+async def test_a_new_size_starts_with_a_keyframe() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    viewer = hub.subscribe()
+    task = asyncio.create_task(viewer.recv())
+    await asyncio.sleep(0)
+    for at, size in ((0.0, (96, 128)), (0.04, (96, 128)), (0.08, (48, 64)), (0.12, (48, 64))):
+        send(out, black(at, *size))
+    packets = [await task, *[await viewer.recv() for _ in range(3)]]
+    assert [packet.is_keyframe for packet in packets] == [True, False, True, False]
+    assert [packet.pts for packet in packets] == [0, 3600, 7200, 10800]
+
+
+async def test_the_small_rendition_has_half_the_size_and_raw_ones_bring_their_faces() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    feeds = [Feed(), Feed(small=True), Feed(raw=True), Feed(small=True, raw=True)]
+    first = [await read(hub, feed) for feed in feeds]
+    track = Track(1, np.array([80, 80, 400, 300], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None)
+    black_frame = black(0.0, 360, 640)
+    result = FrameResult(black_frame.frame, (track,), (), {})
+    pictures = out.render(result)
+    out.send(pictures, result)
+    packets = dict(zip(feeds, await asyncio.gather(*first), strict=True))
+    for feed in feeds:
+        assert pictures[feed].shape == ((180, 320, 3) if feed.small else (360, 640, 3))
+        assert pictures[feed].any() != feed.raw
+        assert packets[feed].opaque is (result if feed.raw else None)
+        assert packets[feed].is_keyframe
+    # The box's left edge, at half of 80.
+    assert pictures[Feed(small=True)][100, 36:45].any()
+    assert not pictures[Feed(small=True)][100, :36].any()
+
+
+@pytest.mark.parametrize("codec", Codec)
+async def test_lossy_links_get_fewer_bits(codec: Codec) -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25, bitrate=1_000_000)
+    viewer = hub.subscribe(Feed(codec))
+    waiting = asyncio.create_task(viewer.recv())
+    await asyncio.sleep(0)
+    rng, sizes = np.random.default_rng(0), list[int]()
+    for number in range(120):
+        viewer.share = 0.4 if number >= 60 else 1.0
+        noise = rng.integers(100, 140, (90, 160, 3), np.uint8)
+        image = np.repeat(np.repeat(noise, 4, 0), 4, 1)
+        sizes.append(send(out, FrameResult(Frame("c", number, number / 25, image), (), (), {})))
+        await waiting
+        waiting = asyncio.create_task(viewer.recv())
+        await asyncio.sleep(0)
+    waiting.cancel()
+    assert sum(sizes[90:]) < 0.7 * sum(sizes[30:60])
+
+
+async def bits_of(
+    shares: list[float], *, bitrate: int, codec: Codec, first: int = 0
+) -> tuple[list[int], list[VideoPacket]]:
+    """Bits of each picture, of noise that wants more, with a viewer's share at each."""
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25, bitrate=bitrate)
+    viewer = hub.subscribe(Feed(codec))
+    waiting = asyncio.create_task(viewer.recv())
+    await asyncio.sleep(0)
+    bits, packets = list[int](), list[VideoPacket]()
+    for number, share in enumerate(shares, first):
+        viewer.share = share
+        # A still scene lets the encoder's buffer fill up, for the largest picture after it.
+        top = 101 if 110 <= number < 130 else 140
+        noise = np.random.default_rng(number).integers(100, top, (90, 160, 3), np.uint8)
+        frame = Frame("c", number, number / 25, np.repeat(np.repeat(noise, 4, 0), 4, 1))
+        bits.append(8 * send(out, FrameResult(frame, (), (), {})))
+        packets.append(await waiting)
+        waiting = asyncio.create_task(viewer.recv())
+        await asyncio.sleep(0)
+    waiting.cancel()
+    return bits, packets
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize(("before", "after"), [(0.3, 1.0), (1.0, 0.3), (1.0, 0.7), (0.8, 1.0)])
+async def test_a_changed_rate_sends_what_a_fresh_encoder_would(
+    codec: Codec, before: float, after: float
+) -> None:
+    bits, packets = await bits_of([before] * 50 + [after] * 100, bitrate=1_000_000, codec=codec)
+    fresh, _ = await bits_of([after] * 100, bitrate=1_000_000, codec=codec, first=50)
+    assert sum(bits[75:]) == pytest.approx(sum(fresh[25:]), rel=0.2)
+    assert max(bits[50:]) < 1.3 * max(fresh)
+    # No gap: each picture is there, decodable, and later than the one before.
+    times = [packet.pts for packet in packets]
+    assert len(times) == 150
+    assert all(a is not None and b is not None and a < b for a, b in pairwise(times))
+    decoder = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
+    assert sum(len(decoder.decode(packet)) for packet in packets) == 150
+
+
+async def test_another_encoder_goes_on_in_time_where_the_clock_stands_still() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    viewer = hub.subscribe()
+    task = asyncio.create_task(viewer.recv())
+    await asyncio.sleep(0)
+    for size in ((96, 128), (96, 128), (48, 64), (48, 64)):
+        send(out, black(1.0, *size))
+    packets = [await task, *[await viewer.recv() for _ in range(3)]]
+    assert [packet.pts for packet in packets] == [90000, 90090, 90180, 90270]
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 100), (100, 1), (2, 3), (15, 17), (1, 9000), (9000, 1), (20, 20000)]
+)
+async def test_a_picture_of_any_size_is_sent(
+    codec: Codec, small: bool, size: tuple[int, int]
+) -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25)
+    task = await read(hub, Feed(codec, small=small))
+    track = Track(1, np.array([0, 0, 1, 1], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None)
+    frame = Frame("c", 0, 0.0, np.full((*size, 3), 120, np.uint8))
+    assert send(out, FrameResult(frame, (track,), (), {})) > 0
+    packet = await task
+    decoder = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
+    (shown,) = decoder.decode(packet)
+    assert 16 <= min(shown.width, shown.height) <= max(shown.width, shown.height) <= 8192
