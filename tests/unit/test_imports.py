@@ -1,4 +1,4 @@
-"""The walls: who may import whom, as the packages' own files say it."""
+"""What each package may import of others' libraries; pyproject.toml holds the order of our own."""
 
 import ast
 import sys
