@@ -59,7 +59,7 @@ def serve(
 
     Args:
         config: the whole configuration.
-        progress: hears of models being fetched.
+        progress: called while models are fetched.
         on_ready: gets the page's address once it answers.
         reload: reads the configuration again; None to do without.
 

@@ -305,7 +305,7 @@ class Service:
             camera: where it is.
             track_id: of the track.
             name: whose face it is: somebody new, or known already.
-            force: enroll whatever the face looks like and whoever it looks like.
+            force: enroll even if the face is poor or looks like another person, such as a twin.
 
         Raises:
             UnknownCameraError: if there is no such camera.

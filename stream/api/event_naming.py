@@ -27,7 +27,7 @@ async def name_event(
         service: where the event was logged.
         event_id: of the event.
         name: whose face it is: somebody new, or known already.
-        force: enroll whatever the face looks like and whoever it looks like.
+        force: enroll even if the face is poor or looks like another person, such as a twin.
 
     Raises:
         UnknownEventError: if there is no such event.

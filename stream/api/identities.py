@@ -44,7 +44,7 @@ IS_NULL: dict[str, JsonValue] = {"type": "null"}
 
 Photos = Annotated[list[UploadFile], Field(min_length=1), File(description="photos of one person")]
 Force = Annotated[
-    bool, Form(description="add them whatever they are like and whoever they look like: a twin")
+    bool, Form(description="add poor photos and photos that look like another person, too")
 ]
 
 
@@ -87,7 +87,7 @@ class FromCamera(BaseModel):
     camera: Reference
     name: PersonName
     force: StrictBool = Field(
-        False, description="enroll whoever the face looks like, such as a twin"
+        False, description="enroll even if the face looks like another person, such as a twin"
     )
 
 
@@ -144,7 +144,7 @@ async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson
     if len(tracks) != 1:
         what = "nobody is" if not tracks else f"{len(tracks)} people are"
         raise HTTPException(
-            409, f"{what} in view of {seen.camera}: one face alone is needed to enrol {seen.name}"
+            409, f"{what} in view of {seen.camera}: one face alone is needed to enroll {seen.name}"
         )
     return identity_json(
         await service.name_track(seen.camera, tracks[0].track_id, seen.name, force=seen.force)

@@ -74,7 +74,7 @@ def best_shots(
             break
     if not looks:
         raise EnrolmentError(
-            f"nobody can be seen well enough to enrol {name}: no single sharp face"
+            f"nobody can be seen well enough to enroll {name}: no single sharp face"
         )
     return [
         upload_item(look.label, name, look.png)

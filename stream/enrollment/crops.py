@@ -173,7 +173,7 @@ def enroll_crops(
         faces: judged together; those of one person from one occasion.
         similarity: of the gallery's model, see `stream.enrollment.naming.limits_for`.
         limits: what a photo must be like; None for the defaults.
-        force: add whatever it looks like and whoever it looks like, such as a twin.
+        force: add it even if it is poor or looks like another person, such as a twin.
         keep_crops: store the crops, which another model can embed again.
         doubts: remembers who was refused before; None for the faces of this call alone.
 
