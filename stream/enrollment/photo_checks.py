@@ -149,7 +149,7 @@ def quality_fault(quality: Quality, limits: EnrolLimits) -> tuple[Reason, str] |
     if quality.size_px < limits.min_size_px:
         return (
             Reason.TOO_SMALL,
-            f"the face is {quality.size_px:.0f} pixels small, {limits.min_size_px:.0f} are needed",
+            f"face too small: {quality.size_px:.0f} px, minimum {limits.min_size_px:.0f} px",
         )
     if quality.brightness < limits.min_brightness:
         return Reason.TOO_DARK, "the face is too dark"

@@ -63,8 +63,8 @@ export class Faces {
     row.element.dataset.name = track.name ?? "";
     const names = { unknown: "Unknown face", undecided: "Looking …" };
     setText(row.name, track.name ?? names[track.state]);
-    const alike = track.similarity === null ? "" : `${track.similarity.toFixed(2)} alike · `;
-    setText(row.about, `${alike}for ${duration(track.age_s)}`);
+    const similarity = track.similarity === null ? "" : `similarity ${track.similarity.toFixed(2)} · `;
+    setText(row.about, `${similarity}for ${duration(track.age_s)}`);
     setText(row.button, track.name ? "Correct" : "Name");
     const label = track.name ? `Correct the name ${track.name}` : "Name this face";
     if (row.button.getAttribute("aria-label") !== label) {

@@ -138,7 +138,7 @@ export class PersonSheet extends EventTarget {
   async #merge() {
     const { identity_id: id, name } = this.#person;
     const kept = await askWho({
-      title: `Who is ${name} too?`,
+      title: `Merge with ${name}`,
       hint: `All photos and events of ${name} go to that person, and the name ${name} ends.`,
       yes: "Merge",
       run: async (into) => {

@@ -39,7 +39,7 @@ export class Settings {
     const rows = [
       ["Recognition runs on", `${DEVICES[about.device] ?? about.device}, by ${about.engine}`],
       ["Model", about.model.slice(0, 16)],
-      ["A face is a match from", `${about.threshold.toFixed(3)} alike (−1 to 1)`],
+      ["A face is a match from", `similarity ${about.threshold.toFixed(3)} (−1 to 1)`],
       ["Events are kept for", `${count(about.keep_days, "day")}, at most ${count(about.keep_mib, "MiB", "MiB")}`],
       ["Events take now", count(about.used_mib, "MiB", "MiB")],
     ];
@@ -104,7 +104,7 @@ export class Settings {
     card.url.hidden = !card.url.textContent; // viewers see none
     const parts = [
       settings.min_face_px && `faces from ${settings.min_face_px} pixels`,
-      settings.target_fps && `at most ${settings.target_fps} pictures a second`,
+      settings.target_fps && `at most ${settings.target_fps} frames per second`,
       settings.rotation && `turned by ${settings.rotation}°`,
       settings.region && "part of the picture",
       settings.rtsp_transport === "udp" && "RTSP over UDP",

@@ -105,7 +105,7 @@ def test_small_faces_are_rejected_and_limits_can_be_changed(recognizer, gallery)
     items = [upload_item("small", "Barack Obama", encoded(image))]
     report = enroll_images(recognizer, gallery, items, limits=EnrolLimits(min_size_px=150))
     assert reasons(report) == [Reason.TOO_SMALL]
-    assert "150 are needed" in report.rejected[0].detail
+    assert "minimum 150 px" in report.rejected[0].detail
     report = enroll_images(recognizer, gallery, items, limits=EnrolLimits(min_size_px=20))
     assert not report.rejected
 
