@@ -1,6 +1,7 @@
 """Several processes as one: joining them, and batch norm over all of them."""
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -30,7 +31,10 @@ class World:
 
 @contextmanager
 def join_world(device_type: str) -> Iterator[World]:
-    """Join the processes that torchrun started; a world of one without torchrun."""
+    """Join the processes that torchrun started; a world of one without torchrun.
+
+    What was built on the group (a DistributedDataParallel, say) must be out of scope at the end.
+    """
     if "WORLD_SIZE" not in os.environ:
         yield World(0, 1, 0)
         return
@@ -39,6 +43,9 @@ def join_world(device_type: str) -> Iterator[World]:
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
     finally:
+        # Modules that hold the group are in reference cycles. Left to the end of the interpreter,
+        # a thread of gloo that still frees a tensor cannot take Python's lock, and aborts.
+        gc.collect()
         dist.destroy_process_group()
 
 

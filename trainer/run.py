@@ -223,58 +223,76 @@ def run_recipe(
     faces = FaceSet(data, min_images=recipe.data.min_images)
     classes = open_classes(recipe, faces)
     with claimed(out), join_world(place_kind) as world:
-        place = open_device(device, world)
-        start = last
-        if resume and world.size > 1 and recipe.head.sharded:
-            shard = f"last.rank{world.rank}.pt" if world.rank else "last.pt"
-            start = common_checkpoint(out / shard)
-        then: State = read_checkpoint(start) if resume else {"step": 0, "best": 0.0}
-        recipe = settle(recipe, place, then)
-        logger.info("training in %s on %s", recipe.run.precision, place)
-        trainee = Trainee(
-            recipe,
-            classes.n_classes or faces.n_classes,
-            place,
-            open_teacher=lambda spec: recognizer_embed(spec, device=device, threads=threads)[0],
+        results = _run_as_rank(
+            world, recipe, faces, classes, targets, data, out, device, threads, resume, now, console
         )
-        source = open_source(
-            recipe, faces, trainee, world, classes=classes, pin=place.type == "cuda"
-        )
-        log = None
-        if world.rank == 0:
-            log = RunLog(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
-        events = fit(
-            recipe,
-            trainee,
-            source,
-            targets,
-            out,
-            resume=start if resume else None,
-            rank=world.rank,
-        )
-        columns = (
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-        )
-        with (
-            Bar(*columns, console=console, disable=world.rank > 0) as shown,
-            _damage_named(data, out),
-        ):
-            task = shown.add_task("starting", total=recipe.run.steps)
-            for event in events:
-                if isinstance(event, Progress):
-                    shown.update(task, completed=event.step, description=_line(event))
-                if log:
-                    log.add(event)
     best = out / "best.pt"
     return {
         "steps": recipe.run.steps,
         "checkpoint": str(best if best.exists() else last),
-        "results": log.before_and_after() if log else [],
+        "results": results,
     }
+
+
+def _run_as_rank(
+    world: World,
+    recipe: Recipe,
+    faces: FaceSet,
+    classes: Classes,
+    targets: list[PairSet],
+    data: Path,
+    out: Path,
+    device: str,
+    threads: int,
+    resume: bool,
+    now: Callable[[], float],
+    console: Console,
+) -> list[dict[str, Any]]:
+    place = open_device(device, world)
+    start = out / "last.pt"
+    if resume and world.size > 1 and recipe.head.sharded:
+        shard = f"last.rank{world.rank}.pt" if world.rank else "last.pt"
+        start = common_checkpoint(out / shard)
+    then: State = read_checkpoint(start) if resume else {"step": 0, "best": 0.0}
+    recipe = settle(recipe, place, then)
+    logger.info("training in %s on %s", recipe.run.precision, place)
+    trainee = Trainee(
+        recipe,
+        classes.n_classes or faces.n_classes,
+        place,
+        open_teacher=lambda spec: recognizer_embed(spec, device=device, threads=threads)[0],
+    )
+    source = open_source(recipe, faces, trainee, world, classes=classes, pin=place.type == "cuda")
+    log = None
+    if world.rank == 0:
+        log = RunLog(out, keep_to=then["step"], highest=max(then["best"], 0.0), now=now)
+    events = fit(
+        recipe,
+        trainee,
+        source,
+        targets,
+        out,
+        resume=start if resume else None,
+        rank=world.rank,
+    )
+    columns = (
+        TextColumn("step"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
+    with (
+        Bar(*columns, console=console, disable=world.rank > 0) as shown,
+        _damage_named(data, out),
+    ):
+        task = shown.add_task("starting", total=recipe.run.steps)
+        for event in events:
+            if isinstance(event, Progress):
+                shown.update(task, completed=event.step, description=_line(event))
+            if log:
+                log.add(event)
+    return log.before_and_after() if log else []
 
 
 @contextmanager

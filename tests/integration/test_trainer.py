@@ -499,7 +499,7 @@ from trainer.trainee import Trainee
 out, sharded = sys.argv[1:]
 settings = ["backbone.size=8", "run.precision=f32", f"head.sharded={sharded}"]
 recipe = read_recipe("tiny", settings)
-with join_world("cpu") as world:
+def run(world):
     trainee = Trainee(recipe, 4, torch.device("cpu"), open_teacher=lambda name: None)
     for parameter in trainee.backbone.parameters():
         parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
@@ -509,6 +509,8 @@ with join_world("cpu") as world:
     trainee.clip(2.0)
     grads = [p.grad for p in trainee.backbone.parameters() if p.grad is not None]
     torch.save([grads, trainee.head.weight.grad], Path(out) / f"{world.rank}.pt")
+with join_world("cpu") as world:
+    run(world)
 """
 
 
@@ -546,7 +548,7 @@ from trainer.distributed import join_world
 from trainer.recipe import read_recipe
 from trainer.trainee import Trainee
 recipe = read_recipe("tiny", ["backbone.size=8", "head.sharded=true", "run.precision=fp16"])
-with join_world("cpu") as world:
+def run(world):
     trainee = Trainee(recipe, 4, torch.device("cpu"), open_teacher=lambda name: None)
     everything = [p for g in trainee.optimizer.param_groups for p in g["params"]]
     for step in range(2):
@@ -562,6 +564,8 @@ with join_world("cpu") as world:
         moved = [not torch.equal(a, b) for a, b in zip(before, everything)]
         assert all(moved) if step == 0 else not any(moved), (world.rank, step)
     Path(sys.argv[1], str(world.rank)).write_text(str(trainee.scaler.get_scale()))
+with join_world("cpu") as world:
+    run(world)
 """
 
 
