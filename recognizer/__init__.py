@@ -1,7 +1,8 @@
 """Images in, faces out."""
 
-from recognizer.attributes import Attributes
+from recognizer.cache import default_cache
 from recognizer.card import ModelCard, read_card, write_card
+from recognizer.embed.attributes import Attributes
 from recognizer.errors import (
     DeviceError,
     ImageError,
@@ -11,17 +12,10 @@ from recognizer.errors import (
 )
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.files import read_file, refuse_special, write_file
-from recognizer.images import Photo, decode_image, decode_photo, read_image, read_photo
-from recognizer.library import add_model, convert_checkpoint
-from recognizer.models import (
-    ModelEntry,
-    Progress,
-    default_cache,
-    fetch,
-    fetch_photos,
-    list_models,
-)
-from recognizer.quality import Quality
+from recognizer.geometry.quality import Quality
+from recognizer.models.library import add_model, convert_checkpoint
+from recognizer.models.manifest import ModelEntry, Progress, fetch, fetch_photos, list_models
+from recognizer.photos.photos import Photo, decode_image, decode_photo, read_image, read_photo
 from recognizer.recognizer import Recognizer, open_recognizer
 from recognizer.similarities import SimilarityLimits
 

@@ -11,14 +11,15 @@ import cv2
 import numpy as np
 from onnx import TensorProto, helper
 
-from recognizer.detector import FAST, Detector, DetectorOptions
-from recognizer.embedder import Embedder
-from recognizer.engine import Array, Engine, Network, Tensor, open_engine, usable_cpus
+from recognizer.cache import default_cache
+from recognizer.detect.detector import FAST, Detector, DetectorOptions
+from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
+from recognizer.embed.embedder import Embedder
+from recognizer.engines.engine import Array, Engine, Network, Tensor, open_engine, usable_cpus
 from recognizer.faces import Image
-from recognizer.images import read_image
-from recognizer.models import Progress, default_cache, ensure, fetch_photos
-from recognizer.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
-from recognizer.resolve import resolve_model
+from recognizer.models.manifest import Progress, ensure, fetch_photos
+from recognizer.models.resolve import resolve_model
+from recognizer.photos.photos import read_image
 
 FRAME_SIZE = (720, 1280)  # of the crowd frame that is made where no picture is given
 FOLLOWED = 5  # faces, as the target "five faces in a 720p frame" says

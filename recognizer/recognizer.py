@@ -6,19 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from recognizer.alignment import CROP_SIZE, similarity_transforms
-from recognizer.attributes import AttributeReader, Attributes
-from recognizer.detector import FAST, Detector, DetectorOptions
-from recognizer.embedder import Embedder
-from recognizer.engine import Engine, open_engine, to_host
+from recognizer.cache import default_cache
+from recognizer.detect.detector import FAST, Detector, DetectorOptions
+from recognizer.detect.mtcnn import read_weights
+from recognizer.detect.refinement import LandmarkRefiner
+from recognizer.detect.upright import detect_any_way_up
+from recognizer.embed.attributes import AttributeReader, Attributes
+from recognizer.embed.embedder import Embedder
+from recognizer.engines.engine import Engine, open_engine, to_host
 from recognizer.errors import ModelFileError
 from recognizer.faces import Detections, Face, Floats, Followed, Image, checked_image
-from recognizer.models import Progress, default_cache, ensure
-from recognizer.mtcnn import read_weights
-from recognizer.quality import Quality, judge
-from recognizer.refinement import LandmarkRefiner
-from recognizer.resolve import resolve_model
-from recognizer.upright import detect_any_way_up
+from recognizer.geometry.alignment import CROP_SIZE, similarity_transforms
+from recognizer.geometry.quality import Quality, judge
+from recognizer.models.manifest import Progress, ensure
+from recognizer.models.resolve import resolve_model
 
 
 class Recognizer:

@@ -48,7 +48,7 @@ def machine() -> Result:
             "torch": torch.__version__,
             "cudnn": torch.backends.cudnn.version(),
         }
-    from recognizer.engine import missing_for_cuda
+    from recognizer.engines.engine import missing_for_cuda
 
     found["missing_for_cuda"] = missing_for_cuda()
     return found
@@ -142,7 +142,8 @@ def tests() -> Result:
 def parity() -> Result:
     """Compare what the CPU and the device find on photos, one by one and in a batch."""
     from recognizer import open_recognizer, read_image
-    from recognizer.models import default_cache, fetch_photos
+    from recognizer.cache import default_cache
+    from recognizer.models.manifest import fetch_photos
 
     folders = [fetch_photos(default_cache(), None), SHARED / "detect", SHARED / "golden/images"]
     paths = [
@@ -182,10 +183,11 @@ def parity() -> Result:
 def detect() -> Result:
     """Measure MTCNN at 720p: frames of six people in a call."""
     from recognizer.bench import bench_detect, crowd_frame, median_ms
-    from recognizer.detector import Detector
-    from recognizer.engine import open_engine
-    from recognizer.models import default_cache, ensure, fetch_photos
-    from recognizer.mtcnn import read_weights
+    from recognizer.cache import default_cache
+    from recognizer.detect.detector import Detector
+    from recognizer.detect.mtcnn import read_weights
+    from recognizer.engines.engine import open_engine
+    from recognizer.models.manifest import ensure, fetch_photos
 
     frame = crowd_frame(fetch_photos(default_cache(), None))
     detector = Detector(open_engine(DEVICE), read_weights(ensure("mtcnn")))
@@ -224,9 +226,9 @@ def detect() -> Result:
 def embed() -> Result:
     """Measure embedding networks: ours, and what options of the runtime would gain."""
     from recognizer.bench import median_ms
-    from recognizer.embedder import Embedder
-    from recognizer.engine import open_engine
-    from recognizer.resolve import resolve_model
+    from recognizer.embed.embedder import Embedder
+    from recognizer.engines.engine import open_engine
+    from recognizer.models.resolve import resolve_model
 
     result: Result = {}
     models = {"sface": resolve_model("sface")}
@@ -251,8 +253,8 @@ def options() -> Result:
     """Measure what options of CUDA's provider would gain, its data on the device."""
     if DEVICE != "cuda":
         return {"not run": "these are options of CUDA"}
-    from recognizer.embedder import prepare
-    from recognizer.resolve import resolve_model
+    from recognizer.embed.embedder import prepare
+    from recognizer.models.resolve import resolve_model
 
     sface = resolve_model("sface")
     result: Result = {}
@@ -333,10 +335,10 @@ def _r50() -> bytes:
 
     import torch
 
-    from recognizer.embedder import prepare
-    from recognizer.resolve import resolve_model
+    from recognizer.embed.embedder import prepare
+    from recognizer.models.resolve import resolve_model
     from trainer.backbones import build_backbone
-    from trainer.export_onnx import onnx_of
+    from trainer.export.onnx import onnx_of
 
     torch.manual_seed(0)
     plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "embedding_size": 512}

@@ -71,10 +71,10 @@ def prepare(folder: Path) -> None:
     from torch import nn
 
     from trainer.backbones import build_backbone
-    from trainer.export_mxnet import write_mxnet
-    from trainer.faceset import FaceSetWriter, encode
-    from trainer.mxnet_params import load_mxnet, mxnet_names
-    from trainer.recordio import MAGIC_BYTES, Record, RecordWriter
+    from trainer.backbones.mxnet_params import load_mxnet, mxnet_names
+    from trainer.data.faceset import FaceSetWriter, encode
+    from trainer.data.recordio import MAGIC_BYTES, Record, RecordWriter
+    from trainer.export.mxnet import write_mxnet
 
     crops = pictures(BATCH)
     np.save(folder / "crops.npy", crops)
@@ -121,7 +121,7 @@ def train_once(backbone, images, labels, weight) -> dict:
     """Run one arcface batch; returns loss and the gradient of the classes."""
     import torch
 
-    from trainer.heads import MARGINS, MarginHead
+    from trainer.heads.classification import MARGINS, MarginHead
 
     head = MarginHead(CLASSES, weight.shape[1], MARGINS["arcface"], generator=torch.Generator())
     head.weight.data = weight.clone()
@@ -133,8 +133,8 @@ def train_once(backbone, images, labels, weight) -> dict:
 
 def compare(folder: Path) -> int:
     """Print every comparison; returns 1 if one fails."""
-    from trainer.faceset import FaceSet
-    from trainer.recordio import RecordReader
+    from trainer.data.faceset import FaceSet
+    from trainer.data.recordio import RecordReader
 
     failures = 0
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from trainer.faceset import FaceSetWriter
-from trainer.pack import people_of
-from trainer.pairs import PairSet, alternate, read_bin, write_bin
-from trainer.run import run_recipe
+from trainer.data.faceset import FaceSetWriter
+from trainer.data.pack import people_of
+from trainer.data.pairs import PairSet, alternate, read_bin, write_bin
+from trainer.training.run import run_recipe
 
 PARTS = 4  # a quarter left out: enough people to learn from, enough pairs to count
 NAME = "left_out"

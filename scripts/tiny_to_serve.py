@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from trainer.pairs import alternate, read_bin, write_bin
+from trainer.data.pairs import alternate, read_bin, write_bin
 
 NAME = "tiny"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from recognizer import Detections, Floats, Followed, Image, Quality
 from recognizer.card import card_from
-from recognizer.models import read_manifest
+from recognizer.models.manifest import read_manifest
 from stream.frames import Frame
 
 EMBEDDING_SIZE = 16

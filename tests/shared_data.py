@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from recognizer.models import default_cache, fetch_photos
+from recognizer.cache import default_cache
+from recognizer.models.manifest import fetch_photos
 
 ROOT = Path(os.environ.get("FACEWIRE_SHARED", Path(__file__).parents[2] / "shared"))
 

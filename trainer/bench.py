@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from trainer.backbones import BACKBONES, build_backbone
-from trainer.faceset import FaceSet
-from trainer.heads import MARGINS, MarginHead
-from trainer.loader import Augmentation, Plan, batches
+from trainer.data.faceset import FaceSet
+from trainer.data.loader import Augmentation, Plan, batches
+from trainer.heads.classification import MARGINS, MarginHead
 
 CLASSES = 1000  # of the head: its share of the time is small, as it is for most sets
 CLOCK_STEP = 1e-9  # seconds: nothing is faster

@@ -92,7 +92,7 @@ def fit(
 
     Example: facewire-train fit tiny --data faces --out models/tiny --set run.steps=100
     """
-    from trainer.run import run_recipe
+    from trainer.training.run import run_recipe
 
     summary = run_recipe(
         recipe,
@@ -129,10 +129,10 @@ def verify(
 
     Example: facewire-train verify --model y1/model,0 --pairs lfw.bin --pairs agedb_30.bin
     """
+    from trainer.evaluation.verification import to_json
     from trainer.verify import (
         open_models,
         open_pairs,
-        to_json,
         verify_pairs,
         write_roc,
         write_worst,
@@ -168,7 +168,7 @@ def verify(
 
 def result_lines(result: Any) -> list[str]:
     """Return the reference's lines and the operating points."""
-    from trainer.verification import lines_of
+    from trainer.evaluation.verification import lines_of
 
     points = [
         f"[{result.target}]TAR@FAR={p.far:g}: {p.tar:1.5f} "
@@ -194,7 +194,7 @@ def export(
 
     Example: facewire-train export models/run/best.pt mine.onnx --pairs lfw.bin
     """
-    from trainer.export import export_checkpoint
+    from trainer.export.export import export_checkpoint
 
     with bar("measuring") as on_progress:
         facts = export_checkpoint(
@@ -228,7 +228,7 @@ def pack(
             facts = pack_pairs(folder, pairs, out, opener, on_progress=on_progress)
         emit(facts, _lines(facts), as_json=as_json)
         return
-    from trainer.pack import pack as pack_folder
+    from trainer.data.pack import pack as pack_folder
 
     with bar("packing") as on_progress:
         packed = pack_folder(
@@ -260,9 +260,9 @@ def inspect(
 
     Example: facewire-train inspect faces --sheet faces.png
     """
-    from trainer.faceset import FaceSet
-    from trainer.inspection import contact_sheet, write_picture
-    from trainer.inspection import inspect as look
+    from trainer.data.faceset import FaceSet
+    from trainer.data.inspection import contact_sheet, write_picture
+    from trainer.data.inspection import inspect as look
 
     faces = FaceSet(directory, name=name)
     with bar("decoding") as on_progress:
@@ -308,9 +308,9 @@ def bench(
     import torch
 
     from trainer.bench import CHANGES, measure, measure_loading
-    from trainer.distributed import World
-    from trainer.faceset import FaceSet
-    from trainer.run import open_device
+    from trainer.data.faceset import FaceSet
+    from trainer.training.distributed import World
+    from trainer.training.run import open_device
 
     if threads:
         torch.set_num_threads(threads)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from recognizer import Recognizer
-from trainer.embedding import Embed, embed_pairs, recognizer_embed, torch_embed
+from trainer.data.inspection import write_picture
+from trainer.data.pairs import PairSet, read_bin, read_pairs_txt, write_bin
+from trainer.data.photos import pairs_of_photos
 from trainer.errors import DataError
-from trainer.inspection import write_picture
-from trainer.pairs import PairSet, read_bin, read_pairs_txt, write_bin
-from trainer.photos import pairs_of_photos
-from trainer.plots import chart, worst_pairs
-from trainer.verification import Verification, roc, verify_embeddings
+from trainer.evaluation.embedding import Embed, embed_pairs, recognizer_embed, torch_embed
+from trainer.evaluation.plots import chart, worst_pairs
+from trainer.evaluation.verification import Verification, roc, verify_embeddings
 
 OnProgress = Callable[[int, int], None]
 
@@ -27,8 +27,8 @@ def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, 
     if spec.endswith(".pt"):
         import torch
 
-        from trainer.export import open_backbone
-        from trainer.run import device_kind
+        from trainer.export.export import open_backbone
+        from trainer.training.run import device_kind
 
         place = torch.device(device_kind(device))
         yield Path(spec).stem, torch_embed(open_backbone(Path(spec))[0].to(place), place)
@@ -117,21 +117,3 @@ def pack_pairs(
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bin(out, made)
     return {"bin": str(out), "pairs": len(made.is_same), "same": int(made.is_same.sum())}
-
-
-def to_json(result: Verification) -> dict[str, Any]:
-    """Return a result as the command's contract has it."""
-    plain, flip = result.accuracy, result.accuracy_flip
-    return {
-        "target": result.target,
-        "pairs": result.n_pairs,
-        "undetected": result.undetected,
-        "xnorm": result.xnorm,
-        "accuracy": {"mean": plain.mean, "std": plain.std},
-        "accuracy_flip": {"mean": flip.mean, "std": flip.std},
-        "threshold": result.threshold,
-        "tar_at_far": [
-            {"far": p.far, "tar": p.tar, "threshold": p.threshold, "impostors": p.impostors}
-            for p in result.points
-        ],
-    }

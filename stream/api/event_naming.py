@@ -6,7 +6,7 @@ import numpy as np
 
 from gallery import Identity, Target
 from recognizer import Detections, Quality, Recognizer
-from recognizer.alignment import TEMPLATE
+from recognizer.geometry.alignment import TEMPLATE
 from stream.enrollment.crops import FaceCrop, enroll_known, with_mirrors
 from stream.errors import EnrolmentError
 from stream.events.log import LoggedFace

@@ -152,7 +152,7 @@ def add(
     Example: facewire models add mine.onnx --name mine --colour-order rgb
              --mean 127.5 127.5 127.5 --std 127.5 127.5 127.5 --images lfw/
     """
-    from recognizer.library import add_model
+    from recognizer.models.library import add_model
     from stream.enrollment.naming import unmeasured
 
     with closing(FetchBars()) as progress, measuring() as on_photo:
@@ -235,7 +235,7 @@ def convert(
 
     Example: facewire models convert models/y1/model,1 y1.onnx
     """
-    from recognizer.library import convert_checkpoint
+    from recognizer.models.library import convert_checkpoint
 
     outputs = convert_checkpoint(checkpoint, out, outputs=tuple(output or ()), replace=replace)
     if as_json:

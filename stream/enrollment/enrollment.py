@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gallery import Gallery, Target, clean_name
 from recognizer import Detections, ImageError, Quality, Recognizer, decode_image, read_file
-from recognizer.images import MAX_BYTES
+from recognizer.photos.photos import MAX_BYTES
 from stream.enrollment.crops import (
     Enrolled,
     EnrolReport,

@@ -11,13 +11,13 @@ import pytest
 torch = pytest.importorskip("torch", reason="the trainer is not installed")
 
 from recognizer import convert_checkpoint  # noqa: E402
-from recognizer.embedder import Embedder  # noqa: E402
-from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine  # noqa: E402
-from recognizer.resolve import resolve_model  # noqa: E402
+from recognizer.embed.embedder import Embedder  # noqa: E402
+from recognizer.engines.engine import OnnxRuntimeEngine, OpenVinoEngine  # noqa: E402
+from recognizer.models.resolve import resolve_model  # noqa: E402
 from trainer.backbones import BACKBONES, build_backbone  # noqa: E402
-from trainer.export_mxnet import write_mxnet  # noqa: E402
-from trainer.export_onnx import export_onnx  # noqa: E402
-from trainer.mxnet_params import load_mxnet  # noqa: E402
+from trainer.backbones.mxnet_params import load_mxnet  # noqa: E402
+from trainer.export.mxnet import write_mxnet  # noqa: E402
+from trainer.export.onnx import export_onnx  # noqa: E402
 
 pytestmark = pytest.mark.integration
 

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from gallery import Gallery
 from recognizer import ModelCardError, ModelFileError, open_recognizer, read_image
-from recognizer.models import CACHE_VARIABLE, default_cache, ensure
-from recognizer.resolve import resolve_model
+from recognizer.cache import CACHE_VARIABLE, default_cache
+from recognizer.models.manifest import ensure
+from recognizer.models.resolve import resolve_model
 from stream.cli.models import app
 from stream.enrollment.enrollment import enroll_images, photo_item
 from stream.enrollment.naming import threshold_for

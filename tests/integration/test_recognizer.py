@@ -8,10 +8,10 @@ import pytest
 
 from recognizer import DeviceError, ModelFileError, Recognizer, fetch, open_recognizer, read_image
 from recognizer.bench import bench_detect, bench_embed
-from recognizer.detector import REFERENCE, Detector
-from recognizer.engine import OpenVinoEngine
-from recognizer.models import ensure
-from recognizer.mtcnn import POOLS, build_graph, read_weights
+from recognizer.detect.detector import REFERENCE, Detector
+from recognizer.detect.mtcnn import POOLS, build_graph, read_weights
+from recognizer.engines.engine import OpenVinoEngine
+from recognizer.models.manifest import ensure
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
@@ -238,8 +238,8 @@ def test_a_large_photo_in_bands_shows_the_same_faces(
 ) -> None:
     images = [read_image(photos() / name) for name in ("obama.jpg", "biden.jpg", "astronaut.png")]
     whole = recognizer.detect(images)
-    monkeypatch.setattr("recognizer.host_images.BAND_PIXELS", 0)
-    monkeypatch.setattr("recognizer.host_images.MIN_BAND_ROWS", rows)
+    monkeypatch.setattr("recognizer.engines.host_images.BAND_PIXELS", 0)
+    monkeypatch.setattr("recognizer.engines.host_images.MIN_BAND_ROWS", rows)
     for one, other in zip(whole, recognizer.detect(images), strict=True):
         np.testing.assert_allclose(other.boxes, one.boxes, atol=0.01)
         np.testing.assert_allclose(other.landmarks, one.landmarks, atol=0.01)

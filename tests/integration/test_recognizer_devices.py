@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 from recognizer import Recognizer, read_image
-from recognizer.attributes import AttributeReader
 from recognizer.bench import bench_detect, bench_embed
-from recognizer.detector import FAST, REFERENCE, Detector, DetectorOptions
-from recognizer.device_images import DeviceImageWork
-from recognizer.embedder import Embedder
-from recognizer.engine import (
+from recognizer.detect.detector import FAST, REFERENCE, Detector, DetectorOptions
+from recognizer.detect.mtcnn import read_weights
+from recognizer.embed.attributes import AttributeReader
+from recognizer.embed.embedder import Embedder
+from recognizer.engines.device_images import DeviceImageWork
+from recognizer.engines.engine import (
     Engine,
     OnnxRuntimeEngine,
     OpenVinoEngine,
@@ -26,9 +27,8 @@ from recognizer.engine import (
     open_engine,
 )
 from recognizer.errors import DeviceError
-from recognizer.models import ensure
-from recognizer.mtcnn import read_weights
-from recognizer.resolve import resolve_model
+from recognizer.models.manifest import ensure
+from recognizer.models.resolve import resolve_model
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration

@@ -16,14 +16,14 @@ from recognizer import (
     read_card,
     read_image,
 )
-from recognizer.alignment import align
-from recognizer.detector import REFERENCE, Detector
-from recognizer.embedder import Embedder
-from recognizer.engine import OnnxRuntimeEngine, OpenVinoEngine, missing_for_cuda
-from recognizer.models import ensure
-from recognizer.mtcnn import read_weights
-from recognizer.refinement import LandmarkRefiner
-from recognizer.resolve import resolve_model
+from recognizer.detect.detector import REFERENCE, Detector
+from recognizer.detect.mtcnn import read_weights
+from recognizer.detect.refinement import LandmarkRefiner
+from recognizer.embed.embedder import Embedder
+from recognizer.engines.engine import OnnxRuntimeEngine, OpenVinoEngine, missing_for_cuda
+from recognizer.geometry.alignment import align
+from recognizer.models.manifest import ensure
+from recognizer.models.resolve import resolve_model
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from trainer.recordio import Record, RecordWriter
+from trainer.data.recordio import Record, RecordWriter
 
 pytestmark = pytest.mark.integration
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 FORK = """
 import os, sys
 from pathlib import Path
-from trainer.recordio import RecordReader
+from trainer.data.recordio import RecordReader
 
 reader, keys = RecordReader(Path(sys.argv[1])), [int(key) for key in sys.argv[2:]]
 before = [reader.read(key) for key in keys]

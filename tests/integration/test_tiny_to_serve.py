@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 import onnx
 
 from recognizer import read_card
-from recognizer.models import default_cache
+from recognizer.cache import default_cache
 from tests.shared_data import shared_data
 
 pytestmark = pytest.mark.integration

@@ -17,14 +17,14 @@ torch = pytest.importorskip("torch")
 from rich.console import Console
 
 from recognizer import read_card
-from recognizer.resolve import resolve_model
+from recognizer.models.resolve import resolve_model
 from tests.shared_data import shared_data
-from trainer.checkpoint import claimed, read_checkpoint
+from trainer.data.faceset import FaceSet, FaceSetWriter, encode
+from trainer.data.pairs import PairSet, write_bin
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
-from trainer.export import export_checkpoint
-from trainer.faceset import FaceSet, FaceSetWriter, encode
-from trainer.pairs import PairSet, write_bin
-from trainer.run import calculates_in_bf16, run_recipe
+from trainer.export.export import export_checkpoint
+from trainer.training.checkpoint import claimed, read_checkpoint
+from trainer.training.run import calculates_in_bf16, run_recipe
 
 pytestmark = pytest.mark.integration
 
@@ -121,8 +121,8 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from rich.console import Console
-import trainer.loop as loop
-from trainer.run import run_recipe
+import trainer.training.loop as loop
+from trainer.training.run import run_recipe
 
 average, steps = loop.Trainee.average, []
 def dying(self):
@@ -189,10 +189,10 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
 def test_the_machine_chooses_the_precision_once(
     data, tmp_path, monkeypatch, caplog, has_bf16, precision
 ):
-    monkeypatch.setattr("trainer.run.calculates_in_bf16", lambda place: has_bf16)
-    with caplog.at_level("INFO", "trainer.run"):
+    monkeypatch.setattr("trainer.training.run.calculates_in_bf16", lambda place: has_bf16)
+    with caplog.at_level("INFO", "trainer.training.run"):
         run(data, tmp_path, "run.steps=1", "run.precision=auto")
-        monkeypatch.setattr("trainer.run.calculates_in_bf16", lambda place: not has_bf16)
+        monkeypatch.setattr("trainer.training.run.calculates_in_bf16", lambda place: not has_bf16)
         run(data, tmp_path, "run.steps=2", "run.precision=auto", resume=True)
     assert caplog.messages == [f"training in {precision} on cpu"] * 2
     state = read_checkpoint(tmp_path / "last.pt")
@@ -212,7 +212,7 @@ def test_a_resumed_run_remembers_its_highest_accuracy(data, tmp_path, caplog):
     state = read_checkpoint(tmp_path / "last.pt")
     state["best"] = 1.0
     torch.save(state, tmp_path / "last.pt")
-    with caplog.at_level("INFO", "trainer.run_log"):
+    with caplog.at_level("INFO", "trainer.training.run_log"):
         run(data, tmp_path, "run.steps=2", target, resume=True)
     assert caplog.messages[-1] == "[2]Accuracy-Highest: 1.00000"
 
@@ -263,7 +263,7 @@ def test_a_full_disk_is_named(data, tmp_path):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     run(data, tmp_path, "run.steps=1", "run.ckpt=always")
-    from trainer.checkpoint import save_checkpoint
+    from trainer.training.checkpoint import save_checkpoint
 
     scratch = tmp_path / f".last.pt.{os.getpid()}"
     scratch.symlink_to("/dev/full")
@@ -324,7 +324,7 @@ def test_labels_that_no_classifier_can_learn_are_refused_before_the_first_step(
 STARVED = """
 import resource
 from pathlib import Path
-import trainer.loop as loop
+import trainer.training.loop as loop
 from trainer.cli import main
 train = loop._forward_backward
 def starved(*arguments):
@@ -370,7 +370,7 @@ WORKER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from trainer.run import run_recipe
+from trainer.training.run import run_recipe
 data, out, *settings = sys.argv[1:]
 resume = "resume" in settings
 run_recipe("tiny", Path(data), Path(out), settings=[s for s in settings if s != "resume"],
@@ -493,9 +493,9 @@ CLIPPER = """
 import sys
 from pathlib import Path
 import torch
-from trainer.distributed import join_world
-from trainer.recipe import read_recipe
-from trainer.trainee import Trainee
+from trainer.training.distributed import join_world
+from trainer.training.recipe import read_recipe
+from trainer.training.trainee import Trainee
 out, sharded = sys.argv[1:]
 settings = ["backbone.size=8", "run.precision=f32", f"head.sharded={sharded}"]
 recipe = read_recipe("tiny", settings)
@@ -544,9 +544,9 @@ OVERFLOW = """
 import sys
 from pathlib import Path
 import torch
-from trainer.distributed import join_world
-from trainer.recipe import read_recipe
-from trainer.trainee import Trainee
+from trainer.training.distributed import join_world
+from trainer.training.recipe import read_recipe
+from trainer.training.trainee import Trainee
 recipe = read_recipe("tiny", ["backbone.size=8", "head.sharded=true", "run.precision=fp16"])
 def run(world):
     trainee = Trainee(recipe, 4, torch.device("cpu"), open_teacher=lambda name: None)
@@ -656,7 +656,7 @@ def test_pack_goes_on_after_kill_9(tmp_path):
         (person / photo.name).write_bytes(photo.read_bytes())
     script = """
 import os, signal, sys
-import trainer.pack as pack
+import trainer.data.pack as pack
 write, done = pack._write_done, []
 def dying(*arguments):
     write(*arguments)
@@ -739,7 +739,7 @@ def test_an_unknown_device_is_refused(data, tmp_path, device):
 
 
 def test_bf16_where_it_is_slow_is_said(data, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("trainer.run.calculates_in_bf16", lambda place: False)
+    monkeypatch.setattr("trainer.training.run.calculates_in_bf16", lambda place: False)
     run(data, tmp_path, "run.steps=1", "run.precision=bf16")
     assert "cpu has no instructions for bf16" in caplog.text
 
@@ -747,7 +747,7 @@ def test_bf16_where_it_is_slow_is_said(data, tmp_path, caplog, monkeypatch):
 SLEEPER = """
 import os, sys, time
 from pathlib import Path
-from trainer.distributed import join_world
+from trainer.training.distributed import join_world
 with join_world("cpu") as world:
     part = Path(sys.argv[1], f".{world.rank}")
     part.write_text(str(os.getpid()))

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from stream.cli.main import app as serving
 from stream.config import Config
 from trainer.cli import app as training
-from trainer.recipe import Recipe
+from trainer.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recognizer.models import read_manifest
+from recognizer.models.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from tests.unit.recognizer.detect.test_mtcnn import write_weights
 
 from recognizer.bench import _operations, measure_peak, median_ms
-from recognizer.engine import OpenVinoEngine
-from recognizer.mtcnn import read_weights
-from tests.unit.recognizer.test_mtcnn import write_weights
+from recognizer.detect.mtcnn import read_weights
+from recognizer.engines.engine import OpenVinoEngine
 
 
 def test_the_median_is_of_the_rounds_after_the_first() -> None:

@@ -10,7 +10,7 @@ import pytest
 from gallery import naming_threshold
 from recognizer.card import ModelCard, card_from, similarities_from
 from recognizer.errors import ModelCardError
-from recognizer.models import read_manifest
+from recognizer.models.manifest import read_manifest
 from recognizer.similarities import (
     CAUTIOUS,
     MIN_IMPOSTORS,

@@ -9,9 +9,9 @@ torch = pytest.importorskip("torch")
 from tests.shared_data import shared_data
 from trainer.backbones import BACKBONES, build_backbone
 from trainer.backbones.layers import EqualNorms
+from trainer.backbones.mxnet_params import load_mxnet, mxnet_names
 from trainer.errors import CheckpointError, RecipeError
-from trainer.export_mxnet import symbol_of, write_mxnet
-from trainer.mxnet_params import load_mxnet, mxnet_names
+from trainer.export.mxnet import symbol_of, write_mxnet
 
 # numbers in the arguments without the classifier, in the BN statistics, and arrays:
 # measured with MXNet's infer_shape, 1 x 3 x 112 x 112

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 import numpy as np
 
 from trainer.bench import CHANGES, SETTINGS, Setting, measure, measure_loading
-from trainer.faceset import FaceSet, FaceSetWriter, encode
+from trainer.data.faceset import FaceSet, FaceSetWriter, encode
 
 
 def ticking(step):

@@ -11,7 +11,7 @@ import pytest
 from gallery import Gallery, GalleryError, NewPhoto
 from gallery.calibration import MEASURED, calibrate, choose
 from recognizer.card import ModelCard, card_from
-from recognizer.models import read_manifest
+from recognizer.models.manifest import read_manifest
 from recognizer.similarities import measured
 from stream.enrollment.naming import limits_for, threshold_for
 

@@ -1,0 +1,1 @@
+"""Finds faces: the three networks of MTCNN, landmarks, and which way up a photo is."""

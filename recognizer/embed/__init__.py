@@ -1,0 +1,1 @@
+"""What networks read from a crop: embeddings, gender and age."""

@@ -1,0 +1,181 @@
+"""Turns aligned crops into unit vectors."""
+
+import math
+
+import cv2
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from recognizer.card import ModelCard
+from recognizer.engines.engine import Engine, Tensor, rows_for, to_host
+from recognizer.errors import ModelFileError
+from recognizer.faces import Floats, Image
+from recognizer.geometry.alignment import CROP_SIZE
+
+# crops per run: on a CPU more gain nothing, and OpenVINO keeps buffers for every size it has seen
+# (SFace: 340 MiB more after all sizes up to 32); a GPU needs them to be busy
+MAX_BATCH = {"cpu": 8, "cuda": 64}
+SMALL = 2_000_000  # weights that may be held twice, y1: 20 MiB more; SFace would be 89
+
+
+class Embedder:
+    """An embedding network with its card.
+
+    Attributes:
+        card: of the model.
+        engine: name of the one that it runs on.
+    """
+
+    def __init__(self, engine: Engine, model: onnx.ModelProto, card: ModelCard) -> None:
+        self.card = card
+        self.engine = engine.name
+        self._device = engine.device
+        self._max_batch = MAX_BATCH[engine.device]
+        self._network = engine.load(prepare(model, card), name=card.name, most_rows=self._max_batch)
+        # what most calls bring; sizes that may change cost 0.25 ms a call, of y1's 6.2
+        self._single = self._network
+        weights = sum(math.prod(each.dims) for each in model.graph.initializer)
+        if engine.device == "cpu" and weights < SMALL:
+            self._single = engine.load(prepare(model, card, batch=1), name=card.name)
+
+    def embed(self, crops: Tensor, *, flip: bool = False) -> Floats:
+        """Embed aligned crops in one call.
+
+        Args:
+            crops: (N, 112, 112, 3) uint8 RGB, in host memory or where the network runs.
+            flip: add the mirrored crop's embedding before normalising; twice the work.
+
+        Returns:
+            (N, D) float32 of unit length.
+
+        Raises:
+            ValueError: if crops is of another shape or type.
+        """
+        if len(crops.shape) != 4 or crops.shape[1:] != (CROP_SIZE, CROP_SIZE, 3):
+            raise ValueError(
+                f"crops must be (N, {CROP_SIZE}, {CROP_SIZE}, 3) uint8, got {crops.shape}"
+            )
+        is_plain = self.card.input_size == (CROP_SIZE, CROP_SIZE) and not flip
+        n = crops.shape[0]
+        if not isinstance(crops, np.ndarray) and is_plain and n == self._rows(n):
+            return _unit(self._network(crops)[0])
+        pixels = self._prepared(to_host(crops))
+        embeddings = self._run(pixels)
+        if flip:
+            embeddings = embeddings + self._run(pixels[:, :, ::-1])
+        return _unit(embeddings)
+
+    def _prepared(self, crops: Image) -> Image:
+        """Scale crops to the network's size."""
+        if crops.dtype != np.uint8:
+            raise ValueError(f"crops must be uint8, got {crops.dtype}")
+        height, width = self.card.input_size
+        if (height, width) == (CROP_SIZE, CROP_SIZE):
+            return crops
+        resized = np.empty((len(crops), height, width, 3), np.uint8)
+        for crop, out in zip(crops, resized, strict=True):
+            cv2.resize(crop, (width, height), dst=out, interpolation=cv2.INTER_AREA)
+        return resized
+
+    def _run(self, crops: Image) -> Floats:
+        embeddings = np.empty((len(crops), self.card.embedding_size), np.float32)
+        for start in range(0, len(crops), self._max_batch):
+            part = slice(start, start + self._max_batch)
+            pixels = np.ascontiguousarray(crops[part])
+            n = len(pixels)
+            if self._rows(n) > n:
+                pixels = np.concatenate(
+                    [pixels, np.zeros_like(pixels[:1]).repeat(self._rows(n) - n, 0)]
+                )
+            network = self._single if n == 1 else self._network
+            embeddings[part] = network(pixels)[0][:n]
+        return embeddings
+
+    def _rows(self, n: int) -> int:
+        """Return the batch size at which n crops are run: few on CUDA, any on a CPU."""
+        return n if self._device == "cpu" else min(rows_for(n, self._device), self._max_batch)
+
+
+def _unit(embeddings: Floats) -> Floats:
+    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return np.asarray(embeddings / np.maximum(length, 1e-10), np.float32)
+
+
+def prepare(model: onnx.ModelProto, card: ModelCard, *, batch: int | None = None) -> bytes:
+    """Make a model take pixels, with any batch size unless one is given.
+
+    Weights that are listed as inputs are taken off that list (it keeps engines from fusing them),
+    the batch becomes symbolic, and colour order, layout and normalisation move into the graph.
+
+    Args:
+        model: one float input (1 or N, 3, H, W), one output (1 or N, D).
+        card: how the input is made.
+        batch: N if it never changes.
+
+    Returns:
+        A serialised model from (N, H, W, 3) uint8 RGB to (N, D) float32.
+
+    Raises:
+        ModelFileError: if the model has other inputs or outputs.
+    """
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    graph = prepared.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(graph.output) < 1:
+        raise ModelFileError(f"{card.name} must have one input, it has {len(inputs)}")
+    height, width = card.input_size
+    _check_shape(inputs[0], [3, height, width], card.name)
+    _check_shape(graph.output[0], [card.embedding_size], card.name)
+    nodes = _input_nodes(inputs[0].name, card)
+    names = {"facewire_mean": card.mean, "facewire_std": card.std}
+    for name, values in names.items():
+        array = np.array(values, np.float32).reshape(1, 3, 1, 1)
+        graph.initializer.append(numpy_helper.from_array(array, name))
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "facewire_bgr"))
+    body = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *body])
+    del graph.input[:]
+    n = batch or "N"
+    pixels: list[str | int | None] = [n, height, width, 3]
+    graph.input.append(helper.make_tensor_value_info("facewire_image", TensorProto.UINT8, pixels))
+    output = graph.output[0].name
+    del graph.output[:]
+    dims: list[str | int | None] = [n, card.embedding_size]
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, dims))
+    del graph.value_info[:]  # they hold the old, fixed batch
+    serialised: bytes = prepared.SerializeToString()
+    return serialised
+
+
+def _input_nodes(target: str, card: ModelCard) -> list[onnx.NodeProto]:
+    """Bring (N, H, W, 3) uint8 RGB to what the network calls `target`."""
+    image = "facewire_image"
+    nodes = []
+    if card.colour_order == "bgr":
+        nodes.append(
+            helper.make_node("Gather", [image, "facewire_bgr"], ["facewire_bgr_image"], axis=3)
+        )
+        image = "facewire_bgr_image"
+    nodes.append(helper.make_node("Transpose", [image], ["facewire_planes"], perm=[0, 3, 1, 2]))
+    is_plain = card.mean == (0, 0, 0) and card.std == (1, 1, 1)
+    floats = target if is_plain else "facewire_floats"
+    nodes.append(helper.make_node("Cast", ["facewire_planes"], [floats], to=TensorProto.FLOAT))
+    if not is_plain:
+        centred = "facewire_centred"
+        nodes.append(helper.make_node("Sub", [floats, "facewire_mean"], [centred]))
+        nodes.append(helper.make_node("Div", [centred, "facewire_std"], [target]))
+    return nodes
+
+
+def _check_shape(value: onnx.ValueInfoProto, expected: list[int], name: str) -> None:
+    dims = [d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim]
+    if len(dims) != len(expected) + 1 or any(
+        isinstance(actual, int) and actual != wanted
+        for actual, wanted in zip(dims[1:], expected, strict=True)
+    ):
+        wanted = ", ".join(map(str, expected))
+        raise ModelFileError(f"{name}: {value.name} must be (N, {wanted}), it is {dims}")

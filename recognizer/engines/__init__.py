@@ -1,0 +1,1 @@
+"""Where networks and image work run: OpenVINO, ONNX Runtime, OpenCV."""

@@ -1,0 +1,293 @@
+"""Image work on the device of the networks: frames go up once, and only results come down.
+
+An image lies on a sheet with all its octaves (`device_graphs`); every crop and every aligned face
+is an affine map into it. Equally sized images of a call are one tensor, and share each run.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.engines import device_graphs
+from recognizer.engines.engine import Array, Engine, Network, Tensor
+from recognizer.faces import Floats, Image, checked_image
+from recognizer.geometry.boxes import Boxes
+from recognizer.geometry.pyramid import deepest_octave, octave_for_level, octaves_for_crops
+
+Floating = NDArray[np.floating[Any]]
+
+# a tick of the service uploads twice, what is scanned and what is followed, and then aligns
+# faces of both; images that nobody can change are found again by who they are
+KEPT_UPLOADS = 2
+MAX_LINES = 1024  # ways to scale that stay uploaded: the levels of some fifty sizes of images
+MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
+
+
+class DeviceImageWork:
+    """Uploads images and holds the graphs that work on them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._graphs: dict[str, Network] = {}
+        self._uploads: list[list[tuple[Image, Place]]] = []
+        self._lines: dict[tuple[int, int], list[Tensor]] = {}
+
+    def open(self, images: Sequence[Image]) -> "DeviceImages":
+        """Upload (H, W, 3) uint8 RGB images, but for read-only ones that are still there."""
+        images = [checked_image(image) for image in images]
+        places = [self._known(image) for image in images]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, (image, place) in enumerate(zip(images, places, strict=True)):
+            if place is None:
+                groups.setdefault((image.shape[0], image.shape[1]), []).append(index)
+        uploaded = []
+        for group in groups.values():
+            first, *others = (images[index] for index in group)
+            frames = np.stack([first, *others]) if others else first[None]
+            sheet = Sheet(self, self._engine.upload(frames))
+            for slot, index in enumerate(group):
+                places[index] = Place(sheet, slot)
+                if not images[index].flags.writeable:
+                    uploaded.append((images[index], Place(sheet, slot)))
+        if uploaded:
+            self._uploads = [*self._uploads, uploaded][-KEPT_UPLOADS:]
+        return DeviceImages(self, [place for place in places if place is not None])
+
+    def graph(self, kind: str, size: int = 0) -> Network:
+        """Return a graph of `device_graphs`, loaded when first asked for."""
+        name = f"{kind}{size}"
+        if name not in self._graphs:
+            build = {
+                "sheet": lambda: device_graphs.sheet_graph(size),
+                "first_level": lambda: device_graphs.first_level_graph(size),
+                "next_level": device_graphs.next_level_graph,
+                "sample": lambda: device_graphs.sample_graph(size),
+                "scale": lambda: device_graphs.scale_graph(size),
+                "select": device_graphs.select_graph,
+            }[kind]
+            self._graphs[name] = self._engine.load(build(), name=name)
+        return self._graphs[name]
+
+    def lines(self, n_from: int, n_to: int) -> list[Tensor]:
+        """Return `device_graphs.line_weights` on the device."""
+        if (n_from, n_to) not in self._lines:
+            if len(self._lines) >= MAX_LINES:
+                self._lines.clear()
+            weights = device_graphs.line_weights(n_from, n_to)
+            self._lines[n_from, n_to] = [self._engine.upload(array) for array in weights]
+        return self._lines[n_from, n_to]
+
+    def _known(self, image: Image) -> "Place | None":
+        return next(
+            (place for upload in self._uploads for known, place in upload if known is image), None
+        )
+
+
+class Sheet:
+    """Equally sized images on the device.
+
+    Attributes:
+        frames: (B, H, W, 3) uint8.
+        height: of each image in pixels.
+        width: of each image in pixels.
+    """
+
+    def __init__(self, work: DeviceImageWork, frames: Tensor) -> None:
+        self.frames = frames
+        self.n_images, self.height, self.width, _ = frames.shape
+        self._work = work
+        self._octaves = range(deepest_octave(self.height, self.width) + 1)
+        # an octave's rows and one black row, that crops may lie outside the image
+        rows = [(self.height >> octave) + 1 for octave in self._octaves]
+        self._starts = np.concatenate([[0], np.cumsum(rows)])
+
+    @cached_property
+    def tensor(self) -> Tensor:
+        """The sheets, (B, 3, rows, columns) float32, see `device_graphs.sheet_graph`."""
+        pads = [
+            np.array([0, 0, 0, 0, 0, 0, 1, self.width + 1 - (self.width >> octave)], np.int64)
+            for octave in self._octaves
+        ]
+        return self._work.graph("sheet", len(pads)).keep(self.frames, *pads)[0]
+
+    def spots(self, octaves: NDArray[np.intp]) -> tuple[Floating, Floating]:
+        """Return (N, 2) scale and shift from pixels of octaves to GridSample's x and y.
+
+        It counts from -1 to 1 between the outer borders of the sheet.
+        """
+        top = np.stack([np.zeros(len(octaves)), self._starts[octaves]], axis=1)
+        scale = 2 / np.array([self.width + 1, self._starts[-1]], np.float64)
+        return np.tile(scale, (len(octaves), 1)), (top + 0.5) * scale - 1
+
+    def take(
+        self, kind: str, slots: NDArray[np.intp], *inputs: Array, side: int, rows: int
+    ) -> Tensor:
+        """Take crops by a graph: (rows, side, side, 3) uint8.
+
+        Args:
+            kind: "sample" or "scale".
+            slots: (N,) which image of the sheet each crop is of.
+            inputs: (N, ...) each, the graph's between its sheet and its order.
+            side: of a crop in pixels.
+            rows: of the result, at least N.
+        """
+        counts = np.bincount(slots, minlength=self.n_images)
+        most = int(counts.max())
+        by_slot = np.argsort(slots, kind="stable")
+        nth = np.empty(len(slots), np.intp)
+        nth[by_slot] = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots[by_slot]]
+        spread = []
+        for each in inputs:
+            array = np.zeros((self.n_images, most, *each.shape[1:]), np.float32)
+            array[slots, nth] = each
+            spread.append(array)
+        order = np.zeros(rows, np.int64)
+        order[: len(slots)] = slots * most + nth
+        return self._work.graph(kind, side).keep(self.tensor, *spread, order)[0]
+
+    def sample(
+        self,
+        slots: NDArray[np.intp],
+        octaves: NDArray[np.intp],
+        maps: "Maps",
+        *,
+        side: int,
+        rows: int,
+    ) -> Tensor:
+        """Sample crops at affine maps into octaves of the images: (rows, side, side, 3) uint8."""
+        scale, shift = (each[:, None] for each in self.spots(octaves))
+        matrices = maps.matrices.transpose(0, 2, 1) * scale
+        matrices[:, 2:] += shift
+        ends = (each[:, None] * scale + shift for each in (maps.low, maps.high))
+        return self.take("sample", slots, matrices, *ends, side=side, rows=rows)
+
+    def scale(self, slots: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
+        """Scale inclusive boxes as cv2.resize does; outside the images is black."""
+        inputs: list[Array] = []
+        factor, shift = self.spots(np.zeros(len(slots), np.intp))
+        weights = []
+        for axis, end in ((0, self.width), (1, self.height)):
+            first, last = squares[:, axis, None], squares[:, axis + 2, None]
+            *lines, one, other = device_graphs.line_weights(last - first + 1, side)
+            # a pixel beyond the image there is a black one on the sheet
+            spots = np.clip(np.concatenate(lines, axis=1) + first, -1, end)
+            inputs.append(spots * factor[:, axis, None] + shift[:, axis, None])
+            weights.append(np.stack([one, other], axis=1))
+        return self.take("scale", slots, *inputs, *weights, side=side, rows=rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an image is: on a sheet, the how-manieth."""
+
+    sheet: Sheet
+    slot: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps:
+    """From pixels of crops to pixels of an octave, and where the octave's end.
+
+    Attributes:
+        matrices: (N, 2, 3) float64.
+        low: (N, 2) float64, the least x and y; -1 is black.
+        high: (N, 2) float64, the greatest; a pixel beyond the last is black.
+    """
+
+    matrices: Floating
+    low: Floating
+    high: Floating
+
+
+class DeviceImages:
+    """The images of one call, see `image_work.Images`."""
+
+    def __init__(self, work: DeviceImageWork, places: list[Place]) -> None:
+        self.sizes = [(place.sheet.height, place.sheet.width) for place in places]
+        self._work = work
+        self._places = places
+        self._slots = np.array([place.slot for place in places], np.intp)
+
+    def stacks(self) -> list[NDArray[np.intp]]:
+        """Group the images by sheet."""
+        return list(self._by_sheet(np.arange(len(self._places))))
+
+    def scan(
+        self,
+        net: Network,
+        members: NDArray[np.intp],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        limit: float,
+        direct: bool,
+    ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
+        """Run P-Net over the levels of a sheet's images."""
+        sheet = self._places[members[0]].sheet
+        larger: Tensor | None = None
+        for size in sizes:
+            if larger is None or direct:
+                octave = 0 if direct else octave_for_level(sheet.height, sheet.width, size[0])
+                network, source = self._work.graph("first_level", octave), sheet.frames
+                height, width = sheet.height >> octave, sheet.width >> octave
+            else:
+                network, source = self._work.graph("next_level"), larger
+            lines = [*self._work.lines(width, size[1]), *self._work.lines(height, size[0])]
+            larger, level = network.keep(source, *lines)
+            height, width = size
+            (heads,) = net.keep(level)
+            cells, values = self._work.graph("select")(heads, np.array(limit, np.float32))
+            rows = [np.flatnonzero(cells[:, 0] == slot) for slot in self._slots[members]]
+            yield [(cells[row, 1:], values[row]) for row in rows]
+
+    def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Divide crops by sheet, and into as many rows as memory should hold."""
+        for rows in self._by_sheet(owners):
+            for start in range(0, len(rows), MAX_BATCH):
+                yield rows[start : start + MAX_BATCH]
+
+    def crop(
+        self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int, inclusive: bool
+    ) -> Tensor:
+        """Cut squares out of images and scale them."""
+        sheet: Sheet = self._places[owners[0]].sheet
+        slots = self._slots[owners]
+        if inclusive:
+            return sheet.scale(slots, squares, side=side, rows=rows)
+        zoom = (squares[:, 2] - squares[:, 0]) / side
+        octaves = octaves_for_crops(zoom, deepest_octave(sheet.height, sheet.width))
+        shrunk = 2.0**octaves
+        zoom = zoom / shrunk
+        size = np.array([sheet.width, sheet.height])
+        matrices = np.zeros((len(squares), 2, 3))
+        matrices[:, 0, 0] = matrices[:, 1, 1] = zoom
+        matrices[:, :, 2] = squares[:, :2] / shrunk[:, None] + (zoom[:, None] - 1) / 2
+        # where the octave ends, its border is repeated
+        maps = Maps(matrices, np.zeros((len(squares), 2)), (size >> octaves[:, None]) - 1.0)
+        return sheet.sample(slots, octaves, maps, side=side, rows=rows)
+
+    def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Tensor:
+        """Warp images by similarity transforms."""
+        if len(owners) == 0:
+            empty: Array = np.empty((0, size, size, 3), np.uint8)
+            return empty
+        sheet: Sheet = self._places[owners[0]].sheet
+        n = len(owners)
+        # the inverse of a rotation with scale is its transpose over the scale's square
+        squared = np.maximum(np.square(matrices[:, 0, :2]).sum(axis=1), 1e-12)
+        turns = matrices[:, :, :2].transpose(0, 2, 1) / squared[:, None, None]
+        backward = np.concatenate([turns, -turns @ matrices[:, :, 2:]], axis=2)
+        low = np.full((n, 2), -1.0)
+        high = np.tile(np.array([sheet.width, sheet.height], np.float64), (n, 1))
+        slots = self._slots[owners]
+        maps = Maps(backward, low, high)
+        return sheet.sample(slots, np.zeros(n, np.intp), maps, side=size, rows=n)
+
+    def _by_sheet(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        sheets: dict[int, list[int]] = {}
+        for row, owner in enumerate(owners):
+            sheets.setdefault(id(self._places[owner].sheet), []).append(row)
+        return (np.array(rows, np.intp) for rows in sheets.values())

@@ -1,0 +1,118 @@
+"""Image work in host memory, by OpenCV."""
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.engines.engine import Network
+from recognizer.faces import Floats, Image, checked_image
+from recognizer.geometry.alignment import warp
+from recognizer.geometry.boxes import Boxes
+from recognizer.geometry.pyramid import Octaves, crop_inclusive, crop_squares, shrink
+
+# crops per run. Above 80 OpenVINO multiplies in another order on CPUs without AVX-512, and a crop's
+# result would depend on how many others came with it
+MAX_BATCH = 64
+# of a level of one image that P-Net takes at once, 120 MB while it runs: a frame of 4K at the usual
+# smallest face has 0.7 million, a photo of 50 megapixels 4.5
+BAND_PIXELS = 1_200_000
+MIN_BAND_ROWS = 64
+
+
+class HostImageWork:
+    """Leaves images where they are."""
+
+    def open(self, images: Sequence[Image]) -> "HostImages":
+        """Take (H, W, 3) uint8 RGB images."""
+        return HostImages([checked_image(image) for image in images])
+
+
+class HostImages:
+    """The images of one call, see `image_work.Images`."""
+
+    def __init__(self, images: Sequence[Image]) -> None:
+        self.sizes = [(image.shape[0], image.shape[1]) for image in images]
+        self._pictures = [Octaves(image) for image in images]
+
+    def stacks(self) -> list[NDArray[np.intp]]:
+        """Group the images by size."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, size in enumerate(self.sizes):
+            groups.setdefault(size, []).append(index)
+        return [np.array(group, np.intp) for group in groups.values()]
+
+    def scan(
+        self,
+        net: Network,
+        members: NDArray[np.intp],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        limit: float,
+        direct: bool,
+    ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
+        """Run P-Net over the levels of equally sized images."""
+        larger: list[Image | None] = [None] * len(members)
+        for size in sizes:
+            level = np.empty((len(members), *size, 3), np.uint8)
+            for i, member in enumerate(members):
+                if direct:
+                    cv2.resize(self._pictures[member][0], size[::-1], dst=level[i])
+                else:
+                    shrink(self._pictures[member], larger[i], size, level[i])
+                    larger[i] = level[i]
+            heads = _in_bands(net, level)
+            cells = []
+            for head in heads:
+                y, x = np.nonzero(head[0] > limit)
+                cells.append((np.stack([y, x], axis=1), np.asarray(head[:, y, x].T, np.float32)))
+            yield cells
+
+    def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Divide crops into as many rows as memory should hold."""
+        for start in range(0, len(owners), MAX_BATCH):
+            yield np.arange(start, min(start + MAX_BATCH, len(owners)))
+
+    def crop(
+        self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int, inclusive: bool
+    ) -> Image:
+        """Cut squares out of images and scale them."""
+        n = len(squares)
+        crops = np.zeros((rows, side, side, 3), np.uint8)
+        if inclusive:
+            crop_inclusive(self._pictures, owners, squares, crops[:n])
+        else:
+            crop_squares(self._pictures, owners, squares, side, crops[:n])
+        return crops
+
+    def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Image:
+        """Warp images by similarity transforms."""
+        return warp([picture[0] for picture in self._pictures], owners, matrices, size=size)
+
+
+def _in_bands(net: Network, level: Image) -> Floats:
+    """Run P-Net over a level in as many bands of rows as memory should hold, with one result.
+
+    Output row i sees input rows 2i to 2i + 11. A band of an even number of rows ends where the
+    pooling does, so that its rows are those of the whole level.
+
+    Args:
+        net: P-Net, pixels in.
+        level: (N, H, W, 3) uint8.
+
+    Returns:
+        (N, 5, H', W') float32.
+    """
+    _, height, width, _ = level.shape
+    rows = max(BAND_PIXELS // width // 2 * 2, MIN_BAND_ROWS)
+    heads, start = [], 0
+    while True:
+        stop = min(start + rows, height)
+        (head,) = net(np.ascontiguousarray(level[:, start:stop]))
+        if start == 0 and stop == height:
+            return head
+        heads.append(head.copy())  # the next run may write where this one did
+        if stop == height:
+            return np.concatenate(heads, axis=2)
+        start += 2 * head.shape[2]

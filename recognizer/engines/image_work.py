@@ -1,0 +1,104 @@
+"""The seam for work on images: it is done where the networks run.
+
+On a CPU that is OpenCV in host memory (`host_images`); on a GPU, ONNX graphs on images that are
+uploaded once (`device_images`). The detector's decisions are the same code for both.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.engines.device_images import DeviceImageWork
+from recognizer.engines.engine import Engine, Network, Tensor
+from recognizer.engines.host_images import HostImageWork
+from recognizer.faces import Floats, Image
+from recognizer.geometry.boxes import Boxes
+
+Cells = tuple[NDArray[np.intp], Floats]
+"""Where P-Net sees faces in a level: (K, 2) y and x, and (K, 5) its outputs there."""
+
+
+class Images(Protocol):
+    """The images of one call, where the networks run.
+
+    Attributes:
+        sizes: (height, width) of each in pixels.
+    """
+
+    sizes: list[tuple[int, int]]
+
+    def stacks(self) -> list[NDArray[np.intp]]:
+        """Return the indices of all images, grouped to equally sized ones that share a run."""
+
+    def scan(
+        self,
+        net: Network,
+        members: NDArray[np.intp],
+        sizes: Sequence[tuple[int, int]],
+        *,
+        limit: float,
+        direct: bool,
+    ) -> Iterator[list[Cells]]:
+        """Run P-Net over the levels of a stack.
+
+        Args:
+            net: P-Net, pixels in.
+            members: one of `stacks()`.
+            sizes: (height, width) of each level, the largest first.
+            limit: the logit that a cell must exceed.
+            direct: scale each level bilinearly from the full image, not from the level before.
+
+        Yields:
+            For each level, the cells of each member.
+        """
+
+    def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
+        """Divide crops, by the images that they are from, into rows that one run can take."""
+
+    def crop(
+        self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int, inclusive: bool
+    ) -> Tensor:
+        """Cut squares out of images and scale them.
+
+        Args:
+            owners: (N,) index of the image of each square; all of one of `batches`.
+            squares: (N, 4).
+            side: wanted size in pixels.
+            rows: of the result, at least N; what is in the others does not matter.
+            inclusive: squares count both borders and are black outside the image, scaled
+                bilinearly; else they are positions in the plane, the image's border is repeated,
+                and what shrinks is averaged.
+
+        Returns:
+            (rows, side, side, 3) uint8 RGB.
+        """
+
+    def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Tensor:
+        """Warp images by similarity transforms; outside an image is black.
+
+        Args:
+            owners: as in `crop`.
+            matrices: (N, 2, 3) from image to crop, pixels.
+            size: side of the crops in pixels.
+
+        Returns:
+            (N, size, size, 3) uint8 RGB.
+        """
+
+
+class ImageWork(Protocol):
+    """Takes images to where the networks run."""
+
+    def open(self, images: Sequence[Image]) -> Images:
+        """Take (H, W, 3) uint8 RGB images.
+
+        Raises:
+            ValueError: if an image is of another shape or type.
+        """
+
+
+def open_image_work(engine: Engine) -> ImageWork:
+    """Return the image work of an engine's device."""
+    return HostImageWork() if engine.device == "cpu" else DeviceImageWork(engine)

@@ -1,0 +1,1 @@
+"""Boxes, scaled copies, alignment, and the quality that follows from them."""

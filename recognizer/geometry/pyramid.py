@@ -1,0 +1,161 @@
+"""Scaled copies of an image, and square crops from them.
+
+Scaling is where a plain cascade spends most of its time. Here each octave is halved from the one
+before, a level of the detector's pyramid comes from the next larger picture at hand, and a crop is
+taken from the octave in which it is less than twice its wanted size: every pixel that matters is
+averaged, and none is touched twice.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer.faces import Image
+from recognizer.geometry.boxes import Boxes
+
+MAX_OCTAVES = 8  # 2 ** 8 * 24 px: larger than any face in a picture of 100 megapixels
+CHUNK = 512  # crops per remap: OpenCV's maps end at 32767 rows
+MIN_SIDE = 12  # P-Net's window
+
+
+def scales(height: int, width: int, *, min_face_px: int, factor: float) -> list[float]:
+    """Return the pyramid's scales, largest first; empty when no window fits."""
+    scale = MIN_SIDE / min_face_px
+    side = min(height, width) * scale
+    found = []
+    while side >= MIN_SIDE:
+        found.append(scale)
+        scale *= factor
+        side *= factor
+    return found
+
+
+class Octaves:
+    """An image, its half, its quarter, and so on, each made when first asked for."""
+
+    def __init__(self, image: Image) -> None:
+        self._images = [image]
+
+    def __getitem__(self, octave: int) -> Image:
+        while len(self._images) <= octave:
+            last = self._images[-1]
+            height, width = last.shape[0] // 2, last.shape[1] // 2
+            even = last[: 2 * height, : 2 * width]
+            half = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+            self._images.append(np.asarray(half, np.uint8))
+        return self._images[octave]
+
+    def deepest(self) -> int:
+        """Return the last octave that still has pixels."""
+        height, width, _ = self._images[0].shape
+        return deepest_octave(height, width)
+
+
+def deepest_octave(height: int, width: int) -> int:
+    """Return the last octave of an image that still has pixels."""
+    return min(int(min(height, width)).bit_length() - 1, MAX_OCTAVES)
+
+
+def octave_for_level(height: int, width: int, level_height: int) -> int:
+    """Return the octave that a level of that height is scaled from: the least that is larger."""
+    octave = 0
+    while octave < deepest_octave(height, width) and (height >> (octave + 1)) >= level_height:
+        octave += 1
+    return octave
+
+
+def octaves_for_crops(zoom: Boxes, deepest: int) -> NDArray[np.intp]:
+    """Return the octave each crop is taken from: less than twice as fine as the crop.
+
+    Args:
+        zoom: (N,) pixels of the image per pixel of the crop.
+        deepest: the last octave.
+    """
+    wanted = np.floor(np.log2(np.maximum(zoom, 1))).astype(np.intp)
+    return np.minimum(wanted, deepest)
+
+
+def shrink(octaves: Octaves, larger: Image | None, size: tuple[int, int], out: Image) -> None:
+    """Make one level of the pyramid.
+
+    Args:
+        octaves: of the image.
+        larger: the level before, or None for the first.
+        size: height and width in pixels.
+        out: (H, W, 3) uint8, filled.
+    """
+    height, width = size
+    if larger is None:
+        full_height, full_width, _ = octaves[0].shape
+        larger = octaves[octave_for_level(full_height, full_width, height)]
+    cv2.resize(larger, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def crop_squares(
+    octaves: Sequence[Octaves], owners: NDArray[np.intp], squares: Boxes, side: int, out: Image
+) -> None:
+    """Cut square boxes out of images and scale them; what lies outside an image repeats its border.
+
+    Args:
+        octaves: of each image.
+        owners: (N,) index of the image of each box.
+        squares: (N, 4), square, positions in the plane.
+        side: wanted size in pixels.
+        out: (N, side, side, 3) uint8, filled.
+    """
+    zoom = (squares[:, 2] - squares[:, 0]) / side  # pixels of the image per pixel of the crop
+    steps = np.arange(side, dtype=np.float32) + np.float32(0.5)
+    for owner in np.unique(owners):
+        of_owner = octaves_for_crops(zoom, octaves[owner].deepest())
+        for octave in np.unique(of_owner[owners == owner]):
+            rows = np.flatnonzero((owners == owner) & (of_owner == octave))
+            source = octaves[owner][int(octave)]
+            shrunk = 2.0**octave
+            for start in range(0, len(rows), CHUNK):
+                part = rows[start : start + CHUNK]
+                _remap(source, squares[part] / shrunk, zoom[part] / shrunk, steps, out, part)
+
+
+def crop_inclusive(
+    pictures: Sequence[Octaves], owners: NDArray[np.intp], squares: Boxes, out: Image
+) -> None:
+    """Cut squares as the reference system does: each on a black canvas, scaled bilinearly.
+
+    Args:
+        pictures: of each image.
+        owners: (N,) index of the image of each box.
+        squares: (N, 4) whole pixels, both borders included.
+        out: (N, side, side, 3) uint8, filled.
+    """
+    side = out.shape[1]
+    for i, (owner, box) in enumerate(zip(owners, squares.astype(np.intp), strict=True)):
+        image = pictures[owner][0]
+        x1, y1, x2, y2 = box
+        canvas = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3), np.uint8)
+        top, left = max(y1, 0), max(x1, 0)
+        inside = image[top : max(y2 + 1, 0), left : max(x2 + 1, 0)]
+        height, width = inside.shape[:2]
+        canvas[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inside
+        cv2.resize(canvas, (side, side), dst=out[i])
+
+
+def _remap(
+    source: Image,
+    squares: Boxes,
+    zoom: Boxes,
+    steps: NDArray[np.float32],
+    out: Image,
+    rows: NDArray[np.intp],
+) -> None:
+    n, side = len(squares), len(steps)
+    grid = zoom[:, None].astype(np.float32) * steps
+    shape = (n, side, side)
+    x = squares[:, 0, None].astype(np.float32) + grid - np.float32(0.5)
+    y = squares[:, 1, None].astype(np.float32) + grid - np.float32(0.5)
+    map_x = np.ascontiguousarray(np.broadcast_to(x[:, None, :], shape)).reshape(-1, side)
+    map_y = np.ascontiguousarray(np.broadcast_to(y[:, :, None], shape)).reshape(-1, side)
+    # repeating the border finds more of the faces that it cuts than black does
+    crops = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    out[rows] = np.asarray(crops, np.uint8).reshape(n, side, side, 3)

@@ -1,0 +1,1 @@
+"""MXNet checkpoints without MXNet: read, and converted to ONNX."""

@@ -1,0 +1,1 @@
+"""Photo files and uploads: bytes in, RGB out."""

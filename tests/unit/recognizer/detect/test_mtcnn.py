@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+
+from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, build_graph, read_weights
+from recognizer.engines.engine import OnnxRuntimeEngine, OpenVinoEngine
+from recognizer.errors import ModelFileError
+
+SHAPES = {
+    "pnet": [(3, 3, 3, 10), (3, 3, 10, 16), (3, 3, 16, 32)],
+    "rnet": [(3, 3, 3, 28), (3, 3, 28, 48), (2, 2, 48, 64), (576, 128)],
+    "onet": [(3, 3, 3, 32), (3, 3, 32, 64), (3, 3, 64, 64), (2, 2, 64, 128), (1152, 256)],
+}
+HEADS = {"pnet": [4, 2], "rnet": [4, 2], "onet": [4, 10, 2]}
+
+
+def random_arrays(name: str, seed: int = 0) -> list[np.ndarray]:
+    """Arrays in the layout of the published files."""
+    random = np.random.default_rng(seed)
+    arrays = []
+    for shape in SHAPES[name]:
+        n = shape[-1]
+        arrays += [random.normal(0, 0.1, shape), random.normal(0, 0.1, n), random.uniform(0, 1, n)]
+    n_in = SHAPES[name][-1][-1]
+    for n in HEADS[name]:
+        shape = (1, 1, n_in, n) if name == "pnet" else (n_in, n)
+        arrays += [random.normal(0, 0.1, shape), random.normal(0, 0.1, n)]
+    return [array.astype(np.float32) for array in arrays]
+
+
+def write_weights(folder: Path) -> None:
+    for name in POOLS:
+        joblib.dump(random_arrays(name), folder / f"{name}.lz4")
+
+
+@pytest.mark.parametrize(
+    "engine", [OpenVinoEngine, lambda threads: OnnxRuntimeEngine("cpu", threads=threads)]
+)
+@pytest.mark.parametrize("name", POOLS)
+def test_pixels_and_normalised_floats_give_the_same(name, engine, tmp_path: Path) -> None:
+    write_weights(tmp_path)
+    net = read_weights(tmp_path)[name]
+    engine = engine(threads=1)
+    side = INPUT_SIZE.get(name, 31)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
+    floats = np.ascontiguousarray(((pixels.astype(np.float32) - 127.5) / 128).transpose(0, 3, 1, 2))
+    by_pixels = engine.load(build_graph(net), name=name)(pixels)[0]
+    by_floats = engine.load(build_graph(net, pixels=False), name=name)(floats)[0]
+    np.testing.assert_allclose(by_pixels, by_floats, atol=2e-5)
+    assert by_pixels.shape[:2] == (3, 15 if name == "onet" else 5)
+
+
+@pytest.mark.parametrize("content", [[], [np.zeros(3)] * 13, "text"])
+def test_other_contents_are_refused(content: object, tmp_path: Path) -> None:
+    for name in POOLS:
+        joblib.dump(content, tmp_path / f"{name}.lz4")
+    with pytest.raises(ModelFileError, match="does not hold MTCNN's pnet"):
+        read_weights(tmp_path)
+
+
+def test_files_that_end_early_are_refused(tmp_path: Path) -> None:
+    write_weights(tmp_path)
+    content = (tmp_path / "pnet.lz4").read_bytes()
+    for length in (0, 10, len(content) // 2):
+        (tmp_path / "pnet.lz4").write_bytes(content[:length])
+        with pytest.raises(ModelFileError, match="does not hold MTCNN's pnet"):
+            read_weights(tmp_path)
+
+
+def test_missing_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match=r"pnet\.lz4"):
+        read_weights(tmp_path)

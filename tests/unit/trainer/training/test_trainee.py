@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from trainer.training.loop import _forward_backward
+from trainer.training.recipe import read_recipe
+from trainer.training.trainee import Trainee
+
+
+def recipe_of(*settings):
+    return read_recipe("tiny", ["backbone.size=8", "run.precision=f32", *settings])
+
+
+def trainee_of(*settings):
+    recipe = recipe_of(*settings)
+    return Trainee(recipe, 3, torch.device("cpu"), open_teacher=lambda name: None)
+
+
+def test_the_average_follows_weights_and_statistics_alike():
+    trainee = trainee_of("run.ema=0.75")
+    before = {name: value.clone() for name, value in trainee.ema.state_dict().items()}
+    with torch.no_grad():
+        for value in trainee.backbone.state_dict().values():
+            value.add_(4)
+    trainee.average()
+    for name, value in trainee.ema.state_dict().items():
+        moved = 4 if name.endswith("num_batches_tracked") else 1  # a quarter of the way
+        torch.testing.assert_close(value, before[name] + moved, msg=name)
+    assert trainee.evaluated is trainee.ema
+
+
+def test_clipping_brings_the_norm_of_all_gradients_down_together():
+    trainee = trainee_of()
+    parameters = [p for p in trainee.network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    trainee.clip(2.0)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    assert norm.item() == pytest.approx(2, rel=1e-4)
+    trainee.clip(5.0)  # already below: left as it is
+    again = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    assert again.item() == pytest.approx(2, rel=1e-4)
+
+
+def batch_of(n):
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (n, 112, 112, 3), dtype=torch.uint8, generator=generator)
+    return pixels, torch.arange(n) % 3
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_activations_lie_as_the_recipe_says(is_last):
+    trainee = trainee_of(f"run.channels_last={str(is_last).lower()}")
+    layout = torch.channels_last if is_last else torch.contiguous_format
+    seen = []
+
+    def look(module, inputs, output):
+        seen.append(output)
+
+    for name in ("conv_1", "conv_5", "conv_9"):
+        trainee.backbone.get_submodule(name).conv2d.register_forward_hook(look)
+    trainee.network(*batch_of(3))
+    assert len(seen) == 3
+    for output in seen:
+        assert output.is_contiguous(memory_format=layout)
+        assert not output.is_contiguous(
+            memory_format=torch.contiguous_format if is_last else torch.channels_last
+        )
+
+
+def test_two_accumulated_batches_have_the_gradient_of_the_doubled_batch():
+    pixels, labels = batch_of(8)
+    gradients = []
+    for k in (1, 2):
+        settings = (f"optimizer.accumulate={k}", f"run.batch={8 // k}")
+        trainee = trainee_of(*settings)
+        trainee.network.eval()  # a batch norm in training would see another batch
+        for some, of in zip(pixels.chunk(k), labels.chunk(k), strict=True):
+            _forward_backward(recipe_of(*settings), trainee, some, of, Path())
+        gradients.append([p.grad for p in trainee.network.parameters() if p.grad is not None])
+    assert len(gradients[0]) > 50
+    for whole, parts in zip(*gradients, strict=True):
+        # sums in another order, among numbers of this size
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-3 * whole.abs().max().item())
+
+
+def test_in_fp16_an_overflow_moves_nothing_and_halves_the_scale():
+    recipe = recipe_of("run.precision=fp16", "run.batch=6")
+    trainee = trainee_of("run.precision=fp16", "run.batch=6")
+    scaler, weight = trainee.scaler, trainee.backbone.get_submodule("pre_fc1").weight
+    moved = []
+    for _ in range(9):  # the first scale, 65536, is too much for this network
+        before, scale = weight.detach().clone(), scaler.get_scale()
+        _forward_backward(recipe, trainee, *batch_of(6), Path())
+        scaler.unscale_(trainee.optimizer)
+        gradients = [p.grad for p in trainee.network.parameters() if p.grad is not None]
+        is_finite = all(bool(torch.isfinite(g).all()) for g in gradients)
+        trainee.clip(5)
+        scaler.step(trainee.optimizer)
+        scaler.update()
+        trainee.optimizer.zero_grad(set_to_none=True)
+        assert torch.equal(weight, before) != is_finite
+        assert scaler.get_scale() == (scale if is_finite else scale / 2)
+        assert all(bool(torch.isfinite(p).all()) for p in trainee.network.parameters())
+        moved.append(is_finite)
+    assert not moved[0]
+    assert moved[-1]

@@ -1,0 +1,1 @@
+"""Face sets, pairs and photos: read, written, checked, and loaded in batches."""

@@ -1,0 +1,76 @@
+"""Changes to training images, as the reference's loader makes them, in its order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer import Image
+from trainer.data.faceset import decode, encode
+
+GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B
+JITTER = 0.125  # brightness, contrast and saturation each change by up to this share
+RECOMPRESS_QUALITY = (2, 20)  # JPEG quality, both ends included
+CUTOFF_VALUE = 128
+
+
+def augment(
+    image: Image, rng: np.random.Generator, *, mirror: bool, colour: int, cutoff: int
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Change one image at random.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        rng: the same state gives the same change.
+        mirror: flip every second image.
+        colour: 1 jitters colours; 2 also compresses every second image again, badly.
+        cutoff: side in pixels of a grey square put on every second image; 0 for none.
+
+    Returns:
+        (H, W, 3): uint8, or float32 where colours were jittered (not clipped to 0..255).
+    """
+    if mirror and rng.random() < 0.5:
+        image = image[:, ::-1]
+    changed: NDArray[np.uint8] | NDArray[np.float32] = image
+    if colour > 0:
+        if colour > 1 and rng.random() < 0.5:
+            quality = int(rng.integers(RECOMPRESS_QUALITY[0], RECOMPRESS_QUALITY[1] + 1))
+            image = decode(encode(image, quality=quality), name="compressed image")
+        changed = jitter(
+            image.astype(np.float32),
+            order=rng.permutation(3).tolist(),
+            alphas=(1 + rng.uniform(-JITTER, JITTER, 3)).tolist(),
+        )
+    if cutoff > 0 and rng.random() < 0.5:
+        changed = changed.copy()
+        height, width = changed.shape[:2]
+        y, x = int(rng.integers(height)), int(rng.integers(width))
+        top, left = max(y - cutoff // 2, 0), max(x - cutoff // 2, 0)
+        changed[top : y - cutoff // 2 + cutoff, left : x - cutoff // 2 + cutoff] = CUTOFF_VALUE
+    return changed
+
+
+def jitter(
+    image: NDArray[np.float32], *, order: Sequence[int], alphas: Sequence[float]
+) -> NDArray[np.float32]:
+    """Change brightness (0), contrast (1) and saturation (2) in an order.
+
+    Args:
+        image: (H, W, 3) float32 RGB of 0..255.
+        order: of the three.
+        alphas: strength of each of the three, 1 for no change.
+
+    Returns:
+        (H, W, 3) float32, not clipped.
+    """
+    for kind in order:
+        alpha = np.float32(alphas[kind])
+        if kind == 0:
+            image = image * alpha
+        elif kind == 1:
+            # 3 x mean over pixels AND channels of the weighted channels: the mean grey
+            grey = 3 * (1 - alpha) / image.size * (image * GRAY).sum()
+            image = image * alpha + np.float32(grey)
+        else:
+            image = image * alpha + (1 - alpha) * (image * GRAY).sum(axis=2, keepdims=True)
+    return np.asarray(image, np.float32)

@@ -1,0 +1,284 @@
+"""A set of faces in RecordIO: who is in it, and which records are whose.
+
+Layout: record 0 holds two labels [A, B]; images have keys 1..A-1; identity records A..B-1 hold two
+labels [s, e): the images s..e-1 are of that person. A file without such a record 0 is all images.
+`property` is one line, `n_identities,height,width`.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, overload
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer import Image
+from trainer.data.recordio import MAX_OFFSET, Closing, Record, RecordReader, RecordWriter, smallest
+from trainer.errors import DataError, RecordError
+
+SIDE = 112  # pixels: crops are 112x112
+HEADER_KEY = 0
+EXACT_FLOAT32 = 1 << 24  # whole numbers up to here survive float32
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """The `property` file: counts and the size of the images."""
+
+    n_identities: int
+    height: int
+    width: int
+
+
+class FaceSet:
+    """The images of a set by their keys, with the images of every identity.
+
+    Attributes:
+        path: of the `.rec` file.
+        n_classes: number of classes that a classifier needs: the `property` file's, or one more
+            than the largest label seen.
+        groups: image keys of each identity, in the file's order; one group of all where the set has
+            no identity records.
+        keys: (N,) those of all groups, one after the other.
+        has_identities: the set has identity records.
+    """
+
+    def __init__(self, directory: Path, *, name: str = "train", min_images: int = 0) -> None:
+        """Open `DIRECTORY/NAME.rec`.
+
+        Args:
+            directory: of the set.
+            name: of the files.
+            min_images: identities with fewer images are left out (`data_images_filter`).
+
+        Raises:
+            RecordError: if the set is missing or damaged.
+        """
+        self.path = directory / f"{name}.rec"
+        if not self.path.exists():
+            raise RecordError(f"cannot find {self.path} (`facewire-train pack` makes one)")
+        self.reader = RecordReader(self.path)
+        if not self.reader.offsets:
+            raise RecordError(f"{self.path} is empty")
+        header = self.reader.read(next(iter(self.reader.offsets)))
+        if HEADER_KEY in self.reader.offsets:
+            header = self.reader.read(HEADER_KEY)
+        self.has_identities = header.is_vector and not header.image and len(header.labels) == 2
+        self.groups: Groups | list[NDArray[np.integer[Any]]]
+        if self.has_identities:
+            self.groups = self._read_groups(header, min_images)
+            self.keys = self.groups.keys()
+        else:
+            self.groups = [self.reader.offsets.keys_array]
+            self.keys = self.reader.offsets.keys_array
+        if not len(self.keys):
+            raise DataError(
+                f"no identity of {self.path} has {min_images} images (lower data.min_images)"
+            )
+        self.property = read_property(directory)
+        self.n_classes = self.property.n_identities if self.property else self._count_classes()
+
+    def _read_groups(self, header: Record, min_images: int) -> "Groups":
+        first, end = (round(label) for label in header.labels)
+        ranges = []
+        for key in range(first, end):
+            labels = self.reader.read(key).labels
+            if len(labels) < 2:
+                raise RecordError(f"{self.path}: record {key} is no identity record")
+            start, stop = round(labels[0]), round(labels[1])
+            if not 0 <= start <= MAX_OFFSET or not 0 <= stop <= MAX_OFFSET:
+                raise RecordError(f"{self.path}: record {key} names no images: {start} to {stop}")
+            if max(stop - start, 0) >= min_images:
+                ranges.append((start, max(start, stop)))
+        return Groups(np.array(ranges, np.int64).reshape(-1, 2))
+
+    def _count_classes(self) -> int:
+        return 1 + max(int(self.reader.read(int(key)).labels[0]) for key in self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def label(self, key: int) -> float | None:
+        """Return the first label of an image; NaN without one, None if the record is damaged."""
+        try:
+            labels = self.reader.read(key).labels
+        except RecordError:
+            return None
+        return labels[0] if labels else math.nan
+
+    def read(self, key: int) -> tuple[Image, tuple[float, ...]]:
+        """Return an image, (H, W, 3) uint8 RGB, and its labels.
+
+        Raises:
+            RecordError: if it is damaged; the message names the record.
+        """
+        record = self.reader.read(key)
+        return decode(record.image, name=f"{self.path}, record {key}"), record.labels
+
+
+class Groups(Sequence[range]):
+    """The image keys of each identity, which follow each other in a file.
+
+    Args:
+        ranges: (K, 2) first key, and the one after the last.
+    """
+
+    def __init__(self, ranges: NDArray[np.int64]) -> None:
+        self._ranges = smallest(ranges)
+
+    @overload
+    def __getitem__(self, number: int) -> range: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> "list[range]": ...
+
+    def __getitem__(self, number: int | slice) -> "range | list[range]":
+        if isinstance(number, slice):
+            return [self[i] for i in range(*number.indices(len(self)))]
+        first, end = self._ranges[number]
+        return range(int(first), int(end))
+
+    def __len__(self) -> int:
+        return len(self._ranges)
+
+    def keys(self) -> NDArray[np.integer[Any]]:
+        """Return the (N,) keys of all, one identity after the other."""
+        first, end = (column.astype(np.int64) for column in self._ranges.T)
+        sizes = end - first
+        before = np.cumsum(sizes) - sizes
+        return smallest(np.arange(sizes.sum()) + np.repeat(first - before, sizes))
+
+
+def read_property(directory: Path) -> Property | None:
+    """Read `DIRECTORY/property`; None where there is none.
+
+    Raises:
+        RecordError: if it is not `n,height,width`.
+    """
+    path = directory / "property"
+    if not path.exists():
+        return None
+    try:
+        n, height, width = (int(value) for value in path.read_text("ascii").strip().split(","))
+    except ValueError as error:
+        raise RecordError(f"{path} must be one line `n_identities,height,width`") from error
+    return Property(n, height, width)
+
+
+def decode(encoded: bytes, *, name: str) -> Image:
+    """Decode a JPEG or PNG to (H, W, 3) uint8 RGB.
+
+    Raises:
+        RecordError: if it is neither; `name` says which.
+    """
+    if not encoded:
+        raise RecordError(f"{name}: holds no image")
+    bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise RecordError(f"{name}: the image cannot be decoded")
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def encode(image: Image, *, quality: int = 95) -> bytes:
+    """Encode an (H, W, 3) uint8 RGB image as JPEG; quality 1..100, or as PNG with 0."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    if quality == 0:
+        return cv2.imencode(".png", bgr)[1].tobytes()
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def resize_short(image: Image, side: int = SIDE) -> Image:
+    """Bring an image to side x side as the reference's loader does: bicubic, the short side first.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        side: pixels.
+
+    Returns:
+        (side, side, 3) uint8 RGB; the middle where the image is not square.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (side, side):
+        return image
+    size = (side, side * height // width) if height > width else (side * width // height, side)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    top, left = (resized.shape[0] - side) // 2, (resized.shape[1] - side) // 2
+    return np.asarray(resized[top : top + side, left : left + side], np.uint8)
+
+
+class FaceSetWriter(Closing):
+    """Writes a set; a context manager that completes it when it is left without an error.
+
+    Images of one identity must come together, identities in the order of their labels.
+    """
+
+    def __init__(self, directory: Path, *, name: str = "train") -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._records = RecordWriter(directory / f"{name}.rec")
+        self._ranges: list[tuple[int, int]] = []
+        self._next = 1
+
+    def add(self, images: Sequence[bytes], extra_labels: Sequence[Sequence[float]] = ()) -> None:
+        """Append one identity with its encoded images.
+
+        Args:
+            images: JPEG or PNG; an identity without any is not added.
+            extra_labels: where given, further labels of each image, kept after the class.
+        """
+        if not images:
+            return
+        label, start = float(len(self._ranges)), self._next
+        for number, image in enumerate(images):
+            extra = tuple(extra_labels[number]) if extra_labels else ()
+            self._records.write(self._next, Record((label, *extra), self._next, image))
+            self._next += 1
+        self._ranges.append((start, self._next))
+        if self._next > EXACT_FLOAT32:
+            raise DataError("more than 16,777,215 images: the format cannot count further")
+
+    def finish(self, height: int = SIDE, width: int = SIDE) -> None:
+        """Write the identity records, record 0 and `property`."""
+        first = self._next
+        for number, (start, end) in enumerate(self._ranges):
+            key = first + number
+            self._records.write(key, Record((start, end), key, b"", is_vector=True))
+        last = first + len(self._ranges)
+        self._records.write(HEADER_KEY, Record((first, last), HEADER_KEY, b"", is_vector=True))
+        line = f"{len(self._ranges)},{height},{width}\n"
+        (self._directory / "property").write_text(line, "ascii")
+
+    def close(self) -> None:
+        """Close the files; without `finish` the set is incomplete."""
+        self._records.close()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.finish()
+        super().__exit__(kind, error, tb)
+
+
+def histogram(faces: FaceSet) -> dict[int, int]:
+    """Return how many identities have how many images: {images: identities}, sorted."""
+    counts: dict[int, int] = defaultdict(int)
+    for size in images_per_class(faces):
+        counts[int(size)] += 1
+    return dict(sorted(counts.items()))
+
+
+def images_per_class(faces: FaceSet) -> NDArray[np.int64]:
+    """Return the number of images of each identity that has any, in the order of identities."""
+    if faces.has_identities:
+        return np.array([len(group) for group in faces.groups], np.int64)
+    labels = [label for key in faces.keys if (label := faces.label(int(key))) is not None]
+    return np.unique(labels, return_counts=True)[1].astype(np.int64)

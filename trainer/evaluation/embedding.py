@@ -1,0 +1,102 @@
+"""Raw embeddings of verification pairs, by torch or by recognizer's engine."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recognizer import Image, ModelFileError, Progress
+from recognizer.embed.embedder import prepare
+from recognizer.engines.engine import open_engine
+from recognizer.models.resolve import resolve_model
+from trainer.data.pairs import PairSet
+from trainer.evaluation.verification import Floats64
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Embed = Callable[[Image], NDArray[np.float32]]
+"""(N, 112, 112, 3) uint8 RGB crops to (N, D) raw embeddings, not yet of unit length."""
+
+BATCH = 32
+
+
+def torch_embed(backbone: "nn.Module", device: "torch.device") -> Embed:
+    """Embed with a backbone in evaluation mode; it is left in that mode."""
+    import torch  # here alone: verifying finished models works without it
+
+    backbone.eval()
+
+    def embed(crops: Image) -> NDArray[np.float32]:
+        pixels = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            return backbone(pixels).float().cpu().numpy()
+
+    return embed
+
+
+def recognizer_embed(
+    spec: str,
+    *,
+    device: str = "auto",
+    threads: int = 0,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Embed, str]:
+    """Embed with a model as recognizer loads it: a name, an .onnx file or PREFIX,EPOCH.
+
+    Returns:
+        The function, and the model's id.
+
+    Raises:
+        ModelFileError: if there is no such model, or it takes crops of another size.
+    """
+    resolved = resolve_model(spec, cache=cache, progress=progress)
+    if resolved.card.input_size != (112, 112):
+        raise ModelFileError(f"{spec} takes {resolved.card.input_size} pixels, pairs have 112x112")
+    engine = open_engine(device, threads=threads)
+    network = engine.load(prepare(resolved.model, resolved.card), name=resolved.card.name)
+
+    def embed(crops: Image) -> NDArray[np.float32]:
+        return np.array(network(np.ascontiguousarray(crops))[0], np.float32)
+
+    return embed, resolved.model_id
+
+
+def embed_pairs(
+    embed: Embed,
+    pairs: PairSet,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Floats64, Floats64]:
+    """Embed all images of a set, plain and mirrored; images are decoded a batch at a time.
+
+    Images of zero bytes stand for faces that were not detected; their rows are NaN.
+
+    Returns:
+        Two (2 N, D) float64 arrays of raw embeddings.
+    """
+    n = len(pairs.images)
+    both: list[list[NDArray[np.float32]]] = [[], []]
+    for start in range(0, n, BATCH):
+        indices = range(start, min(start + BATCH, n))
+        missing = np.array([not pairs.images[i] for i in indices])
+        crops = np.stack(
+            [
+                np.zeros((112, 112, 3), np.uint8) if is_missing else pairs.image(i)
+                for i, is_missing in zip(indices, missing, strict=True)
+            ]
+        )
+        for rows, batch in zip(both, (crops, crops[:, :, ::-1]), strict=True):
+            embeddings = embed(np.ascontiguousarray(batch)).copy()
+            embeddings[missing] = np.nan
+            rows.append(embeddings)
+        if on_progress:
+            on_progress(indices[-1] + 1, n)
+    plain, mirrored = (
+        np.concatenate(rows).astype(np.float64) if rows else np.zeros((0, 1)) for rows in both
+    )
+    return plain, mirrored

@@ -1,0 +1,1 @@
+"""Losses: classification with a margin, and triplets."""

@@ -1,0 +1,1 @@
+"""A run: recipe, loop, checkpoints, and several processes as one."""

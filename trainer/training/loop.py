@@ -1,0 +1,235 @@
+"""The training loop, to be read from top to bottom."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer.data.pairs import PairSet
+from trainer.errors import CheckpointError, TrainingError
+from trainer.training.checkpoint import (
+    State,
+    made_with,
+    read_checkpoint,
+    save_checkpoint,
+    what_is_left,
+)
+from trainer.training.distributed import gather
+from trainer.training.optimizer import learning_rate
+from trainer.training.progress import Progress, Verified
+from trainer.training.recipe import Recipe
+from trainer.training.sources import Source
+from trainer.training.trainee import Trainee
+
+PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MAY_CHANGE = {
+    "run": {"steps", "verbose", "frequent", "ckpt", "targets"},
+    "data": {"workers", "max_damaged"},
+}
+
+
+def fit(
+    recipe: Recipe,
+    trainee: Trainee,
+    source: Source,
+    targets: Sequence[PairSet],
+    out: Path,
+    *,
+    resume: Path | None = None,
+    rank: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Progress | Verified]:
+    """Train, and say how it goes.
+
+    Args:
+        recipe: what to do.
+        trainee: the network.
+        source: batches.
+        targets: verified every `run.verbose` steps and at the end; the best mean accuracy counts.
+        out: directory of the checkpoints: last.pt to resume, best.pt to use.
+        resume: checkpoint to go on from.
+        rank: of this process; the first writes checkpoints, with what each rank alone has;
+            others only shards of theirs.
+        clock: seconds.
+
+    Raises:
+        TrainingError: if the loss is not finite, memory runs out, or the disk is full.
+        CheckpointError: if `resume` is of another recipe.
+    """
+    run, optimizer = recipe.run, trainee.optimizer
+    start, best = 0, -1.0
+    if resume:
+        start, best = _restore(recipe, trainee, source, resume, rank)
+    else:
+        yield Verified(0, tuple(trainee.verify(pairs) for pairs in targets), is_best=False)
+    losses: list[Tensor] = []
+    accuracies: list[Tensor] = []
+    waited, since, images = 0.0, clock(), 0
+    trainee.network.train()
+    for step in range(start + 1, run.steps + 1):
+        lr = _learning_rate(recipe, step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        for _ in range(recipe.optimizer.accumulate):
+            before = clock()
+            pixels, labels = source.next()
+            waited += clock() - before
+            loss, accuracy = _forward_backward(recipe, trainee, pixels, labels, out)
+            losses.append(loss)
+            accuracies.append(accuracy)
+            images += len(pixels)
+        trainee.unscale()
+        if recipe.optimizer.clip:
+            trainee.clip(recipe.optimizer.clip)
+        is_report = step % run.frequent == 0 or step % run.verbose == 0 or step == run.steps
+        if is_report:  # reading the loss waits for a GPU: not every step
+            mean_loss = float(torch.stack(losses).mean())
+            _check_finite("loss", mean_loss, step, lr, out)
+        trainee.scaler.step(optimizer)
+        trainee.scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        trainee.average()
+        if is_report:
+            seconds = max(clock() - since, 1e-9)
+            yield Progress(
+                step,
+                lr,
+                mean_loss,
+                float(torch.stack(accuracies).mean()),
+                images / seconds,
+                waited / seconds,
+            )
+            losses, accuracies, waited, images = [], [], 0.0, 0
+        if step % run.verbose == 0 or step == run.steps:
+            _check_finite("largest weight", trainee.largest_weight(), step, lr, out)
+            results = tuple(trainee.verify(pairs) for pairs in targets)
+            trainee.network.train()
+            mean = sum(r.accuracy_flip.mean for r in results) / max(len(results), 1)
+            is_best = mean > best
+            best = max(best, mean)
+            # told first, so that whoever keeps a log has it up to every checkpoint
+            yield Verified(step, results, is_best)
+            if run.ckpt != "never":
+                _save(
+                    recipe,
+                    trainee,
+                    source,
+                    out,
+                    place=(rank, step),
+                    best=best,
+                    is_best=is_best or not targets,
+                )
+        if is_report:
+            since = clock()
+
+
+def _save(
+    recipe: Recipe,
+    trainee: Trainee,
+    source: Source,
+    out: Path,
+    *,
+    place: tuple[int, int],
+    best: float,
+    is_best: bool,
+) -> None:
+    """Write the checkpoints that are due; all ranks call it.
+
+    The first rank's file holds everybody's, so that it is whole or the one before. Shards are too
+    large for that: each rank writes its own, and keeps the one before in case not all got so far.
+    """
+    rank, step = place
+    is_sharded = recipe.head.sharded
+    ranks = gather({**trainee.rank_state(), "source": source.state()})
+    if rank and not is_sharded:
+        return
+    suffix = f".rank{rank}.pt" if rank else ".pt"
+    state = _state(recipe, trainee, source, step, best)
+    if not is_sharded:
+        state["ranks"] = ranks
+    save_checkpoint(out / f"last{suffix}", state, keep_older=is_sharded and len(ranks) > 1)
+    if is_best:
+        save_checkpoint(out / f"best{suffix}", state)
+    if recipe.run.ckpt == "always":
+        save_checkpoint(out / f"step-{step:07d}{suffix}", state)
+
+
+def _forward_backward(
+    recipe: Recipe, trainee: Trainee, pixels: Tensor, labels: Tensor, out: Path
+) -> tuple[Tensor, Tensor]:
+    kind = trainee.device.type
+    precision = PRECISIONS[recipe.run.precision]
+    cast = nullcontext() if precision == torch.float32 else torch.autocast(kind, precision)
+    try:
+        with cast:
+            loss, accuracy = trainee.network(
+                pixels.to(trainee.device, non_blocking=True),
+                labels.to(trainee.device, non_blocking=True),
+            )
+        trainee.scaler.scale(loss / recipe.optimizer.accumulate).backward()
+    except RuntimeError as error:  # for a CPU, torch has no class of its own
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise TrainingError(
+            f"out of memory with batches of {recipe.run.batch}: halve run.batch and double "
+            f"optimizer.accumulate ({what_is_left(out)})"
+        ) from error
+    return loss.detach(), accuracy.detach()
+
+
+def _learning_rate(recipe: Recipe, step: int) -> float:
+    plan = recipe.optimizer
+    return learning_rate(
+        step,
+        kind=plan.schedule,
+        lr=plan.lr,
+        steps=plan.lr_steps,
+        total=recipe.run.steps,
+        warmup=plan.warmup,
+    )
+
+
+def _check_finite(what: str, value: float, step: int, lr: float, out: Path) -> None:
+    if not math.isfinite(value):
+        raise TrainingError(
+            f"the {what} is {value} at step {step} with lr {lr:g}: lower optimizer.lr, or set "
+            f"optimizer.warmup or optimizer.clip ({what_is_left(out)})"
+        )
+
+
+def _state(recipe: Recipe, trainee: Trainee, source: Source, step: int, best: float) -> State:
+    return {
+        **trainee.state(),
+        "source": source.state(),
+        "step": step,
+        "best": best,
+        "recipe": recipe.model_dump_json(),
+        "made_with": made_with(),
+    }
+
+
+def _restore(
+    recipe: Recipe, trainee: Trainee, source: Source, path: Path, rank: int
+) -> tuple[int, float]:
+    state = read_checkpoint(path)
+    then, now = (r.model_dump() for r in (Recipe.model_validate_json(state["recipe"]), recipe))
+    for section, keys in now.items():
+        for key, value in keys.items():
+            if then[section][key] != value and key not in MAY_CHANGE.get(section, ()):
+                raise CheckpointError(
+                    f"cannot resume {path}: {section}.{key} was {then[section][key]!r}, "
+                    f"now it is {value!r} (--set run.pretrained={path} and another --out start "
+                    "anew from its weights)"
+                )
+    trainee.restore(state, path)
+    ranks = state.get("ranks", [])
+    if rank < len(ranks):
+        trainee.restore_rank(ranks[rank])
+        source.restore(ranks[rank]["source"], is_own=True)
+    else:  # a shard, a checkpoint of an older version, or a rank that is new
+        source.restore(state["source"], is_own=rank == 0 or recipe.head.sharded)
+    return state["step"], state["best"]
