@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from tests.unit.recognizer.detect.test_mtcnn import write_weights
 
 from recognizer.bench import _operations, measure_peak, median_ms
 from recognizer.detect.mtcnn import read_weights
 from recognizer.engines.engine import OpenVinoEngine
+from tests.unit.recognizer.detect.test_mtcnn import write_weights
 
 
 def test_the_median_is_of_the_rounds_after_the_first() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.unit.recognizer.detect.test_mtcnn import write_weights
 
 from recognizer.detect.detector import PRESETS, Detector, DetectorOptions
 from recognizer.detect.mtcnn import read_weights
 from recognizer.engines.engine import OpenVinoEngine
 from recognizer.faces import Image
+from tests.unit.recognizer.detect.test_mtcnn import write_weights
 
 SIZES = [(60, 80), (48, 48), (90, 50), (60, 80), (30, 30)]
 

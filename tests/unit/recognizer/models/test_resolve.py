@@ -2,12 +2,12 @@ from pathlib import Path
 
 import onnx
 import pytest
-from tests.unit.recognizer.embed.test_embedder import card, toy_model
 
 from recognizer.card import write_card
 from recognizer.errors import ModelFileError
 from recognizer.models.manifest import sha256_of
 from recognizer.models.resolve import resolve_model
+from tests.unit.recognizer.embed.test_embedder import card, toy_model
 
 
 def test_a_file_with_a_card_is_a_model(tmp_path: Path) -> None:
