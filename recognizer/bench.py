@@ -15,7 +15,8 @@ from recognizer.cache import default_cache
 from recognizer.detect.detector import FAST, Detector, DetectorOptions
 from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.engine import Array, Engine, Network, Tensor, open_engine, usable_cpus
+from recognizer.engines.devices import open_engine, usable_cpus
+from recognizer.engines.engine import Array, Engine, Network, Tensor
 from recognizer.faces import Image
 from recognizer.models.manifest import Progress, ensure, fetch_photos
 from recognizer.models.resolve import resolve_model

@@ -13,7 +13,8 @@ from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.detect.upright import detect_any_way_up
 from recognizer.embed.attributes import AttributeReader, Attributes
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.engine import Engine, open_engine, to_host
+from recognizer.engines.devices import open_engine
+from recognizer.engines.engine import Engine, to_host
 from recognizer.errors import ModelFileError
 from recognizer.faces import Detections, Face, Floats, Followed, Image, checked_image
 from recognizer.geometry.alignment import CROP_SIZE, similarity_transforms

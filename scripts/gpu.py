@@ -48,7 +48,7 @@ def machine() -> Result:
             "torch": torch.__version__,
             "cudnn": torch.backends.cudnn.version(),
         }
-    from recognizer.engines.engine import missing_for_cuda
+    from recognizer.engines.onnxruntime_engine import missing_for_cuda
 
     found["missing_for_cuda"] = missing_for_cuda()
     return found
@@ -186,7 +186,7 @@ def detect() -> Result:
     from recognizer.cache import default_cache
     from recognizer.detect.detector import Detector
     from recognizer.detect.mtcnn import read_weights
-    from recognizer.engines.engine import open_engine
+    from recognizer.engines.devices import open_engine
     from recognizer.models.manifest import ensure, fetch_photos
 
     frame = crowd_frame(fetch_photos(default_cache(), None))
@@ -227,7 +227,7 @@ def embed() -> Result:
     """Measure embedding networks: ours, and what options of the runtime would gain."""
     from recognizer.bench import median_ms
     from recognizer.embed.embedder import Embedder
-    from recognizer.engines.engine import open_engine
+    from recognizer.engines.devices import open_engine
     from recognizer.models.resolve import resolve_model
 
     result: Result = {}

@@ -15,7 +15,8 @@ import onnx
 from recognizer.cache import default_cache
 from recognizer.card import ModelCard, card_from, read_card, write_card
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.engine import OnnxRuntimeEngine, first_line
+from recognizer.engines.engine import first_line
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
 from recognizer.errors import ModelCardError, ModelFileError
 from recognizer.models.manifest import Progress, read_manifest, user_model_path
 from recognizer.models.measuring import OnPhoto, measure, with_measurement

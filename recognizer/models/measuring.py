@@ -11,7 +11,7 @@ from recognizer.card import ModelCard
 from recognizer.detect.detector import FAST, Detector
 from recognizer.detect.mtcnn import read_weights
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.engine import open_engine
+from recognizer.engines.devices import open_engine
 from recognizer.errors import ImageError, ModelCardError
 from recognizer.faces import Detections, Image
 from recognizer.geometry.alignment import CROP_SIZE, align

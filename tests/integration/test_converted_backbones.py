@@ -12,7 +12,8 @@ torch = pytest.importorskip("torch", reason="the trainer is not installed")
 
 from recognizer import convert_checkpoint  # noqa: E402
 from recognizer.embed.embedder import Embedder  # noqa: E402
-from recognizer.engines.engine import OnnxRuntimeEngine, OpenVinoEngine  # noqa: E402
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine  # noqa: E402
+from recognizer.engines.openvino_engine import OpenVinoEngine  # noqa: E402
 from recognizer.models.resolve import resolve_model  # noqa: E402
 from trainer.backbones import BACKBONES, build_backbone  # noqa: E402
 from trainer.backbones.mxnet_params import load_mxnet  # noqa: E402

@@ -10,7 +10,7 @@ from recognizer import DeviceError, ModelFileError, Recognizer, fetch, open_reco
 from recognizer.bench import bench_detect, bench_embed
 from recognizer.detect.detector import REFERENCE, Detector
 from recognizer.detect.mtcnn import POOLS, build_graph, read_weights
-from recognizer.engines.engine import OpenVinoEngine
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.models.manifest import ensure
 from tests.shared_data import photos, shared_data
 

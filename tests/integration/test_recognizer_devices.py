@@ -19,13 +19,10 @@ from recognizer.detect.mtcnn import read_weights
 from recognizer.embed.attributes import AttributeReader
 from recognizer.embed.embedder import Embedder
 from recognizer.engines.device_images import DeviceImageWork
-from recognizer.engines.engine import (
-    Engine,
-    OnnxRuntimeEngine,
-    OpenVinoEngine,
-    missing_for_cuda,
-    open_engine,
-)
+from recognizer.engines.devices import open_engine
+from recognizer.engines.engine import Engine
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for_cuda
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import DeviceError
 from recognizer.models.manifest import ensure
 from recognizer.models.resolve import resolve_model

@@ -20,7 +20,8 @@ from recognizer.detect.detector import REFERENCE, Detector
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.engine import OnnxRuntimeEngine, OpenVinoEngine, missing_for_cuda
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for_cuda
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.geometry.alignment import align
 from recognizer.models.manifest import ensure
 from recognizer.models.resolve import resolve_model

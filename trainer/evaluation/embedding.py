@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from recognizer import Image, ModelFileError, Progress
 from recognizer.embed.embedder import prepare
-from recognizer.engines.engine import open_engine
+from recognizer.engines.devices import open_engine
 from recognizer.models.resolve import resolve_model
 from trainer.data.pairs import PairSet
 from trainer.evaluation.verification import Floats64

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recognizer import ModelCard, write_card
 from recognizer.embed.embedder import prepare
-from recognizer.engines.engine import open_engine
+from recognizer.engines.devices import open_engine
 from recognizer.models.resolve import resolve_model
 from trainer.errors import ExportError
 from trainer.export.graph import Operation, operations

@@ -3,7 +3,7 @@ import pytest
 
 from recognizer.bench import _operations, measure_peak, median_ms
 from recognizer.detect.mtcnn import read_weights
-from recognizer.engines.engine import OpenVinoEngine
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from tests.unit.recognizer.detect.test_mtcnn import write_weights
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from recognizer.detect.detector import PRESETS, Detector, DetectorOptions
 from recognizer.detect.mtcnn import read_weights
-from recognizer.engines.engine import OpenVinoEngine
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.faces import Image
 from tests.unit.recognizer.detect.test_mtcnn import write_weights
 

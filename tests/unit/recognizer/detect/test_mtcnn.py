@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, build_graph, read_weights
-from recognizer.engines.engine import OnnxRuntimeEngine, OpenVinoEngine
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import ModelFileError
 
 SHAPES = {

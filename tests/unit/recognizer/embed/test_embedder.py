@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.card import CARD_KEY, ModelCard, card_from, read_card, write_card
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.engine import OpenVinoEngine
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import ModelCardError, ModelFileError
 
 SIZE = 4

@@ -6,16 +6,11 @@ import pytest
 
 from recognizer.engines.device_graphs import line_weights
 from recognizer.engines.device_images import KEPT_UPLOADS, DeviceImageWork
-from recognizer.engines.engine import (
-    Array,
-    Engine,
-    Network,
-    OnnxRuntimeEngine,
-    OpenVinoEngine,
-    to_host,
-)
+from recognizer.engines.engine import Array, Engine, Network, to_host
 from recognizer.engines.host_images import HostImageWork
 from recognizer.engines.image_work import open_image_work
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.faces import Image
 
 SIZES = [(60, 80), (48, 49), (60, 80), (1, 1), (13, 200)]

@@ -8,19 +8,16 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from recognizer.engines import engine as engine_module
-from recognizer.engines.engine import (
-    Engine,
+from recognizer.engines import devices, onnxruntime_engine
+from recognizer.engines.devices import open_engine, usable_cpus
+from recognizer.engines.engine import Engine, rows_for, to_host
+from recognizer.engines.onnxruntime_engine import (
     OnnxRuntimeEngine,
-    OpenVinoEngine,
     ShapedNetwork,
     has_convolutions,
     missing_for_cuda,
-    open_engine,
-    rows_for,
-    to_host,
-    usable_cpus,
 )
+from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import DeviceError, ModelFileError
 
 ENGINES = {
@@ -72,7 +69,7 @@ def test_without_openvino_the_cpu_gets_onnxruntime(monkeypatch: pytest.MonkeyPat
     def fail(*, threads: int) -> Engine:
         raise ImportError("openvino")
 
-    monkeypatch.setattr(engine_module, "OpenVinoEngine", fail)
+    monkeypatch.setattr(devices, "OpenVinoEngine", fail)
     assert open_engine("cpu", threads=1).name.startswith("onnxruntime")
 
 
@@ -142,7 +139,7 @@ def row_model(row: int) -> bytes:
 
 @pytest.fixture
 def tensorrt_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> OnnxRuntimeEngine:
-    monkeypatch.setattr(engine_module, "_tensorrt_version", lambda: "10.16")
+    monkeypatch.setattr(onnxruntime_engine, "_tensorrt_version", lambda: "10.16")
     return OnnxRuntimeEngine("cpu", threads=1, tensorrt=tmp_path)
 
 
@@ -162,7 +159,7 @@ def test_tensorrt_builds_for_the_least_and_the_most_rows_of_each_model(
     tensorrt_engine: OnnxRuntimeEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     # the CPU stands in for TensorRT; it runs what TensorRT would build
-    monkeypatch.setattr(engine_module, "TENSORRT", "CPUExecutionProvider")
+    monkeypatch.setattr(onnxruntime_engine, "TENSORRT", "CPUExecutionProvider")
     open_session, asked = tensorrt_engine._open, []
 
     def open_on_cpu(model: bytes, providers: list[str], options: list[dict[str, str]]) -> object:
@@ -243,7 +240,7 @@ def test_few_batch_sizes_reach_an_engine() -> None:
 
 
 def test_each_shape_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "MAX_SESSIONS", 2)
+    monkeypatch.setattr(onnxruntime_engine, "MAX_SESSIONS", 2)
     opened = []
 
     def reopen() -> onnxruntime.InferenceSession:

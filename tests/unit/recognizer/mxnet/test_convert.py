@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recognizer.engines.engine import OnnxRuntimeEngine
+from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
 from recognizer.errors import ModelFileError
 from recognizer.mxnet.convert import convert, normalises_itself
 from recognizer.mxnet.files import Symbol, SymbolNode
