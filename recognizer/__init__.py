@@ -13,8 +13,9 @@ from recognizer.errors import (
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.files import read_file, refuse_special, write_file
 from recognizer.geometry.quality import Quality
+from recognizer.models.fetch import Progress, fetch, fetch_photos
 from recognizer.models.library import add_model, convert_checkpoint
-from recognizer.models.manifest import ModelEntry, Progress, fetch, fetch_photos, list_models
+from recognizer.models.manifest import ModelEntry, list_models
 from recognizer.photos.photos import Photo, decode_image, decode_photo, read_image, read_photo
 from recognizer.recognizer import Recognizer, open_recognizer
 from recognizer.similarities import SimilarityLimits

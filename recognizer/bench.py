@@ -18,7 +18,7 @@ from recognizer.embed.embedder import Embedder
 from recognizer.engines.devices import open_engine, usable_cpus
 from recognizer.engines.engine import Array, Engine, Network, Tensor
 from recognizer.faces import Image
-from recognizer.models.manifest import Progress, ensure, fetch_photos
+from recognizer.models.fetch import Progress, ensure, fetch_photos
 from recognizer.models.resolve import resolve_model
 from recognizer.photos.photos import read_image
 

@@ -19,7 +19,7 @@ from recognizer.errors import ModelFileError
 from recognizer.faces import Detections, Face, Floats, Followed, Image, checked_image
 from recognizer.geometry.alignment import CROP_SIZE, similarity_transforms
 from recognizer.geometry.quality import Quality, judge
-from recognizer.models.manifest import Progress, ensure
+from recognizer.models.fetch import Progress, ensure
 from recognizer.models.resolve import resolve_model
 
 

@@ -143,7 +143,7 @@ def parity() -> Result:
     """Compare what the CPU and the device find on photos, one by one and in a batch."""
     from recognizer import open_recognizer, read_image
     from recognizer.cache import default_cache
-    from recognizer.models.manifest import fetch_photos
+    from recognizer.models.fetch import fetch_photos
 
     folders = [fetch_photos(default_cache(), None), SHARED / "detect", SHARED / "golden/images"]
     paths = [
@@ -187,7 +187,7 @@ def detect() -> Result:
     from recognizer.detect.detector import Detector
     from recognizer.detect.mtcnn import read_weights
     from recognizer.engines.devices import open_engine
-    from recognizer.models.manifest import ensure, fetch_photos
+    from recognizer.models.fetch import ensure, fetch_photos
 
     frame = crowd_frame(fetch_photos(default_cache(), None))
     detector = Detector(open_engine(DEVICE), read_weights(ensure("mtcnn")))

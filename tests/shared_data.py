@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from recognizer.cache import default_cache
-from recognizer.models.manifest import fetch_photos
+from recognizer.models.fetch import fetch_photos
 
 ROOT = Path(os.environ.get("FACEWIRE_SHARED", Path(__file__).parents[2] / "shared"))
 

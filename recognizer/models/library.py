@@ -18,7 +18,8 @@ from recognizer.embed.embedder import Embedder
 from recognizer.engines.engine import first_line
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
 from recognizer.errors import ModelCardError, ModelFileError
-from recognizer.models.manifest import Progress, read_manifest, user_model_path
+from recognizer.models.fetch import Progress
+from recognizer.models.manifest import read_manifest, user_model_path
 from recognizer.models.measuring import OnPhoto, measure, with_measurement
 from recognizer.models.onnx_files import read_onnx, write_onnx
 from recognizer.mxnet.convert import EMBEDDING_NODE, convert, has_node, normalises_itself

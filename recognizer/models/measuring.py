@@ -15,7 +15,7 @@ from recognizer.engines.devices import open_engine
 from recognizer.errors import ImageError, ModelCardError
 from recognizer.faces import Detections, Image
 from recognizer.geometry.alignment import CROP_SIZE, align
-from recognizer.models.manifest import Progress, ensure
+from recognizer.models.fetch import Progress, ensure
 from recognizer.photos.photos import read_image
 from recognizer.similarities import (
     PAIR_FAR,

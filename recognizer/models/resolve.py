@@ -8,15 +8,9 @@ import onnx
 from recognizer.cache import default_cache
 from recognizer.card import ModelCard, card_from, read_card
 from recognizer.errors import ModelFileError
+from recognizer.models.fetch import Progress, ensure, sha256_of
 from recognizer.models.library import load_with_card
-from recognizer.models.manifest import (
-    Progress,
-    ensure,
-    read_manifest,
-    sha256_of,
-    user_model_path,
-    user_models,
-)
+from recognizer.models.manifest import read_manifest, user_model_path, user_models
 from recognizer.models.onnx_files import read_onnx
 from recognizer.mxnet.files import checkpoint_paths
 

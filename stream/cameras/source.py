@@ -142,7 +142,7 @@ def check_url(url: str) -> None:
 def _demo_scene() -> Scene:
     # Imported here: only the demo needs the photos.
     from recognizer.cache import default_cache
-    from recognizer.models.manifest import fetch_photos
+    from recognizer.models.fetch import fetch_photos
     from stream.demo.scene import DemoScene
 
     scene: Scene = DemoScene(fetch_photos(default_cache(), None))

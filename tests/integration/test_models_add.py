@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gallery import Gallery
 from recognizer import ModelCardError, ModelFileError, open_recognizer, read_image
 from recognizer.cache import CACHE_VARIABLE, default_cache
-from recognizer.models.manifest import ensure
+from recognizer.models.fetch import ensure
 from recognizer.models.resolve import resolve_model
 from stream.cli.models import app
 from stream.enrollment.enrollment import enroll_images, photo_item

@@ -11,7 +11,7 @@ from recognizer.bench import bench_detect, bench_embed
 from recognizer.detect.detector import REFERENCE, Detector
 from recognizer.detect.mtcnn import POOLS, build_graph, read_weights
 from recognizer.engines.openvino_engine import OpenVinoEngine
-from recognizer.models.manifest import ensure
+from recognizer.models.fetch import ensure
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration

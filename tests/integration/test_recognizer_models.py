@@ -23,7 +23,7 @@ from recognizer.embed.embedder import Embedder
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for_cuda
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.geometry.alignment import align
-from recognizer.models.manifest import ensure
+from recognizer.models.fetch import ensure
 from recognizer.models.resolve import resolve_model
 from tests.shared_data import photos, shared_data
 

@@ -7,15 +7,8 @@ import pytest
 
 from recognizer.cache import CACHE_VARIABLE, default_cache
 from recognizer.errors import ModelFileError
-from recognizer.models.manifest import (
-    _extract,
-    _failure,
-    ensure,
-    fetch,
-    list_models,
-    read_manifest,
-    sha256_of,
-)
+from recognizer.models.fetch import _extract, _failure, ensure, fetch, sha256_of
+from recognizer.models.manifest import list_models, read_manifest
 
 MANIFEST = read_manifest()
 

@@ -5,7 +5,7 @@ import pytest
 
 from recognizer.card import write_card
 from recognizer.errors import ModelFileError
-from recognizer.models.manifest import sha256_of
+from recognizer.models.fetch import sha256_of
 from recognizer.models.resolve import resolve_model
 from tests.unit.recognizer.embed.test_embedder import card, toy_model
 
