@@ -3,6 +3,7 @@
 Order: the defaults below < the file < the environment (secrets only) < flags.
 """
 
+import base64
 import ipaddress
 import os
 import re
@@ -38,6 +39,9 @@ VIEWER_TOKEN_VARIABLE = "FACEWIRE_VIEWER_TOKEN"
 FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
 WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
 TURN_SECRET_VARIABLE = "FACEWIRE_TURN_SECRET"
+
+ENCODED_SECRET = "whsec_"
+"""Begins a webhook's secret that is written in base64, after Standard Webhooks."""
 
 Part = Annotated[float, Strict(), Field(ge=0, le=1)]
 Region = tuple[float, float, float, float]
@@ -374,6 +378,10 @@ class VideoConfig(Section):
         return self
 
 
+def _decoded(secret: str) -> bytes:
+    return base64.b64decode(secret.removeprefix(ENCODED_SECRET), validate=True)
+
+
 class WebhookConfig(Section):
     """One [[webhooks]] table."""
 
@@ -381,7 +389,8 @@ class WebhookConfig(Section):
     secret: Text = Field(
         "",
         repr=False,
-        description=f"signs what is sent; from the environment: {WEBHOOK_SECRET_VARIABLE}",
+        description="signs what is sent: whsec_ and the base64 of 24 to 64 bytes, or any text; "
+        f"from the environment: {WEBHOOK_SECRET_VARIABLE}",
     )
     events: tuple[EventKind, ...] = Field((), description="kinds of events to send; all by default")
 
@@ -390,6 +399,24 @@ class WebhookConfig(Section):
     def _url_is_http(cls, url: str) -> str:
         parse_http_address(url)
         return url
+
+    @field_validator("secret")
+    @classmethod
+    def _secret_is_a_key(cls, secret: str) -> str:
+        if secret.startswith(ENCODED_SECRET):
+            try:
+                size = len(_decoded(secret))
+            except ValueError:
+                size = 0
+            if not 24 <= size <= 64:
+                raise ValueError(f"after {ENCODED_SECRET} must be the base64 of 24 to 64 bytes")
+        return secret
+
+    @property
+    def key(self) -> bytes:
+        """Key of the signature: what follows whsec_ in base64, or the bytes of any other text."""
+        is_encoded = self.secret.startswith(ENCODED_SECRET)
+        return _decoded(self.secret) if is_encoded else self.secret.encode()
 
 
 class Config(Section):

@@ -1,41 +1,37 @@
-"""Events told to other programs by HTTP: signed, tried again, and never in anybody's way.
+"""Delivery of events to webhooks: signed HTTP POSTs with retries, in order, at least once.
 
-Each webhook has a thread and a bounded queue of its own. What waits at a stop, or when the process
-is killed, goes out at the next start: in order, at least once, under the same number.
+Each webhook has a thread and a bounded queue of its own. Events that are pending at a stop, or when
+the process is killed, are delivered after the next start, with the same id.
 
-A delivery is a POST of
+The body is
 
-    {"event": {"id", "kind", "camera", "at", "name", ...}}      as GET /api/events gives it
+    {"event": {"id", "kind", "camera", "at", "name", ...}}      as in GET /api/events
 
-with the headers `Facewire-Event` (its kind), `Facewire-Delivery` (its id; the same at every try, by
-which a receiver knows what it has taken before),
-`Facewire-Timestamp` (seconds since 1970) and, where a secret is set, `Facewire-Signature`:
-"sha256=" and the HMAC-SHA256 of timestamp, a dot and the body, in hex. Any 2xx is a delivery.
+and the headers are those of Standard Webhooks (https://www.standardwebhooks.com):
+
+    webhook-id          identifies the delivery, the same at each try: receivers drop repeats by it
+    webhook-timestamp   seconds since 1970, of this try
+    webhook-signature   see `stream.integrations.signing`; only where a secret is set
+    Facewire-Event      kind of the event
+
+`Facewire-Delivery` (the event's id), `Facewire-Timestamp` and `Facewire-Signature` are deprecated:
+they are sent in version 0.1 and removed in the version after it. Any 2xx is a delivery.
 """
 
-import base64
-import hashlib
-import hmac
-import http.client
-import io
 import json
 import logging
-import socket
-import ssl
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
-
-from typing_extensions import Buffer  # of collections.abc from Python 3.12 on
 
 from stream.config import WebhookConfig
 from stream.errors import EventLogError
 from stream.events.log import LoggedEvent
 from stream.events.webhook_queue import Outbox
-from stream.http_address import HttpAddress, parse_http_address
+from stream.http_address import origin, parse_http_address
+from stream.integrations.http_post import HttpPost, PostError
+from stream.integrations.signing import delivery_id, legacy_signature, signature
 from stream.schemas import event_json
 from stream.supervisor import Supervisor
 
@@ -48,8 +44,8 @@ MAX_TRIES = 8
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
 """A try, then others 1, 2, 4 ... seconds apart: two minutes, in which a receiver restarts."""
 
-CONNECT_S, DEADLINE_S = 5.0, 10.0
-"""Seconds for a connection to come up, and for one try in all, however the answer drips in."""
+DEADLINE_S = 10.0
+"""Seconds for one try in all, however slowly the answer arrives."""
 
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 """Refusals that pass: timeouts and rate limits. Other 4xx come again however often it is tried."""
@@ -58,12 +54,6 @@ WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
 def retry_delay(attempt: int, *, first_s: float = FIRST_DELAY_S) -> float:
     """Return seconds to wait after the failed try number `attempt`, counted from 0."""
     return float(min(LONGEST_DELAY_S, first_s * 2 ** min(attempt, 10)))
-
-
-def signature(secret: str, timestamp: str, body: bytes) -> str:
-    """Return what the header Facewire-Signature must say."""
-    signed = timestamp.encode() + b"." + body
-    return "sha256=" + hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +101,14 @@ class Webhook:
         first_delay_s: float = FIRST_DELAY_S,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        self._address = parse_http_address(config.url)
-        # Without its path: chats and the like have their secret in it.
-        self.label = f"{number} at {self._address.origin}"
-        self._secret = config.secret
+        url = parse_http_address(config.url)
+        # Without its path, which is the secret of chats and other services.
+        self.label = f"{number} at {origin(url)}"
+        self._post = HttpPost(url, deadline_s=deadline_s)
+        self._secret, self._key = config.secret, config.key
         self._kinds = frozenset(config.events)
         self._wall_clock = wall_clock
         self._first_delay_s = first_delay_s
-        self._deadline_s = deadline_s
         self._outbox = outbox
         pending, self._dead = outbox.pending(self._kinds, limit=MAX_WAITING)
         self._queue = deque(pending)
@@ -165,6 +155,7 @@ class Webhook:
         self._thread.join(timeout_s)
         if not self._thread.is_alive:
             self._outbox.close()
+            self._post.close()
         if self._queue:
             logger.info("%d events wait for %s until the next start", len(self._queue), self.label)
 
@@ -237,96 +228,27 @@ class Webhook:
 
     def _try(self, event: LoggedEvent, body: bytes) -> tuple[str, bool]:
         """Post once; return what went wrong, empty for nothing, and whether that is final."""
-        deadline = time.monotonic() + self._deadline_s
         try:
-            status = _post(self._address, body, self._headers(event, body), deadline)
-        except (OSError, http.client.HTTPException) as error:
-            return _describe(error), False
+            status = self._post(body, self._headers(event, body))
+        except PostError as error:
+            return str(error), False
         if 200 <= status < 300:
             return "", False
         is_final = 300 <= status < 500 and status not in WORTH_ANOTHER_TRY
         return f"answers with status {status}", is_final
 
     def _headers(self, event: LoggedEvent, body: bytes) -> dict[str, str]:
+        message_id = delivery_id(event)
         timestamp = str(int(self._wall_clock()))
         headers = {
             "Content-Type": "application/json",
-            "User-Agent": "facewire",
             "Facewire-Event": event.kind.value,
             "Facewire-Delivery": str(event.id),
             "Facewire-Timestamp": timestamp,
+            "webhook-id": message_id,
+            "webhook-timestamp": timestamp,
         }
         if self._secret:
-            headers["Facewire-Signature"] = signature(self._secret, timestamp, body)
-        if self._address.username is not None:
-            pair = f"{self._address.username}:{self._address.password}"
-            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+            headers["webhook-signature"] = signature(self._key, message_id, timestamp, body)
+            headers["Facewire-Signature"] = legacy_signature(self._secret, timestamp, body)
         return headers
-
-
-def _post(address: HttpAddress, body: bytes, headers: dict[str, str], deadline: float) -> int:
-    """Post and return the status, without reading the answer's body.
-
-    Redirects are not followed, since what is posted is signed.
-
-    Args:
-        address: where to.
-        body: what to post.
-        headers: sent as they are.
-        deadline: seconds, `time.monotonic`, at which the answer's headers must have come.
-    """
-    connection = (
-        http.client.HTTPSConnection(
-            address.host, address.port, timeout=CONNECT_S, context=ssl.create_default_context()
-        )
-        if address.scheme == "https"
-        else http.client.HTTPConnection(address.host, address.port, timeout=CONNECT_S)
-    )
-    try:
-        connection.request("POST", address.target, body, headers)
-        # `getresponse` would wait anew for each byte.
-        reader = cast(socket.socket, _Reader(connection.sock, deadline))
-        response = http.client.HTTPResponse(reader, method="POST")
-        response.begin()
-        return response.status
-    finally:
-        connection.close()
-
-
-class _Reader(io.RawIOBase):
-    """Reads a socket until a deadline and no longer."""
-
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._sock = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        """Return true."""
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        """Read once."""
-        remaining_s = self._deadline - time.monotonic()
-        if remaining_s <= 0:
-            raise TimeoutError
-        self._sock.settimeout(remaining_s)
-        return self._sock.recv_into(memoryview(buffer))
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Return itself as `HTTPResponse` asks a socket for it."""
-        return io.BufferedReader(self)
-
-
-def _describe(error: OSError | http.client.HTTPException) -> str:
-    """Say what went wrong in our own words: some errors quote what the receiver sent."""
-    if isinstance(error, TimeoutError):
-        return "does not answer in time"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"has no valid certificate: {error.verify_message}".lower()
-    if isinstance(error, OSError) and error.strerror and not isinstance(error, ssl.SSLError):
-        return f"cannot be reached: {error.strerror}".lower()
-    if isinstance(error, ssl.SSLError):
-        return "cannot be reached: no TLS there"
-    if isinstance(error, ConnectionError):
-        return "cannot be reached: it broke off the connection"
-    return "does not answer in HTTP"

@@ -25,7 +25,8 @@ from stream.events.schema import FILE_NAME
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.frames import Event, EventKind
 from stream.integrations import webhooks
-from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook, signature
+from stream.integrations.signing import legacy_signature, signature
+from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook
 from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
 from tests.rtsp_server import free_port
@@ -139,9 +140,14 @@ def test_an_event_is_posted_signed_and_as_the_api_gives_it() -> None:
     ((headers, body),) = receiver.came
     assert json.loads(body)["event"]["name"] == "Zoë"
     assert headers["Facewire-Event"] == "enter"
+    assert headers["webhook-id"] == "evt_7_20261124T100000000Z"
+    assert headers["webhook-timestamp"] == "1700000000"
+    signed = signature(b"s3cret", headers["webhook-id"], "1700000000", body)
+    assert headers["webhook-signature"] == signed
+    # Deprecated, for one version.
     assert headers["Facewire-Delivery"] == "7"
     assert headers["Facewire-Timestamp"] == "1700000000"
-    assert headers["Facewire-Signature"] == signature("s3cret", "1700000000", body)
+    assert headers["Facewire-Signature"] == legacy_signature("s3cret", "1700000000", body)
 
 
 def test_what_fails_first_is_tried_again_in_order(caplog: pytest.LogCaptureFixture) -> None:
@@ -151,8 +157,11 @@ def test_what_fails_first_is_tried_again_in_order(caplog: pytest.LogCaptureFixtu
         until(lambda: webhook.status().delivered == 2)
         status = webhook.status()
     assert receiver.ids == [1, 1, 1, 1, 2]
+    deliveries = [headers["webhook-id"] for headers, _ in receiver.came]
+    assert len(set(deliveries[:4])) == 1
+    assert deliveries[4] != deliveries[0]
     assert (status.failures, status.dead, status.waiting, status.trouble) == (3, 0, 0, "")
-    assert "Facewire-Signature" not in receiver.came[0][0]
+    assert not {"Facewire-Signature", "webhook-signature"} & set(receiver.came[0][0])
     assert "key=k1" not in caplog.text
 
 
@@ -211,12 +220,24 @@ def answering(*parts: bytes, pause_s: float = 0.0) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"H", b"HTTP/1.1 100 Continue\r\n\r\n"])
-def test_a_receiver_that_drips_is_let_go_at_the_deadline(head: bytes) -> None:
+HANDSHAKE = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc"
+"""Begins a TLS record, and a ServerHello, of 16 KiB."""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "head"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\n"),
+        ("http", b"H"),
+        ("http", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        ("https", HANDSHAKE),
+    ],
+)
+def test_a_receiver_that_drips_is_let_go_at_the_deadline(scheme: str, head: bytes) -> None:
     # Each byte comes long before the deadline, all of them long after it.
     with (
         answering(head, *[b"X"] * 10_000, pause_s=0.01) as url,
-        hooked(url, deadline_s=0.3) as webhook,
+        hooked(url.replace("http", scheme), deadline_s=0.3) as webhook,
     ):
         webhook.offer(event(1))
         until(lambda: webhook.status().dead == 1)
@@ -231,9 +252,10 @@ def test_a_receiver_that_drips_is_let_go_at_the_deadline(head: bytes) -> None:
         (b"HTTP/1.1 999 EVIL\r\n\r\n", "answers with status 999"),
         (b"EVIL" * 100_000, "does not answer in HTTP"),
         (b"HTTP/1.1 500 EVIL\r\nEVIL: " + b"EVIL" * 100_000, "does not answer in HTTP"),
-        (b"HTTP/1.1 500 no\r\n" + b"EVIL: 1\r\n" * 1000, "does not answer in HTTP"),
+        (b"HTTP/1.1 500 no\r\n" + b"EVIL: 1\r\n" * 20_000, "does not answer in HTTP"),
+        (b"HTTP/1.1 500 no\r\nEVIL: 1\r\n", "cannot be reached: it broke off the connection"),
         (b"", "cannot be reached: it broke off the connection"),
-        (b"\xff\xfe\x00EVIL", "does not answer in HTTP"),
+        (b"\xff\xfe\x00EVIL\r\n\r\n", "does not answer in HTTP"),
     ],
 )
 def test_what_a_receiver_answers_is_never_shown(
@@ -251,6 +273,24 @@ def test_an_answer_of_any_length_is_a_delivery() -> None:
     with answering(head, b"x" * 1_000_000) as url, hooked(url) as webhook:
         webhook.offer(event(1))
         until(lambda: webhook.status().delivered == 1)
+
+
+def test_a_receiver_of_another_certificate_or_protocol_is_named_so() -> None:
+    with receiving() as receiver, hooked(receiver.url.replace("http", "https")) as webhook:
+        webhook.offer(event(1))
+        until(lambda: webhook.status().failures)
+        assert webhook.status().trouble == "cannot be reached: no TLS there"
+    assert receiver.came == []
+
+
+def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with receiving() as proxy, receiving() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("ALL_PROXY", proxy.url)
+        with hooked(receiver.url) as webhook:
+            webhook.offer(event(1))
+            until(lambda: webhook.status().delivered == 1)
+    assert (receiver.ids, proxy.came) == ([1], [])
 
 
 def test_international_paths_are_sent_percent_encoded() -> None:
