@@ -85,7 +85,12 @@ def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
 
 @contextmanager
 def hooked(
-    url: str, directory: Path | None = None, *, deadline_s: float = DEADLINE_S, **settings: object
+    url: str,
+    directory: Path | None = None,
+    *,
+    deadline_s: float = DEADLINE_S,
+    wall_clock: Callable[[], float] = lambda: WALL_S,
+    **settings: object,
 ) -> Iterator[Webhook]:
     config = WebhookConfig.model_validate({"url": url, **settings})
     with ExitStack() as stack:
@@ -99,7 +104,7 @@ def hooked(
             number=2,
             outbox=Outbox(directory, hook_keys([url])[0]),
             supervisor=Supervisor(clock=time.monotonic, first_delay_s=0.01),
-            wall_clock=lambda: WALL_S,
+            wall_clock=wall_clock,
             first_delay_s=0.01,
             deadline_s=deadline_s,
         )
