@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from recognizer.cache import default_cache
-from recognizer.detect.detector import FAST, Detector, DetectorOptions
+from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
 from recognizer.embed.embedder import Embedder
 from recognizer.engines.devices import open_engine, usable_cpus
@@ -108,9 +108,7 @@ def bench_detect(
     threads = threads or usable_cpus()
     weights = read_weights(ensure("mtcnn", cache, progress))
     engine = _TimedEngine(open_engine(device, threads=threads))
-    options = DetectorOptions(
-        min_face_px=min_face_px, factor=FAST.factor, thresholds=FAST.thresholds
-    )
+    options = DetectorOptions(min_face_px=min_face_px)
     detector = Detector(engine, weights, options)
     before = cv2.getNumThreads()
     cv2.setNumThreads(threads)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from recognizer.cache import default_cache
-from recognizer.detect.detector import FAST, Detector, DetectorOptions
+from recognizer.detect.detector import DEFAULT_OPTIONS, Detector, DetectorOptions
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.detect.upright import detect_any_way_up
@@ -188,7 +188,7 @@ def open_recognizer(
     attributes: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
-    options: DetectorOptions = FAST,
+    options: DetectorOptions = DEFAULT_OPTIONS,
     landmark_refiner: str | None = None,
     precision: str = "f32",
 ) -> Recognizer:

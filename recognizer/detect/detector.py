@@ -16,7 +16,7 @@ from recognizer.engines.device_images import MAX_BATCH
 from recognizer.engines.engine import Engine, Network, rows_for
 from recognizer.engines.image_work import Images, ImageWork, open_image_work
 from recognizer.faces import Detections, Floats, Followed, Image
-from recognizer.geometry.boxes import Boxes, calibrate, clip, square, suppress, touches
+from recognizer.geometry.boxes import Boxes, calibrate, square, suppress, touches
 from recognizer.geometry.pyramid import scales
 
 WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
@@ -43,8 +43,6 @@ class DetectorOptions:
         pyramid_overlap: the same for the boxes of all levels.
         refine_overlap: the same after R-Net.
         output_overlap: intersection over the smaller box, after O-Net.
-        reference: the reference system's arithmetic, to the pixel: integer boxes that count both
-            borders, levels and crops scaled bilinearly from the full image.
     """
 
     min_face_px: int = 40
@@ -54,7 +52,6 @@ class DetectorOptions:
     pyramid_overlap: float = 0.7
     refine_overlap: float = 0.7
     output_overlap: float = 0.7
-    reference: bool = False
 
     def __post_init__(self) -> None:
         if self.min_face_px < WINDOW:
@@ -68,9 +65,7 @@ class DetectorOptions:
                 raise ValueError(f"{name} must be in [0, 1], got {overlap}")
 
 
-FAST = DetectorOptions()
-REFERENCE = DetectorOptions(min_face_px=20, thresholds=(0.6, 0.7, 0.8), reference=True)
-PRESETS = {"fast": FAST, "reference": REFERENCE}
+DEFAULT_OPTIONS = DetectorOptions()
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +100,7 @@ class Detector:
         self,
         engine: Engine,
         weights: dict[str, NetWeights],
-        options: DetectorOptions = FAST,
+        options: DetectorOptions = DEFAULT_OPTIONS,
         *,
         refiner: LandmarkRefiner | None = None,
         image_work: ImageWork | None = None,
@@ -123,7 +118,6 @@ class Detector:
         self._device = engine.device
         self.image_work = image_work or open_image_work(engine)
         self._refiner = refiner
-        self._inclusive = int(options.reference)
         self._pnet, self._rnet, self._onet = (
             engine.load(
                 build_graph(weights[name]),
@@ -181,10 +175,10 @@ class Detector:
         rows = np.flatnonzero(self._are_visible(pictures, owners, squares) & is_near)
         head = self._run(self._onet, "onet", pictures, owners[rows], squares[rows])
         scores, found = np.zeros(len(everything)), everything.copy()
-        landmarks = _landmarks(everything, np.full((len(everything), 10), 0.5), inclusive=0)
+        landmarks = _landmarks(everything, np.full((len(everything), 10), 0.5))
         scores[rows] = _sigmoid(head[:, 0])
         found[rows] = calibrate(squares[rows], head[:, 1:5])
-        landmarks[rows] = _landmarks(squares[rows], head[:, 5:], inclusive=0)
+        landmarks[rows] = _landmarks(squares[rows], head[:, 5:])
         is_lost = scores < FOLLOW_SCORE
         found[is_lost] = last[is_lost]
         results, start = [], 0
@@ -215,47 +209,19 @@ class Detector:
         shares = scales(height, width, min_face_px=options.min_face_px, factor=options.factor)
         sizes = [(int(np.ceil(height * share)), int(np.ceil(width * share))) for share in shares]
         limit = _logit(options.thresholds[0])
-        levels = pictures.scan(self._pnet, members, sizes, limit=limit, direct=options.reference)
-        for scale, size, level in zip(shares, sizes, levels, strict=True):
+        levels = pictures.scan(self._pnet, members, sizes, limit=limit)
+        for size, level in zip(sizes, levels, strict=True):
             for member, (spots, heads) in zip(members, level, strict=True):
-                cells = self._candidates(spots, heads, (height, width), size, scale)
-                kept = suppress(
-                    cells.boxes,
-                    cells.scores,
-                    overlap=options.level_overlap,
-                    inclusive=self._inclusive,
-                )
+                cells = _candidates(spots, heads, (height, width), size)
+                kept = suppress(cells.boxes, cells.scores, overlap=options.level_overlap)
                 cells.owners += member
                 found.append(cells[kept])
         return found
-
-    def _candidates(
-        self,
-        spots: NDArray[np.intp],
-        heads: Floats,
-        full: tuple[int, int],
-        size: tuple[int, int],
-        scale: float,
-    ) -> Candidates:
-        """Turn the cells (K, 2) of a level, y and x, into boxes of the full image."""
-        found = heads.T.astype(np.float64)
-        y, x = spots.T
-        corner = np.stack([x, y, x, y], axis=1) * float(STRIDE)
-        if self.options.reference:
-            # one pixel more than the window: the original's indices start at one
-            boxes = np.round((corner + np.array([1, 1, WINDOW + 1, WINDOW + 1])) / scale)
-        else:
-            # the networks learnt on one-based, inclusive boxes: 1..12 for the first window
-            ratio = full[1] / size[1], full[0] / size[0]
-            boxes = (corner + np.array([1, 1, WINDOW, WINDOW])) * np.array([*ratio, *ratio])
-        owners = np.zeros(len(x), np.intp)
-        return Candidates(owners, boxes, _sigmoid(found[0]), found[1:5].T)
 
     def _refine(self, pictures: Images, found: Candidates) -> Candidates:
         """Keep and calibrate what R-Net takes for a face."""
         found = found[self._are_visible(pictures, found.owners, found.boxes)]
         head = self._run(self._rnet, "rnet", pictures, found.owners, found.boxes)
-        found.boxes = self._clipped(pictures, found)
         found.scores, found.offsets = _sigmoid(head[:, 0]), head[:, 1:5]
         found = found[found.scores > self.options.thresholds[1]]
         return self._merge(found, overlap=self.options.refine_overlap)
@@ -264,9 +230,8 @@ class Detector:
         """Keep what O-Net takes for a face, with its landmarks."""
         found = found[self._are_visible(pictures, found.owners, found.boxes)]
         head = self._run(self._onet, "onet", pictures, found.owners, found.boxes)
-        found.boxes = self._clipped(pictures, found)
-        landmarks = _landmarks(found.boxes, head[:, 5:], inclusive=self._inclusive)
-        boxes = calibrate(found.boxes, head[:, 1:5], inclusive=self._inclusive)
+        landmarks = _landmarks(found.boxes, head[:, 5:])
+        boxes = calibrate(found.boxes, head[:, 1:5])
         scores = _sigmoid(head[:, 0])
         results = []
         for index in range(len(pictures.sizes)):
@@ -277,7 +242,6 @@ class Detector:
                     scores[rows],
                     overlap=self.options.output_overlap,
                     by_smaller=True,
-                    inclusive=self._inclusive,
                 )
             ]
             results.append(
@@ -294,16 +258,11 @@ class Detector:
 
         Calibrated boxes of one face lie closer together, so suppressing after the calibration
         leaves O-Net a third of the boxes (4.8 a picture instead of 12.8) with the same faces.
-        The reference suppresses before.
+        The reference system suppresses before.
         """
-        if self.options.reference:
-            found = self._suppress_each(found, overlap=overlap)
-        found.boxes = calibrate(found.boxes, found.offsets, inclusive=self._inclusive)
-        if not self.options.reference:
-            found = self._suppress_each(found, overlap=overlap)
-        found.boxes = square(found.boxes, inclusive=self._inclusive)
-        if self.options.reference:
-            found.boxes = np.round(found.boxes)
+        found.boxes = calibrate(found.boxes, found.offsets)
+        found = self._suppress_each(found, overlap=overlap)
+        found.boxes = square(found.boxes)
         return found
 
     def _suppress_each(self, found: Candidates, *, overlap: float) -> Candidates:
@@ -311,22 +270,9 @@ class Detector:
         kept = [np.empty(0, np.intp)]
         for owner in np.unique(found.owners):
             rows = np.flatnonzero(found.owners == owner)
-            best = suppress(
-                found.boxes[rows], found.scores[rows], overlap=overlap, inclusive=self._inclusive
-            )
+            best = suppress(found.boxes[rows], found.scores[rows], overlap=overlap)
             kept.append(rows[best])
         return found[np.concatenate(kept)]
-
-    def _clipped(self, pictures: Images, found: Candidates) -> Boxes:
-        """Clip as the reference does before it applies a network's offsets; else leave alone."""
-        if not self.options.reference:
-            return found.boxes
-        boxes = found.boxes.copy()
-        for owner in np.unique(found.owners):
-            height, width = pictures.sizes[owner]
-            rows = found.owners == owner
-            boxes[rows] = clip(boxes[rows], height=height, width=width)
-        return boxes
 
     def _are_visible(
         self, pictures: Images, owners: NDArray[np.intp], boxes: Boxes
@@ -354,16 +300,28 @@ class Detector:
                 squares[rows],
                 side=INPUT_SIZE[name],
                 rows=rows_for(len(rows), self._device),
-                inclusive=self.options.reference,
             )
             (head,) = net(crops)
             heads[rows] = head[: len(rows)]
         return heads
 
 
-def _landmarks(boxes: Boxes, shares: Boxes, *, inclusive: int) -> Boxes:
+def _candidates(
+    cells: NDArray[np.intp], heads: Floats, full: tuple[int, int], size: tuple[int, int]
+) -> Candidates:
+    """Turn the cells (K, 2) of a level, y and x, into boxes of the full image."""
+    found = heads.T.astype(np.float64)
+    y, x = cells.T
+    corner = np.stack([x, y, x, y], axis=1) * float(STRIDE)
+    # the networks learned on one-based, inclusive boxes: 1..12 for the first window
+    ratio = full[1] / size[1], full[0] / size[0]
+    boxes = (corner + np.array([1, 1, WINDOW, WINDOW])) * np.array([*ratio, *ratio])
+    return Candidates(np.zeros(len(x), np.intp), boxes, _sigmoid(found[0]), found[1:5].T)
+
+
+def _landmarks(boxes: Boxes, shares: Boxes) -> Boxes:
     """Turn five x and five y, shares of the box, into (N, 5, 2) pixels."""
-    size = boxes[:, 2:] - boxes[:, :2] + inclusive
+    size = boxes[:, 2:] - boxes[:, :2]
     points = shares.reshape(-1, 2, 5).transpose(0, 2, 1)
     return boxes[:, None, :2] + points * size[:, None]
 

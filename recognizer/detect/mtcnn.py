@@ -123,13 +123,13 @@ def join_heads(heads: list[tuple[Floats, Floats]], *, convolve: bool) -> Layer:
     return Layer(weight, bias, np.empty(0, np.float32))
 
 
-def build_graph(net: NetWeights, *, pixels: bool = True) -> bytes:
-    """Build one network as a serialised ONNX model.
+def build_graph(net: NetWeights) -> bytes:
+    """Build one network as a serialized ONNX model: (N, H, W, 3) uint8 RGB pixels in.
+
+    The normalization is folded into the first layer.
 
     Args:
         net: its weights.
-        pixels: take (N, H, W, 3) uint8 RGB, with the normalisation folded into the first layer;
-            otherwise (N, 3, H, W) float32 already normalised.
 
     Returns:
         A model with one output: P-Net (N, 5, h, w), R-Net (N, 5), O-Net (N, 15) float32.
@@ -146,16 +146,12 @@ def build_graph(net: NetWeights, *, pixels: bool = True) -> bytes:
         tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    if pixels:
-        image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, width, 3])
-        planes = add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
-        x = add("Cast", [planes], "floats", to=TensorProto.FLOAT)
-    else:
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, size, width])
-        x = "image"
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, width, 3])
+    planes = add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
+    x = add("Cast", [planes], "floats", to=TensorProto.FLOAT)
     for i, layer in enumerate(net.layers):
         weight, bias = layer.weight, layer.bias
-        if i == 0 and pixels:
+        if i == 0:
             weight, bias = _fold_normalisation(weight, bias)
         if weight.ndim == 4:
             inputs = [x, constant(f"w{i}", weight), constant(f"b{i}", bias)]

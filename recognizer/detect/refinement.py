@@ -50,15 +50,9 @@ class LandmarkRefiner:
         sides += sides % 2
         points = faces.landmarks.astype(np.float64)
         corners = np.round(points - sides[:, None, None] / 2)
-        squares: Boxes = np.concatenate([corners, corners + sides[:, None, None] - 1], axis=2)
+        squares: Boxes = np.concatenate([corners, corners + sides[:, None, None]], axis=2)
         patches = to_host(
-            images.crop(
-                np.full(5 * n, index),
-                squares.reshape(-1, 4),
-                side=PATCH_SIDE,
-                rows=5 * n,
-                inclusive=True,
-            )
+            images.crop(np.full(5 * n, index), squares.reshape(-1, 4), side=PATCH_SIDE, rows=5 * n)
         )
         planes = (patches[..., ::-1].astype(np.float32) - MEAN) * np.float32(SCALE)
         batch = planes.reshape(n, 5, PATCH_SIDE, PATCH_SIDE, 3).transpose(0, 1, 4, 2, 3)

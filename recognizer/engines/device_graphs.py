@@ -115,16 +115,16 @@ def next_level_graph() -> bytes:
     return _finish_level(_Builder(), "larger", {"larger": (FLOAT, ["B", 3, "H", "W"])})
 
 
-def line_weights(n_from: int | Array, n_to: int) -> list[Array]:
-    """Say which two columns (or rows) of an image make each of a scaled one, with what weights.
+def line_weights(n_from: int, n_to: int) -> list[Array]:
+    """Return which two columns (or rows) of an image make each of a scaled one, and their weights.
 
     Args:
-        n_from: how many there are; or (N, 1) for so many images.
-        n_to: how many there shall be.
+        n_from: columns of the image.
+        n_to: columns of the scaled one.
 
     Returns:
-        first and second (n_to,) or (N, n_to) int64, and their weights, float32 in 2048ths:
-        OpenCV's fixed point, that its pixels come out.
+        first and second (n_to,) int64, and their weights, (n_to,) float32 in 2048ths: OpenCV's
+        fixed point, so that the pixels are OpenCV's.
     """
     spots = ((np.arange(n_to) + 0.5) * (n_from / n_to) - 0.5).astype(np.float32)
     first = np.floor(spots)
@@ -187,46 +187,6 @@ def sample_graph(side: int) -> bytes:
         "high": (FLOAT, ["B", "M", 1, 2]),
     }
     return _finish_crops(graph, "parted", side, maps)
-
-
-def scale_graph(side: int) -> bytes:
-    """Take crops off sheets as cv2.resize scales them: M off each of B sheets.
-
-    Inputs: sheet (B, 3, rows, columns) float32; x and y (B, M, 2 side) float32, where on the
-    sheet the first and the second columns and rows of `line_weights` are, for GridSample;
-    their weights (B, M, 2, side) float32; order as in `sample_graph`. Output: as there.
-    """
-    graph = _Builder()
-    zero = graph.constant("zero", 0, np.float32)
-    for line, shape in (("x", [0, 0, 1, -1, 1]), ("y", [0, 0, -1, 1, 1])):
-        graph.add("Reshape", [line, graph.constant(f"along_{line}", shape)], f"line_{line}")
-        graph.add("Mul", [f"line_{line}", zero], f"none_{line}")
-    graph.add("Add", ["line_x", "none_y"], "all_x")
-    graph.add("Add", ["line_y", "none_x"], "all_y")
-    graph.add("Concat", ["all_x", "all_y"], "pairs", axis=4)
-    graph.add("Reshape", ["pairs", graph.constant("as_grid", [0, -1, 2 * side, 2])], "grid")
-    graph.add("GridSample", ["sheet", "grid"], "sampled", mode="nearest", **SAMPLING)
-    parts = graph.constant("parts", [0, 3, -1, 2, side, 2, side])
-    graph.add("Reshape", ["sampled", parts], "parted")
-    across = graph.constant("across", [0, 1, -1, 1, 1, 2, side])
-    graph.add("Reshape", ["x_weights", across], "across_weights")
-    graph.add("Mul", ["parted", "across_weights"], "weighed")
-    graph.add("ReduceSum", ["weighed", graph.constant("sides", [5])], "wide", keepdims=0)
-    wide = graph.floored("wide", 1 / 16)
-    down = graph.constant("down", [0, 1, -1, 2, side, 1])
-    graph.add("Reshape", ["y_weights", down], "down_weights")
-    graph.add("Mul", [wide, "down_weights"], "lines")
-    lines = graph.floored("lines", 1 / 65536)
-    graph.add("ReduceSum", [lines, graph.constant("two", [3])], "quarters", keepdims=0)
-    graph.add("Mul", ["quarters", graph.constant("quarter", 0.25, np.float32)], "exact")
-    graph.rounded("exact", "whole")
-    inputs: dict[str, tuple[int, Dims]] = {
-        "x": (FLOAT, ["B", "M", 2 * side]),
-        "y": (FLOAT, ["B", "M", 2 * side]),
-        "x_weights": (FLOAT, ["B", "M", 2, side]),
-        "y_weights": (FLOAT, ["B", "M", 2, side]),
-    }
-    return _finish_crops(graph, "whole", side, inputs)
 
 
 def _finish_crops(

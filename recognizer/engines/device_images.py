@@ -66,7 +66,6 @@ class DeviceImageWork:
                 "first_level": lambda: device_graphs.first_level_graph(size),
                 "next_level": device_graphs.next_level_graph,
                 "sample": lambda: device_graphs.sample_graph(size),
-                "scale": lambda: device_graphs.scale_graph(size),
                 "select": device_graphs.select_graph,
             }[kind]
             self._graphs[name] = self._engine.load(build(), name=name)
@@ -123,32 +122,6 @@ class Sheet:
         scale = 2 / np.array([self.width + 1, self._starts[-1]], np.float64)
         return np.tile(scale, (len(octaves), 1)), (top + 0.5) * scale - 1
 
-    def take(
-        self, kind: str, slots: NDArray[np.intp], *inputs: Array, side: int, rows: int
-    ) -> Tensor:
-        """Take crops by a graph: (rows, side, side, 3) uint8.
-
-        Args:
-            kind: "sample" or "scale".
-            slots: (N,) which image of the sheet each crop is of.
-            inputs: (N, ...) each, the graph's between its sheet and its order.
-            side: of a crop in pixels.
-            rows: of the result, at least N.
-        """
-        counts = np.bincount(slots, minlength=self.n_images)
-        most = int(counts.max())
-        by_slot = np.argsort(slots, kind="stable")
-        nth = np.empty(len(slots), np.intp)
-        nth[by_slot] = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots[by_slot]]
-        spread = []
-        for each in inputs:
-            array = np.zeros((self.n_images, most, *each.shape[1:]), np.float32)
-            array[slots, nth] = each
-            spread.append(array)
-        order = np.zeros(rows, np.int64)
-        order[: len(slots)] = slots * most + nth
-        return self._work.graph(kind, side).keep(self.tensor, *spread, order)[0]
-
     def sample(
         self,
         slots: NDArray[np.intp],
@@ -158,26 +131,36 @@ class Sheet:
         side: int,
         rows: int,
     ) -> Tensor:
-        """Sample crops at affine maps into octaves of the images: (rows, side, side, 3) uint8."""
+        """Sample crops at affine maps into octaves of the images.
+
+        Args:
+            slots: (N,) index on the sheet of each crop's image.
+            octaves: (N,) that each map leads to.
+            maps: N of them.
+            side: of a crop in pixels.
+            rows: of the result, at least N.
+
+        Returns:
+            (rows, side, side, 3) uint8.
+        """
         scale, shift = (each[:, None] for each in self.spots(octaves))
         matrices = maps.matrices.transpose(0, 2, 1) * scale
         matrices[:, 2:] += shift
         ends = (each[:, None] * scale + shift for each in (maps.low, maps.high))
-        return self.take("sample", slots, matrices, *ends, side=side, rows=rows)
-
-    def scale(self, slots: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
-        """Scale inclusive boxes as cv2.resize does; outside the images is black."""
+        # the graph takes as many crops of every image: most have some to spare
+        counts = np.bincount(slots, minlength=self.n_images)
+        most = int(counts.max())
+        by_slot = np.argsort(slots, kind="stable")
+        nth = np.empty(len(slots), np.intp)
+        nth[by_slot] = np.arange(len(slots)) - (np.cumsum(counts) - counts)[slots[by_slot]]
         inputs: list[Array] = []
-        factor, shift = self.spots(np.zeros(len(slots), np.intp))
-        weights = []
-        for axis, end in ((0, self.width), (1, self.height)):
-            first, last = squares[:, axis, None], squares[:, axis + 2, None]
-            *lines, one, other = device_graphs.line_weights(last - first + 1, side)
-            # a pixel beyond the image there is a black one on the sheet
-            spots = np.clip(np.concatenate(lines, axis=1) + first, -1, end)
-            inputs.append(spots * factor[:, axis, None] + shift[:, axis, None])
-            weights.append(np.stack([one, other], axis=1))
-        return self.take("scale", slots, *inputs, *weights, side=side, rows=rows)
+        for each in (matrices, *ends):
+            array = np.zeros((self.n_images, most, *each.shape[1:]), np.float32)
+            array[slots, nth] = each
+            inputs.append(array)
+        order = np.zeros(rows, np.int64)
+        order[: len(slots)] = slots * most + nth
+        return self._work.graph("sample", side).keep(self.tensor, *inputs, order)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +206,13 @@ class DeviceImages:
         sizes: Sequence[tuple[int, int]],
         *,
         limit: float,
-        direct: bool,
     ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
         """Run P-Net over the levels of a sheet's images."""
         sheet = self._places[members[0]].sheet
         larger: Tensor | None = None
         for size in sizes:
-            if larger is None or direct:
-                octave = 0 if direct else octave_for_level(sheet.height, sheet.width, size[0])
+            if larger is None:
+                octave = octave_for_level(sheet.height, sheet.width, size[0])
                 network, source = self._work.graph("first_level", octave), sheet.frames
                 height, width = sheet.height >> octave, sheet.width >> octave
             else:
@@ -249,14 +231,10 @@ class DeviceImages:
             for start in range(0, len(rows), MAX_BATCH):
                 yield rows[start : start + MAX_BATCH]
 
-    def crop(
-        self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int, inclusive: bool
-    ) -> Tensor:
+    def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
         """Cut squares out of images and scale them."""
         sheet: Sheet = self._places[owners[0]].sheet
         slots = self._slots[owners]
-        if inclusive:
-            return sheet.scale(slots, squares, side=side, rows=rows)
         zoom = (squares[:, 2] - squares[:, 0]) / side
         octaves = octaves_for_crops(zoom, deepest_octave(sheet.height, sheet.width))
         shrunk = 2.0**octaves

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +9,7 @@ from recognizer.engines.engine import Network
 from recognizer.faces import Floats, Image, checked_image
 from recognizer.geometry.alignment import warp
 from recognizer.geometry.boxes import Boxes
-from recognizer.geometry.pyramid import Octaves, crop_inclusive, crop_squares, shrink
+from recognizer.geometry.pyramid import Octaves, crop_squares, shrink
 
 # crops per run. Above 80 OpenVINO multiplies in another order on CPUs without AVX-512, and a crop's
 # result would depend on how many others came with it
@@ -50,18 +49,14 @@ class HostImages:
         sizes: Sequence[tuple[int, int]],
         *,
         limit: float,
-        direct: bool,
     ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
         """Run P-Net over the levels of equally sized images."""
         larger: list[Image | None] = [None] * len(members)
         for size in sizes:
             level = np.empty((len(members), *size, 3), np.uint8)
             for i, member in enumerate(members):
-                if direct:
-                    cv2.resize(self._pictures[member][0], size[::-1], dst=level[i])
-                else:
-                    shrink(self._pictures[member], larger[i], size, level[i])
-                    larger[i] = level[i]
+                shrink(self._pictures[member], larger[i], size, level[i])
+                larger[i] = level[i]
             heads = _in_bands(net, level)
             cells = []
             for head in heads:
@@ -74,16 +69,11 @@ class HostImages:
         for start in range(0, len(owners), MAX_BATCH):
             yield np.arange(start, min(start + MAX_BATCH, len(owners)))
 
-    def crop(
-        self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int, inclusive: bool
-    ) -> Image:
+    def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Image:
         """Cut squares out of images and scale them."""
         n = len(squares)
         crops = np.zeros((rows, side, side, 3), np.uint8)
-        if inclusive:
-            crop_inclusive(self._pictures, owners, squares, crops[:n])
-        else:
-            crop_squares(self._pictures, owners, squares, side, crops[:n])
+        crop_squares(self._pictures, owners, squares, side, crops[:n])
         return crops
 
     def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Image:

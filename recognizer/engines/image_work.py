@@ -39,7 +39,6 @@ class Images(Protocol):
         sizes: Sequence[tuple[int, int]],
         *,
         limit: float,
-        direct: bool,
     ) -> Iterator[list[Cells]]:
         """Run P-Net over the levels of a stack.
 
@@ -48,7 +47,6 @@ class Images(Protocol):
             members: one of `stacks()`.
             sizes: (height, width) of each level, the largest first.
             limit: the logit that a cell must exceed.
-            direct: scale each level bilinearly from the full image, not from the level before.
 
         Yields:
             For each level, the cells of each member.
@@ -57,19 +55,14 @@ class Images(Protocol):
     def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Divide crops, by the images that they are from, into rows that one run can take."""
 
-    def crop(
-        self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int, inclusive: bool
-    ) -> Tensor:
-        """Cut squares out of images and scale them.
+    def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
+        """Cut squares out of images and scale them; outside an image its border is repeated.
 
         Args:
             owners: (N,) index of the image of each square; all of one of `batches`.
-            squares: (N, 4).
+            squares: (N, 4), positions in the plane, pixels.
             side: wanted size in pixels.
             rows: of the result, at least N; what is in the others does not matter.
-            inclusive: squares count both borders and are black outside the image, scaled
-                bilinearly; else they are positions in the plane, the image's border is repeated,
-                and what shrinks is averaged.
 
         Returns:
             (rows, side, side, 3) uint8 RGB.

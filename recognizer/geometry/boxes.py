@@ -1,8 +1,4 @@
-"""Arithmetic on boxes: (N, 4) arrays of x1 y1 x2 y2 in pixels.
-
-`inclusive` is 1 where a box counts both its border pixels (width x2 - x1 + 1, as the reference
-system does) and 0 where its coordinates are positions in the plane.
-"""
+"""Arithmetic on boxes: (N, 4) arrays of x1 y1 x2 y2 in pixels, positions in the plane."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +7,7 @@ Boxes = NDArray[np.float64]
 
 
 def suppress(
-    boxes: Boxes, scores: Boxes, *, overlap: float, by_smaller: bool = False, inclusive: int = 0
+    boxes: Boxes, scores: Boxes, *, overlap: float, by_smaller: bool = False
 ) -> NDArray[np.intp]:
     """Keep the best of each heap of boxes (greedy non-maximum suppression).
 
@@ -20,7 +16,6 @@ def suppress(
         scores: (N,).
         overlap: a box goes when it shares more than this with a better one that stays.
         by_smaller: measure the intersection against the smaller box instead of the union.
-        inclusive: see the module.
 
     Returns:
         Indices of the boxes that stay, by descending score.
@@ -29,9 +24,9 @@ def suppress(
     if len(order) < 2:
         return order
     x1, y1, x2, y2 = boxes[order].T
-    area = (x2 - x1 + inclusive) * (y2 - y1 + inclusive)
-    width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1) + inclusive
-    height = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1) + inclusive
+    area = (x2 - x1) * (y2 - y1)
+    width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1)
+    height = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1)
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     whole = np.minimum(area[:, None], area) if by_smaller else area[:, None] + area - shared
     is_close = shared > overlap * whole
@@ -42,26 +37,19 @@ def suppress(
     return order[is_kept]
 
 
-def calibrate(boxes: Boxes, offsets: Boxes, *, inclusive: int = 0) -> Boxes:
+def calibrate(boxes: Boxes, offsets: Boxes) -> Boxes:
     """Move each border by the network's offset, a share of the box's width or height."""
-    size = boxes[:, 2:] - boxes[:, :2] + inclusive
+    size = boxes[:, 2:] - boxes[:, :2]
     moved: Boxes = boxes + offsets * np.concatenate([size, size], axis=1)
     return moved
 
 
-def square(boxes: Boxes, *, inclusive: int = 0) -> Boxes:
+def square(boxes: Boxes) -> Boxes:
     """Grow the shorter side of each box about the centre until both are equal."""
-    size = boxes[:, 2:] - boxes[:, :2] + inclusive
+    size = boxes[:, 2:] - boxes[:, :2]
     side = size.max(axis=1, keepdims=True)
     corner = boxes[:, :2] + (size - side) * 0.5
-    return np.concatenate([corner, corner + side - inclusive], axis=1)
-
-
-def clip(boxes: Boxes, *, height: int, width: int) -> Boxes:
-    """Limit inclusive boxes to an image's pixels."""
-    return np.concatenate(
-        [np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], [width - 1, height - 1])], axis=1
-    )
+    return np.concatenate([corner, corner + side], axis=1)
 
 
 def touches(boxes: Boxes, *, height: int, width: int) -> NDArray[np.bool_]:

@@ -118,29 +118,6 @@ def crop_squares(
                 _remap(source, squares[part] / shrunk, zoom[part] / shrunk, steps, out, part)
 
 
-def crop_inclusive(
-    pictures: Sequence[Octaves], owners: NDArray[np.intp], squares: Boxes, out: Image
-) -> None:
-    """Cut squares as the reference system does: each on a black canvas, scaled bilinearly.
-
-    Args:
-        pictures: of each image.
-        owners: (N,) index of the image of each box.
-        squares: (N, 4) whole pixels, both borders included.
-        out: (N, side, side, 3) uint8, filled.
-    """
-    side = out.shape[1]
-    for i, (owner, box) in enumerate(zip(owners, squares.astype(np.intp), strict=True)):
-        image = pictures[owner][0]
-        x1, y1, x2, y2 = box
-        canvas = np.zeros((y2 - y1 + 1, x2 - x1 + 1, 3), np.uint8)
-        top, left = max(y1, 0), max(x1, 0)
-        inside = image[top : max(y2 + 1, 0), left : max(x2 + 1, 0)]
-        height, width = inside.shape[:2]
-        canvas[top - y1 : top - y1 + height, left - x1 : left - x1 + width] = inside
-        cv2.resize(canvas, (side, side), dst=out[i])
-
-
 def _remap(
     source: Image,
     squares: Boxes,

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from recognizer.card import ModelCard
-from recognizer.detect.detector import FAST, Detector
+from recognizer.detect.detector import Detector
 from recognizer.detect.mtcnn import read_weights
 from recognizer.embed.embedder import Embedder
 from recognizer.engines.devices import open_engine
@@ -85,7 +85,7 @@ def measure(
         try:
             image = read_image(path)
             if image.shape[:2] != (CROP_SIZE, CROP_SIZE) and detector is None:
-                detector = Detector(engine, read_weights(ensure("mtcnn", cache, progress)), FAST)
+                detector = Detector(engine, read_weights(ensure("mtcnn", cache, progress)))
             crops.append(_crop(image, detector, path))
             people.append(path.parent.name)
         except ImageError as error:

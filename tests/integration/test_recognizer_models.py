@@ -16,15 +16,17 @@ from recognizer import (
     read_card,
     read_image,
 )
-from recognizer.detect.detector import REFERENCE, Detector
+from recognizer.detect.detector import Detector
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.embed.embedder import Embedder
+from recognizer.engines.host_images import HostImageWork
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for_cuda
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.geometry.alignment import align
 from recognizer.models.fetch import ensure
 from recognizer.models.resolve import resolve_model
+from tests.mtcnn_oracle import Oracle
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
@@ -115,10 +117,10 @@ def test_a_detector_is_no_embedding_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["test.jpeg", "Tom_Hanks_54745.png", "t1.jpg"])
 def test_refined_landmarks_equal_the_references(name: str, golden) -> None:
-    engine = OpenVinoEngine(threads=1)
-    refiner = LandmarkRefiner(engine, checkpoint("det4", 1))
-    detector = Detector(engine, read_weights(ensure("mtcnn")), REFERENCE, refiner=refiner)
-    (found,) = detector.detect([read_image(shared_data(f"golden/images/{name}"))])
+    refiner = LandmarkRefiner(OpenVinoEngine(threads=1), checkpoint("det4", 1))
+    image = read_image(shared_data(f"golden/images/{name}"))
+    found = Oracle(read_weights(ensure("mtcnn"))).detect(image)
+    found = refiner.refine(HostImageWork().open([image]), 0, found)
     boxes = golden[f"{name}|det0|boxes"]
     points = golden[f"{name}|det0|points"].reshape(-1, 2, 5).transpose(0, 2, 1)
     nearest = np.abs(found.boxes[:, None] - boxes[None, :, :4]).sum(axis=2).argmin(axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recognizer.detect.detector import PRESETS, Detector, DetectorOptions
+from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import read_weights
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.faces import Image
@@ -19,18 +19,12 @@ def noise(height: int, width: int, seed: int) -> Image:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=["fast", "reference"])
-def detector(request, tmp_path_factory: pytest.TempPathFactory) -> Detector:
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     folder: Path = tmp_path_factory.mktemp("weights")
     write_weights(folder)
-    preset = PRESETS[request.param]
     # random networks are sure of anything: thresholds below zero let all of it pass
-    options = DetectorOptions(
-        min_face_px=24,
-        thresholds=(0.4, -1.0, -1.0),
-        output_overlap=0.95,
-        reference=preset.reference,
-    )
+    options = DetectorOptions(min_face_px=24, thresholds=(0.4, -1.0, -1.0), output_overlap=0.95)
     return Detector(OpenVinoEngine(threads=1), read_weights(folder), options)
 
 
