@@ -117,8 +117,21 @@ class Recognizer:
         return self._attribute_reader.read(pictures, owners, landmarks)
 
     def quality(self, image: Image, detections: Detections) -> list[Quality]:
-        """Judge how good a picture of each face the image is."""
-        return judge(detections, self.align(image, detections.landmarks))
+        """Judge how good a crop each face gives; `align_and_judge` where the crops are needed."""
+        return self.align_and_judge(image, detections)[1]
+
+    def align_and_judge(self, image: Image, detections: Detections) -> tuple[Image, list[Quality]]:
+        """Warp each face to the canonical pose once, and judge its crop.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            detections: N faces in it.
+
+        Returns:
+            (N, 112, 112, 3) uint8 RGB crops, and the quality of each.
+        """
+        crops = self.align(image, detections.landmarks)
+        return crops, judge(detections, crops)
 
     def recognize(
         self, images: Sequence[Image], *, any_way_up: bool = False

@@ -123,6 +123,9 @@ class FakeRecognizer:
             embeddings[row] = looks_like(int(crop[50, 50, 0]), int(crop[0, 0, 2]))
         return embeddings
 
+    def align_and_judge(self, image: Image, detections: Detections) -> tuple[Image, list[Quality]]:
+        return self.align(image, detections.landmarks), self.quality(image, detections)
+
     def quality(self, image: Image, detections: Detections) -> list[Quality]:
         return [
             Quality(face.size, 100.0, 0.0, 0.0, 0.0, 0.9, 0.5, face.quality)

@@ -84,16 +84,16 @@ def best_shots(
 
 def _look_at(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Look | None:
     (found,) = recognizer.detect([frame.image])
-    qualities = recognizer.quality(frame.image, found)
+    crops, qualities = recognizer.align_and_judge(frame.image, found)
     height, width = frame.image.shape[:2]
     chosen = choose_face(found, qualities, (height, width), limits, force=False)
     if not isinstance(chosen, int):
         return None
-    crops = recognizer.align(frame.image, found.landmarks[chosen : chosen + 1])
     bgr = cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)
     png = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
     label = f"{frame.camera}, frame {frame.seq}"
-    return _Look(label, recognizer.embed(crops)[0], qualities[chosen].overall, png)
+    embedding = recognizer.embed(crops[chosen : chosen + 1])[0]
+    return _Look(label, embedding, qualities[chosen].overall, png)
 
 
 def _different(

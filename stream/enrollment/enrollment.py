@@ -285,15 +285,14 @@ class _FaceFinder:
                 yield FaceCrop(label, shot.crop, embedding, shot.quality, source, float(mirror))
 
     def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
-        qualities = self._recognizer.quality(photo.image, detections)
+        crops, qualities = self._recognizer.align_and_judge(photo.image, detections)
         height, width = photo.image.shape[:2]
         chosen = choose_face(
             detections, qualities, (height, width), self._limits, force=self._force
         )
         if not isinstance(chosen, int):
             return _refused(photo.item, *chosen)
-        crop = self._recognizer.align(photo.image, detections.landmarks[chosen : chosen + 1])[0]
-        return _Shot(photo.item, photo.source_sha256, crop, qualities[chosen])
+        return _Shot(photo.item, photo.source_sha256, crops[chosen], qualities[chosen])
 
 
 def _in_threads(

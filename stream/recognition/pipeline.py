@@ -351,14 +351,11 @@ class Pipeline:
     def _shoot(self, parts: list[tuple[_Job, Detections]]) -> list[Shot]:
         """Align and embed faces of several frames in one call."""
         with self._stage("align"):
-            crops = np.concatenate(
-                [self._recognizer.align(job.frame.image, part.landmarks) for job, part in parts]
-            )
-            qualities = [
-                quality
-                for job, part in parts
-                for quality in self._recognizer.quality(job.frame.image, part)
+            judged = [
+                self._recognizer.align_and_judge(job.frame.image, part) for job, part in parts
             ]
+            crops = np.concatenate([some for some, _ in judged])
+            qualities = [quality for _, some in judged for quality in some]
         before_ms = self._timings["embed"]
         with self._stage("embed"):
             embeddings = self._recognizer.embed(crops)

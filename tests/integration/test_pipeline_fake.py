@@ -66,3 +66,6 @@ def test_both_answer_alike(
     qualities = recognizer.quality(full.image, found)
     assert [0 <= quality.overall <= 1 for quality in qualities] == [True] * N_FACES
     assert recognizer.quality(full.image, none) == []
+    judged_crops, judged = recognizer.align_and_judge(full.image, found)
+    np.testing.assert_array_equal(judged_crops, crops)
+    assert judged == qualities

@@ -12,6 +12,7 @@ from recognizer.bench import bench_detect, bench_embed
 from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import MEAN, POOLS, SCALE, build_graph, read_weights
 from recognizer.engines.openvino_engine import OpenVinoEngine
+from recognizer.geometry.alignment import similarity_transforms
 from recognizer.models.fetch import ensure
 from tests.mtcnn_oracle import Oracle
 from tests.shared_data import photos, shared_data
@@ -181,6 +182,28 @@ def test_a_sharp_frontal_photo_is_a_good_one(recognizer: Recognizer) -> None:
     (quality,) = recognizer.quality(image, found)
     assert quality.overall > 0.7
     assert abs(quality.yaw) < 25
+
+
+def test_crops_and_qualities_of_one_call_equal_those_of_two(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warped: list[int] = []
+
+    def transforms(landmarks: np.ndarray) -> np.ndarray:
+        warped.append(len(landmarks))
+        return similarity_transforms(landmarks)
+
+    image = golden_image("t1.jpg")
+    (found,) = recognizer.detect([image])
+    assert len(found) > 2
+    monkeypatch.setattr("recognizer.recognizer.similarity_transforms", transforms)
+    crops, qualities = recognizer.align_and_judge(image, found)
+    assert warped == [len(found)], "each face is warped once"
+    np.testing.assert_array_equal(crops, recognizer.align(image, found.landmarks))
+    assert qualities == recognizer.quality(image, found)
+    for i, crop in enumerate(crops):
+        alone = recognizer.align(image, found.landmarks[i : i + 1])[0]
+        np.testing.assert_array_equal(crop, alone)
 
 
 def test_without_attributes_they_are_refused_in_one_line() -> None:
