@@ -238,7 +238,7 @@ class Service:
 
     def hub(self, name: str) -> PacketHub:
         """Return the packets of a camera; see `Cameras.get` for errors."""
-        return self._cameras.get(name).hub
+        return self._cameras.get(name).video.hub
 
     def tracks(self, name: str) -> FrameResult | None:
         """Return the last recognised frame of a camera; see `Cameras.get` for errors."""
@@ -444,7 +444,7 @@ class Service:
         except TimeoutError:
             logger.warning("some viewers did not say goodbye in time")
         for camera in self._cameras:
-            camera.hub.close()
+            camera.video.hub.close()
         await asyncio.to_thread(self.inference.join, self._left_s(deadline))
         # A camera that hangs is waited for in vain: its thread ends with the process.
         await self._cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))

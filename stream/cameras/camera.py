@@ -1,4 +1,4 @@
-"""One camera: its capture thread, its encoder thread, and how it is doing."""
+"""One camera: its capture thread, and how it is doing."""
 
 import logging
 import threading
@@ -21,25 +21,10 @@ from stream.metrics.figures import Figures
 from stream.metrics.windows import Percentiles, Rate, Window
 from stream.redaction import safe_url
 from stream.supervisor import SupervisedThread, Supervisor
-from stream.video.annotate import annotate
-from stream.video.channel import VideoOut
-from stream.video.mailbox import LatestMailbox, MailboxClosed
-from stream.video.packet_hub import PacketHub
+from stream.video.channel import VideoChannel
+from stream.video.rendition import snapshot_jpeg
 
 logger = logging.getLogger(__name__)
-
-IDLE_S = 0.5
-"""How often the encoder's thread looks up while there is nothing to do."""
-
-ENCODER_QUEUE = 3
-"""Recognised frames that wait for the encoder: 120 ms at 25 fps, which outlasts every hiccup
-measured on two busy cores; one alone lost a frame a minute."""
-
-NOMINAL_FPS = 25.0
-"""What the encoder's rate control reckons with; timestamps carry the real rate."""
-
-SNAPSHOT_QUALITY = 85
-"""JPEG quality of snapshots: no visible blocks around the labels."""
 
 PUSHED_RETRY_S = 0.1
 """Delay until a sender that fell silent is waited for again, seconds: nobody is asked for it."""
@@ -116,17 +101,16 @@ class CameraStatus:
 
 
 class Camera:
-    """Captures in one thread, encodes in another, and runs until `stop`.
+    """Captures in a thread of its own until `stop`; starts and stops its video with it.
 
-    `deliver` gives each frame to the inference thread, which answers by `show`. A camera
+    `deliver` gives each frame to the inference thread, whose results go to `video`. A camera
     that fails is tried again with a bounded delay; nothing it does reaches another camera.
     A change of where it comes from begins a new session at once, whatever the old one waits for.
 
     Attributes:
         config: its settings.
         is_pushed: whether a browser or encoder feeds it.
-        hub: the packets of its video.
-        windows: milliseconds by stage of a frame.
+        video: its recognized frames on their way to the viewers.
     """
 
     def __init__(
@@ -135,8 +119,7 @@ class Camera:
         config: CameraConfig,
         open_source: Callable[[CameraConfig], Source],
         is_pushed: bool,
-        hub: PacketHub,
-        bitrate_kbps: int,
+        video: VideoChannel,
         deliver: Callable[[Frame], None],
         on_state: Callable[["Camera", CameraState, str], None],
         figures: Figures,
@@ -149,8 +132,7 @@ class Camera:
             config: its settings.
             open_source: opens it; blocks with a timeout.
             is_pushed: whether a browser or encoder feeds it.
-            hub: takes the packets.
-            bitrate_kbps: kbit/s of the video; 0 for what suits the picture's size.
+            video: takes the recognized frames; started, renamed and stopped with the camera.
             deliver: takes each captured frame.
             on_state: called with each new state and its reason, by any thread.
             figures: takes in what its frames cost.
@@ -159,19 +141,12 @@ class Camera:
         """
         self.config = config
         self.is_pushed = is_pushed
-        self.hub = hub
-        self.windows: dict[str, Window] = {
-            key: Window(observe=figures.stage(key)) for key in ("decode", "annotate", "encode")
-        }
-        self.windows["latency"] = Window(observe=figures.latency(config.name))
+        self.video = video
         self._open_source = open_source
-        self._bitrate_kbps = bitrate_kbps
         self._deliver = deliver
         self._on_state = on_state
         self._clock = clock
         self._lock = threading.Lock()
-        self._results: LatestMailbox[FrameResult] = LatestMailbox(ENCODER_QUEUE)
-        self._latest: FrameResult | None = None
         self._source: Source | None = None
         # Set once the running session is over: what it brings later counts for nothing.
         self._over = threading.Event()
@@ -183,12 +158,10 @@ class Camera:
         self._last_failure = ""
         self._reconnects = 0
         self._seq = 0
-        self._encoded = 0
         self._damaged = 0
         self._rate_in = Rate()
-        self._rate_out = Rate()
+        self._decode_ms = Window(observe=figures.stage("decode"))
         self._supervisor = supervisor
-        self._encoder = supervisor.thread(f"encode-{config.name}", self._encode)
         self._captures: list[SupervisedThread] = []
 
     @property
@@ -196,9 +169,14 @@ class Camera:
         """As configured."""
         return self.config.name
 
+    @property
+    def windows(self) -> dict[str, Window]:
+        """Milliseconds by stage of a frame."""
+        return {"decode": self._decode_ms, **self.video.windows}
+
     def start(self) -> None:
         """Start its threads; a camera that is off only waits to be switched on."""
-        self._encoder.start()
+        self.video.start()
         if self.config.enabled:
             self._begin()
 
@@ -220,15 +198,13 @@ class Camera:
     def rename(self, name: str, observe_latency: Callable[[float], None]) -> None:
         """Bear another name from the next frame on; `observe_latency` takes in seconds."""
         self.config = self.config.model_copy(update={"name": name})
-        self._encoder.name = f"encode-{name}"
+        self.video.rename(name, observe_latency)
         for capture in self._captures:
             capture.name = f"capture-{name}"
-        self.windows["latency"] = Window(observe=observe_latency)
 
     def stop(self) -> None:
         """Ask its threads to end; returns at once."""
-        self._results.close()
-        self._encoder.stop()
+        self.video.stop()
         self._end()
 
     def join(self, deadline: float) -> None:
@@ -236,8 +212,9 @@ class Camera:
 
         A source that hangs ends by its own read timeout, and its daemon thread with it.
         """
-        for thread in (*self._captures, self._encoder):
+        for thread in self._captures:
             thread.join(max(0.0, deadline - self._clock()))
+        self.video.join(deadline)
 
     def _begin(self) -> None:
         """Start a session."""
@@ -270,31 +247,18 @@ class Camera:
     @property
     def latest(self) -> FrameResult | None:
         """The last frame that was recognised; None before the first and while not live."""
-        return self._latest if self._state is CameraState.LIVE else None
-
-    def show(self, result: FrameResult) -> None:
-        """Take a recognised frame for whoever watches."""
-        self._latest = result
-        self._results.put(result)
+        return self.video.latest if self._state is CameraState.LIVE else None
 
     def snapshot(self, *, max_width: int | None = None) -> bytes | None:
         """Return the last frame, annotated, as JPEG; None where there is none."""
-        if (result := self.latest) is None:
-            return None
-        image = result.frame.image.copy()
-        annotate(image, result.tracks, now=result.frame.captured_at)
-        if max_width is not None and image.shape[1] > max_width:
-            height = max(1, round(image.shape[0] * max_width / image.shape[1]))
-            small = cv2.resize(image, (max_width, height), interpolation=cv2.INTER_AREA)
-            image = np.asarray(small, np.uint8)
-        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
-        return jpeg.tobytes()
+        result = self.latest
+        return None if result is None else snapshot_jpeg(result, max_width=max_width)
 
     def status(self, *, dropped: int) -> CameraStatus:
         """Say how it is doing; `dropped` is the batcher's count for this camera."""
         now = self._clock()
-        height, width = self._latest.frame.image.shape[:2] if self._latest else (0, 0)
+        latest = self.video.latest
+        height, width = latest.frame.image.shape[:2] if latest else (0, 0)
         return CameraStatus(
             config=self.config,
             is_pushed=self.is_pushed,
@@ -304,17 +268,17 @@ class Camera:
             width=width,
             height=height,
             fps_in=self._rate_in.per_s(now),
-            fps_out=self._rate_out.per_s(now),
+            fps_out=self.video.fps_out(now),
             captured=self._seq,
-            encoded=self._encoded,
+            encoded=self.video.encoded,
             dropped=dropped,
-            encoder_dropped=self._results.dropped,
-            viewer_dropped=self.hub.dropped,
+            encoder_dropped=self.video.dropped,
+            viewer_dropped=self.video.hub.dropped,
             damaged=self._damaged,
-            encoder_waiting=len(self._results),
-            viewers=self.hub.n_viewers,
+            encoder_waiting=self.video.n_waiting,
+            viewers=self.video.hub.n_viewers,
             reconnects=self._reconnects,
-            latency_ms=self.windows["latency"].percentiles(),
+            latency_ms=self.video.windows["latency"].percentiles(),
         )
 
     def _enter(
@@ -392,7 +356,7 @@ class Camera:
                 # Counted over sessions, so that a number never comes twice; named as it is now.
                 frame = Frame(self.name, self._seq, frame.captured_at, image)
                 self._seq += 1
-                self.windows["decode"].add((time.thread_time() - started) * 1e3)
+                self._decode_ms.add((time.thread_time() - started) * 1e3)
                 self._rate_in.tick(frame.captured_at)
                 if self._state is not CameraState.LIVE:
                     self._reconnects += self._state is CameraState.FAILING
@@ -403,28 +367,6 @@ class Camera:
                 if self._source is source:
                     self._source = None
             source.close()
-
-    def _encode(self) -> None:
-        video = VideoOut(self.hub, fps=NOMINAL_FPS, bitrate=self._bitrate_kbps * 1000)
-        while True:
-            try:
-                result = self._results.get(IDLE_S)
-            except MailboxClosed:
-                return
-            if result is not None and self.hub.n_viewers:
-                self._send(video, result)
-
-    def _send(self, video: VideoOut, result: FrameResult) -> None:
-        started = self._clock()
-        pictures = video.render(result)
-        annotated = self._clock()
-        video.send(pictures, result)
-        done = self._clock()
-        self._encoded += 1
-        self._rate_out.tick(done)
-        self.windows["annotate"].add((annotated - started) * 1e3)
-        self.windows["encode"].add((done - annotated) * 1e3)
-        self.windows["latency"].add((done - result.frame.captured_at) * 1e3)
 
 
 @dataclass(slots=True)

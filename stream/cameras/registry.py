@@ -23,6 +23,7 @@ from stream.recognition.face_filter import Limits
 from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
 from stream.supervisor import SupervisedTask, Supervisor
+from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ class Cameras:
     def show(self, result: FrameResult) -> None:
         """Give a recognised frame to its camera, if that is still there."""
         if (camera := self._by_name.get(result.frame.camera)) is not None:
-            camera.show(result)
+            camera.video.show(result)
 
     async def add(self, config: CameraConfig) -> None:
         """Start a camera and keep it for the next start.
@@ -230,7 +231,7 @@ class Cameras:
             )
             self._pushed[camera] = source
         source = self._pushed[camera]
-        sender = PushCamera(name, source, camera.hub, partial(self._forget, camera))
+        sender = PushCamera(name, source, camera.video.hub, partial(self._forget, camera))
         former = source.take(sender)
         if former is not None:
             logger.info("camera %s: another sender takes over from one that fell silent", name)
@@ -306,7 +307,7 @@ class Cameras:
         del self._by_name[name]
         self._pushed.pop(camera, None)
         camera.stop()
-        camera.hub.close()
+        camera.video.hub.close()
         await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
         await self._drop(name)
         with self._telling:
@@ -360,12 +361,19 @@ class Cameras:
     def _start(
         self, config: CameraConfig, open_: Callable[[CameraConfig], Source], *, is_pushed: bool
     ) -> Camera:
+        video = VideoChannel(
+            config.name,
+            hub=PacketHub(self._clock),
+            bitrate_kbps=self._bitrate_kbps,
+            figures=self._figures,
+            supervisor=self._supervisor,
+            clock=self._clock,
+        )
         camera = Camera(
             config=config,
             open_source=open_,
             is_pushed=is_pushed,
-            hub=PacketHub(self._clock),
-            bitrate_kbps=self._bitrate_kbps,
+            video=video,
             deliver=self._inference.batcher.put,
             on_state=self._changed,
             figures=self._figures,

@@ -21,6 +21,9 @@ SMALL_MIN_HEIGHT = 180
 # with room, and no camera exceeds.
 MIN_SIDE, MAX_SIDE = 16, 8192
 
+SNAPSHOT_QUALITY = 85
+"""JPEG quality of snapshots: no visible blocks around the labels."""
+
 
 @dataclass(frozen=True, slots=True)
 class Feed:
@@ -66,6 +69,24 @@ def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
     tracks = tuple(replace(track, box=track.box * np.float32(scale)) for track in tracks)
     annotate(image, tracks, now=result.frame.captured_at)
     return image
+
+
+def snapshot_jpeg(result: FrameResult, *, max_width: int | None = None) -> bytes:
+    """Return a recognized frame, annotated, as JPEG.
+
+    Args:
+        result: the frame.
+        max_width: pixels; a wider one is shrunk.
+    """
+    image = result.frame.image.copy()
+    annotate(image, result.tracks, now=result.frame.captured_at)
+    if max_width is not None and image.shape[1] > max_width:
+        height = max(1, round(image.shape[0] * max_width / image.shape[1]))
+        small = cv2.resize(image, (max_width, height), interpolation=cv2.INTER_AREA)
+        image = np.asarray(small, np.uint8)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
+    return jpeg.tobytes()
 
 
 def _resize(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from stream.config import CameraConfig
 from stream.frames import Frame
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
+from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
 from tests.relay import Relay
 from tests.rtsp_server import RtspServer, why_unavailable
@@ -47,8 +48,14 @@ class Watched:
                 settings=SourceSettings(rtsp_transport=transport),
             ),
             is_pushed=False,
-            hub=PacketHub(time.monotonic),
-            bitrate_kbps=0,
+            video=VideoChannel(
+                name,
+                hub=PacketHub(time.monotonic),
+                bitrate_kbps=0,
+                figures=Figures(),
+                supervisor=Supervisor(clock=time.monotonic),
+                clock=time.monotonic,
+            ),
             deliver=self.frames.append,
             on_state=lambda camera, state, reason: self.states.append((state, reason)),
             figures=Figures(),

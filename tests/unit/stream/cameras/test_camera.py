@@ -17,6 +17,7 @@ from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame, FrameResult
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
+from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
 
 
@@ -97,8 +98,14 @@ def running(
         ),
         open_source=open_source,
         is_pushed=False,
-        hub=PacketHub(time.monotonic),
-        bitrate_kbps=0,
+        video=VideoChannel(
+            "door",
+            hub=PacketHub(time.monotonic),
+            bitrate_kbps=0,
+            figures=Figures(),
+            supervisor=Supervisor(clock=time.monotonic),
+            clock=time.monotonic,
+        ),
         deliver=log.frames.append,
         on_state=lambda camera, state, reason: log.states.append((state, reason)),
         figures=Figures(),
@@ -227,7 +234,7 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
     with running([ScriptedSource(10**9, SourceEnded("never"))], log) as camera:
         assert camera.snapshot() is None
         log.until(lambda: log.frames)
-        camera.show(FrameResult(log.frames[0], (), (), {}))
+        camera.video.show(FrameResult(log.frames[0], (), (), {}))
         jpeg = camera.snapshot()
         status = camera.status(dropped=0)
     assert jpeg is not None
