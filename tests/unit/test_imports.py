@@ -26,7 +26,10 @@ ALLOWED = {
         "google",  # protobuf, whose errors onnx raises
     },
     "gallery": {"numpy", "faiss", "cv2"},  # cv2 packs the stored crops
-    "trainer": {"recognizer", "torch", "numpy", "cv2", "onnx", "pydantic", "typer", "rich"},
+    "trainer": {
+        *("recognizer", "torch", "numpy", "cv2", "onnx", "pydantic", "typer", "rich"),
+        *("matplotlib", "tensorboardX"),  # charts, TensorBoard's files
+    },
     "stream": {
         *("recognizer", "gallery", "numpy", "cv2", "scipy"),
         *("av", "aiortc", "aioice", "ifaddr", "fastapi", "starlette", "uvicorn", "websockets"),

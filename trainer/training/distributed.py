@@ -88,8 +88,8 @@ class _SumOverRanks(torch.autograd.Function):
         return total
 
 
-class _Synchronised(nn.modules.batchnorm._BatchNorm):
-    """Batch norm whose statistics run over all ranks; torch's own needs a GPU."""
+class _Synchronized(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with statistics over all ranks, on a CPU."""
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass
@@ -115,18 +115,34 @@ class _Synchronised(nn.modules.batchnorm._BatchNorm):
         return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
 
 
-class SynchronisedBatchNorm2d(_Synchronised, nn.BatchNorm2d):
+class SynchronizedBatchNorm2d(_Synchronized, nn.BatchNorm2d):
     """For (B, C, H, W)."""
 
 
-class SynchronisedBatchNorm1d(_Synchronised, nn.BatchNorm1d):
+class SynchronizedBatchNorm1d(_Synchronized, nn.BatchNorm1d):
     """For (B, C)."""
 
 
-def synchronise(module: nn.Module) -> None:
-    """Let all batch norms of a module run over all ranks, in place; names and weights stay."""
+def synchronize_batch_norms(module: nn.Module, device: torch.device) -> nn.Module:
+    """Compute the statistics of all batch norms over all ranks; names and weights stay.
+
+    Args:
+        module: on its device; changed in place.
+        device: torch's own layer needs a GPU; on a CPU ours does the same.
+
+    Returns:
+        The module, to be used instead of the one given.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
     for layer in module.modules():
         if type(layer) is nn.BatchNorm2d:
-            layer.__class__ = SynchronisedBatchNorm2d
+            layer.__class__ = SynchronizedBatchNorm2d
         elif type(layer) is nn.BatchNorm1d:
-            layer.__class__ = SynchronisedBatchNorm1d
+            layer.__class__ = SynchronizedBatchNorm1d
+    return module
+
+
+def average_gradients(module: nn.Module) -> nn.Module:
+    """Wrap a module so that gradients are averaged over the ranks; buffers stay each rank's own."""
+    return nn.parallel.DistributedDataParallel(module, forward_sync_buffers=False)

@@ -117,6 +117,10 @@ class RunLog:
         curves = {r.target: roc(r.distances, r.is_same) for r in event.results}
         write_picture(self._out / "roc.png", chart("TAR over FAR", curves, log_x=True))
 
+    def close(self) -> None:
+        """Close the file of events."""
+        self._events.close()
+
     def before_and_after(self) -> list[dict[str, Any]]:
         """Return the results of the run's first step, and of its last."""
         steps = sorted({row["step"] for row in self._verified})

@@ -1,6 +1,5 @@
 """What is trained: backbone, head, optimizer, and all that a checkpoint must hold of them."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainer.backbones import BACKBONES, build_backbone
 from trainer.data.pairs import PairSet
@@ -17,7 +17,7 @@ from trainer.heads.classification import GenderAgeHead, MarginHead, Outcome, Sof
 from trainer.heads.triplet import ALPHA, ALPHA_ANGLE, TripletLoss
 from trainer.training.checkpoint import State, load_state, load_weights
 from trainer.training.distill import DistillHead
-from trainer.training.distributed import synchronise
+from trainer.training.distributed import average_gradients, synchronize_batch_norms
 from trainer.training.optimizer import ReferenceSGD, parameter_groups
 from trainer.training.partial_fc import PartialHead
 from trainer.training.recipe import Recipe
@@ -84,10 +84,9 @@ class Trainee:
         self.backbone = backbone.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.head = head.to(device)
         self.device = device
-        self.ema = copy.deepcopy(self.backbone).requires_grad_(False) if run.ema else None
-        self._decay = run.ema
+        self._averaged = averaged(self.backbone, run.ema) if run.ema else None
         if run.sync_bn and dist.is_initialized():
-            synchronise(self.backbone)
+            self.backbone = synchronize_batch_norms(self.backbone, device)
         self.network: nn.Module = Network(self.backbone, self.head, layout)
         if dist.is_initialized():
             self._distribute(layout)
@@ -106,12 +105,15 @@ class Trainee:
 
     def _distribute(self, layout: torch.memory_format) -> None:
         """Average gradients over the ranks; a sharded head keeps its own."""
-        wrap = nn.parallel.DistributedDataParallel
         if isinstance(self.head, PartialHead):
-            backbone = wrap(self.backbone, broadcast_buffers=False)
-            self.network = Network(backbone, self.head, layout)
+            self.network = Network(average_gradients(self.backbone), self.head, layout)
         else:
-            self.network = wrap(self.network, broadcast_buffers=False)
+            self.network = average_gradients(self.network)
+
+    @property
+    def ema(self) -> nn.Module | None:
+        """The averaged backbone, where the recipe wants one."""
+        return None if self._averaged is None else self._averaged.module
 
     @property
     def evaluated(self) -> nn.Module:
@@ -155,19 +157,13 @@ class Trainee:
 
     @torch.no_grad()
     def average(self) -> None:
-        """Let the averaged backbone follow.
-
-        Statistics of batch norms too: those of the moment do not fit weights of the past.
-        """
-        if self.ema is None:
+        """Update the averaged backbone."""
+        if self._averaged is None:
             return
-        for mean, now in zip(self.ema.parameters(), self.backbone.parameters(), strict=True):
-            mean.lerp_(now, 1 - self._decay)
-        for mean, now in zip(self.ema.buffers(), self.backbone.buffers(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(now, 1 - self._decay)
-            else:
-                mean.copy_(now)
+        self._averaged.update_parameters(self.backbone)
+        for mean, now in zip(self._averaged.module.buffers(), self.backbone.buffers(), strict=True):
+            if not mean.is_floating_point():
+                mean.copy_(now)  # a count, which has no average
 
     def verify(self, pairs: PairSet) -> Verification:
         """Verify the network as it is; few pairs get fewer folds. It is left evaluating."""
@@ -229,6 +225,18 @@ class Trainee:
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
         if isinstance(self.head, PartialHead):
             self.head.generator.set_state(state["head_rng"])
+
+
+def averaged(backbone: nn.Module, decay: float) -> AveragedModel:
+    """Return an exponential average of a backbone, beginning with its weights as they are.
+
+    Of the statistics of batch norms too: those of the moment do not fit weights of the past.
+    """
+    model = AveragedModel(
+        backbone, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+    ).requires_grad_(False)
+    model.n_averaged.fill_(1)  # else the first update would drop the initial weights
+    return model
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor]:

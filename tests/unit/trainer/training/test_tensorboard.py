@@ -1,8 +1,12 @@
-import struct
+from pathlib import Path
 
 import pytest
 
-from trainer.training.tensorboard import EventLog, crc32c
+pytest.importorskip("tensorboardX")
+
+from tensorboardX.proto.event_pb2 import Event
+
+from trainer.training.tensorboard import EventLog
 
 # of a file that TensorBoard 2.21 read: it dropped what an older file held from step 21 on
 HEADER = (
@@ -11,57 +15,13 @@ HEADER = (
 )
 
 
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [(b"", 0), (b"123456789", 0xE3069283), (bytes(32), 0x8A9136AA)],
-)
-def test_checksums_are_those_of_rfc_3720(data, expected):
-    assert crc32c(data) == expected
-
-
-def unmasked(masked):
-    rotated = (masked - 0xA282EAD8) & 0xFFFFFFFF
-    return (rotated >> 17 | rotated << 15) & 0xFFFFFFFF
-
-
-def records(content):
+def events(path):
+    """Read events as TensorBoard's documentation has them: length, its CRC, bytes, their CRC."""
+    content = path.read_bytes()
     while content:
-        (size, check), content = struct.unpack("<QI", content[:12]), content[12:]
-        assert unmasked(check) == crc32c(struct.pack("<Q", size))
-        data, (check,) = content[:size], struct.unpack("<I", content[size : size + 4])
-        assert unmasked(check) == crc32c(data)
-        yield data
-        content = content[size + 4 :]
-
-
-def whole(data):
-    """Read a number of seven bits a byte; returns it and what follows."""
-    number = shift = 0
-    while True:
-        byte, data = data[0], data[1:]
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return number, data
-
-
-def fields(data):
-    """Decode a message of protocol buffers; bytes stay bytes."""
-    found = []
-    while data:
-        key, data = whole(data)
-        match key & 7:
-            case 0:
-                value, data = whole(data)
-            case 1:
-                value, data = struct.unpack("<d", data[:8])[0], data[8:]
-            case 2:
-                size, data = whole(data)
-                value, data = data[:size], data[size:]
-            case _:
-                value, data = struct.unpack("<f", data[:4])[0], data[4:]
-        found.append((key >> 3, value))
-    return found
+        size = int.from_bytes(content[:8], "little")
+        yield Event.FromString(content[12 : 12 + size])
+        content = content[16 + size :]
 
 
 def test_what_is_added_is_read_back(tmp_path):
@@ -69,16 +29,28 @@ def test_what_is_added_is_read_back(tmp_path):
     assert not log.path.exists()
     log.add(300, {"train/loss": 0.5, "é": 0.25}, now=2.0)
     log.add(0, {}, now=2.5)
-    first, second, third = [fields(r) for r in records(log.path.read_bytes())]
-    assert first == [(1, 1.5), (3, b"brain.Event:2")]
-    assert second[:2] == [(1, 2.0), (2, 300)]
-    values = [dict(fields(value)) for _, value in fields(second[2][1])]
-    assert values == [{1: b"train/loss", 2: 0.5}, {1: "é".encode(), 2: 0.25}]
-    assert third == [(1, 2.5), (5, b"")]
+    first, second, third = events(log.path)  # readable before it is closed
+    log.close()
+    assert (first.wall_time, first.file_version) == (1.5, "brain.Event:2")
+    assert (second.wall_time, second.step) == (2.0, 300)
+    assert {v.tag: v.simple_value for v in second.summary.value} == {"train/loss": 0.5, "é": 0.25}
+    assert (third.wall_time, len(third.summary.value)) == (2.5, 0)
 
 
 def test_a_run_that_goes_on_voids_what_came_after_its_checkpoint(tmp_path):
     older, log = EventLog(tmp_path, now=1.0), EventLog(tmp_path, now=3.5, purge_step=21)
     assert older.path.name < log.path.name
     log.add(21, {"x": 1.0}, now=4.0)
+    log.close()
+    older.close()  # nothing was added: no file
+    assert not older.path.exists()
     assert log.path.read_bytes().startswith(bytes.fromhex(HEADER))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_the_callers_to_know(tmp_path):
+    log = EventLog(tmp_path, now=1.0)
+    log.path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        log.add(1, {"x": 1.0}, now=2.0)
+    log.close()

@@ -29,6 +29,8 @@ def test_the_average_follows_weights_and_statistics_alike():
         moved = 4 if name.endswith("num_batches_tracked") else 1  # a quarter of the way
         torch.testing.assert_close(value, before[name] + moved, msg=name)
     assert trainee.evaluated is trainee.ema
+    # as checkpoints have always held it
+    assert trainee.state()["ema"].keys() == trainee.backbone.state_dict().keys()
 
 
 def test_clipping_brings_the_norm_of_all_gradients_down_together():
