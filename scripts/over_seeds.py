@@ -18,7 +18,8 @@ from rich.console import Console
 from trainer.data.faceset import FaceSetWriter
 from trainer.data.pack import people_of
 from trainer.data.pairs import PairSet, alternate, read_bin, write_bin
-from trainer.training.run import run_recipe
+from trainer.training.recipe import read_recipe
+from trainer.training.run import Run, run_recipe
 
 PARTS = 4  # a quarter left out: enough people to learn from, enough pairs to count
 NAME = "left_out"
@@ -43,16 +44,10 @@ def main() -> None:
         for path in wanted.pairs:
             write_bin(data / path.name, alternate(read_bin(path)))
         targets = ", ".join(f'"{name}"' for name in (NAME, *(p.stem for p in wanted.pairs)))
-        trained = run_recipe(
-            wanted.recipe,
-            data,
-            wanted.out / f"model-{seed}",
-            settings=[f"run.targets=[{targets}]", f"run.seed={seed}", *wanted.set],
-            resume=False,
-            device="auto",
-            threads=wanted.threads,
-            console=Console(quiet=True),
-        )
+        settings = [f"run.targets=[{targets}]", f"run.seed={seed}", *wanted.set]
+        recipe = read_recipe(wanted.recipe, settings)
+        run = Run(recipe, data, wanted.out / f"model-{seed}", threads=wanted.threads)
+        trained = run_recipe(run, console=Console(quiet=True))
         rows = trained["results"]
         n = len(rows) // 2
         words = []

@@ -40,10 +40,11 @@ def main() -> None:
         typer.echo(f"facewire-train: {error}", err=True)
         sys.exit(1)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in ("torch", "matplotlib", "tensorboardX"):
             raise
         typer.echo(
-            "facewire-train: torch is missing (from the project's folder: pip install '.[train]')",
+            f"facewire-train: {error.name} is missing "
+            "(from the project's folder: pip install '.[train]')",
             err=True,
         )
         sys.exit(1)
@@ -92,18 +93,11 @@ def fit(
 
     Example: facewire-train fit tiny --data faces --out models/tiny --set run.steps=100
     """
-    from trainer.training.run import run_recipe
+    from trainer.training.recipe import read_recipe
+    from trainer.training.run import Run, run_recipe
 
-    summary = run_recipe(
-        recipe,
-        data,
-        out,
-        settings=settings or [],
-        resume=resume,
-        device=device,
-        threads=threads,
-        console=console,
-    )
+    run = Run(read_recipe(recipe, settings or []), data, out, resume, device, threads)
+    summary = run_recipe(run, console=console)
     if os.environ.get("RANK", "0") != "0":  # torchrun's: one document from all processes
         return
     lines = [line for row in summary["results"] for line in row["lines"]]
@@ -309,8 +303,8 @@ def bench(
 
     from trainer.bench import CHANGES, measure, measure_loading
     from trainer.data.faceset import FaceSet
+    from trainer.training.device import open_device
     from trainer.training.distributed import World
-    from trainer.training.run import open_device
 
     if threads:
         torch.set_num_threads(threads)

@@ -28,7 +28,7 @@ def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, 
         import torch
 
         from trainer.export.export import open_backbone
-        from trainer.training.run import device_kind
+        from trainer.training.device import device_kind
 
         place = torch.device(device_kind(device))
         yield Path(spec).stem, torch_embed(open_backbone(Path(spec))[0].to(place), place)

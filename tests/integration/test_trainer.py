@@ -24,7 +24,9 @@ from trainer.data.pairs import PairSet, write_bin
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.export.export import export_checkpoint
 from trainer.training.checkpoint import claimed, read_checkpoint
-from trainer.training.run import calculates_in_bf16, run_recipe
+from trainer.training.device import calculates_in_bf16
+from trainer.training.recipe import read_recipe
+from trainer.training.run import Run, run_recipe
 
 pytestmark = pytest.mark.integration
 
@@ -66,15 +68,9 @@ def data(tmp_path_factory):
 
 
 def run(data, out, *settings, resume=False, recipe="tiny"):
+    whole = read_recipe(recipe, [*SMALL, *settings])
     return run_recipe(
-        recipe,
-        data,
-        out,
-        settings=[*SMALL, *settings],
-        resume=resume,
-        device="cpu",
-        threads=1,
-        console=Console(quiet=True),
+        Run(whole, data, out, resume, device="cpu", threads=1), console=Console(quiet=True)
     )
 
 
@@ -122,7 +118,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 import trainer.training.loop as loop
-from trainer.training.run import run_recipe
+from trainer.training.recipe import read_recipe
+from trainer.training.run import Run, run_recipe
 
 average, steps = loop.Trainee.average, []
 def dying(self):
@@ -132,8 +129,8 @@ def dying(self):
         os.kill(os.getpid(), signal.SIGKILL)
 loop.Trainee.average = dying
 data, out, *settings = sys.argv[1:]
-run_recipe("tiny", Path(data), Path(out), settings=settings, resume=False, device="cpu",
-           threads=1, console=Console(quiet=True))
+run = Run(read_recipe("tiny", settings), Path(data), Path(out), device="cpu", threads=1)
+run_recipe(run, console=Console(quiet=True))
 """
 
 
@@ -189,10 +186,12 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
 def test_the_machine_chooses_the_precision_once(
     data, tmp_path, monkeypatch, caplog, has_bf16, precision
 ):
-    monkeypatch.setattr("trainer.training.run.calculates_in_bf16", lambda place: has_bf16)
+    monkeypatch.setattr("trainer.training.device.calculates_in_bf16", lambda place: has_bf16)
     with caplog.at_level("INFO", "trainer.training.run"):
         run(data, tmp_path, "run.steps=1", "run.precision=auto")
-        monkeypatch.setattr("trainer.training.run.calculates_in_bf16", lambda place: not has_bf16)
+        monkeypatch.setattr(
+            "trainer.training.device.calculates_in_bf16", lambda place: not has_bf16
+        )
         run(data, tmp_path, "run.steps=2", "run.precision=auto", resume=True)
     assert caplog.messages == [f"training in {precision} on cpu"] * 2
     state = read_checkpoint(tmp_path / "last.pt")
@@ -370,11 +369,12 @@ WORKER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from trainer.training.run import run_recipe
+from trainer.training.recipe import read_recipe
+from trainer.training.run import Run, run_recipe
 data, out, *settings = sys.argv[1:]
-resume = "resume" in settings
-run_recipe("tiny", Path(data), Path(out), settings=[s for s in settings if s != "resume"],
-           resume=resume, device="cpu", threads=1, console=Console(quiet=True))
+recipe = read_recipe("tiny", [s for s in settings if s != "resume"])
+run = Run(recipe, Path(data), Path(out), "resume" in settings, device="cpu", threads=1)
+run_recipe(run, console=Console(quiet=True))
 """
 
 
@@ -739,7 +739,7 @@ def test_an_unknown_device_is_refused(data, tmp_path, device):
 
 
 def test_bf16_where_it_is_slow_is_said(data, tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr("trainer.training.run.calculates_in_bf16", lambda place: False)
+    monkeypatch.setattr("trainer.training.device.calculates_in_bf16", lambda place: False)
     run(data, tmp_path, "run.steps=1", "run.precision=bf16")
     assert "cpu has no instructions for bf16" in caplog.text
 
