@@ -19,7 +19,7 @@ with Gallery.open(Path(directory), model_id=recognizer.model_id, embedding_size=
     least, lead = threshold_for(recognizer, people), limits_for(recognizer, people).margin
     try:
         pace = SourceSettings(loop=False, target_fps=5)
-        source = open_source(url, camera="webcam", clock=time.monotonic, settings=pace)
+        source = open_source(url, clock=time.monotonic, settings=pace)
         while True:
             (faces,) = recognizer.recognize([source.read().image])
             rows = np.array([face.embedding for face in faces], np.float32).reshape(-1, size)

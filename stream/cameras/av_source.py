@@ -14,13 +14,12 @@ from av.codec.context import Flags
 from av.stream import Discard, Disposition
 
 from stream.cameras.address import Address, SourceSettings
-from stream.cameras.conversion import MAX_PIXELS, Converter
+from stream.cameras.conversion import MAX_PIXELS, Captured, Converter
 from stream.cameras.host_lookup import look_up
 from stream.cameras.pacing import REFUSED_RETRY_S, Decimator, Pacer
 from stream.cameras.rtsp_challenge import unknown_digest
 from stream.cameras.tls import certificate_trouble
 from stream.errors import SourceEnded, SourceUnavailable
-from stream.frames import Frame
 
 # Frames a second of a source that does not say.
 DEFAULT_FPS = 25.0
@@ -77,7 +76,6 @@ class AvSource:
 
     Args:
         address: where from.
-        camera: the camera's name, for the frames.
         clock: seconds, monotonic.
         settings: how it is read.
         history: frames of former sessions.
@@ -90,20 +88,17 @@ class AvSource:
         self,
         address: Address,
         *,
-        camera: str,
         clock: Callable[[], float],
         settings: SourceSettings,
         history: History,
     ) -> None:
         self._address = address
-        self._camera = camera
         self._clock = clock
         self._settings = settings
         self._history = history
         self._closing = threading.Event()
         self._reading = threading.Lock()
         self._converter = Converter(settings.pixel_aspect, settings.deinterlace)
-        self._seq = 0
         self._n_since_start = 0
         self._is_replay = False
         self.damaged = 0
@@ -113,11 +108,11 @@ class AvSource:
         self._pacer = Pacer(1.0 / self.fps)
         self._decimator = Decimator(settings.target_fps)
 
-    def read(self) -> Frame:
-        """Wait for the next frame.
+    def read(self) -> Captured:
+        """Wait for the next image.
 
         Returns:
-            The frame; `captured_at` is when it was decoded, for files when it was due.
+            The image; `captured_at` is when it was decoded, for files when it was due.
 
         Raises:
             SourceUnavailable: if a live source stopped, or fell silent for some seconds.
@@ -125,13 +120,13 @@ class AvSource:
         """
         with self._reading:
             try:
-                frame = self._read()
+                captured = self._read()
             except SourceUnavailable:
                 self._container.close()
                 raise
         if self._closing.is_set():
             self._release()
-        return frame
+        return captured
 
     def set_target_fps(self, target_fps: float | None) -> None:
         """Let through no more frames a second than this, from the next on; None for all."""
@@ -205,7 +200,7 @@ class AvSource:
         self._frames = self._decode()
         self._n_since_start = 0
 
-    def _read(self) -> Frame:
+    def _read(self) -> Captured:
         while not self._closing.is_set():
             picture = self._next_picture()
             if picture is None:
@@ -219,7 +214,7 @@ class AvSource:
             # A replay takes its time, so that what comes after it is there by then.
             now = self._clock()
             if not self._is_replay and self._decimator.keep(now):
-                return self._to_frame(picture, now)
+                return self._convert(picture, now)
         raise SourceUnavailable(f"{self._address.label} was closed")
 
     def _next_picture(self) -> av.VideoFrame | None:
@@ -296,12 +291,10 @@ class AvSource:
         self._container.close()
         self._open()
 
-    def _to_frame(self, picture: av.VideoFrame, now: float) -> Frame:
+    def _convert(self, picture: av.VideoFrame, now: float) -> Captured:
         image = self._converter.to_rgb(picture, self._aspect())
         self.size = (image.shape[0], image.shape[1])
-        frame = Frame(camera=self._camera, seq=self._seq, captured_at=now, image=image)
-        self._seq += 1
-        return frame
+        return Captured(now, image)
 
     def _aspect(self) -> Fraction | None:
         """Return the width:height of a pixel, as the container says or else the video itself."""

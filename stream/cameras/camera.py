@@ -337,27 +337,27 @@ class Camera:
             while True:
                 # Processor time, since most of a read is waiting for the camera.
                 started = time.thread_time()
-                frame = source.read()
+                captured = source.read()
                 self._damaged += source.damaged - damaged
                 damaged = source.damaged
                 if over.is_set():
                     return
-                session.came(frame.captured_at)
+                image, at = captured.image, captured.captured_at
+                session.came(at)
                 if session.alive_s is not None and session.alive_s >= ALIVE_S:
                     self._last_failure = ""
-                if source.is_live and self._stillness.is_frozen(frame.image, frame.captured_at):
+                if source.is_live and self._stillness.is_frozen(image, at):
                     # Nobody knows who is in front of it, so nothing is recognized in it.
                     seconds = self.config.frozen_after_s
                     self._enter(CameraState.FROZEN, f"the same frame for {seconds:g} s", over=over)
                     continue
-                image = frame.image
                 if self.config.rotation:
                     image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
                 # Counted over sessions, so that a number never comes twice; named as it is now.
-                frame = Frame(self.name, self._seq, frame.captured_at, image)
+                frame = Frame(self.name, self._seq, at, image)
                 self._seq += 1
                 self._decode_ms.add((time.thread_time() - started) * 1e3)
-                self._rate_in.tick(frame.captured_at)
+                self._rate_in.tick(at)
                 if self._state is not CameraState.LIVE:
                     self._reconnects += self._state is CameraState.FAILING
                     self._enter(CameraState.LIVE, over=over)

@@ -1,6 +1,7 @@
 """Decoded video to RGB images: deinterlaced, upright, with square pixels and the right colors."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
@@ -30,6 +31,19 @@ NEARLY_SQUARE = 0.02
 
 ODDEST_ASPECT = Fraction(4)
 """Beyond it, or below its inverse, what a video says of its pixels is an error."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captured:
+    """One image as a source gives it; its camera makes the `Frame` of it.
+
+    Attributes:
+        captured_at: seconds, monotonic clock.
+        image: (H, W, 3) uint8 RGB.
+    """
+
+    captured_at: float
+    image: NDArray[np.uint8]
 
 
 class Converter:

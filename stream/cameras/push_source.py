@@ -5,10 +5,9 @@ from collections.abc import Awaitable, Callable
 import av
 
 from stream.cameras.address import SourceSettings
-from stream.cameras.conversion import Converter
+from stream.cameras.conversion import Captured, Converter
 from stream.cameras.pacing import Decimator
 from stream.errors import SourceUnavailable
-from stream.frames import Frame
 from stream.video.mailbox import LatestMailbox, MailboxClosed
 from stream.video.packet_hub import PacketHub
 
@@ -43,7 +42,6 @@ class PushSource:
         self._silence_s = SourceSettings().read_timeout_s
         self._converter = Converter(None, "auto")
         self._decimator = Decimator(None)
-        self._seq = 0
         self._patient_until = 0.0
 
     def take(self, sender: "PushCamera") -> "PushCamera | None":
@@ -70,8 +68,8 @@ class PushSource:
         self._decimator = Decimator(settings.target_fps)
         return self
 
-    def read(self) -> Frame:
-        """Wait for the next frame.
+    def read(self) -> Captured:
+        """Wait for the next image.
 
         Raises:
             SourceUnavailable: if none is brought for some seconds, or the sender has left.
@@ -83,8 +81,7 @@ class PushSource:
             for shown in self._converter.deinterlace(picture):
                 image = self._converter.to_rgb(shown, None)
                 self.size = (image.shape[0], image.shape[1])
-                self._seq += 1
-                return Frame(self._camera, self._seq - 1, captured_at, image)
+                return Captured(captured_at, image)
 
     def _next(self) -> tuple[av.VideoFrame, float]:
         try:

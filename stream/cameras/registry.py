@@ -441,7 +441,6 @@ class Opener:
             self._url, self._history = config.url, History()
         return open_source(
             config.url,
-            camera=config.name,
             clock=self._clock,
             settings=source_settings(config),
             history=self._history,

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from stream.cameras.address import RtspTransport, SourceSettings, parse_address
 from stream.cameras.av_source import AvSource, History
+from stream.cameras.conversion import Captured
 from stream.cameras.pacing import Decimator
 from stream.cameras.web_source import open_web
 from stream.config import CameraConfig
 from stream.errors import SourceUnavailable
-from stream.frames import Frame
 
 __all__ = [
+    "Captured",
     "DemoSource",
     "History",
     "RtspTransport",
@@ -50,8 +51,8 @@ class Source(Protocol):
     damaged: int
     is_live: bool
 
-    def read(self) -> Frame:
-        """Wait for the next frame; never longer than some seconds.
+    def read(self) -> Captured:
+        """Wait for the next image; never longer than some seconds.
 
         Raises:
             SourceUnavailable: if the camera stopped or fell silent.
@@ -79,7 +80,6 @@ class Scene(Protocol):
 def open_source(
     url: str,
     *,
-    camera: str,
     clock: Callable[[], float],
     settings: SourceSettings = DEFAULTS,
     history: History | None = None,
@@ -89,7 +89,6 @@ def open_source(
     Args:
         url: rtsp://, http:// or https:// (MJPEG, snapshots, HLS, films), a file's path or file:
             URL, /dev/videoN or v4l2:N, or demo: for the demo scene.
-        camera: the camera's name, for the frames.
         clock: seconds, monotonic.
         settings: how it is read.
         history: the frames of former sessions, against their replay; None for the first session.
@@ -99,19 +98,17 @@ def open_source(
         SourceUnavailable: if it cannot be opened now; the message names the masked URL and why.
     """
     if url == DEMO_URL:
-        demo = DemoSource(_demo_scene(), camera=camera, clock=clock)
+        demo = DemoSource(_demo_scene(), clock=clock)
         demo.set_target_fps(settings.target_fps)
         return demo
     address = parse_address(
         url, rtsp_transport=settings.rtsp_transport, verify_tls=settings.verify_tls
     )
     if address.is_web:
-        web = open_web(address, camera=camera, clock=clock, settings=settings)
+        web = open_web(address, clock=clock, settings=settings)
         if web is not None:
             return web
-    return AvSource(
-        address, camera=camera, clock=clock, settings=settings, history=history or History()
-    )
+    return AvSource(address, clock=clock, settings=settings, history=history or History())
 
 
 def source_settings(config: CameraConfig) -> SourceSettings:
@@ -152,21 +149,19 @@ def _demo_scene() -> Scene:
 class DemoSource:
     """The demo scene as a camera: 25 pictures a second, leaving out what it is too late for."""
 
-    def __init__(self, scene: Scene, *, camera: str, clock: Callable[[], float]) -> None:
+    def __init__(self, scene: Scene, *, clock: Callable[[], float]) -> None:
         self.fps = DEMO_FPS
         self.size = DEMO_SIZE
         self.damaged = 0
         self.is_live = False
         self._scene = scene
-        self._camera = camera
         self._clock = clock
         self._started_at = clock()
-        self._n_read = 0
         self._next = 0
         self._decimator = Decimator(None)
         self._closing = threading.Event()
 
-    def read(self) -> Frame:
+    def read(self) -> Captured:
         """Wait for the next picture's time and draw it.
 
         Raises:
@@ -177,10 +172,8 @@ class DemoSource:
             self._next += 1
             captured_at = self._next_time()
         image = self._scene.render(self._next / self.fps)
-        frame = Frame(camera=self._camera, seq=self._n_read, captured_at=captured_at, image=image)
         self._next += 1
-        self._n_read += 1
-        return frame
+        return Captured(captured_at, image)
 
     def _next_time(self) -> float:
         elapsed_s = self._clock() - self._started_at

@@ -13,14 +13,13 @@ import av
 import httpx2
 
 from stream.cameras.address import Address, SourceSettings
-from stream.cameras.conversion import MAX_PIXELS, Converter
+from stream.cameras.conversion import MAX_PIXELS, Captured, Converter
 from stream.cameras.host_lookup import look_up
 from stream.cameras.image_splitter import MAX_IMAGE, ImageSplitter, TooLargeError
 from stream.cameras.pacing import REFUSED_RETRY_S, Decimator
 from stream.cameras.tls import tls_context, untrusted
 from stream.cameras.web_login import WebLogin
 from stream.errors import SourceUnavailable
-from stream.frames import Frame
 
 SNAPSHOT_FPS = 5.0
 """Snapshots a second of a camera for which no rate is set; small ones make no more."""
@@ -50,7 +49,7 @@ STATUSES: Mapping[int, str] = {
 
 
 def open_web(
-    address: Address, *, camera: str, clock: Callable[[], float], settings: SourceSettings
+    address: Address, *, clock: Callable[[], float], settings: SourceSettings
 ) -> "WebSource | None":
     """Ask an HTTP address for images.
 
@@ -60,7 +59,7 @@ def open_web(
     Raises:
         SourceUnavailable: if it does not answer, or refuses.
     """
-    source = WebSource(address, camera=camera, clock=clock, settings=settings)
+    source = WebSource(address, clock=clock, settings=settings)
     try:
         if source.open():
             return source
@@ -88,7 +87,6 @@ class WebSource:
         self,
         address: Address,
         *,
-        camera: str,
         clock: Callable[[], float],
         settings: SourceSettings,
     ) -> None:
@@ -97,7 +95,6 @@ class WebSource:
         self.damaged = 0
         self.is_live = True
         self._address = address
-        self._camera = camera
         self._clock = clock
         self._settings = settings
         self._closing = threading.Event()
@@ -146,7 +143,7 @@ class WebSource:
                 f"cannot open {self._address.label}: {error}", retry_after_s=error.retry_after_s
             ) from None
 
-    def read(self) -> Frame:
+    def read(self) -> Captured:
         """Wait for the next image.
 
         Raises:
@@ -154,7 +151,7 @@ class WebSource:
         """
         try:
             with self._reading:
-                frame = self._read()
+                captured = self._read()
         except SourceUnavailable as error:
             self._release()
             if self._closing.is_set():
@@ -164,7 +161,7 @@ class WebSource:
             ) from None
         if self._closing.is_set():
             self._release()
-        return frame
+        return captured
 
     def set_target_fps(self, target_fps: float | None) -> None:
         """Take no more images a second than this; None for all, and 5 of snapshots."""
@@ -182,14 +179,14 @@ class WebSource:
 
     # Images
 
-    def _read(self) -> Frame:
+    def _read(self) -> Captured:
         self._got_at = self._clock()
         while True:
             image = self._next_image()
             now = self._clock()
             if self._is_snapshot or self._decimator.keep(now):
-                if (frame := self._decode(image, now)) is not None:
-                    return frame
+                if (captured := self._decode(image, now)) is not None:
+                    return captured
             else:
                 self._got_at = now
 
@@ -240,8 +237,8 @@ class WebSource:
             raise SourceUnavailable("the camera ended the stream")
         self._finish()
 
-    def _decode(self, image: bytes, now: float) -> Frame | None:
-        """Return an image as a frame; None if it is damaged."""
+    def _decode(self, image: bytes, now: float) -> Captured | None:
+        """Return an image decoded; None if it is damaged."""
         codec = next((name for magic, name in CODECS.items() if image.startswith(magic)), "mjpeg")
         # Anew for each image: FFmpeg's for PNG adds one to the last, as for an animation.
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
@@ -260,7 +257,7 @@ class WebSource:
         for shown in self._converter.deinterlace(picture):
             rgb = self._converter.to_rgb(shown, decoder.sample_aspect_ratio)
             self.size = (rgb.shape[0], rgb.shape[1])
-            return Frame(self._camera, self._seq - 1, now, rgb)
+            return Captured(now, rgb)
         return None
 
     def _count_damage(self) -> None:

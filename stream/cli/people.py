@@ -129,12 +129,11 @@ def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]"
 
     source = open_source(
         video,
-        camera=name,
         clock=time.monotonic,
         settings=SourceSettings(loop=False, target_fps=LOOKS_PER_S),
     )
     with closing(source):
-        return best_shots(recognizer, frames_of(source), name)
+        return best_shots(recognizer, frames_of(source, name), name)
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 """Photos out of a film: the best and mutually different looks at the one person in view."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,17 +30,18 @@ class _Look:
     png: bytes
 
 
-def frames_of(source: Source) -> Iterator[Frame]:
-    """Yield a source's frames to its end.
+def frames_of(source: Source, name: str) -> Iterator[Frame]:
+    """Yield a source's frames to its end, under a camera's name.
 
     Raises:
         SourceUnavailable: if the camera stopped or fell silent.
     """
-    while True:
+    for seq in itertools.count():
         try:
-            yield source.read()
+            captured = source.read()
         except SourceEnded:
             return
+        yield Frame(name, seq, captured.captured_at, captured.image)
 
 
 def best_shots(

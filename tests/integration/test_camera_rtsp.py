@@ -43,7 +43,6 @@ class Watched:
             config=CameraConfig(name=name, url=url),
             open_source=lambda config: open_source(
                 url,
-                camera=name,
                 clock=time.monotonic,
                 settings=SourceSettings(rtsp_transport=transport),
             ),

@@ -17,7 +17,7 @@ PATIENT = SourceSettings(open_timeout_s=30.0, read_timeout_s=30.0)
 
 
 def open_camera(url: str, settings: SourceSettings = PATIENT) -> Source:
-    return open_source(url, camera="c", clock=time.monotonic, settings=settings)
+    return open_source(url, clock=time.monotonic, settings=settings)
 
 
 def lost(source: Source) -> str:

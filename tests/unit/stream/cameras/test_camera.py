@@ -11,6 +11,7 @@ import pytest
 
 from stream.cameras import camera as camera_module
 from stream.cameras.camera import Camera, CameraState
+from stream.cameras.conversion import Captured
 from stream.cameras.pacing import Backoff
 from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
@@ -35,13 +36,13 @@ class ScriptedSource:
         self.is_closed = False
         self.target_fps: float | None = None
 
-    def read(self) -> Frame:
+    def read(self) -> Captured:
         if self._n_left == 0:
             raise self._end
         self._n_left -= 1
         image = np.zeros((4, 6, 3), np.uint8)
         image[0, 0] = 255, 0, 0
-        return Frame("door", 0, time.monotonic(), image)
+        return Captured(time.monotonic(), image)
 
     def set_target_fps(self, target_fps: float | None) -> None:
         self.target_fps = target_fps
@@ -58,7 +59,7 @@ class HangingSource(ScriptedSource):
         self.is_waiting = False
         self.go_on = threading.Event()
 
-    def read(self) -> Frame:
+    def read(self) -> Captured:
         if self._n_left == 0:
             self.is_waiting = True
             self.go_on.wait(300)
@@ -246,12 +247,12 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
 class StillSource(ScriptedSource):
     """Gives the same frame for a minute by the frames' own clock, then other ones."""
 
-    def read(self) -> Frame:
+    def read(self) -> Captured:
         frame = super().read()
         n = 80 - self._n_left
         image = frame.image.copy()
         image[1, 1] = 0 if n <= 61 else n
-        return Frame("door", 0, float(n), image)
+        return Captured(float(n), image)
 
 
 @pytest.mark.parametrize("is_live", [True, False])

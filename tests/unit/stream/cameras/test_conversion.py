@@ -9,8 +9,7 @@ import pytest
 
 from stream.cameras.address import Deinterlace, SourceSettings, parse_address
 from stream.cameras.av_source import AvSource, History
-from stream.cameras.conversion import MAX_SIDE, Converter
-from stream.frames import Frame
+from stream.cameras.conversion import MAX_SIDE, Captured, Converter
 
 RED = (255, 0, 0)
 
@@ -50,11 +49,10 @@ def write(
     return path
 
 
-def frames_of(path: Path, settings: SourceSettings | None = None) -> list[Frame]:
+def frames_of(path: Path, settings: SourceSettings | None = None) -> list[Captured]:
     """The first frames of a file, two at most."""
     source = AvSource(
         parse_address(str(path)),
-        camera="c",
         clock=lambda: 0.0,
         settings=settings or SourceSettings(),
         history=History(),
