@@ -14,15 +14,11 @@ Exporting, importing into an empty gallery and exporting again gives the same by
 """
 
 import errno
-import itertools
 import json
 import os
-import re
-import sqlite3
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, BinaryIO
@@ -31,23 +27,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.errors import (
-    GalleryError,
-    GalleryFormatError,
-    InvalidNameError,
-    ModelMismatchError,
-)
+from gallery.errors import GalleryError, GalleryFormatError
 from gallery.gallery import Gallery
-from gallery.names import MAX_NAME_LENGTH, escaped, is_text, name_key, repaired_name
 from gallery.private_files import keep_private
 from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
 FORMAT, VERSION = "facewire-people", 1
-MAX_TIME = 253_402_300_799.0  # Unix seconds of the last year with four digits
-MAX_NOTES_LENGTH = 100_000  # characters
-IDENTITY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 UNIT_TOLERANCE = 1e-3  # of an embedding's length: rounding, not another scale
 
 
@@ -59,50 +45,6 @@ class ExportHeader:
     embedding_size: int
     n_people: int
     n_photos: int
-
-
-class OnClash(StrEnum):
-    """What becomes of a person of an import whose name another person has here."""
-
-    SKIP = "skip"
-    RENAME = "rename"
-    MERGE = "merge"
-
-
-@dataclass(frozen=True, slots=True)
-class Clash:
-    """A person of an import whose name another person has here.
-
-    Attributes:
-        name: that both have.
-        identity_id: of the person in the import.
-        held_id: of the person here.
-        became: the name under which the import's person is here now; None where they were left
-            out.
-    """
-
-    name: str
-    identity_id: str
-    held_id: str
-    became: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Imported:
-    """What an import did.
-
-    Attributes:
-        model_id, embedding_size: of the export.
-        n_people: people who were new here.
-        n_photos: photos that were new here.
-        clashes: people whose name another person had here, in the order of the export.
-    """
-
-    model_id: str
-    embedding_size: int
-    n_people: int
-    n_photos: int
-    clashes: tuple[Clash, ...]
 
 
 def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -> ExportHeader:
@@ -156,63 +98,88 @@ def read_header(directory: Path) -> ExportHeader:
     Raises:
         GalleryFormatError: if there is no export in the directory.
     """
-    return _header(next(_lines(directory), {}), directory)
+    return header_of(next(people_lines(directory), {}), directory)
 
 
-def import_people(
-    gallery: Gallery, directory: Path, *, on_clash: OnClash = OnClash.SKIP
-) -> Imported:
-    """Add everybody of an export, in one step on the disk; nobody on an error.
-
-    A person of the same id gets the photos that are missing here; its name and notes stay.
-
-    Args:
-        gallery: where to, of the same model.
-        directory: where the export is.
-        on_clash: what becomes of a person whose name another person has here: left out, added
-            under the name with a number, or their photos added to that person.
+def people_lines(directory: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of people.jsonl, the header first.
 
     Raises:
-        GalleryFormatError: if the directory holds no complete export.
-        ModelMismatchError: if it is of another model.
-        GalleryBusyError: if another process holds the gallery.
+        GalleryFormatError: if the file cannot be read or is damaged.
     """
-    lines = _lines(directory)
-    header = _header(next(lines, {}), directory)
-    if (header.model_id, header.embedding_size) != (gallery.model_id, gallery.embedding_size):
-        raise ModelMismatchError(
-            f"{directory} holds embeddings of {escaped(header.model_id[:100])}, the gallery of "
-            f"{gallery.model_id}: import into a gallery of that model"
+    path = directory / PEOPLE
+    try:
+        _refuse_special(path)
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                value = json.loads(line)
+                if not isinstance(value, dict):
+                    raise GalleryFormatError(f"{path}, line {number}: not an object")
+                yield value
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
+    except (ValueError, RecursionError) as error:  # JSON or UTF-8
+        raise GalleryFormatError(f"{path} is damaged: {error}") from error
+
+
+def header_of(line: dict[str, Any], directory: Path) -> ExportHeader:
+    """Return what the first object of people.jsonl says.
+
+    Raises:
+        GalleryFormatError: if it is no header of this version.
+    """
+    if line.get("format") != FORMAT or line.get("version") != VERSION:
+        raise GalleryFormatError(
+            f"{directory / PEOPLE} is no export of version {VERSION}: expected a first line with "
+            f'"format": "{FORMAT}"'
         )
-    people = list(lines)
-    own_ids = {str(person.get("identity_id")) for person in people}
-    embeddings, ends, crops = _read_photos(directory, header)
-    n_people = n_photos = row = 0
-    clashes: list[Clash] = []
-    with gallery.store.writing() as connection:
-        try:
-            for person in people:
-                key, is_new, clash = _add_person(connection, person, own_ids, on_clash)
-                n_people += is_new
-                clashes += [clash] if clash else []
-                for photo in person["photos"]:
-                    start = ends[row - 1] if row else 0
-                    png = crops[start : ends[row]].tobytes()
-                    if key is not None:
-                        n_photos += _add_photo(
-                            connection, key, photo, embeddings[row], png, header.model_id
-                        )
-                    row += 1
-        except InvalidNameError as error:
-            raise GalleryFormatError(f"cannot import {directory / PEOPLE}: {error}") from error
-        except (LookupError, TypeError, ValueError, OverflowError) as error:
-            raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
-        if row != header.n_photos or len(people) != header.n_people:
-            raise GalleryFormatError(
-                f"{directory / PEOPLE} is not complete: {len(people)} of {header.n_people} people"
+    try:
+        return ExportHeader(
+            str(line["model_id"]),
+            int(line["embedding_size"]),
+            int(line["n_people"]),
+            int(line["n_photos"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
+
+
+def read_photos(
+    directory: Path, header: ExportHeader
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
+    """Return embeddings, ends of crops, and crops, as the form has them, for all photos.
+
+    Raises:
+        GalleryFormatError: if photos.npz cannot be read, is damaged, or is of another export.
+    """
+    path = directory / PHOTOS
+    try:
+        _refuse_special(path)
+        with path.open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)  # a single array has no names to ask for
+            embeddings, ends, crops = (
+                arrays[name] for name in ("embeddings", "crop_ends", "crops")
             )
-    gallery.refresh()
-    return Imported(header.model_id, header.embedding_size, n_people, n_photos, tuple(clashes))
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
+    except (ValueError, LookupError, EOFError, MemoryError, BadZipFile) as error:
+        raise GalleryFormatError(f"{path} is damaged: {error}") from error
+    shape = (header.n_photos, header.embedding_size)
+    lengths = np.linalg.norm(embeddings, axis=1) if embeddings.shape == shape else np.zeros(1)
+    is_whole = (
+        embeddings.shape == shape
+        and embeddings.dtype == np.float32
+        and bool((abs(lengths - 1.0) <= UNIT_TOLERANCE).all())
+        and ends.shape == (header.n_photos,)
+        and bool((np.diff(ends, prepend=0) >= 0).all())
+        and crops.dtype == np.uint8
+        and len(crops) == (ends[-1] if len(ends) else 0)
+    )
+    if not is_whole:
+        raise GalleryFormatError(f"{path} is damaged: expected {shape} unit float32 embeddings")
+    return embeddings, ends, crops
 
 
 def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
@@ -252,187 +219,6 @@ def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any
         "crop_ends": np.cumsum([len(p) for p in pngs], dtype=np.int64),
         "crops": np.frombuffer(b"".join(pngs), np.uint8),
     }
-
-
-def _lines(directory: Path) -> Iterator[dict[str, Any]]:
-    path = directory / PEOPLE
-    try:
-        _refuse_special(path)
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                value = json.loads(line)
-                if not isinstance(value, dict):
-                    raise GalleryFormatError(f"{path}, line {number}: not an object")
-                yield value
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
-    except (ValueError, RecursionError) as error:  # JSON or UTF-8
-        raise GalleryFormatError(f"{path} is damaged: {error}") from error
-
-
-def _header(line: dict[str, Any], directory: Path) -> ExportHeader:
-    if line.get("format") != FORMAT or line.get("version") != VERSION:
-        raise GalleryFormatError(
-            f"{directory / PEOPLE} is no export of version {VERSION}: expected a first line with "
-            f'"format": "{FORMAT}"'
-        )
-    try:
-        return ExportHeader(
-            str(line["model_id"]),
-            int(line["embedding_size"]),
-            int(line["n_people"]),
-            int(line["n_photos"]),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise GalleryFormatError(f"{directory / PEOPLE} is damaged: {error}") from error
-
-
-def _read_photos(
-    directory: Path, header: ExportHeader
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
-    path = directory / PHOTOS
-    try:
-        _refuse_special(path)
-        with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)  # a single array has no names to ask for
-            embeddings, ends, crops = (
-                arrays[name] for name in ("embeddings", "crop_ends", "crops")
-            )
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise GalleryFormatError(f"cannot read the export {path}: {why}") from error
-    except (ValueError, LookupError, EOFError, MemoryError, BadZipFile) as error:
-        raise GalleryFormatError(f"{path} is damaged: {error}") from error
-    shape = (header.n_photos, header.embedding_size)
-    lengths = np.linalg.norm(embeddings, axis=1) if embeddings.shape == shape else np.zeros(1)
-    is_whole = (
-        embeddings.shape == shape
-        and embeddings.dtype == np.float32
-        and bool((abs(lengths - 1.0) <= UNIT_TOLERANCE).all())
-        and ends.shape == (header.n_photos,)
-        and bool((np.diff(ends, prepend=0) >= 0).all())
-        and crops.dtype == np.uint8
-        and len(crops) == (ends[-1] if len(ends) else 0)
-    )
-    if not is_whole:
-        raise GalleryFormatError(f"{path} is damaged: expected {shape} unit float32 embeddings")
-    return embeddings, ends, crops
-
-
-def _add_person(
-    connection: sqlite3.Connection, person: dict[str, Any], own_ids: Set[str], on_clash: OnClash
-) -> tuple[int | None, bool, Clash | None]:
-    """Return who gets a person's photos, None for nobody, and whether they are new here."""
-    identity_id, name = str(person["identity_id"]), repaired_name(person["name"])
-    if not IDENTITY_ID.fullmatch(identity_id):
-        raise ValueError(f"an identity_id is 1 to 64 letters and digits, got {identity_id[:80]!r}")
-    row = connection.execute(
-        # Whoever was merged since the export is the person that they were merged into.
-        "SELECT person FROM identities WHERE identity_id = ?1 OR identity_id ="
-        " (SELECT into_id FROM successors WHERE identity_id = ?1) ORDER BY identity_id != ?1",
-        (identity_id,),
-    ).fetchone()
-    if row is not None:
-        return int(row[0]), False, None
-    clash = None
-    if (holder := _other_holder(connection, name, own_ids)) is not None:
-        held, held_id = holder
-        if on_clash is not OnClash.RENAME:
-            is_merged = on_clash is OnClash.MERGE
-            clash = Clash(name, identity_id, held_id, name if is_merged else None)
-            return (held if is_merged else None), False, clash
-        new_name = _free_name(connection, name, own_ids)
-        clash = Clash(name, identity_id, held_id, new_name)
-        name = new_name
-    cursor = connection.execute(
-        "INSERT INTO identities (identity_id, name, name_key, notes, created_at)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (
-            identity_id,
-            name,
-            name_key(name),
-            _text(person["notes"]),
-            _number(person["created_at"], MAX_TIME),
-        ),
-    )
-    return int(cursor.lastrowid or 0), True, clash
-
-
-def _other_holder(
-    connection: sqlite3.Connection, name: str, own_ids: Set[str]
-) -> tuple[int, str] | None:
-    """Return person and id of who has the name of a person of an import, None for nobody.
-
-    Two of an older gallery may differ in case alone: both come with its export.
-    """
-    held = connection.execute(
-        "SELECT person, identity_id, name FROM identities WHERE name = ? OR name_key = ?"
-        " ORDER BY name != ?",
-        (name, name_key(name), name),
-    ).fetchall()
-    for key, held_id, held_name in held:
-        if held_name == name or held_id not in own_ids:
-            return int(key), str(held_id)
-    return None
-
-
-def _free_name(connection: sqlite3.Connection, name: str, own_ids: Set[str]) -> str:
-    for number in itertools.count(2):
-        suffix = f" ({number})"
-        candidate = name[: MAX_NAME_LENGTH - len(suffix)] + suffix
-        if _other_holder(connection, candidate, own_ids) is None:
-            return candidate
-    raise AssertionError  # there are more numbers than people
-
-
-def _add_photo(
-    connection: sqlite3.Connection,
-    person: int,
-    photo: dict[str, Any],
-    embedding: NDArray[np.float32],
-    png: bytes,
-    model_id: str,
-) -> int:
-    if photo["model_id"] != model_id:
-        raise ValueError("a photo is of another model than the export")
-    cursor = connection.execute(
-        "INSERT INTO photos (person, source_sha256, quality, model_id, created_at, embedding)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (person, source_sha256) DO NOTHING",
-        (
-            person,
-            _sha256(photo["source_sha256"]),
-            _number(photo["quality"], 1.0),
-            model_id,
-            _number(photo["created_at"], MAX_TIME),
-            embedding.astype("<f4").tobytes(),
-        ),
-    )
-    if cursor.rowcount and png:
-        connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
-    return int(cursor.rowcount)
-
-
-def _number(value: Any, largest: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("a number is none")
-    number = float(value)
-    if not 0.0 <= number <= largest:
-        raise ValueError(f"a number is not in 0 to {largest:g}")
-    return number
-
-
-def _text(value: object) -> str:
-    text = str(value)
-    if not is_text(text) or len(text) > MAX_NOTES_LENGTH:
-        raise ValueError(f"notes are at most {MAX_NOTES_LENGTH} characters of text")
-    return text
-
-
-def _sha256(digits: object) -> str:
-    if not isinstance(digits, str) or not SHA256.fullmatch(digits):
-        raise ValueError(f"source_sha256 must be 64 hexadecimal digits, got {str(digits)[:80]!r}")
-    return digits
 
 
 def _refuse_special(path: Path) -> None:

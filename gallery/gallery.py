@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import templates
+from gallery.connections import WAIT_FOR_OTHERS_S
 from gallery.errors import GalleryBusyError, GalleryFormatError, ModelMismatchError, other_model
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, PeoplePage, Photo, Target
 from gallery.index import TemplateIndex
 from gallery.names import composed, letters_of, sort_key
-from gallery.schema import WAIT_FOR_OTHERS_S
 from gallery.store import Access, Choose, Store
 from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 

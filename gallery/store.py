@@ -14,6 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.blobs import as_arrays, decode_crop, encode_crop
+from gallery.connections import (
+    WAIT_FOR_OTHERS_S,
+    connect,
+    connect_reader,
+    is_locked,
+    is_unlogged,
+)
 from gallery.errors import (
     ErasedIdentityError,
     GalleryError,
@@ -28,14 +35,7 @@ from gallery.errors import (
 from gallery.identities import Identity, IdentitySummary, NewPhoto, Photo, Target
 from gallery.names import clean_name, is_row_number, is_text, name_key, sort_key
 from gallery.private_files import make_private_directory
-from gallery.schema import (
-    FILE_NAME,
-    WAIT_FOR_OTHERS_S,
-    connect,
-    connect_reader,
-    is_locked,
-    is_unlogged,
-)
+from gallery.schema import FILE_NAME
 
 Floats = NDArray[np.float32]
 WAIT_TO_READ_S = 1.0

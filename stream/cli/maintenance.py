@@ -129,18 +129,18 @@ def import_people(
     Examples: facewire gallery import backup/
               facewire gallery import backup/ --merge
     """
-    from gallery import Gallery, exchange
+    from gallery import Gallery, exchange, importing
 
     if skip + rename + merge > 1:
         raise typer.BadParameter("give one of --skip, --rename and --merge")
-    on_clash = exchange.OnClash.SKIP
+    on_clash = importing.OnClash.SKIP
     if rename or merge:
-        on_clash = exchange.OnClash.RENAME if rename else exchange.OnClash.MERGE
+        on_clash = importing.OnClash.RENAME if rename else importing.OnClash.MERGE
     header = exchange.read_header(directory)
     with Gallery.open(
         gallery_directory(gallery), model_id=header.model_id, embedding_size=header.embedding_size
     ) as people:
-        added = exchange.import_people(people, directory, on_clash=on_clash)
+        added = importing.import_people(people, directory, on_clash=on_clash)
     left_out = [clash for clash in added.clashes if clash.became is None]
     if as_json:
         print_json({"directory": str(directory), **asdict(added)})

@@ -12,15 +12,8 @@ from gallery import (
     NewPhoto,
 )
 from gallery.check import check
-from gallery.exchange import (
-    Clash,
-    ExportHeader,
-    Imported,
-    OnClash,
-    export_people,
-    import_people,
-    read_header,
-)
+from gallery.exchange import ExportHeader, export_people, read_header
+from gallery.importing import Clash, Imported, OnClash, import_people
 
 MODEL, SIZE = "sface-0ba9fbfa", 128
 

@@ -156,7 +156,7 @@ def test_an_older_gallery_keeps_both_and_takes_no_third(tmp_path, caplog):
 
 
 def test_an_older_name_is_found_as_it_is_and_imported_without_what_is_refused_now(tmp_path):
-    from gallery import exchange
+    from gallery import exchange, importing
 
     with Gallery.open(tmp_path / "old", model_id=MODEL, embedding_size=SIZE) as gallery:
         gallery.enroll_many("Noa", [photo(1)])
@@ -165,24 +165,24 @@ def test_an_older_name_is_found_as_it_is_and_imported_without_what_is_refused_no
         assert gallery.find("Noa\u200f") == gallery.find("noa")
         exchange.export_people(gallery, tmp_path / "out")
     with Gallery.open(tmp_path / "new", model_id=MODEL, embedding_size=SIZE) as gallery:
-        exchange.import_people(gallery, tmp_path / "out")
+        importing.import_people(gallery, tmp_path / "out")
         assert [each.identity.name for each in gallery.identities()] == ["Noa"]
 
 
 def test_an_export_of_both_comes_back_whole(tmp_path):
-    from gallery import exchange
+    from gallery import exchange, importing
 
     two_annas(tmp_path / "old")
     with Gallery.open_any(tmp_path / "old") as gallery:
         exchange.export_people(gallery, tmp_path / "out")
     with Gallery.open(tmp_path / "new", model_id=MODEL, embedding_size=SIZE) as gallery:
-        assert exchange.import_people(gallery, tmp_path / "out").n_people == 2
-        assert exchange.import_people(gallery, tmp_path / "out").n_people == 0
+        assert importing.import_people(gallery, tmp_path / "out").n_people == 2
+        assert importing.import_people(gallery, tmp_path / "out").n_people == 0
         gallery.remove(gallery.find("anna").identity_id)
         gallery.rename(gallery.find("Anna").identity_id, "Berta")
     with Gallery.open(tmp_path / "third", model_id=MODEL, embedding_size=SIZE) as gallery:
         gallery.enroll_many("aNNA", [photo(7)])
-        (clash, _) = exchange.import_people(gallery, tmp_path / "out").clashes
+        (clash, _) = importing.import_people(gallery, tmp_path / "out").clashes
         assert (clash.name, clash.became) == ("Anna", None)
         assert len(gallery.identities()) == 1
 

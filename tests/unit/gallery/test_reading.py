@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gallery import Access, Gallery, GalleryError, GalleryFormatError, schema
+from gallery import Access, Gallery, GalleryError, GalleryFormatError, connections, schema
 from tests.unit.gallery.conftest import MODEL, SIZE, people
 
 NOBODY = 65534  # the user without rights
@@ -66,7 +66,7 @@ def test_an_older_file_is_read_without_being_brought_up_to_date(
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", now[:2])
         old.mkdir()
-        schema.connect(old / schema.FILE_NAME, create=True).close()
+        connections.connect(old / schema.FILE_NAME, create=True).close()
         with sqlite3.connect(old / schema.FILE_NAME) as connection:
             connection.execute(
                 "INSERT INTO identities (identity_id, name, created_at) VALUES ('a', 'Ada', 0)"

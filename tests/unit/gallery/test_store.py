@@ -12,6 +12,7 @@ from gallery import (
     GalleryError,
     GalleryFormatError,
     NewPhoto,
+    connections,
     schema,
 )
 from gallery.blobs import decode_crop
@@ -67,7 +68,7 @@ def test_a_second_connection_that_fails_closes_the_first(tmp_path, monkeypatch):
     opened = []
 
     def connect_and_keep(path, **options):
-        opened.append(schema.connect(path, **options))
+        opened.append(connections.connect(path, **options))
         return opened[0]
 
     def refuse(path, **options):
@@ -88,9 +89,9 @@ def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(few, monk
     now = schema.MIGRATIONS
     monkeypatch.setattr(schema, "MIGRATIONS", (*now, good + "CREATE NONSENSE;"))
     with pytest.raises(GalleryError, match="syntax error"):
-        schema.connect(path, create=False)
+        connections.connect(path, create=False)
     monkeypatch.setattr(schema, "MIGRATIONS", (*now, good))
-    connection = schema.connect(path, create=False)
+    connection = connections.connect(path, create=False)
     assert connection.execute("PRAGMA user_version").fetchone()[0] == len(schema.MIGRATIONS)
     assert connection.execute("SELECT count(*) FROM later").fetchone()[0] == 0
     assert connection.execute("SELECT count(*) FROM photos").fetchone()[0] == 20

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from gallery import Gallery, Identity, Match
-from gallery.exchange import export_people, import_people
+from gallery.exchange import export_people
+from gallery.importing import import_people
 from recognizer import Quality
 from stream.errors import (
     EventLogBusyError,
