@@ -12,10 +12,10 @@ from gallery.errors import (
     NameTakenError,
     UnknownIdentityError,
 )
+from gallery.file import Access
 from gallery.gallery import Gallery
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, PeoplePage, Photo, Target
 from gallery.names import MAX_INTEGER, MAX_NAME_LENGTH, clean_name, escaped, is_text, name_key
-from gallery.store import Access
 from gallery.thresholds import naming_threshold
 
 __all__ = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gallery.errors import GalleryError
 from gallery.gallery import Gallery
-from gallery.templates import all_templates
+from gallery.templates import all_templates, names_of
 
 Floats = NDArray[np.float32]
 
@@ -160,12 +160,12 @@ def choose(
     }
     if similarities is not None:
         facts[MEASURED] = json.dumps(similarities)
-    gallery.store.set_facts(facts)
+    gallery.facts.put(facts)
 
 
 def kept_similarities(gallery: Gallery) -> dict[str, Any] | None:
     """Return what `choose` kept about the model; None where it kept nothing."""
-    kept = gallery.store.fact(MEASURED)
+    kept = gallery.facts.get(MEASURED)
     return None if kept is None else json.loads(kept)
 
 
@@ -176,7 +176,7 @@ def some_photos(gallery: Gallery, limit: int = MAX_SAMPLED) -> tuple[Floats, lis
         gallery: with any number of people.
         limit: photos at most.
     """
-    for _, persons, embeddings in all_templates(gallery.store, limit):
+    for _, persons, embeddings in all_templates(gallery.file, limit):
         return embeddings, [int(person) for person in persons]
     return np.empty((0, gallery.embedding_size), np.float32), []
 
@@ -200,7 +200,7 @@ def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, 
 
 
 def _templates(gallery: Gallery) -> tuple[NDArray[np.int64], Floats]:
-    batches = list(all_templates(gallery.store))
+    batches = list(all_templates(gallery.file))
     if not batches:
         return np.empty(0, np.int64), np.empty((0, gallery.embedding_size), np.float32)
     return (
@@ -237,11 +237,13 @@ def _concluded(
     # As similar as one of so many pairs of strangers is in one gallery of ten.
     per_decade = DEVIATIONS_PER_DECADE * float(impostor.std(dtype=np.float64))
     chance = threshold + per_decade * math.log10(max(10 * far * math.comb(counts[0], 2), 1.0))
-    alike = []
-    for (a, b), similarity in sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]:
-        one, other = gallery.store.identity_of(a), gallery.store.identity_of(b)
-        if similarity >= chance and one is not None and other is not None:
-            alike.append(AlikePair(one.name, other.name, similarity))
+    listed = sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]
+    names = names_of(gallery.file, sorted({person for pair, _ in listed for person in pair}))
+    alike = [
+        AlikePair(names[a].name, names[b].name, similarity)
+        for (a, b), similarity in listed
+        if similarity >= chance and a in names and b in names
+    ]
     return Calibration(
         genuine=genuine,
         impostor=impostor,

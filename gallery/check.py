@@ -14,9 +14,9 @@ import numpy as np
 from gallery.blobs import decode_crop
 from gallery.connections import connect
 from gallery.errors import GalleryDamagedError, GalleryError, GalleryFormatError
+from gallery.person_rows import NOW
 from gallery.private_files import keep_private
 from gallery.schema import FILE_NAME
-from gallery.store import NOW
 
 logger = logging.getLogger(__name__)
 

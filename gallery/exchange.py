@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.errors import GalleryError, GalleryFormatError
+from gallery.file import GalleryFile
 from gallery.gallery import Gallery
 from gallery.private_files import keep_private
-from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
 FORMAT, VERSION = "facewire-people", 1
@@ -63,7 +63,7 @@ def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -
             raise GalleryError(
                 f"{directory / name} is there already: name another directory, or --replace it"
             )
-    people, photos = _read_all(gallery.store)
+    people, photos = _read_all(gallery.file)
     header = ExportHeader(
         gallery.model_id, gallery.embedding_size, len(people), len(photos["crop_ends"])
     )
@@ -182,11 +182,11 @@ def read_photos(
     return embeddings, ends, crops
 
 
-def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+def _read_all(file: GalleryFile) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     people: list[dict[str, Any]] = []
     embeddings: list[bytes] = []
     pngs: list[bytes] = []
-    with store.reading() as connection:
+    with file.reading() as connection:
         connection.execute("BEGIN")  # one moment, whoever writes meanwhile
         try:
             by_person: dict[int, list[dict[str, Any]]] = {}

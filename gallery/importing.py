@@ -97,7 +97,7 @@ def import_people(
     embeddings, ends, crops = read_photos(directory, header)
     n_people = n_photos = row = 0
     clashes: list[Clash] = []
-    with gallery.store.writing() as connection:
+    with gallery.file.writing() as connection:
         try:
             for person in people:
                 key, is_new, clash = _add_person(connection, person, own_ids, on_clash)

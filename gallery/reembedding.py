@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from gallery.blobs import decode_crop
 from gallery.errors import GalleryError
-from gallery.store import Access, Store
+from gallery.facts import Facts
+from gallery.file import Access, GalleryFile
 
 BATCH = 32  # crops a call: beyond it an embedding network gains nothing more per crop
 
@@ -60,9 +61,9 @@ def reembed(
     Raises:
         GalleryError: if photos without a crop are in the way, or the disk does not allow it.
     """
-    store = Store(directory, access=Access.WRITE)
+    file = GalleryFile(directory, access=Access.WRITE)
     try:
-        with store.reading() as connection:
+        with file.reading() as connection:
             total, without = connection.execute(
                 "SELECT count(*), count(*) - count(png)"
                 " FROM photos LEFT JOIN crops USING (photo_id)"
@@ -73,8 +74,8 @@ def reembed(
                 f"{without} of {total} photos keep no crop and cannot be embedded again: "
                 "enrol those people anew, or let their photos be dropped"
             )
-        old_model_id = store.fact("model_id") or ""
-        with store.writing() as connection:
+        old_model_id = Facts(file).get("model_id") or ""
+        with file.writing() as connection:
             for start in range(0, len(photo_ids), BATCH):
                 some = photo_ids[start : start + BATCH]
                 crops = [
@@ -100,7 +101,7 @@ def reembed(
                 "INSERT OR REPLACE INTO facts VALUES (?, ?)",
                 [("model_id", model_id), ("embedding_size", str(embedding_size))],
             )
-        store.shed_log()
+        file.truncate_log()
     finally:
-        store.close()
+        file.close()
     return ReembedReport(old_model_id, model_id, len(photo_ids), without)

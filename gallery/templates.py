@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.blobs import as_arrays
+from gallery.file import GalleryFile
 from gallery.identities import Identity
-from gallery.store import Store
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -20,15 +20,21 @@ BATCH = 500
 JOURNAL_ROWS = 200_000  # a process further behind than this reads everything again
 
 
-def revision(store: Store) -> int:
+def revision(file: GalleryFile) -> int:
     """Return the number of the last change."""
-    with store.reading() as connection:
+    with file.reading() as connection:
         return _revision(connection)
 
 
-def all_templates(store: Store, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
+def count(file: GalleryFile) -> int:
+    """Return how many there are."""
+    with file.reading() as connection:
+        return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
+
+
+def all_templates(file: GalleryFile, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
     """Yield all photo ids, persons and embeddings, a batch at a time, as of one moment."""
-    with store.reading() as connection:
+    with file.reading() as connection:
         cursor = connection.execute("SELECT photo_id, person, embedding FROM photos")
         while rows := cursor.fetchmany(batch):
             yield as_arrays(rows)
@@ -49,9 +55,9 @@ class Changes:
     persons: list[int]
 
 
-def changes_since(store: Store, revision: int) -> Changes | None:
+def changes_since(file: GalleryFile, revision: int) -> Changes | None:
     """Return what changed since a revision; None where the journal does not reach back so far."""
-    with store.reading() as connection:
+    with file.reading() as connection:
         connection.execute("BEGIN")
         try:
             last = _revision(connection)
@@ -74,9 +80,9 @@ def changes_since(store: Store, revision: int) -> Changes | None:
     return Changes(last, photo_ids, persons)
 
 
-def all_names(store: Store) -> dict[int, Identity]:
+def all_names(file: GalleryFile) -> dict[int, Identity]:
     """Return everybody by person."""
-    with store.reading() as connection:
+    with file.reading() as connection:
         return {
             person: Identity(identity_id, name)
             for person, identity_id, name in connection.execute(
@@ -85,12 +91,12 @@ def all_names(store: Store) -> dict[int, Identity]:
         }
 
 
-def names_of(store: Store, persons: Sequence[int]) -> dict[int, Identity]:
+def names_of(file: GalleryFile, persons: Sequence[int]) -> dict[int, Identity]:
     """Return those of some persons who exist."""
     found = {}
     for some in batched(persons, BATCH):
         marks = ",".join("?" * len(some))
-        with store.reading() as connection:
+        with file.reading() as connection:
             rows = connection.execute(
                 f"SELECT person, identity_id, name FROM identities WHERE person IN ({marks})", some
             ).fetchall()
@@ -98,22 +104,22 @@ def names_of(store: Store, persons: Sequence[int]) -> dict[int, Identity]:
     return found
 
 
-def vectors(store: Store, photo_ids: Sequence[int], model_id: str) -> dict[int, Floats]:
+def vectors(file: GalleryFile, photo_ids: Sequence[int], model_id: str) -> dict[int, Floats]:
     """Return the (D,) float32 embedding of each photo that exists; none of another model's.
 
     Raises:
         GalleryError: if the file cannot be read at once; a search waits for nobody.
     """
-    with store.reading(wait_s=0.0) as connection:
+    with file.reading(wait_s=0.0) as connection:
         held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
         rows = [] if held is None or held[0] != model_id else _rows_of(connection, photo_ids)
     ids, _, embeddings = as_arrays(rows)
     return dict(zip(ids.tolist(), embeddings, strict=True))
 
 
-def templates_of(store: Store, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
+def templates_of(file: GalleryFile, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
     """Return photo ids, persons and embeddings of those photos that exist."""
-    with store.reading() as connection:
+    with file.reading() as connection:
         rows = _rows_of(connection, photo_ids)
     return as_arrays(rows)
 
@@ -138,14 +144,14 @@ def batched(ids: Sequence[int], n: int) -> Iterator[Sequence[int]]:
         yield ids[start : start + n]
 
 
-def trim_journal(store: Store) -> None:
+def trim_journal(file: GalleryFile) -> None:
     """Drop the oldest entries of the journal, once it is twice as long as it needs to be."""
-    with store.reading() as connection:
+    with file.reading() as connection:
         first, last = connection.execute(
             "SELECT min(revision), max(revision) FROM journal"
         ).fetchone()
     if first is not None and last - first > 2 * JOURNAL_ROWS:
-        with store.writing() as connection:
+        with file.writing() as connection:
             connection.execute("DELETE FROM journal WHERE revision <= ?", (last - JOURNAL_ROWS,))
 
 

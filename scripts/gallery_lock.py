@@ -115,7 +115,7 @@ def main() -> None:
 async def measure(export: Path, seconds: float, n_people: int) -> list[Pause]:
     """Run the service on the demo camera and return each pause."""
     async with Service.open(load_config()) as service:
-        path = service.gallery.store.path
+        path = service.gallery.file.path
         write_export(export, service, n_people)
         while service.ticks < WARM_UP_TICKS:
             await asyncio.sleep(0.1)
@@ -155,17 +155,19 @@ async def watched(
 async def rename_people(service: Service, is_ended: Callable[[], bool]) -> int:
     """Rename somebody, list the first people and so on; return how many writes were refused."""
     refused = number = 0
-    first = (await service.read_people(service.gallery.identities))[0].identity
+    first = (await service.read_people(service.gallery.people.summaries))[0].identity
     while not is_ended():
         number += 1
         try:
             await service.change_people(
-                service.gallery.rename, first.identity_id, f"{first.name} {number % 2}"
+                service.gallery.people.rename, first.identity_id, f"{first.name} {number % 2}"
             )
         except GalleryBusyError:
             refused += 1
         with suppress(TimeoutError):
-            await asyncio.wait_for(service.read_people(service.gallery.find, first.identity_id), 1)
+            await asyncio.wait_for(
+                service.read_people(service.gallery.people.find, first.identity_id), 1
+            )
         await asyncio.sleep(0.1)
     return refused
 

@@ -106,7 +106,7 @@ async def list_identities(
     The header `X-Total-Count` says how many there are; while there are more, `Link` has the
     address of the next ones as rel="next" (RFC 8288).
     """
-    list_some = partial(service.gallery.page, limit=limit, cursor=cursor, search=q)
+    list_some = partial(service.gallery.people.page, limit=limit, cursor=cursor, search=q)
     try:
         page = await service.read_people(list_some)
     except ValueError as error:
@@ -128,7 +128,7 @@ async def add_identity(
     force: Force = False,
 ) -> EnrolJson:
     """Add photos of a person by name, who need not be known before."""
-    known = await service.read_people(service.gallery.store.named, name)
+    known = await service.read_people(service.gallery.people.named, name)
     target = Target(name, None if known is None else known.identity_id)
     answer = await _enroll(service, target, photos, force=force)
     if answer["identity"] is None:
@@ -154,8 +154,8 @@ async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson
 @router.get("/api/identities/{identity_id}")
 async def show_identity(service: ServiceDep, identity_id: Reference) -> WholePersonJson:
     """Describe a person with their photos, and how many events of them there are."""
-    identity = await service.read_people(service.gallery.find, identity_id)
-    photos = await service.read_people(service.gallery.photos, identity.identity_id)
+    identity = await service.read_people(service.gallery.people.find, identity_id)
+    photos = await service.read_people(service.gallery.photos.of, identity.identity_id)
     return {
         "identity_id": identity.identity_id,
         "name": identity.name,
@@ -173,16 +173,16 @@ async def change_identity(
         raise HTTPException(422, "give either name or merge_into")
     gallery = service.gallery
     if change.name is not None:
-        call = partial(gallery.rename, identity_id, change.name)
+        call = partial(gallery.people.rename, identity_id, change.name)
     else:
-        call = partial(gallery.merge, identity_id, change.merge_into or identity_id)
+        call = partial(gallery.people.merge, identity_id, change.merge_into or identity_id)
     return identity_json(await service.change_people(call))
 
 
 @router.post("/api/identities/{identity_id}/split")
 async def split_identity(service: ServiceDep, identity_id: Reference, split: Split) -> IdentityJson:
     """Move some of a person's photos to another, with the past events that show the other."""
-    identity_id = (await service.read_people(service.gallery.find, identity_id)).identity_id
+    identity_id = (await service.read_people(service.gallery.people.find, identity_id)).identity_id
     other = await service.change_people(_split, service.gallery, identity_id, split)
     crops = await service.run_events(service.event_log.crops, identity_id)
     find = partial(
@@ -200,7 +200,7 @@ async def split_identity(service: ServiceDep, identity_id: Reference, split: Spl
 @router.delete("/api/identities/{identity_id}", status_code=204)
 async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
-    await service.change_people(service.gallery.remove, identity_id)
+    await service.change_people(service.gallery.people.remove, identity_id)
     try:
         await service.run_events(service.event_log.reconcile)  # before the answer
     except EventLogError as error:
@@ -225,7 +225,7 @@ async def add_photos(
     force: Force = False,
 ) -> EnrolJson:
     """Add photos of a person who is known already; renamed or merged meanwhile, to them still."""
-    identity = await service.read_people(service.gallery.find, identity_id)
+    identity = await service.read_people(service.gallery.people.find, identity_id)
     target = Target(identity.name, identity.identity_id)
     answer = await _enroll(service, target, photos, force=force)
     if not answer["enrolled"]:
@@ -236,7 +236,7 @@ async def add_photos(
 @router.get("/api/identities/{identity_id}/photos/{photo_id:int}.jpg", response_class=Response)
 async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
     """Return the aligned face of a photo, 112x112."""
-    crop = await service.read_people(service.gallery.store.crop, photo_id, of=identity_id)
+    crop = await service.read_people(service.gallery.photos.crop, photo_id, of=identity_id)
     if crop is None:
         raise HTTPException(404, "there is no such photo of that person, or its crop was not kept")
     return Response(_jpeg(crop), media_type="image/jpeg")
@@ -254,7 +254,7 @@ async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
 @router.delete("/api/identities/{identity_id}/photos/{photo_id:int}", status_code=204)
 async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
     """Erase one photo."""
-    await service.change_people(service.gallery.remove_photo, photo_id, of=identity_id)
+    await service.change_people(service.gallery.photos.remove, photo_id, of=identity_id)
 
 
 @router.post("/api/identify")
@@ -290,15 +290,15 @@ async def identify(
 
 def _split(gallery: Gallery, identity_id: str, split: Split) -> Identity:
     try:
-        other = gallery.find(split.name)
+        other = gallery.people.find(split.name)
     except UnknownIdentityError:
-        return gallery.split(identity_id, split.photo_ids, split.name)
-    return gallery.move(identity_id, split.photo_ids, other.identity_id)
+        return gallery.photos.split(identity_id, split.photo_ids, split.name)
+    return gallery.photos.move(identity_id, split.photo_ids, other.identity_id)
 
 
 def _photos_of(service: Service, identity_id: str) -> list[Photo]:
-    identity = service.gallery.find(identity_id)
-    return service.gallery.photos(identity.identity_id)
+    identity = service.gallery.people.find(identity_id)
+    return service.gallery.photos.of(identity.identity_id)
 
 
 def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
@@ -306,7 +306,7 @@ def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
     if not photos:
         return None
     best = max(photos, key=lambda photo: photo.quality)
-    return service.gallery.store.crop(best.photo_id)
+    return service.gallery.photos.crop(best.photo_id)
 
 
 def _identify(

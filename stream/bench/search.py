@@ -117,7 +117,7 @@ def bench_search(
             n_probes=len(probes),
             top1=top1,
             rss_mib=rss_mib,
-            file_mib=gallery.store.path.stat().st_size / 2**20,
+            file_mib=gallery.file.path.stat().st_size / 2**20,
         )
 
 
@@ -136,7 +136,7 @@ def _unit(rng: np.random.Generator, n: int, size: int) -> Floats:
 def _fill(directory: Path, n_templates: int, size: int, progress: Callable[[float], None]) -> None:
     with Gallery.open(directory, model_id="bench", embedding_size=size) as gallery:
         for start, rows in _chunks(n_templates, size):
-            with gallery.store.writing() as connection:
+            with gallery.file.writing() as connection:
                 connection.executemany(
                     "INSERT INTO identities (person, identity_id, name, name_key, created_at)"
                     " VALUES (?, ?, ?, ?, 0)",
@@ -154,8 +154,8 @@ def _fill(directory: Path, n_templates: int, size: int, progress: Callable[[floa
                     ),
                 )
             progress((start + len(rows)) / n_templates)
-        trim_journal(gallery.store)
-        gallery.store.shed_log()
+        trim_journal(gallery.file)
+        gallery.file.truncate_log()
 
 
 def _probes(n_templates: int, size: int, n_probes: int) -> Floats:
@@ -198,9 +198,9 @@ def _changes(gallery: Gallery, probes: Floats) -> tuple[list[float], list[float]
         for number in range(REPEATS):
             photo = NewPhoto(probes[number], None, f"{number:064x}", 0.5)
             began = time.perf_counter()
-            identity, _ = gallery.enroll_many(f"new {number}", [photo])
+            identity, _ = gallery.photos.add(f"new {number}", [photo])
             added = time.perf_counter()
-            gallery.remove(identity.identity_id)
+            gallery.people.remove(identity.identity_id)
             removed = time.perf_counter()
             add.append(1000 * (added - began))
             remove.append(1000 * (removed - added))

@@ -61,22 +61,22 @@ def split(
     from gallery.errors import other_model
     from stream.events.reassign import events_of_other
 
-    with people_and_events(gallery_directory(gallery)) as (people, events):
-        identity_id = people.find(who).identity_id
+    with people_and_events(gallery_directory(gallery)) as (opened, events):
+        identity_id = opened.people.find(who).identity_id
         crops = events.crops(identity_id)
         # Opened first: photos shall not be moved where their events cannot be.
         recognizer = recognizer_for(model=model, device=device, threads=threads) if crops else None
-        if recognizer is not None and recognizer.model_id != people.model_id:
-            raise other_model(people.store.path, people.model_id, recognizer.model_id)
+        if recognizer is not None and recognizer.model_id != opened.model_id:
+            raise other_model(opened.file.path, opened.model_id, recognizer.model_id)
         try:
-            known = people.find(name)
+            known = opened.people.find(name)
         except UnknownIdentityError:
-            other = people.split(identity_id, photos, name)
+            other = opened.photos.split(identity_id, photos, name)
         else:
-            other = people.move(identity_id, photos, known.identity_id)
+            other = opened.photos.move(identity_id, photos, known.identity_id)
         if recognizer is not None:
             found = events_of_other(
-                recognizer, people, crops, identity_id=identity_id, other_id=other.identity_id
+                recognizer, opened, crops, identity_id=identity_id, other_id=other.identity_id
             )
             events.reassign(found, other)
     if as_json:

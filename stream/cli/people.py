@@ -144,8 +144,8 @@ def list_people(gallery: GalleryDirectory = None, as_json: AsJson = False) -> No
     """
     from gallery import Access, Gallery
 
-    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as people:
-        everybody = people.identities()
+    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as opened:
+        everybody = opened.people.summaries()
     if as_json:
         print_json([_summary_json(summary) for summary in everybody])
         return
@@ -175,11 +175,11 @@ def show(
     """
     from gallery import Access, Gallery
 
-    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as people:
-        identity = people.find(who)
-        photos = people.photos(identity.identity_id)
+    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as opened:
+        identity = opened.people.find(who)
+        photos = opened.photos.of(identity.identity_id)
         if sheet is not None:
-            _write_sheet(people, photos, sheet, replace=replace)
+            _write_sheet(opened, photos, sheet, replace=replace)
     if as_json:
         print_json(
             {
@@ -220,8 +220,8 @@ def rename(
 
     Example: facewire gallery rename "G. Hopper" "Grace Hopper"
     """
-    with people_and_events(gallery_directory(gallery)) as (people, _):
-        identity = people.rename(people.find(who).identity_id, name)
+    with people_and_events(gallery_directory(gallery)) as (opened, _):
+        identity = opened.people.rename(opened.people.find(who).identity_id, name)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
 
 
@@ -238,9 +238,9 @@ def merge(
 
     Example: facewire gallery merge "Admiral Hopper" "Grace Hopper"
     """
-    with people_and_events(gallery_directory(gallery)) as (people, _):
-        kept = people.find(into)
-        identity = people.merge(people.find(who).identity_id, kept.identity_id)
+    with people_and_events(gallery_directory(gallery)) as (opened, _):
+        kept = opened.people.find(into)
+        identity = opened.people.merge(opened.people.find(who).identity_id, kept.identity_id)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
 
 
@@ -260,17 +260,17 @@ def remove(
     from gallery import NameTakenError, UnknownIdentityError
 
     removed, is_complete = [], True
-    with people_and_events(gallery_directory(gallery)) as (people, events):
+    with people_and_events(gallery_directory(gallery)) as (opened, events):
         for one in who:
             try:
-                identity = people.find(one)
+                identity = opened.people.find(one)
             except (UnknownIdentityError, NameTakenError) as error:
                 complain(error)
                 is_complete = False
                 continue
             if not yes and sys.stdin.isatty():
                 typer.confirm(f"Erase {identity.name} for good?", abort=True, err=True)
-            people.remove(identity.identity_id)
+            opened.people.remove(identity.identity_id)
             events.reconcile()  # erased there too before it is said
             removed.append({"name": identity.name, "identity_id": identity.identity_id})
             if not as_json:
@@ -281,10 +281,12 @@ def remove(
         raise typer.Exit(EXPECTED_FAILURE)
 
 
-def _write_sheet(people: "Gallery", photos: "Sequence[Photo]", out: Path, *, replace: bool) -> None:
+def _write_sheet(
+    gallery: "Gallery", photos: "Sequence[Photo]", out: Path, *, replace: bool
+) -> None:
     from gallery.drawing import contact_sheet, png_bytes
 
-    crops = [people.store.crop(photo.photo_id) for photo in photos]
+    crops = [gallery.photos.crop(photo.photo_id) for photo in photos]
     titles = [f"{photo.photo_id}  q {photo.quality:.2f}" for photo in photos]
     write_output(out, png_bytes(contact_sheet(crops, titles)), replace=replace)
 

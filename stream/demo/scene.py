@@ -280,7 +280,7 @@ def enrol_demo(gallery: Gallery, recognizer: Recognizer, photos: Path) -> None:
         EnrolmentError: if a photo is refused.
         GalleryError: if the gallery cannot take them.
     """
-    if gallery.identities():
+    if gallery.people.count():
         return
     items = [photo_item(photos / file, name) for name, file in ENROLLED]
     report = enroll_images(recognizer, gallery, items)

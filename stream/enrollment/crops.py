@@ -190,7 +190,7 @@ def enroll_crops(
     judge.doubts = doubts or judge.doubts
     photos = [face.as_photo(keep_crop=keep_crops) for face in faces]
     try:
-        identity, is_added = gallery.enroll_checked(target, photos, judge.choose)
+        identity, is_added = gallery.photos.add_checked(target, photos, judge.choose)
     except ErasedIdentityError as error:
         return EnrolReport(tuple(judge.rejected(face, Reason.ERASED, str(error)) for face in faces))
     if identity is not None and any(is_added):
@@ -236,8 +236,8 @@ def enroll_known(
 def present_target(gallery: Gallery, target: Target) -> Identity | None:
     """Return whom a target means now; None where that is nobody, or nobody any more."""
     if target.identity_id is None:
-        return gallery.store.named(target.name)
-    return gallery.present([target.identity_id]).get(target.identity_id)
+        return gallery.people.named(target.name)
+    return gallery.people.present([target.identity_id]).get(target.identity_id)
 
 
 def holder_fault(
@@ -251,7 +251,7 @@ def holder_fault(
         identity: whose it is to be, None for somebody new.
         force: take a photo that is another person's, too.
     """
-    holders = gallery.store.photos_of_source(source_sha256)
+    holders = gallery.photos.of_source(source_sha256)
     if identity is not None and any(p.identity_id == identity.identity_id for p, _ in holders):
         return Reason.DUPLICATE, "enrolled already"
     if holders and not force:
@@ -318,11 +318,11 @@ class _Judge:
         least = self._similarity.min_own
         held = np.empty((0, embeddings.shape[1]), np.float32)
         if identity is not None:
-            held = self._gallery.embeddings(identity.identity_id)
+            held = self._gallery.photos.embeddings(identity.identity_id)
         own = own_similarities(
             embeddings, held, np.array([face.quality.overall for face in faces]), least
         )
-        too_alike = self._similarity.other_among(self._gallery.store.n_people())
+        too_alike = self._similarity.other_among(self._gallery.people.count())
         own_id = None if identity is None else identity.identity_id
         unlike = []
         for i, ranked in enumerate(self._gallery.best(embeddings, k=2)):

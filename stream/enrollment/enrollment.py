@@ -138,7 +138,7 @@ def _without_erased(
 ) -> list[Enrolled | Rejected]:
     """Return the outcomes, with the photos of people who were erased meanwhile as rejected."""
     ids = {each.identity.identity_id for each in outcomes if isinstance(each, Enrolled)}
-    present = gallery.present(sorted(ids))
+    present = gallery.people.present(sorted(ids))
     true = []
     for each in outcomes:
         if isinstance(each, Enrolled):
@@ -242,7 +242,7 @@ class _FaceFinder:
             if owner not in self._targets:
                 name, identity_id = owner
                 if identity_id is None:
-                    known = self._gallery.store.named(name)
+                    known = self._gallery.people.named(name)
                     identity_id = None if known is None else known.identity_id
                 self._targets[owner] = Target(name, identity_id)
             yield item

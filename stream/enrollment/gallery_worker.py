@@ -100,7 +100,7 @@ class GalleryWorker:
 
         def call() -> T:
             if self._clock() - called_at > WAIT_S:
-                raise busy(self._gallery.store.path)
+                raise busy(self._gallery.file.path)
             result = function(*args, **kwargs)
             self._notify()
             return result
@@ -134,14 +134,15 @@ class GalleryWorker:
 
     def _check(self) -> str:
         """Apply what others changed; return what is wrong with the file, one line."""
-        store = self._gallery.store
+        file = self._gallery.file
         try:
-            if store.is_replaced():
-                store.shed_log()  # else whoever opens the new file takes the old one's log for its
-                return str(replaced(store.path))
+            if file.is_replaced():
+                # Otherwise the new file would be opened with the log of the old one.
+                file.truncate_log()
+                return str(replaced(file.path))
             self._gallery.refresh()
             self._notify()
-            is_locked = store.is_locked()
+            is_locked = file.is_locked()
         except GalleryError as error:
             # Damaged, unreadable or another model's by now: what is in memory still names people.
             return str(error)
@@ -153,6 +154,6 @@ class GalleryWorker:
             self._locked_since = now
             return ""  # a write of a moment is nobody's trouble
         return (
-            f"the gallery {store.path.parent} is busy: another process is writing to it; people "
+            f"the gallery {file.path.parent} is busy: another process is writing to it; people "
             "are recognized, but cannot be added or changed until it ends"
         )

@@ -38,7 +38,7 @@ def limits_for(recognizer: Recognizer, gallery: Gallery) -> SimilarityLimits:
             return derive(similarities_from(kept))
     except ValueError as error:
         raise GalleryError(
-            f"the calibration in {gallery.store.path} is damaged ({error}): "
+            f"the calibration in {gallery.file.path} is damaged ({error}): "
             "run `facewire gallery calibrate --apply` again"
         ) from error
     _warn(recognizer.model_id)

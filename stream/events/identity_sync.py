@@ -42,9 +42,9 @@ def reconcile(connection: sqlite3.Connection, gallery: Gallery) -> None:
     held = [(str(row[0]), str(row[1])) for row in connection.execute(NAMES)]
     previous = [(str(row[0]), row[1]) for row in connection.execute(PREVIOUS_NAMES)]
     ids = sorted({identity_id for identity_id, _ in (*held, *previous)})
-    present = gallery.present(ids)
+    present = gallery.people.present(ids)
     absent = [identity_id for identity_id in ids if identity_id not in present]
-    removed = gallery.removed(absent)
+    removed = gallery.people.removed(absent)
     detached = set(absent) - removed
     changes: list[tuple[str, tuple[str | None, ...]]] = []
     for columns, names in (

@@ -208,7 +208,7 @@ class EventLog:
         if identity is None or self._gallery is None:
             return identity
         try:
-            present = self._gallery.present([identity.identity_id])
+            present = self._gallery.people.present([identity.identity_id])
         except GalleryError:
             return identity
         return present.get(identity.identity_id)

@@ -33,7 +33,7 @@ def events_of_other(
         identity_id: whose events they are.
         other_id: who may be on them.
     """
-    own, others = gallery.embeddings(identity_id), gallery.embeddings(other_id)
+    own, others = gallery.photos.embeddings(identity_id), gallery.photos.embeddings(other_id)
     if not len(others):
         return []
     found = []

@@ -199,8 +199,8 @@ def test_many_people_are_listed_page_by_page_and_found_by_search(tmp_path: Path)
         directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     ) as gallery:
         for number in range(250):
-            gallery.enroll_many(f"Person {number:03}", [])
-        gallery.enroll_many("Zoë", [])
+            gallery.photos.add(f"Person {number:03}", [])
+        gallery.photos.add("Zoë", [])
     with (
         service("people-many", tmp_path, f"--gallery={directory}") as facewire,
         chromium() as browser,

@@ -144,12 +144,12 @@ def test_another_process_changes_people_and_the_model_under_a_running_service() 
     async def scenario() -> tuple[set[str | None], list[str]]:
         async with opened() as service:
             await names_of(service, 2)
-            directory = service.gallery.store.path.parent
+            directory = service.gallery.file.path.parent
             with Gallery.open_any(directory) as other:
-                known = other.identities()
+                known = other.people.summaries()
                 for summary in known:
                     name = summary.identity.name
-                    other.rename(summary.identity.identity_id, f"{name} renamed")
+                    other.people.rename(summary.identity.identity_id, f"{name} renamed")
             events = await service.run_events(service.event_log.list)
             names = {event.name for event in events if event.name}
             await asyncio.to_thread(
@@ -183,8 +183,8 @@ def test_cameras_go_on_while_another_process_holds_the_gallery() -> None:
     async def scenario() -> tuple[int, bool, int]:
         async with opened() as service:
             await names_of(service, 1)
-            path = service.gallery.store.path
-            (ada, *_) = await service.read_people(service.gallery.identities)
+            path = service.gallery.file.path
+            (ada, *_) = await service.read_people(service.gallery.people.summaries)
             holder = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", HOLD, str(path), stdin=PIPE, stdout=PIPE
             )
@@ -192,18 +192,20 @@ def test_cameras_go_on_while_another_process_holds_the_gallery() -> None:
             await holder.stdout.readline()
             before = service.ticks
             write = asyncio.create_task(
-                service.change_people(service.gallery.rename, ada.identity.identity_id, "Ada")
+                service.change_people(
+                    service.gallery.people.rename, ada.identity.identity_id, "Ada"
+                )
             )
             await until(lambda: service.ticks >= before + 20 or write.done())
             is_pending, ticks = not write.done(), service.ticks - before
-            assert await service.read_people(service.gallery.photos, ada.identity.identity_id)
+            assert await service.read_people(service.gallery.photos.of, ada.identity.identity_id)
             with pytest.raises(GalleryBusyError, match="is busy"):
                 await write
             await until(lambda: any("is busy" in line for line in service.problems()))
             await holder.communicate(b"")
             await until(lambda: not service.problems())
             renamed = await service.change_people(
-                service.gallery.rename, ada.identity.identity_id, "Ada"
+                service.gallery.people.rename, ada.identity.identity_id, "Ada"
             )
             return min(ticks, 20), is_pending, len(renamed.name)
 

@@ -133,8 +133,8 @@ def test_a_face_in_a_large_photo_is_measured_and_cropped_at_full_resolution(reco
     jpeg = cv2.imencode(".jpg", canvas)[1].tobytes()
     report = enroll_images(recognizer, gallery, [upload_item("large", "Tony Blair", jpeg)])
     assert not report.rejected
-    (photo,) = gallery.photos(report.enrolled[0].identity.identity_id)
-    crop = gallery.store.crop(photo.photo_id)
+    (photo,) = gallery.photos.of(report.enrolled[0].identity.identity_id)
+    crop = gallery.photos.crop(photo.photo_id)
     (alone,) = recognizer.recognize([image])[0]
     assert float(recognizer.embed(crop[None])[0] @ alone.embedding) > 0.8
 
@@ -221,7 +221,7 @@ def test_another_persons_photo_is_rejected_by_likeness_and_by_hash(recognizer, g
     )
     assert reasons(report) == [Reason.OTHER_PERSON] * 2
     assert all("Barack Obama" in r.detail for r in report.rejected)
-    assert [s.identity.name for s in gallery.identities()] == ["Barack Obama"]
+    assert [s.identity.name for s in gallery.people.summaries()] == ["Barack Obama"]
 
 
 @pytest.mark.parametrize("wrong_at", [0, 1, 2])
@@ -263,12 +263,12 @@ def test_the_same_folder_twice_changes_nothing(recognizer, gallery, tmp_path):
     )
     assert not first.rejected
     assert len(seen) == 5
-    before = (gallery.identities(), revision(gallery.store))
+    before = (gallery.people.summaries(), revision(gallery.file))
     again = enroll_images(recognizer, gallery, read_people_folder(folder).items)
     assert not again.enrolled
     assert reasons(again) == [Reason.DUPLICATE] * 5
     assert not again.refused
-    assert (gallery.identities(), revision(gallery.store)) == before
+    assert (gallery.people.summaries(), revision(gallery.file)) == before
     [found] = gallery.search(
         np.stack([recognizer.recognize([picture("obama3.jpg")])[0][0].embedding]),
         threshold=recognizer.threshold,
@@ -288,7 +288,7 @@ def test_crops_are_kept_unless_told_otherwise(recognizer, gallery):
     for name, keep in [("obama.jpg", True), ("biden.jpg", False)]:
         items = [photo_item(photos() / name, name)]
         report = enroll_images(recognizer, gallery, items, keep_crops=keep)
-        [photo] = gallery.photos(report.enrolled[0].identity.identity_id)
+        [photo] = gallery.photos.of(report.enrolled[0].identity.identity_id)
         assert photo.has_crop == keep
 
 
@@ -306,7 +306,7 @@ def test_a_set_of_ten_people_enrols(recognizer, gallery):
         recognizer, gallery, read_people_folder(shared_data("lfw10_original")).items
     )
     assert not report.rejected
-    assert [s.n_photos for s in gallery.identities()] == [10] * 10
+    assert [s.n_photos for s in gallery.people.summaries()] == [10] * 10
 
 
 def many_photos_of_one(name: str) -> list[EnrolItem]:
@@ -335,14 +335,14 @@ def test_a_person_erased_while_photos_are_added_does_not_come_back(
     def erase_after_the_first_step(outcome) -> None:
         done.append(outcome)
         if len(done) == 64:
-            with Gallery.open_any(gallery.store.path.parent) as elsewhere:
-                elsewhere.remove("Ada")
+            with Gallery.open_any(gallery.file.path.parent) as elsewhere:
+                elsewhere.people.remove("Ada")
 
     report = enroll_images(recognizer, gallery, items, progress=erase_after_the_first_step)
     assert report.enrolled == ()
     assert set(reasons(report)) - {Reason.DUPLICATE} == {Reason.ERASED}
     assert {r.detail for r in report.refused} == {"Ada was erased while photos were being added"}
-    assert gallery.identities() == []
+    assert gallery.people.summaries() == []
 
 
 def test_a_person_renamed_while_photos_are_added_gets_them_all(recognizer, gallery):
@@ -352,11 +352,11 @@ def test_a_person_renamed_while_photos_are_added_gets_them_all(recognizer, galle
     def rename_after_the_first_step(outcome) -> None:
         done.append(outcome)
         if len(done) == 64:
-            with Gallery.open_any(gallery.store.path.parent) as elsewhere:
-                elsewhere.rename("Ada", "Ada Lovelace")
+            with Gallery.open_any(gallery.file.path.parent) as elsewhere:
+                elsewhere.people.rename("Ada", "Ada Lovelace")
 
     report = enroll_images(recognizer, gallery, items, progress=rename_after_the_first_step)
     assert len(report.enrolled) == len(items)
-    (ada,) = gallery.identities()
+    (ada,) = gallery.people.summaries()
     assert (ada.identity.name, ada.n_photos) == ("Ada Lovelace", len(items))
     assert {each.identity for each in report.enrolled} == {ada.identity}

@@ -41,7 +41,7 @@ def directory(tmp_path):
     with Gallery.open(tmp_path / "gallery", model_id=MODEL, embedding_size=SIZE) as gallery:
         for person in range(8):
             centre = rng.standard_normal(SIZE)
-            gallery.enroll_many(
+            gallery.photos.add(
                 f"Person {person}",
                 [
                     NewPhoto(
@@ -70,7 +70,7 @@ def test_import_names_who_clashes_and_adds_the_others(directory, tmp_path):
     answer("gallery", "export", tmp_path / "out", "--gallery", directory)
     copy = tmp_path / "copy"
     with Gallery.open(copy, model_id=MODEL, embedding_size=SIZE) as gallery:
-        held, _ = gallery.enroll_many("person 3", [])
+        held, _ = gallery.photos.add("person 3", [])
     done = facewire("gallery", "import", tmp_path / "out", "--gallery", copy)
     assert done.returncode == 1
     assert done.stdout == "7 new people, 21 new photos\n"
@@ -141,7 +141,7 @@ def test_every_verb_answers_in_json(directory, tmp_path):
     assert shown["identity_id"] == listed[0]["identity_id"]
     assert len(shown["photos"]) == 3
     with EventLog.open(directory) as log, Gallery.open_any(directory) as gallery:
-        zero, one, two = (gallery.find(f"Person {i}") for i in range(3))
+        zero, one, two = (gallery.people.find(f"Person {i}") for i in range(3))
         for who in (zero, one, two):
             event = Event(EventKind.ENTER, "door", 1.0, "run-5", Match(who, 0.9), 0.5, None, "")
             log.append(event, 1e9)

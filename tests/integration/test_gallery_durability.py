@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gallery import Gallery, GalleryFormatError
+from gallery import Gallery, GalleryFormatError, NewPhoto
 from gallery.check import check
 from tests.shared_data import shared_data
 
@@ -36,7 +36,7 @@ with Gallery.open(Path(sys.argv[1]), model_id={MODEL!r}, embedding_size={SIZE}) 
         crop = rng.integers(0, 256, (112, 112, 3), np.uint8)
         row = rng.standard_normal({SIZE}).astype(np.float32)
         photo = NewPhoto(row, crop, f"{{number:064x}}", 0.5)
-        gallery.enroll_many(f"person {{number % 50}}", [photo])
+        gallery.photos.add(f"person {{number % 50}}", [photo])
         print(number, flush=True)
 """
 
@@ -65,8 +65,8 @@ def test_what_was_acknowledged_survives_kill_9_ten_times_over(tmp_path):
         with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
             held = {
                 int(photo.source_sha256, 16)
-                for summary in gallery.identities()
-                for photo in gallery.photos(summary.identity.identity_id)
+                for summary in gallery.people.summaries()
+                for photo in gallery.photos.of(summary.identity.identity_id)
             }
             assert acknowledged <= held
             assert len(held) <= len(acknowledged) + round_number + 1
@@ -80,8 +80,8 @@ def held_by(directory: Path) -> set[str]:
         with Gallery.open_any(directory) as gallery:
             return {
                 photo.source_sha256
-                for summary in gallery.identities()
-                for photo in gallery.photos(summary.identity.identity_id)
+                for summary in gallery.people.summaries()
+                for photo in gallery.photos.of(summary.identity.identity_id)
             }
     except GalleryFormatError:
         return set()
@@ -164,13 +164,10 @@ def test_a_disk_that_is_full_loses_nothing_that_was_acknowledged(tmp_path):
 def test_two_processes_work_on_one_gallery(tmp_path):
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
         mine = [
-            gallery.enroll(
+            gallery.photos.add(
                 f"mine {i}",
-                np.eye(1, SIZE, i, dtype=np.float32)[0],
-                crop=None,
-                source_sha256=f"{10**9 + i:064x}",
-                quality=0.5,
-            )
+                [NewPhoto(np.eye(1, SIZE, i, dtype=np.float32)[0], None, f"{10**9 + i:064x}", 0.5)],
+            )[0]
             for i in range(3)
         ]
         with writer(tmp_path, 0) as first, writer(tmp_path, 500_000) as second:
@@ -178,19 +175,23 @@ def test_two_processes_work_on_one_gallery(tmp_path):
             assert second.stdout is not None
             first.stdout.readline(), second.stdout.readline()
             for number in range(40):  # and this process writes too
-                gallery.enroll(
+                gallery.photos.add(
                     "busy",
-                    np.random.default_rng(number).standard_normal(SIZE).astype(np.float32),
-                    crop=None,
-                    source_sha256=f"{2 * 10**9 + number:064x}",
-                    quality=0.5,
+                    [
+                        NewPhoto(
+                            np.random.default_rng(number).standard_normal(SIZE).astype(np.float32),
+                            None,
+                            f"{2 * 10**9 + number:064x}",
+                            0.5,
+                        )
+                    ],
                 )
                 gallery.refresh()
                 assert (
                     gallery.search(np.eye(1, SIZE, 1, dtype=np.float32), threshold=0.9)[0].identity
                     == mine[1]
                 )
-            gallery.remove(mine[2].identity_id)
+            gallery.people.remove(mine[2].identity_id)
             first.kill()
             second.kill()
             written = [
@@ -200,7 +201,7 @@ def test_two_processes_work_on_one_gallery(tmp_path):
         assert min(written) > 0
         gallery.refresh()
         assert len(gallery) >= sum(written) + 40 + 2
-        assert len(gallery) == sum(s.n_photos for s in gallery.identities())
+        assert len(gallery) == sum(s.n_photos for s in gallery.people.summaries())
     assert check(tmp_path).problems == ()
 
 
@@ -212,12 +213,16 @@ def test_a_process_that_ends_takes_nothing_from_one_that_goes_on(tmp_path):
                 other.stdout.read()  # to its end, at which it closes the file
             assert other.returncode == 0
             assert (tmp_path / "gallery.sqlite3-wal").exists()  # the service's still
-            service.enroll(
+            service.photos.add(
                 f"mine {number}",
-                np.eye(1, SIZE, number, dtype=np.float32)[0],
-                crop=None,
-                source_sha256=f"{10**9 + number:064x}",
-                quality=0.5,
+                [
+                    NewPhoto(
+                        np.eye(1, SIZE, number, dtype=np.float32)[0],
+                        None,
+                        f"{10**9 + number:064x}",
+                        0.5,
+                    )
+                ],
             )
             assert len(service) == 3 * (number + 1)
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as later:
@@ -235,7 +240,7 @@ def test_another_processs_enrolment_is_seen(tmp_path):
         while not gallery.refresh():
             time.sleep(0.01)
         process.kill()
-        assert gallery.find("person 0")
+        assert gallery.people.find("person 0")
         assert len(gallery) >= 1
 
 
@@ -247,12 +252,12 @@ def test_an_erased_person_is_in_no_file_while_others_have_it_open(tmp_path):
         Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as service,
         Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as tool,
     ):
-        ada = tool.enroll("Ada Lovelace", row, crop=None, source_sha256="ab" * 32, quality=0.5)
+        ada = tool.photos.add("Ada Lovelace", [NewPhoto(row, None, "ab" * 32, 0.5)])[0]
         service.refresh()
         assert service.search(row[None], threshold=0.9)[0].identity == ada
         before = b"".join(p.read_bytes() for p in tmp_path.iterdir())
         assert all(t in before for t in traces)
-        tool.remove(ada.identity_id)
+        tool.people.remove(ada.identity_id)
         after = b"".join(p.read_bytes() for p in tmp_path.iterdir())
         assert [t for t in traces if t in after] == []
         service.refresh()

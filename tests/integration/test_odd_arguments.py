@@ -102,7 +102,7 @@ def people(tmp_path_factory) -> Path:
     with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
         for number, name in enumerate(("Ada", "Bob")):
             rows = rng.standard_normal((3, SIZE)).astype(np.float32)
-            gallery.enroll_many(
+            gallery.photos.add(
                 name,
                 [NewPhoto(row, None, f"{number:032x}{i:032x}", 0.5) for i, row in enumerate(rows)],
             )

@@ -40,7 +40,7 @@ def run(*arguments: object, stdout: object = subprocess.PIPE, **environment: str
 def people(tmp_path: Path) -> Path:
     row = np.ones(128, np.float32)
     with Gallery.open(tmp_path / "people", model_id="sface-0ba9fbfa", embedding_size=128) as known:
-        known.enroll_many("Zo\u00eb \U0001f600", [NewPhoto(row, None, "0" * 64, 0.5)])
+        known.photos.add("Zo\u00eb \U0001f600", [NewPhoto(row, None, "0" * 64, 0.5)])
     return tmp_path / "people"
 
 

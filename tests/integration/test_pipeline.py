@@ -59,14 +59,14 @@ def new_pipeline(recognizer: Recognizer, gallery: Gallery) -> Pipeline:
 
 def test_the_demo_gallery_is_filled_once(recognizer: Recognizer, gallery: Gallery) -> None:
     enrol_demo(gallery, recognizer, photos())
-    assert [who.identity.name for who in gallery.identities()] == [
+    assert [who.identity.name for who in gallery.people.summaries()] == [
         "Barack Obama",
         "Grace Hopper",
         "Joe Biden",
     ]
-    gallery.remove(gallery.find("Joe Biden").identity_id)
+    gallery.people.remove(gallery.people.find("Joe Biden").identity_id)
     enrol_demo(gallery, recognizer, photos())
-    assert len(gallery.identities()) == 2, "who was removed stays removed"
+    assert len(gallery.people.summaries()) == 2, "who was removed stays removed"
 
 
 def test_the_demo_names_everybody_rightly_and_the_stranger_once_told(

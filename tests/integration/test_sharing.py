@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gallery import Gallery, Match
+from gallery import Gallery, Match, NewPhoto
 from recognizer import open_recognizer, read_image
 from stream.enrollment.enrollment import enroll_images, photo_item
 from stream.events.log import EventLog
@@ -31,8 +31,8 @@ def test_events_that_show_the_other_are_found(tmp_path):
             match = Match(somebody, 0.9)
             event = Event(EventKind.ENTER, "door", 1.0, "run-1", match, 0.5, face.crop, "")
             kept[name] = log.append(event, 1e9).id
-        biden = gallery.photos(somebody.identity_id)[1]
-        other = gallery.split(somebody.identity_id, [biden.photo_id], "Joe Biden")
+        biden = gallery.photos.of(somebody.identity_id)[1]
+        other = gallery.photos.split(somebody.identity_id, [biden.photo_id], "Joe Biden")
         found = events_of_other(
             recognizer,
             gallery,
@@ -43,9 +43,9 @@ def test_events_that_show_the_other_are_found(tmp_path):
         assert found == [kept["biden.jpg"]]
         log.reassign(found, other)
         assert [event.name for event in log.list()] == ["Joe Biden", "Somebody", "Somebody"]
-        nobody = gallery.enroll(
-            "Nobody", np.ones(128, np.float32), crop=None, source_sha256="a" * 64, quality=1.0
-        )
-        gallery.remove_photo(gallery.photos(nobody.identity_id)[0].photo_id)
+        nobody = gallery.photos.add(
+            "Nobody", [NewPhoto(np.ones(128, np.float32), None, "a" * 64, 1.0)]
+        )[0]
+        gallery.photos.remove(gallery.photos.of(nobody.identity_id)[0].photo_id)
         without = {"identity_id": somebody.identity_id, "other_id": nobody.identity_id}
         assert events_of_other(recognizer, gallery, log.crops("x"), **without) == []

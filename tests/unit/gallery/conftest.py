@@ -24,7 +24,7 @@ def people(directory: Path, n_people: int, n_photos: int, *, spread: float = 0.0
             crop = rng.integers(0, 256, (112, 112, 3), np.uint8) if number % 3 else None
             row = (row / np.linalg.norm(row)).astype(np.float32)
             photos.append(NewPhoto(row, crop, f"{number:064x}", number % 10 / 10))
-        gallery.enroll_many(f"Pérson {person}", photos)
+        gallery.photos.add(f"Pérson {person}", photos)
     return gallery
 
 

@@ -11,7 +11,7 @@ from tests.unit.gallery.conftest import people
 
 def test_each_photo_is_compared_as_if_it_were_not_enrolled(few):
     result = calibrate(few, far=0.2)
-    rows = {s.identity.name: few.embeddings(s.identity.name) for s in few.identities()}
+    rows = {s.identity.name: few.photos.embeddings(s.identity.name) for s in few.people.summaries()}
     genuine, impostor = [], []
     for name, own in rows.items():
         for i, row in enumerate(own):
@@ -38,13 +38,13 @@ def test_a_stranger_is_named_where_the_nearest_other_person_reaches_the_threshol
     with people(tmp_path, 40, 3, spread=0.08) as gallery:
         result = calibrate(gallery, far=0.01)
         named = 0
-        for summary in gallery.identities():
+        for summary in gallery.people.summaries():
             rest = [
-                gallery.embeddings(s.identity.name)
-                for s in gallery.identities()
+                gallery.photos.embeddings(s.identity.name)
+                for s in gallery.people.summaries()
                 if s.identity != summary.identity
             ]
-            similarities = gallery.embeddings(summary.identity.name) @ np.concatenate(rest).T
+            similarities = gallery.photos.embeddings(summary.identity.name) @ np.concatenate(rest).T
             named += int((similarities.max(axis=1) >= result.threshold).sum())
         assert result.stranger_rate == pytest.approx(named / 120, abs=1 / 120)
         assert result.stranger_rate > result.far
@@ -58,7 +58,7 @@ def test_a_chosen_threshold_rises_with_a_growing_gallery(tmp_path):
         rng = np.random.default_rng(5)
         for i in range(90):
             embedding = rng.standard_normal(gallery.embedding_size).astype(np.float32)
-            gallery.enroll_many(f"New {i}", [NewPhoto(embedding, None, f"{i:064x}", 0.5)])
+            gallery.photos.add(f"New {i}", [NewPhoto(embedding, None, f"{i:064x}", 0.5)])
         assert gallery.threshold_for(0.358) == pytest.approx(result.threshold + PER_DECADE)
 
 
@@ -70,8 +70,8 @@ def test_among_many_people_only_the_unexpectedly_alike_are_listed(tmp_path):
 
 
 def test_one_person_enrolled_twice_is_listed_first(few):
-    double = few.embeddings("Pérson 2")[0] + np.float32(0.02)
-    few.enroll_many("Dóuble", [NewPhoto(double, None, "f" * 64, 0.5)])
+    double = few.photos.embeddings("Pérson 2")[0] + np.float32(0.02)
+    few.photos.add("Dóuble", [NewPhoto(double, None, "f" * 64, 0.5)])
     [first, *_] = calibrate(few, far=0.15).alike
     assert {first.name_a, first.name_b} == {"Dóuble", "Pérson 2"}
     assert first.similarity > 0.9

@@ -25,7 +25,7 @@ def change(directory, statement: str, *values: object) -> None:
 
 
 def test_a_whole_gallery_has_no_problems(few):
-    directory = few.store.path.parent
+    directory = few.file.path.parent
     report = check(directory)
     assert (report.problems, report.repaired) == ((), ())
     assert (report.n_people, report.n_photos) == (5, 20)
@@ -70,7 +70,7 @@ def test_a_foreign_file_is_not_repaired(tmp_path):
     ],
 )
 def test_what_cannot_be_used_is_named_and_dropped(few, statement, value, problem, left):
-    directory = few.store.path.parent
+    directory = few.file.path.parent
     few.close()
     change(directory, statement, value)
     report = check(directory)
@@ -85,10 +85,10 @@ def test_what_cannot_be_used_is_named_and_dropped(few, statement, value, problem
 
 def test_what_a_damaged_file_still_holds_is_saved(tmp_path):
     with people(tmp_path, 40, 5) as gallery:
-        everything = gallery.store.path.stat().st_size // PAGE
+        everything = gallery.file.path.stat().st_size // PAGE
         gallery_id = gallery.gallery_id
-        erased = gallery.find("Pérson 3").identity_id
-        gallery.remove(erased)
+        erased = gallery.people.find("Pérson 3").identity_id
+        gallery.people.remove(erased)
     damage(tmp_path, everything // 2, everything // 2 + 8)
     damaged = (tmp_path / "gallery.sqlite3").read_bytes()
     report = check(tmp_path)
@@ -104,7 +104,7 @@ def test_what_a_damaged_file_still_holds_is_saved(tmp_path):
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
         assert len(gallery) == report.n_photos
         assert gallery.gallery_id == gallery_id
-        assert gallery.removed([erased, "nobody"]) == {erased}
+        assert gallery.people.removed([erased, "nobody"]) == {erased}
 
 
 def test_a_second_repair_does_not_overwrite_the_first_ones_backup(tmp_path):
@@ -117,7 +117,7 @@ def test_a_second_repair_does_not_overwrite_the_first_ones_backup(tmp_path):
 
 
 def root_page(gallery: Gallery, name: str) -> int:
-    with gallery.store.reading() as connection:
+    with gallery.file.reading() as connection:
         row = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,))
         return int(row.fetchone()[0])
 
@@ -125,12 +125,12 @@ def root_page(gallery: Gallery, name: str) -> int:
 def test_people_whose_table_is_lost_are_saved_from_its_indexes(tmp_path):
     with people(tmp_path, 40, 5) as gallery:
         root = root_page(gallery, "identities")
-        before = [s.identity for s in gallery.identities()]
+        before = [s.identity for s in gallery.people.summaries()]
     damage(tmp_path, root - 1, root)
     report = check(tmp_path, repair=True)
     assert (report.n_people, report.n_photos) == (40, 200)
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
-        assert [s.identity for s in gallery.identities()] == before
+        assert [s.identity for s in gallery.people.summaries()] == before
 
 
 def test_people_of_whom_no_name_is_left_keep_their_photos(tmp_path):
@@ -144,7 +144,7 @@ def test_people_of_whom_no_name_is_left_keep_their_photos(tmp_path):
     report = check(tmp_path, repair=True)
     assert (report.n_people, report.n_photos) == (3, 15)
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
-        names = [s.identity.name for s in gallery.identities()]
+        names = [s.identity.name for s in gallery.people.summaries()]
     assert names == [f"recovered person {person}" for person in (1, 2, 3)]
 
 

@@ -35,7 +35,7 @@ def source(number: int) -> str:
 
 
 def enroll(gallery: Gallery, name: str, embedding: np.ndarray, number: int) -> Identity:
-    identity, _ = gallery.enroll_many(name, [NewPhoto(embedding, None, source(number), 0.5)])
+    identity, _ = gallery.photos.add(name, [NewPhoto(embedding, None, source(number), 0.5)])
     return identity
 
 
@@ -50,7 +50,7 @@ def names(matches) -> list[str | None]:
 
 
 def test_an_empty_gallery_knows_nobody(gallery):
-    assert gallery.identities() == []
+    assert gallery.people.summaries() == []
     assert gallery.search(np.empty((0, SIZE), np.float32), threshold=0.3) == []
     assert gallery.search(unit(1)[None], threshold=-1.0) == [None]
     assert gallery.best(unit(1)[None], k=3) == [[]]
@@ -58,7 +58,7 @@ def test_an_empty_gallery_knows_nobody(gallery):
 
 
 def test_one_person_is_found_above_the_threshold_only(gallery):
-    ada = gallery.enroll("Ada", unit(1), crop=None, source_sha256=source(1), quality=1.0)
+    ada = gallery.photos.add("Ada", [NewPhoto(unit(1), None, source(1), 1.0)])[0]
     probes = np.stack([unit(1), unit(0.5, 0.5), unit(0, 1)])
     found = gallery.search(probes, threshold=0.5)
     assert names(found) == ["Ada", "Ada", None]
@@ -108,7 +108,7 @@ def test_probes_of_another_shape_are_refused(gallery, shape):
 def test_an_embedding_without_direction_is_not_enrolled(gallery, bad):
     with pytest.raises(ValueError, match="finite and not zero"):
         enroll(gallery, "Ada", np.full(SIZE, bad, np.float32), 1)
-    assert gallery.identities() == []
+    assert gallery.people.summaries() == []
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\0b", "x" * 201])
@@ -121,42 +121,42 @@ def test_a_name_is_the_same_however_its_accents_are_written(gallery):
     one = enroll(gallery, "  Zoe\u0308  Smith", unit(1), 1)
     two = enroll(gallery, "Zo\u00eb Smith", unit(0, 1), 2)
     assert one == two
-    assert gallery.find("Zoe\u0308 Smith") == one
-    assert gallery.find(one.identity_id) == one
+    assert gallery.people.find("Zoe\u0308 Smith") == one
+    assert gallery.people.find(one.identity_id) == one
 
 
 def test_the_same_source_twice_changes_nothing(gallery):
     photo = NewPhoto(unit(1), None, source(1), 0.5)
-    assert gallery.enroll_many("Ada", [photo, photo])[1] == [True, False]
-    assert gallery.enroll_many("Ada", [photo])[1] == [False]
-    assert [s.n_photos for s in gallery.identities()] == [1]
+    assert gallery.photos.add("Ada", [photo, photo])[1] == [True, False]
+    assert gallery.photos.add("Ada", [photo])[1] == [False]
+    assert [s.n_photos for s in gallery.people.summaries()] == [1]
     assert len(gallery) == 1
 
 
 def test_enrolling_nothing_makes_the_person(gallery):
-    gallery.enroll_many("Ada", [])
-    assert [(s.identity.name, s.n_photos) for s in gallery.identities()] == [("Ada", 0)]
+    gallery.photos.add("Ada", [])
+    assert [(s.identity.name, s.n_photos) for s in gallery.people.summaries()] == [("Ada", 0)]
 
 
 def test_crops_come_back_as_they_went_in(gallery):
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
-    ada = gallery.enroll("Ada", unit(1), crop=crop, source_sha256=source(1), quality=0.5)
-    [photo] = gallery.photos(ada.identity_id)
+    ada = gallery.photos.add("Ada", [NewPhoto(unit(1), crop, source(1), 0.5)])[0]
+    [photo] = gallery.photos.of(ada.identity_id)
     assert photo.has_crop
-    np.testing.assert_array_equal(gallery.store.crop(photo.photo_id), crop)
+    np.testing.assert_array_equal(gallery.photos.crop(photo.photo_id), crop)
 
 
 def test_everything_is_there_after_opening_again(tmp_path):
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
         ada = enroll(gallery, "Ada", unit(1), 1)
         enroll(gallery, "Bob", unit(0, 1), 2)
-        before = gallery.identities()
+        before = gallery.people.summaries()
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
-        assert gallery.identities() == before
+        assert gallery.people.summaries() == before
         assert gallery.search(unit(1)[None], threshold=0.5)[0].identity == ada
     with Gallery.open_any(tmp_path) as gallery:
         assert (gallery.model_id, gallery.embedding_size) == (MODEL, SIZE)
-        assert gallery.find("Ada") == ada
+        assert gallery.people.find("Ada") == ada
 
 
 def test_another_model_is_refused_by_both_names(tmp_path):
@@ -171,50 +171,50 @@ def test_rename_keeps_the_identity(gallery):
     ada = enroll(gallery, "Ada", unit(1), 1)
     bob = enroll(gallery, "Bob", unit(0, 1), 2)
     gallery.search(unit(1)[None], threshold=0.5)
-    assert gallery.rename(ada.identity_id, "Ada L.") == Identity(ada.identity_id, "Ada L.")
+    assert gallery.people.rename(ada.identity_id, "Ada L.") == Identity(ada.identity_id, "Ada L.")
     assert names(gallery.search(unit(1)[None], threshold=0.5)) == ["Ada L."]
     with pytest.raises(NameTakenError, match="Bob is another person"):
-        gallery.rename(ada.identity_id, "Bob")
-    assert gallery.rename(bob.identity_id, "Bob") == bob
+        gallery.people.rename(ada.identity_id, "Bob")
+    assert gallery.people.rename(bob.identity_id, "Bob") == bob
 
 
 def test_merge_moves_photos_and_ends_the_first(gallery):
     ada = enroll(gallery, "Ada", unit(1), 1)
     also = enroll(gallery, "A. Lovelace", unit(0, 1), 2)
     enroll(gallery, "A. Lovelace", unit(1), 1)
-    assert gallery.merge(also.identity_id, ada.identity_id) == ada
+    assert gallery.people.merge(also.identity_id, ada.identity_id) == ada
     assert names(gallery.search(np.stack([unit(1), unit(0, 1)]), threshold=0.5)) == ["Ada"] * 2
-    assert [(s.identity, s.n_photos) for s in gallery.identities()] == [(ada, 2)]
+    assert [(s.identity, s.n_photos) for s in gallery.people.summaries()] == [(ada, 2)]
     assert len(gallery) == 2
     with pytest.raises(GalleryError, match="name two"):
-        gallery.merge(ada.identity_id, ada.identity_id)
+        gallery.people.merge(ada.identity_id, ada.identity_id)
 
 
 def test_split_makes_a_new_person_of_some_photos(gallery):
     ada = enroll(gallery, "Ada", unit(1), 1)
     enroll(gallery, "Ada", unit(0, 1), 2)
-    wrong = gallery.photos(ada.identity_id)[1].photo_id
-    bob = gallery.split(ada.identity_id, [wrong], "Bob")
+    wrong = gallery.photos.of(ada.identity_id)[1].photo_id
+    bob = gallery.photos.split(ada.identity_id, [wrong], "Bob")
     assert names(gallery.search(np.stack([unit(1), unit(0, 1)]), threshold=0.5)) == ["Ada", "Bob"]
-    assert [p.photo_id for p in gallery.photos(bob.identity_id)] == [wrong]
+    assert [p.photo_id for p in gallery.photos.of(bob.identity_id)] == [wrong]
     with pytest.raises(UnknownIdentityError, match="not of this person"):
-        gallery.split(ada.identity_id, [wrong], "Carl")
+        gallery.photos.split(ada.identity_id, [wrong], "Carl")
     with pytest.raises(NameTakenError):
-        gallery.split(bob.identity_id, [wrong], "Ada")
-    assert [s.identity.name for s in gallery.identities()] == ["Ada", "Bob"]
+        gallery.photos.split(bob.identity_id, [wrong], "Ada")
+    assert [s.identity.name for s in gallery.people.summaries()] == ["Ada", "Bob"]
 
 
 def test_removed_people_and_photos_are_not_found(gallery):
     ada = enroll(gallery, "Ada", unit(1), 1)
     enroll(gallery, "Ada", unit(0, 1), 2)
     bob = enroll(gallery, "Bob", unit(0, 0, 1), 3)
-    gallery.remove_photo(gallery.photos(ada.identity_id)[0].photo_id)
+    gallery.photos.remove(gallery.photos.of(ada.identity_id)[0].photo_id)
     assert names(gallery.search(np.eye(3, SIZE, dtype=np.float32), threshold=0.5)) == [
         None,
         "Ada",
         "Bob",
     ]
-    gallery.remove(ada.identity_id)
+    gallery.people.remove(ada.identity_id)
     assert names(gallery.search(np.eye(3, SIZE, dtype=np.float32), threshold=0.5)) == [
         None,
         None,
@@ -222,18 +222,18 @@ def test_removed_people_and_photos_are_not_found(gallery):
     ]
     again = enroll(gallery, "Ada", unit(1), 1)
     assert again.identity_id != ada.identity_id
-    assert gallery.find("Bob") == bob
+    assert gallery.people.find("Bob") == bob
 
 
 @pytest.mark.parametrize("verb", ["rename", "merge", "split", "remove", "find", "remove_photo"])
 def test_what_is_not_there_is_named(gallery, verb):
     calls = {
-        "rename": lambda: gallery.rename("nobody", "x"),
-        "merge": lambda: gallery.merge("nobody", "x"),
-        "split": lambda: gallery.split("nobody", [1], "x"),
-        "remove": lambda: gallery.remove("nobody"),
-        "find": lambda: gallery.find("nobody"),
-        "remove_photo": lambda: gallery.remove_photo(77),
+        "rename": lambda: gallery.people.rename("nobody", "x"),
+        "merge": lambda: gallery.people.merge("nobody", "x"),
+        "split": lambda: gallery.photos.split("nobody", [1], "x"),
+        "remove": lambda: gallery.people.remove("nobody"),
+        "find": lambda: gallery.people.find("nobody"),
+        "remove_photo": lambda: gallery.photos.remove(77),
     }
     with pytest.raises(UnknownIdentityError, match=r"nobody|77"):
         calls[verb]()
@@ -245,8 +245,8 @@ def test_search_equals_the_obvious_loop(gallery):
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     for person in range(30):
         photos = [NewPhoto(rows[i], None, source(i), 0.5) for i in range(person, 300, 30)]
-        gallery.enroll_many(f"p{person:02}", photos)
-    gallery.remove(gallery.find("p07").identity_id)
+        gallery.photos.add(f"p{person:02}", photos)
+    gallery.people.remove(gallery.people.find("p07").identity_id)
     probes = rows[rng.permutation(300)[:50]] + 0.05 * rng.standard_normal((50, SIZE))
     probes = (probes / np.linalg.norm(probes, axis=1, keepdims=True)).astype(np.float32)
     for probe, ranked in zip(probes, gallery.best(probes, k=29), strict=True):
@@ -265,10 +265,10 @@ def test_search_equals_the_obvious_loop(gallery):
 def test_another_process_is_seen_after_refresh(gallery, tmp_path):
     assert not gallery.refresh()
     script = (
-        "import sys, numpy as np; from pathlib import Path; from gallery import Gallery\n"
+        "import sys, numpy as np; from pathlib import Path; from gallery import Gallery, NewPhoto\n"
         f"g = Gallery.open(Path(sys.argv[1]), model_id={MODEL!r}, embedding_size={SIZE})\n"
         f"e = np.eye(1, {SIZE}, dtype=np.float32)[0]\n"
-        "g.enroll('Ada', e, crop=None, source_sha256='0' * 64, quality=1.0)\n"
+        "g.photos.add('Ada', [NewPhoto(e, None, '0' * 64, 1.0)])\n"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "g")], check=True)
     assert gallery.search(unit(1)[None], threshold=0.5) == [None]
@@ -286,8 +286,8 @@ def test_a_reader_too_far_behind_reads_everything_again(gallery, tmp_path):
     with Gallery.open(tmp_path / "g", model_id=MODEL, embedding_size=SIZE) as other:
         ada = enroll(other, "Ada", unit(1), 1)
         enroll(other, "Bob", unit(0, 1), 2)
-        other.remove(ada.identity_id)
-        with other.store.writing() as connection:
+        other.people.remove(ada.identity_id)
+        with other.file.writing() as connection:
             connection.execute("DELETE FROM journal WHERE revision < 3")
         assert gallery.refresh()
         assert len(gallery) == 1
@@ -309,7 +309,7 @@ def test_one_thread_searches_while_another_enrols_and_removes(gallery):
     for number in range(1, 60):
         identity = enroll(gallery, f"p{number}", unit(0, number, 1), number)
         if number % 3 == 0:
-            gallery.remove(identity.identity_id)
+            gallery.people.remove(identity.identity_id)
     stop.set()
     searcher.join()
     assert not failures
@@ -318,9 +318,9 @@ def test_one_thread_searches_while_another_enrols_and_removes(gallery):
 
 def test_audit_tells_what_was_done_without_names(gallery):
     ada = enroll(gallery, "Ada", unit(1), 1)
-    gallery.rename(ada.identity_id, "Ada L.")
-    gallery.remove(ada.identity_id)
-    with sqlite3.connect(gallery.store.path) as connection:
+    gallery.people.rename(ada.identity_id, "Ada L.")
+    gallery.people.remove(ada.identity_id)
+    with sqlite3.connect(gallery.file.path) as connection:
         rows = connection.execute("SELECT action, identity_id, n_photos FROM audit").fetchall()
     connection.close()
     assert rows == [
@@ -332,12 +332,12 @@ def test_audit_tells_what_was_done_without_names(gallery):
 
 def test_a_person_erased_during_a_search_is_not_named(gallery, monkeypatch):
     ada = enroll(gallery, "Ada", unit(1), 1)
-    index = gallery._index
+    index = gallery._searcher._index
     search = index.best_persons
 
     def search_and_erase(probes, n_persons):
         found = search(probes, n_persons)
-        gallery.remove(ada.identity_id)
+        gallery.people.remove(ada.identity_id)
         return found
 
     monkeypatch.setattr(index, "best_persons", search_and_erase)
@@ -443,21 +443,21 @@ def test_missing_rights_are_named(directory_mode, file_mode, message):
 
 def test_a_full_disk_loses_nothing_that_was_acknowledged(gallery):
     enroll(gallery, "Ada", unit(1), 1)
-    with gallery.store.writing() as connection:
+    with gallery.file.writing() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    gallery.store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    gallery.file._writer.execute(f"PRAGMA max_page_count = {pages}")
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     with pytest.raises(GalleryError, match="the disk is full; free some space"):
-        gallery.enroll("Bob", unit(0, 1), crop=crop, source_sha256=source(2), quality=1.0)
+        gallery.photos.add("Bob", [NewPhoto(unit(0, 1), crop, source(2), 1.0)])[0]
     assert names(gallery.search(np.eye(2, SIZE, dtype=np.float32), threshold=0.5)) == ["Ada", None]
-    gallery.store._writer.execute("PRAGMA max_page_count = 1000000")
-    gallery.enroll("Bob", unit(0, 1), crop=crop, source_sha256=source(2), quality=1.0)
-    assert [s.identity.name for s in gallery.identities()] == ["Ada", "Bob"]
+    gallery.file._writer.execute("PRAGMA max_page_count = 1000000")
+    gallery.photos.add("Bob", [NewPhoto(unit(0, 1), crop, source(2), 1.0)])[0]
+    assert [s.identity.name for s in gallery.people.summaries()] == ["Ada", "Bob"]
 
 
 def test_a_lock_held_too_long_is_named(gallery):
-    gallery.store._writer.execute("PRAGMA busy_timeout = 50")
-    other = sqlite3.connect(gallery.store.path, isolation_level=None)
+    gallery.file._writer.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(gallery.file.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(GalleryError, match="another process is writing to it; try again"):
         enroll(gallery, "Ada", unit(1), 1)
@@ -468,10 +468,11 @@ def test_a_lock_held_too_long_is_named(gallery):
 
 def test_removal_leaves_no_bytes_in_any_file(gallery):
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
-    ada = gallery.enroll(
-        "Ada Lovelace", unit(1, 2, 3), crop=crop, source_sha256=source(0xABCDEF), quality=1.0
-    )
-    gallery.store.set_notes(ada.identity_id, "wrote the first program")
+    ada = gallery.photos.add(
+        "Ada Lovelace", [NewPhoto(unit(1, 2, 3), crop, source(0xABCDEF), 1.0)]
+    )[0]
+    with gallery.file.writing() as connection:
+        connection.execute("UPDATE identities SET notes = 'wrote the first program'")
     for number in range(50):
         enroll(gallery, f"p{number}", unit(0, 1, number), number)
     traces = [
@@ -482,12 +483,12 @@ def test_removal_leaves_no_bytes_in_any_file(gallery):
     ]
 
     def files() -> bytes:
-        return b"".join(p.read_bytes() for p in gallery.store.path.parent.iterdir())
+        return b"".join(p.read_bytes() for p in gallery.file.path.parent.iterdir())
 
     before = files()
     assert all(t in before for t in traces)
     assert before.count(b"IHDR") >= 1
-    gallery.remove(ada.identity_id)
+    gallery.people.remove(ada.identity_id)
     after = files()
     assert [t for t in traces if t in after] == []
     assert b"IHDR" not in after
@@ -501,21 +502,21 @@ def test_names_are_sorted_by_alphabet_whatever_their_case_and_accents(gallery):
     for number, name in enumerate(names):
         enroll(gallery, name, unit(1, number), number)
     wanted = ["adam", "Anna", "Ärzu", "Bob", "Émile", "eve", "zoe", "Zoë", "Ωmega"]
-    assert [each.identity.name for each in gallery.identities()] == wanted
-    assert [each.identity.name for each in gallery.page(limit=20).people] == wanted
+    assert [each.identity.name for each in gallery.people.summaries()] == wanted
+    assert [each.identity.name for each in gallery.people.page(limit=20).people] == wanted
 
 
 def test_pages_hold_everybody_once_though_people_come_and_go(gallery, tmp_path):
     for number in range(10):
         enroll(gallery, f"p{number}", unit(1, number), number)
-    first = gallery.page(limit=4)
+    first = gallery.people.page(limit=4)
     assert (len(first.people), first.total) == (4, 10)
-    gallery.remove("p3")  # the one that the page ended with
+    gallery.people.remove("p3")  # the one that the page ended with
     with open_in(tmp_path / "g") as elsewhere:
         enroll(elsewhere, "p45", unit(99), 99)
     found, cursor = list(first.people), first.cursor
     while cursor is not None:
-        page = gallery.page(limit=4, cursor=cursor)
+        page = gallery.people.page(limit=4, cursor=cursor)
         found, cursor = found + list(page.people), page.cursor
     names = [each.identity.name for each in found]
     assert names == ["p0", "p1", "p2", "p3", "p4", "p45", "p5", "p6", "p7", "p8", "p9"]
@@ -537,7 +538,7 @@ def test_pages_hold_everybody_once_though_people_come_and_go(gallery, tmp_path):
 def test_people_are_searched_for_by_any_part_of_their_names(gallery, text, names):
     enroll(gallery, "Grace Hopper", unit(1), 1)
     enroll(gallery, "Émile Zola", unit(2), 2)
-    page = gallery.page(limit=10, search=text)
+    page = gallery.people.page(limit=10, search=text)
     assert [each.identity.name for each in page.people] == names
     assert (page.total, page.cursor) == (len(names), None)
 
@@ -545,20 +546,20 @@ def test_people_are_searched_for_by_any_part_of_their_names(gallery, text, names
 @pytest.mark.parametrize("cursor", ["?", "a", "_w", "ünicode"])
 def test_a_cursor_that_is_none_is_refused(gallery, cursor):
     with pytest.raises(ValueError, match="the cursor is none"):
-        gallery.page(limit=1, cursor=cursor)
+        gallery.people.page(limit=1, cursor=cursor)
 
 
 def test_people_are_changed_by_name_as_by_id(gallery):
     for number, name in enumerate(["Ada", "Bob", "Cay", "Dan"]):
         enroll(gallery, name, unit(1, number), number)
-    gallery.rename("Ada", "Ada Lovelace")
-    assert gallery.merge("Bob", "ada lovelace").name == "Ada Lovelace"
-    gallery.remove("Cay")
-    (photo, *_) = gallery.photos(gallery.find("Dan").identity_id)
+    gallery.people.rename("Ada", "Ada Lovelace")
+    assert gallery.people.merge("Bob", "ada lovelace").name == "Ada Lovelace"
+    gallery.people.remove("Cay")
+    (photo, *_) = gallery.photos.of(gallery.people.find("Dan").identity_id)
     with pytest.raises(UnknownIdentityError, match="of that person"):
-        gallery.remove_photo(photo.photo_id, of="Ada Lovelace")
-    gallery.remove_photo(photo.photo_id, of="Dan")
-    assert [(each.identity.name, each.n_photos) for each in gallery.identities()] == [
+        gallery.photos.remove(photo.photo_id, of="Ada Lovelace")
+    gallery.photos.remove(photo.photo_id, of="Dan")
+    assert [(each.identity.name, each.n_photos) for each in gallery.people.summaries()] == [
         ("Ada Lovelace", 2),
         ("Dan", 0),
     ]

@@ -103,25 +103,25 @@ def gallery(tmp_path):
 
 
 def test_anna_in_any_form_is_one_person(gallery):
-    anna, _ = gallery.enroll_many("Anna", [photo(1)])
+    anna, _ = gallery.photos.add("Anna", [photo(1)])
     for number, name in enumerate(("anna", "ANNA", "\uff21nna"), 2):
-        assert gallery.enroll_many(name, [photo(number)])[0] == anna
-        assert gallery.find(name) == anna
-    assert [each.n_photos for each in gallery.identities()] == [4]
-    bob, _ = gallery.enroll_many("Bob", [photo(9)])
+        assert gallery.photos.add(name, [photo(number)])[0] == anna
+        assert gallery.people.find(name) == anna
+    assert [each.n_photos for each in gallery.people.summaries()] == [4]
+    bob, _ = gallery.photos.add("Bob", [photo(9)])
     with pytest.raises(NameTakenError, match="Anna is another person already"):
-        gallery.rename(bob.identity_id, "aNNa")
-    [first, *_] = gallery.photos(anna.identity_id)
+        gallery.people.rename(bob.identity_id, "aNNa")
+    [first, *_] = gallery.photos.of(anna.identity_id)
     with pytest.raises(NameTakenError, match="Anna is another person already"):
-        gallery.split(anna.identity_id, [first.photo_id], "anna")
-    assert gallery.rename(anna.identity_id, "ANNA").name == "ANNA"
+        gallery.photos.split(anna.identity_id, [first.photo_id], "anna")
+    assert gallery.people.rename(anna.identity_id, "ANNA").name == "ANNA"
 
 
 def two_annas(directory):
     """Make a gallery as the version before made it: Anna and anna are two people."""
     with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
-        gallery.enroll_many("Anna", [photo(1)])
-        gallery.enroll_many("other", [photo(2)])
+        gallery.photos.add("Anna", [photo(1)])
+        gallery.photos.add("other", [photo(2)])
     connection = sqlite3.connect(directory / schema.FILE_NAME, isolation_level=None)
     connection.executescript(
         "DROP INDEX identities_by_name_key; ALTER TABLE identities DROP COLUMN name_key;"
@@ -142,31 +142,31 @@ def test_an_older_gallery_keeps_both_and_takes_no_third(tmp_path, caplog):
     assert "1 people of the gallery" in record.message
     assert "nna" not in record.message
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
-        assert [each.identity.name for each in gallery.identities()] == ["Anna", "anna"]
-        upper, lower = gallery.find("Anna"), gallery.find("anna")
+        assert [each.identity.name for each in gallery.people.summaries()] == ["Anna", "anna"]
+        upper, lower = gallery.people.find("Anna"), gallery.people.find("anna")
         assert upper != lower
-        assert gallery.enroll_many("anna", [photo(3)])[0] == lower
+        assert gallery.photos.add("anna", [photo(3)])[0] == lower
         with pytest.raises(NameTakenError, match="ANNA may be any of Anna, anna"):
-            gallery.enroll_many("ANNA", [photo(4)])
+            gallery.photos.add("ANNA", [photo(4)])
         with pytest.raises(NameTakenError, match="ANNA may be any of Anna, anna"):
-            gallery.find("ANNA")
-        assert len(gallery.identities()) == 2
-        gallery.merge(lower.identity_id, upper.identity_id)
-        assert gallery.find("ANNA") == upper
+            gallery.people.find("ANNA")
+        assert len(gallery.people.summaries()) == 2
+        gallery.people.merge(lower.identity_id, upper.identity_id)
+        assert gallery.people.find("ANNA") == upper
 
 
 def test_an_older_name_is_found_as_it_is_and_imported_without_what_is_refused_now(tmp_path):
     from gallery import exchange, importing
 
     with Gallery.open(tmp_path / "old", model_id=MODEL, embedding_size=SIZE) as gallery:
-        gallery.enroll_many("Noa", [photo(1)])
-        with gallery.store.writing() as connection:
+        gallery.photos.add("Noa", [photo(1)])
+        with gallery.file.writing() as connection:
             connection.execute("UPDATE identities SET name = ?", ("Noa\u200f",))
-        assert gallery.find("Noa\u200f") == gallery.find("noa")
+        assert gallery.people.find("Noa\u200f") == gallery.people.find("noa")
         exchange.export_people(gallery, tmp_path / "out")
     with Gallery.open(tmp_path / "new", model_id=MODEL, embedding_size=SIZE) as gallery:
         importing.import_people(gallery, tmp_path / "out")
-        assert [each.identity.name for each in gallery.identities()] == ["Noa"]
+        assert [each.identity.name for each in gallery.people.summaries()] == ["Noa"]
 
 
 def test_an_export_of_both_comes_back_whole(tmp_path):
@@ -178,49 +178,49 @@ def test_an_export_of_both_comes_back_whole(tmp_path):
     with Gallery.open(tmp_path / "new", model_id=MODEL, embedding_size=SIZE) as gallery:
         assert importing.import_people(gallery, tmp_path / "out").n_people == 2
         assert importing.import_people(gallery, tmp_path / "out").n_people == 0
-        gallery.remove(gallery.find("anna").identity_id)
-        gallery.rename(gallery.find("Anna").identity_id, "Berta")
+        gallery.people.remove(gallery.people.find("anna").identity_id)
+        gallery.people.rename(gallery.people.find("Anna").identity_id, "Berta")
     with Gallery.open(tmp_path / "third", model_id=MODEL, embedding_size=SIZE) as gallery:
-        gallery.enroll_many("aNNA", [photo(7)])
+        gallery.photos.add("aNNA", [photo(7)])
         (clash, _) = importing.import_people(gallery, tmp_path / "out").clashes
         assert (clash.name, clash.became) == ("Anna", None)
-        assert len(gallery.identities()) == 1
+        assert len(gallery.people.summaries()) == 1
 
 
 @pytest.mark.parametrize("number", [2**63, 2**64, 10**40, 0, -1, -(2**63) - 1])
 def test_no_number_is_too_large_to_be_unknown(gallery, number: int):
-    identity, _ = gallery.enroll_many("Anna", [photo(1)])
-    assert gallery.store.crop(number) is None
+    identity, _ = gallery.photos.add("Anna", [photo(1)])
+    assert gallery.photos.crop(number) is None
     for change in (
-        lambda: gallery.remove_photo(number),
-        lambda: gallery.split(identity.identity_id, [number], "Berta"),
+        lambda: gallery.photos.remove(number),
+        lambda: gallery.photos.split(identity.identity_id, [number], "Berta"),
     ):
         with pytest.raises(UnknownIdentityError, match=f"photo {number}"):
             change()
-    assert [each.identity.name for each in gallery.identities()] == ["Anna"]
+    assert [each.identity.name for each in gallery.people.summaries()] == ["Anna"]
 
 
 @pytest.mark.parametrize("who", ["", "\ud800", "caf\udce9", "x" * 10_000, "a\x00b", "\u200b"])
 def test_nobody_is_called_by_what_is_no_name(gallery, who: str):
-    identity, _ = gallery.enroll_many("Anna", [photo(1)])
+    identity, _ = gallery.photos.add("Anna", [photo(1)])
     for change in (
-        lambda: gallery.find(who),
-        lambda: gallery.remove(who),
-        lambda: gallery.merge(identity.identity_id, who),
-        lambda: gallery.merge(who, identity.identity_id),
+        lambda: gallery.people.find(who),
+        lambda: gallery.people.remove(who),
+        lambda: gallery.people.merge(identity.identity_id, who),
+        lambda: gallery.people.merge(who, identity.identity_id),
     ):
         with pytest.raises(UnknownIdentityError) as caught:
             change()
         str(caught.value).encode()
     for change in (
-        lambda: gallery.enroll_many(who, [photo(2)]),
-        lambda: gallery.rename(identity.identity_id, who),
+        lambda: gallery.photos.add(who, [photo(2)]),
+        lambda: gallery.people.rename(identity.identity_id, who),
     ):
         with pytest.raises(InvalidNameError):
             change()
-    assert gallery.present([who]) == {}
-    assert len(gallery.embeddings(who)) == 0
-    assert len(gallery.identities()) == 1
+    assert gallery.people.present([who]) == {}
+    assert len(gallery.photos.embeddings(who)) == 0
+    assert len(gallery.people.summaries()) == 1
 
 
 @pytest.mark.parametrize(

@@ -75,10 +75,10 @@ def test_nobody_else_can_read_a_gallery_new_or_old(tmp_path: Path) -> None:
     directory = tmp_path / "data" / "gallery"
     for _ in range(2):
         with Gallery.open(directory, model_id="m", embedding_size=4) as opened:
-            opened.store.set_facts({"a": "b"})
+            opened.facts.put({"a": "b"})
             files = list(directory.iterdir())
             assert len(files) == 3
             assert {mode(path) for path in files} == {0o600}
             assert mode(directory) == 0o700
         directory.chmod(0o755)  # as an older version made them
-        opened.store.path.chmod(0o644)
+        opened.file.path.chmod(0o644)

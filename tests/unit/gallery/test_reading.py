@@ -29,14 +29,14 @@ def directory(tmp_path: Path) -> Path:
 def test_reading_changes_nothing(directory: Path) -> None:
     before = state(directory)
     with Gallery.open_to_read(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
-        assert len(gallery.identities()) == 5
-        probe = gallery.embeddings("Pérson 1")[:1]
+        assert len(gallery.people.summaries()) == 5
+        probe = gallery.photos.embeddings("Pérson 1")[:1]
         (match,) = gallery.search(probe, threshold=0.5)
         assert match is not None
         assert match.identity.name == "Pérson 1"
         assert not gallery.refresh()
         with pytest.raises(GalleryError, match="open for reading alone"):
-            gallery.remove("Pérson 1")
+            gallery.people.remove("Pérson 1")
         assert state(directory) == before
     assert state(directory) == before
 
@@ -50,12 +50,12 @@ def test_nothing_is_made_where_there_is_no_gallery(tmp_path: Path) -> None:
 
 def test_who_reads_sees_what_another_process_writes_meanwhile(directory: Path) -> None:
     with Gallery.open_any(directory, access=Access.READ) as reader:
-        assert len(reader.identities()) == 5
+        assert len(reader.people.summaries()) == 5
         with Gallery.open_any(directory) as writer:
-            writer.remove("Pérson 1")
-            assert len(reader.identities()) == 4
-            assert len(reader.page(limit=10).people) == 4
-        assert len(reader.identities()) == 4
+            writer.people.remove("Pérson 1")
+            assert len(reader.people.summaries()) == 4
+            assert len(reader.people.page(limit=10).people) == 4
+        assert len(reader.people.summaries()) == 4
 
 
 def test_an_older_file_is_read_without_being_brought_up_to_date(
@@ -78,11 +78,11 @@ def test_an_older_file_is_read_without_being_brought_up_to_date(
         connection.close()
     before = state(old)
     with Gallery.open_any(old, access=Access.READ) as gallery:
-        assert gallery.find("ada").name == "Ada"
-        assert [each.identity.name for each in gallery.identities()] == ["Ada"]
+        assert gallery.people.find("ada").name == "Ada"
+        assert [each.identity.name for each in gallery.people.summaries()] == ["Ada"]
     assert state(old) == before
     with Gallery.open_any(old) as gallery:
-        assert gallery.find("ada").name == "Ada"
+        assert gallery.people.find("ada").name == "Ada"
 
 
 def as_nobody(act: Callable[[], object]) -> str:
@@ -112,7 +112,7 @@ def as_nobody(act: Callable[[], object]) -> str:
 def test_read_only_media_are_read(directory: Path, *, is_interrupted: bool) -> None:
     if is_interrupted:  # its last writer was killed: part of it is in the log alone
         with Gallery.open_any(directory) as writer:
-            writer.rename("Pérson 1", "Ada")
+            writer.people.rename("Pérson 1", "Ada")
             copy = directory.with_name("copy")
             copy.mkdir()
             for name in (schema.FILE_NAME, schema.FILE_NAME + "-wal"):
@@ -129,7 +129,7 @@ def test_read_only_media_are_read(directory: Path, *, is_interrupted: bool) -> N
     def read() -> None:
         with Gallery.open_any(directory, access=Access.READ) as gallery:
             name = "Ada" if is_interrupted else "Pérson 1"
-            assert len(gallery.embeddings(gallery.find(name).identity_id)) == 4
+            assert len(gallery.photos.embeddings(gallery.people.find(name).identity_id)) == 4
             assert len(gallery) == 20
 
     assert as_nobody(read) == ""

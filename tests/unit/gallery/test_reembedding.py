@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gallery import Gallery, GalleryError, ModelMismatchError
+from gallery import Gallery, GalleryError, ModelMismatchError, NewPhoto
 from gallery.reembedding import ReembedReport, reembed
 from tests.unit.gallery.conftest import MODEL, SIZE
 
@@ -13,15 +13,15 @@ def mean_colours(crops: np.ndarray) -> np.ndarray:
 
 
 def test_photos_without_crops_stop_it_and_nothing_changes(few):
-    directory = few.store.path.parent
+    directory = few.file.path.parent
     with pytest.raises(GalleryError, match="6 of 20 photos keep no crop"):
         reembed(directory, mean_colours, model_id="colours-1", embedding_size=3)
     Gallery.open(directory, model_id=MODEL, embedding_size=SIZE).close()
 
 
 def test_a_gallery_goes_to_another_model(few):
-    directory = few.store.path.parent
-    few.store.set_facts({"threshold": "0.4", "threshold_far": "0.001"})
+    directory = few.file.path.parent
+    few.facts.put({"threshold": "0.4", "threshold_far": "0.001"})
     steps = []
     report = reembed(
         directory,
@@ -37,11 +37,13 @@ def test_a_gallery_goes_to_another_model(few):
         Gallery.open(directory, model_id=MODEL, embedding_size=SIZE)
     with Gallery.open(directory, model_id="colours-1", embedding_size=3) as gallery:
         assert len(gallery) == 14
-        assert gallery.store.fact("threshold") is None
-        photos = [p for s in gallery.identities() for p in gallery.photos(s.identity.identity_id)]
-        crops = np.stack([gallery.store.crop(p.photo_id) for p in photos])
+        assert gallery.facts.get("threshold") is None
+        photos = [
+            p for s in gallery.people.summaries() for p in gallery.photos.of(s.identity.identity_id)
+        ]
+        crops = np.stack([gallery.photos.crop(p.photo_id) for p in photos])
         held = np.concatenate(
-            [gallery.embeddings(s.identity.identity_id) for s in gallery.identities()]
+            [gallery.photos.embeddings(s.identity.identity_id) for s in gallery.people.summaries()]
         )
         np.testing.assert_array_equal(held, mean_colours(crops))
         assert {p.model_id for p in photos} == {"colours-1"}
@@ -49,7 +51,7 @@ def test_a_gallery_goes_to_another_model(few):
 
 def test_an_open_gallery_notices_that_the_model_changed(few):
     reembed(
-        few.store.path.parent,
+        few.file.path.parent,
         mean_colours,
         model_id="colours-1",
         embedding_size=3,
@@ -58,22 +60,20 @@ def test_an_open_gallery_notices_that_the_model_changed(few):
     with pytest.raises(ModelMismatchError, match=r"now holds embeddings of colours-1"):
         few.refresh()
     with pytest.raises(ModelMismatchError, match=r"start again with that model"):
-        few.enroll(
-            "Late", np.ones(SIZE, np.float32), crop=None, source_sha256="a" * 64, quality=1.0
-        )
+        few.photos.add("Late", [NewPhoto(np.ones(SIZE, np.float32), None, "a" * 64, 1.0)])
     with pytest.raises(ModelMismatchError, match=r"not of sface"):
-        few.embeddings("Late")
-    with few.store.reading() as connection:  # no photo of the old model has slipped in
+        few.photos.embeddings("Late")
+    with few.file.reading() as connection:  # no photo of the old model has slipped in
         models = connection.execute("SELECT DISTINCT model_id FROM photos").fetchall()
     assert models == [("colours-1",)]
 
 
 def test_an_open_gallery_in_bytes_names_nobody_by_another_models_vectors(few, monkeypatch):
     monkeypatch.setattr("gallery.index.FLAT_ROWS", 5)
-    directory = few.store.path.parent
+    directory = few.file.path.parent
     with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
         assert gallery.index_kind == "int8"
-        probe = gallery.embeddings(gallery.identities()[0].identity.name)[:1]
+        probe = gallery.photos.embeddings(gallery.people.summaries()[0].identity.name)[:1]
         assert gallery.search(probe, threshold=0.5) != [None]
         reembed(
             directory, mean_colours, model_id="colours-1", embedding_size=3, drop_without_crop=True

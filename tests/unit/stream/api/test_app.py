@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from gallery import Gallery, Identity, Match
+from gallery import Gallery, Identity, Match, NewPhoto
 from stream.api.app import create_app
 from stream.api.proxies import TrustedProxies
 from stream.api.security import BODY_BYTES, UPLOAD_BYTES, Attempts, Keys
@@ -47,9 +47,9 @@ def guarded(service):
 
 def enrol(service, name, person):
     crop = np.full((112, 112, 3), person, np.uint8)
-    return service.gallery.enroll(
-        name, looks_like(person), crop=crop, source_sha256=f"{person:064x}", quality=0.9
-    )
+    return service.gallery.photos.add(
+        name, [NewPhoto(looks_like(person), crop, f"{person:064x}", 0.9)]
+    )[0]
 
 
 def photo(service, *faces):
@@ -227,7 +227,7 @@ def test_a_viewer_changes_nothing(viewer, service):
     for answer in answers:
         assert_error(answer, 403, "viewers may only watch")
     assert list(service.by_name) == ["door"]
-    assert [each.identity.name for each in service.gallery.identities()] == ["Ada"]
+    assert [each.identity.name for each in service.gallery.people.summaries()] == ["Ada"]
 
 
 def test_a_viewer_brings_no_camera_over_the_socket(viewer, service):
@@ -510,10 +510,10 @@ def test_photos_are_split_off_with_the_events_that_show_them(client, service):
     ids = [each["photo_id"] for each in whole["photos"]]
     bob = client.post(f"{path}/split", json={"photo_ids": ids[1:2], "name": "Bob"}).json()
     assert bob["name"] == "Bob"
-    assert len(gallery.photos(bob["identity_id"])) == 1
+    assert len(gallery.photos.of(bob["identity_id"])) == 1
     also = client.post(f"{path}/split", json={"photo_ids": ids[2:], "name": "Bob"})
     assert also.json() == bob
-    assert len(gallery.photos(bob["identity_id"])) == 2
+    assert len(gallery.photos.of(bob["identity_id"])) == 2
     assert {e.name for e in log.list()} <= {"Ada", "Bob"}
     assert log.count(ada.identity_id) + log.count(bob["identity_id"]) == 3
     assert_error(client.post(f"{path}/split", json={"photo_ids": [999], "name": "Eve"}), 404, "999")
@@ -704,13 +704,13 @@ def test_photos_go_to_the_person_they_were_sent_for(client, service, monkeypatch
     detect = service.recognizer.detect
 
     def change_and_detect(images, **options):
-        with Gallery.open_any(service.gallery.store.path.parent) as elsewhere:
+        with Gallery.open_any(service.gallery.file.path.parent) as elsewhere:
             if change == "erase":
-                elsewhere.remove("Ada")
+                elsewhere.people.remove("Ada")
             elif change == "rename":
-                elsewhere.rename("Ada", "Ada Lovelace")
+                elsewhere.people.rename("Ada", "Ada Lovelace")
             else:
-                elsewhere.merge("Ada", "Eve")
+                elsewhere.people.merge("Ada", "Eve")
         return detect(images, **options)
 
     monkeypatch.setattr(service.recognizer, "detect", change_and_detect)
@@ -730,15 +730,15 @@ def test_photos_go_to_the_person_they_were_sent_for(client, service, monkeypatch
     assert answer.status_code == 201
     wanted = (ada.identity_id, "Ada Lovelace") if change == "rename" else (eve.identity_id, "Eve")
     assert tuple(answer.json()["identity"].values()) == wanted
-    assert len(service.gallery.photos(wanted[0])) == (2 if change == "rename" else 3)
+    assert len(service.gallery.photos.of(wanted[0])) == (2 if change == "rename" else 3)
     assert "Ada" not in names
 
 
 def test_a_busy_gallery_is_503_for_writes_and_readable(client, service):
     ada = enrol(service, "Ada", 1)
-    service.gallery.store._wait_s = 0.05
-    service.gallery.store._writer.execute("PRAGMA busy_timeout = 50")
-    holder = sqlite3.connect(service.gallery.store.path, isolation_level=None)
+    service.gallery.file._wait_s = 0.05
+    service.gallery.file._writer.execute("PRAGMA busy_timeout = 50")
+    holder = sqlite3.connect(service.gallery.file.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     path = f"/api/identities/{ada.identity_id}"
     files = [("photos", ("more.png", photo(service, FakeFace(1, 200))))]
@@ -834,7 +834,7 @@ def test_people_whom_the_gallery_does_not_know_are_a_notice_and_no_problem(clien
     ada = enrol(service, "Ada", 1)
     happen(service, EventKind.ENTER, match=Match(ada, 0.9))
     assert client.get("/healthz").json()["notices"] == []
-    with service.gallery.store.writing() as connection:  # as in a backup without her
+    with service.gallery.file.writing() as connection:  # as in a backup without her
         connection.execute("DELETE FROM identities")
     (event,) = client.get("/api/events").json()["events"]
     assert (event["name"], event["identity_id"]) == ("Ada", None)
@@ -857,7 +857,7 @@ def test_a_log_of_events_that_cannot_be_used_is_no_mistake_of_who_asks(client, s
     bob = enrol(service, "Bob", 2)
     log.append(Event(EventKind.ENTER, "door", 5.0, "run-9", Match(bob, 0.9), 4.0, None), 1.0)
     other.execute("BEGIN IMMEDIATE")
-    service.gallery.rename(ada.identity_id, "Ada L.")
+    service.gallery.people.rename(ada.identity_id, "Ada L.")
     assert_error(client.get("/api/events"), 503, "another program holds")
     refused = client.delete(f"/api/identities/{bob.identity_id}")
     assert_error(refused, 503, "the person is erased, and past events of them are once")
@@ -867,7 +867,7 @@ def test_a_log_of_events_that_cannot_be_used_is_no_mistake_of_who_asks(client, s
     for _ in range(100):
         happen(service, EventKind.ENTER, match=Match(ada, 0.9))
     log._connection.execute("PRAGMA max_page_count = 1")  # as good as a disk without room
-    service.gallery.rename(ada.identity_id, "Ada " + 190 * "L")
+    service.gallery.people.rename(ada.identity_id, "Ada " + 190 * "L")
     assert_error(client.get("/api/events"), 507, "full")
     other.execute("DROP TABLE events")
     other.close()

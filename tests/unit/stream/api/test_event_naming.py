@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from gallery import Gallery, Identity, Match
+from gallery import Gallery, Identity, Match, NewPhoto
 from recognizer import Quality
 from stream.api.app import create_app
 from stream.events.log import EventLog, LoggedEvent
@@ -63,9 +63,9 @@ def happen(service: FakeService, event: Event) -> LoggedEvent:
 
 
 def known(service: FakeService, name: str, person: int) -> Identity:
-    return service.gallery.enroll(
-        name, looks_like(person), crop=None, source_sha256=f"{person:064x}", quality=0.9
-    )
+    return service.gallery.photos.add(
+        name, [NewPhoto(looks_like(person), None, f"{person:064x}", 0.9)]
+    )[0]
 
 
 def name(client: TestClient, event_id: int, who: str, **fields: object) -> tuple[int, str]:
@@ -85,14 +85,14 @@ def test_a_stranger_of_the_past_gets_a_name(client: TestClient, service: FakeSer
     happen(service, face(4, "later run-1"))
     assert name(client, first.id, "  Eve ") == (200, "Eve")
     assert names(service) == ["Eve", "Eve", None]
-    (photo,) = service.gallery.photos(service.gallery.find("Eve").identity_id)
+    (photo,) = service.gallery.photos.of(service.gallery.people.find("Eve").identity_id)
     assert (photo.quality, photo.has_crop) == (GOOD.overall, True)
     np.testing.assert_allclose(
-        service.gallery.embeddings("Eve"), [looks_like(3, KEPT)], atol=1e-6
+        service.gallery.photos.embeddings("Eve"), [looks_like(3, KEPT)], atol=1e-6
     )  # not made from the crop again
     assert service.n_gallery_changes == 1
     assert name(client, first.id, "Eve") == (200, "Eve"), "asked again it changes nothing"
-    assert len(service.gallery.photos(photo.identity_id)) == 1
+    assert len(service.gallery.photos.of(photo.identity_id)) == 1
 
 
 def test_a_track_number_of_the_present_run_is_never_taken_for_the_events(
@@ -116,7 +116,7 @@ def test_a_face_of_somebody_else_is_refused_in_one_sentence_unless_forced(
     status, reason = name(client, event.id, "Bob")
     assert (status, reason.startswith("cannot enroll Bob: looks like Ada")) == (422, True)
     assert names(service) == [None]
-    assert [each.identity.name for each in service.gallery.identities()] == ["Ada"]
+    assert [each.identity.name for each in service.gallery.people.summaries()] == ["Ada"]
     assert name(client, event.id, "Ada") == (200, "Ada")
     assert names(service) == ["Ada"]
     twin = happen(service, face(1, "run-2"))
@@ -137,7 +137,7 @@ def test_a_crop_is_checked_as_every_photo(client: TestClient, service: FakeServi
     event = happen(service, face(3, quality=replace(GOOD, size_px=20.0)))
     status, reason = name(client, event.id, "Eve")
     assert (status, "20" in reason) == (422, True)
-    assert service.gallery.identities() == []
+    assert service.gallery.people.summaries() == []
 
 
 def test_a_crop_that_is_no_upright_face_is_refused(
@@ -147,7 +147,7 @@ def test_a_crop_that_is_no_upright_face_is_refused(
     crop[:, 56:] = 50  # not recognized as the same in a mirror
     event = happen(service, replace(face(3), crop=crop))
     status, _ = name(client, event.id, "Eve")
-    assert (status, service.gallery.identities()) == (422, [])
+    assert (status, service.gallery.people.summaries()) == (422, [])
 
 
 def test_a_wrong_name_of_the_past_is_corrected(client: TestClient, service: FakeService) -> None:
@@ -162,7 +162,9 @@ def test_another_models_embedding_is_made_anew(client: TestClient, service: Fake
     event = happen(service, face(3))
     service.event_log._connection.execute("UPDATE events SET model_id = 'another'")
     assert name(client, event.id, "Eve") == (200, "Eve")
-    np.testing.assert_allclose(service.gallery.embeddings("Eve"), [looks_like(3, 3)], atol=1e-6)
+    np.testing.assert_allclose(
+        service.gallery.photos.embeddings("Eve"), [looks_like(3, 3)], atol=1e-6
+    )
 
 
 def test_what_cannot_be_named_says_why(client: TestClient, service: FakeService) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery import Gallery, Target
+from gallery import Gallery, NewPhoto, Target
 from recognizer import Quality
 from stream.enrollment.crops import EnrolReport, FaceCrop, enroll_crops, with_mirrors
 from stream.enrollment.doubts import Doubts
@@ -31,7 +31,7 @@ def people(tmp_path: Path) -> Iterator[Gallery]:
 @pytest.fixture
 def elsewhere(people: Gallery) -> Iterator[Gallery]:
     """Another process's view of the same file."""
-    directory = people.store.path.parent
+    directory = people.file.path.parent
     with Gallery.open(directory, model_id="m", embedding_size=SIZE) as opened:
         yield opened
 
@@ -56,13 +56,13 @@ def add(
 
 def test_no_faces_make_nobody(people: Gallery) -> None:
     report = add(people, "Ada", [])
-    assert (report.enrolled, report.identity, people.identities()) == ((), None, [])
+    assert (report.enrolled, report.identity, people.people.summaries()) == ((), None, [])
 
 
 def test_good_faces_are_added_to_a_new_person(people: Gallery) -> None:
     report = add(people, "Ada", [face(1), face(1, 1)])
     assert [each.label for each in report.enrolled] == ["1-0", "1-1"]
-    assert report.identity == people.find("Ada")
+    assert report.identity == people.people.find("Ada")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_another_person_is_refused_unless_forced(people: Gallery) -> None:
     report = add(people, "Augusta", twin)
     assert reasons(report) == [Reason.OTHER_PERSON]
     assert "looks like Ada" in report.rejected[0].detail
-    assert add(people, "Augusta", twin, force=True).identity == people.find("Augusta")
+    assert add(people, "Augusta", twin, force=True).identity == people.people.find("Augusta")
 
 
 def test_a_face_unlike_the_person_is_refused(people: Gallery) -> None:
@@ -121,18 +121,18 @@ def test_the_same_face_twice_is_added_once(people: Gallery) -> None:
 def test_an_erased_person_does_not_come_back(people: Gallery, elsewhere: Gallery) -> None:
     ada = add(people, "Ada", [face(1)]).identity
     assert ada is not None
-    elsewhere.remove(ada.identity_id)
+    elsewhere.people.remove(ada.identity_id)
     report = add(people, Target("Ada", ada.identity_id), [face(1, 1), face(1, 2)])
     assert reasons(report) == [Reason.ERASED] * 2
     assert report.rejected[0].detail == "Ada was erased while photos were being added"
-    assert people.identities() == []
+    assert people.people.summaries() == []
 
 
 def test_a_renamed_person_keeps_getting_photos(people: Gallery, elsewhere: Gallery) -> None:
     ada = add(people, "Ada", [face(1)]).identity
     assert ada is not None
-    elsewhere.rename(ada.identity_id, "Ada Lovelace")
-    elsewhere.enroll("Ada", looks_like(5), crop=None, source_sha256="5" * 64, quality=0.5)
+    elsewhere.people.rename(ada.identity_id, "Ada Lovelace")
+    elsewhere.photos.add("Ada", [NewPhoto(looks_like(5), None, "5" * 64, 0.5)])
     report = add(people, Target("Ada", ada.identity_id), [face(1, 1)])
     assert [each.identity.name for each in report.enrolled] == ["Ada Lovelace"]
 
@@ -142,10 +142,10 @@ def test_photos_follow_a_merge_to_who_is_left(people: Gallery, elsewhere: Galler
     second = add(people, "Augusta", [face(1, 1)], force=True).identity
     assert first is not None
     assert second is not None
-    elsewhere.merge(first.identity_id, second.identity_id)
+    elsewhere.people.merge(first.identity_id, second.identity_id)
     report = add(people, Target("Ada", first.identity_id), [face(1, 2)])
     assert report.identity == second
-    assert len(people.photos(second.identity_id)) == 3
+    assert len(people.photos.of(second.identity_id)) == 3
 
 
 def test_checks_know_what_another_process_has_just_written(
@@ -156,7 +156,7 @@ def test_checks_know_what_another_process_has_just_written(
     assert reasons(add(people, "Ada", [face(2)])) == [Reason.UNLIKE_OTHERS]
     assert reasons(add(people, "Eve", [face(1, 2)])) == [Reason.OTHER_PERSON]
     assert len(add(people, "Ada", [face(1, 2)]).enrolled) == 1
-    assert len(people.identities()) == 1
+    assert len(people.people.summaries()) == 1
 
 
 @pytest.mark.parametrize("_attempt", range(5))
@@ -174,7 +174,7 @@ def test_of_two_who_enroll_one_new_name_at_once_one_wins(
         reports = list(pool.map(enroll, (people, elsewhere), (1, 2)))
     (loser,) = (report for report in reports if not report.enrolled)
     assert reasons(loser) == [Reason.UNLIKE_OTHERS] * 2
-    (ada,) = people.identities()
+    (ada,) = people.people.summaries()
     assert ada.n_photos == 2
 
 

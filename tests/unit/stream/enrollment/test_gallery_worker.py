@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gallery import Gallery, GalleryBusyError, GalleryError
+from gallery import Gallery, GalleryBusyError, GalleryError, NewPhoto
 from stream.enrollment.gallery_worker import GalleryWorker
 from stream.errors import WorkerError
 from stream.supervisor import Supervisor
@@ -22,9 +22,9 @@ SIZE = len(looks_like(0))
 
 
 def add(gallery: Gallery, name: str, person: int) -> str:
-    return gallery.enroll(
-        name, looks_like(person), crop=None, source_sha256=f"{person:064x}", quality=0.5
-    ).identity_id
+    return gallery.photos.add(name, [NewPhoto(looks_like(person), None, f"{person:064x}", 0.5)])[
+        0
+    ].identity_id
 
 
 def opened(directory: Path, wait_s: float = 0.1) -> Gallery:
@@ -65,7 +65,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def lock(gallery: Gallery) -> sqlite3.Connection:
     """Return a connection that writes, as another process would."""
-    connection = sqlite3.connect(gallery.store.path, isolation_level=None)
+    connection = sqlite3.connect(gallery.file.path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     return connection
 
@@ -74,9 +74,9 @@ def test_reads_and_searches_go_on_while_another_process_writes(people: Gallery) 
     async def scenario() -> None:
         async with working(people) as worker:
             with closing(lock(people)):
-                assert [each.identity.name for each in await worker.read(people.identities)] == [
-                    "Ada"
-                ]
+                assert [
+                    each.identity.name for each in await worker.read(people.people.summaries)
+                ] == ["Ada"]
                 (match,) = people.search(looks_like(1)[None], threshold=0.5)
                 assert match is not None
                 with pytest.raises(GalleryBusyError, match="is busy: another process is writing"):
@@ -86,7 +86,7 @@ def test_reads_and_searches_go_on_while_another_process_writes(people: Gallery) 
             await worker.write(add, people, "Eve", 2)
 
     asyncio.run(scenario())
-    assert len(people.identities()) == 2
+    assert len(people.people.summaries()) == 2
 
 
 def test_a_write_that_waited_too_long_for_its_turn_is_not_begun(people: Gallery) -> None:
@@ -117,7 +117,7 @@ def test_a_write_that_waited_too_long_for_its_turn_is_not_begun(people: Gallery)
 
     asyncio.run(scenario())
     worker.stop()
-    assert [each.identity.name for each in people.identities()] == ["Ada"]
+    assert [each.identity.name for each in people.people.summaries()] == ["Ada"]
 
 
 def test_changes_of_whatever_process_are_notified_once(people: Gallery, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_changes_of_whatever_process_are_notified_once(people: Gallery, tmp_path
 def test_a_file_that_is_gone_or_another_is_reported_and_not_written(
     people: Gallery, tmp_path: Path, how: str
 ) -> None:
-    path = people.store.path
+    path = people.file.path
 
     async def scenario() -> None:
         async with working(people) as worker:
@@ -182,6 +182,6 @@ def test_a_stopped_worker_says_so(people: Gallery) -> None:
 
     async def call(worker: GalleryWorker) -> None:
         with pytest.raises(WorkerError, match="stopping"):
-            await worker.read(people.identities)
+            await worker.read(people.people.summaries)
 
     asyncio.run(call(asyncio.run(scenario())))

@@ -42,7 +42,7 @@ def fill(gallery: Gallery, *, n_people: int, shared: float, noise: float) -> Non
             row = shared * common + own + noise * rng.normal(size=SIZE)
             row = (row / np.linalg.norm(row)).astype(np.float32)
             photos.append(NewPhoto(row, None, f"{person * 3 + i:064x}", 0.5))
-        gallery.enroll_many(f"Person {person}", photos)
+        gallery.photos.add(f"Person {person}", photos)
 
 
 def test_a_measured_card_decides_alone(empty: Gallery) -> None:
@@ -90,6 +90,6 @@ def test_a_calibration_tells_what_the_card_does_not(empty: Gallery) -> None:
 
 @pytest.mark.parametrize("kept", ["{", "[]", "{}", json.dumps({"impostors": 5, "x": 1})])
 def test_a_damaged_calibration_says_what_to_do(empty: Gallery, kept: str) -> None:
-    empty.store.set_facts({MEASURED: kept})
+    empty.facts.put({MEASURED: kept})
     with pytest.raises(GalleryError, match="run `facewire gallery calibrate --apply` again"):
         limits_for(recognizer_of(OLD), empty)

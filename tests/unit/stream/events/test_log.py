@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gallery import Gallery, Identity, Match
+from gallery import Gallery, Identity, Match, NewPhoto
 from gallery.exchange import export_people
 from gallery.importing import import_people
 from recognizer import Quality
@@ -195,9 +195,9 @@ def test_a_person_named_unknown_is_no_stranger(log: EventLog, people: Gallery) -
     log.append(replace(seen(ann, EventKind.RENAMED), previous=odd), NOON)
     details = [(e.detail, e.previous_name) for e in log.list()]
     assert details == [("was unknown", "unknown"), ("was unknown", None)]
-    people.rename(odd.identity_id, "Otto")
+    people.people.rename(odd.identity_id, "Otto")
     assert [e.detail for e in log.list()] == ["was Otto", "was unknown"]
-    people.remove(odd.identity_id)
+    people.people.remove(odd.identity_id)
     assert [e.detail for e in log.list()] == ["", "was unknown"]
 
 
@@ -258,7 +258,7 @@ def people(tmp_path: Path) -> Iterator[Gallery]:
 
 def enrolled(people: Gallery, name: str, number: int) -> Identity:
     row = np.eye(1, 4, number % 4, dtype=np.float32)[0]
-    return people.enroll(name, row, crop=None, source_sha256=f"{number:064x}", quality=0.5)
+    return people.photos.add(name, [NewPhoto(row, None, f"{number:064x}", 0.5)])[0]
 
 
 def seen(
@@ -276,15 +276,15 @@ def test_past_events_bear_the_present_name_whoever_changed_it(
     log.append(seen(ann), NOON)
     log.append(seen(bob, EventKind.RENAMED, ann), NOON)
     with Gallery.open(tmp_path, model_id="m", embedding_size=4) as other_process:
-        other_process.rename(ann.identity_id, "Anna")
+        other_process.people.rename(ann.identity_id, "Anna")
         assert [(e.name, e.detail) for e in log.list()] == [("Bob", "was Anna"), ("Anna", "")]
         assert [e.name for e in log.list(name="Anna")] == ["Anna"]
-        other_process.merge(ann.identity_id, bob.identity_id)
+        other_process.people.merge(ann.identity_id, bob.identity_id)
         assert {(e.name, e.identity_id) for e in log.list()} == {("Bob", bob.identity_id)}
         # What was seen before the merge and is written after it.
         assert log.append(seen(ann), NOON).name == "Bob"
         carl = enrolled(people, "Carl", 3)
-        other_process.merge(bob.identity_id, carl.identity_id)
+        other_process.people.merge(bob.identity_id, carl.identity_id)
         assert {e.name for e in log.list()} == {"Carl"}
         assert log.append(seen(ann), NOON).name == "Carl"
 
@@ -297,7 +297,7 @@ def test_whoever_is_erased_anywhere_is_erased_here(
     log.append(seen(ann), NOON)
     log.append(seen(bob), NOON)
     with Gallery.open(tmp_path, model_id="m", embedding_size=4) as other_process:
-        other_process.remove(ann.identity_id)
+        other_process.people.remove(ann.identity_id)
     late = log.append(seen(ann), NOON)  # seen just before
     assert (late.name, late.identity_id, late.has_crop) == (None, None, False)
     assert [e.name for e in log.list()] == [None, "Bob"]
@@ -316,8 +316,8 @@ def test_a_log_takes_in_at_its_start_what_was_changed_without_it(
     with EventLog.open(tmp_path) as log:
         log.append(seen(ann), NOON)
         log.append(seen(bob), NOON)
-    people.remove(ann.identity_id)
-    people.rename(bob.identity_id, "Robert")
+    people.people.remove(ann.identity_id)
+    people.people.rename(bob.identity_id, "Robert")
     with EventLog.open(tmp_path) as log:
         log.follow(people)
         assert [e.name for e in log.list()] == ["Robert"]
@@ -357,7 +357,7 @@ def test_history_survives_another_gallery_and_is_linked_again(
     assert names("backup") == [("Carl", False), ("Bob", True), ("Ann", True)]
     assert names("own") == [(name, True) for name in everybody]
     with opened("fresh") as fresh:  # an erased person is erased wherever their id comes from
-        fresh.remove(ann.identity_id)
+        fresh.people.remove(ann.identity_id)
     assert names("fresh") == [("Carl", False), ("Bob", True)]
     with EventLog.open(tmp_path) as log:
         assert [(e.name, e.detail) for e in log.list()] == [("Carl", ""), ("Bob", "")]
@@ -448,7 +448,7 @@ def test_a_gallery_that_cannot_be_read_costs_no_event(
 ) -> None:
     log.follow(people)
     ann = enrolled(people, "Ann", 1)
-    with sqlite3.connect(people.store.path) as breaker:
+    with sqlite3.connect(people.file.path) as breaker:
         breaker.execute("ALTER TABLE identities RENAME TO hidden")
         breaker.execute("ALTER TABLE journal RENAME TO hidden_too")
         breaker.commit()

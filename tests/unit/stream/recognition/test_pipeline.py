@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gallery import Gallery, Identity, Target
+from gallery import Gallery, Identity, NewPhoto, Target
 from recognizer import Detections, Floats, Followed, Image
 from stream.enrollment.crops import enroll_known
 from stream.errors import EnrolmentError, UnknownTrackError
@@ -55,13 +55,9 @@ class Hall:
         )
 
     def enrol(self, person: int, name: str) -> Identity:
-        return self.gallery.enroll(
-            name,
-            looks_like(person, 99),
-            crop=None,
-            source_sha256=f"{person:064x}",
-            quality=0.9,
-        )
+        return self.gallery.photos.add(
+            name, [NewPhoto(looks_like(person, 99), None, f"{person:064x}", 0.9)]
+        )[0]
 
     def tick(self, *faces: FakeFace, step_s: float = STEP_S, scene: int = 0) -> FrameResult:
         """Show one frame of the door camera."""
@@ -337,8 +333,8 @@ def test_a_stranger_is_named_at_once_and_everywhere(hall: Hall) -> None:
     )
     assert [names(result) for result in results] == [["Eve"]] * 2
     assert hall.told[-2:] == ["renamed Eve", "renamed Eve"]
-    assert hall.gallery.find("Eve") == identity
-    assert len(hall.gallery.photos(identity.identity_id)) >= 1
+    assert hall.gallery.people.find("Eve") == identity
+    assert len(hall.gallery.photos.of(identity.identity_id)) >= 1
 
 
 def test_a_wrong_name_is_corrected_by_hand(hall: Hall) -> None:
@@ -374,11 +370,11 @@ def test_a_face_without_a_good_shot_cannot_be_named(hall: Hall) -> None:
 
 def test_a_gallery_change_shows_in_the_next_frame(hall: Hall) -> None:
     hall.run(1.0, FakeFace(1, 100))
-    ann = hall.gallery.find("Ann")
-    hall.gallery.rename(ann.identity_id, "Anna")
+    ann = hall.gallery.people.find("Ann")
+    hall.gallery.people.rename(ann.identity_id, "Anna")
     hall.pipeline.regallery()
     assert names(hall.tick(FakeFace(1, 100))) == ["Anna"]
-    hall.gallery.remove(ann.identity_id)
+    hall.gallery.people.remove(ann.identity_id)
     hall.pipeline.regallery()
     assert names(hall.tick(FakeFace(1, 100))) != ["Anna"]
     assert names(hall.run(1.0, FakeFace(1, 100))) == ["unknown"]

@@ -16,7 +16,7 @@ from gallery import (
     schema,
 )
 from gallery.blobs import decode_crop
-from gallery.store import Access, Store
+from gallery.file import Access, GalleryFile
 from gallery.templates import revision, trim_journal
 from tests.unit.gallery.conftest import MODEL, SIZE, people
 
@@ -41,19 +41,19 @@ def test_a_photo_is_checked_when_it_is_made(change, message):
 
 
 def test_photos_are_found_by_the_file_they_came_from(few):
-    [(photo, name)] = few.store.photos_of_source(f"{6:064x}")
+    [(photo, name)] = few.photos.of_source(f"{6:064x}")
     assert name == "Pérson 1"
-    assert few.photos(few.find(name).identity_id)[1] == photo
-    assert few.store.photos_of_source("f" * 64) == []
+    assert few.photos.of(few.people.find(name).identity_id)[1] == photo
+    assert few.photos.of_source("f" * 64) == []
 
 
 def test_embeddings_of_a_person_and_of_nobody(few):
-    assert few.embeddings("Pérson 1").shape == (4, SIZE)
-    assert few.embeddings("nobody").shape == (0, SIZE)
+    assert few.photos.embeddings("Pérson 1").shape == (4, SIZE)
+    assert few.photos.embeddings("nobody").shape == (0, SIZE)
 
 
 def test_a_gallery_that_nobody_claimed_is_empty(tmp_path):
-    Store(tmp_path, access=Access.CREATE).close()
+    GalleryFile(tmp_path, access=Access.CREATE).close()
     with pytest.raises(GalleryFormatError, match="is empty: enroll somebody first"):
         Gallery.open_any(tmp_path)
 
@@ -74,17 +74,17 @@ def test_a_second_connection_that_fails_closes_the_first(tmp_path, monkeypatch):
     def refuse(path, **options):
         raise GalleryError("cannot")
 
-    monkeypatch.setattr("gallery.store.connect", connect_and_keep)
-    monkeypatch.setattr("gallery.store.connect_reader", refuse)
+    monkeypatch.setattr("gallery.file.connect", connect_and_keep)
+    monkeypatch.setattr("gallery.file.connect_reader", refuse)
     with pytest.raises(GalleryError, match="cannot"):
-        Store(tmp_path, access=Access.CREATE)
+        GalleryFile(tmp_path, access=Access.CREATE)
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
 
 
 def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(few, monkeypatch):
     few.close()
-    path = few.store.path
+    path = few.file.path
     good = "CREATE TABLE later (x);"
     now = schema.MIGRATIONS
     monkeypatch.setattr(schema, "MIGRATIONS", (*now, good + "CREATE NONSENSE;"))
@@ -100,11 +100,11 @@ def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(few, monk
 
 def test_a_long_journal_is_cut(few, monkeypatch):
     monkeypatch.setattr("gallery.templates.JOURNAL_ROWS", 5)
-    trim_journal(few.store)
-    with few.store.reading() as connection:
+    trim_journal(few.file)
+    with few.file.reading() as connection:
         kept = connection.execute("SELECT count(*), max(revision) FROM journal").fetchone()
-    assert kept == (5, revision(few.store))
-    trim_journal(few.store)
+    assert kept == (5, revision(few.file))
+    trim_journal(few.file)
 
 
 def test_a_damaged_crop_is_named():
@@ -113,8 +113,8 @@ def test_a_damaged_crop_is_named():
 
 
 def test_reading_again_from_the_start_after_another_model_is_refused(few):
-    few.store.set_facts({"model_id": "other-1"})
-    with few.store.writing() as connection:
+    few.facts.put({"model_id": "other-1"})
+    with few.file.writing() as connection:
         connection.execute("UPDATE photos SET quality = 0.1")
         connection.execute("DELETE FROM journal WHERE revision < 46")
     with pytest.raises(GalleryError, match="now holds embeddings of other-1"):
@@ -125,20 +125,20 @@ def test_a_gallery_has_an_id_that_copies_and_repairs_keep(few, tmp_path):
     assert uuid.UUID(few.gallery_id).version == 4
     with Gallery.open(tmp_path / "other", model_id=MODEL, embedding_size=SIZE) as other:
         assert other.gallery_id != few.gallery_id
-    with Gallery.open_any(few.store.path.parent) as again:
+    with Gallery.open_any(few.file.path.parent) as again:
         assert again.gallery_id == few.gallery_id
 
 
 def test_who_was_erased_is_told_from_who_was_never_here(few):
-    ann, bob, eve = (summary.identity.identity_id for summary in few.identities()[:3])
-    few.merge(ann, bob)
-    few.remove(bob)
-    assert few.removed([ann, bob, eve, "another gallery's"]) == {ann, bob}
-    with few.store.writing() as connection:  # such as by an import
+    ann, bob, eve = (summary.identity.identity_id for summary in few.people.summaries()[:3])
+    few.people.merge(ann, bob)
+    few.people.remove(bob)
+    assert few.people.removed([ann, bob, eve, "another gallery's"]) == {ann, bob}
+    with few.file.writing() as connection:  # such as by an import
         connection.execute(
             "INSERT INTO identities (identity_id, name, created_at) VALUES (?, 'Bob', 0)", (bob,)
         )
-    assert few.removed([ann, bob]) == {ann}
+    assert few.people.removed([ann, bob]) == {ann}
 
 
 def test_a_file_of_the_second_version_gets_an_id_and_its_removals(tmp_path):
@@ -153,39 +153,39 @@ def test_a_file_of_the_second_version_gets_an_id_and_its_removals(tmp_path):
     connection.close()
     with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as opened:
         assert uuid.UUID(opened.gallery_id)
-        assert opened.removed(["a", "b", "c"]) == {"a", "b"}
+        assert opened.people.removed(["a", "b", "c"]) == {"a", "b"}
 
 
 def test_a_gallery_is_opened_while_another_process_writes(few):
-    holder = sqlite3.connect(few.store.path, isolation_level=None)
+    holder = sqlite3.connect(few.file.path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    directory = few.store.path.parent
+    directory = few.file.path.parent
     with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE, wait_s=0.05) as gallery:
         assert len(gallery) == 20
-        assert gallery.store.is_locked()
+        assert gallery.file.is_locked()
         with pytest.raises(GalleryBusyError, match="is busy"):
-            gallery.remove("Pérson 1")
+            gallery.people.remove("Pérson 1")
         holder.close()
-        assert not gallery.store.is_locked()
-        gallery.remove("Pérson 1")
+        assert not gallery.file.is_locked()
+        gallery.people.remove("Pérson 1")
 
 
 def test_writers_of_one_process_wait_for_each_other_a_bounded_time(few):
-    few.store._wait_s = 0.05
-    with few.store.writing(), ThreadPoolExecutor(1) as pool:
-        write = pool.submit(few.remove, "Pérson 1")
+    few.file._wait_s = 0.05
+    with few.file.writing(), ThreadPoolExecutor(1) as pool:
+        write = pool.submit(few.people.remove, "Pérson 1")
         with pytest.raises(GalleryBusyError):
             write.result()
-    few.remove("Pérson 1")
+    few.people.remove("Pérson 1")
 
 
 def test_a_search_of_many_goes_on_where_the_file_cannot_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("gallery.index.FLAT_ROWS", 10)
     with people(tmp_path, 8, 4) as gallery:
         assert gallery.index_kind == "int8"
-        probe = gallery.embeddings("Pérson 3")[:1]
+        probe = gallery.photos.embeddings("Pérson 3")[:1]
         (exact,) = gallery.search(probe, threshold=0.5)
-        monkeypatch.setattr(gallery.store, "reading", lambda **_: _raise(GalleryBusyError("busy")))
+        monkeypatch.setattr(gallery.file, "reading", lambda **_: _raise(GalleryBusyError("busy")))
         (rough,) = gallery.search(probe, threshold=0.5)
     assert exact is not None
     assert rough is not None
@@ -200,17 +200,17 @@ def _raise(error: Exception) -> None:
 def test_a_file_put_in_place_of_an_open_one_stays_as_it_was_put(tmp_path):
     """SQLite would write the log of the old file into the new one, at its next opening."""
     with people(tmp_path / "backup", 3, 2) as backup:
-        backup.rename("Pérson 1", "Ada")
+        backup.people.rename("Pérson 1", "Ada")
     with people(tmp_path / "now", 40, 4) as gallery:
-        assert gallery.store.path.with_name("gallery.sqlite3-wal").stat().st_size > 0
-        (tmp_path / "backup" / "gallery.sqlite3").replace(gallery.store.path)
+        assert gallery.file.path.with_name("gallery.sqlite3-wal").stat().st_size > 0
+        (tmp_path / "backup" / "gallery.sqlite3").replace(gallery.file.path)
         with pytest.raises(GalleryError, match="was replaced or deleted"):
-            gallery.rename("Pérson 2", "Eve")
+            gallery.people.rename("Pérson 2", "Eve")
         with pytest.raises(GalleryError, match="was replaced or deleted"):
-            gallery.identities()
+            gallery.people.summaries()
         assert len(gallery) == 160  # who was known is still recognized
     with Gallery.open_any(tmp_path / "now") as gallery:
-        names = [each.identity.name for each in gallery.identities()]
+        names = [each.identity.name for each in gallery.people.summaries()]
         assert names == ["Ada", "Pérson 0", "Pérson 2"]
-        with gallery.store.reading() as connection:
+        with gallery.file.reading() as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,40 @@
+"""Facts about a gallery as a whole: its model, its threshold, its id."""
+
+from gallery.errors import other_model
+from gallery.file import GalleryFile
+
+
+class Facts:
+    """Text by key, stored in a gallery's file."""
+
+    def __init__(self, file: GalleryFile) -> None:
+        self._file = file
+
+    def get(self, key: str) -> str | None:
+        """Return a stored fact such as "model_id", None where it was never set."""
+        with self._file.reading() as connection:
+            row = connection.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, facts: dict[str, str]) -> None:
+        """Store facts, replacing those of the same key."""
+        with self._file.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
+
+    def claim_model(self, model_id: str, embedding_size: int) -> None:
+        """Make an empty file this model's; leave another's alone."""
+        with self._file.writing() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO facts VALUES (?, ?)",
+                [("model_id", model_id), ("embedding_size", str(embedding_size))],
+            )
+
+    def refuse_other_model(self, model_id: str) -> None:
+        """Refuse a file that became another model's while it was open.
+
+        Raises:
+            ModelMismatchError: if it is not this model's.
+        """
+        held = self.get("model_id")
+        if held != model_id:
+            raise other_model(self._file.path, str(held), model_id)

@@ -1,0 +1,255 @@
+"""A gallery's file while it is open: one connection that writes, and several that read."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from gallery.connections import (
+    WAIT_FOR_OTHERS_S,
+    connect,
+    connect_reader,
+    is_locked,
+    is_unlogged,
+)
+from gallery.errors import (
+    GalleryError,
+    busy,
+    replaced,
+    sqlite_errors,
+)
+from gallery.private_files import make_private_directory
+from gallery.schema import FILE_NAME
+
+WAIT_TO_READ_S = 1.0
+"""How long a read waits for a process that recovers the file from a crash."""
+
+MAX_IDLE_READERS = 4
+
+
+class Access(StrEnum):
+    """What a gallery's file is opened for."""
+
+    READ = "read"
+    WRITE = "write"
+    CREATE = "create"
+
+
+class GalleryFile:
+    """One open gallery file.
+
+    Any thread may call: one connection writes, under a lock; others read, each for one thread at
+    a time, and are never held up by a writer, because WAL readers see the last commit. Every
+    write is on the disk on return, or waits no longer than `wait_s` for other writers.
+
+    Args:
+        directory: where the file is.
+        access: whether it is written, and made where it is missing. Opened to read, nothing in
+            the directory is changed.
+        wait_s: how long a write waits for others, of this process and of another, seconds each.
+
+    Raises:
+        GalleryFormatError: if the file is missing, foreign, damaged or newer.
+        GalleryError: if the disk or the permissions do not allow it.
+    """
+
+    def __init__(
+        self, directory: Path, *, access: Access, wait_s: float = WAIT_FOR_OTHERS_S
+    ) -> None:
+        self.path = directory / FILE_NAME
+        self._wait_s = wait_s
+        self._write_lock = threading.RLock()
+        self._pool_lock = threading.Lock()
+        self._idle: list[_Reader] = []
+        self._is_closed = False
+        self._writer: sqlite3.Connection | None = None
+        if access is Access.CREATE:
+            _make(directory)
+        if access is not Access.READ:
+            self._writer = connect(self.path, create=access is Access.CREATE, wait_s=wait_s)
+        try:
+            self._watcher = self._open_reader()
+        except BaseException:
+            if self._writer is not None:
+                self._writer.close()
+            raise
+        self._file = self._watcher.file
+
+    def close(self) -> None:
+        """Close the file; safe to call twice."""
+        with self._write_lock, self._pool_lock:
+            self._is_closed = True
+            for reader in (*self._idle, self._watcher):
+                reader.connection.close()
+            self._idle = []
+            if self._writer is not None:
+                if self.is_replaced():
+                    # Not done by SQLite then: the log left there would be taken for the new file's.
+                    with suppress(GalleryError, sqlite3.ProgrammingError):
+                        self.truncate_log()
+                self._writer.close()
+
+    def data_version(self) -> int:
+        """Return a number that differs once anybody has committed since; costs microseconds."""
+        if self._watcher.unchanged is not None:
+            return hash(_identity_of(self.path))
+        with self._pool_lock, sqlite_errors(self.path):
+            return int(self._watcher.connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def is_locked(self) -> bool:
+        """Return whether another process is writing just now; returns at once.
+
+        Raises:
+            GalleryError: if the file cannot be written whoever else writes.
+        """
+        if self._writer is None or not self._write_lock.acquire(blocking=False):
+            return False  # a write of this process, which waits or goes on by itself
+        try:
+            with sqlite_errors(self.path):
+                return is_locked(self._writer)
+        finally:
+            self._write_lock.release()
+
+    def is_replaced(self) -> bool:
+        """Return whether the file that is open is no longer the one at its path."""
+        return _identity_of(self.path)[:2] != self._file[:2]
+
+    def truncate_log(self) -> bool:
+        """Fold the write-ahead log into the file and empty it: erased rows are in it too.
+
+        Returns:
+            False where another process is reading just now; the next call or the last close
+            of the file does it then.
+        """
+        writer = self._writer
+        if writer is None:
+            return False
+        with self._write_lock, sqlite_errors(self.path):
+            is_busy = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not is_busy
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Hold one transaction: all of it is on the disk at the end, or none of it.
+
+        Raises:
+            GalleryBusyError: if others have been writing for too long.
+            GalleryError: if the file is opened to read, or is another one by now.
+        """
+        writer = self._writer
+        if writer is None:
+            raise GalleryError(f"the gallery {self.path.parent} is open for reading alone")
+        if not self._write_lock.acquire(timeout=self._wait_s):
+            raise busy(self.path)
+        try:
+            with sqlite_errors(self.path):
+                if self.is_replaced():
+                    raise replaced(self.path)
+                writer.execute("BEGIN IMMEDIATE")
+                try:
+                    yield writer
+                    writer.execute("COMMIT")
+                except BaseException:
+                    if writer.in_transaction:
+                        writer.execute("ROLLBACK")
+                    raise
+        finally:
+            self._write_lock.release()
+
+    @contextmanager
+    def reading(self, *, wait_s: float = WAIT_TO_READ_S) -> Iterator[sqlite3.Connection]:
+        """Hold a connection of one's own that sees the last commit of anybody.
+
+        Args:
+            wait_s: how long to wait for a process that recovers the file or holds all of it.
+
+        Raises:
+            GalleryError: if the file is another one by now, or cannot be read.
+        """
+        with sqlite_errors(self.path):
+            if self._writer is not None and self.is_replaced():
+                raise replaced(self.path)
+            reader = self._take_reader()
+            try:
+                reader.wait(wait_s)
+                yield reader.connection
+            except GalleryError:
+                self._give_back(reader)
+                raise
+            except BaseException:
+                reader.connection.close()
+                raise
+            self._give_back(reader)
+
+    def _take_reader(self) -> "_Reader":
+        with self._pool_lock:
+            if self._is_closed:
+                raise GalleryError(f"the gallery {self.path.parent} is closed")
+            reader = self._idle.pop() if self._idle else None
+        if reader is not None and reader.is_current(self.path):
+            return reader
+        if reader is not None:
+            reader.connection.close()
+        return self._open_reader()
+
+    def _give_back(self, reader: "_Reader") -> None:
+        with self._pool_lock:
+            if not self._is_closed and len(self._idle) < MAX_IDLE_READERS:
+                self._idle.append(reader)
+                return
+        reader.connection.close()
+
+    def _open_reader(self) -> "_Reader":
+        file = _identity_of(self.path)
+        is_unchanging = self._writer is None and is_unlogged(self.path)
+        connection = connect_reader(self.path, is_unchanging=is_unchanging, wait_s=WAIT_TO_READ_S)
+        return _Reader(connection, file if is_unchanging else None, file)
+
+
+@dataclass(slots=True, eq=False)
+class _Reader:
+    """A connection that reads.
+
+    Attributes:
+        connection: to the file, or to a copy of it in memory.
+        unchanged: what the file was when it was taken to be unchanging; None where it was not.
+        file: device, inode, size and time of change in ns when it was opened.
+    """
+
+    connection: sqlite3.Connection
+    unchanged: tuple[int, ...] | None
+    file: tuple[int, ...]
+    wait_s: float = WAIT_TO_READ_S
+
+    def wait(self, wait_s: float) -> None:
+        """Set how long a statement waits."""
+        if wait_s != self.wait_s:
+            self.connection.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
+            self.wait_s = wait_s
+
+    def is_current(self, path: Path) -> bool:
+        """Return whether the connection sees what is in the file by now."""
+        if self.unchanged is None:
+            return True
+        return is_unlogged(path) and self.unchanged == _identity_of(path)
+
+
+def _identity_of(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0, 0)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _make(directory: Path) -> None:
+    try:
+        make_private_directory(directory)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise GalleryError(
+            f"cannot make the gallery {directory}: {why}; name another directory"
+        ) from error

@@ -1,0 +1,207 @@
+"""The people of a gallery: who they are, by name or id, and how they are changed."""
+
+import base64
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from gallery.errors import NameTakenError, UnknownIdentityError
+from gallery.file import GalleryFile
+from gallery.identities import Identity, IdentitySummary, PeoplePage
+from gallery.names import clean_name, composed, is_text, letters_of, name_key, sort_key
+from gallery.person_rows import NOW, find_person, note, other_holder, person_of_id, person_of_name
+from gallery.searcher import Searcher
+
+
+class People:
+    """The people of one gallery.
+
+    Any thread may call. A change is on the disk and searched on return.
+
+    Args:
+        file: where they are stored.
+        searcher: follows each change.
+    """
+
+    def __init__(self, file: GalleryFile, searcher: Searcher) -> None:
+        self._file = file
+        self._searcher = searcher
+        self._order: tuple[int, list[tuple[str, Identity]]] = (-1, [])
+
+    def count(self) -> int:
+        """Return how many people there are, with or without photos."""
+        with self._file.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
+
+    def find(self, name_or_id: str) -> Identity:
+        """Return the identity of that id, else of that name.
+
+        Raises:
+            UnknownIdentityError: if there is neither.
+        """
+        with self._file.reading() as connection:
+            return Identity(*find_person(connection, name_or_id)[1:])
+
+    def named(self, name: str) -> Identity | None:
+        """Return the person of a name, None where there is none."""
+        with self._file.reading() as connection:
+            found = person_of_name(connection, name)
+        return None if found is None else Identity(*found[1:])
+
+    def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
+        """Return who those ids are now, after renames and merges; erased ones are left out."""
+        present = {}
+        with self._file.reading() as connection:
+            for identity_id in filter(is_text, identity_ids):
+                found = person_of_id(connection, identity_id)
+                if found is not None:
+                    present[identity_id] = Identity(*found[1:])
+        return present
+
+    def removed(self, identity_ids: Sequence[str]) -> set[str]:
+        """Return which of those ids were erased here and have not come back."""
+        with self._file.reading() as connection:
+            return {
+                identity_id
+                for identity_id in identity_ids
+                if connection.execute(
+                    "SELECT 1 FROM removed WHERE identity_id = ?1 AND NOT EXISTS"
+                    " (SELECT 1 FROM identities WHERE identity_id = ?1)",
+                    (identity_id,),
+                ).fetchone()
+            }
+
+    def summaries(self, identity_ids: Sequence[str] | None = None) -> list[IdentitySummary]:
+        """Return everybody by name, or some by their ids, those that exist."""
+        columns = (
+            "SELECT identity_id, name, (SELECT count(*) FROM photos"
+            " WHERE photos.person = identities.person), created_at, notes FROM identities"
+        )
+        with self._file.reading() as connection:
+            if identity_ids is None:
+                rows = connection.execute(columns).fetchall()
+            else:
+                rows = [
+                    row
+                    for identity_id in identity_ids
+                    for row in connection.execute(
+                        f"{columns} WHERE identity_id = ?", (identity_id,)
+                    )
+                ]
+        rows.sort(key=lambda row: sort_key(row[1]))
+        return [IdentitySummary(Identity(i, name), *rest) for i, name, *rest in rows]
+
+    def page(self, *, limit: int, cursor: str | None = None, search: str = "") -> PeoplePage:
+        """Return some people by name, and where to go on.
+
+        Args:
+            limit: how many at most, >= 1.
+            cursor: of the page before; None for the first.
+            search: part of the names, whatever its case and accents; "" for everybody.
+
+        Raises:
+            ValueError: if the cursor is none.
+        """
+        self._searcher.refresh()
+        order = self._alphabetical()
+        if search:
+            wanted = letters_of(sort_key(composed(search)))
+            order = [each for each in order if wanted in letters_of(each[0])]
+        start = 0
+        if cursor is not None:
+            start = bisect_right(order, _from_cursor(cursor), key=lambda each: each[0])
+        shown = order[start : start + limit]
+        is_end = start + limit >= len(order)
+        return PeoplePage(
+            tuple(self.summaries([identity.identity_id for _, identity in shown])),
+            None if is_end else _to_cursor(shown[-1][0]),
+            len(order),
+        )
+
+    def rename(self, name_or_id: str, name: str) -> Identity:
+        """Give a person another name.
+
+        Raises:
+            NameTakenError: if somebody else has it.
+            UnknownIdentityError: if there is no such person.
+        """
+        name = clean_name(name)
+        with self._file.writing() as connection:
+            person, identity_id, _ = find_person(connection, name_or_id)
+            holder = other_holder(connection, name, person)
+            if holder is not None:
+                raise NameTakenError(
+                    f"{holder} is another person already: merge the two or take another name"
+                )
+            connection.execute(
+                "UPDATE identities SET name = ?, name_key = ? WHERE person = ?",
+                (name, name_key(name), person),
+            )
+            note(connection, "rename", identity_id, 0)
+        self._searcher.catch_up()
+        return Identity(identity_id, name)
+
+    def merge(self, name_or_id: str, into: str) -> Identity:
+        """Move all photos of one person to another, named or by id, and end the first.
+
+        A photo that both have is kept once.
+        """
+        with self._file.writing() as connection:
+            person, identity_id, _ = find_person(connection, name_or_id)
+            into_person, into_id, into_name = find_person(connection, into)
+            if person == into_person:
+                raise UnknownIdentityError("a person cannot be merged into themself: name two")
+            moved = connection.execute(
+                "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into_person, person)
+            ).rowcount
+            connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            connection.execute(
+                "UPDATE successors SET into_id = ? WHERE into_id = ?", (into_id, identity_id)
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO successors VALUES (?, ?)", (identity_id, into_id)
+            )
+            note(connection, "merge", into_id, moved)
+        self._searcher.catch_up()
+        return Identity(into_id, into_name)
+
+    def remove(self, name_or_id: str) -> None:
+        """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
+        with self._file.writing() as connection:
+            person, identity_id, _ = find_person(connection, name_or_id)
+            n_photos = connection.execute(
+                "SELECT count(*) FROM photos WHERE person = ?", (person,)
+            ).fetchone()[0]
+            connection.execute("DELETE FROM identities WHERE person = ?", (person,))
+            # With whoever was merged into them, so that a log that has not followed yet erases all.
+            connection.execute(
+                f"INSERT OR REPLACE INTO removed SELECT ?1, {NOW} UNION ALL"
+                f" SELECT identity_id, {NOW} FROM successors WHERE into_id = ?1",
+                (identity_id,),
+            )
+            connection.execute("DELETE FROM successors WHERE into_id = ?", (identity_id,))
+            note(connection, "remove", identity_id, n_photos)
+        self._file.truncate_log()
+        self._searcher.catch_up()
+
+    def _alphabetical(self) -> list[tuple[str, Identity]]:
+        revision, order = self._order
+        if revision != self._searcher.known_revision:
+            revision = self._searcher.known_revision
+            order = sorted(
+                ((sort_key(identity.name), identity) for identity in self._searcher.identities()),
+                key=lambda each: (each[0], each[1].identity_id),
+            )
+            self._order = revision, order
+        return order
+
+
+def _to_cursor(key: str) -> str:
+    return base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
+
+
+def _from_cursor(cursor: str) -> str:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        raise ValueError("the cursor is none that a list of people ended with") from error

@@ -1,0 +1,290 @@
+"""The photos of a gallery: added, read, moved and erased."""
+
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gallery.blobs import as_arrays, decode_crop, encode_crop
+from gallery.errors import NameTakenError, UnknownIdentityError, other_model
+from gallery.facts import Facts
+from gallery.file import GalleryFile
+from gallery.identities import Identity, NewPhoto, Photo, Target
+from gallery.names import clean_name, is_row_number
+from gallery.person_rows import NOW, find_person, insert_person, note, other_holder, target_person
+from gallery.probes import unit_rows
+from gallery.searcher import Searcher
+
+Floats = NDArray[np.float32]
+
+Choose = Callable[[Identity | None], Collection[int]]
+"""Whom a target is by now, None for somebody new, to the positions of the photos to add."""
+
+_PHOTO_COLUMNS = (
+    "photos.photo_id, identity_id, source_sha256, quality, model_id, photos.created_at, "
+    "crops.photo_id IS NOT NULL"
+)
+_PHOTO_TABLES = "photos JOIN identities USING (person) LEFT JOIN crops USING (photo_id)"
+
+
+class Photos:
+    """The photos of everybody in one gallery.
+
+    Any thread may call. A change is on the disk and searched on return.
+
+    Args:
+        file: where they are stored.
+        searcher: follows each change.
+    """
+
+    def __init__(self, file: GalleryFile, searcher: Searcher) -> None:
+        self._file = file
+        self._searcher = searcher
+        self._facts = Facts(file)
+
+    def of(self, identity_id: str) -> list[Photo]:
+        """Return a person's photos, oldest first."""
+        with self._file.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_PHOTO_COLUMNS} FROM {_PHOTO_TABLES}"
+                " WHERE identity_id = ? ORDER BY photos.photo_id",
+                (identity_id,),
+            ).fetchall()
+        return [_photo(row) for row in rows]
+
+    def of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
+        """Return the photos that came from a file of that hash, with whose names they carry."""
+        with self._file.reading() as connection:
+            rows = connection.execute(
+                f"SELECT {_PHOTO_COLUMNS}, name FROM {_PHOTO_TABLES} WHERE source_sha256 = ?",
+                (source_sha256,),
+            ).fetchall()
+        return [(_photo(row), str(row[7])) for row in rows]
+
+    def embeddings(self, name_or_id: str) -> Floats:
+        """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 for nobody.
+
+        Raises:
+            ModelMismatchError: if the file has become another model's meanwhile.
+        """
+        self._facts.refuse_other_model(self._searcher.model_id)
+        with self._file.reading() as connection:
+            try:
+                person = find_person(connection, name_or_id)[0]
+            except UnknownIdentityError:
+                return np.empty((0, self._searcher.embedding_size), np.float32)
+            rows = connection.execute(
+                "SELECT photo_id, person, embedding FROM photos WHERE person = ? ORDER BY photo_id",
+                (person,),
+            ).fetchall()
+        held = as_arrays(rows)[2]
+        return held if len(held) else np.empty((0, self._searcher.embedding_size), np.float32)
+
+    def crop(self, photo_id: int, *, of: str | None = None) -> NDArray[np.uint8] | None:
+        """Return a photo's (112, 112, 3) uint8 RGB crop, None where none is stored.
+
+        Args:
+            photo_id: of the photo.
+            of: whose it must be, by name or id; None for anybody's.
+
+        Raises:
+            UnknownIdentityError: if there is no such person.
+        """
+        if not is_row_number(photo_id):
+            return None
+        with self._file.reading() as connection:
+            person = None if of is None else find_person(connection, of)[0]
+            row = connection.execute(
+                "SELECT png FROM crops JOIN photos USING (photo_id)"
+                " WHERE photo_id = ?1 AND (?2 IS NULL OR person = ?2)",
+                (photo_id, person),
+            ).fetchone()
+        return None if row is None else decode_crop(row[0])
+
+    def add(self, name: str, photos: Sequence[NewPhoto]) -> tuple[Identity, list[bool]]:
+        """Add photos to one person, all in one step on the disk.
+
+        Returns:
+            The person, and for each photo whether it was new.
+        """
+        identity, added = self._add(Target(name), photos)
+        self._searcher.catch_up()
+        assert identity is not None  # made, where there was none
+        return identity, added
+
+    def add_checked(
+        self, target: Target, photos: Sequence[NewPhoto], choose: Choose
+    ) -> tuple[Identity | None, list[bool]]:
+        """Add those photos of a person that pass a check, which is made at the moment of writing.
+
+        Args:
+            target: whose they are.
+            photos: candidates; one whose source the person already has is left out.
+            choose: called with whom the target is by now, None for somebody new; returns the
+                positions of the photos to add. Nobody else, in any process, writes before they
+                are on the disk, and this gallery's search knows everybody by then.
+
+        Returns:
+            The person, None where nobody was found or made; for each photo whether it was added.
+
+        Raises:
+            ErasedIdentityError: if the target's id was erased meanwhile; nothing is added.
+            GalleryBusyError: if another process holds the file; nothing is added.
+            GalleryError: if the disk does not take it; nothing is added.
+        """
+
+        def choose_now(identity: Identity | None) -> Collection[int]:
+            self._searcher.catch_up()
+            return choose(identity)
+
+        result = self._add(target, photos, choose_now)
+        self._searcher.catch_up()
+        return result
+
+    def move(self, name_or_id: str, photo_ids: Sequence[int], into: str) -> Identity:
+        """Move some photos of one person to another who is known already, named or by id.
+
+        A photo that both have is kept once.
+
+        Raises:
+            UnknownIdentityError: if a photo is not this person's, or somebody is unknown.
+        """
+        with self._file.writing() as connection:
+            person = find_person(connection, name_or_id)[0]
+            into_person, into_id, into_name = find_person(connection, into)
+            _move(connection, person, photo_ids, into_person)
+            note(connection, "move", into_id, len(photo_ids))
+        self._searcher.catch_up()
+        return Identity(into_id, into_name)
+
+    def split(self, name_or_id: str, photo_ids: Sequence[int], name: str) -> Identity:
+        """Move some photos of one person to a new person.
+
+        Raises:
+            NameTakenError: if somebody already has the name.
+            UnknownIdentityError: if a photo is not this person's.
+        """
+        name = clean_name(name)
+        with self._file.writing() as connection:
+            person = find_person(connection, name_or_id)[0]
+            holder = other_holder(connection, name, None)
+            if holder is not None:
+                raise NameTakenError(f"{holder} is another person already: take another name")
+            new, new_id, _ = insert_person(connection, name)
+            _move(connection, person, photo_ids, new)
+            note(connection, "split", new_id, len(photo_ids))
+        self._searcher.catch_up()
+        return Identity(new_id, name)
+
+    def remove(self, photo_id: int, *, of: str | None = None) -> None:
+        """Erase one photo: embedding and crop.
+
+        Args:
+            photo_id: of the photo.
+            of: whose it must be, by name or id; None for anybody's.
+
+        Raises:
+            UnknownIdentityError: if there is no such photo.
+        """
+        with self._file.writing() as connection:
+            row = connection.execute(
+                "SELECT identity_id, person FROM photos JOIN identities USING (person)"
+                " WHERE photo_id = ?",
+                (photo_id if is_row_number(photo_id) else None,),
+            ).fetchone()
+            if of is not None and (row is None or row[1] != find_person(connection, of)[0]):
+                raise UnknownIdentityError(f"there is no photo {photo_id} of that person")
+            if row is None:
+                raise UnknownIdentityError(f"there is no photo {photo_id}")
+            connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
+            note(connection, "remove_photo", row[0], 1)
+        self._file.truncate_log()
+        self._searcher.catch_up()
+
+    def _add(
+        self, target: Target, photos: Sequence[NewPhoto], choose: Choose | None = None
+    ) -> tuple[Identity | None, list[bool]]:
+        model_id = self._searcher.model_id
+        photos = self._unit(photos)
+        encoded = [None if p.crop is None else encode_crop(p.crop) for p in photos]
+        with self._file.writing() as connection:
+            held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
+            if held is not None and held[0] != model_id:
+                raise other_model(self._file.path, str(held[0]), model_id)
+            found = target_person(connection, target)
+            chosen = set(
+                range(len(photos))
+                if choose is None
+                else choose(None if found is None else Identity(*found[1:]))
+            )
+            if found is None:
+                if choose is not None and not chosen:
+                    return None, [False] * len(photos)
+                found = insert_person(connection, clean_name(target.name))
+            person, identity_id, name = found
+            added = [
+                position in chosen and _add_photo(connection, person, photo, png, model_id)
+                for position, (photo, png) in enumerate(zip(photos, encoded, strict=True))
+            ]
+            if any(added):
+                note(connection, "enroll", identity_id, sum(added))
+        return Identity(identity_id, name), added
+
+    def _unit(self, photos: Sequence[NewPhoto]) -> list[NewPhoto]:
+        size = self._searcher.embedding_size
+        rows = [p.embedding for p in photos]
+        nothing = np.empty((0, size), np.float32)
+        units, is_usable = unit_rows(np.array(rows, np.float32) if rows else nothing, size)
+        if not is_usable.all():
+            raise ValueError("an embedding must be finite and not zero")
+        return [
+            NewPhoto(row, p.crop, p.source_sha256, p.quality)
+            for row, p in zip(units, photos, strict=True)
+        ]
+
+
+def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int], into: int) -> None:
+    if person == into:
+        raise UnknownIdentityError("photos cannot be moved to the same person: name another")
+    for photo_id in photo_ids:
+        is_own = (
+            is_row_number(photo_id)
+            and connection.execute(
+                "SELECT 1 FROM photos WHERE photo_id = ? AND person = ?", (photo_id, person)
+            ).fetchone()
+        )
+        if not is_own:
+            raise UnknownIdentityError(f"photo {photo_id} is not of this person")
+        moved = connection.execute(
+            "UPDATE OR IGNORE photos SET person = ? WHERE photo_id = ?", (into, photo_id)
+        ).rowcount
+        if not moved:  # the other has it already
+            connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
+
+
+def _photo(row: Sequence[Any]) -> Photo:
+    photo_id, identity_id, source_sha256, quality, model_id, created_at, has_crop = row[:7]
+    return Photo(
+        photo_id, identity_id, source_sha256, quality, model_id, created_at, bool(has_crop)
+    )
+
+
+def _add_photo(
+    connection: sqlite3.Connection, person: int, photo: NewPhoto, png: bytes | None, model_id: str
+) -> bool:
+    cursor = connection.execute(
+        "INSERT INTO photos (person, source_sha256, quality, model_id, created_at, embedding)"
+        f" VALUES (?, ?, ?, ?, {NOW}, ?) ON CONFLICT (person, source_sha256) DO NOTHING",
+        (
+            person,
+            photo.source_sha256,
+            photo.quality,
+            model_id,
+            photo.embedding.astype("<f4").tobytes(),
+        ),
+    )
+    if cursor.rowcount and png is not None:
+        connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
+    return bool(cursor.rowcount)
