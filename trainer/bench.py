@@ -41,7 +41,7 @@ class Speed:
         channels_last: memory layout.
         images_per_s: by the wall clock, median over the runs.
         images_per_cpu_s: by processor time of all threads, median over the runs: what a thread
-            does where nothing else runs. Not told of a GPU (0).
+            does where nothing else runs. 0 on a GPU.
     """
 
     backbone: str
@@ -64,7 +64,7 @@ def measure(
 ) -> list[Speed]:
     """Time forward and backward on random pixels, the settings by turns after one run to warm up.
 
-    Taking turns makes a load that comes and goes fall on all settings alike.
+    Settings take turns, so that a passing load affects all of them equally.
 
     Args:
         name: of the backbone.
@@ -141,9 +141,9 @@ class Loading:
 
 
 CHANGES = {
-    "mirror": Augmentation(mirror=True, colour=0, cutoff=0),
-    "mirror, colours": Augmentation(mirror=True, colour=1, cutoff=0),
-    "mirror, colours, JPEG again, cutoff": Augmentation(mirror=True, colour=2, cutoff=32),
+    "mirror": Augmentation(mirror=True, color=0, cutoff=0),
+    "mirror, colors": Augmentation(mirror=True, color=1, cutoff=0),
+    "mirror, colors, JPEG again, cutoff": Augmentation(mirror=True, color=2, cutoff=32),
 }
 
 

@@ -78,13 +78,13 @@ def _opener(device: str, threads: int) -> Callable[[], Recognizer]:
 def fit(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a TOML file.")],
     data: Annotated[Path, typer.Option(help="Directory of the set and the .bin targets.")],
-    out: Annotated[Path, typer.Option(help="Directory of checkpoints, log and plots.")] = Path(
+    out: Annotated[Path, typer.Option(help="Directory for checkpoints, log and plots.")] = Path(
         "models/run"
     ),
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="section.key=value, as often as needed.")
+        list[str] | None, typer.Option("--set", help="section.key=value; may be repeated.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from OUT/last.pt.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from OUT/last.pt.")] = False,
     device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
@@ -111,10 +111,14 @@ def verify(
     pairs: Annotated[list[Path], typer.Option(help="A .bin file, or pairs.txt with --images.")],
     model: Annotated[str, typer.Option(help="Name, .onnx, .pt, PREFIX,EPOCH[|EPOCH].")] = "sface",
     images: Annotated[Path | None, typer.Option(help="Photos: DIR/NAME/NAME_0001.jpg.")] = None,
-    folds: Annotated[int, typer.Option(min=1, help="Of the cross-validation.")] = 10,
-    far: Annotated[list[float] | None, typer.Option(help="TAR at this FAR.")] = None,
+    folds: Annotated[int, typer.Option(min=1, help="Folds of the cross-validation.")] = 10,
+    far: Annotated[
+        list[float] | None, typer.Option(help="Report TAR at this FAR; may be repeated.")
+    ] = None,
     roc_to: Annotated[Path | None, typer.Option("--roc", help="Write the ROC as PNG.")] = None,
-    worst: Annotated[Path | None, typer.Option(help="Directory for the worst errors.")] = None,
+    worst: Annotated[
+        Path | None, typer.Option(help="Write sheets of the worst errors to this directory.")
+    ] = None,
     device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
@@ -149,7 +153,7 @@ def verify(
             rows.append({"model": name, **to_json(result)})
             lines += result_lines(result)
             best[target.name] = max(best.get(target.name, 0.0), result.accuracy_flip.mean)
-            # a second model's pictures stand beside the first's
+            # a second model's images have names of their own
             key = f"{target.name}_{number}" if number else target.name
             results[key] = result
             if worst:
@@ -180,8 +184,12 @@ def export(
     pairs: Annotated[
         Path | None, typer.Option(help="A .bin file; the card's threshold is measured on it.")
     ] = None,
-    name: Annotated[str, typer.Option(help="In the model card; default: the file's name.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the weights.")] = "not stated",
+    name: Annotated[
+        str, typer.Option(help="Name in the model card; default: the file's name.")
+    ] = "",
+    licence: Annotated[
+        str, typer.Option(help="License of the weights, for the model card.")
+    ] = "not stated",
     as_json: Json = False,
 ) -> None:
     """Write a trained backbone as ONNX with a model card, or as an MXNet checkpoint.
@@ -202,13 +210,13 @@ def pack(
     folder: Annotated[Path, typer.Argument(help="FOLDER/NAME/*.jpg; photos, or 112x112 crops.")],
     out: Annotated[Path, typer.Argument(help="Directory of the set, or FILE.bin with --pairs.")],
     pairs: Annotated[Path | None, typer.Option(help="pairs.txt: pack these as a .bin.")] = None,
-    min_images: Annotated[int, typer.Option(min=1, help="People with fewer are left out.")] = 1,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that detect.")] = 1,
+    min_images: Annotated[int, typer.Option(min=1, help="Leave out people with fewer images.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that detect faces.")] = 1,
     device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Make a RecordIO set (or a .bin of pairs) of a folder of people; goes on if run again.
+    """Make a RecordIO set (or a .bin of pairs) of a folder of people; an interrupted run continues.
 
     Example: facewire-train pack photos faces; facewire-train pack lfw lfw.bin --pairs pairs.txt
     """
@@ -243,14 +251,14 @@ def pack(
 @app.command()
 def inspect(
     directory: Annotated[Path, typer.Argument(help="Directory of a set.")],
-    name: Annotated[str, typer.Option(help="Of its files.")] = "train",
+    name: Annotated[str, typer.Option(help="Base name of its files.")] = "train",
     sheet: Annotated[Path | None, typer.Option(help="Write a contact sheet, PNG or JPEG.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Decode every image, not 2,000 of them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a set holds.
+    """Show the contents of a set.
 
     Example: facewire-train inspect faces --sheet faces.png
     """
@@ -285,12 +293,19 @@ def inspect(
 
 @app.command()
 def bench(
-    backbones: Annotated[list[str] | None, typer.Option("--backbone", help="y1, r50...")] = None,
-    batches: Annotated[list[int] | None, typer.Option("--batch", help="Images.")] = None,
+    backbones: Annotated[
+        list[str] | None,
+        typer.Option("--backbone", help="Network, such as y1 or r50; may be repeated."),
+    ] = None,
+    batches: Annotated[
+        list[int] | None, typer.Option("--batch", help="Batch size, in images; may be repeated.")
+    ] = None,
     device: Device = "cpu",
     threads: Threads = 0,
-    runs: Annotated[int, typer.Option(min=1, help="Of each setting; the median counts.")] = 5,
-    data: Annotated[Path | None, typer.Option(help="Time loading from this set.")] = None,
+    runs: Annotated[
+        int, typer.Option(min=1, help="Repetitions of each setting; the median is reported.")
+    ] = 5,
+    data: Annotated[Path | None, typer.Option(help="Measure loading from this set.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure how fast networks train here.
@@ -317,7 +332,7 @@ def bench(
     for name in backbones or ([] if data else ["y1", "r50"]):
         for batch in batches or [64, 16]:
             found += time_network(name, batch=batch, device=place, runs=runs)
-            logger.info("%s with batches of %d is measured", name, batch)
+            logger.info("measured %s with batches of %d", name, batch)
     rows = [_rounded(asdict(speed)) for speed in found]
     lines = ["  ".join(f"{key} {value}" for key, value in row.items()) for row in rows]
     emit(rows, lines, as_json=as_json)

@@ -3,10 +3,10 @@
 TrainerError
 ├── RecipeError         a key or value of a recipe is wrong
 ├── RecordError         a RecordIO set or a verification file is damaged, foreign or unsafe
-├── DataError           the data do not suffice: a missing folder, too few people or pairs
+├── DataError           not enough data: a missing folder, too few people or pairs
 ├── CheckpointError     a checkpoint is missing, damaged, or of another network or recipe
-├── TrainingError       the run cannot go on: NaN, out of memory, a full disk
-└── ExportError         an exported file does not give back the embeddings it was made from
+├── TrainingError       the run must stop: NaN, out of memory, a full disk
+└── ExportError         an exported file differs in its embeddings from the checkpoint
 """
 
 
@@ -23,7 +23,7 @@ class RecordError(TrainerError):
 
 
 class DataError(TrainerError):
-    """Raised when the data do not suffice for what is asked."""
+    """Raised when there is not enough data, or a file or folder is missing."""
 
 
 class CheckpointError(TrainerError):
@@ -31,8 +31,8 @@ class CheckpointError(TrainerError):
 
 
 class TrainingError(TrainerError):
-    """Raised when a run cannot go on; the last good checkpoint is intact."""
+    """Raised when a run must stop; the last good checkpoint is intact."""
 
 
 class ExportError(TrainerError):
-    """Raised when an exported file does not give back the embeddings it was made from."""
+    """Raised when an exported file differs in its embeddings from the checkpoint."""

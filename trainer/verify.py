@@ -1,4 +1,4 @@
-"""The parts of `facewire-train verify`: models, pairs, results and pictures."""
+"""The parts of `facewire-train verify`: models, pairs, results and plots."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path

@@ -174,7 +174,7 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
     with pytest.raises(TrainingError, match=r"cannot make .*/file: file exists \(choose another"):
         run(data, tmp_path / "file", "run.steps=1")
     run(data, tmp_path / "c", "run.steps=1", "optimizer.lr=0.05")
-    with pytest.raises(CheckpointError, match="holds a run: --resume"):
+    with pytest.raises(CheckpointError, match="holds a run: continue it by --resume"):
         run(data, tmp_path / "c", "run.steps=2")
     with pytest.raises(CheckpointError, match=r"optimizer\.lr was 0\.05, now it is 0\.5"):
         run(data, tmp_path / "c", "run.steps=2", "optimizer.lr=0.5", resume=True)

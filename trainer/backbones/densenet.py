@@ -45,7 +45,7 @@ class DenseStage(nn.Module):
 
 
 def densenet(blocks: tuple[int, ...], size: int, *, output: str, act: str) -> nn.Module:
-    """Build a DenseNet whose first convolution is 3x3 and keeps the size.
+    """Build a DenseNet; its first convolution is 3x3 and keeps the size.
 
     Args:
         blocks: layers in each of the four stages.

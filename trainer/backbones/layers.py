@@ -1,7 +1,7 @@
 """Layers that all backbones share, with MXNet's defaults.
 
 A module's path, dots turned to underscores, is its name in an MXNet checkpoint:
-`stage1_unit1.bn1` is `stage1_unit1_bn1`, whose gamma is `stage1_unit1_bn1_gamma`. MNasNet and
+`stage1_unit1.bn1` is `stage1_unit1_bn1`, its gamma `stage1_unit1_bn1_gamma`. MNasNet and
 DenseNet are gluon's, with names as gluon counts them (read off MXNet 1.9.1).
 """
 
@@ -22,7 +22,7 @@ NORM_EPS = 1e-10  # under a root, so that its gradient at 0 is finite; as L2Norm
 PIXEL_MEAN, PIXEL_SCALE = 127.5, 0.0078125  # inside the graph: networks take 0..255
 
 
-def normalise(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor) -> Tensor:
     """Bring (B, 3, H, W) pixels of 0..255, RGB, to -1..1 as every network of the field does."""
     return (pixels - PIXEL_MEAN) * PIXEL_SCALE
 
@@ -126,7 +126,7 @@ def _last_norm(size: int) -> nn.Module:
 
 
 def _gnap(channels: int, size: int, act: str) -> "OrderedDict[str, nn.Module]":
-    """Build the norm-aware average: every place of the map counts alike.
+    """Build the norm-aware average: all positions of the map have equal weight.
 
     The reference builds it for maps of 512 channels alone; ours takes any.
     """
@@ -200,7 +200,7 @@ def gluon_block(
     return layers
 
 
-def initialise(module: nn.Module, *, gaussian: bool, generator: torch.Generator) -> None:
+def initialize(module: nn.Module, *, gaussian: bool, generator: torch.Generator) -> None:
     """Draw all convolution and linear weights as the reference does (Xavier, magnitude 2).
 
     Fans are shape[1] and shape[0] times the kernel's area. Biases become 0.

@@ -9,7 +9,7 @@ from trainer.backbones.layers import (
     conv_block,
     embedding_head,
     gluon_block,
-    normalise,
+    normalize,
 )
 
 
@@ -24,7 +24,7 @@ class Chain(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed (B, 3, 112, 112)."""
-        x = normalise(pixels)
+        x = normalize(pixels)
         for name in self.order:
             x = getattr(self, name)(x)
         return x
@@ -89,7 +89,7 @@ _MOBILENET = ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2), *((16, 1),) * 5, 
 
 
 def mobilenet(multiplier: float, size: int, *, output: str, act: str) -> nn.Module:
-    """Build a MobileNet whose first convolution keeps the size.
+    """Build a MobileNet; its first convolution keeps the size.
 
     Its GDC has 512 filters whatever comes in, as in the reference: two channels each for m1.
     Batch norms have a fixed gamma.
@@ -145,7 +145,7 @@ class ExpandedConv(nn.Module):
 
 
 def mnasnet(multiplier: float, size: int, *, output: str, act: str) -> nn.Module:
-    """Build an MNasNet whose first convolution keeps the size.
+    """Build an MNasNet; its first convolution keeps the size.
 
     The stage's kernel is used by its first unit only, as in the reference.
 

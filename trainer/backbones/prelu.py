@@ -1,4 +1,4 @@
-"""PReLU whose way back is fast on a CPU."""
+"""PReLU with a fast backward pass on a CPU."""
 
 from typing import Any
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from trainer.backbones.densenet import densenet
-from trainer.backbones.layers import initialise
+from trainer.backbones.layers import initialize
 from trainer.backbones.mobile import mnasnet, mobilefacenet, mobilenet
 from trainer.backbones.resnet import ResNet
 from trainer.errors import RecipeError
@@ -24,7 +24,7 @@ class Backbone:
         build: from embedding size, head and activation.
         size: D.
         output: kind of the embedding head.
-        gaussian: how its weights are drawn, see `layers.initialise`.
+        gaussian: how its weights are drawn, see `layers.initialize`.
         build_se: as `build`, with an SE block in every unit; None where the reference has none.
     """
 
@@ -133,5 +133,5 @@ def build_backbone(
         raise RecipeError(f"backbone {name} has no SE blocks (with backbone.se: {with_se})")
     module = build(size or entry.size, output, act)
     generator = torch.Generator().manual_seed(seed)
-    initialise(module, gaussian=entry.gaussian, generator=generator)
+    initialize(module, gaussian=entry.gaussian, generator=generator)
     return module

@@ -7,7 +7,7 @@ from trainer.backbones.layers import (
     activation,
     batch_norm,
     embedding_head,
-    normalise,
+    normalize,
 )
 
 WIDTHS = (64, 64, 128, 256, 512)
@@ -123,7 +123,7 @@ class ResNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed (B, 3, 112, 112)."""
-        x = self.relu0(self.bn0(self.conv0(normalise(pixels))))
+        x = self.relu0(self.bn0(self.conv0(normalize(pixels))))
         for name in (*self.units, *self.last):
             x = getattr(self, name)(x)
         return x

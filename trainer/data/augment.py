@@ -15,7 +15,7 @@ CUTOFF_VALUE = 128
 
 
 def augment(
-    image: Image, rng: np.random.Generator, *, mirror: bool, colour: int, cutoff: int
+    image: Image, rng: np.random.Generator, *, mirror: bool, color: int, cutoff: int
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     """Change one image at random.
 
@@ -23,17 +23,17 @@ def augment(
         image: (H, W, 3) uint8 RGB.
         rng: the same state gives the same change.
         mirror: flip every second image.
-        colour: 1 jitters colours; 2 also compresses every second image again, badly.
-        cutoff: side in pixels of a grey square put on every second image; 0 for none.
+        color: 1 jitters colors; 2 also compresses every second image again, badly.
+        cutoff: side in pixels of a gray square put on every second image; 0 for none.
 
     Returns:
-        (H, W, 3): uint8, or float32 where colours were jittered (not clipped to 0..255).
+        (H, W, 3): uint8, or float32 where colors were jittered (not clipped to 0..255).
     """
     if mirror and rng.random() < 0.5:
         image = image[:, ::-1]
     changed: NDArray[np.uint8] | NDArray[np.float32] = image
-    if colour > 0:
-        if colour > 1 and rng.random() < 0.5:
+    if color > 0:
+        if color > 1 and rng.random() < 0.5:
             quality = int(rng.integers(RECOMPRESS_QUALITY[0], RECOMPRESS_QUALITY[1] + 1))
             image = decode(encode(image, quality=quality), name="compressed image")
         changed = jitter(
@@ -68,9 +68,9 @@ def jitter(
         if kind == 0:
             image = image * alpha
         elif kind == 1:
-            # 3 x mean over pixels AND channels of the weighted channels: the mean grey
-            grey = 3 * (1 - alpha) / image.size * (image * GRAY).sum()
-            image = image * alpha + np.float32(grey)
+            # 3 x mean over pixels AND channels of the weighted channels: the mean gray
+            gray = 3 * (1 - alpha) / image.size * (image * GRAY).sum()
+            image = image * alpha + np.float32(gray)
         else:
             image = image * alpha + (1 - alpha) * (image * GRAY).sum(axis=2, keepdims=True)
     return np.asarray(image, np.float32)

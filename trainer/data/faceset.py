@@ -1,4 +1,4 @@
-"""A set of faces in RecordIO: who is in it, and which records are whose.
+"""A set of faces in RecordIO: identities, and which records are of each.
 
 Layout: record 0 holds two labels [A, B]; images have keys 1..A-1; identity records A..B-1 hold two
 labels [s, e): the images s..e-1 are of that person. A file without such a record 0 is all images.

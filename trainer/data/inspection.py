@@ -1,4 +1,4 @@
-"""A face set looked at: counts, sizes, damage, and a contact sheet."""
+"""Facts about a face set: counts, sizes, damage, and a contact sheet."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def inspect(
     Args:
         faces: the set.
         limit: images that are decoded, evenly spread; 0 for all.
-        on_progress: told of images done and in all.
+        on_progress: called with images done and in all.
     """
     sizes: dict[str, int] = {}
     damaged = []
@@ -85,7 +85,7 @@ def _spread(keys: NDArray[np.integer[Any]], limit: int) -> Iterator[int]:
 
 
 def contact_sheet(faces: FaceSet) -> Image:
-    """Return a picture of up to 12 identities, one a row, with up to 16 images each, RGB."""
+    """Return a sheet of up to 12 identities, one a row, with up to 16 images each, RGB."""
     groups = [group for group in faces.groups if len(group)]
     rows = [groups[i * len(groups) // n] for n in [min(SHEET_ROWS, len(groups))] for i in range(n)]
     sheet = np.full((112 * len(rows), 112 * SHEET_COLUMNS, 3), 255, np.uint8)

@@ -1,4 +1,4 @@
-"""Which classes the images of a set are of: looked at before a run, not found out by it."""
+"""Class labels of a set, checked before a run."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class Labels:
 def read_labels(faces: FaceSet) -> Labels:
     """Read which labels occur: of the first and last image of each identity, else of the images.
 
-    Records that are damaged are left out: whoever decodes the images finds them.
+    Records that are damaged are left out: decoding the images finds them.
     """
     if faces.has_identities:
         ends = [(group[0], group[-1]) for group in faces.groups if len(group)]
@@ -65,7 +65,7 @@ def read_labels(faces: FaceSet) -> Labels:
 
 
 def check_labels(faces: FaceSet, labels: Labels) -> None:
-    """Refuse a set whose labels no classifier of its classes can learn.
+    """Refuse a set with labels that a classifier of its classes cannot learn.
 
     Raises:
         DataError: with what to change.
@@ -73,7 +73,7 @@ def check_labels(faces: FaceSet, labels: Labels) -> None:
     if fault := labels.fault(faces.n_classes):
         raise DataError(
             f"cannot train a classifier on {faces.path.parent}: {fault} "
-            "(correct the `property` file, pack the set again, or number the labels anew by "
+            "(correct the `property` file, pack the set again, or renumber the labels by "
             "--set data.relabel=true)"
         )
 

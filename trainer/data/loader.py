@@ -24,7 +24,7 @@ class Augmentation:
     """How images are changed, see `augment`."""
 
     mirror: bool
-    colour: int
+    color: int
     cutoff: int
 
 
@@ -86,7 +86,7 @@ class Classes:
 
     Attributes:
         n_labels: 0 for the class alone; else that many last labels of each image.
-        n_classes: of the classifier; 0 where nobody asks for classes.
+        n_classes: of the classifier; 0 where classes are not needed.
         values: (K,) labels in the order of their classes; None where a label is its class.
     """
 
@@ -99,7 +99,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
     """Decodes and changes the images of one batch.
 
     What is damaged is returned by its key, with the reason, and replaced by the batch's next good
-    image: whichever process reads it, the run goes on with the same images.
+    image, independent of the process that reads it, so that a resumed run sees the same images.
     """
 
     def __init__(self, faces: FaceSet, change: Augmentation, seed: int, classes: Classes) -> None:
@@ -109,7 +109,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
     def __getitem__(self, batch: tuple[int, list[int]]) -> tuple[Tensor, Tensor, dict[int, str]]:
         number, indices = batch
         change = self._change
-        dtype = np.float32 if change.colour else np.uint8
+        dtype = np.float32 if change.color else np.uint8
         pixels = np.empty((len(indices), SIDE, SIDE, 3), dtype)
         labels = np.zeros((len(indices), max(self._n_labels, 1)), np.int64)
         damaged: dict[int, str] = {}
@@ -132,7 +132,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor, dict[int, str]]]):
                 image,
                 rng,
                 mirror=change.mirror,
-                colour=change.colour,
+                color=change.color,
                 cutoff=change.cutoff,
             )
         flat = labels if self._n_labels else labels[:, 0]
@@ -167,7 +167,7 @@ def batches(
     max_damaged: int = 0,
     pin: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches for ever.
+    """Yield batches without end.
 
     Args:
         faces: the set.
@@ -180,7 +180,7 @@ def batches(
         pin: page-locked memory, for a GPU.
 
     Yields:
-        pixels (B, 112, 112, 3), uint8 or (with colour jitter) float32 RGB of 0..255; labels (B,)
+        pixels (B, 112, 112, 3), uint8 or (with color jitter) float32 RGB of 0..255; labels (B,)
         or (B, n_labels) int64.
 
     Raises:

@@ -70,7 +70,7 @@ def pack(
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
-    """Detect, align and pack a folder of people; run again, it goes on where it stopped.
+    """Detect, align and pack a folder of people; an interrupted run continues.
 
     Photos of exactly 112x112 pixels are taken for aligned crops and kept byte for byte.
 
@@ -81,7 +81,7 @@ def pack(
             must be picklable, and each calls it.
         min_images: people with fewer good photos are left out.
         workers: processes; few photos are done in this one.
-        on_progress: told of photos done and photos in all.
+        on_progress: called with photos done and photos in all.
 
     Raises:
         DataError: if nothing is left to pack, or the disk is full.
@@ -120,7 +120,9 @@ def pack(
             if not n_images:
                 raise DataError(f"no photo of {folder} shows a face")
     except OSError as error:
-        raise DataError(f"cannot write to {out}: {error.strerror} (run again to go on)") from error
+        raise DataError(
+            f"cannot write to {out}: {error.strerror} (run again to continue)"
+        ) from error
     (out / "names.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
     report = [{"photo": r.photo, "reason": r.reason} for r in rejected]
     (out / "rejected.json").write_text(json.dumps(report, indent=1), "utf-8")
@@ -184,7 +186,7 @@ def _crop_all(
             yield from pool.map(_work, tasks, chunksize=4)
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process died, perhaps for want of memory: run again to go on, "
+                "a worker process died, perhaps of too little memory: run again to continue, "
                 "with fewer workers"
             ) from error
         finally:

@@ -28,7 +28,7 @@ def find_photo(directory: Path, stem: str) -> Path:
 
 
 def is_crop(image: Image) -> bool:
-    """Tell an aligned crop by its size: photos are seldom exactly 112x112."""
+    """Whether an image is an aligned crop: photos are seldom exactly 112x112."""
     return image.shape[:2] == (SIDE, SIDE)
 
 
@@ -56,7 +56,7 @@ def pairs_of_photos(
         pairs: of photos.
         name: of the set.
         open_detector: called when the first photo that is no crop comes.
-        on_progress: told of photos done and photos in all.
+        on_progress: called with photos done and photos in all.
 
     Returns:
         The set; a photo without a face is an image of zero bytes.

@@ -39,7 +39,7 @@ class Record:
             above 16,777,216 lose their last digits there.
         record_id: 64-bit.
         second_id: 64-bit.
-        image: the encoded picture, JPEG or PNG; empty in header and identity records.
+        image: the encoded image, JPEG or PNG; empty in header and identity records.
         is_vector: written as a vector even if there is one label (flag > 0 in the file).
     """
 
@@ -332,7 +332,7 @@ def _plain_index(data: bytes) -> NDArray[np.int64] | None:
 
 
 def _odd_index(data: bytes, path: Path) -> NDArray[np.int64]:
-    """Parse an index line by line, as whoever wrote it by hand may have spaced it."""
+    """Parse an index line by line: one written by hand may have any spacing."""
     rows = []
     for number, line in enumerate(data.decode("ascii").splitlines(), 1):
         key, _, offset = line.strip().partition("\t")

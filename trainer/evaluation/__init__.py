@@ -1,1 +1,1 @@
-"""How well embeddings tell people apart, and pictures of it."""
+"""Verification accuracy of embeddings, and plots of it."""

@@ -1,4 +1,4 @@
-"""How well embeddings tell people apart: the field's protocol on pairs, to the digit.
+"""Face verification accuracy on pairs, by the protocol of the field.
 
 Distances are squared Euclidean between unit vectors, d = 2 - 2 cosine, in [0, 4]; results speak of
 similarities. A pair of which a face was not detected has the distance NaN: it counts as an error.

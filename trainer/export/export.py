@@ -70,7 +70,7 @@ def export_checkpoint(
             them; None leaves them unmeasured.
         name: for the card; empty for the file's.
         licence: of the weights, for the card.
-        on_progress: told of images done and in all.
+        on_progress: called with images done and in all.
 
     Returns:
         What was written and measured.
@@ -106,7 +106,7 @@ def export_checkpoint(
         name=name or path.stem,
         input_size=(112, 112),
         colour_order="rgb",
-        mean=(0.0, 0.0, 0.0),  # the graph normalises by itself
+        mean=(0.0, 0.0, 0.0),  # normalization is in the graph
         std=(1.0, 1.0, 1.0),
         embedding_size=recipe.backbone.size or BACKBONES[recipe.backbone.name].size,
         threshold=threshold,

@@ -155,7 +155,7 @@ class GenderAgeHead(nn.Module):
 
 
 def outcome(logits: Tensor, labels: Tensor) -> Outcome:
-    """Return mean cross entropy and the share of rows whose own class is the largest."""
+    """Return mean cross entropy and accuracy, in [0, 1]."""
     accuracy = (logits.argmax(dim=1) == labels).float().mean()
     return Outcome(functional.cross_entropy(logits, labels), accuracy)
 

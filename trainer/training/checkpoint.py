@@ -1,4 +1,4 @@
-"""Checkpoints that hold all a run needs to go on as if it had never stopped."""
+"""Checkpoints: all that a run needs to continue as if it had never stopped."""
 
 import fcntl
 import os
@@ -41,13 +41,13 @@ def made_with() -> dict[str, str]:
 
 
 def what_is_left(out: Path) -> str:
-    """Say, for whoever's run has stopped, which checkpoint there is to go on from."""
+    """Return a phrase for error messages: which checkpoint there is to resume from."""
     last = out / "last.pt"
     return f"{last} is intact" if last.exists() else "no checkpoint was written yet"
 
 
 def save_checkpoint(path: Path, state: State, *, keep_older: bool = False) -> None:
-    """Write a checkpoint at once: whoever reads the path finds the old one or the new one.
+    """Write a checkpoint atomically: the path holds the old one or the new one.
 
     Args:
         path: ends in .pt.
@@ -81,10 +81,10 @@ def save_checkpoint(path: Path, state: State, *, keep_older: bool = False) -> No
 
 @contextmanager
 def claimed(out: Path) -> Iterator[None]:
-    """Keep a run's directory to this run, and remove what a killed one left half-written.
+    """Keep a run's directory to this run, and remove partial files of a killed one.
 
     Of several processes of a run, the first claims it for all. A directory that cannot be made is
-    left to whoever writes there.
+    refused.
 
     Raises:
         TrainingError: if another run writes there.
@@ -120,7 +120,7 @@ def older(path: Path) -> Path:
 
 
 def common_checkpoint(path: Path) -> Path:
-    """Return which of a rank's last two checkpoints to go on from; all ranks call it.
+    """Return which of a rank's last two checkpoints to resume from; all ranks call it.
 
     A run that is killed while its ranks write may leave shards of different steps.
 

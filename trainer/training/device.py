@@ -46,7 +46,7 @@ def choose_precision(recipe: Recipe, place: torch.device, then: State) -> Recipe
     Args:
         recipe: as it was read.
         place: where it runs.
-        then: the checkpoint to go on from, whose precision stays; without a recipe there is none.
+        then: checkpoint to resume from; its precision is kept. Without a recipe there is none.
     """
     if recipe.run.precision != "auto":
         if recipe.run.precision == "bf16" and not calculates_in_bf16(place):

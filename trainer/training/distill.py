@@ -1,7 +1,6 @@
 """Distillation: a network learns another's embeddings on any faces, without labels.
 
-Few photos go a long way: what the teacher says of a blend of two faces, or of a warped one, is as
-good a lesson as what it says of the photos.
+Blends of two faces and warped faces extend a small set: the teacher embeds them as any photo.
 """
 
 import numpy as np

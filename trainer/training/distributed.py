@@ -1,4 +1,4 @@
-"""Several processes as one: joining them, and batch norm over all of them."""
+"""Training in several processes: joining them, and batch norm over all of them."""
 
 import ctypes
 import gc
@@ -103,16 +103,16 @@ class _Synchronized(nn.modules.batchnorm._BatchNorm):
         x = input.float()
         n = input.numel() / input.shape[1] * dist.get_world_size()  # equal batches on all ranks
         mean = _SumOverRanks.apply(x.sum(axes)) / n
-        centred = x - mean.view(shape)
+        centered = x - mean.view(shape)
         # not E[x^2] - mean^2, which cancels where the mean is large
-        variance = _SumOverRanks.apply(centred.square().sum(axes)) / n
+        variance = _SumOverRanks.apply(centered.square().sum(axes)) / n
         with torch.no_grad():
             mean_so_far.lerp_(mean, BN_MOMENTUM)
             variance_so_far.lerp_(variance * n / (n - 1), BN_MOMENTUM)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+        return (centered * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
 
 
 class SynchronizedBatchNorm2d(_Synchronized, nn.BatchNorm2d):

@@ -1,4 +1,4 @@
-"""The training loop, to be read from top to bottom."""
+"""The training loop."""
 
 import math
 import time
@@ -43,7 +43,7 @@ def fit(
     rank: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Progress | Verified]:
-    """Train, and say how it goes.
+    """Train; yields progress and results.
 
     Args:
         recipe: what to do.
@@ -51,7 +51,7 @@ def fit(
         source: batches.
         targets: verified every `run.verbose` steps and at the end; the best mean accuracy counts.
         out: directory of the checkpoints: last.pt to resume, best.pt to use.
-        resume: checkpoint to go on from.
+        resume: checkpoint to continue from.
         rank: of this process; the first writes checkpoints, with what each rank alone has;
             others only shards of theirs.
         clock: seconds.
@@ -111,7 +111,7 @@ def fit(
             mean = sum(r.accuracy_flip.mean for r in results) / max(len(results), 1)
             is_best = mean > best
             best = max(best, mean)
-            # told first, so that whoever keeps a log has it up to every checkpoint
+            # before the checkpoint, so that a log is complete up to every checkpoint
             yield Verified(step, results, is_best)
             if run.ckpt != "never":
                 _save(
@@ -223,7 +223,7 @@ def _restore(
                 raise CheckpointError(
                     f"cannot resume {path}: {section}.{key} was {then[section][key]!r}, "
                     f"now it is {value!r} (--set run.pretrained={path} and another --out start "
-                    "anew from its weights)"
+                    "a new run from its weights)"
                 )
     trainee.restore(state, path)
     ranks = state.get("ranks", [])

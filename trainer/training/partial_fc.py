@@ -1,4 +1,4 @@
-"""A head whose classes are spread over the ranks, of which each step may use a sample.
+"""A head whose classes are spread over the ranks, with optional sampling of classes in each step.
 
 Every rank holds ceil(C / world) classes and sees all ranks' embeddings; the softmax runs over all
 shards together. With a rate below 1 the classes of the batch and random others take part.
@@ -48,7 +48,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _ShardedCrossEntropy(torch.autograd.Function):
-    """Mean cross entropy of logits whose columns are spread over the ranks."""
+    """Mean cross entropy of logits with columns spread over the ranks."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Recipes: everything that decides how a network is trained, in one TOML file.
+"""Recipes: all settings of a training run, in one TOML file.
 
 Order: defaults below < the file < `--set section.key=value`. Unknown keys are refused.
 """
@@ -24,7 +24,7 @@ class BackboneSection(_Section):
     name: str = Field(
         default="y1", description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169..."
     )
-    se: bool = Field(default=False, description="an SE block in every unit of a ResNet")
+    se: bool = Field(default=False, description="SE block in every unit of a ResNet")
     size: int = Field(default=0, ge=0, description="embedding size; 0 for the network's own")
     output: str = Field(default="", description="embedding head E, GDC, GNAP...; empty for its own")
     act: Literal["prelu", "relu"] = "prelu"
@@ -42,7 +42,7 @@ class HeadSection(_Section):
     m1: float = Field(default=1, gt=0, description="of loss margin: cos(m1 t + m2) - m3")
     m2: float = Field(default=0, ge=0, description="of loss margin, radians")
     m3: float = Field(default=0, ge=0, description="of loss margin")
-    centres: int = Field(default=1, ge=1, description="centres a class (sub-center)")
+    centres: int = Field(default=1, ge=1, description="centers per class (sub-center ArcFace)")
     sharded: bool = Field(
         default=False, description="spread the classes over the ranks (Partial FC)"
     )
@@ -52,10 +52,10 @@ class HeadSection(_Section):
     lr_mult: float = Field(
         default=1, ge=0, description="of the head's rate; the reference's had no effect"
     )
-    wd_mult: float = Field(default=1, ge=0, description="of the head's weight decay; likewise")
-    teacher: str = Field(
-        default="sface", description="model whose embeddings loss distill imitates"
+    wd_mult: float = Field(
+        default=1, ge=0, description="of the head's weight decay; the reference's had no effect"
     )
+    teacher: str = Field(default="sface", description="with loss distill: the model to imitate")
     blend: float = Field(
         default=0, ge=0, le=1, description="share of images mixed with another, with distill"
     )
@@ -67,19 +67,19 @@ class DataSection(_Section):
 
     mirror: bool = True
     colour: int = Field(
-        default=0, ge=0, le=2, description="1 jitters colours, 2 also compresses again"
+        default=0, ge=0, le=2, description="1 jitters colors, 2 also compresses some images again"
     )
     cutoff: int = Field(
-        default=0, ge=0, le=112, description="side of a grey square, pixels; 0 for none"
+        default=0, ge=0, le=112, description="side of a gray square, pixels; 0 for none"
     )
     min_images: int = Field(
         default=0, ge=0, description="identities with fewer images are left out"
     )
     relabel: bool = Field(
-        default=False, description="number the labels that occur from 0, in their order"
+        default=False, description="renumber the labels that occur from 0, in ascending order"
     )
     max_damaged: int = Field(
-        default=100, ge=0, description="damaged images that are left out before a run ends"
+        default=100, ge=0, description="damaged images skipped before the run stops with an error"
     )
     workers: int = Field(default=0, ge=0, description="processes that decode")
 

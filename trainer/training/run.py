@@ -1,4 +1,4 @@
-"""One run of a recipe: opens everything and shows how it goes."""
+"""One run of a recipe: opens everything, trains, and shows progress."""
 
 import logging
 import time
@@ -46,7 +46,7 @@ class Run:
         recipe: what to do.
         data: directory of train.rec and of the targets.
         out: directory of last.pt, best.pt, and what RunLog keeps.
-        resume: go on from OUT/last.pt.
+        resume: continue from OUT/last.pt.
         device: "auto", "cpu" or "cuda".
         threads: of the CPU; 0 leaves torch's own.
     """
@@ -91,7 +91,9 @@ def run_recipe(
     """
     kind = device_kind(run.device)
     if run.last.exists() and not run.resume:
-        raise CheckpointError(f"{run.out} holds a run: --resume goes on, or choose another --out")
+        raise CheckpointError(
+            f"{run.out} holds a run: continue it by --resume, or choose another --out"
+        )
     if run.resume and not (run.last.exists() or older(run.last).exists()):
         raise CheckpointError(f"cannot resume: there is no {run.last}")
     if run.threads:
@@ -147,7 +149,7 @@ def _train(
 
 
 def _start(run: Run, world: World) -> Path:
-    """Return the checkpoint that this rank goes on from."""
+    """Return the checkpoint that this rank resumes from."""
     if world.size == 1 or not run.recipe.head.sharded:
         return run.last
     return common_checkpoint(run.last.with_suffix(f".rank{world.rank}.pt" if world.rank else ".pt"))
@@ -174,8 +176,8 @@ def _damage_named(data: Path, out: Path) -> Iterator[None]:
         yield
     except RecordError as error:
         raise RecordError(
-            f"{error} (`facewire-train inspect {data} --all` tells what else is damaged; pack or "
-            f"copy the set again, or leave more out by --set data.max_damaged=N; "
+            f"{error} (`facewire-train inspect {data} --all` lists all damage; pack or "
+            f"copy the set again, or skip more by --set data.max_damaged=N; "
             f"{what_is_left(out)})"
         ) from error
 

@@ -1,4 +1,4 @@
-"""What a run leaves beside its checkpoints: numbers for people and programs, and plots of them."""
+"""Log files of a run: log.csv, verified.jsonl, TensorBoard events, and plots."""
 
 import csv
 import json
@@ -26,12 +26,11 @@ LOG_FIELDS = ("step", "lr", "loss", "accuracy", "images_per_s", "wait_share")
 class RunLog:
     """Keeps log.csv, verified.jsonl, TensorBoard's events and the plots of a whole run.
 
-    A resumed run takes them up where its checkpoint was written: what a killed run had logged after
-    that comes again.
+    A resumed run continues them from its checkpoint: later entries of a killed run are dropped.
 
     Args:
         out: directory.
-        keep_to: step of the checkpoint; 0 begins anew.
+        keep_to: step of the checkpoint; 0 starts from the beginning.
         highest: mean accuracy so far.
         now: seconds since 1970.
 
@@ -68,7 +67,7 @@ class RunLog:
             self._jsonl.write_text("".join(f"{json.dumps(row)}\n" for row in self._verified))
 
     def add(self, event: Progress | Verified) -> None:
-        """Take what the loop says.
+        """Append an event of the training loop.
 
         Raises:
             TrainingError: if it cannot be written.

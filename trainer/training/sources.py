@@ -18,11 +18,11 @@ from trainer.training.checkpoint import State
 IMAGES_PER_IDENTITY = 5  # of a bag, as the reference's images_per_identity
 BAG = 7200  # images of a bag, as the reference's triplet_bag_size
 EMBED_BATCH = 64
-MAX_EMPTY_BAGS = 20  # then the network tells all apart, or nothing
+MAX_EMPTY_BAGS = 20  # then the network separates all people, or none
 
 
 class Source(Protocol):
-    """Gives batches for ever and remembers where it is."""
+    """An endless series of batches with a position that can be saved."""
 
     def next(self) -> tuple[Tensor, Tensor]:
         """Return pixels (B, 112, 112, 3) of 0..255 and labels (B, ...)."""
@@ -78,7 +78,7 @@ class ShuffledSource:
         return {"position": self._position}
 
     def restore(self, state: State, *, is_own: bool) -> None:
-        """Go on after that many batches; all ranks have given as many."""
+        """Continue after that many batches; the position is the same on all ranks."""
         self._position = state["position"]
 
 
@@ -128,7 +128,7 @@ class TripletSource:
                 resize_short(self._faces.read(int(key))[0]),
                 rng,
                 mirror=self._mirror,
-                colour=0,
+                color=0,
                 cutoff=0,
             )
             for key in keys
@@ -159,7 +159,7 @@ class TripletSource:
         return {"bag": self._bag, "pending": torch.from_numpy(self._pending.copy())}
 
     def restore(self, state: State, *, is_own: bool) -> None:
-        """Go on from there; another rank's triplets are left to that rank."""
+        """Continue from there; pending triplets are restored on their own rank only."""
         self._bag = state["bag"]
         if is_own:
             self._pending = state["pending"].numpy()

@@ -10,14 +10,14 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 
 class EventLog:
-    """One file of a run, made by the first `add`; a run that goes on begins another beside it.
+    """One file of a run, made by the first `add`; a resumed run makes another beside it.
 
     Events are written at once: the thread of tensorboardX's SummaryWriter hides a full disk.
 
     Args:
         directory: TensorBoard's --logdir, or below it; made where it is missing.
         now: seconds since 1970.
-        purge_step: what older files hold from this step on is void; 0 for nothing.
+        purge_step: values of older files are void from this step on; 0 for none.
     """
 
     def __init__(self, directory: Path, *, now: float, purge_step: int = 0) -> None:

@@ -35,14 +35,14 @@ class Network(nn.Module):
 
     def forward(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean loss and the accuracy of (B, 112, 112, 3) pixels of 0..255."""
-        lesson = labels
+        targets = labels
         if isinstance(self.head, DistillHead):
-            lesson = pixels = self.head.vary(pixels)
+            targets = pixels = self.head.vary(pixels)
         # permuted crops lie as channels_last does, and convolutions follow their input
         images = pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=self.layout)
         embeddings = self.backbone(images)
         with torch.autocast(images.device.type, enabled=False):
-            outcome: Outcome = self.head(embeddings.float(), lesson)
+            outcome: Outcome = self.head(embeddings.float(), targets)
         return outcome.loss, outcome.accuracy
 
 

@@ -7,7 +7,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
 
 
 def change(seed, **options):
-    options = {"mirror": False, "colour": 0, "cutoff": 0} | options
+    options = {"mirror": False, "color": 0, "cutoff": 0} | options
     return augment(IMAGE, np.random.default_rng(seed), **options)
 
 
@@ -20,12 +20,12 @@ def test_every_second_image_is_mirrored():
     assert 150 < sum(mirrored) < 250
 
 
-@pytest.mark.parametrize("colour", [1, 2])
-def test_jitter_is_float_and_repeatable(colour):
-    a, b = change(3, colour=colour), change(3, colour=colour)
+@pytest.mark.parametrize("color", [1, 2])
+def test_jitter_is_float_and_repeatable(color):
+    a, b = change(3, color=color), change(3, color=color)
     assert a.dtype == np.float32
     np.testing.assert_array_equal(a, b)
-    assert not np.array_equal(a, change(4, colour=colour))
+    assert not np.array_equal(a, change(4, color=color))
 
 
 @pytest.mark.parametrize(

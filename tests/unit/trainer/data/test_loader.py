@@ -9,8 +9,8 @@ from trainer.data.faceset import FaceSet, FaceSetWriter, encode
 from trainer.data.loader import Augmentation, Classes, Plan, batches
 from trainer.errors import DataError, RecordError
 
-PLAIN = Augmentation(mirror=False, colour=0, cutoff=0)
-ALL = Augmentation(mirror=True, colour=2, cutoff=20)
+PLAIN = Augmentation(mirror=False, color=0, cutoff=0)
+ALL = Augmentation(mirror=True, color=2, cutoff=20)
 
 
 @pytest.fixture
