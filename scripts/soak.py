@@ -28,7 +28,8 @@ from stream.demo.scene import DemoScene
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from scripts.many_cameras import record
-from tests.rtsp_server import RtspServer, free_port, why_unavailable
+from tests.e2e.harness import await_address
+from tests.rtsp_server import RtspServer, why_unavailable
 
 GROWTH = 1.05
 """Memory at the end over memory after warm-up that still counts as flat."""
@@ -55,7 +56,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--cameras", type=int, default=3)
     parser.add_argument("--fps", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     if reason := why_unavailable():
         sys.exit(reason)
@@ -67,16 +67,14 @@ def main() -> None:
             record(scene, file, start_s=10 * number, fps=options.fps)
             servers.append(stack.enter_context(RtspServer(file=file)))
         log = stack.enter_context(Path(folder, "log").open("w+", encoding="utf-8"))
-        port = free_port()
-        command = [str(Path(sys.executable).with_name("facewire")), "serve", f"--port={port}"]
+        command = [str(Path(sys.executable).with_name("facewire")), "serve", "--port=0"]
         command += [f"--camera=c{number}={server.url}" for number, server in enumerate(servers)]
         service = subprocess.Popen(
             command, stderr=log, stdout=log, env={**os.environ, "FACEWIRE_DATA": folder}
         )
         try:
-            troubles = asyncio.run(
-                soak(service.pid, f"http://127.0.0.1:{port}", servers, options.minutes * 60)
-            )
+            url = await_address(service, Path(log.name))
+            troubles = asyncio.run(soak(service.pid, url, servers, options.minutes * 60))
         finally:
             service.terminate()
             code = service.wait(15)

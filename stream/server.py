@@ -104,7 +104,7 @@ async def _serve(
                 create_app(
                     service,
                     host=config.server.host,
-                    port=config.server.port,
+                    port=listener.getsockname()[1],
                     token=config.server.token,
                     viewer_token=config.server.viewer_token,
                     allowed_hosts=config.server.allowed_hosts,

@@ -8,7 +8,6 @@ import argparse
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -40,12 +39,6 @@ def why_unavailable() -> str:
     return "" if done.returncode == 0 else f"no GStreamer RTSP server: apt-get install {PACKAGES}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class RtspServer:
     """One RTSP server with one stream at /live.
 
@@ -56,7 +49,6 @@ class RtspServer:
         user: user name; empty for no authentication.
         password: password.
         auth: how the password is asked for.
-        port: 0 for a free one, which a restart keeps.
         codec: of the test picture.
         is_fed: send the H.264 pictures that `feed` is given, at once, instead.
     """
@@ -72,7 +64,6 @@ class RtspServer:
         user: str = "",
         password: str = "",
         auth: Auth = "basic",
-        port: int = 0,
         codec: Literal["h264", "h265"] = "h264",
         is_fed: bool = False,
     ) -> None:
@@ -82,7 +73,10 @@ class RtspServer:
         self.codec = codec
         self.is_fed = is_fed
         self.user, self.password, self.auth = user, password, auth
-        self.port = port or free_port()
+        from tests.ports import HeldPort  # Debian's Python, running this file, has no `tests`
+
+        self._held = HeldPort()  # the server cannot say which port it was given
+        self.port = self._held.port
         self._folder = tempfile.TemporaryDirectory(prefix="rtsp-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -162,6 +156,7 @@ class RtspServer:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+        self._held.close()
         self._folder.cleanup()
 
 

@@ -9,13 +9,13 @@ from tests.e2e.harness import (
     OUTPUT,
     await_picture,
     chromium,
-    free_port,
     go,
     now_ms,
     open_page,
     require_chromium,
     service,
 )
+from tests.ports import HeldPort
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.e2e
@@ -28,12 +28,16 @@ TOKEN = "correct horse battery staple"
 def test_people_and_cameras_are_looked_after(tmp_path: Path) -> None:
     require_chromium()
     gallery = f"--gallery={tmp_path / 'people'}"
-    with service("page", tmp_path, gallery) as facewire, chromium() as browser:
+    with (
+        HeldPort() as nobody,
+        service("page", tmp_path, gallery) as facewire,
+        chromium() as browser,
+    ):
         page = open_page(browser, facewire.url)
         await_picture(page)
         expect(page.locator("#demo")).to_be_hidden()
         _add_and_erase_a_person(page)
-        _add_and_remove_a_camera(page)
+        _add_and_remove_a_camera(page, f"rtsp://admin:{SECRET}@127.0.0.1:{nobody.port}/live")
         assert SECRET not in page.content()
         assert SECRET not in facewire.log.read_text()
 
@@ -70,7 +74,7 @@ def _add_and_erase_a_person(page: Page) -> None:
     expect(page.locator(".person")).to_have_count(0)
 
 
-def _add_and_remove_a_camera(page: Page) -> None:
+def _add_and_remove_a_camera(page: Page, url: str) -> None:
     page.click('.nav [data-view="settings"]')
     page.click("#add-camera")
     page.fill("#camera-form-name", "yard")
@@ -78,7 +82,7 @@ def _add_and_remove_a_camera(page: Page) -> None:
     page.click("#camera-form [type=submit]")
     expect(page.locator("#camera-problem")).to_contain_text("no known kind")
     card = page.locator('.camera-item[data-camera="yard"]')
-    page.fill("#camera-form-url", f"rtsp://admin:{SECRET}@127.0.0.1:{free_port()}/live")
+    page.fill("#camera-form-url", url)
     page.click("#camera-form [type=submit]")
     expect(page.locator("#veil-title")).to_have_text("No picture from yard")
     page.screenshot(path=OUTPUT / "page-failing.png")
@@ -104,14 +108,13 @@ def _add_and_remove_a_camera(page: Page) -> None:
 
 def test_page_comes_back_with_the_service(tmp_path: Path) -> None:
     require_chromium()
-    port = free_port()
-    with chromium() as browser:
-        with service("outage-before", tmp_path, port=port) as facewire:
+    with HeldPort() as held, chromium() as browser:
+        with service("outage-before", tmp_path, port=held.port) as facewire:
             page = open_page(browser, facewire.url)
             await_picture(page)
         expect(page.locator("#link")).to_have_attribute("data-state", "lost")
         expect(page.locator("#veil-title")).to_have_text("Connecting to facewire")
-        with service("outage-after", tmp_path, port=port):
+        with service("outage-after", tmp_path, port=held.port):
             await_picture(page, after=now_ms(page))
             expect(page.locator("#link")).to_have_attribute("data-state", "open")
 

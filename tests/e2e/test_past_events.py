@@ -18,12 +18,12 @@ from tests.e2e.harness import (
     OUTPUT,
     PATIENCE_S,
     chromium,
-    free_port,
     keep_screenshots,
     open_page,
     require_chromium,
     service,
 )
+from tests.ports import HeldPort
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.e2e
@@ -71,12 +71,11 @@ def test_a_stranger_is_named_after_a_restart_whoever_is_in_view_now(tmp_path: Pa
 
 def test_a_long_outage_leaves_no_gap_in_the_list(tmp_path: Path) -> None:
     require_chromium()
-    port = free_port()
     people = tmp_path / "people"
     nobody = _film(tmp_path / "nobody.mp4")
     arguments = (f"--gallery={people}", f"--camera=desk={nobody}")
-    with chromium() as browser:
-        with service("gap-before", tmp_path, *arguments, port=port) as facewire:
+    with HeldPort() as held, chromium() as browser:
+        with service("gap-before", tmp_path, *arguments, port=held.port) as facewire:
             page = open_page(browser, facewire.url + "#/events")
             expect(page.locator("#event-list .event")).not_to_have_count(0)
             (first,) = page.evaluate(IDS)
@@ -84,7 +83,7 @@ def test_a_long_outage_leaves_no_gap_in_the_list(tmp_path: Path) -> None:
             for _ in range(120):
                 event = Event(EventKind.CAMERA_UP, "desk", 0.0, None, None, 0.0, None)
                 newest = log.append(event, 1_800_000_000.0).id
-        with service("gap-after", tmp_path, *arguments, port=port):
+        with service("gap-after", tmp_path, *arguments, port=held.port):
             expect(page.locator(f'#event-list [data-id="{newest + 1}"]')).to_be_visible()
             expect(page.locator(f'#event-list [data-id="{first}"]')).to_be_visible()
             _await(lambda: len(page.evaluate(IDS)) > newest - first)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -16,12 +17,12 @@ from tests.e2e.harness import (
     PATIENCE_S,
     await_picture,
     chromium,
-    free_port,
     open_page,
     require,
     require_chromium,
     service,
 )
+from tests.ports import HeldPort
 
 pytestmark = pytest.mark.e2e
 
@@ -99,10 +100,13 @@ def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
     require_chromium()
     require("" if Path(NGINX).exists() else "no nginx: apt-get install nginx-light")
     folder = tmp_path_factory.mktemp("nginx")
-    ports = {name: free_port() for name in (*SET_UPS, "another name")}
     config = folder / "facewire.toml"
     config.write_text('[server]\nforwarded_allow_ips = ["127.0.0.1"]\n')
-    with service("proxies", folder / "data", f"--config={config}", token=TOKEN) as running:
+    with ExitStack() as held:
+        running = held.enter_context(
+            service("proxies", folder / "data", f"--config={config}", token=TOKEN)
+        )
+        ports = {name: held.enter_context(HeldPort()).port for name in (*SET_UPS, "another name")}
         upstream = running.url.rsplit(":", 1)[1].rstrip("/")
         servers = [
             f"server {{ listen 127.0.0.1:{ports[name]}; {location.format(port=upstream)} }}"

@@ -13,7 +13,6 @@ from tests.e2e.harness import (
     RunningService,
     await_picture,
     chromium,
-    free_port,
     go,
     keep_screenshots,
     now_ms,
@@ -21,6 +20,7 @@ from tests.e2e.harness import (
     require_chromium,
     service,
 )
+from tests.ports import HeldPort
 from tests.shared_data import shared_data
 from tests.web_camera import WebCamera, jpeg, ok
 
@@ -35,13 +35,14 @@ WIDTHS = """() => Object.fromEntries(
 
 def test_wall_live_view_timeline_and_settings(tmp_path: Path) -> None:
     require_chromium()
+    nobody = HeldPort()
     cameras = (
         "--camera=lobby=demo:",
         f"--camera=stage={shared_data('video/short_hamilton_clip.mp4')}",
-        f"--camera=yard=rtsp://admin:hush-hush@127.0.0.1:{free_port()}/live",
+        f"--camera=yard=rtsp://admin:hush-hush@127.0.0.1:{nobody.port}/live",
         f"--gallery={tmp_path / 'people'}",
     )
-    with service("wall", tmp_path, *cameras) as facewire, chromium() as browser:
+    with nobody, service("wall", tmp_path, *cameras) as facewire, chromium() as browser:
         page = open_page(browser, facewire.url)
         _look_at_the_wall(page, facewire)
         _open_a_camera_and_come_back(page)
@@ -60,7 +61,7 @@ def _look_at_the_wall(page: Page, facewire: RunningService) -> None:
     yard = page.locator('#wall [data-camera="yard"]')
     expect(yard).to_contain_text("No picture from yard")
     expect(page.get_by_role("link", name="lobby: live")).to_be_visible()
-    assert page.evaluate(WIDTHS) == {"lobby": FULL_WIDTH // 2, "stage": 320}
+    _await_widths(page, {"lobby": FULL_WIDTH // 2, "stage": 320})
     keep_screenshots(page, "wall")
     page.set_viewport_size({"width": 390, "height": 844})
     boxes = [tiles.nth(i).bounding_box() for i in range(3)]
@@ -72,6 +73,14 @@ def _look_at_the_wall(page: Page, facewire: RunningService) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
     page.evaluate("scrollTo(0, 0)")
     _await_viewers(facewire, "lobby", 1)
+
+
+def _await_widths(page: Page, expected: dict[str, int]) -> None:
+    """Wait until each tile that plays shows a video of its width in pixels."""
+    until = time.monotonic() + PATIENCE_S
+    while (widths := page.evaluate(WIDTHS)) != expected:
+        assert time.monotonic() < until, widths
+        time.sleep(0.2)
 
 
 def _await_viewers(facewire: RunningService, camera: str, wanted: int) -> None:
@@ -173,7 +182,7 @@ def test_an_empty_wall_says_what_to_do(tmp_path: Path) -> None:
         page = open_page(browser, f"{facewire.url}#/wall")
         alone = page.locator('#wall [data-camera="lobby"]')
         expect(alone).to_have_attribute("data-state", "playing")
-        assert page.evaluate(WIDTHS) == {"lobby": FULL_WIDTH}
+        _await_widths(page, {"lobby": FULL_WIDTH})
         page.click('.nav [data-view="settings"]')
         page.get_by_role("button", name="Remove lobby").click()
         page.click("#confirm-yes")

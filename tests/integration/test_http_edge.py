@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.e2e.harness import await_address
+
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(sys.platform != "linux", reason="limits open files"),
@@ -26,20 +28,13 @@ N_HELD = 2000
 MAX_LOG_LINES = 100
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Service:
     """`facewire serve` with few open files allowed, as systemd does."""
 
     def __init__(self, folder: Path, settings: str = "", open_files: int = 1024) -> None:
-        self.port = free_port()
         self.log = folder / "log"
         config = folder / "facewire.toml"
-        config.write_text(f"[server]\nport = {self.port}\n{settings}")
+        config.write_text(f"[server]\nport = 0\n{settings}")
         command = ["bash", "-c", f'ulimit -n {open_files}; exec "$0" "$@"', str(FACEWIRE)]
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
@@ -48,8 +43,8 @@ class Service:
                 stdout=out,
                 stderr=out,
             )
-        until(lambda: "facewire is on" in self.log.read_text() or self.process.poll() is not None)
-        assert self.process.poll() is None, self.log.read_text()
+        self.url = await_address(self.process, self.log)
+        self.port = int(self.url.rpartition(":")[2].rstrip("/"))
 
     def connect(self, data: bytes = b"", *, receive_buffer: int = 0) -> socket.socket:
         """Open a connection and send what is taken at once; a refused one may break."""
@@ -64,12 +59,12 @@ class Service:
         return connection
 
     def health(self) -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=30) as answer:
+        with urlopen(f"{self.url}healthz", timeout=300) as answer:
             return str(json.load(answer)["status"])
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) == 0
+        assert self.process.wait(300) == 0
         log = self.log.read_text()
         assert "Traceback" not in log
         assert len(log.splitlines()) < MAX_LOG_LINES

@@ -9,12 +9,12 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 
-from tests.rtsp_server import RtspServer, free_port, why_unavailable
+from tests.e2e.harness import await_address
+from tests.rtsp_server import RtspServer, why_unavailable
 
 pytestmark = pytest.mark.integration
 
@@ -51,14 +51,14 @@ def test_five_cameras_and_three_deaf_webhooks_do_not_hold_up_the_end(
             for place, url in enumerate(urls)
         ]
         config.write_text("".join(hooks + cameras))
-        port = free_port()
-        command = [FACEWIRE, "serve", f"--port={port}", f"--config={config}"]
+        command = [FACEWIRE, "serve", "--port=0", f"--config={config}"]
         with (tmp_path / "log").open("w+") as log:
             environment = {**os.environ, "FACEWIRE_DATA": str(tmp_path)}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
             stack.callback(process.kill)
+            url = await_address(process, tmp_path / "log")
             deadline = time.monotonic() + 300
-            while live(port) < {"c0", "c1", "c2"}:
+            while live(url) < {"c0", "c1", "c2"}:
                 assert time.monotonic() < deadline, (tmp_path / "log").read_text()
                 time.sleep(0.1)
             hung.hang()
@@ -67,10 +67,7 @@ def test_five_cameras_and_three_deaf_webhooks_do_not_hold_up_the_end(
         assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def live(port: int) -> set[str]:
-    """Return the cameras that are live; none before the service answers."""
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=10) as answer:
-            return {each["name"] for each in json.load(answer) if each["state"] == "live"}
-    except URLError:
-        return set()
+def live(url: str) -> set[str]:
+    """Return the cameras that are live."""
+    with urlopen(f"{url}api/cameras", timeout=300) as answer:
+        return {each["name"] for each in json.load(answer) if each["state"] == "live"}

@@ -29,7 +29,7 @@ from stream.integrations.signing import legacy_signature, signature
 from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook
 from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
-from tests.rtsp_server import free_port
+from tests.ports import HeldPort
 
 pytestmark = pytest.mark.integration
 
@@ -171,13 +171,11 @@ def test_what_fails_first_is_tried_again_in_order(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_receiver_that_comes_up_later_gets_what_it_missed() -> None:
-    with receiving() as probe:
-        port = int(probe.url.split(":")[2].split("/")[0])
-    with hooked(f"http://127.0.0.1:{port}/") as webhook:
+    with HeldPort() as held, hooked(f"http://127.0.0.1:{held.port}/") as webhook:
         webhook.offer(event(1))
         until(lambda: webhook.status().failures)
         assert "refused" in webhook.status().trouble
-        with receiving(port=port) as receiver:
+        with receiving(port=held.port) as receiver:
             until(lambda: webhook.status().delivered == 1)
     assert receiver.ids == [1]
 
@@ -473,7 +471,7 @@ def test_a_killed_service_delivers_after_its_next_start(
     @contextmanager
     def serving() -> Iterator[subprocess.Popen[str]]:
         with subprocess.Popen(
-            [FACEWIRE, "serve", f"--port={free_port()}", "--config", str(config)],
+            [FACEWIRE, "serve", "--port=0", "--config", str(config)],
             env={**os.environ, "FACEWIRE_DATA": str(tmp_path)},
             stdout=subprocess.PIPE,
             text=True,
