@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -13,7 +14,8 @@ from tests.rtsp_camera import RtspCamera, access_units
 pytestmark = pytest.mark.integration
 
 HASTY = SourceSettings(open_timeout_s=1.0, read_timeout_s=1.0)
-PATIENT = SourceSettings(open_timeout_s=30.0, read_timeout_s=30.0)
+PATIENCE_S = 300.0
+PATIENT = SourceSettings(open_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S)
 
 
 def open_camera(url: str, settings: SourceSettings = PATIENT) -> Source:
@@ -30,33 +32,46 @@ def lost(source: Source) -> str:
 
 
 def test_a_camera_may_take_its_time_to_describe_itself() -> None:
-    may_answer = threading.Event()
+    was_asked, may_answer = threading.Event(), threading.Event()
     units = access_units(10, gop=5)
-    with RtspCamera(units, before_describe=lambda: may_answer.wait(20)) as camera:
+
+    def before_describe() -> None:
+        was_asked.set()
+        may_answer.wait(PATIENCE_S)
+
+    with RtspCamera(units, before_describe=before_describe) as camera, ThreadPoolExecutor() as pool:
+        opening = pool.submit(open_camera, camera.url)
+        assert was_asked.wait(PATIENCE_S)
+        # Asked later, it gives up earlier.
         with pytest.raises(SourceUnavailable, match="timed out, no answer in 1 s"):
             open_camera(camera.url, HASTY)
-        threading.Timer(1.5, may_answer.set).start()
-        with closing(open_camera(camera.url)) as source:
+        may_answer.set()
+        with closing(opening.result()) as source:
             assert source.read().image.shape == (96, 128, 3)
 
 
 def test_a_camera_may_take_its_time_between_two_frames() -> None:
-    go_on = threading.Event()
+    is_paused, go_on = threading.Event(), threading.Event()
     units = access_units(10, gop=5)
 
     def before_unit(number: int) -> None:
         if number == 6:
-            go_on.wait(30)
+            is_paused.set()
+            go_on.wait(PATIENCE_S)
 
-    with RtspCamera(units, before_unit=before_unit) as camera:
-        with closing(open_camera(camera.url, HASTY)) as source:
-            for _ in range(5):
-                source.read()
-            assert lost(source) == "timed out, silent for over 1 s"
+    def read_eight() -> None:
         with closing(open_camera(camera.url)) as source:
-            threading.Timer(1.5, go_on.set).start()
             for _ in range(8):
                 source.read()
+
+    with RtspCamera(units, before_unit=before_unit) as camera, ThreadPoolExecutor() as pool:
+        reading = pool.submit(read_eight)
+        assert is_paused.wait(PATIENCE_S)
+        # Its pause begins later, and it gives up earlier.
+        with closing(open_camera(camera.url, HASTY)) as source:
+            assert lost(source) == "timed out, silent for over 1 s"
+        go_on.set()
+        reading.result()
 
 
 def test_a_stream_joined_ten_seconds_before_its_keyframe_plays() -> None:

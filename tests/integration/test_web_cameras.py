@@ -9,8 +9,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from socket import socket
 
@@ -21,17 +23,34 @@ from PIL import Image
 from stream.cameras.conversion import Captured
 from stream.cameras.image_splitter import MAX_IMAGE
 from stream.cameras.source import Source, SourceSettings, open_source
+from stream.cameras.web_source import WebSource
 from stream.errors import SourceUnavailable
+from tests.fake_time import FakeTime
 from tests.web_camera import Asked, WebCamera, drip, jpeg, ok
 
 pytestmark = pytest.mark.integration
 
-PATIENT = SourceSettings(open_timeout_s=20.0, read_timeout_s=20.0)
+PATIENCE_S = 300.0
+PATIENT = SourceSettings(open_timeout_s=PATIENCE_S, read_timeout_s=PATIENCE_S)
 HASTY = SourceSettings(open_timeout_s=1.0, read_timeout_s=1.0)
 
 
 def open_camera(url: str, settings: SourceSettings = PATIENT) -> Source:
     return open_source(url, clock=time.monotonic, settings=settings)
+
+
+def open_in_fake_time(url: str, target_fps: float | None = None) -> WebSource:
+    """Open a camera whose waits take no time."""
+    fake_time, settings = FakeTime(), SourceSettings(target_fps=target_fps)
+    source = open_source(url, clock=fake_time, settings=settings)
+    assert isinstance(source, WebSource)
+    source._closing = fake_time
+    return source
+
+
+def steps(frames: list[Captured]) -> list[float]:
+    """Seconds from each frame to the next."""
+    return [after.captured_at - before.captured_at for before, after in pairwise(frames)]
 
 
 def read(source: Source, n: int) -> list[Captured]:
@@ -186,24 +205,21 @@ def test_snapshots_are_fetched_when_they_are_due_and_over_one_connection() -> No
     with WebCamera(
         lambda asked, number: ok("image/jpeg", jpeg(number), length=True), keeps=True
     ) as camera:
-        settings = SourceSettings(target_fps=20.0)
-        with closing(open_camera(camera.url("/snap.jpg"), settings)) as source:
+        with closing(open_in_fake_time(camera.url("/snap.jpg"), 20.0)) as source:
             frames = read(source, 10)
-            assert len(camera.asked) <= 11
-            assert frames[-1].captured_at - frames[0].captured_at >= 9 / 20 - 0.02
+            assert len(camera.asked) == 10
+            np.testing.assert_allclose(steps(frames), 1 / 20)
             source.set_target_fps(5.0)
-            before = read(source, 2)[-1]
-            after = read(source, 3)[-1]
-            assert after.captured_at - before.captured_at >= 3 / 5 - 0.02
+            np.testing.assert_allclose(steps(read(source, 4)), 1 / 5)
         assert levels(frames) == list(range(10))
         assert camera.n_connections == 1
 
 
 def test_without_a_rate_five_snapshots_a_second_are_fetched_at_most() -> None:
     with WebCamera(lambda asked, number: ok("image/jpeg", jpeg(number), length=True)) as camera:
-        with closing(open_camera(camera.url("/snap.jpg"))) as source:
+        with closing(open_in_fake_time(camera.url("/snap.jpg"))) as source:
             frames = read(source, 6)
-        assert frames[-1].captured_at - frames[0].captured_at >= 5 / 5 - 0.02
+        np.testing.assert_allclose(steps(frames), 1 / 5)
         assert len(camera.asked) == 6
 
 
@@ -368,16 +384,20 @@ def test_what_is_no_camera_is_named(status: str, reason: str) -> None:
 
 
 def test_a_slow_camera_is_waited_for_as_long_as_set() -> None:
-    may_answer = threading.Event()
+    was_asked, may_answer = threading.Event(), threading.Event()
 
     def answer(asked: Asked, number: int) -> bytes:
-        may_answer.wait(20)
+        was_asked.set()
+        may_answer.wait(PATIENCE_S)
         return ok("image/jpeg", jpeg(), length=True)
 
-    with WebCamera(answer) as camera:
+    with WebCamera(answer) as camera, ThreadPoolExecutor() as pool:
+        opening = pool.submit(open_camera, camera.url(), PATIENT)
+        assert was_asked.wait(PATIENCE_S)
+        # Asked later, it gives up earlier.
         assert "timed out, no answer in 1 s" in failure(camera.url(), HASTY)
-        threading.Timer(1.5, may_answer.set).start()
-        with closing(open_camera(camera.url(), PATIENT)) as source:
+        may_answer.set()
+        with closing(opening.result()) as source:
             source.read()
 
 
@@ -400,15 +420,20 @@ def test_a_silent_stream_is_lost_and_a_waiting_read_ends_when_closed() -> None:
 
     def answer(asked: Asked, number: int, connection: socket) -> None:
         connection.sendall(ok("multipart/x-mixed-replace") + part(0, TYPED))
-        stop.wait(30)
+        stop.wait(PATIENCE_S)
 
     with WebCamera(answer) as camera:
         assert failure(camera.url(), HASTY).endswith("timed out, silent for over 1 s")
         source = open_camera(camera.url(), PATIENT)
+        assert isinstance(source, WebSource)
         source.read()
-        threading.Timer(0.2, source.close).start()
-        with pytest.raises(SourceUnavailable, match="was closed"):
-            source.read()
+        with ThreadPoolExecutor() as pool:
+            reading = pool.submit(source.read)
+            while not source._reading.locked():
+                assert not reading.done()
+            source.close()
+            with pytest.raises(SourceUnavailable, match="was closed"):
+                reading.result()
         stop.set()
 
 

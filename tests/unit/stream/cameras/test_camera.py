@@ -15,7 +15,7 @@ from stream.cameras.conversion import Captured
 from stream.cameras.pacing import Backoff
 from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
-from stream.frames import Frame, FrameResult
+from stream.frames import FrameResult
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
 from stream.video.channel import VideoChannel
@@ -31,15 +31,15 @@ class ScriptedSource:
     is_live = True
 
     def __init__(self, n_frames: int, end: Exception) -> None:
-        self._n_left = n_frames
+        self.n_left = n_frames
         self._end = end
         self.is_closed = False
         self.target_fps: float | None = None
 
     def read(self) -> Captured:
-        if self._n_left == 0:
+        if self.n_left == 0:
             raise self._end
-        self._n_left -= 1
+        self.n_left -= 1
         image = np.zeros((4, 6, 3), np.uint8)
         image[0, 0] = 255, 0, 0
         return Captured(time.monotonic(), image)
@@ -60,7 +60,7 @@ class HangingSource(ScriptedSource):
         self.go_on = threading.Event()
 
     def read(self) -> Captured:
-        if self._n_left == 0:
+        if self.n_left == 0:
             self.is_waiting = True
             self.go_on.wait(300)
             self.is_closed = False
@@ -72,7 +72,7 @@ class Log:
 
     def __init__(self) -> None:
         self.states: list[tuple[CameraState, str]] = []
-        self.frames: list[Frame] = []
+        self.frames: list[Captured] = []
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 300
@@ -177,22 +177,23 @@ def test_a_camera_is_switched_off_and_on() -> None:
         log.until(lambda: log.frames)
         camera.change(camera.config.model_copy(update={"enabled": False}))
         assert (camera.state, camera.latest) == (CameraState.OFF, None)
-        n_frames = len(log.frames) + 1  # one may be on its way
-        time.sleep(0.05)
-        assert len(log.frames) <= n_frames
+        log.until(lambda: sources[0].is_closed)
+        n_left, n_frames = sources[0].n_left, len(log.frames)
         camera.change(camera.config.model_copy(update={"enabled": True}))
         log.until(lambda: camera.state is CameraState.LIVE)
-    assert sources[0].is_closed
+    assert sources[0].n_left == n_left, "read although it is off"
+    assert len(log.frames) > n_frames
     assert [state for state, _ in log.states] == ["live", "off", "connecting", "live"]
 
 
 def test_a_camera_that_is_off_is_not_opened() -> None:
     log = Log()
     with running([ScriptedSource(1, SourceEnded("over"))], log, enabled=False) as camera:
-        time.sleep(0.02)
         assert (camera.state, log.frames) == (CameraState.OFF, [])
         camera.change(camera.config.model_copy(update={"enabled": True}))
         log.until(lambda: camera.state is CameraState.ENDED)
+    # Opened before, the script would have been at its end.
+    assert [state for state, _ in log.states] == ["connecting", "live", "ended"]
 
 
 def test_only_another_way_to_it_opens_a_camera_anew() -> None:
@@ -249,7 +250,7 @@ class StillSource(ScriptedSource):
 
     def read(self) -> Captured:
         frame = super().read()
-        n = 80 - self._n_left
+        n = 80 - self.n_left
         image = frame.image.copy()
         image[1, 1] = 0 if n <= 61 else n
         return Captured(float(n), image)
