@@ -181,7 +181,7 @@ def test_a_camera_is_switched_off_and_on() -> None:
         n_left, n_frames = sources[0].n_left, len(log.frames)
         camera.change(camera.config.model_copy(update={"enabled": True}))
         log.until(lambda: camera.state is CameraState.LIVE)
-    assert sources[0].n_left == n_left, "read although it is off"
+    assert n_left - sources[0].n_left <= 1, "only the read that was under way goes on"
     assert len(log.frames) > n_frames
     assert [state for state, _ in log.states] == ["live", "off", "connecting", "live"]
 
