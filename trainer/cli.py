@@ -212,6 +212,12 @@ def pack(
     pairs: Annotated[Path | None, typer.Option(help="pairs.txt: pack these as a .bin.")] = None,
     min_images: Annotated[int, typer.Option(min=1, help="Leave out people with fewer images.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that detect faces.")] = 1,
+    relabel: Annotated[
+        bool, typer.Option("--relabel", help="FOLDER is a set: copy it with labels from 0.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a set or .bin that is there.")
+    ] = False,
     device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
@@ -220,6 +226,15 @@ def pack(
 
     Example: facewire-train pack photos faces; facewire-train pack lfw lfw.bin --pairs pairs.txt
     """
+    if relabel:
+        from trainer.data.repair import repair
+
+        with bar("copying") as on_progress:
+            copied = repair(
+                folder, out, check_images=False, replace=replace, on_progress=on_progress
+            )
+        emit(*_repaired(copied, out), as_json=as_json)
+        return
     # of several processes, each takes its share of the processors
     share = max((os.cpu_count() or 1) // workers, 1)
     opener = _opener(device, threads or (share if workers > 1 else 0))
@@ -227,7 +242,7 @@ def pack(
         from trainer.verify import pack_pairs
 
         with bar("packing") as on_progress:
-            facts = pack_pairs(folder, pairs, out, opener, on_progress=on_progress)
+            facts = pack_pairs(folder, pairs, out, opener, replace=replace, on_progress=on_progress)
         emit(facts, _lines(facts), as_json=as_json)
         return
     from trainer.data.pack import pack as pack_folder
@@ -239,6 +254,7 @@ def pack(
             open_detector=opener,
             min_images=min_images,
             workers=workers,
+            replace=replace,
             on_progress=on_progress,
         )
     rejected = [{"photo": r.photo, "reason": r.reason} for r in packed.rejected]
@@ -256,12 +272,27 @@ def inspect(
     everything: Annotated[
         bool, typer.Option("--all", help="Decode every image, not 2,000 of them.")
     ] = False,
+    repair_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--repair",
+            help="Write a repaired copy to this new directory: labels from 0, identity records, "
+            "no damaged images.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the contents of a set.
 
     Example: facewire-train inspect faces --sheet faces.png
     """
+    if repair_to:
+        from trainer.data.repair import repair
+
+        with bar("repairing") as on_progress:
+            repaired = repair(directory, repair_to, name=name, on_progress=on_progress)
+        emit(*_repaired(repaired, repair_to), as_json=as_json)
+        return
     from trainer.data.faceset import FaceSet
     from trainer.data.inspection import contact_sheet, write_picture
     from trainer.data.inspection import inspect as look
@@ -289,6 +320,18 @@ def inspect(
         *([f"labels: {found.labels}"] if found.labels else []),
     ]
     emit(facts, lines, as_json=as_json)
+
+
+def _repaired(copied: Any, out: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the facts and lines of a copied set."""
+    facts = {
+        "images": copied.n_images,
+        "identities": len(copied.labels),
+        "old_labels": [float(label) for label in copied.labels],
+        "left_out": list(copied.left_out),
+    }
+    lines = [f"{copied.n_images} images of {len(copied.labels)} people in {out}"]
+    return facts, [*lines, *(f"left out: {line}" for line in copied.left_out)]
 
 
 @app.command()

@@ -99,13 +99,16 @@ def pack_pairs(
     out: Path,
     open_detector: Callable[[], Recognizer],
     *,
+    replace: bool = False,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
     """Write the photos of a pairs.txt as a `.bin`.
 
     Raises:
-        DataError: if a photo shows no face: a `.bin` cannot say so.
+        DataError: if `out` exists, or a photo shows no face: a `.bin` cannot say so.
     """
+    if out.exists() and not replace:
+        raise DataError(f"{out} exists: choose another file, or replace it (--replace)")
     pairs = read_pairs_txt(pairs_txt)
     made = pairs_of_photos(
         folder, pairs, name=out.stem, open_detector=open_detector, on_progress=on_progress

@@ -5,7 +5,10 @@ labels [s, e): the images s..e-1 are of that person. A file without such a recor
 `property` is one line, `n_identities,height,width`.
 """
 
+import fcntl
 import math
+import os
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from trainer.errors import DataError, RecordError
 
 SIDE = 112  # pixels: crops are 112x112
 HEADER_KEY = 0
+PART = ".part"  # below the directory of a set: files that are not complete
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here survive float32
 
 
@@ -155,7 +159,9 @@ class Groups(Sequence[range]):
 
 
 def read_property(directory: Path) -> Property | None:
-    """Read `DIRECTORY/property`; None where there is none.
+    """Read the first line of `DIRECTORY/property`; None where there is none.
+
+    insightface's rec_builder writes a second line, its rec2shufrec four.
 
     Raises:
         RecordError: if it is not `n,height,width`.
@@ -164,9 +170,12 @@ def read_property(directory: Path) -> Property | None:
     if not path.exists():
         return None
     try:
-        n, height, width = (int(value) for value in path.read_text("ascii").strip().split(","))
+        first = next(iter(path.read_text("utf-8").strip().splitlines()), "")
+        n, height, width = (int(value) for value in first.split(","))
     except ValueError as error:
-        raise RecordError(f"{path} must be one line `n_identities,height,width`") from error
+        raise RecordError(
+            f"the first line of {path} must be `n_identities,height,width`"
+        ) from error
     return Property(n, height, width)
 
 
@@ -214,13 +223,43 @@ def resize_short(image: Image, side: int = SIDE) -> Image:
 class FaceSetWriter(Closing):
     """Writes a set; a context manager that completes it when it is left without an error.
 
-    Images of one identity must come together, identities in the order of their labels.
+    The files are written beside their place and renamed when they are complete. Images of one
+    identity must come together, identities in the order of their labels.
+
+    Args:
+        directory: of the set; made where it is missing.
+        name: of the files.
+        size: height and width of the images, pixels, for `property`.
+        replace: replace a set that is there.
+
+    Raises:
+        DataError: if there is a set, unless it may be replaced, or another program writes one.
     """
 
-    def __init__(self, directory: Path, *, name: str = "train") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "train",
+        size: tuple[int, int] = (SIDE, SIDE),
+        replace: bool = False,
+    ) -> None:
+        if not replace:
+            check_free(directory, name)
+        self._directory, self._name, self._size = directory, name, size
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory = directory
-        self._records = RecordWriter(directory / f"{name}.rec")
+        self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise DataError(
+                f"another program writes a set to {directory}: wait, or choose another directory"
+            ) from error
+        self._part = directory / PART
+        shutil.rmtree(self._part, ignore_errors=True)  # of a program that was killed
+        self._part.mkdir()
+        self._records = RecordWriter(self._part / f"{name}.rec")
         self._ranges: list[tuple[int, int]] = []
         self._next = 1
 
@@ -242,20 +281,28 @@ class FaceSetWriter(Closing):
         if self._next > EXACT_FLOAT32:
             raise DataError("more than 16,777,215 images: the format cannot count further")
 
-    def finish(self, height: int = SIDE, width: int = SIDE) -> None:
-        """Write the identity records, record 0 and `property`."""
+    def _finish(self) -> None:
+        """Write the identity records, record 0 and `property`, and put all in place."""
         first = self._next
         for number, (start, end) in enumerate(self._ranges):
             key = first + number
             self._records.write(key, Record((start, end), key, b"", is_vector=True))
         last = first + len(self._ranges)
         self._records.write(HEADER_KEY, Record((first, last), HEADER_KEY, b"", is_vector=True))
+        self._records.close()
+        height, width = self._size
         line = f"{len(self._ranges)},{height},{width}\n"
-        (self._directory / "property").write_text(line, "ascii")
+        (self._part / "property").write_text(line, "ascii")
+        # the .rec goes first and comes last: no moment in which old and new files are mixed
+        (self._directory / f"{self._name}.rec").unlink(missing_ok=True)
+        for file in (f"{self._name}.idx", "property", f"{self._name}.rec"):
+            (self._part / file).replace(self._directory / file)
 
     def close(self) -> None:
-        """Close the files; without `finish` the set is incomplete."""
+        """Close the files and remove what is not complete."""
         self._records.close()
+        shutil.rmtree(self._part, ignore_errors=True)
+        os.close(self._lock)
 
     def __exit__(
         self,
@@ -263,9 +310,22 @@ class FaceSetWriter(Closing):
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.finish()
-        super().__exit__(kind, error, tb)
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self.close()
+
+
+def check_free(directory: Path, name: str = "train") -> None:
+    """Refuse a directory that holds a set.
+
+    Raises:
+        DataError: naming it.
+    """
+    for suffix in (".rec", ".idx"):
+        if (path := directory / f"{name}{suffix}").exists():
+            raise DataError(f"{path} exists: choose another directory, or replace it (--replace)")
 
 
 def histogram(faces: FaceSet) -> dict[int, int]:

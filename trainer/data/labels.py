@@ -73,8 +73,8 @@ def check_labels(faces: FaceSet, labels: Labels) -> None:
     if fault := labels.fault(faces.n_classes):
         raise DataError(
             f"cannot train a classifier on {faces.path.parent}: {fault} "
-            "(correct the `property` file, pack the set again, or renumber the labels by "
-            "--set data.relabel=true)"
+            f"(`facewire-train inspect {faces.path.parent} --repair DIR` writes a right copy; "
+            "--set data.relabel=true renumbers the labels for this run)"
         )
 
 

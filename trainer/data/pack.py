@@ -1,7 +1,9 @@
 """From a folder of people to a face set."""
 
+import hashlib
 import json
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -10,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recognizer import ImageError, Recognizer, read_image
-from trainer.data.faceset import FaceSetWriter, encode
+from trainer.data.faceset import FaceSetWriter, check_free, encode
 from trainer.data.photos import PHOTO_SUFFIXES, crop_of, is_crop
 from trainer.errors import DataError
 
 WORK = ".pack"  # crops that are done, below the set's directory, until the set is written
+CROP, REASON = ".crop", ".reason"  # what a photo became, by the digest of its content
 PHOTOS_PER_WORKER = 16  # a process takes seconds to start, a photo some tens of milliseconds
 
 
@@ -68,6 +71,7 @@ def pack(
     open_detector: Callable[[], Recognizer],
     min_images: int = 1,
     workers: int = 1,
+    replace: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
     """Detect, align and pack a folder of people; an interrupted run continues.
@@ -81,37 +85,37 @@ def pack(
             must be picklable, and each calls it.
         min_images: people with fewer good photos are left out.
         workers: processes; few photos are done in this one.
+        replace: replace a set in `out`, once the new one is complete.
         on_progress: called with photos done and photos in all.
 
     Raises:
-        DataError: if nothing is left to pack, or the disk is full.
+        DataError: if `out` holds a set, nothing is left to pack, or the disk is full.
     """
+    if not replace:
+        check_free(out)
     people = people_of(folder)
     work = out / WORK
-    todo = [
-        (str(photo), str(work / name))
-        for name, photos in people.items()
-        for photo in photos
-        if _read_done(work / name, photo) is None
-    ]
-    total = sum(map(len, people.values()))
+    todo = [(str(photo), str(work)) for photos in people.values() for photo in photos]
     rejected: list[Rejected] = []
     names: list[str] = []
     n_images = 0
     try:
-        for done, _ in enumerate(_crop_all(todo, open_detector, workers), total - len(todo) + 1):
+        done = []
+        for path in _crop_all(todo, open_detector, workers):
+            done.append(path)
             if on_progress:
-                on_progress(done, total)
-        with FaceSetWriter(out) as writer:
+                on_progress(len(done), len(todo))
+        made = iter(done)
+        with FaceSetWriter(out, replace=replace) as writer:
             for name, photos in people.items():
-                results = [(photo, _read_done(work / name, photo)) for photo in photos]
-                images = [made for _, made in results if isinstance(made, bytes)]
-                rejected += [Rejected(str(p), made) for p, made in results if isinstance(made, str)]
+                results = [(photo, _read_done(next(made))) for photo in photos]
+                images = [crop for _, crop in results if isinstance(crop, bytes)]
+                rejected += [Rejected(str(p), crop) for p, crop in results if isinstance(crop, str)]
                 if len(images) < min_images:
                     rejected += [
                         Rejected(str(photo), f"{name} has fewer than {min_images} good photos")
-                        for photo, made in results
-                        if isinstance(made, bytes)
+                        for photo, crop in results
+                        if isinstance(crop, bytes)
                     ]
                 elif images:
                     writer.add(images)
@@ -121,7 +125,7 @@ def pack(
                 raise DataError(f"no photo of {folder} shows a face")
     except OSError as error:
         raise DataError(
-            f"cannot write to {out}: {error.strerror} (run again to continue)"
+            f"cannot write to {out}: {(error.strerror or '').lower()} (run again to continue)"
         ) from error
     (out / "names.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
     report = [{"photo": r.photo, "reason": r.reason} for r in rejected]
@@ -137,11 +141,21 @@ class _Cropper:
         self._open = open_detector
         self._recognizer: Recognizer | None = None
 
-    def __call__(self, task: tuple[str, str]) -> None:
+    def __call__(self, task: tuple[str, str]) -> Path:
+        """Crop a photo, unless it was done before; returns the file of the result."""
         photo, work = Path(task[0]), Path(task[1])
-        _write_done(work, photo, self._crop(photo))
+        try:
+            content = photo.read_bytes()
+        except OSError as error:
+            return _write_done(work / _digest(os.fsencode(photo)), f"cannot read: {error.strerror}")
+        # by content: a folder that changed meanwhile, or another one, gets none of its crops
+        stem = work / _digest(photo.suffix.lower().encode(), content)
+        for kind in (CROP, REASON):
+            if (path := stem.with_suffix(kind)).exists():
+                return path
+        return _write_done(stem, self._crop(photo, content))
 
-    def _crop(self, photo: Path) -> bytes | str:
+    def _crop(self, photo: Path, content: bytes) -> bytes | str:
         """Return the encoded crop, or the reason why there is none."""
         try:
             image = read_image(photo)
@@ -149,7 +163,7 @@ class _Cropper:
             return str(error)
         if is_crop(image):
             is_plain = photo.suffix.lower() in (".jpg", ".jpeg", ".png")
-            return photo.read_bytes() if is_plain else encode(image)
+            return content if is_plain else encode(image)
         self._recognizer = self._recognizer or self._open()
         crop = crop_of(image, self._recognizer)
         return "no face" if crop is None else encode(crop)
@@ -163,14 +177,14 @@ def _start_worker(open_detector: Callable[[], Recognizer]) -> None:
     _cropper = _Cropper(open_detector)
 
 
-def _work(task: tuple[str, str]) -> None:
-    _cropper(task)
+def _work(task: tuple[str, str]) -> Path:
+    return _cropper(task)
 
 
 def _crop_all(
     tasks: Sequence[tuple[str, str]], open_detector: Callable[[], Recognizer], workers: int
-) -> Iterator[None]:
-    """Crop photos into their working directories, in this process or in several."""
+) -> Iterator[Path]:
+    """Crop photos, in this process or in several; yields the files of the results in order."""
     workers = min(workers, -(-len(tasks) // PHOTOS_PER_WORKER))
     if workers < 2:
         yield from map(_Cropper(open_detector), tasks)
@@ -193,18 +207,23 @@ def _crop_all(
             pool.shutdown(cancel_futures=True)
 
 
-def _read_done(work: Path, photo: Path) -> bytes | str | None:
-    """Return what this or an earlier, unfinished run made of a photo; None if it did not yet."""
-    crop, reason = (work / f"{photo.name}.{kind}" for kind in ("crop", "reason"))
-    if crop.exists():
-        return crop.read_bytes()
-    return reason.read_text("utf-8") if reason.exists() else None
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
-def _write_done(work: Path, photo: Path, result: bytes | str) -> None:
-    kind, data = ("reason", result.encode()) if isinstance(result, str) else ("crop", result)
-    path = work / f"{photo.name}.{kind}"
+def _read_done(path: Path) -> bytes | str:
+    """Return the crop of a photo, or the reason why there is none."""
+    return path.read_bytes() if path.suffix == CROP else path.read_text("utf-8")
+
+
+def _write_done(stem: Path, result: bytes | str) -> Path:
+    kind, data = (REASON, result.encode()) if isinstance(result, str) else (CROP, result)
+    path = stem.with_suffix(kind)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f"{path.name}.part")
+    scratch = path.with_suffix(f".{os.getpid()}.part")  # two photos may have one content
     scratch.write_bytes(data)
     scratch.replace(path)
+    return path

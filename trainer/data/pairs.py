@@ -5,6 +5,7 @@ let through here, everything else is refused by name.
 """
 
 import io
+import os
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,9 +132,17 @@ def _as_bytes(image: object, path: Path) -> bytes:
 
 
 def write_bin(path: Path, pairs: PairSet) -> None:
-    """Write a `.bin` that every reader in the field takes: lists of bytes and bools."""
+    """Write a `.bin` that every reader in the field takes: lists of bytes and bools.
+
+    It is written beside its place and renamed.
+    """
     plain = ([bytes(image) for image in pairs.images], [bool(same) for same in pairs.is_same])
-    path.write_bytes(pickle.dumps(plain, PICKLE_PROTOCOL))
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(pickle.dumps(plain, PICKLE_PROTOCOL))
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,11 @@ leaves the word out; the reader puts it back. Sets written here are read by MXNe
 Source: dmlc-core recordio.h and mxnet.recordio.IRHeader; checked against MXNet 1.9.1.
 """
 
+import logging
+import mmap
 import os
 import struct
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.errors import RecordError
+
+logger = logging.getLogger(__name__)
 
 MAGIC = 0xCED7230A
 MAGIC_BYTES = struct.pack("<I", MAGIC)
@@ -137,6 +142,68 @@ def read_payload(stream: BinaryIO, *, name: str) -> bytes | None:
             return MAGIC_BYTES.join(parts)
 
 
+def scan_records(path: Path) -> Iterator[tuple[int, int]]:
+    """Yield the byte position and record id of every whole record, in the order of the file.
+
+    After damage the scan continues at the next record that is whole.
+
+    Raises:
+        RecordError: if the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                return
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                at = 0
+                while 0 <= at < len(data):
+                    end = _end_of_record(data, at)
+                    if end:
+                        if _PART.unpack_from(data, at)[1] & MAX_PART >= _HEADER.size:
+                            yield at, _HEADER.unpack_from(data, at + _PART.size)[2]
+                        at = end
+                    else:
+                        at = data.find(MAGIC_BYTES, at + 1)
+                        while at % 4 and at > 0:
+                            at = data.find(MAGIC_BYTES, at + 1)
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _end_of_record(data: mmap.mmap, at: int) -> int:
+    """Return the byte after the record that begins at `at`; 0 where none does."""
+    is_first = True
+    while at + _PART.size <= len(data):
+        magic, lrec = _PART.unpack_from(data, at)
+        cflag, length = lrec >> 29, lrec & MAX_PART
+        if magic != MAGIC or cflag > LAST or (cflag in (WHOLE, FIRST)) != is_first:
+            return 0
+        if at + _PART.size + length > len(data):
+            return 0
+        at += _PART.size + length + -length % 4
+        is_first = False
+        if cflag in (WHOLE, LAST):
+            return at
+    return 0
+
+
+def scan_index(path: Path) -> "Index":
+    """Make an index of a `.rec` file: keys are the record ids, or places where ids repeat.
+
+    Raises:
+        RecordError: if the file cannot be read.
+    """
+    offsets, ids = array("q"), array("Q")
+    for offset, record_id in scan_records(path):
+        offsets.append(offset)
+        ids.append(record_id)
+    keys = np.array(ids, np.uint64)
+    is_unique = len(np.unique(keys)) == len(keys) and (keys <= MAX_OFFSET).all()
+    return Index(
+        keys.astype(np.int64) if is_unique else np.arange(len(keys)), np.array(offsets, np.int64)
+    )
+
+
 class Closing:
     """A context manager that closes itself when it is left."""
 
@@ -157,7 +224,7 @@ class Closing:
 
 
 class RecordReader(Closing):
-    """Random access to a `.rec` file by its `.idx`.
+    """Random access to a `.rec` file by its `.idx`; without one the file is scanned.
 
     It may be handed to other processes, forked or spawned: each opens the file for itself, because
     processes that share one descriptor also share its position.
@@ -169,7 +236,12 @@ class RecordReader(Closing):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.offsets = read_index(path.with_suffix(".idx"))
+        index = path.with_suffix(".idx")
+        if index.exists() or not path.exists():
+            self.offsets = read_index(index)
+        else:
+            logger.warning("there is no %s: reading all of %s instead", index, path.name)
+            self.offsets = scan_index(path)
         self._stream: BinaryIO | None = None
         self._pid = 0
 

@@ -4,6 +4,7 @@ import pytest
 from trainer.data.faceset import (
     FaceSet,
     FaceSetWriter,
+    Property,
     decode,
     encode,
     histogram,
@@ -94,13 +95,53 @@ def test_a_header_that_points_at_images_is_refused(tmp_path):
 def test_a_failed_set_is_not_completed(tmp_path):
     with pytest.raises(TypeError), FaceSetWriter(tmp_path) as writer:
         writer.add([None])
-    assert not (tmp_path / "property").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_is_replaced_on_request_alone_and_only_by_a_complete_one(directory):
+    before = (directory / "train.rec").read_bytes()
+    with pytest.raises(DataError, match=r"train\.rec exists: choose another directory, or"):
+        FaceSetWriter(directory)
+    with pytest.raises(TypeError), FaceSetWriter(directory, replace=True) as writer:
+        writer.add([None])
+    assert (directory / "train.rec").read_bytes() == before
+    with FaceSetWriter(directory, replace=True) as writer:
+        writer.add([encode(face(1))])
+        with pytest.raises(DataError, match="another program writes a set to"):
+            FaceSetWriter(directory, replace=True)
+    assert len(FaceSet(directory)) == 1
+    assert {file.name for file in directory.iterdir()} == {"train.rec", "train.idx", "property"}
+
+
+def test_without_an_index_the_file_is_scanned(directory, caplog):
+    whole = FaceSet(directory)
+    (directory / "train.idx").unlink()
+    scanned = FaceSet(directory)
+    assert scanned.reader.offsets == whole.reader.offsets
+    assert list(map(list, scanned.groups)) == [[1, 2], [3]]
+    assert "there is no" in caplog.text
+
+
+def test_records_of_one_id_are_keyed_by_their_place(tmp_path):
+    with RecordWriter(tmp_path / "train.rec") as writer:
+        for label in (1, 0):
+            writer.write(label, Record((label,), 7, encode(face(9))))
+    (tmp_path / "train.idx").unlink()
+    faces = FaceSet(tmp_path)
+    assert faces.keys.tolist() == [0, 1]
+    assert faces.read(0)[1] == (1,)
+
+
+@pytest.mark.parametrize("text", ["3,112,112\n24", "3,112,112\n3\n112\n112\n"])
+def test_the_first_line_of_property_counts(tmp_path, text):
+    (tmp_path / "property").write_text(text)
+    assert read_property(tmp_path) == Property(3, 112, 112)
 
 
 @pytest.mark.parametrize("text", ["", "5", "a,b,c", "1,2,3,4"])
 def test_a_wrong_property_file_is_named(tmp_path, text):
     (tmp_path / "property").write_text(text)
-    with pytest.raises(RecordError, match="property must be one line"):
+    with pytest.raises(RecordError, match=r"the first line of .*property must be"):
         read_property(tmp_path)
 
 
