@@ -15,6 +15,7 @@ import tempfile
 import time
 import venv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -122,15 +123,18 @@ def install_peer(folder: Path) -> Path:
     return python
 
 
-def run_peer(python: Path, pictures: dict[str, Image], options: argparse.Namespace) -> dict:
+def run_peer(
+    python: Path, pictures: dict[str, Image], options: argparse.Namespace
+) -> dict[str, Any]:
     """Let the peer find the faces."""
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "pictures.npz"
-        np.savez(arrays, **{f"{i:05d}": image for i, image in enumerate(pictures.values())})
+        np.savez(arrays, *pictures.values())
         numbers = [options.threads, options.min_face_px, TIMED, ROUNDS]
         command = [str(python), "-c", PEER, str(arrays), *map(str, numbers)]
         finished = subprocess.run(command, check=True, capture_output=True, text=True)
-        return json.loads(finished.stdout)
+        found: dict[str, Any] = json.loads(finished.stdout)
+    return found
 
 
 def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -139,7 +143,7 @@ def overlaps(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     size = np.clip(np.minimum(first[:, None, 2:], second[None, :, 2:]) - corner, 0, None)
     shared = size.prod(axis=2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return shared / (areas[0][:, None] + areas[1] - shared)
+    return np.asarray(shared / (areas[0][:, None] + areas[1] - shared))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -91,7 +92,7 @@ def floor() -> Result:
     ):
         torch.backends.cuda.matmul.allow_tf32 = tf32
         a, b = (torch.randn(n, n, device="cuda", dtype=dtype) for _ in range(2))
-        result[f"matmul_{name}_tflop_s"] = 2 * n**3 / gpu_s(lambda a=a, b=b: a @ b, 5) / 1e12
+        result[f"matmul_{name}_tflop_s"] = 2 * n**3 / gpu_s(partial(torch.matmul, a, b), 5) / 1e12
     tiny = torch.zeros(1, device="cuda")
     began = time.perf_counter()
     for _ in range(2000):
@@ -207,7 +208,7 @@ def detect() -> Result:
         faces = [len(each) for each in once()]
         ms = median_ms(once, 10)
         boxes = [each.boxes[:5] for each in detector.detect(frames)]
-        follow_ms = median_ms(lambda frames=frames, boxes=boxes: detector.follow(frames, boxes), 10)
+        follow_ms = median_ms(partial(detector.follow, frames, boxes), 10)
         result[f"batch {batch}"] = {
             "ms": ms,
             "frames_s": 1e3 * batch / ms,
@@ -240,11 +241,11 @@ def embed() -> Result:
         embedder = Embedder(open_engine(DEVICE), resolved.model, resolved.card)
         for batch in (*BATCHES, 64, 256):
             crops = rng.integers(0, 256, (batch, 112, 112, 3), dtype=np.uint8)
-            ms = median_ms(lambda crops=crops, embedder=embedder: embedder.embed(crops), 10)
+            ms = median_ms(partial(embedder.embed, crops), 10)
             result[f"{name}, batch {batch}"] = {
                 "ms": ms,
                 "faces_s": 1e3 * batch / ms,
-                **_profiled(lambda crops=crops, embedder=embedder: embedder.embed(crops)),
+                **_profiled(partial(embedder.embed, crops)),
             }
     return result
 
@@ -341,7 +342,7 @@ def _r50() -> bytes:
     from trainer.export.onnx import onnx_of
 
     torch.manual_seed(0)
-    plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "embedding_size": 512}
+    plain: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "embedding_size": 512}
     card = replace(resolve_model("sface").card, **plain)
     return prepare(onnx_of(build_backbone("r50").eval(), 512), card)
 
@@ -403,7 +404,7 @@ def _encode(path: Path, codec: str, rows: Any) -> float:
     target = path if codec == "libx264" else path.with_name("other.mp4")
     with av.open(str(target), "w") as sink:
         options = {"preset": "ultrafast", "tune": "zerolatency"} if codec == "libx264" else {}
-        track = sink.add_stream(codec, rate=25, options=options)
+        track: Any = sink.add_stream(codec, rate=25, options=options)
         track.width, track.height, track.pix_fmt = 1920, 1080, "yuv420p"
         frames = [
             av.VideoFrame.from_ndarray(rows[i : i + 1080], format="rgb24").reformat(
@@ -483,7 +484,7 @@ def _profiled(work: Callable[[], object]) -> Result:
     """Count kernels and copies of a call, by what CUDA reports of the whole process."""
     if DEVICE != "cuda":
         return {}
-    from torch.autograd import DeviceType
+    from torch.autograd import DeviceType  # type: ignore[attr-defined]
     from torch.profiler import ProfilerActivity, profile
 
     work()

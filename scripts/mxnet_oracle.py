@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def pictures(n: int) -> np.ndarray:
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (n, 14, 14, 3))
     fine = rng.integers(-20, 21, (n, 112, 112, 3))
-    return np.clip(np.kron(coarse, np.ones((1, 8, 8, 1), int)) + fine, 0, 255).astype(np.uint8)
+    images = np.kron(coarse, np.ones((1, 8, 8, 1), int)) + fine
+    return np.asarray(np.clip(images, 0, 255), np.uint8)
 
 
 # ---- our side
@@ -97,8 +99,8 @@ def prepare(folder: Path) -> None:
         else:
             for layer in backbone.modules():
                 if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-                    layer.running_mean.normal_(0, 0.1)
-                    layer.running_var.uniform_(0.5, 1.5)
+                    layer.state_dict()["running_mean"].normal_(0, 0.1)
+                    layer.state_dict()["running_var"].uniform_(0.5, 1.5)
         for layer in backbone.modules():
             if isinstance(layer, nn.Dropout):
                 layer.p = 0.0  # MXNet draws other numbers
@@ -117,7 +119,7 @@ def prepare(folder: Path) -> None:
         np.savez(folder / f"{name}-ours.npz", **arrays)
 
 
-def train_once(backbone, images, labels, weight) -> dict:
+def train_once(backbone: Any, images: Any, labels: Any, weight: Any) -> dict[str, Any]:
     """Run one arcface batch; returns loss and the gradient of the classes."""
     import torch
 
@@ -128,6 +130,7 @@ def train_once(backbone, images, labels, weight) -> dict:
     backbone.train()
     result = head(backbone(images), labels)
     result.loss.backward()
+    assert head.weight.grad is not None
     return {"loss": np.array(result.loss.item()), "fc7": head.weight.grad.numpy()}
 
 
@@ -195,7 +198,7 @@ def answer(folder: Path) -> None:
     (folder / "facts.json").write_text(json.dumps(records))
 
 
-def read_records(mx, folder: Path, crops) -> dict:
+def read_records(mx: Any, folder: Path, crops: Any) -> dict[str, Any]:
     """Read our set, and write it again with MXNet's own writer."""
     ours = mx.recordio.MXIndexedRecordIO(
         str(folder / "set/train.idx"), str(folder / "set/train.rec"), "r"
@@ -224,7 +227,9 @@ def read_records(mx, folder: Path, crops) -> dict:
     return {"differing": int(differing), "other_bytes": other}
 
 
-def gradients(mx, folder: Path, name: str, symbol, arg, aux, images) -> None:
+def gradients(
+    mx: Any, folder: Path, name: str, symbol: Any, arg: Any, aux: Any, images: Any
+) -> None:
     """Run one arcface batch as the reference builds it, and save loss and gradients."""
     classes = np.load(folder / f"{name}-fc7.npy")
     weight = mx.sym.Variable("fc7_weight", shape=classes.shape)

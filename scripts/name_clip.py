@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from gallery import Gallery
 from recognizer import open_recognizer
@@ -88,7 +89,12 @@ def judge(
         )
         fps = float(film.streams.video[0].average_rate or 25)
         for number, picture in enumerate(film.decode(video=0)):
-            frame = Frame("clip", number, number / fps, picture.to_ndarray(format="rgb24"))
+            frame = Frame(
+                "clip",
+                number,
+                number / fps,
+                np.asarray(picture.to_ndarray(format="rgb24"), np.uint8),
+            )
             (result,) = pipeline.process([frame], frame.captured_at)
             people = [
                 person

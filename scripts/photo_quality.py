@@ -143,7 +143,7 @@ def _jpeg(image: Image, quality: int) -> Image:
 
 
 def _blurred(image: Image, deviation: float) -> Image:
-    return np.asarray(cv2.GaussianBlur(image, None, sigmaX=deviation), np.uint8)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigmaX=deviation), np.uint8)
 
 
 def _shaken(image: Image, length: int) -> Image:

@@ -422,11 +422,11 @@ class WebhookConfig(Section):
 class Config(Section):
     """The whole configuration."""
 
-    server: ServerConfig = ServerConfig()  # type: ignore[call-arg]
-    recognizer: RecognizerConfig = RecognizerConfig()  # type: ignore[call-arg]
-    gallery: GalleryConfig = GalleryConfig()  # type: ignore[call-arg]
-    events: EventsConfig = EventsConfig()  # type: ignore[call-arg]
-    video: VideoConfig = VideoConfig()  # type: ignore[call-arg]
+    server: ServerConfig = ServerConfig()
+    recognizer: RecognizerConfig = RecognizerConfig()
+    gallery: GalleryConfig = GalleryConfig()
+    events: EventsConfig = EventsConfig()
+    video: VideoConfig = VideoConfig()
     cameras: tuple[CameraConfig, ...] = Field((), description="the cameras to watch")
     webhooks: tuple[WebhookConfig, ...] = Field((), description="who else hears of events")
 

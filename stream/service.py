@@ -53,7 +53,7 @@ T = TypeVar("T")
 STOP_TIMEOUT_S = 1.0
 """How long a stop waits for the inference thread, the peers and a camera, each."""
 
-DEMO_CAMERA = CameraConfig(name="demo", url="demo:")  # type: ignore[call-arg]
+DEMO_CAMERA = CameraConfig(name="demo", url="demo:")
 
 
 class Service:

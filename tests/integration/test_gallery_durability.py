@@ -16,7 +16,7 @@ import pytest
 
 from gallery import Gallery, GalleryFormatError, NewPhoto
 from gallery.check import check
-from tests.shared_data import shared_data
+from tests.shared_data import read_bgr, shared_data
 
 pytestmark = pytest.mark.integration
 
@@ -90,7 +90,7 @@ def held_by(directory: Path) -> set[str]:
 def folder_of_1000(directory: Path) -> Path:
     """Make 1,000 photos below 100 names: lfw10's hundred, in ten qualities of JPEG."""
     for path in sorted(shared_data("lfw10_original").rglob("*.jpg")):
-        image = cv2.imread(str(path))
+        image = read_bgr(path)
         for quality in range(81, 91):
             person = directory / f"{path.parent.name} {quality}"
             person.mkdir(parents=True, exist_ok=True)
@@ -110,8 +110,9 @@ def n_photos(directory: Path) -> int:
 def test_an_enrolment_of_1000_photos_killed_ten_times_is_taken_up_again(tmp_path):
     folder = folder_of_1000(tmp_path / "people")
     directory = tmp_path / "gallery"
-    command = [Path(sys.executable).with_name("facewire"), "enroll", "--folder", folder]
-    command += ["--force", "--gallery", directory, "--json"]  # each person has ten names
+    command = [str(Path(sys.executable).with_name("facewire")), "enroll"]
+    command += ["--folder", str(folder)]
+    command += ["--force", "--gallery", str(directory), "--json"]  # each person has ten names
     rng = random.Random(1)
     Gallery.open(directory, model_id=MODEL, embedding_size=SIZE).close()
     held: set[str] = set()

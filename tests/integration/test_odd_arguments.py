@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ CASES = [
 
 
 @functools.cache
-def opened(**settings: object) -> recognizer.Recognizer:
+def opened(**settings: Any) -> recognizer.Recognizer:
     """Return the real recognizer, the same for the same settings."""
     return OPEN(**settings)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ ODD = b"caf\xe9 \xff.jpg"
 LOCALES = ({}, {"LC_ALL": "POSIX"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
 
 
-def run(*arguments: object, stdout: object = subprocess.PIPE, **environment: str):
+def run(*arguments: Any, stdout: Any = subprocess.PIPE, **environment: str):
     return subprocess.run(
         [FACEWIRE, *(a if isinstance(a, bytes) else str(a) for a in arguments)],
         stdout=stdout,
@@ -48,7 +49,7 @@ def people(tmp_path: Path) -> Path:
 def odd(tmp_path: Path) -> bytes:
     """Return the path of a photo whose name is not UTF-8."""
     path = os.fsencode(tmp_path) + b"/" + ODD
-    shutil.copy(photos() / "grace_hopper.jpg", path)
+    shutil.copy(os.fsencode(photos() / "grace_hopper.jpg"), path)
     return path
 
 
@@ -82,7 +83,7 @@ def test_names_are_printed_in_every_locale(people: Path, locale) -> None:
 def test_a_person_whose_folder_is_not_utf8_stops_nobody(odd: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "folders"
     (folder / "Grace Hopper" / "1906").mkdir(parents=True)
-    shutil.copy(odd, folder / "Grace Hopper" / "1906" / "portrait.jfif")
+    shutil.copy(os.fsdecode(odd), folder / "Grace Hopper" / "1906" / "portrait.jfif")
     (folder / "Grace Hopper" / "notes.txt").write_text("a computer scientist")
     os.mkfifo(folder / "Grace Hopper" / "pipe.jpg")
     (folder / "Nobody").mkdir()

@@ -6,8 +6,11 @@ import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import Any
 
 import av
+import numpy as np
 import pytest
 from aiortc import VideoStreamTrack
 
@@ -70,7 +73,7 @@ async def test_joiners_see_a_picture(show: Show) -> None:
     async with AsyncExitStack() as stack:
         for n in range(1, 4):
             viewer = await stack.enter_async_context(watching(peers, show))
-            await until(lambda viewer=viewer: viewer.seen)
+            await until(partial(getattr, viewer, "seen"))
             assert show.hub.n_viewers == n == len(peers)
     assert show.hub.n_viewers == 0 == len(peers)
 
@@ -229,7 +232,7 @@ async def test_a_browsers_camera_comes_in_and_the_hub_goes_out(show: Show, codec
     assert "x-google-start-bitrate=3000" in answer.sdp
     await browser.accept(answer.sdp)
     await until(lambda: len(got) >= 20 and len(browser.seen) >= 20)
-    numbers = [number_of(frame.to_ndarray(format="rgb24")) for frame in got]
+    numbers = [number_of(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)) for frame in got]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     await browser.close()
     await until(lambda: left == [1])
@@ -254,7 +257,8 @@ async def test_its_queue_does_not_grow(show: Show) -> None:
 
     def on_frame(frame: av.VideoFrame) -> None:
         (peer,) = peers._peers.values()
-        got.append(peer.connection.getReceivers()[0].track._queue.qsize())
+        track: Any = peer.connection.getReceivers()[0].track
+        got.append(track._queue.qsize())
 
     answer = await peers.receive(await viewer.offer(), on_frame, None)
     await viewer.accept(answer.sdp)

@@ -151,7 +151,7 @@ def test_in_a_film_with_cuts_only_the_enrolled_are_named(
         for i, decoded in enumerate(film.decode(video=0)):
             t = i / fps
             may_be = [who for since, who in scenes if t >= since][-1]
-            frame = Frame("film", i, t, decoded.to_ndarray(format="rgb24"))
+            frame = Frame("film", i, t, np.asarray(decoded.to_ndarray(format="rgb24"), np.uint8))
             (result,) = pipeline.process([frame], t)
             names = {track.match.identity.name for track in result.tracks if track.match}
             assert names <= may_be, f"wrong name at {t:.2f} s"

@@ -86,7 +86,7 @@ def test_forgeries_are_refused(program: str) -> None:
 
         def status(body: bytes = BODY, **changed: str) -> int:
             headers = {**named, **{f"webhook-{key}": value for key, value in changed.items()}}
-            raw = {key: value.encode() for key, value in headers.items()}
+            raw = {key.encode(): value.encode() for key, value in headers.items()}
             return client.post(url, content=body, headers=raw).status_code
 
         assert status(BODY.replace(b"Ada", b"Eve")) == 401

@@ -21,7 +21,7 @@ FACEWIRE = Path(sys.executable).with_name("facewire")
 
 def run(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FACEWIRE_DATA": str(data)}
-    command = [FACEWIRE, *arguments]
+    command = [str(FACEWIRE), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -51,7 +51,7 @@ def test_five_cameras_and_three_deaf_webhooks_do_not_hold_up_the_end(
             for place, url in enumerate(urls)
         ]
         config.write_text("".join(hooks + cameras))
-        command = [FACEWIRE, "serve", "--port=0", f"--config={config}"]
+        command = [str(FACEWIRE), "serve", "--port=0", f"--config={config}"]
         with (tmp_path / "log").open("w+") as log:
             environment = {**os.environ, "FACEWIRE_DATA": str(tmp_path)}
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

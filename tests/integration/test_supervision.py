@@ -215,7 +215,7 @@ def test_a_camera_of_any_size_has_video(tmp_path: Path, size: tuple[int, int]) -
     async def scenario() -> tuple[list[bytes | None], list[str]]:
         async with opened(config) as service:
             await until(lambda: service.cameras()[0].state is CameraState.LIVE)
-            packets = []
+            packets: list[bytes | None] = []
             for feed in (Feed(), Feed(codec=Codec.VP8, small=True)):
                 subscription = service.hub("tiny").subscribe(feed)
                 async with asyncio.timeout(PATIENCE_S):

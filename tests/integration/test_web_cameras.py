@@ -15,6 +15,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import numpy as np
 import pytest
@@ -443,7 +444,7 @@ def test_a_silent_stream_is_lost_and_a_waiting_read_ends_when_closed() -> None:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tls") / "cert.pem"
-    made = ["-subj", "/CN=camera", "-keyout", path, "-out", path]
+    made = ["-subj", "/CN=camera", "-keyout", str(path), "-out", str(path)]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *made]
     subprocess.run(command, check=True, capture_output=True)
     return path
@@ -456,11 +457,11 @@ def test_a_self_signed_certificate_needs_a_switch(certificate: Path) -> None:
     with WebCamera(lambda *_: ok("image/jpeg", jpeg(2), length=True)) as camera:
         plain = camera._server.get_request
 
-        def get_request() -> tuple[socket, object]:
+        def get_request() -> tuple[socket, Any]:
             connection, place = plain()
             return context.wrap_socket(connection, server_side=True), place
 
-        camera._server.get_request = get_request  # type: ignore[method-assign]
+        camera._server.get_request = get_request
         url = camera.url().replace("http:", "https:")
         reason = failure(url)
         assert "certificate cannot be verified (self-signed certificate)" in reason

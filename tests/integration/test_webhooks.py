@@ -27,6 +27,7 @@ from stream.frames import Event, EventKind
 from stream.integrations import webhooks
 from stream.integrations.signing import legacy_signature, signature
 from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook
+from stream.schemas import event_json
 from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
 from tests.ports import HeldPort
@@ -308,7 +309,7 @@ def test_international_paths_are_sent_percent_encoded() -> None:
 def test_an_event_that_nobody_can_send_does_not_hold_up_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    usual = webhooks.event_json
+    usual = event_json
 
     def fail(event: LoggedEvent) -> object:
         if event.id == 1:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -59,7 +59,7 @@ async def connect(peer: RTCPeerConnection, url: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def facewire(tmp_path_factory: pytest.TempPathFactory) -> RunningService:
+def facewire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     data: Path = tmp_path_factory.mktemp("whep")
     with service("whep", data) as running:
         yield running

@@ -13,7 +13,7 @@ import stream
 import trainer
 
 PACKAGES = {
-    package.__name__: Path(package.__file__).parent
+    package.__name__: Path(package.__path__[0])
     for package in (recognizer, gallery, trainer, stream)
 }
 

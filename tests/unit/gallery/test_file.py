@@ -1,6 +1,7 @@
 import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,12 @@ ROW = np.ones(SIZE, np.float32)
     ],
 )
 def test_a_photo_is_checked_when_it_is_made(change, message):
-    good = {"embedding": ROW, "crop": None, "source_sha256": "0" * 64, "quality": 0.5}
+    good: dict[str, Any] = {
+        "embedding": ROW,
+        "crop": None,
+        "source_sha256": "0" * 64,
+        "quality": 0.5,
+    }
     NewPhoto(**good)
     with pytest.raises(ValueError, match=message):
         NewPhoto(**{**good, **change})

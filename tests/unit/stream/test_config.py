@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,7 +103,11 @@ def test_a_section_of_any_shape_is_read_or_refused_in_one_line(
 ) -> None:
     path = write(tmp_path, f"{section} = {shape}\n")
     is_fine = shape in (("[]",) if section in ("cameras", "webhooks") else ("{}",))
-    for flags in ({}, {"server": {"port": 1000}, "gallery": {"directory": tmp_path}}):
+    settings: tuple[dict[str, Any], ...] = (
+        {},
+        {"server": {"port": 1000}, "gallery": {"directory": tmp_path}},
+    )
+    for flags in settings:
         monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
         monkeypatch.setenv(WEBHOOK_SECRET_VARIABLE, "s3cret")
         if is_fine:

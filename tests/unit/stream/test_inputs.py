@@ -1,6 +1,7 @@
 """Whatever is sent as text or number, the answer is one line and never 500."""
 
 import json
+from typing import cast
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +11,7 @@ from gallery import Gallery
 from stream.api.app import create_app
 from stream.events.log import EventLog
 from stream.inputs import PersonName, Reference, RowNumber, Text, Url
+from stream.service import Service
 from tests.fake_service import FakeService
 from tests.fakes import EMBEDDING_SIZE, FakeRecognizer
 
@@ -26,7 +28,7 @@ def client(tmp_path):
         EventLog.open(tmp_path) as event_log,
     ):
         event_log.follow(gallery)
-        app = create_app(FakeService(gallery, event_log))
+        app = create_app(cast(Service, FakeService(gallery, event_log)))
         with TestClient(app, base_url="http://127.0.0.1:8080") as client:
             yield client
 

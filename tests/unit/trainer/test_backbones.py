@@ -1,5 +1,6 @@
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +73,7 @@ def test_an_se_block_adds_its_arrays_after_the_last_norm():
         plain, other = (
             mxnet_names(build(512, "E", "prelu"))
             for build in (BACKBONES["r18"].build, BACKBONES["r18"].build_se)
+            if build is not None
         )
     added = {key: tuple(t.shape) for key, t in other.items() if key not in plain}
     assert len(added) == 8 * 5
@@ -105,7 +107,7 @@ def test_an_se_block_adds_its_arrays_after_the_last_norm():
 )
 def test_gnap_has_the_reference_names_and_no_neighbours(size, expected):
     backbone = build_backbone("y1", size=size, output="GNAP").eval()
-    head = {
+    head: dict[str, Any] = {
         k: m for k, m in backbone.named_children() if k.startswith(("bn", "pre", "fc", "convx"))
     }
     assert {key: tuple(layer.weight.shape) for key, layer in head.items()} == expected

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
@@ -10,7 +11,7 @@ from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import ModelFileError
 
-SHAPES = {
+SHAPES: dict[str, list[tuple[int, ...]]] = {
     "pnet": [(3, 3, 3, 10), (3, 3, 10, 16), (3, 3, 16, 32)],
     "rnet": [(3, 3, 3, 28), (3, 3, 28, 48), (2, 2, 48, 64), (576, 128)],
     "onet": [(3, 3, 3, 32), (3, 3, 32, 64), (3, 3, 64, 64), (2, 2, 64, 128), (1152, 256)],
@@ -80,7 +81,7 @@ def test_pixels_give_what_the_plain_layers_do(name, engine, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [[], [np.zeros(3)] * 13, "text"])
-def test_other_contents_are_refused(content: object, tmp_path: Path) -> None:
+def test_other_contents_are_refused(content: Any, tmp_path: Path) -> None:
     for name in POOLS:
         joblib.dump(content, tmp_path / f"{name}.lz4")
     with pytest.raises(ModelFileError, match="does not hold MTCNN's pnet"):

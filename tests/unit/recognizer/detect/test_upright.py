@@ -6,7 +6,7 @@ from recognizer.faces import Detections
 from recognizer.geometry.alignment import TEMPLATE, align
 
 SIZE = (300, 200)
-LANDMARKS = TEMPLATE + np.float32([40, 90])
+LANDMARKS = TEMPLATE + np.array([40, 90], np.float32)
 BOX = np.array([60, 100, 130, 200], np.float32)
 
 

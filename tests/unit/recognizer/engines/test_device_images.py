@@ -1,5 +1,7 @@
 """The device's image work, on the CPU engines, against OpenCV's."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from recognizer.engines.device_graphs import line_weights
 from recognizer.engines.device_images import KEPT_UPLOADS, DeviceImageWork
 from recognizer.engines.engine import Array, Engine, Network, to_host
 from recognizer.engines.host_images import HostImageWork
-from recognizer.engines.image_work import open_image_work
+from recognizer.engines.image_work import Images, open_image_work
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.faces import Image
@@ -45,7 +47,7 @@ class Eye:
         planes = pixels.transpose(0, 3, 1, 2).astype(np.float32)
         return [np.concatenate([planes, planes[:, :2]], axis=1)]
 
-    def keep(self, level) -> list[object]:
+    def keep(self, level) -> list[Any]:
         return [self._engine.upload(each) for each in self(level)]
 
 
@@ -79,10 +81,11 @@ def test_levels_and_cells_are_the_hosts(work: DeviceImageWork, engine: Engine) -
     for members in stacks:
         height, width = host.sizes[members[0]]
         sizes = [(height // 2, width // 2), (height * 2 // 5, width * 2 // 5), (12, 13)]
-        eyes = Eye(None), Eye(engine)
+        works: tuple[Images, ...] = (host, device)
+        eyes: Any = Eye(None), Eye(engine)
         scans = [
             list(each.scan(eye, members, sizes, limit=200.0))
-            for each, eye in zip((host, device), eyes, strict=True)
+            for each, eye in zip(works, eyes, strict=True)
         ]
         for expected, level in zip(eyes[0].levels, eyes[1].levels, strict=True):
             np.testing.assert_array_equal(level, expected)
@@ -114,7 +117,7 @@ def test_crops_are_the_hosts(work: DeviceImageWork, side: int) -> None:
 
 
 def test_warps_are_the_hosts(work: DeviceImageWork) -> None:
-    image = cv2.GaussianBlur(noise(90, 70), (0, 0), 2)
+    image = np.asarray(cv2.GaussianBlur(noise(90, 70), (0, 0), 2), np.uint8)
     turn = np.array([[1.217, -0.433, 3.1], [0.433, 1.217, -20.3]])
     far = turn + np.array([[0, 0, 900], [0, 0, 0]])
     matrices, owners = np.stack([turn, far, turn * 2]), np.zeros(3, np.intp)

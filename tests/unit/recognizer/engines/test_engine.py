@@ -1,7 +1,9 @@
 import os
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,7 +22,7 @@ from recognizer.engines.onnxruntime_engine import (
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import DeviceError, ModelFileError
 
-ENGINES = {
+ENGINES: dict[str, Callable[[], Engine]] = {
     "openvino": lambda: OpenVinoEngine(threads=1),
     "onnxruntime": lambda: OnnxRuntimeEngine("cpu", threads=1),
 }
@@ -162,7 +164,7 @@ def test_tensorrt_builds_for_the_least_and_the_most_rows_of_each_model(
     monkeypatch.setattr(onnxruntime_engine, "TENSORRT", "CPUExecutionProvider")
     open_session, asked = tensorrt_engine._open, []
 
-    def open_on_cpu(model: bytes, providers: list[str], options: list[dict[str, str]]) -> object:
+    def open_on_cpu(model: bytes, providers: list[str], options: list[dict[str, str]]) -> Any:
         asked.append(options[0])
         return open_session(model, providers[-1:], options[-1:])
 
@@ -194,7 +196,7 @@ def test_what_is_kept_feeds_the_next_run(engine: Engine) -> None:
 
 
 def test_a_build_with_cuda_but_no_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(model: bytes, **options: object) -> None:
+    def fail(model: bytes, **options: Any) -> None:
         raise RuntimeError("CUDA failure 100: no CUDA-capable device is detected")
 
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -257,7 +259,7 @@ def test_each_shape_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     assert [run(1), run(1), run(2), run(1)] == [1, 1, 2, 2]
     assert run(3) == 3  # 2 was used longest ago and is closed
     assert [run(1), run(2)] == [3, 4]
-    np.testing.assert_array_equal(network.keep(sizes[3])[0].download(), 2 * sizes[3])
+    np.testing.assert_array_equal(to_host(network.keep(sizes[3])[0]), 2 * sizes[3])
 
 
 def test_only_graphs_with_convolutions_are_planned_for_a_shape() -> None:

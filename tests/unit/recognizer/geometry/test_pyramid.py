@@ -38,7 +38,7 @@ def test_the_deepest_octave_still_has_pixels(shape: tuple[int, int]) -> None:
 
 
 def test_a_level_shows_the_same_as_a_direct_resize() -> None:
-    image = cv2.GaussianBlur(ramp(240, 250), (9, 9), 3)
+    image = np.asarray(cv2.GaussianBlur(ramp(240, 250), (9, 9), 3), np.uint8)
     octaves = Octaves(image)
     first, second = np.empty((72, 75, 3), np.uint8), np.empty((51, 53, 3), np.uint8)
     shrink(octaves, None, (72, 75), first)

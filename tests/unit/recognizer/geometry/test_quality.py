@@ -22,7 +22,7 @@ def rotated(yaw: float = 0, pitch: float = 0, roll: float = 0) -> np.ndarray:
 @pytest.mark.parametrize("angle", [-40, -15, 0, 15, 40])
 @pytest.mark.parametrize("axis", ["yaw", "pitch", "roll"])
 def test_a_turned_head_is_measured(axis: str, angle: float) -> None:
-    points = 2.5 * rotated(**{axis: angle}) + np.float32(300)
+    points = (2.5 * rotated(**{axis: angle}) + 300).astype(np.float32)
     pose = dict(zip(["yaw", "pitch", "roll"], head_poses(points[None])[0], strict=True))
     assert pose.pop(axis) == pytest.approx(angle, abs=0.5)
     assert list(pose.values()) == pytest.approx([0, 0], abs=0.5)

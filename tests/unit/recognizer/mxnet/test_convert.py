@@ -77,7 +77,7 @@ NORM = {
         ({"fix_gamma": False, "eps": 2e-5}, NORM["out_gamma"], 2e-5),
     ],
 )
-def test_batch_norm_has_mxnets_defaults(attributes: dict, gamma: object, eps: float) -> None:
+def test_batch_norm_has_mxnets_defaults(attributes: dict, gamma: Any, eps: float) -> None:
     beta, mean, var = (
         NORM[f"out_{key}"][:, None, None] for key in ("beta", "moving_mean", "moving_var")
     )

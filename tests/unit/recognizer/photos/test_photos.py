@@ -4,6 +4,7 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,7 +40,7 @@ def encode(suffix: str, image: np.ndarray, *options: int) -> bytes:
     return cv2.imencode(suffix, image, options)[1].tobytes()
 
 
-def saved(image: np.ndarray | Pillow.Image, kind: str, **options: object) -> bytes:
+def saved(image: np.ndarray | Pillow.Image, kind: str, **options: Any) -> bytes:
     """Encode by Pillow."""
     stream = io.BytesIO()
     (image if isinstance(image, Pillow.Image) else Pillow.fromarray(image)).save(
@@ -268,7 +269,7 @@ def test_the_first_frame_of_an_animation_is_taken(kind: str) -> None:
     np.testing.assert_allclose(decode_image(data, name="x").astype(int), picture(), atol=20)
 
 
-SEQUENTIAL = {
+SEQUENTIAL: dict[str, dict[str, Any]] = {
     "plain": {},
     "progressive": {"progressive": True},
     "restarts": {"restart_marker_rows": 1},

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from stream.api import connections as module
 from stream.api.connections import (
     MIN_RATE,
     REPORT_PERIOD_S,
@@ -253,8 +252,8 @@ def test_half_of_the_open_files_are_left(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised_to: int | None, total: int
 ) -> None:
     raised: list[tuple[int, int]] = []
-    monkeypatch.setattr(module.resource, "getrlimit", lambda what: (soft, hard))
-    monkeypatch.setattr(module.resource, "setrlimit", lambda what, both: raised.append(both))
+    monkeypatch.setattr("resource.getrlimit", lambda what: (soft, hard))
+    monkeypatch.setattr("resource.setrlimit", lambda what, both: raised.append(both))
     assert raise_open_files(ConnectionLimits()).total == total
     assert raised == ([] if raised_to is None else [(raised_to, hard)])
 

@@ -10,7 +10,7 @@ from tests.fake_service import FakeService
 @pytest.fixture
 def service():
     # Neither people nor events are touched here.
-    return FakeService(gallery=None, event_log=None)
+    return FakeService(gallery=None, event_log=None)  # type: ignore[arg-type]
 
 
 def test_a_camera_stays_while_its_sender_does(service):

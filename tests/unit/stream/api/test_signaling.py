@@ -1,5 +1,6 @@
 import asyncio
 import json
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -249,7 +250,7 @@ def test_a_page_that_does_not_read_is_let_go(service):
     async def scenario():
         socket = SilentSocket()
         talk = asyncio.create_task(
-            Conversation(service, socket, client=ME, pages=Budget("pages", 2)).run()
+            Conversation(service, cast(Any, socket), client=ME, pages=Budget("pages", 2)).run()
         )
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -33,7 +34,7 @@ def write_video(
     A bare .h264 has no length, like a live stream.
     """
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=fps, options={"bf": str(bframes), "crf": "10"})
+        stream: Any = out.add_stream("libx264", rate=fps, options={"bf": str(bframes), "crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
         for number in range(n):
             image = np.full((*size, 3), COLOURS[number % 3], np.uint8)
@@ -178,7 +179,7 @@ def cut(path: Path) -> None:
 
 def write_sound(path: Path) -> None:
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("pcm_s16le", rate=8000)
+        stream: Any = out.add_stream("pcm_s16le", rate=8000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16")
         frame.sample_rate = 8000
         out.mux(stream.encode(frame))
@@ -232,7 +233,7 @@ def test_a_phones_film_is_turned_upright(
     image = np.zeros((48, 64, 3), np.uint8)
     image[:24, :32] = 255
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=100)
+        stream: Any = out.add_stream("libx264", rate=100)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode())
@@ -253,7 +254,7 @@ def test_a_phones_film_is_turned_upright(
 def write_junk(path: Path, n: int) -> Path:
     """Write one frame and then packets that are none, each marked as a keyframe."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("mjpeg", rate=100)
+        stream: Any = out.add_stream("mjpeg", rate=100)
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
         image = np.zeros((48, 64, 3), np.uint8)
         (good,) = stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24"))
@@ -301,7 +302,7 @@ def test_what_cannot_be_decoded_is_given_up(tmp_path: Path, live: bool) -> None:
 def test_a_stream_joined_long_before_its_next_keyframe_plays_from_there(tmp_path: Path) -> None:
     whole = tmp_path / "whole.h264"
     with av.open(str(whole), "w") as out:
-        stream = out.add_stream(
+        stream: Any = out.add_stream(
             "libx264", rate=25, options={"x264-params": "keyint=300:scenecut=0:bframes=0"}
         )
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
@@ -334,7 +335,7 @@ def write_tracks(path: Path, sizes: list[tuple[int, int]], *, default: int | Non
     with av.open(str(path), "w") as out:
         streams = []
         for number, size in enumerate(sizes):
-            stream = out.add_stream("libx264", rate=25)
+            stream: Any = out.add_stream("libx264", rate=25)
             stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
             stream.disposition = Disposition.default if number == default else Disposition(0)
             streams.append(stream)
@@ -407,7 +408,7 @@ def test_frames_between_frames_and_hevc_from_a_film(tmp_path: Path, codec: str) 
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as out:
         options = {"bf": "3", "crf": "10", "x265-params": "log-level=none"}
-        stream = out.add_stream(codec, rate=100, options=options)
+        stream: Any = out.add_stream(codec, rate=100, options=options)
         stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
         for number in range(30):
             image = np.full((64, 64, 3), COLOURS[number % 3], np.uint8)
@@ -438,7 +439,7 @@ def stalled_playlist(folder: Path) -> Path:
         format="hls",
         options={"hls_time": "0.2", "hls_list_size": "6", "hls_flags": "omit_endlist"},
     ) as out:
-        stream = out.add_stream("libx264", rate=100, options={"g": "20", "bf": "0"})
+        stream: Any = out.add_stream("libx264", rate=100, options={"g": "20", "bf": "0"})
         stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
         for number in range(120):
             image = np.full((48, 64, 3), 2 * number, np.uint8)

@@ -15,7 +15,7 @@ from stream.cameras.conversion import Captured
 from stream.cameras.pacing import Backoff
 from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
-from stream.frames import FrameResult
+from stream.frames import Frame, FrameResult
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
 from stream.video.channel import VideoChannel
@@ -72,7 +72,7 @@ class Log:
 
     def __init__(self) -> None:
         self.states: list[tuple[CameraState, str]] = []
-        self.frames: list[Captured] = []
+        self.frames: list[Frame] = []
 
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 300
@@ -123,7 +123,7 @@ def running(
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera_module.Backoff, "delay_s", lambda *_: 0.001)
+    monkeypatch.setattr("stream.cameras.pacing.Backoff.delay_s", lambda *_: 0.001)
 
 
 def test_a_camera_that_dies_comes_back_by_itself(caplog: pytest.LogCaptureFixture) -> None:

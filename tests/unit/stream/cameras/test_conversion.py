@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -29,7 +30,7 @@ def write(
     """Write a film of RGB images in a matrix; it says which where `tag` gives its number."""
     height, width = images[0].shape[:2]
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=100, options={"crf": "4", **(options or {})})
+        stream: Any = out.add_stream(codec, rate=100, options={"crf": "4", **(options or {})})
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 import stream.cli.main
 from stream.cli import common
 from stream.cli.main import app
+from stream.errors import StreamError
 
 # The contract of architecture.md: verbs, and the options that others script against.
 COMMANDS = {
@@ -119,7 +120,7 @@ def test_expected_failure_is_one_line_without_the_password(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     def fail(**_: object) -> None:
-        raise stream.cli.main.StreamError("cannot open rtsp://user:secret@host/live: refused")
+        raise StreamError("cannot open rtsp://user:secret@host/live: refused")
 
     monkeypatch.setattr(stream.cli.main, "app", fail)
     with pytest.raises(SystemExit, match="1"):

@@ -5,9 +5,8 @@ import pytest
 
 from recognizer import ImageError
 from stream.demo.outlines import OUTLINES
-from stream.demo.room import CANVAS_HEIGHT, CANVAS_WIDTH, COUNTER_TOP, draw_lobby
+from stream.demo.room import CANVAS_HEIGHT, CANVAS_SCALE, CANVAS_WIDTH, COUNTER_TOP, draw_lobby
 from stream.demo.scene import (
-    CANVAS_SCALE,
     ENROLLED,
     HEIGHT,
     PERIOD_S,

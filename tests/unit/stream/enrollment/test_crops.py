@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -91,7 +92,7 @@ def test_a_face_unlike_its_mirror_image_is_refused_unless_forced(people: Gallery
 
 
 def test_mirror_images_are_compared_with_their_faces() -> None:
-    recognizer = FakeRecognizer(FakeWorld())
+    recognizer: Any = FakeRecognizer(FakeWorld())
     assert with_mirrors(recognizer, []) == []
     measured = with_mirrors(recognizer, [face(1), face(2)])
     assert [each.mirror_similarity for each in measured] == pytest.approx([1, 1])

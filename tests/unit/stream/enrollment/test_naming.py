@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ OLD = replace(CARD, similarities=None, threshold=0.38, far=0.0)
 """What `models add` wrote before it measured anything."""
 
 
-def recognizer_of(card: ModelCard) -> SimpleNamespace:
+def recognizer_of(card: ModelCard) -> Any:
     return SimpleNamespace(model_id="m", limits=card.limits, threshold=card.limits.pair)
 
 
@@ -41,7 +42,7 @@ def fill(gallery: Gallery, *, n_people: int, shared: float, noise: float) -> Non
         for i in range(3):
             row = shared * common + own + noise * rng.normal(size=SIZE)
             row = (row / np.linalg.norm(row)).astype(np.float32)
-            photos.append(NewPhoto(row, None, f"{person * 3 + i:064x}", 0.5))
+            photos.append(NewPhoto(row.astype(np.float32), None, f"{person * 3 + i:064x}", 0.5))
         gallery.photos.add(f"Person {person}", photos)
 
 

@@ -88,6 +88,7 @@ def test_the_crop_comes_back_as_jpeg_in_its_colours(log: EventLog) -> None:
     jpeg = log.crop_jpeg(kept.id)
     assert jpeg is not None
     bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None
     np.testing.assert_allclose(bgr[50, 50], [120, 120, 200], atol=4)
     assert log.crop_jpeg(log.append(event(), NOON).id) is None
 

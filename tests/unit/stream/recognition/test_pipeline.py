@@ -449,9 +449,9 @@ class Timed(FakeRecognizer):
     now = 0.0
     embed_s = 0.014
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    def detect(self, images: Sequence[Image], *, any_way_up: bool = False) -> list[Detections]:
         self.now += 0.023 * len(images)
-        return super().detect(images)
+        return super().detect(images, any_way_up=any_way_up)
 
     def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
         self.now += 0.003 * len(images) + 0.001 * sum(map(len, boxes))

@@ -19,7 +19,7 @@ def memory() -> Memory:
 def track(*, is_doubtful: bool = False) -> Tracked:
     box = np.array([100, 100, 200, 200], np.float32)
     points = np.asarray(box[:2] + LANDMARKS * 100, np.float32)
-    return Tracked(1, box, points, 0.9, 0.0, 0.0, box, is_doubtful=is_doubtful)
+    return Tracked("1", box, points, 0.9, 0.0, 0.0, box, is_doubtful=is_doubtful)
 
 
 def measured(quality: float) -> Quality:

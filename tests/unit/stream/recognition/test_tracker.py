@@ -24,7 +24,7 @@ class Stage:
 
     def __init__(self) -> None:
         ids = count(1)
-        self.tracker = Tracker(lambda: next(ids), same_face=0.36)
+        self.tracker = Tracker(lambda: str(next(ids)), same_face=0.36)
         self.at = 0.0
         self.n_looks = 0
 
@@ -36,7 +36,7 @@ class Stage:
         for track, row in pairs:
             if track.template is None:
                 track.template = looks_like(faces[row].person)
-        return {faces[row].person: track.track_id for track, row in pairs}
+        return {faces[row].person: int(track.track_id) for track, row in pairs}
 
     def follow(self, *faces: FakeFace | None) -> list[int]:
         """Follow into a frame: one face or None for each followed track; return who is left."""
@@ -63,7 +63,7 @@ class Stage:
 
     @property
     def ids(self) -> list[int]:
-        return [track.track_id for track in self.tracker.tracks]
+        return [int(track.track_id) for track in self.tracker.tracks]
 
 
 def test_nobody_leaves_no_track() -> None:
@@ -73,7 +73,7 @@ def test_nobody_leaves_no_track() -> None:
 
 
 def test_a_doubtful_detection_begins_no_track_but_keeps_one() -> None:
-    tracker = Tracker(lambda: 1, same_face=0.36)
+    tracker = Tracker(lambda: "1", same_face=0.36)
     faces = as_detections([FakeFace(1, 100)])
     doubtful = Detections(faces.boxes, faces.landmarks, faces.scores * 0 + np.float32(0.55))
     assert tracker.scan(doubtful, 0.0, lambda _: looks_like(1)[None]) == []
@@ -253,7 +253,7 @@ def test_two_tracks_on_one_face_are_one_too_many() -> None:
     stage.scan(FakeFace(1, 100), FakeFace(2, 200))
     stage.follow(FakeFace(1, 100), FakeFace(2, 200))
     stage.follow(FakeFace(1, 102), FakeFace(1, 103))
-    assert [track.track_id for track in stage.tracker.followed] == [1]
+    assert [int(track.track_id) for track in stage.tracker.followed] == [1]
     assert all(track.is_doubtful for track in stage.tracker.tracks)
 
 
@@ -262,7 +262,7 @@ def test_of_three_tracks_on_one_face_one_remains() -> None:
     stage.scan(FakeFace(1, 100), FakeFace(2, 200), FakeFace(3, 300))
     stage.follow(FakeFace(1, 100), FakeFace(2, 200), FakeFace(3, 300))
     stage.follow(FakeFace(1, 102), FakeFace(1, 103), FakeFace(1, 103))
-    assert [track.track_id for track in stage.tracker.followed] == [1]
+    assert [int(track.track_id) for track in stage.tracker.followed] == [1]
 
 
 def test_after_a_cut_only_looks_count() -> None:
@@ -276,11 +276,11 @@ def test_after_a_cut_only_looks_count() -> None:
 
 def test_a_track_without_looks_is_told_by_overlap_alone() -> None:
     ids = count(1)
-    tracker = Tracker(lambda: next(ids), same_face=0.36)
+    tracker = Tracker(lambda: str(next(ids)), same_face=0.36)
     for at in (0.0, 0.2):
         found = as_detections([FakeFace(1, 100), FakeFace(2, 130)])
         pairs = tracker.scan(found, at, lambda rows: np.empty((len(rows), 0), np.float32))
-        assert [track.track_id for track, _ in pairs] == [1, 2]
+        assert [int(track.track_id) for track, _ in pairs] == [1, 2]
 
 
 def test_iou_of_nothing_is_empty() -> None:

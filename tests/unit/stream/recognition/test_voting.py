@@ -62,6 +62,7 @@ def test_the_template_is_the_weighted_mean_of_unit_length() -> None:
     voter = Voter(threshold=THRESHOLD, margin=MARGIN, limits=LIMITS)
     voter.look(axis(0), 0.9)
     voter.look(axis(1), 0.3)
+    assert voter.template is not None
     np.testing.assert_allclose(
         voter.template, (0.9 * axis(0) + 0.3 * axis(1)) / np.hypot(0.9, 0.3), atol=1e-6
     )

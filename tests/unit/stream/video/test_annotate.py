@@ -17,7 +17,7 @@ def track(
     first_seen: float = 0.0,
 ) -> Track:
     match = Match(Identity("id", name), 0.714) if name is not None else None
-    return Track(1, np.array(box, np.float32), 0.9, first_seen, 10.0, TrackState(state), match)
+    return Track("1", np.array(box, np.float32), 0.9, first_seen, 10.0, TrackState(state), match)
 
 
 def picture(height: int = 720, width: int = 1280) -> NDArray[np.uint8]:

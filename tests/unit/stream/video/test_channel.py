@@ -1,5 +1,6 @@
 import asyncio
 from itertools import pairwise
+from typing import Any
 
 import av
 import numpy as np
@@ -85,7 +86,9 @@ async def test_the_small_rendition_has_half_the_size_and_raw_ones_bring_their_fa
     out = VideoOut(hub, fps=25)
     feeds = [Feed(), Feed(small=True), Feed(raw=True), Feed(small=True, raw=True)]
     first = [await read(hub, feed) for feed in feeds]
-    track = Track(1, np.array([80, 80, 400, 300], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None)
+    track = Track(
+        "1", np.array([80, 80, 400, 300], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None
+    )
     black_frame = black(0.0, 360, 640)
     result = FrameResult(black_frame.frame, (track,), (), {})
     pictures = out.render(result)
@@ -158,7 +161,7 @@ async def test_a_changed_rate_sends_what_a_fresh_encoder_would(
     times = [packet.pts for packet in packets]
     assert len(times) == 150
     assert all(a is not None and b is not None and a < b for a, b in pairwise(times))
-    decoder = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
+    decoder: Any = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
     assert sum(len(decoder.decode(packet)) for packet in packets) == 150
 
 
@@ -185,10 +188,10 @@ async def test_a_picture_of_any_size_is_sent(
     hub = PacketHub(lambda: 0.0)
     out = VideoOut(hub, fps=25)
     task = await read(hub, Feed(codec, small=small))
-    track = Track(1, np.array([0, 0, 1, 1], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None)
+    track = Track("1", np.array([0, 0, 1, 1], np.float32), 0.9, 0, 0, TrackState.UNKNOWN, None)
     frame = Frame("c", 0, 0.0, np.full((*size, 3), 120, np.uint8))
     assert send(out, FrameResult(frame, (track,), (), {})) > 0
     packet = await task
-    decoder = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
+    decoder: Any = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
     (shown,) = decoder.decode(packet)
     assert 16 <= min(shown.width, shown.height) <= max(shown.width, shown.height) <= 8192

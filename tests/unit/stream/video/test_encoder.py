@@ -1,4 +1,5 @@
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +18,7 @@ def picture(number: int = 0, size: tuple[int, int] = (120, 160)) -> NDArray[np.u
 
 
 def decode(packets: list[VideoPacket], codec: Codec = Codec.H264) -> list[NDArray[np.uint8]]:
-    decoder = av.CodecContext.create(DECODERS[codec], "r")
+    decoder: Any = av.CodecContext.create(DECODERS[codec], "r")
     frames = [frame for packet in packets for frame in decoder.decode(packet)]
     return [frame.to_ndarray(format="rgb24") for frame in frames]
 
@@ -119,7 +120,7 @@ def test_colours_survive() -> None:
     for index, colour in enumerate([(220, 30, 30), (30, 220, 30), (30, 30, 220)]):
         image[:, 64 * index : 64 * index + 64] = colour
     encoder = Encoder(192, 64, 25)
-    decoder = av.CodecContext.create("h264", "r")
+    decoder: Any = av.CodecContext.create("h264", "r")
     frame = decoder.decode(encoder.encode(image, 0.0, keyframe=False)[0])[0]
     # BT.601 in studio range must be said, for players guess BT.709 from 720p on.
     assert (frame.colorspace, frame.color_range) == (6, 1)

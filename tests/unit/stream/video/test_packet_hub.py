@@ -2,6 +2,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import av
 import pytest
@@ -47,7 +48,7 @@ def hub(clock: Clock) -> PacketHub:
 
 
 def packet(number: int, *, key: bool = False) -> VideoPacket:
-    made = av.Packet(b"\0\0\0\1")
+    made: Any = av.Packet(b"\0\0\0\1")
     made.pts = number
     made.is_keyframe = key
     return made

@@ -22,7 +22,7 @@ def test_the_private_name_that_asks_for_keyframes_is_still_there() -> None:
 
 async def test_the_private_name_that_tells_the_rtp_timestamp_is_still_there() -> None:
     sender = RTCPeerConnection().addTransceiver("video").sender
-    assert sender._RTCRtpSender__rtp_timestamp == 0
+    assert vars(sender)["_RTCRtpSender__rtp_timestamp"] == 0
 
 
 @pytest.mark.parametrize("sdp", ["", "v=0", "nonsense"])

@@ -94,7 +94,7 @@ def test_a_header_that_points_at_images_is_refused(tmp_path):
 
 def test_a_failed_set_is_not_completed(tmp_path):
     with pytest.raises(TypeError), FaceSetWriter(tmp_path) as writer:
-        writer.add([None])
+        writer.add([None])  # type: ignore[list-item]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,7 +103,7 @@ def test_a_set_is_replaced_on_request_alone_and_only_by_a_complete_one(directory
     with pytest.raises(DataError, match=r"train\.rec exists: choose another directory, or"):
         FaceSetWriter(directory)
     with pytest.raises(TypeError), FaceSetWriter(directory, replace=True) as writer:
-        writer.add([None])
+        writer.add([None])  # type: ignore[list-item]
     assert (directory / "train.rec").read_bytes() == before
     with FaceSetWriter(directory, replace=True) as writer:
         writer.add([encode(face(1))])

@@ -23,7 +23,7 @@ def slow_accuracy(distances, is_same, folds):
         test = list(range(start, start + size))
         train = test if folds == 1 else [i for i in range(n) if i not in test]
         start += size
-        best, best_accuracy = 0, -1.0
+        best, best_accuracy = 0.0, -1.0
         for t in np.arange(0, 4, 0.01):
             accuracy = sum((distances[i] < t) == is_same[i] for i in train) / len(train)
             if accuracy > best_accuracy:

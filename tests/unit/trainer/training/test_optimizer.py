@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from trainer.training.optimizer import ReferenceSGD, learning_rate
 
 
 def rate(step, **changes):
-    facts = {"kind": "steps", "lr": 0.1, "steps": (4, 6), "total": 10, "warmup": 0}
+    facts: dict[str, Any] = {"kind": "steps", "lr": 0.1, "steps": (4, 6), "total": 10, "warmup": 0}
     return learning_rate(step, **(facts | changes))
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -13,9 +14,13 @@ def recipe_of(*settings):
     return read_recipe("tiny", ["backbone.size=8", "run.precision=f32", *settings])
 
 
+def no_teacher(spec: str) -> NoReturn:
+    raise AssertionError(spec)
+
+
 def trainee_of(*settings):
     recipe = recipe_of(*settings)
-    return Trainee(recipe, 3, torch.device("cpu"), open_teacher=lambda name: None)
+    return Trainee(recipe, 3, torch.device("cpu"), open_teacher=no_teacher)
 
 
 def test_the_average_follows_weights_and_statistics_alike():
@@ -95,7 +100,8 @@ def test_in_fp16_an_overflow_moves_nothing_and_halves_the_scale():
     moved = []
     for _ in range(9):  # the first scale, 65536, is too much for this network
         before, scale = weight.detach().clone(), scaler.get_scale()
-        _forward_backward(recipe, trainee, *batch_of(6), Path())
+        pixels, labels = batch_of(6)
+        _forward_backward(recipe, trainee, pixels, labels, Path())
         scaler.unscale_(trainee.optimizer)
         gradients = [p.grad for p in trainee.network.parameters() if p.grad is not None]
         is_finite = all(bool(torch.isfinite(g).all()) for g in gradients)
