@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from onnx import TensorProto, helper
 
 from recognizer.cache import default_cache
 from recognizer.detect.detector import Detector, DetectorOptions
@@ -20,6 +19,7 @@ from recognizer.engines.engine import Array, Engine, Network, Tensor
 from recognizer.faces import Image
 from recognizer.models.fetch import Progress, ensure, fetch_photos
 from recognizer.models.resolve import resolve_model
+from recognizer.onnx_graph import FLOAT, OnnxGraph
 from recognizer.photos.photos import read_image
 
 FRAME_SIZE = (720, 1280)  # of the crowd frame that is made where no picture is given
@@ -207,14 +207,12 @@ def crowd_frame(photos: Path) -> Image:
 def measure_peak(engine: Engine) -> float:
     """Return the operations a second that the engine reaches on a large matrix product."""
     n = PEAK_SIDE
-    node = helper.make_node("MatMul", ["x", "x"], ["y"])
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [n, n]) for name in "xy"]
-    graph = helper.make_graph([node], "peak", values[:1], values[1:])
-    opsets = [helper.make_opsetid("", 13)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    network = engine.load(model.SerializeToString(), name="peak")
-    x = np.ones((n, n), np.float32)
-    return 2.0 * n**3 / (median_ms(lambda: network(x), rounds=5) / 1e3)
+    graph = OnnxGraph("peak")
+    x = graph.input("x", FLOAT, [n, n])
+    graph.output(graph.add("MatMul", [x, x], "y"), FLOAT, [n, n])
+    network = engine.load(graph.serialized(), name="peak")
+    matrix = np.ones((n, n), np.float32)
+    return 2.0 * n**3 / (median_ms(lambda: network(matrix), rounds=5) / 1e3)
 
 
 def _operations(net: NetWeights, n_inputs: int) -> float:

@@ -9,18 +9,15 @@ offsets, then, for O-Net, five x and five y of the landmarks.
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import joblib
 import lz4.frame
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.errors import ModelFileError
 from recognizer.faces import Floats
+from recognizer.onnx_graph import FLOAT, UINT8, OnnxGraph
 
-OPSET = 13
 # pooling (kernel, stride) after each convolution; MTCNN pools in ceil mode
 POOLS: dict[str, tuple[tuple[int, int] | None, ...]] = {
     "pnet": ((2, 2), None, None),
@@ -134,58 +131,41 @@ def build_graph(net: NetWeights) -> bytes:
     Returns:
         A model with one output: P-Net (N, 5, h, w), R-Net (N, 5), O-Net (N, 15) float32.
     """
-    size: int | str = INPUT_SIZE.get(net.name, "H")
-    width: int | str = INPUT_SIZE.get(net.name, "W")
-    nodes, tensors = [], []
-
-    def add(op: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-        return output
-
-    def constant(name: str, array: Floats) -> str:
-        tensors.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
-
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, width, 3])
-    planes = add("Transpose", ["image"], "planes", perm=[0, 3, 1, 2])
-    x = add("Cast", [planes], "floats", to=TensorProto.FLOAT)
+    graph = OnnxGraph(net.name)
+    sides = [INPUT_SIZE.get(net.name, side) for side in "HW"]
+    image = graph.input("image", UINT8, ["N", *sides, 3])
+    graph.add("Transpose", [image], "planes", perm=[0, 3, 1, 2])
+    x = graph.add("Cast", ["planes"], "floats", to=FLOAT)
     for i, layer in enumerate(net.layers):
         weight, bias = layer.weight, layer.bias
         if i == 0:
-            weight, bias = _fold_normalisation(weight, bias)
+            weight, bias = _fold_normalization(weight, bias)
         if weight.ndim == 4:
-            inputs = [x, constant(f"w{i}", weight), constant(f"b{i}", bias)]
-            x = add("Conv", inputs, f"conv{i}", kernel_shape=weight.shape[2:])
+            inputs = [x, graph.constant(f"w{i}", weight), graph.constant(f"b{i}", bias)]
+            x = graph.add("Conv", inputs, f"conv{i}", kernel_shape=weight.shape[2:])
             slope = layer.slope[:, None, None]
         else:
-            x = add("Flatten", [x], "flat", axis=1)
-            inputs = [x, constant(f"w{i}", weight), constant(f"b{i}", bias)]
-            x = add("Gemm", inputs, f"dense{i}", transB=1)
+            x = graph.add("Flatten", [x], "flat", axis=1)
+            inputs = [x, graph.constant(f"w{i}", weight), graph.constant(f"b{i}", bias)]
+            x = graph.add("Gemm", inputs, f"dense{i}", transB=1)
             slope = layer.slope
-        x = add("PRelu", [x, constant(f"s{i}", slope)], f"prelu{i}")
+        x = graph.add("PRelu", [x, graph.constant(f"s{i}", slope)], f"prelu{i}")
         pool = POOLS[net.name][i] if i < len(POOLS[net.name]) else None
         if pool:
-            kernel, stride = pool
-            sides, steps = [kernel, kernel], [stride, stride]
-            x = add("MaxPool", [x], f"pool{i}", ceil_mode=1, kernel_shape=sides, strides=steps)
+            shape = {"kernel_shape": pool[:1] * 2, "strides": pool[1:] * 2}
+            x = graph.add("MaxPool", [x], f"pool{i}", ceil_mode=1, **shape)
     head = net.head
-    inputs = [x, constant("w", head.weight), constant("b", head.bias)]
+    inputs = [x, graph.constant("w", head.weight), graph.constant("b", head.bias)]
     if head.weight.ndim == 4:
-        add("Conv", inputs, "faces", kernel_shape=[1, 1])
-        dims: list[int | str] = ["N", head.weight.shape[0], "h", "w_out"]
+        graph.add("Conv", inputs, "faces", kernel_shape=[1, 1])
+        graph.output("faces", FLOAT, ["N", len(head.weight), "h", "w_out"])
     else:
-        add("Gemm", inputs, "faces", transB=1)
-        dims = ["N", head.weight.shape[0]]
-    faces = helper.make_tensor_value_info("faces", TensorProto.FLOAT, dims)
-    graph = helper.make_graph(nodes, net.name, [image], [faces], tensors)
-    opsets = [helper.make_opsetid("", OPSET)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="facewire")
-    onnx.checker.check_model(model)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+        graph.add("Gemm", inputs, "faces", transB=1)
+        graph.output("faces", FLOAT, ["N", len(head.weight)])
+    return graph.serialized()
 
 
-def _fold_normalisation(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
+def _fold_normalization(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:
     """Let the first convolution take pixels: exact, as MTCNN's convolutions do not pad."""
     folded = weight * np.float32(SCALE)
     shift = weight.sum(axis=(1, 2, 3), dtype=np.float64) * (MEAN * SCALE)

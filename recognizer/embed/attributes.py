@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.engines.engine import Engine
 from recognizer.engines.image_work import Images
 from recognizer.faces import Floats
 from recognizer.geometry.alignment import similarity_transforms
+from recognizer.onnx_graph import FLOAT, UINT8, OnnxGraph
 
 AGE_SIZE, GENDER_SIZE = 64, 32
 CHIP_SIZE = 256  # a chip is warped larger and then averaged down, which keeps fine texture
@@ -86,23 +86,19 @@ class AttributeReader:
 def _for_chips(model: bytes, factor: int) -> bytes:
     """Make a network take (N, S, S, 3) uint8 RGB chips: averaged down by a factor, normalised."""
     prepared = onnx.load_from_string(model)
-    graph = prepared.graph
-    # averaging and normalising are one convolution, twice as fast as pooling
+    front = OnnxGraph("chips")
+    chips = front.input("facewire_chips", UINT8, ["N", CHIP_SIZE, CHIP_SIZE, 3])
+    front.add("Transpose", [chips], "facewire_planes", perm=[0, 3, 1, 2])
+    floats = front.add("Cast", ["facewire_planes"], "facewire_floats", to=FLOAT)
+    # averaging and normalizing are one convolution, twice as fast as pooling
     weights = np.zeros((3, 3, factor, factor), np.float32)
     weights[range(3), range(3)] = SCALE / factor**2
-    graph.initializer.append(numpy_helper.from_array(weights, "facewire_weights"))
-    graph.initializer.append(numpy_helper.from_array(-MEAN * SCALE, "facewire_bias"))
-    inputs, strides = ["facewire_floats", "facewire_weights", "facewire_bias"], [factor, factor]
-    nodes = [
-        helper.make_node("Transpose", ["facewire_chips"], ["facewire_planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", ["facewire_planes"], ["facewire_floats"], to=TensorProto.FLOAT),
-        helper.make_node("Conv", inputs, [graph.input[0].name], strides=strides),
+    inputs = [
+        floats,
+        front.constant("facewire_weights", weights),
+        front.constant("facewire_bias", -MEAN * SCALE),
     ]
-    body = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes, *body])
-    del graph.input[:]
-    pixels: list[str | int | None] = ["N", CHIP_SIZE, CHIP_SIZE, 3]
-    graph.input.append(helper.make_tensor_value_info("facewire_chips", TensorProto.UINT8, pixels))
-    serialised: bytes = prepared.SerializeToString()
-    return serialised
+    front.add("Conv", inputs, prepared.graph.input[0].name, strides=[factor, factor])
+    front.put_before(prepared)
+    serialized: bytes = prepared.SerializeToString()
+    return serialized

@@ -5,13 +5,13 @@ import math
 import cv2
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.card import ModelCard
 from recognizer.engines.engine import Engine, Tensor, rows_for, to_host
 from recognizer.errors import ModelFileError
 from recognizer.faces import Floats, Image
 from recognizer.geometry.alignment import CROP_SIZE
+from recognizer.onnx_graph import FLOAT, UINT8, OnnxGraph, value_info
 
 # crops per run: on a CPU more gain nothing, and OpenVINO keeps buffers for every size it has seen
 # (SFace: 340 MiB more after all sizes up to 32); a GPU needs them to be busy
@@ -129,46 +129,34 @@ def prepare(model: onnx.ModelProto, card: ModelCard, *, batch: int | None = None
     height, width = card.input_size
     _check_shape(inputs[0], [3, height, width], card.name)
     _check_shape(graph.output[0], [card.embedding_size], card.name)
-    nodes = _input_nodes(inputs[0].name, card)
-    names = {"facewire_mean": card.mean, "facewire_std": card.std}
-    for name, values in names.items():
-        array = np.array(values, np.float32).reshape(1, 3, 1, 1)
-        graph.initializer.append(numpy_helper.from_array(array, name))
-    graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "facewire_bgr"))
-    body = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes, *body])
-    del graph.input[:]
     n = batch or "N"
-    pixels: list[str | int | None] = [n, height, width, 3]
-    graph.input.append(helper.make_tensor_value_info("facewire_image", TensorProto.UINT8, pixels))
-    output = graph.output[0].name
-    del graph.output[:]
-    dims: list[str | int | None] = [n, card.embedding_size]
-    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, dims))
+    _input_graph(inputs[0].name, card, n).put_before(prepared)
+    graph.output[0].CopyFrom(value_info(graph.output[0].name, FLOAT, [n, card.embedding_size]))
+    del graph.output[1:]
     del graph.value_info[:]  # they hold the old, fixed batch
-    serialised: bytes = prepared.SerializeToString()
-    return serialised
+    serialized: bytes = prepared.SerializeToString()
+    return serialized
 
 
-def _input_nodes(target: str, card: ModelCard) -> list[onnx.NodeProto]:
+def _input_graph(target: str, card: ModelCard, n: int | str) -> OnnxGraph:
     """Bring (N, H, W, 3) uint8 RGB to what the network calls `target`."""
-    image = "facewire_image"
-    nodes = []
+    graph = OnnxGraph("input")
+    pixels = graph.input("facewire_image", UINT8, [n, *card.input_size, 3])
     if card.colour_order == "bgr":
-        nodes.append(
-            helper.make_node("Gather", [image, "facewire_bgr"], ["facewire_bgr_image"], axis=3)
-        )
-        image = "facewire_bgr_image"
-    nodes.append(helper.make_node("Transpose", [image], ["facewire_planes"], perm=[0, 3, 1, 2]))
-    is_plain = card.mean == (0, 0, 0) and card.std == (1, 1, 1)
-    floats = target if is_plain else "facewire_floats"
-    nodes.append(helper.make_node("Cast", ["facewire_planes"], [floats], to=TensorProto.FLOAT))
-    if not is_plain:
-        centred = "facewire_centred"
-        nodes.append(helper.make_node("Sub", [floats, "facewire_mean"], [centred]))
-        nodes.append(helper.make_node("Div", [centred, "facewire_std"], [target]))
-    return nodes
+        backward = graph.constant("facewire_bgr", [2, 1, 0])
+        pixels = graph.add("Gather", [pixels, backward], "facewire_bgr_image", axis=3)
+    planes = graph.add("Transpose", [pixels], "facewire_planes", perm=[0, 3, 1, 2])
+    if card.mean == (0, 0, 0) and card.std == (1, 1, 1):
+        graph.add("Cast", [planes], target, to=FLOAT)
+        return graph
+    mean, std = (
+        graph.constant(f"facewire_{name}", np.reshape(values, (1, 3, 1, 1)), np.float32)
+        for name, values in (("mean", card.mean), ("std", card.std))
+    )
+    floats = graph.add("Cast", [planes], "facewire_floats", to=FLOAT)
+    centered = graph.add("Sub", [floats, mean], "facewire_centered")
+    graph.add("Div", [centered, std], target)
+    return graph
 
 
 def _check_shape(value: onnx.ValueInfoProto, expected: list[int], name: str) -> None:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.errors import ModelFileError
 from recognizer.mxnet.files import Params, Symbol, SymbolNode
 from recognizer.mxnet.operators import IDENTITIES, LOSSES, OPERATORS
+from recognizer.onnx_graph import FLOAT, OnnxGraph
 
-OPSET = 13
 EMBEDDING_NODE = "fc1"  # what the face networks call their last layer; training heads follow it
 
 
@@ -73,8 +72,7 @@ class Conversion:
 
     def __init__(self, symbol: Symbol, params: Params, name: str) -> None:
         self._symbol, self._params, self._name = symbol, params, name
-        self.nodes: list[onnx.NodeProto] = []
-        self._weights: dict[str, onnx.TensorProto] = {}
+        self._graph = OnnxGraph(name)
         self._inputs: list[str] = []
         self._values: dict[tuple[int, int], str] = {}
         self._ranks: dict[str, int] = {}
@@ -118,31 +116,15 @@ class Conversion:
         return found
 
     def _model(self, outputs: list[str]) -> onnx.ModelProto:
-        inputs = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", None, None, None])
-            for name in self._inputs
-        ]
-        results = [
-            helper.make_tensor_value_info(
-                name, TensorProto.FLOAT, ["N", *[None] * (self._ranks.get(name, 4) - 1)]
-            )
-            for name in outputs
-        ]
-        graph = helper.make_graph(
-            self.nodes, self._name, inputs, results, list(self._weights.values())
-        )
-        model = helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=8,
-            producer_name="facewire",
-        )
+        for name in self._inputs:
+            self._graph.input(name, FLOAT, ["N", None, None, None])
+        for name in outputs:
+            self._graph.output(name, FLOAT, ["N", *[None] * (self.rank(name) - 1)])
         try:
-            onnx.checker.check_model(model)
+            return self._graph.model()
         except onnx.checker.ValidationError as error:
             reason = str(error).splitlines()[0]
             raise ModelFileError(f"the converted {self._name} is not valid: {reason}") from error
-        return model
 
     def value(self, node: SymbolNode, position: int) -> str:
         """Return the name of an input that is computed or fed."""
@@ -171,17 +153,19 @@ class Conversion:
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """Keep an array as a weight of the model."""
-        values = np.ascontiguousarray(array)
-        if values.dtype.kind == "f":
-            values = values.astype(np.float32)
-        self._weights[name] = numpy_helper.from_array(values, name)
-        return name
+        return self._graph.constant(name, array, np.float32 if array.dtype.kind == "f" else None)
 
     def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Append a node of one output; its rank is its first input's."""
-        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        self._graph.add(op, inputs, output, **attributes)
         self._ranks[output] = self.rank(inputs[0])
         return output
+
+    def split(self, data: str, outputs: list[str], name: str, *, axis: int) -> list[str]:
+        """Append a node that divides a value into equal parts of its rank."""
+        self._graph.add_node("Split", [data], outputs, name, axis=axis)
+        self._ranks |= dict.fromkeys(outputs, self.rank(data))
+        return outputs
 
     def rank(self, value: str) -> int:
         """Return a value's number of dimensions."""

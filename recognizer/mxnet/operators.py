@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import helper
 
 from recognizer.errors import ModelFileError
 from recognizer.mxnet.files import SymbolNode
@@ -122,12 +121,8 @@ def _slice_channel(c: "Conversion", node: SymbolNode) -> Results:
         raise ModelFileError(f"{n} parts are not supported (node {node.name!r})")
     if _flag(node, "squeeze_axis", default=False):
         raise ModelFileError(f"squeeze_axis is not supported (node {node.name!r})")
-    data = c.value(node, 0)
     outputs = [f"{node.name}:{i}" for i in range(n)]
-    c.nodes.append(helper.make_node("Split", [data], outputs, name=node.name, axis=axis))
-    for output in outputs:
-        c.set_rank(output, c.rank(data))
-    return outputs
+    return c.split(c.value(node, 0), outputs, node.name, axis=axis)
 
 
 def _concat(c: "Conversion", node: SymbolNode) -> Results:

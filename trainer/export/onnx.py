@@ -8,17 +8,16 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from recognizer import ModelCard, write_card
 from recognizer.embed.embedder import prepare
 from recognizer.engines.devices import open_engine
 from recognizer.models.resolve import resolve_model
+from recognizer.onnx_graph import FLOAT, OnnxGraph
 from trainer.errors import ExportError
 from trainer.export.graph import Operation, operations
 
-OPSET = 17  # understood by every runtime of the last three years
 MAX_DIFFERENCE = 1e-4  # between unit embeddings of torch and of recognizer
 PROBE_CROPS = 4
 WITH_NUMBER = {"subtract": "Sub", "multiply": "Mul", "plus": "Add"}
@@ -26,36 +25,24 @@ WITH_NUMBER = {"subtract": "Sub", "multiply": "Mul", "plus": "Add"}
 
 def onnx_of(backbone: nn.Module, size: int) -> onnx.ModelProto:
     """Build the ONNX model of a backbone: (N, 3, 112, 112) float pixels to (N, D)."""
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    last = "data"
+    graph = OnnxGraph("facewire")
+    last = graph.input("data", FLOAT, ["N", 3, 112, 112])
     for operation in operations(backbone):
-        nodes.append(_node(operation, weights))
-        last = operation.name
-    graph = helper.make_graph(
-        nodes,
-        "facewire",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])],
-        [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["N", size])],
-        weights,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-    model.ir_version = 8  # the one of opset 17
-    model.producer_name = "facewire"
-    onnx.checker.check_model(model)
-    return model
+        last = _add(graph, operation)
+    graph.output(last, FLOAT, ["N", size])
+    return graph.model()
 
 
-def _node(operation: Operation, weights: list[onnx.TensorProto]) -> onnx.NodeProto:
+def _add(graph: OnnxGraph, operation: Operation) -> str:
+    """Append the node of an operation. Returns its name."""
     layer, name = operation.layer, operation.name
     inputs = list(operation.inputs)
 
-    def add(suffix: str, value: Tensor | NDArray[np.float32] | None) -> None:
+    def add(suffix: str, value: Tensor | NDArray[Any] | None) -> None:
         if value is None:
             return
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
-        weights.append(numpy_helper.from_array(array.astype(np.float32), f"{name}_{suffix}"))
-        inputs.append(f"{name}_{suffix}")
+        array = value.detach().float().cpu().numpy() if isinstance(value, Tensor) else value
+        inputs.append(graph.constant(f"{name}_{suffix}", array))
 
     kind = ""
     attributes: dict[str, Any] = {}
@@ -99,8 +86,7 @@ def _node(operation: Operation, weights: list[onnx.TensorProto]) -> onnx.NodePro
             kind, attributes = "Concat", {"axis": 1}
         case None if operation.kind == "sum":
             kind, attributes = "ReduceSum", {"keepdims": 1}
-            weights.append(numpy_helper.from_array(np.array([1]), f"{name}_axes"))
-            inputs.append(f"{name}_axes")
+            add("axes", np.array([1]))
     plain = {
         "relu": "Relu",
         "globalpool": "GlobalAveragePool",
@@ -112,7 +98,7 @@ def _node(operation: Operation, weights: list[onnx.TensorProto]) -> onnx.NodePro
         "root": "Sqrt",
         "sigmoid": "Sigmoid",
     }
-    return helper.make_node(kind or plain[operation.kind], inputs, [name], name, **attributes)
+    return graph.add(kind or plain[operation.kind], inputs, name, **attributes)
 
 
 def export_onnx(backbone: nn.Module, card: ModelCard, path: Path) -> float:
