@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -193,7 +194,12 @@ def test_the_machine_chooses_the_precision_once(
             "trainer.training.device.calculates_in_bf16", lambda place: not has_bf16
         )
         run(data, tmp_path, "run.steps=2", "run.precision=auto", resume=True)
-    assert caplog.messages == [f"training in {precision} on cpu"] * 2
+    assert caplog.messages == [
+        f"training in {precision} on cpu",
+        "batch 6, lr 0.1 (cosine), 1 steps: 0.3 times the 20 images of the set",
+        f"training in {precision} on cpu",
+        "batch 6, lr 0.1 (cosine), 2 steps: 0.6 times the 20 images of the set",
+    ]
     state = read_checkpoint(tmp_path / "last.pt")
     assert (state["step"], json.loads(state["recipe"])["run"]["precision"]) == (2, precision)
 
@@ -393,6 +399,27 @@ def run_two(tmp_path, data, out, *settings, expect=0):
     )
     assert (done.returncode == 0) == (expect == 0), done.stderr[-2000:]
     return done.stderr
+
+
+def test_the_help_says_how_to_use_several_processes(data, tmp_path):
+    said = " ".join(command("fit", "--help").stdout.replace("│", " ").split())
+    line = re.search(r"torchrun --nproc-per-node 4 --no-python facewire-train fit", said)
+    bin_of = Path(sys.executable).parent
+    words = line[0].replace(" 4 ", " 2 ").replace("facewire-train", f"{bin_of}/facewire-train")
+    start = [f"{bin_of}/{words.split()[0]}", *words.split()[1:]]
+    settings = [f"--set={s}" for s in (*SMALL, "run.steps=1", "run.batch=4")]
+    settings += ["--threads=1", "--device=cpu", f"--data={data}", f"--out={tmp_path / 'out'}"]
+    done = subprocess.run(
+        [*start, "tiny", *settings],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "batch 4 x 2 processes = 8 images a step" in done.stderr
+    assert len(read_checkpoint(tmp_path / "out/last.pt")["ranks"]) == 2
 
 
 def equal(one, two):

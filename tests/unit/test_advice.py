@@ -29,7 +29,11 @@ CODE = [
 ]
 TEXTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *(ROOT / "docs").glob("*.md")]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-FOREIGN_OPTIONS = {"--version", "--hash", "--help", "--logdir"}  # pip's and TensorBoard's
+FOREIGN_OPTIONS = {
+    *("--version", "--hash", "--help"),  # pip's
+    "--logdir",  # TensorBoard's
+    *("--nproc-per-node", "--no-python"),  # torchrun's
+}
 FOREIGN_PACKAGES = {"tensorrt-cu13", "onnxruntime-gpu", "openvino", "pre-commit", "torch"}
 
 

@@ -1,8 +1,11 @@
 """Recipes: all settings of a training run, in one TOML file.
 
-Order: defaults below < the file < `--set section.key=value`. Unknown keys are refused.
+Order: defaults below < the file < `--set section.key=value`. Unknown keys and keys that do nothing
+are refused.
 """
 
+import copy
+import logging
 import tomllib
 from collections.abc import Sequence
 from importlib.resources import files as resource_files
@@ -12,6 +15,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trainer.errors import RecipeError
+
+logger = logging.getLogger(__name__)
 
 
 class _Section(BaseModel):
@@ -27,7 +32,7 @@ class BackboneSection(_Section):
     se: bool = Field(default=False, description="SE block in every unit of a ResNet")
     size: int = Field(default=0, ge=0, description="embedding size; 0 for the network's own")
     output: str = Field(default="", description="embedding head E, GDC, GNAP...; empty for its own")
-    act: Literal["prelu", "relu"] = "prelu"
+    act: Literal["prelu", "relu"] = Field(default="prelu", description="activation")
 
 
 class HeadSection(_Section):
@@ -39,7 +44,9 @@ class HeadSection(_Section):
         "triplet, atriplet, genderage, distill",
     )
     scale: float = Field(default=64, gt=0, description="of loss margin")
-    m1: float = Field(default=1, gt=0, description="of loss margin: cos(m1 t + m2) - m3")
+    m1: float = Field(
+        default=1, gt=0, description="of loss margin: cos(m1 t + m2) - m3, t in radians"
+    )
     m2: float = Field(default=0, ge=0, description="of loss margin, radians")
     m3: float = Field(default=0, ge=0, description="of loss margin")
     centres: int = Field(default=1, ge=1, description="centers per class (sub-center ArcFace)")
@@ -47,25 +54,24 @@ class HeadSection(_Section):
         default=False, description="spread the classes over the ranks (Partial FC)"
     )
     rate: float = Field(
-        default=1, gt=0, le=1, description="share of the classes in a step, with sharded"
+        default=1, gt=0, le=1, description="share of the classes in a step, 0 to 1, with sharded"
     )
-    lr_mult: float = Field(
-        default=1, ge=0, description="of the head's rate; the reference's had no effect"
-    )
-    wd_mult: float = Field(
-        default=1, ge=0, description="of the head's weight decay; the reference's had no effect"
-    )
+    lr_mult: float = Field(default=1, ge=0, description="factor of the head's learning rate")
+    wd_mult: float = Field(default=1, ge=0, description="factor of the head's weight decay")
     teacher: str = Field(default="sface", description="with loss distill: the model to imitate")
     blend: float = Field(
-        default=0, ge=0, le=1, description="share of images mixed with another, with distill"
+        default=0,
+        ge=0,
+        le=1,
+        description="share of images mixed with another, 0 to 1, with distill",
     )
     warp: float = Field(default=0, ge=0, description="random shifts, pixels, with distill")
 
 
 class DataSection(_Section):
-    """How images are read and changed."""
+    """How images are read and augmented."""
 
-    mirror: bool = True
+    mirror: bool = Field(default=True, description="flip images at random")
     colour: int = Field(
         default=0, ge=0, le=2, description="1 jitters colors, 2 also compresses some images again"
     )
@@ -81,22 +87,36 @@ class DataSection(_Section):
     max_damaged: int = Field(
         default=100, ge=0, description="damaged images skipped before the run stops with an error"
     )
-    workers: int = Field(default=0, ge=0, description="processes that decode")
+    workers: int = Field(
+        default=0,
+        ge=0,
+        description="processes that decode images, in each training process; 0 for none",
+    )
 
 
 class OptimizerSection(_Section):
     """SGD and its learning rate."""
 
-    lr: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=0.0005, ge=0)
-    schedule: Literal["steps", "poly", "cosine"] = "steps"
-    lr_steps: tuple[int, ...] = Field(
-        default=(100000, 160000, 220000), description="a tenth from each on"
+    lr: float = Field(
+        default=0.1, gt=0, description="learning rate; not scaled by batch or processes"
     )
-    warmup: int = Field(default=0, ge=0, description="steps of linear rise")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="share of the last update kept")
+    weight_decay: float = Field(default=0.0005, ge=0, description="of all weights")
+    schedule: Literal["steps", "poly", "cosine"] = Field(
+        default="steps",
+        description="of lr: a tenth at each of lr_steps, linear to 0, or half a cosine to 0",
+    )
+    lr_steps: tuple[int, ...] = Field(
+        default=(100000, 160000, 220000),
+        description="steps at which the rate falls to a tenth, with schedule steps",
+    )
+    warmup: int = Field(
+        default=0, ge=0, description="first steps, in which the rate rises linearly"
+    )
     clip: float = Field(default=0, ge=0, description="largest norm of the gradient; 0 for none")
-    accumulate: int = Field(default=1, ge=1, description="batches in an optimizer step")
+    accumulate: int = Field(
+        default=1, ge=1, description="batches in an optimizer step, in each process"
+    )
 
 
 class RunSection(_Section):
@@ -104,11 +124,11 @@ class RunSection(_Section):
 
     batch: int = Field(default=128, ge=1, description="images of one process in a batch")
     steps: int = Field(default=250000, ge=1, description="optimizer steps")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="of everything random")
     precision: Literal["auto", "f32", "bf16", "fp16"] = Field(
         default="auto", description="auto is bf16 where the device calculates in it, else f32"
     )
-    channels_last: bool = True
+    channels_last: bool = Field(default=True, description="layout of weights and activations")
     sync_bn: bool = Field(default=False, description="batch norm over all processes")
     ema: float = Field(default=0, ge=0, lt=1, description="decay of averaged weights; 0 for none")
     verbose: int = Field(default=2000, ge=1, description="steps between verifications")
@@ -169,9 +189,31 @@ def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"recipe {name} is not TOML: {error}") from error
-    for setting in settings:
-        _apply(facts, setting)
-    return recipe_from(facts)
+    in_file = copy.deepcopy(facts)
+    given = [_apply(facts, setting) for setting in settings]
+    recipe = recipe_from(facts)
+    try:
+        own = recipe_from(in_file)
+    except RecipeError:  # right with the settings alone
+        own = recipe
+    _refuse_idle(own, recipe, given)
+    return recipe
+
+
+def _refuse_idle(own: Recipe, recipe: Recipe, given: Sequence[str]) -> None:
+    """Refuse keys that are named but do nothing; those of a file by --set's doing are logged."""
+    from trainer.training.recipe_keys import idle_keys
+
+    idle, in_file = idle_keys(recipe), idle_keys(own)
+    for section in Recipe.model_fields:
+        for name in getattr(own, section).model_fields_set:
+            if reason := in_file.get(f"{section}.{name}"):
+                raise RecipeError(f"recipe key {section}.{name} does nothing {reason}: remove it")
+            if reason := idle.get(f"{section}.{name}"):
+                logger.info("recipe key %s.%s does nothing %s", section, name, reason)
+    for name in given:
+        if reason := idle.get(name):
+            raise RecipeError(f"--set {name} does nothing {reason}: remove it")
 
 
 def recipe_from(facts: dict[str, Any]) -> Recipe:
@@ -198,7 +240,8 @@ def recipe_names() -> list[str]:
     )
 
 
-def _apply(facts: dict[str, Any], setting: str) -> None:
+def _apply(facts: dict[str, Any], setting: str) -> str:
+    """Apply "section.key=value" to plain values; returns "section.key"."""
     key, equals, value = setting.partition("=")
     section, dot, name = key.strip().partition(".")
     if not (equals and dot):
@@ -210,4 +253,5 @@ def _apply(facts: dict[str, Any], setting: str) -> None:
     table = facts.setdefault(section, {})
     if not isinstance(table, dict):
         raise RecipeError(f"--set {setting}: {section} is no section")
-    table[name] = parsed
+    table[name.strip()] = parsed
+    return f"{section}.{name.strip()}"

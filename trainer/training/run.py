@@ -120,6 +120,8 @@ def _train(
     then: State = read_checkpoint(start) if start else {"step": 0, "best": 0.0}
     recipe = choose_precision(run.recipe, place, then)
     logger.info("training in %s on %s", recipe.run.precision, place)
+    if world.rank == 0:
+        logger.info("%s", plan_line(recipe, world.size, len(inputs.faces)))
     trainee = Trainee(
         recipe,
         inputs.classes.n_classes or inputs.faces.n_classes,
@@ -146,6 +148,21 @@ def _train(
             if log:
                 log.add(event)
         return log.before_and_after() if log else []
+
+
+def plan_line(recipe: Recipe, n_processes: int, n_images: int) -> str:
+    """Return the effective batch, the learning rate and the epochs of a run, for its start."""
+    batch, k = recipe.run.batch, recipe.optimizer.accumulate
+    total = batch * n_processes * k
+    parts = [f"batch {batch}"]
+    parts += [f"{n_processes} processes"] if n_processes > 1 else []
+    parts += [f"{k} accumulated"] if k > 1 else []
+    images = f"{' x '.join(parts)} = {total} images a step" if len(parts) > 1 else f"{parts[0]}"
+    epochs = recipe.run.steps * total / n_images
+    return (
+        f"{images}, lr {recipe.optimizer.lr:g} ({recipe.optimizer.schedule}), "
+        f"{recipe.run.steps} steps: {epochs:.3g} times the {n_images} images of the set"
+    )
 
 
 def _start(run: Run, world: World) -> Path:

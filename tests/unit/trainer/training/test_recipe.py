@@ -1,7 +1,12 @@
-import pytest
+import json
 
+import pytest
+from typer.testing import CliRunner
+
+from trainer.cli import app
 from trainer.errors import RecipeError
-from trainer.training.recipe import read_recipe, recipe_names
+from trainer.training.recipe import Recipe, read_recipe, recipe_names
+from trainer.training.recipe_keys import idle_keys, recipe_keys, recipe_summary, recipe_values
 
 
 def test_every_shipped_recipe_is_right():
@@ -46,3 +51,71 @@ def test_what_is_wrong_is_named(setting, expected):
 def test_an_unknown_recipe_lists_those_there_are():
     with pytest.raises(RecipeError, match=r"cannot read recipe nix.*tiny"):
         read_recipe("nix")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["head.m2=0.3"], ""),
+        (
+            ["head.loss=arcface", "head.scale=32"],
+            r"head\.scale does nothing with head\.loss = arcf",
+        ),
+        (["head.loss=softmax", "head.sharded=true"], r"head\.sharded does nothing with head\.loss"),
+        (["head.loss=triplet", "run.batch=30", "data.workers=4"], r"data\.workers does nothing"),
+        (["head.loss=triplet", "run.batch=30", "head.centres=3"], r"head\.centres does nothing"),
+        (["head.loss=genderage", "backbone.size=9"], r"backbone\.size does nothing .* 202 outputs"),
+        (["head.teacher=sface"], r"head\.teacher does nothing with head\.loss = margin"),
+        (["optimizer.lr_steps=[9]"], r"lr_steps does nothing with optimizer\.schedule = cosine"),
+    ],
+)
+def test_a_setting_that_does_nothing_is_refused(settings, expected):
+    if not expected:
+        assert read_recipe("tiny", settings).head.m2 == 0.3
+        return
+    with pytest.raises(RecipeError, match=rf"--set .*{expected}"):
+        read_recipe("tiny", settings)
+
+
+def test_a_recipe_of_ones_own_with_a_key_that_does_nothing_is_refused(tmp_path):
+    (tmp_path / "mine.toml").write_text('[head]\nloss = "arcface"\nscale = 32\n')
+    with pytest.raises(RecipeError, match=r"recipe key head\.scale does nothing with head\.loss"):
+        read_recipe(str(tmp_path / "mine.toml"))
+
+
+def test_a_key_that_a_setting_makes_idle_is_mentioned(caplog):
+    with caplog.at_level("INFO", "trainer.training.recipe"):
+        read_recipe("tiny", ["head.loss=arcface"])
+    assert sorted(caplog.messages) == [
+        f"recipe key head.{name} does nothing with head.loss = arcface (head.loss = margin has it)"
+        for name in ("m3", "scale")
+    ]
+
+
+def test_every_key_is_explained():
+    keys = {key.name: key for key in recipe_keys()}
+    assert keys.keys() == recipe_values(Recipe()).keys()
+    assert all(len(key.meaning) > 4 for key in keys.values())
+    assert {name: key.default for name, key in keys.items()} == recipe_values(Recipe())
+    assert keys["optimizer.schedule"].kind == "steps|poly|cosine"
+    assert (keys["optimizer.lr_steps"].kind, keys["run.batch"].kind) == ("list", "int")
+    for loss in ("arcface", "softmax", "triplet", "distill", "genderage", "margin"):
+        recipe = Recipe.model_validate({"head": {"loss": loss}, "run": {"batch": 30}})
+        assert idle_keys(recipe).keys() <= keys.keys()
+
+
+def test_every_recipe_is_explained():
+    for name in recipe_names():
+        assert len(recipe_summary(name)) > 30
+
+
+def test_recipes_are_shown():
+    everything = CliRunner().invoke(app, ["recipes"], catch_exceptions=False).stdout
+    assert "tiny: Learns a few people on a CPU" in everything
+    assert "run.batch = 128: images of one process in a batch [int]" in everything
+    one = CliRunner().invoke(app, ["recipes", "tiny"], catch_exceptions=False).stdout
+    assert "run.batch = 32 (default 128): images of one process in a batch [int]" in one
+    assert "head.teacher" not in one  # does nothing there
+    facts = json.loads(CliRunner().invoke(app, ["recipes", "tiny", "--json"]).stdout)
+    values = {key["name"]: key["value"] for key in facts["keys"]}
+    assert (values["head.m3"], values["run.targets"]) == (0.1, [])
