@@ -26,6 +26,7 @@ from stream.api import cameras as api_cameras
 from stream.api import events as api_events
 from stream.api import identities as api_people
 from stream.api import session as api_session
+from stream.api.camera_messages import CameraMessages
 from stream.api.contract import ALWAYS, Undone, complete, errors
 from stream.api.metrics import registry_of
 from stream.api.proxies import Proxies, TrustedProxies
@@ -126,10 +127,13 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router, responses=errors(*ALWAYS))
 
+    messages = CameraMessages(service, time.monotonic)
+
     @app.websocket("/api/ws")
     async def converse(socket: WebSocket) -> None:
         await socket.accept()
-        await Conversation(service, socket, client=socket.state.client, pages=pages).run()
+        client = socket.state.client
+        await Conversation(service, socket, client=client, pages=pages, cameras=messages).run()
 
     app.router.routes.append(
         Route("/api/{rest:path}", Undone([route for router in ROUTERS for route in router.routes]))

@@ -22,17 +22,17 @@ from fastapi import WebSocket, WebSocketDisconnect
 from starlette.types import Message
 
 from gallery import GalleryError
+from stream.api.camera_messages import CHECK_S, CameraMessage, CameraMessages
 from stream.api.publisher import publish
 from stream.api.security import VIEWERS_ONLY_LOOK
 from stream.budget import Budget, Client
 from stream.errors import BusyError, SignalingError, StreamError, UnknownCameraError
-from stream.schemas import CameraJson, camera_json, event_json, tracks_json
+from stream.schemas import event_json, tracks_json
 from stream.service import Service
 
 logger = logging.getLogger(__name__)
 
 TRACKS_PERIOD_S = 0.1  # often enough to click a moving face
-CAMERAS_PERIOD_S = 2.0  # how old the page's figures may be; changes of state come at once
 MAX_WAITING = 128  # messages; a page that reads nothing for about ten seconds is let go
 MAX_MESSAGE = 256 * 1024  # characters; an offer has about 8,000
 MAX_MESSAGE_BYTES = 4 * MAX_MESSAGE  # beyond it the socket is closed before the message is whole
@@ -138,12 +138,20 @@ class Conversation:
         socket: accepted.
         client: who it belongs to; administrators may bring cameras.
         pages: the places of all sockets.
+        cameras: what is sent of the cameras, shared by all sockets.
     """
 
     def __init__(
-        self, service: Service, socket: WebSocket, *, client: Client, pages: Budget
+        self,
+        service: Service,
+        socket: WebSocket,
+        *,
+        client: Client,
+        pages: Budget,
+        cameras: CameraMessages,
     ) -> None:
         self._service = service
+        self._cameras = cameras
         self._client = client
         self._pages = pages
         self._socket = socket
@@ -198,8 +206,11 @@ class Conversation:
                     task.result()
 
     def _say(self, message: object) -> None:
+        self._send(json.dumps(message, separators=(",", ":")))
+
+    def _send(self, text: str) -> None:
         try:
-            self._waiting.put_nowait(json.dumps(message, separators=(",", ":")))
+            self._waiting.put_nowait(text)
         except asyncio.QueueFull:
             self._is_slow.set()
 
@@ -272,19 +283,13 @@ class Conversation:
             subscription.close()
 
     async def _tell_cameras(self) -> None:
-        told: list[tuple[str, str, str]] = []
-        age_s = CAMERAS_PERIOD_S
+        sent: CameraMessage | None = None
         while True:
-            cameras = [
-                camera_json(status, is_admin=self._client.is_admin)
-                for status in self._service.cameras()
-            ]
-            key = [_key(camera) for camera in cameras]
-            if key != told or age_s >= CAMERAS_PERIOD_S:
-                self._say({"type": "cameras", "cameras": cameras})
-                told, age_s = key, 0.0
-            await asyncio.sleep(TRACKS_PERIOD_S)
-            age_s += TRACKS_PERIOD_S
+            message = self._cameras.current()
+            if message is not sent:
+                self._send(message.text(is_admin=self._client.is_admin))
+                sent = message
+            await asyncio.sleep(CHECK_S)
 
     async def _tell_tracks(self) -> None:
         told: tuple[str, int] | None = None
@@ -300,8 +305,3 @@ class Conversation:
             if told != (camera, tracks["seq"]):
                 told = (camera, tracks["seq"])
                 self._say({"type": "tracks", **tracks})
-
-
-def _key(camera: CameraJson) -> tuple[str, str, str]:
-    """Return what of a camera is told at once when it changes."""
-    return camera["name"], camera["state"], camera["reason"]

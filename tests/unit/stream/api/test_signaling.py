@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from typing import Any, cast
 
 import numpy as np
@@ -9,6 +10,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from gallery import Gallery
 from stream.api.app import create_app
+from stream.api.camera_messages import CameraMessages
 from stream.api.signaling import (
     MAX_MESSAGE,
     MAX_WAITING,
@@ -249,8 +251,11 @@ class SilentSocket:
 def test_a_page_that_does_not_read_is_let_go(service):
     async def scenario():
         socket = SilentSocket()
+        cameras = CameraMessages(service, time.monotonic)
         talk = asyncio.create_task(
-            Conversation(service, cast(Any, socket), client=ME, pages=Budget("pages", 2)).run()
+            Conversation(
+                service, cast(Any, socket), client=ME, pages=Budget("pages", 2), cameras=cameras
+            ).run()
         )
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -1,0 +1,66 @@
+"""The cameras' states as the pages' WebSockets carry them: made once for all pages."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from stream.cameras.camera import CameraState, CameraStatus
+from stream.schemas import camera_json
+from stream.service import Service
+
+CHECK_S = 0.1
+"""How often it is looked for changes, whatever the number of pages."""
+
+PERIOD_S = 2.0
+"""How old the figures may be, seconds; changes of state come at once."""
+
+Key = tuple[tuple[str, CameraState, str], ...]
+
+
+@dataclass(slots=True, eq=False)
+class CameraMessage:
+    """The `cameras` message of one moment; its text is made when it is first asked for.
+
+    Attributes:
+        statuses: how every camera was doing.
+        at: seconds, when.
+    """
+
+    statuses: Sequence[CameraStatus]
+    at: float
+    _texts: dict[bool, str] = field(default_factory=dict)
+
+    def text(self, *, is_admin: bool) -> str:
+        """Return it as JSON, for administrators or for viewers, who see no URL."""
+        if is_admin not in self._texts:
+            cameras = [camera_json(status, is_admin=is_admin) for status in self.statuses]
+            message = {"type": "cameras", "cameras": cameras}
+            self._texts[is_admin] = json.dumps(message, separators=(",", ":"))
+        return self._texts[is_admin]
+
+
+class CameraMessages:
+    """Gives every page the same message, another one only where something has changed.
+
+    Args:
+        service: the running service.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, service: Service, clock: Callable[[], float]) -> None:
+        self._service = service
+        self._clock = clock
+        self._checked_at = float("-inf")
+        self._key: Key | None = None
+        self._message = CameraMessage((), float("-inf"))
+
+    def current(self) -> CameraMessage:
+        """Return the message that is due: the same object until a state or a figure is new."""
+        now = self._clock()
+        if now - self._checked_at >= CHECK_S:
+            self._checked_at = now
+            statuses = self._service.cameras()
+            key = tuple((each.name, each.state, each.reason) for each in statuses)
+            if key != self._key or now - self._message.at >= PERIOD_S:
+                self._key, self._message = key, CameraMessage(statuses, now)
+        return self._message
