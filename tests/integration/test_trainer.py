@@ -404,6 +404,7 @@ def run_two(tmp_path, data, out, *settings, expect=0):
 def test_the_help_says_how_to_use_several_processes(data, tmp_path):
     said = " ".join(command("fit", "--help").stdout.replace("│", " ").split())
     line = re.search(r"torchrun --nproc-per-node 4 --no-python facewire-train fit", said)
+    assert line is not None
     bin_of = Path(sys.executable).parent
     words = line[0].replace(" 4 ", " 2 ").replace("facewire-train", f"{bin_of}/facewire-train")
     start = [f"{bin_of}/{words.split()[0]}", *words.split()[1:]]
