@@ -17,7 +17,9 @@ def test_paths_in_texts_exist(name: str):
     """Every `path/with.slash` or named file in code type is in this folder."""
     text = (ROOT / name).read_text("utf-8")
     roots = r"(?:stream|recognizer|gallery|trainer|scripts|tests|docs|\.ci)/[\w./-]*"
-    for path in re.findall(rf"`({roots})`", text):
+    paths = re.findall(rf"`({roots})`", text)
+    assert paths
+    for path in paths:
         assert (ROOT / path).exists(), f"{name} speaks of {path}"
 
 

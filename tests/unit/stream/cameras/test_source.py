@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from stream.cameras.source import DEMO_SIZE, DemoSource, open_source, parse_address
 from stream.errors import ConfigError, SourceUnavailable
+from tests.fake_time import FakeTime
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,16 @@ def test_the_demo_draws_what_is_due_and_leaves_out_what_is_late() -> None:
     frames = [source.read() for _ in range(4)]
     assert scene.times == [0, 0.04, 0.08, 0.28]
     assert [frame.captured_at for frame in frames] == [50.0, 50.04, 50.08, 50.30]
+
+
+def test_the_demo_draws_no_more_than_is_asked_for() -> None:
+    scene, fake_time = Scene(), FakeTime()
+    source = DemoSource(scene, clock=fake_time)
+    source._closing = fake_time
+    source.set_target_fps(5)
+    times = [source.read().captured_at for _ in range(7)]
+    np.testing.assert_allclose(np.diff(times)[1:], 0.2)  # the first may come a frame early
+    assert len(scene.times) == 7, "what is left out is not drawn"
 
 
 def test_a_closed_demo_does_not_wait() -> None:
