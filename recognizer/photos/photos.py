@@ -10,7 +10,7 @@ the memory of a smaller one; what its format can only decode as a whole must be 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from recognizer.photos import jpeg
 
 if TYPE_CHECKING:
     from PIL import Image as Pillow
+    from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_PIXELS = 220_000_000  # of a JPEG, decoded at reduced size: phones have up to 200 megapixels
 MAX_WHOLE_PIXELS = 110_000_000  # of what must be decoded as a whole: 440 MB for a while
@@ -97,24 +98,24 @@ def decode_photo(data: bytes, *, name: str) -> Photo:
     if opened is None:
         raise ImageError(f"cannot read {name}: not a {FORMATS} photo")
     if opened.format == "JPEG":
-        return _decode_jpeg(data, opened, name)
+        return _decode_jpeg(data, cast("JpegImageFile", opened), name)
     return _decode(opened, name, is_whole=True)
 
 
-def _decode_jpeg(data: bytes, opened: "Pillow.Image", name: str) -> Photo:
+def _decode_jpeg(data: bytes, opened: "JpegImageFile", name: str) -> Photo:
     from recognizer.photos.formats import open_photo
 
     try:
-        structure = jpeg.read_structure(data)
+        scans = jpeg.read_scans(data, opened)
     except ValueError:
         raise ImageError(f"cannot read {name}: the photo is cut off or damaged") from None
-    if structure.n_scans > jpeg.MAX_SCANS:
+    if scans.n > jpeg.MAX_SCANS:
         raise ImageError(f"cannot read {name}: more than {jpeg.MAX_SCANS} scans (save it anew)")
-    is_whole = not structure.is_sequential
-    if structure.end_at >= 0:
+    is_whole = not scans.is_sequential
+    if scans.end_at >= 0:
         return _decode(opened, name, is_whole=is_whole)
     photos = []
-    for completed in jpeg.completions(data, structure) or ():
+    for completed in jpeg.completions(data) if scans.is_final else ():
         if (again := open_photo(completed)) is not None:
             photos.append(_decode(again, name, is_whole=is_whole))
     if len(photos) != 2 or not np.array_equal(photos[0].image, photos[1].image):
