@@ -1,19 +1,19 @@
 // The page: parts made and joined.
 
-import { api, told } from "./api.js";
-import { Cameras } from "./cameras.js";
-import { ask } from "./dialogs.js";
-import { byId, sentence, setText } from "./dom.js";
-import { Live } from "./live.js";
-import { askName, askNameOfEvent } from "./naming.js";
-import { OwnCamera } from "./own.js";
-import { People } from "./people.js";
-import { learnRole } from "./role.js";
-import { Router, routeTo, showView } from "./router.js";
-import { Settings } from "./settings.js";
-import { Socket } from "./socket.js";
-import { Timeline } from "./timeline.js";
-import { Wall } from "./wall.js";
+import { api, told } from "./connection/api.js";
+import { Cameras } from "./cameras/cameras.js";
+import { ask } from "./page/dialogs.js";
+import { byId, sentence, setText } from "./page/dom.js";
+import { Live } from "./live/live.js";
+import { askName, askNameOfEvent } from "./live/naming.js";
+import { OwnCamera } from "./live/own_camera.js";
+import { People } from "./people/people.js";
+import { learnRole } from "./page/role.js";
+import { Router, routeTo, showView } from "./page/router.js";
+import { Settings } from "./settings/settings.js";
+import { Socket } from "./connection/socket.js";
+import { Timeline } from "./events/timeline.js";
+import { Wall } from "./wall/wall.js";
 
 const LISTS_AFTER_MS = 400;
 const ANNOUNCE_MS = 1000;

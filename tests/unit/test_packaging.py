@@ -22,7 +22,7 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     for name in (*PACKAGES, "tests", "scripts"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     decoy = copy / "streamlit_demo"
     decoy.mkdir()
     (decoy / "__init__.py").touch()
@@ -41,7 +41,7 @@ def test_holds_the_four_packages_and_nothing_else(names: set[str]):
 
 def test_holds_every_file_that_is_no_code(names: set[str]):
     for folder in ("stream/web", "trainer/recipes"):
-        assert {str(p.relative_to(ROOT)) for p in (ROOT / folder).glob("*.*")} <= names
+        assert {str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*.*")} <= names
     assert {"recognizer/models.toml", "stream/web/index.html"} <= names
 
 

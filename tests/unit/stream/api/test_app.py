@@ -81,7 +81,7 @@ def test_page_and_its_modules_come_from_here_alone(client):
     assert page.headers["cache-control"] == "no-cache"
     assert " style=" not in page.text
     assert "<script>" not in page.text
-    for part in ("app.js", "style.css", "icon.svg", "glyphs.svg", "link.js"):
+    for part in ("app.js", "style.css", "icon.svg", "glyphs.svg", "connection/link.js"):
         assert client.get(f"/{part}").status_code == 200
     assert_error(client.get("/nothing.js"), 404)
 

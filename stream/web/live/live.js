@@ -1,12 +1,12 @@
 // The live view of one camera: its picture, the faces in it, and what happened lately before it.
 
-import { told } from "./api.js";
-import { byId, setText } from "./dom.js";
-import { EventList } from "./eventlist.js";
+import { told } from "../connection/api.js";
+import { byId, setText } from "../page/dom.js";
+import { EventList } from "../events/event_list.js";
 import { Faces } from "./faces.js";
-import { Link } from "./link.js";
-import { RawFaces, chooseRaw, wantsRaw } from "./raw.js";
-import { routeTo } from "./router.js";
+import { Link } from "../connection/link.js";
+import { RawFaces, chooseRaw, wantsRaw } from "./raw_faces.js";
+import { routeTo } from "../page/router.js";
 import { Stage } from "./stage.js";
 
 const LISTS_AFTER_MS = 400; // the picture first: a list's thumbnails would compete with it

@@ -1,7 +1,7 @@
 // What to say where a camera gives no picture: one answer for the wall and the live view.
 
-import { sentence } from "./dom.js";
-import { mayChange } from "./role.js";
+import { sentence } from "../page/dom.js";
+import { mayChange } from "../page/role.js";
 
 /**
  * Describe a picture: {state, title, text}; state is playing, connecting, failing, ended or off.

@@ -1,8 +1,8 @@
 // A list of events, newest first: live on top, older ones on demand.
 
-import { api, told } from "./api.js";
-import { glyph, h, portrait, sentence } from "./dom.js";
-import { routeTo } from "./router.js";
+import { api, told } from "../connection/api.js";
+import { glyph, h, portrait, sentence } from "../page/dom.js";
+import { routeTo } from "../page/router.js";
 
 const VERBS = {
   enter: "came into view",

@@ -1,7 +1,7 @@
 // The list of the faces that are in the picture now, beside it.
 
-import { duration } from "./condition.js";
-import { byId, h, setText } from "./dom.js";
+import { duration } from "../cameras/condition.js";
+import { byId, h, setText } from "../page/dom.js";
 import { drawFace } from "./naming.js";
 
 const DRAW_MS = 1500; // how old a face's picture may be

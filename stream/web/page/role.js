@@ -1,6 +1,6 @@
 // What this browser may do: an administrator changes things, a viewer watches and reads.
 
-import { api } from "./api.js";
+import { api } from "../connection/api.js";
 
 /** Learn the role. Elements with data-changes are shown to administrators alone; see style.css. */
 export async function learnRole() {

@@ -1,9 +1,9 @@
 // What is known of the cameras, and what is done to them.
 
-import { api, encode } from "./api.js";
-import { ask, confirm } from "./dialogs.js";
-import { toast } from "./dom.js";
-import { fillForm, readForm } from "./cameraform.js";
+import { api, encode } from "../connection/api.js";
+import { ask, confirm } from "../page/dialogs.js";
+import { toast } from "../page/dom.js";
+import { fillForm, readForm } from "./camera_form.js";
 
 export const STATES = {
   live: "Live",

@@ -1,6 +1,6 @@
 // The HTTP API: JSON in, JSON out, one clear line where it fails.
 
-import { toast } from "./dom.js";
+import { toast } from "../page/dom.js";
 
 /** `rejected`: the photos that were refused, with their reasons, where that is the failure. */
 export class ApiError extends Error {

@@ -1,7 +1,7 @@
 // The form of a camera: filled from its settings, read back as what the API takes.
 
-import { encode } from "./api.js";
-import { byId } from "./dom.js";
+import { encode } from "../connection/api.js";
+import { byId } from "../page/dom.js";
 import { Region } from "./region.js";
 
 const field = (name) => byId(`camera-form-${name}`);

@@ -1,8 +1,8 @@
 // The photos to add: chosen or dropped files, sent one by one, each with its outcome.
 
-import { api, encode } from "./api.js";
-import { h, sentence, setText } from "./dom.js";
-import { counted } from "./people_ask.js";
+import { api, encode } from "../connection/api.js";
+import { h, sentence, setText } from "../page/dom.js";
+import { counted } from "./questions.js";
 
 const TYPES = "image/*,.heic,.heif,.avif,.jfif,.jpe,.mpo,.jp2,.j2k";
 

@@ -1,10 +1,10 @@
 // One camera on the wall: a picture while it is looked at, and what to say where there is none.
 
-import { encode } from "./api.js";
-import { conditionOf } from "./condition.js";
-import { h, setText } from "./dom.js";
-import { Link } from "./link.js";
-import { routeTo } from "./router.js";
+import { encode } from "../connection/api.js";
+import { conditionOf } from "../cameras/condition.js";
+import { h, setText } from "../page/dom.js";
+import { Link } from "../connection/link.js";
+import { routeTo } from "../page/router.js";
 
 const LOOK_MS = 500;
 const FRESH_LOOKS = 3; // without a new picture until it counts as gone

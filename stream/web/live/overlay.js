@@ -1,6 +1,6 @@
 // Clickable areas over the faces: real buttons, so that keyboards and screen readers reach them.
 
-import { h, setText } from "./dom.js";
+import { h, setText } from "../page/dom.js";
 
 const CUE_PX = 130; // about as wide as "Name this face": nearer to an edge it would be cut off
 const CUE_HEIGHT_PX = 30;

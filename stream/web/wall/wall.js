@@ -1,6 +1,6 @@
 // The wall: up to 16 cameras play, those that are looked at.
 
-import { byId, setText } from "./dom.js";
+import { byId, setText } from "../page/dom.js";
 import { Tile } from "./tile.js";
 
 export const MAX_PLAYING = 16;

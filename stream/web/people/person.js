@@ -1,9 +1,9 @@
 // One person's sheet: their photos, and what can be put right about them.
 
-import { api, encode, told } from "./api.js";
-import { confirm } from "./dialogs.js";
-import { glyph, h, setText, toast } from "./dom.js";
-import { askErase, askWho, counted } from "./people_ask.js";
+import { api, encode, told } from "../connection/api.js";
+import { confirm } from "../page/dialogs.js";
+import { glyph, h, setText, toast } from "../page/dom.js";
+import { askErase, askWho, counted } from "./questions.js";
 
 /** Events: "add" and "rename" with the person; "change" after photos or people changed. */
 export class PersonSheet extends EventTarget {

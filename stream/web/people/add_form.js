@@ -1,11 +1,11 @@
 // Adding somebody: from photo files, or from a camera that sees them alone.
 
-import { api, encode } from "./api.js";
-import { ask, STAY } from "./dialogs.js";
-import { byId, h, setText, toast } from "./dom.js";
-import { counted } from "./people_ask.js";
-import { PhotoSender } from "./people_photos.js";
-import { mayChange } from "./role.js";
+import { api, encode } from "../connection/api.js";
+import { ask, STAY } from "../page/dialogs.js";
+import { byId, h, setText, toast } from "../page/dom.js";
+import { counted } from "./questions.js";
+import { PhotoSender } from "./photos.js";
+import { mayChange } from "../page/role.js";
 
 const LOOK_MS = 700; // between two pictures of the camera
 const OWN = ""; // the camera that is not sent yet: this browser's

@@ -1,8 +1,8 @@
 // Questions about people: whom photos belong to, and whether somebody is to be erased.
 
-import { api, encode } from "./api.js";
-import { ask, confirm } from "./dialogs.js";
-import { byId, h, setText, toast } from "./dom.js";
+import { api, encode } from "../connection/api.js";
+import { ask, confirm } from "../page/dialogs.js";
+import { byId, h, setText, toast } from "../page/dom.js";
 
 export function counted(n, what) {
   return n === 1 ? `1 ${what}` : `${n} ${what}s`;

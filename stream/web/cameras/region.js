@@ -1,6 +1,6 @@
 // The part of the picture whose faces count: drawn with a pointer, or typed in percent.
 
-import { byId } from "./dom.js";
+import { byId } from "../page/dom.js";
 
 const SIDES = ["x1", "y1", "x2", "y2"];
 const WHOLE = [0, 0, 1, 1];

@@ -1,7 +1,7 @@
 // The big live view: one link's picture, what to say where there is none, and the faces in it.
 
-import { conditionOf } from "./condition.js";
-import { byId, setText } from "./dom.js";
+import { conditionOf } from "../cameras/condition.js";
+import { byId, setText } from "../page/dom.js";
 import { Overlay } from "./overlay.js";
 
 const FRESH_MS = 1500; // a picture younger than this is live

@@ -1,7 +1,7 @@
 // This browser's camera: sent to the service and back with names; and enrolling who sits before it.
 
-import { byId, setText, toast } from "./dom.js";
-import { Link } from "./link.js";
+import { byId, setText, toast } from "../page/dom.js";
+import { Link } from "../connection/link.js";
 import { nameTrack } from "./naming.js";
 
 const WANTED = {

@@ -1,9 +1,9 @@
 // The timeline: who came and went, by camera, person, kind and day; the filters are in the address.
 
-import { told } from "./api.js";
-import { byId, h, setText } from "./dom.js";
-import { EventList } from "./eventlist.js";
-import { routeTo } from "./router.js";
+import { told } from "../connection/api.js";
+import { byId, h, setText } from "../page/dom.js";
+import { EventList } from "./event_list.js";
+import { routeTo } from "../page/router.js";
 
 const FILTERS = ["kind", "camera", "name", "day"];
 const TYPING_MS = 350;

@@ -1,8 +1,8 @@
 // Giving a face in the picture its name.
 
-import { api, encode } from "./api.js";
-import { ask } from "./dialogs.js";
-import { byId, toast } from "./dom.js";
+import { api, encode } from "../connection/api.js";
+import { ask } from "../page/dialogs.js";
+import { byId, toast } from "../page/dom.js";
 
 const MARGIN = 0.35; // of the box's size around it, so that hair and chin are seen
 

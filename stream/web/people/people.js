@@ -1,12 +1,12 @@
 // Everybody who is enrolled: search, add, and open one's sheet.
 
-import { api, apiList, encode, told } from "./api.js";
-import { ask } from "./dialogs.js";
-import { byId, glyph, h, portrait, setText, toast } from "./dom.js";
-import { AddForm } from "./people_add.js";
-import { askErase, counted } from "./people_ask.js";
-import { PersonSheet } from "./people_person.js";
-import { mayChange } from "./role.js";
+import { api, apiList, encode, told } from "../connection/api.js";
+import { ask } from "../page/dialogs.js";
+import { byId, glyph, h, portrait, setText, toast } from "../page/dom.js";
+import { AddForm } from "./add_form.js";
+import { askErase, counted } from "./questions.js";
+import { PersonSheet } from "./person.js";
+import { mayChange } from "../page/role.js";
 
 const PAGE = 100; // people read at a time: a gallery may hold many thousands
 const MOST = 1000; // people that one answer may hold

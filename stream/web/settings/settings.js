@@ -1,10 +1,10 @@
 // Settings: every camera with its state, and what runs here.
 
-import { api, told } from "./api.js";
-import { STATES } from "./cameras.js";
-import { duration } from "./condition.js";
-import { byId, glyph, h, sentence, setText } from "./dom.js";
-import { routeTo } from "./router.js";
+import { api, told } from "../connection/api.js";
+import { STATES } from "../cameras/cameras.js";
+import { duration } from "../cameras/condition.js";
+import { byId, glyph, h, sentence, setText } from "../page/dom.js";
+import { routeTo } from "../page/router.js";
 
 const DEVICES = { cpu: "CPU", cuda: "GPU (CUDA)" };
 
