@@ -1,19 +1,24 @@
 // The page: parts made and joined.
 
-import { api, told } from "./connection/api.js";
 import { Cameras } from "./cameras/cameras.js";
-import { ask } from "./page/dialogs.js";
-import { byId, sentence, setText } from "./page/dom.js";
+import { api, attempt } from "./connection/api.js";
+import { Socket } from "./connection/socket.js";
+import { announcementOf } from "./events/event_text.js";
+import { Timeline } from "./events/timeline.js";
 import { Live } from "./live/live.js";
 import { askName, askNameOfEvent } from "./live/naming.js";
 import { OwnCamera } from "./live/own_camera.js";
-import { People } from "./people/people.js";
+import { ask } from "./page/dialogs.js";
+import { byId, setText } from "./page/dom.js";
 import { learnRole } from "./page/role.js";
 import { Router, routeTo, showView } from "./page/router.js";
+import { sentence } from "./page/text.js";
+import { People } from "./people/people.js";
 import { Settings } from "./settings/settings.js";
-import { Socket } from "./connection/socket.js";
-import { Timeline } from "./events/timeline.js";
 import { Wall } from "./wall/wall.js";
+
+/** @import { Event } from "./connection/schemas.js" */
+/** @import { Route } from "./page/router.js" */
 
 const LISTS_AFTER_MS = 400;
 const ANNOUNCE_MS = 1000;
@@ -31,29 +36,31 @@ const people = new People();
 live.own = own;
 
 const hidden = () => {};
+/** @type {Record<string, {show: (route: Route) => unknown, hide: () => void}>} */
 const VIEWS = {
   wall: { show: () => wall.show(), hide: () => wall.hide() },
   live: { show: ({ name }) => live.show(name), hide: () => live.hide() },
-  events: { show: ({ query }) => told(timeline.show(query)), hide: () => timeline.hide() },
-  people: { show: () => told(people.load()), hide: hidden },
-  settings: { show: () => told(settings.show()), hide: () => settings.hide() },
+  events: { show: ({ query }) => attempt(timeline.show(query)), hide: () => timeline.hide() },
+  people: { show: () => attempt(people.load()), hide: hidden },
+  settings: { show: () => attempt(settings.show()), hide: () => settings.hide() },
 };
+/** @type {Route} */
 let route = { view: "", name: "", query: new URLSearchParams() };
 
-router.addEventListener("route", ({ detail }) => {
-  if (!detail.view) {
+router.on("route", (next) => {
+  if (!next.view) {
     choose();
     return;
   }
   const before = route;
-  route = detail;
-  const isSame = before.view === detail.view && before.name === detail.name;
+  route = next;
+  const isSame = before.view === next.view && before.name === next.name;
   if (!isSame) {
     VIEWS[before.view]?.hide();
-    showView(detail);
+    showView(next);
   }
-  VIEWS[detail.view].show(detail);
-  if (before.view === "live" && detail.view === "wall") {
+  VIEWS[next.view].show(next);
+  if (before.view === "live" && next.view === "wall") {
     wall.focus(before.name); // where the person came from
   }
 });
@@ -66,7 +73,9 @@ function choose() {
   }
 }
 
-cameras.addEventListener("change", () => {
+/** @type {Set<string>} */
+const shown = new Set();
+cameras.on("change", () => {
   const isGone = route.view === "live" && !cameras.find(route.name) && own.link?.name !== route.name;
   if (!route.view) {
     choose();
@@ -76,26 +85,20 @@ cameras.addEventListener("change", () => {
   shown.clear();
   cameras.all.forEach(({ name }) => shown.add(name));
 });
-const shown = new Set();
-cameras.addEventListener("added", ({ detail }) => router.go(routeTo("live", detail)));
-cameras.addEventListener("renamed", ({ detail: { from, to } }) => {
+cameras.on("added", (name) => router.go(routeTo("live", name)));
+cameras.on("renamed", ({ from, to }) => {
   if (location.hash === routeTo("live", from)) {
     router.go(routeTo("live", to));
   }
 });
-cameras.addEventListener("remove", (event) => {
-  if (own.link?.name === event.detail) {
-    event.preventDefault();
-    own.stop();
-  }
-});
-wall.addEventListener("add", () => cameras.add());
+cameras.on("stop-own", () => own.stop());
+wall.on("add", () => cameras.add());
 
-own.addEventListener("start", () => {
-  cameras.own = own.link.name;
-  router.go(routeTo("live", own.link.name));
+own.on("start", (name) => {
+  cameras.own = name;
+  router.go(routeTo("live", name));
 });
-own.addEventListener("stop", () => {
+own.on("stop", () => {
   const was = cameras.own;
   cameras.own = null;
   if (route.name === was) {
@@ -103,39 +106,35 @@ own.addEventListener("stop", () => {
     router.go(others.length === 1 ? routeTo("live", others[0].name) : "#/wall", { replace: true });
   }
 });
-own.addEventListener("enrolled", () => told(people.load()));
+own.on("enrolled", () => attempt(people.load()));
 
-live.addEventListener("name", async ({ detail: { camera, track, size } }) => {
-  if (await askName(camera, track, size, live.stage.video)) {
-    await told(people.load());
+live.on("name", async (picked) => {
+  if (await askName(picked, live.stage.video)) {
+    await attempt(people.load());
   }
 });
-async function nameEvent({ detail }) {
-  const identity = await askNameOfEvent(detail);
+/** @param {Event} event */
+async function nameEvent(event) {
+  const identity = await askNameOfEvent(event);
   if (identity) {
-    timeline.named(detail, identity);
-    live.eventNamed(detail, identity);
-    await told(people.load());
+    timeline.named(event, identity);
+    live.eventNamed(event, identity);
+    await attempt(people.load());
   }
 }
-live.addEventListener("event-name", (event) => told(nameEvent(event)));
-timeline.addEventListener("name", (event) => told(nameEvent(event)));
-people.addEventListener("removed", () => {
-  told(timeline.reload());
-  told(live.reload());
+live.on("event-name", (event) => attempt(nameEvent(event)));
+timeline.on("name", (event) => attempt(nameEvent(event)));
+people.on("removed", () => {
+  attempt(timeline.reload());
+  attempt(live.reload());
 });
 
 let toSay = "";
-socket.addEventListener("event", ({ detail: { event } }) => {
+socket.on("event", ({ event }) => {
   if (event.kind === "renamed") {
-    told(people.load());
+    attempt(people.load());
   }
-  const who = event.name ?? "An unknown face";
-  const said = {
-    enter: `${who} came into view of ${event.camera}`,
-    unknown: `${who} is in view of ${event.camera}`,
-    camera_down: `${event.camera} went down`,
-  }[event.kind];
+  const said = announcementOf(event);
   if (said) {
     if (!toSay) {
       setTimeout(() => {
@@ -146,38 +145,40 @@ socket.addEventListener("event", ({ detail: { event } }) => {
     toSay = said;
   }
 });
-socket.addEventListener("open", () => {
+socket.on("open", () => {
   showLink("open");
   showRefusal("");
-  told(learnRole()); // each time: after an outage the tokens may be others
+  attempt(learnRole()); // each time: after an outage the tokens may be others
   // The picture first: lists and thumbnails would compete with its connection.
   setTimeout(() => {
-    told(people.load());
-    told(timeline.refresh());
-    told(live.refresh());
+    attempt(people.load());
+    attempt(timeline.refresh());
+    attempt(live.refresh());
   }, LISTS_AFTER_MS);
 });
-socket.addEventListener("close", ({ detail: reason }) => {
+socket.on("close", (reason) => {
   showLink("lost");
   if (reason) {
     showRefusal(reason);
   }
   api("GET", "api/cameras").catch(() => {}); // tells a lost service from a missing token
 });
-socket.addEventListener("refused", ({ detail: reason }) => showRefusal(reason));
+socket.on("refused", showRefusal);
 
+/** @param {string} reason "" to show none */
 function showRefusal(reason) {
   byId("refusal").hidden = !reason;
-  setText(byId("refusal"), reason && sentence(reason));
+  setText(byId("refusal"), sentence(reason));
 }
 
+/** @param {"open" | "lost"} state */
 function showLink(state) {
   byId("link").dataset.state = state;
-  setText(byId("link-text"), { open: "Connected", connecting: "Connecting", lost: "Reconnecting" }[state]);
+  setText(byId("link-text"), state === "open" ? "Connected" : "Reconnecting");
 }
 
 byId("sign-in").addEventListener("click", () => signIn());
-byId("sign-out").addEventListener("click", () => told(signOut()));
+byId("sign-out").addEventListener("click", () => attempt(signOut()));
 
 async function signOut() {
   await api("DELETE", "api/session");
@@ -186,18 +187,14 @@ async function signOut() {
 
 window.addEventListener("facewire:signed-out", () => signIn());
 
-let isAsking = false;
 async function signIn() {
-  if (!isAsking) {
-    isAsking = true;
-    const signedIn = await ask("token", async () => {
-      await api("POST", "api/session", { token: byId("token-input").value });
-      byId("token-input").value = "";
-    });
-    isAsking = false;
-    if (signedIn) {
-      location.reload();
-    }
+  if (byId("token-dialog", HTMLDialogElement).open) {
+    return;
+  }
+  const token = () => byId("token-input", HTMLInputElement);
+  if (await ask("token", () => api("POST", "api/session", { token: token().value }))) {
+    token().value = "";
+    location.reload();
   }
 }
 
@@ -214,6 +211,6 @@ byId("skip").addEventListener("click", (event) => {
   byId("main").focus();
 });
 
-told(showDemo());
+attempt(showDemo());
 router.start();
 socket.connect();

@@ -2,77 +2,86 @@
 
 import { encode } from "../connection/api.js";
 import { byId } from "../page/dom.js";
+import { DEFAULTS, changesOf, numberIn } from "./camera_settings.js";
 import { Region } from "./region.js";
 
-const field = (name) => byId(`camera-form-${name}`);
-let region = null;
+/** @import { Camera } from "../connection/schemas.js" */
 
-const DEFAULTS = {
-  url: "", rtsp_transport: "tcp", loop: true, target_fps: null, min_face_px: null, rotation: 0,
-  region: null, open_timeout_s: 10, read_timeout_s: 5, frozen_after_s: 30, pixel_aspect: "auto",
-  deinterlace: "auto", verify_tls: true, enabled: true,
-};
+/** @param {string} name */
+const part = (name) => byId(`camera-form-${name}`);
+/** @param {string} name */
+const input = (name) => byId(`camera-form-${name}`, HTMLInputElement);
+/** @param {string} name */
+const choice = (name) => byId(`camera-form-${name}`, HTMLSelectElement);
+/** @param {string} name */
+const section = (name) => byId(`camera-form-${name}`, HTMLDetailsElement);
 
-/** Fill the form for a camera, null for a new one; returns what clears it after. */
+/** @type {Region | null} */
+let madeRegion = null;
+const region = () => (madeRegion ??= new Region());
+
+/**
+ * Fill the form for a camera, null for a new one.
+ * @param {Camera | null} camera
+ * @returns {() => void} clears it after
+ */
 export function fillForm(camera) {
   const settings = camera?.settings ?? DEFAULTS;
   const isPushed = camera?.is_pushed ?? false;
   byId("camera-dialog-title").textContent = camera ? `Settings of ${camera.name}` : "Add a camera";
   byId("camera-save").textContent = camera ? "Save" : "Add camera";
-  field("name").value = camera?.name ?? "";
-  field("name").readOnly = isPushed; // its sender knows it by this name
-  field("url").value = settings.url;
-  field("url").required = !isPushed;
-  field("url").toggleAttribute("autofocus", camera !== null); // names seldom change
-  field("address").hidden = byId("camera-url-hint").hidden = isPushed;
-  field("face").value = settings.min_face_px ?? "";
-  field("fps").value = settings.target_fps ?? "";
-  field("rotation").value = settings.rotation;
-  field("transport").value = settings.rtsp_transport;
-  field("loop").checked = settings.loop;
-  field("open").value = settings.open_timeout_s;
-  field("read").value = settings.read_timeout_s;
-  field("frozen").value = settings.frozen_after_s;
-  field("aspect").value = settings.pixel_aspect;
-  field("deinterlace").value = settings.deinterlace;
-  field("tls").checked = settings.verify_tls;
-  field("open-field").hidden = field("tls-field").hidden = isPushed;
-  field("connection").open = false;
-  field("enabled").checked = settings.enabled;
-  field("more").open = camera !== null;
-  region ??= new Region();
-  const isLive = camera?.state === "live";
-  region.show(settings.region, isLive ? `api/cameras/${encode(camera.name)}/snapshot.jpg?width=640&at=${Date.now()}` : "");
+  input("name").value = camera?.name ?? "";
+  input("name").readOnly = isPushed; // its sender knows it by this name
+  input("url").value = settings.url;
+  input("url").required = !isPushed;
+  input("url").toggleAttribute("autofocus", camera !== null); // names seldom change
+  part("address").hidden = byId("camera-url-hint").hidden = isPushed;
+  input("face").value = String(settings.min_face_px ?? "");
+  input("fps").value = String(settings.target_fps ?? "");
+  choice("rotation").value = String(settings.rotation);
+  choice("transport").value = settings.rtsp_transport;
+  input("loop").checked = settings.loop;
+  input("open").value = String(settings.open_timeout_s);
+  input("read").value = String(settings.read_timeout_s);
+  input("frozen").value = String(settings.frozen_after_s);
+  input("aspect").value = settings.pixel_aspect;
+  choice("deinterlace").value = settings.deinterlace;
+  input("tls").checked = settings.verify_tls;
+  part("open-field").hidden = part("tls-field").hidden = isPushed;
+  section("connection").open = false;
+  input("enabled").checked = settings.enabled;
+  section("more").open = camera !== null;
+  const snapshot = camera?.state === "live"
+    ? `api/cameras/${encode(camera.name)}/snapshot.jpg?width=640&at=${Date.now()}`
+    : "";
+  region().show(settings.region, snapshot);
   return () => {
-    field("url").value = ""; // it may hold a password
-    region.show(null, "");
+    input("url").value = ""; // it may hold a password
+    region().show(null, "");
   };
 }
 
-/** Read the form: all of a new camera, and of an old one what differs. */
+/**
+ * Read the form as what the API takes.
+ * @param {Camera | null} camera that it was filled for
+ */
 export function readForm(camera) {
-  const number = (name) => (field(name).value === "" ? null : Number(field(name).value));
-  const name = field("name").value.trim();
-  const settings = {
-    url: field("url").value.trim(),
-    rtsp_transport: field("transport").value,
-    loop: field("loop").checked,
+  /** @param {string} name */
+  const number = (name) => numberIn(input(name).value);
+  return changesOf(camera, input("name").value.trim(), {
+    url: input("url").value.trim(),
+    rtsp_transport: choice("transport").value,
+    loop: input("loop").checked,
     target_fps: number("fps"),
     min_face_px: number("face"),
-    rotation: Number(field("rotation").value),
-    region: region.value,
+    rotation: Number(choice("rotation").value),
+    region: region().value,
     open_timeout_s: number("open") ?? DEFAULTS.open_timeout_s,
     read_timeout_s: number("read") ?? DEFAULTS.read_timeout_s,
     frozen_after_s: number("frozen") ?? DEFAULTS.frozen_after_s,
-    pixel_aspect: field("aspect").value.trim() || DEFAULTS.pixel_aspect,
-    deinterlace: field("deinterlace").value,
-    verify_tls: field("tls").checked,
-    enabled: field("enabled").checked,
-  };
-  if (!camera) {
-    return { name, ...settings };
-  }
-  const isChanged = ([key, value]) => JSON.stringify(value) !== JSON.stringify(camera.settings[key]);
-  const changed = Object.fromEntries(Object.entries(settings).filter(isChanged));
-  return name === camera.name ? changed : { name, ...changed };
+    pixel_aspect: input("aspect").value.trim() || DEFAULTS.pixel_aspect,
+    deinterlace: choice("deinterlace").value,
+    verify_tls: input("tls").checked,
+    enabled: input("enabled").checked,
+  });
 }

@@ -3,69 +3,85 @@
 import { api, encode } from "../connection/api.js";
 import { ask, confirm } from "../page/dialogs.js";
 import { toast } from "../page/dom.js";
+import { Emitter } from "../page/emitter.js";
 import { fillForm, readForm } from "./camera_form.js";
 
-export const STATES = {
-  live: "Live",
-  connecting: "Connecting",
-  frozen: "Frozen",
-  failing: "No picture",
-  ended: "Ended",
-  off: "Off",
-};
+/** @import { Camera } from "../connection/schemas.js" */
+/** @import { Socket } from "../connection/socket.js" */
 
-/** Events: "change"; "added" with a camera's name; "remove" with one, which can be prevented. */
-export class Cameras extends EventTarget {
+/**
+ * Events: "change"; "added" with a camera's name; "renamed"; "stop-own" where this browser's camera
+ * is to be removed.
+ * @extends {Emitter<{change: void, added: string, renamed: {from: string, to: string}, "stop-own": void}>}
+ */
+export class Cameras extends Emitter {
+  /** @type {Camera[]} */
   all = [];
   isKnown = false; // whether the service has told which there are
+  /** @type {string | null} */
   own = null; // the name of this browser's camera while it is sent
 
+  /** @param {Socket} socket */
   constructor(socket) {
     super();
-    socket.addEventListener("cameras", ({ detail }) => this.#hear(detail.cameras));
+    socket.on("cameras", ({ cameras }) => this.#hear(cameras));
   }
 
+  /**
+   * @param {string | null} name
+   * @returns {Camera | null}
+   */
   find(name) {
     return this.all.find((camera) => camera.name === name) ?? null;
   }
 
+  /** @param {string} name */
   titleOf(name) {
     return name === this.own ? "This browser’s camera" : name;
   }
 
   async add() {
     const end = fillForm(null);
+    /** @type {Camera | null} */
     const camera = await ask("camera", () => api("POST", "api/cameras", readForm(null)));
     end();
     if (camera) {
       toast(`${camera.name} was added.`);
-      this.#put(camera);
-      this.dispatchEvent(new CustomEvent("added", { detail: camera.name }));
+      this.#hear(withCamera(this.all, camera));
+      this.emit("added", camera.name);
     }
   }
 
+  /** @param {string} name */
   async edit(name) {
     const camera = this.find(name);
     const end = fillForm(camera);
+    /** @type {Camera | null} */
     const changed = await ask("camera", () =>
       api("PATCH", `api/cameras/${encode(name)}`, readForm(camera)));
     end();
     if (changed) {
       const isRenamed = changed.name !== name;
       toast(isRenamed ? `${name} is ${changed.name} now.` : `${name} was changed.`);
-      this.#put(changed, name);
+      this.#hear(withCamera(this.all, changed, name));
       if (isRenamed) {
-        this.dispatchEvent(new CustomEvent("renamed", { detail: { from: name, to: changed.name } }));
+        this.emit("renamed", { from: name, to: changed.name });
       }
     }
   }
 
+  /**
+   * @param {string} name
+   * @param {boolean} isOn
+   */
   async turn(name, isOn) {
-    this.#put(await api("PATCH", `api/cameras/${encode(name)}`, { enabled: isOn }));
+    this.#hear(withCamera(this.all, await api("PATCH", `api/cameras/${encode(name)}`, { enabled: isOn })));
   }
 
+  /** @param {string} name */
   async remove(name) {
-    if (!this.dispatchEvent(new CustomEvent("remove", { detail: name, cancelable: true }))) {
+    if (name === this.own) {
+      this.emit("stop-own");
       return;
     }
     const removed = await confirm({
@@ -79,18 +95,23 @@ export class Cameras extends EventTarget {
     }
   }
 
-  /** Take in an answer at once; the service tells all pages a moment later. */
-  #put(camera, formerName = camera.name) {
-    const others = this.all.filter((each) => each.name !== camera.name || each.name === formerName);
-    const isNew = !others.some((each) => each.name === formerName);
-    this.#hear(isNew
-      ? [...others, camera]
-      : others.map((each) => (each.name === formerName ? camera : each)));
-  }
-
+  /** @param {Camera[]} cameras */
   #hear(cameras) {
     this.all = cameras;
     this.isKnown = true;
-    this.dispatchEvent(new Event("change"));
+    this.emit("change");
   }
+}
+
+/**
+ * The cameras with one that the API answered; the service tells all pages a moment later.
+ * @param {Camera[]} cameras
+ * @param {Camera} camera
+ * @param {string} formerName
+ */
+export function withCamera(cameras, camera, formerName = camera.name) {
+  const others = cameras.filter((each) => each.name !== camera.name || each.name === formerName);
+  return others.some((each) => each.name === formerName)
+    ? others.map((each) => (each.name === formerName ? camera : each))
+    : [...others, camera];
 }

@@ -1,13 +1,22 @@
 // What to say where a camera gives no picture: one answer for the wall and the live view.
 
-import { sentence } from "../page/dom.js";
-import { mayChange } from "../page/role.js";
+import { duration, sentence } from "../page/text.js";
+
+/** @import { Camera } from "../connection/schemas.js" */
+
+const STALLED_MS = 4000; // without a picture, of a camera that is live
 
 /**
- * Describe a picture: {state, title, text}; state is playing, connecting, failing, ended or off.
- * `status` is the camera as the service tells it, null while it is not known.
+ * Describe a picture.
+ * @param {{
+ *   name: string, status: Camera | null, link: {state: string, reason: string} | null,
+ *   isFresh: boolean, isConnected: boolean, mayChange: boolean}} facts
+ *   the camera's name; how it is, null while that is not known; the connection that brings its
+ *   picture; whether a picture came just now; whether the service is there; whether the person may
+ *   change settings
+ * @returns {{state: "playing" | "connecting" | "failing" | "ended" | "off", title: string, text: string}}
  */
-export function conditionOf({ name, status, link, isFresh, isConnected }) {
+export function conditionOf({ name, status, link, isFresh, isConnected, mayChange }) {
   if (isFresh && status?.state !== "off") {
     return { state: "playing", title: "", text: "" };
   }
@@ -15,7 +24,7 @@ export function conditionOf({ name, status, link, isFresh, isConnected }) {
     return { state: "connecting", title: "Connecting to facewire", text: "The picture returns as soon as the service answers." };
   }
   if (status?.state === "off") {
-    return { state: "off", title: `${sentence(name)} is off`, text: mayChange() ? "Turn it on in its settings." : "Whoever looks after facewire can turn it on." };
+    return { state: "off", title: `${sentence(name)} is off`, text: mayChange ? "Turn it on in its settings." : "Whoever looks after facewire can turn it on." };
   }
   if (status?.state === "failing") {
     return { state: "failing", title: `No picture from ${name}`, text: `${sentence(status.reason)}. Trying again by itself${sinceText(status.since_s)}.` };
@@ -32,17 +41,15 @@ export function conditionOf({ name, status, link, isFresh, isConnected }) {
   return { state: "connecting", title: `Connecting to ${name}`, text: "" };
 }
 
-function sinceText(seconds) {
-  return seconds >= 10 ? `, for ${duration(seconds)} now` : "";
+/**
+ * Whether a connection is to be made anew: all is well, but for so long no picture came.
+ * @param {{status: Camera | null, link: {state: string} | null, forMs: number}} facts
+ */
+export function isStalled({ status, link, forMs }) {
+  return link?.state === "connected" && status?.state === "live" && forMs > STALLED_MS;
 }
 
-/** Say a time roughly: 45 s, 3 min, 2 h, 5 days. */
-export function duration(seconds) {
-  const steps = [[86400, "days", 2], [3600, "h", 2], [60, "min", 2]];
-  for (const [unit, word, from] of steps) {
-    if (seconds >= unit * from) {
-      return `${Math.floor(seconds / unit)} ${word}`;
-    }
-  }
-  return `${Math.round(seconds)} s`;
+/** @param {number} seconds */
+function sinceText(seconds) {
+  return seconds >= 10 ? `, for ${duration(seconds)} now` : "";
 }

@@ -1,15 +1,17 @@
 // The part of the picture whose faces count: drawn with a pointer, or typed in percent.
 
 import { byId } from "../page/dom.js";
+import { WHOLE, between, fromPercent, placeWithin, toPercent } from "./rectangle.js";
+
+/** @import { Rectangle } from "./rectangle.js" */
 
 const SIDES = ["x1", "y1", "x2", "y2"];
-const WHOLE = [0, 0, 1, 1];
-const MIN_PART = 0.02; // of the picture; a click is no rectangle
 
 export class Region {
   #picture = byId("region-picture");
-  #image = byId("region-image");
-  #inputs = SIDES.map((side) => byId(`region-${side}`));
+  #image = byId("region-image", HTMLImageElement);
+  #inputs = SIDES.map((side) => byId(`region-${side}`, HTMLInputElement));
+  /** @type {[number, number] | null} */
   #from = null;
 
   constructor() {
@@ -29,7 +31,11 @@ export class Region {
     this.#picture.addEventListener("pointercancel", () => { this.#from = null; });
   }
 
-  /** Show a region, null for the whole picture, over a picture by its address. */
+  /**
+   * Show a region, null for the whole picture, over a picture by its address, "" for none.
+   * @param {Rectangle | null} region
+   * @param {string} picture
+   */
   show(region, picture) {
     this.#image.hidden = true;
     if (picture) {
@@ -40,31 +46,27 @@ export class Region {
     this.#write(region ?? WHOLE);
   }
 
-  /** As the API takes it: x1, y1, x2, y2 in 0 to 1, or null for the whole picture. */
+  /** As the API takes it. */
   get value() {
-    const parts = this.#inputs.map((input) => Number(input.value) / 100);
-    return parts.every((part, index) => part === WHOLE[index]) ? null : parts;
+    return fromPercent(this.#inputs.map((input) => input.value));
   }
 
+  /** @param {PointerEvent} event */
   #stretch(event) {
-    if (!this.#from) {
-      return;
-    }
-    const [x, y] = this.#place(event);
-    const [fromX, fromY] = this.#from;
-    if (Math.abs(x - fromX) >= MIN_PART && Math.abs(y - fromY) >= MIN_PART) {
-      this.#write([Math.min(x, fromX), Math.min(y, fromY), Math.max(x, fromX), Math.max(y, fromY)]);
+    const rectangle = this.#from && between(this.#from, this.#place(event));
+    if (rectangle) {
+      this.#write(rectangle);
     }
   }
 
+  /** @param {PointerEvent} event */
   #place(event) {
-    const { left, top, width, height } = this.#picture.getBoundingClientRect();
-    const within = (part) => Math.min(1, Math.max(0, part));
-    return [within((event.clientX - left) / width), within((event.clientY - top) / height)];
+    return placeWithin(this.#picture.getBoundingClientRect(), event);
   }
 
+  /** @param {Rectangle} region */
   #write(region) {
-    region.forEach((part, index) => { this.#inputs[index].value = String(Number((part * 100).toFixed(1))); });
+    toPercent(region).forEach((text, index) => { this.#inputs[index].value = text; });
     this.#draw();
   }
 

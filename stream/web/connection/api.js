@@ -2,8 +2,15 @@
 
 import { toast } from "../page/dom.js";
 
-/** `rejected`: the photos that were refused, with their reasons, where that is the failure. */
+/** @import { Rejected } from "./schemas.js" */
+
+/** A request that failed; `status` is 0 where no answer came. */
 export class ApiError extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status of HTTP
+   * @param {Rejected[] | null} rejected the photos that were refused, where that is the failure
+   */
   constructor(message, status, rejected = null) {
     super(message);
     this.status = status;
@@ -11,12 +18,25 @@ export class ApiError extends Error {
   }
 }
 
-/** Ask the API; `body` is sent as JSON, or as a form where it is FormData. */
+/**
+ * Ask the API; `body` is sent as JSON, or as a form where it is FormData.
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @param {{signal?: AbortSignal}} options
+ * @returns {Promise<any>} the answer, null where it is no JSON
+ * @throws {ApiError}
+ */
 export async function api(method, path, body, { signal } = {}) {
   return (await ask(method, path, body, signal)).answer;
 }
 
-/** Read a list by pages: its rows, how many there are in all, and the address of the next ones. */
+/**
+ * Read a list by pages: its rows, how many there are in all, and the address of the next ones.
+ * @param {string} path
+ * @returns {Promise<{rows: any[], total: number, next: string | null}>}
+ * @throws {ApiError}
+ */
 export async function apiList(path) {
   const { answer, response } = await ask("GET", path);
   const next = response.headers.get("link")?.match(/<([^>]*)>; rel="next"/)?.[1];
@@ -27,17 +47,16 @@ export async function apiList(path) {
   };
 }
 
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} [body]
+ * @param {AbortSignal} [signal]
+ */
 async function ask(method, path, body, signal) {
-  const options = { method, headers: {}, signal };
-  if (body instanceof FormData) {
-    options.body = body;
-  } else if (body !== undefined) {
-    options.body = JSON.stringify(body);
-    options.headers["content-type"] = "application/json";
-  }
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { method, signal, ...contentOf(body) });
   } catch {
     throw new ApiError("the service does not answer", 0);
   }
@@ -55,10 +74,27 @@ async function ask(method, path, body, signal) {
 }
 
 /**
+ * @param {unknown} body
+ * @returns {RequestInit}
+ */
+function contentOf(body) {
+  if (body === undefined || body instanceof FormData) {
+    return { body };
+  }
+  return { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+}
+
+/** @param {{error?: string, rejected?: Rejected[]} | null} answer */
+function reasonOf(answer) {
+  return answer?.error ?? answer?.rejected?.map((each) => `${each.image}: ${each.detail}`).join("; ");
+}
+
+/**
  * Wait for what the page asks by itself and say why it failed. A lost service and a missing token
  * are shown by the page already, and everything is read anew after.
+ * @param {Promise<unknown>} asked
  */
-export async function told(asked) {
+export async function attempt(asked) {
   try {
     await asked;
   } catch (error) {
@@ -71,10 +107,7 @@ export async function told(asked) {
   }
 }
 
-function reasonOf(answer) {
-  return answer?.error ?? answer?.rejected?.map((each) => `${each.image}: ${each.detail}`).join("; ");
-}
-
+/** @param {string} part of an address */
 export function encode(part) {
   return encodeURIComponent(part);
 }

@@ -4,6 +4,9 @@ import { api } from "./api.js";
 
 const FRESH_MS = 10 * 60 * 1000; // credentials are good for a day
 
+/** @typedef {{urls: string, username?: string, credential?: string}} Server */
+
+/** @type {Promise<Server[]> | null} */
 let asked = null;
 let askedAt = -Infinity;
 
@@ -12,10 +15,15 @@ export function iceServers() {
   const now = performance.now();
   if (!asked || now - askedAt > FRESH_MS) {
     askedAt = now;
-    asked = api("GET", "api/ice-servers").then((answer) => answer.ice_servers);
+    asked = readServers();
     asked.catch(forgetIceServers);
   }
   return asked;
+}
+
+/** @returns {Promise<Server[]>} */
+async function readServers() {
+  return (await api("GET", "api/ice-servers")).ice_servers;
 }
 
 /** Ask the service anew the next time, such as after a failed connection. */
@@ -27,9 +35,15 @@ export function forgetIceServers() {
 export class Search {
   #peer;
   #servers;
+  /** @type {Set<string | null>} */
   #types = new Set();
+  /** @type {number[]} */
   #errors = [];
 
+  /**
+   * @param {RTCPeerConnection} peer
+   * @param {Server[]} servers that it was given
+   */
   constructor(peer, servers) {
     this.#peer = peer;
     this.#servers = servers;
@@ -37,11 +51,17 @@ export class Search {
     peer.addEventListener("icecandidateerror", ({ errorCode }) => this.#errors.push(errorCode));
   }
 
-  /** Wait for addresses to offer: one of this machine's, and one of each kind that servers give. */
+  /**
+   * Wait for addresses to offer: one of this machine's, and one of each kind that servers give.
+   * @param {{atMostMs: number, moreMs: number, serversMs: number}} times for an address of this
+   *   machine, for others after the first, and for one that servers give
+   * @returns {Promise<void>}
+   */
   gathered({ atMostMs, moreMs, serversMs }) {
     const peer = this.#peer;
     const wanted = this.#hasTurn ? "relay" : this.#servers.length ? "srflx" : "";
     return new Promise((resolve) => {
+      /** @param {RTCIceCandidate | null} candidate */
       const isEnough = (candidate) => !candidate || !wanted || candidate.type === wanted;
       if (peer.iceGatheringState === "complete") {
         resolve();
@@ -60,7 +80,10 @@ export class Search {
     });
   }
 
-  /** Say why no connection came up, given the service's answer. */
+  /**
+   * Say why no connection came up.
+   * @param {string} answerSdp of the service, "" where none came
+   */
   whyNot(answerSdp) {
     if (!this.#hasTurn) {
       const address = / typ host/.test(answerSdp) ? ` at ${addressesOf(answerSdp)}` : "";
@@ -83,6 +106,7 @@ export class Search {
   }
 }
 
+/** @param {string} sdp */
 function addressesOf(sdp) {
   const found = sdp.matchAll(/^a=candidate:\S+ \d+ \S+ \d+ (\S+) \d+ typ host/gm);
   return [...new Set([...found].map((match) => match[1]))].slice(0, 2).join(" or ");

@@ -1,6 +1,17 @@
 // One WebRTC connection that comes back by itself: a camera watched, or this browser's own sent.
 
+import { Emitter } from "../page/emitter.js";
+import { messageOf } from "../page/text.js";
+import { Backoff } from "./backoff.js";
 import { Search, forgetIceServers, iceServers } from "./ice.js";
+
+/** @import { Tracks } from "./schemas.js" */
+/** @import { Socket } from "./socket.js" */
+
+/**
+ * What is wanted: a camera, with raw or small true where that is, or to send one's own.
+ * @typedef {{camera?: string, publish?: string, raw?: boolean, small?: boolean}} Wish
+ */
 
 const GATHER = {
   atMostMs: 1500, // for one of this machine's addresses
@@ -8,39 +19,47 @@ const GATHER = {
   serversMs: 3000, // for those that STUN and TURN servers give, which it does not find
 };
 const CONNECT_MS = 15000; // over a relay it takes about five seconds
-const FIRST_DELAY_MS = 400;
-const LAST_DELAY_MS = 8000;
 const MAX_BITRATE = 4_000_000; // a sharp 1280x720 picture at 25 to 30 a second
 
 /**
  * Events: "stream" when there is a picture to come, "state" when `state` or `reason` changed,
- * "faces" with those of a frame of raw video.
+ * "faces" with those of a frame of raw video, by its RTP timestamp.
+ * @extends {Emitter<{stream: void, state: void, faces: Tracks & {rtp: number}}>}
  */
-export class Link extends EventTarget {
+export class Link extends Emitter {
+  /** @type {MediaStream | null} */
   stream = null;
+  /** @type {"connecting" | "connected" | "failing" | "off"} */
   state = "connecting";
   reason = "";
   #socket;
   #wish;
   #own;
+  /** @type {RTCPeerConnection | null} */
   #peer = null;
+  /** @type {string | null} */
   #offerId = null;
-  #attempt = 0;
+  #backoff = new Backoff({ firstMs: 400, lastMs: 8000 });
   #generation = 0;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #ended = new AbortController();
 
-  /** `wish` is {camera}, with raw or small: true where that is wanted, or {publish}; `own` is the stream of the browser's camera for the latter. */
+  /**
+   * @param {Socket} socket
+   * @param {Wish} wish
+   * @param {MediaStream | null} own the stream of the browser's camera, to publish
+   */
   constructor(socket, wish, own = null) {
     super();
     this.#socket = socket;
     this.#wish = wish;
     this.#own = own;
     const options = { signal: this.#ended.signal };
-    socket.addEventListener("open", () => this.restart("", 0), options);
-    socket.addEventListener("close", () => this.#enter("connecting", "the connection was lost"), options);
-    socket.addEventListener("closed", (event) => {
-      if (event.detail.id === this.#offerId) {
+    socket.on("open", () => this.restart("", 0), options);
+    socket.on("close", () => this.#enter("connecting", "the connection was lost"), options);
+    socket.on("closed", ({ id }) => {
+      if (id === this.#offerId) {
         this.restart("the service ended the video");
       }
     }, options);
@@ -48,20 +67,24 @@ export class Link extends EventTarget {
   }
 
   get name() {
-    return this.#wish.camera ?? this.#wish.publish;
+    return this.#wish.camera ?? this.#wish.publish ?? "";
   }
 
   get isOwn() {
     return this.#own !== null;
   }
 
-  /** Begin anew after a growing delay, or after `delay` milliseconds. */
-  restart(reason, delay = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#attempt)) {
+  /**
+   * Begin anew after a growing delay, or after another.
+   * @param {string} reason
+   * @param {number | null} delay in milliseconds
+   */
+  restart(reason, delay = null) {
     this.#hangUp();
-    this.#attempt += 1;
+    const growing = this.#backoff.next();
     this.#enter(reason ? "failing" : "connecting", reason);
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#connect(), delay);
+    this.#timer = setTimeout(() => this.#connect(), delay ?? growing);
   }
 
   end() {
@@ -91,7 +114,7 @@ export class Link extends EventTarget {
       peer = new RTCPeerConnection({ iceServers: servers });
     } catch (error) {
       if (!isStale() && !this.#ended.signal.aborted) {
-        this.restart(error.message);
+        this.restart(messageOf(error));
       }
       return;
     }
@@ -104,7 +127,7 @@ export class Link extends EventTarget {
         receiver.jitterBufferTarget = 0; // live before smooth
       }
       this.stream = new MediaStream([track]);
-      this.dispatchEvent(new Event("stream"));
+      this.emit("stream");
     });
     peer.addEventListener("connectionstatechange", () => {
       if (isStale()) {
@@ -112,7 +135,7 @@ export class Link extends EventTarget {
       }
       if (peer.connectionState === "connected") {
         wasConnected = true;
-        this.#attempt = 0;
+        this.#backoff.reset();
         clearTimeout(this.#timer);
         this.#enter("connected", "");
       } else if (peer.connectionState === "failed" || peer.connectionState === "disconnected") {
@@ -123,14 +146,14 @@ export class Link extends EventTarget {
     if (this.#wish.raw) {
       const channel = peer.createDataChannel("tracks", { ordered: false, maxRetransmits: 0 });
       channel.addEventListener("message", ({ data }) => {
-        this.dispatchEvent(new CustomEvent("faces", { detail: JSON.parse(data) }));
+        this.emit("faces", JSON.parse(data));
       });
     }
     try {
       this.#addVideo(peer);
       await peer.setLocalDescription();
       await search.gathered(GATHER);
-      const answer = await this.#socket.offer({ ...this.#wish, sdp: peer.localDescription.sdp });
+      const answer = await this.#socket.offer({ ...this.#wish, sdp: peer.localDescription?.sdp });
       if (isStale()) {
         this.#socket.hangUp(answer.id);
         return;
@@ -146,11 +169,12 @@ export class Link extends EventTarget {
       }
     } catch (error) {
       if (!isStale()) {
-        this.restart(error.message);
+        this.restart(messageOf(error));
       }
     }
   }
 
+  /** @param {RTCPeerConnection} peer */
   #addVideo(peer) {
     if (!this.#own) {
       peer.addTransceiver("video", { direction: "recvonly" });
@@ -178,11 +202,15 @@ export class Link extends EventTarget {
     this.#peer = null;
   }
 
+  /**
+   * @param {Link["state"]} state
+   * @param {string} reason
+   */
   #enter(state, reason) {
     if (state !== this.state || reason !== this.reason) {
       this.state = state;
       this.reason = reason;
-      this.dispatchEvent(new Event("state"));
+      this.emit("state");
     }
   }
 }

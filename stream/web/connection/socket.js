@@ -1,10 +1,12 @@
 // The WebSocket: comes back by itself, speaks JSON, matches answers to offers.
 
+import { Emitter } from "../page/emitter.js";
 import { ApiError, api } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { Offers } from "./offers.js";
 
-const FIRST_DELAY_MS = 500;
-const LAST_DELAY_MS = 8000;
-const ANSWER_TIMEOUT_MS = 10000;
+/** @import { Camera, Event, Tracks } from "./schemas.js" */
+
 const SILENCE_MS = 7000; // the service sends something every two seconds
 const CHECK_MS = 1000;
 
@@ -13,16 +15,21 @@ const NOT_PASSED_ON =
   "(nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;).";
 
 /**
- * Events: "open", "close" with the reason as detail where one is known, and one of each message's
- * type with the message as detail.
+ * Events: "open", "close" and "refused" with the reason as detail, "" where none is known, and one
+ * of each message's type with the message as detail.
+ * @extends {Emitter<{
+ *   open: void, close: string, refused: string,
+ *   cameras: {cameras: Camera[]}, tracks: Tracks, event: {event: Event}, closed: {id: string}}>}
  */
-export class Socket extends EventTarget {
+export class Socket extends Emitter {
+  /** @type {WebSocket | null} */
   #socket = null;
   #heardAt = 0;
-  #attempt = 0;
-  #timer = 0;
-  #nextId = 1;
-  #offers = new Map();
+  #backoff = new Backoff({ firstMs: 500, lastMs: 8000, spread: 0.25 });
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  #offers = new Offers();
+  /** @type {string | null} */
   #followed = null;
 
   constructor() {
@@ -35,7 +42,7 @@ export class Socket extends EventTarget {
 
   connect() {
     clearTimeout(this.#timer);
-    this.#timer = 0;
+    this.#timer = undefined;
     const address = new URL("api/ws", document.baseURI);
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
@@ -47,9 +54,9 @@ export class Socket extends EventTarget {
         return;
       }
       wasOpen = true;
-      this.#attempt = 0;
+      this.#backoff.reset();
       this.#heardAt = Date.now();
-      this.dispatchEvent(new Event("open"));
+      this.emit("open");
       this.follow(this.#followed);
     });
     socket.addEventListener("message", (event) => {
@@ -77,8 +84,8 @@ export class Socket extends EventTarget {
 
   /** Connect now where a later try is planned. */
   #retry() {
-    if (this.#timer) {
-      this.#attempt = 0;
+    if (this.#timer !== undefined) {
+      this.#backoff.reset();
       this.connect();
     }
   }
@@ -87,72 +94,60 @@ export class Socket extends EventTarget {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
-  /** Offer a connection; resolves to {id, sdp} or fails with the service's reason. */
-  offer(fields) {
-    const id = String(this.#nextId++);
-    return new Promise((resolve, reject) => {
-      if (!this.isOpen) {
-        reject(new Error("not connected"));
-        return;
-      }
-      const timer = setTimeout(() => this.#settle(id, null, "no answer"), ANSWER_TIMEOUT_MS);
-      this.#offers.set(id, { resolve, reject, timer });
-      this.#send({ type: "offer", id, ...fields });
-    });
+  /**
+   * Offer a connection; resolves to the answer or fails with the service's reason.
+   * @param {object} fields of the message, but its type and id
+   */
+  async offer(fields) {
+    if (!this.isOpen) {
+      throw new Error("not connected");
+    }
+    const { id, answered } = this.#offers.add();
+    this.#send({ type: "offer", id, ...fields });
+    return answered;
   }
 
+  /** @param {string} id of an offer */
   hangUp(id) {
     this.#send({ type: "close", id });
   }
 
+  /** @param {string | null} camera whose faces are wanted, null for none */
   follow(camera) {
     this.#followed = camera;
     this.#send({ type: "follow", camera });
   }
 
+  /** @param {object} message */
   #send(message) {
     if (this.isOpen) {
-      this.#socket.send(JSON.stringify(message));
+      this.#socket?.send(JSON.stringify(message));
     }
   }
 
+  /** @param {any} message */
   #hear(message) {
     if (message.type === "answer") {
-      this.#settle(message.id, message);
+      this.#offers.accept(message);
     } else if (message.type === "error" && message.id) {
-      this.#settle(message.id, null, message.message);
+      this.#offers.refuse(message.id, message.message);
     } else {
-      this.dispatchEvent(new CustomEvent(message.type, { detail: message }));
+      this.emit(message.type, message);
     }
   }
 
-  #settle(id, answer, reason = "") {
-    const offer = this.#offers.get(id);
-    if (!offer) {
-      return;
-    }
-    this.#offers.delete(id);
-    clearTimeout(offer.timer);
-    if (answer) {
-      offer.resolve(answer);
-    } else {
-      offer.reject(new Error(reason));
-    }
-  }
-
+  /**
+   * @param {string} reason
+   * @param {boolean} wasOpen
+   */
   #closed(reason, wasOpen) {
     this.#socket = null;
-    for (const id of [...this.#offers.keys()]) {
-      this.#settle(id, null, "the connection was lost");
-    }
-    this.dispatchEvent(new CustomEvent("close", { detail: reason }));
+    this.#offers.refuseAll("the connection was lost");
+    this.emit("close", reason);
     if (!wasOpen && !reason) {
       this.#explain();
     }
-    // Some chance in it, so that a hundred pages do not come back in the same instant.
-    const delay = Math.min(LAST_DELAY_MS, FIRST_DELAY_MS * 2 ** this.#attempt);
-    this.#attempt += 1;
-    this.#timer = setTimeout(() => this.connect(), delay * (0.75 + Math.random() / 2));
+    this.#timer = setTimeout(() => this.connect(), this.#backoff.next());
   }
 
   /** Ask why it was refused: browsers tell a page nothing of it. */
@@ -168,7 +163,7 @@ export class Socket extends EventTarget {
       reason = error.status === 0 || error.status === 401 || error.status >= 500 ? "" : error.message;
     }
     if (reason && !this.isOpen) {
-      this.dispatchEvent(new CustomEvent("refused", { detail: reason }));
+      this.emit("refused", reason);
     }
   }
 }

@@ -1,54 +1,74 @@
 // The timeline: who came and went, by camera, person, kind and day; the filters are in the address.
 
-import { told } from "../connection/api.js";
+import { attempt } from "../connection/api.js";
 import { byId, h, setText } from "../page/dom.js";
-import { EventList } from "./event_list.js";
+import { Emitter } from "../page/emitter.js";
 import { routeTo } from "../page/router.js";
+import { EventList } from "./event_list.js";
+import { FILTERS, filterOf } from "./filter.js";
 
-const FILTERS = ["kind", "camera", "name", "day"];
+/** @import { Cameras } from "../cameras/cameras.js" */
+/** @import { Event, Identity } from "../connection/schemas.js" */
+/** @import { Socket } from "../connection/socket.js" */
+/** @import { Router } from "../page/router.js" */
+/** @import { Values } from "./filter.js" */
+
 const TYPING_MS = 350;
-const FACES = ["enter", "exit", "unknown", "renamed"];
-const KINDS = { faces: FACES, cameras: ["camera_up", "camera_down"] };
 
-/** Event: "name" with an unknown face's event to be named. */
-export class Timeline extends EventTarget {
+/**
+ * Event: "name" with an unknown face's event to be named.
+ * @extends {Emitter<{name: Event}>}
+ */
+export class Timeline extends Emitter {
   #router;
   #cameras;
   #list = new EventList(byId("event-list"), { page: 50, maxShown: 300, days: true });
+  #fields = {
+    kind: byId("filter-kind", HTMLSelectElement),
+    camera: byId("filter-camera", HTMLSelectElement),
+    name: byId("filter-name", HTMLInputElement),
+    day: byId("filter-day", HTMLInputElement),
+  };
   #isShown = false;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
 
+  /**
+   * @param {Socket} socket
+   * @param {Router} router
+   * @param {Cameras} cameras
+   */
   constructor(socket, router, cameras) {
     super();
     this.#router = router;
     this.#cameras = cameras;
-    socket.addEventListener("event", ({ detail }) => this.#isShown && this.#list.add(detail.event));
-    this.#list.addEventListener("change", () => this.#say());
-    this.#list.addEventListener("name", ({ detail }) => this.dispatchEvent(new CustomEvent("name", { detail })));
-    byId("events-more").addEventListener("click", () => told(this.#list.older()));
+    socket.on("event", ({ event }) => this.#isShown && this.#list.add(event));
+    this.#list.on("change", () => this.#say());
+    this.#list.on("name", (event) => this.emit("name", event));
+    byId("events-more").addEventListener("click", () => attempt(this.#list.older()));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     byId("filters").addEventListener("reset", (event) => {
       event.preventDefault();
       router.go(routeTo("events"));
     });
     for (const each of FILTERS) {
-      byId(`filter-${each}`).addEventListener("input", () => {
+      this.#fields[each].addEventListener("input", () => {
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#chosen(), each === "name" ? TYPING_MS : 0);
       });
     }
     // A camera that comes or goes while the list of them is open would close it.
-    byId("filter-camera").addEventListener("focus", () => this.#fillCameras());
+    this.#fields.camera.addEventListener("focus", () => this.#fillCameras());
   }
 
+  /** @param {URLSearchParams} query of the address */
   show(query) {
     this.#isShown = true;
     this.#fillCameras(query.get("camera") ?? "");
     for (const each of FILTERS) {
-      const field = byId(`filter-${each}`);
       const value = query.get(each) ?? "";
-      if (field.value !== value) {
-        field.value = value;
+      if (this.#fields[each].value !== value) {
+        this.#fields[each].value = value;
       }
     }
     return this.reload();
@@ -62,12 +82,16 @@ export class Timeline extends EventTarget {
   /** Read anew, such as after somebody was erased. */
   async reload() {
     if (this.#isShown) {
-      const { query, accepts } = this.#filter();
+      const { query, accepts } = filterOf(this.#values);
       await this.#list.open(query, accepts);
     }
   }
 
-  /** Show an event, with the others of its face, under the name that it was given. */
+  /**
+   * Show an event, with the others of its face, under the name that it was given.
+   * @param {Event} event
+   * @param {Identity} identity
+   */
   named(event, identity) {
     this.#list.named(event, identity);
   }
@@ -78,52 +102,34 @@ export class Timeline extends EventTarget {
     }
   }
 
-  #fillCameras(chosen = byId("filter-camera").value) {
+  #fillCameras(chosen = this.#fields.camera.value) {
     const names = this.#cameras.all.map(({ name }) => name);
     const all = chosen && !names.includes(chosen) ? [...names, chosen] : names; // a removed one's events stay
-    byId("filter-camera").replaceChildren(
+    this.#fields.camera.replaceChildren(
       h("option", { value: "" }, "All cameras"),
       ...all.map((name) => h("option", { value: name, selected: name === chosen }, name)));
   }
 
-  #chosen() {
-    const values = Object.fromEntries(FILTERS.map((each) => [each, byId(`filter-${each}`).value.trim()]));
-    // Replaced: the back button leaves the timeline, it does not undo letter by letter.
-    this.#router.go(routeTo("events", "", values), { replace: true });
+  /** @returns {Values} */
+  get #values() {
+    const { kind, camera, name, day } = this.#fields;
+    return { kind: kind.value, camera: camera.value, name: name.value.trim(), day: day.value };
   }
 
-  #filter() {
-    const [kind, camera, name, day] = FILTERS.map((each) => byId(`filter-${each}`).value.trim());
-    const kinds = KINDS[kind] ?? (kind ? [kind] : []);
-    const query = new URLSearchParams(kinds.map((each) => ["kind", each]));
-    let accepts = (event) => (!kinds.length || kinds.includes(event.kind)) && (!camera || event.camera === camera) && (!name || event.name === name);
-    if (camera) {
-      query.set("camera", camera);
-    }
-    if (name) {
-      query.set("name", name);
-    }
-    if (day) {
-      const from = new Date(`${day}T00:00`);
-      const to = new Date(from);
-      to.setDate(from.getDate() + 1);
-      query.set("after", from.toISOString());
-      query.set("before", to.toISOString());
-      const matches = accepts;
-      accepts = (event) => matches(event) && new Date(event.at) >= from && new Date(event.at) < to;
-    }
-    return { query, accepts };
+  #chosen() {
+    // Replaced: the back button leaves the timeline, it does not undo letter by letter.
+    this.#router.go(routeTo("events", "", this.#values), { replace: true });
   }
 
   #say() {
     const n = this.#list.length;
-    const isFiltered = FILTERS.some((each) => byId(`filter-${each}`).value);
+    const isFiltered = FILTERS.some((each) => this.#fields[each].value);
     byId("event-list").hidden = n === 0;
     byId("events-empty").hidden = n > 0;
     setText(byId("events-empty"), isFiltered
       ? "Nothing of that kind is kept."
       : "Nothing has happened yet. Who comes and goes shows up here.");
     byId("events-more").hidden = !this.#list.hasOlder;
-    byId("filter-reset").disabled = !isFiltered;
+    byId("filter-reset", HTMLButtonElement).disabled = !isFiltered;
   }
 }

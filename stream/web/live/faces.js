@@ -1,24 +1,30 @@
 // The list of the faces that are in the picture now, beside it.
 
-import { duration } from "../cameras/condition.js";
-import { byId, h, setText } from "../page/dom.js";
+import { byId, h, setLabel, setText } from "../page/dom.js";
+import { duration } from "../page/text.js";
 import { drawFace } from "./naming.js";
+
+/** @import { Track } from "../connection/schemas.js" */
+/** @import { Stage } from "./stage.js" */
 
 const DRAW_MS = 1500; // how old a face's picture may be
 const ORDER = { unknown: 0, known: 1, undecided: 2 };
 
+/** @typedef {ReturnType<typeof makeRow>} Row */
+
 export class Faces {
   #stage;
+  /** @type {Map<string, Row>} */
   #rows = new Map();
 
+  /** @param {Stage} stage */
   constructor(stage) {
     this.#stage = stage;
-    stage.addEventListener("tracks", () => this.#show());
+    stage.on("tracks", () => this.#show());
   }
 
   #show() {
-    const tracks = [...this.#stage.tracks].sort(
-      (a, b) => ORDER[a.state] - ORDER[b.state] || b.age_s - a.age_s);
+    const tracks = inOrder(this.#stage.tracks);
     const ids = new Set(tracks.map((track) => track.track_id));
     for (const [id, row] of this.#rows) {
       if (!ids.has(id)) {
@@ -38,42 +44,57 @@ export class Faces {
     byId("in-view-empty").hidden = tracks.length > 0;
   }
 
+  /** @param {string} id of a track */
   #add(id) {
-    const row = {
-      canvas: h("canvas", { width: 96, height: 96, class: "face-picture", "aria-hidden": "true" }),
-      name: h("p", { class: "event-who", dir: "auto" }),
-      about: h("p", { class: "event-where" }),
-      button: h("button", { type: "button", class: "button small", "data-changes": true }),
-      drawnAt: -Infinity,
-    };
+    const row = makeRow();
     row.button.addEventListener("click", () => {
       const track = this.#stage.tracks.find((each) => each.track_id === id);
       if (track) {
         this.#stage.pick(track);
       }
     });
-    row.element = h("li", { class: "in-view-face" },
-      row.canvas, h("div", { class: "event-text" }, row.name, row.about), row.button);
     this.#rows.set(id, row);
     return row;
   }
 
+  /**
+   * @param {Row} row
+   * @param {Track} track
+   */
   #fill(row, track) {
     row.element.dataset.state = track.state;
     row.element.dataset.name = track.name ?? "";
-    const names = { unknown: "Unknown face", undecided: "Looking …" };
-    setText(row.name, track.name ?? names[track.state]);
-    const similarity = track.similarity === null ? "" : `similarity ${track.similarity.toFixed(2)} · `;
-    setText(row.about, `${similarity}for ${duration(track.age_s)}`);
+    setText(row.name, track.name ?? (track.state === "unknown" ? "Unknown face" : "Looking …"));
+    setText(row.about, aboutText(track));
     setText(row.button, track.name ? "Correct" : "Name");
-    const label = track.name ? `Correct the name ${track.name}` : "Name this face";
-    if (row.button.getAttribute("aria-label") !== label) {
-      row.button.setAttribute("aria-label", label);
-    }
+    setLabel(row.button, track.name ? `Correct the name ${track.name}` : "Name this face");
+    const { video, size } = this.#stage;
     const now = performance.now();
-    if (now - row.drawnAt > DRAW_MS && this.#stage.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
+    if (now - row.drawnAt > DRAW_MS && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
       row.drawnAt = now;
-      drawFace(row.canvas, this.#stage.video, track.box, this.#stage.size);
+      drawFace(row.canvas, video, track.box, size);
     }
   }
+}
+
+/**
+ * Faces in the list's order: unknown ones first, then who is there the longest.
+ * @param {Track[]} tracks
+ */
+export function inOrder(tracks) {
+  return [...tracks].sort((a, b) => ORDER[a.state] - ORDER[b.state] || b.age_s - a.age_s);
+}
+
+/** @param {Track} track */
+export function aboutText({ similarity, age_s: age }) {
+  return `${similarity === null ? "" : `similarity ${similarity.toFixed(2)} · `}for ${duration(age)}`;
+}
+
+function makeRow() {
+  const canvas = h("canvas", { width: 96, height: 96, class: "face-picture", "aria-hidden": "true" });
+  const name = h("p", { class: "event-who", dir: "auto" });
+  const about = h("p", { class: "event-where" });
+  const button = h("button", { type: "button", class: "button small", "data-changes": true });
+  const element = h("li", { class: "in-view-face" }, canvas, h("div", { class: "event-text" }, name, about), button);
+  return { element, canvas, name, about, button, drawnAt: -Infinity };
 }

@@ -1,86 +1,112 @@
 // The live view of one camera: its picture, the faces in it, and what happened lately before it.
 
-import { told } from "../connection/api.js";
-import { byId, setText } from "../page/dom.js";
-import { EventList } from "../events/event_list.js";
-import { Faces } from "./faces.js";
+import { attempt } from "../connection/api.js";
 import { Link } from "../connection/link.js";
-import { RawFaces, chooseRaw, wantsRaw } from "./raw_faces.js";
+import { EventList } from "../events/event_list.js";
+import { byId, setText } from "../page/dom.js";
+import { Emitter } from "../page/emitter.js";
 import { routeTo } from "../page/router.js";
+import { Faces } from "./faces.js";
+import { RawFaces, chooseRaw, wantsRaw } from "./raw_faces.js";
 import { Stage } from "./stage.js";
+
+/** @import { Cameras } from "../cameras/cameras.js" */
+/** @import { Event, Identity } from "../connection/schemas.js" */
+/** @import { Socket } from "../connection/socket.js" */
+/** @import { Router } from "../page/router.js" */
+/** @import { Picked } from "./naming.js" */
+/** @import { OwnCamera } from "./own_camera.js" */
 
 const LISTS_AFTER_MS = 400; // the picture first: a list's thumbnails would compete with it
 
-/** Event: "name" of `Stage`, and "event-name" with an unknown face's event to be named. */
-export class Live extends EventTarget {
+/**
+ * Events: "name" of `Stage`, and "event-name" with an unknown face's event to be named.
+ * @extends {Emitter<{name: Picked, "event-name": Event}>}
+ */
+export class Live extends Emitter {
   stage;
   #socket;
   #cameras;
-  #own;
+  /** @type {OwnCamera | null} */
+  #own = null;
+  /** @type {string | null} */
   #name = null;
+  /** @type {Link | null} */
   #watched = null; // the link of a camera that is watched; this browser's own has its own
+  /** @type {RawFaces | null} */
   #raw = null;
   #recent = new EventList(byId("recent-list"), { page: 20, maxShown: 40 });
 
+  /**
+   * @param {Socket} socket
+   * @param {Router} router
+   * @param {Cameras} cameras
+   */
   constructor(socket, router, cameras) {
     super();
     this.#socket = socket;
     this.#cameras = cameras;
     this.stage = new Stage(socket);
     new Faces(this.stage);
-    this.stage.addEventListener("name", ({ detail }) => this.dispatchEvent(new CustomEvent("name", { detail })));
-    this.stage.addEventListener("action", ({ detail }) => {
-      if (detail === "off") {
-        told(cameras.turn(this.#name, true));
+    this.stage.on("name", (picked) => this.emit("name", picked));
+    this.stage.on("action", (state) => {
+      if (state === "off" && this.#name !== null) {
+        attempt(cameras.turn(this.#name, true));
       } else {
         router.go("#/wall");
       }
     });
-    socket.addEventListener("event", ({ detail }) => this.#recent.add(detail.event));
-    this.#recent.addEventListener("change", () => { byId("recent-empty").hidden = this.#recent.length > 0; });
-    this.#recent.addEventListener("name", ({ detail }) => this.dispatchEvent(new CustomEvent("event-name", { detail })));
-    cameras.addEventListener("change", () => this.update());
-    byId("live-settings").addEventListener("click", () => cameras.edit(this.#name));
+    socket.on("event", ({ event }) => this.#recent.add(event));
+    this.#recent.on("change", () => { byId("recent-empty").hidden = this.#recent.length > 0; });
+    this.#recent.on("name", (event) => this.emit("event-name", event));
+    cameras.on("change", () => this.update());
+    byId("live-settings").addEventListener("click", () => this.#name !== null && cameras.edit(this.#name));
     byId("raw").addEventListener("click", () => {
       chooseRaw(!wantsRaw());
-      this.#watch();
-      this.update();
+      if (this.#name !== null) {
+        this.#watch(this.#name);
+        this.update();
+      }
     });
     document.addEventListener("fullscreenchange", () => this.update());
   }
 
-  get name() {
-    return this.#name;
-  }
-
-  /** Make known where this browser's camera is; it is shown by the link that sends it. */
+  /**
+   * Make known where this browser's camera is; it is shown by the link that sends it.
+   * @param {OwnCamera | null} own
+   */
   set own(own) {
     this.#own = own;
   }
 
+  /** @param {string} name of a camera */
   show(name) {
     this.hide();
     this.#name = name;
-    const isOwn = this.#own?.link?.name === name;
+    const ownLink = this.#own?.link ?? null;
+    const isOwn = ownLink?.name === name;
     if (isOwn) {
-      this.stage.show(this.#own.link);
+      this.stage.show(ownLink);
     } else {
-      this.#watch();
+      this.#watch(name);
     }
     byId("live-options").hidden = isOwn;
     byId("enrol").hidden = !isOwn;
-    byId("recent-all").href = routeTo("events", "", { camera: name });
+    byId("recent-all", HTMLAnchorElement).href = routeTo("events", "", { camera: name });
     setText(byId("recent-empty"), "Nothing has happened here yet.");
-    setTimeout(() => told(this.reload()), LISTS_AFTER_MS);
+    setTimeout(() => attempt(this.reload()), LISTS_AFTER_MS);
     this.update();
   }
 
-  /** Connect, in the way that is chosen now. */
-  #watch() {
+  /**
+   * Connect, in the way that is chosen now.
+   * @param {string} name
+   */
+  #watch(name) {
     this.#unwatch();
     const raw = wantsRaw();
-    this.#watched = new Link(this.#socket, { camera: this.#name, raw });
-    this.#raw = raw ? new RawFaces(byId("video"), this.#watched) : null;
+    this.#watched = new Link(this.#socket, { camera: name, raw });
+    this.#raw = raw ? new RawFaces(this.stage.video, this.#watched) : null;
     byId("raw").setAttribute("aria-checked", String(raw));
     this.stage.show(this.#watched);
   }
@@ -108,7 +134,11 @@ export class Live extends EventTarget {
     }
   }
 
-  /** Show an event, with the others of its face, under the name that it was given. */
+  /**
+   * Show an event, with the others of its face, under the name that it was given.
+   * @param {Event} event
+   * @param {Identity} identity
+   */
   eventNamed(event, identity) {
     this.#recent.named(event, identity);
   }
@@ -129,13 +159,31 @@ export class Live extends EventTarget {
     setText(byId("camera-name"), this.#cameras.titleOf(name));
     setText(byId("live-figures"), camera?.state === "live" && camera.viewers > 1 ? `${camera.viewers} watching` : "");
     byId("live-settings").hidden = camera === null;
-    const names = this.#cameras.all.map((each) => each.name);
-    const at = names.indexOf(name);
-    for (const [id, step] of [["live-previous", -1], ["live-next", 1]]) {
-      const other = names[(at + step + names.length) % names.length];
-      byId(id).hidden = at < 0 || names.length < 2;
-      byId(id).href = routeTo("live", other ?? name);
-      byId(id).title = other ?? "";
-    }
+    this.#showNeighbor("live-previous", -1);
+    this.#showNeighbor("live-next", 1);
   }
+
+  /**
+   * Link to the camera before or after the shown one.
+   * @param {string} id of the link
+   * @param {number} step
+   */
+  #showNeighbor(id, step) {
+    const link = byId(id, HTMLAnchorElement);
+    const other = neighborOf(this.#cameras.all.map(({ name }) => name), this.#name, step);
+    link.hidden = other === null;
+    link.href = routeTo("live", other ?? "");
+    link.title = other ?? "";
+  }
+}
+
+/**
+ * The name so many steps from another, around the end; null where there is no other.
+ * @param {string[]} names
+ * @param {string | null} name
+ * @param {number} step
+ */
+export function neighborOf(names, name, step) {
+  const at = names.findIndex((each) => each === name);
+  return at < 0 || names.length < 2 ? null : names[(at + step + names.length) % names.length];
 }

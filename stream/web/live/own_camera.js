@@ -1,8 +1,15 @@
 // This browser's camera: sent to the service and back with names; and enrolling who sits before it.
 
-import { byId, setText, toast } from "../page/dom.js";
+import { ApiError } from "../connection/api.js";
 import { Link } from "../connection/link.js";
+import { byId, setText, toast } from "../page/dom.js";
+import { Emitter } from "../page/emitter.js";
+import { messageOf } from "../page/text.js";
+import { largest } from "./geometry.js";
 import { nameTrack } from "./naming.js";
+
+/** @import { Socket } from "../connection/socket.js" */
+/** @import { Stage } from "./stage.js" */
 
 const WANTED = {
   audio: false,
@@ -14,6 +21,8 @@ const WANTED = {
   },
 };
 const LOOK_MS = 8000; // how long a face is waited for
+const PAUSE_MS = 150; // between two tries
+/** @type {Record<string, string>} */
 const REASONS = {
   NotAllowedError: "The browser may not use the camera. Allow it beside the address, then try again.",
   NotFoundError: "This device has no camera.",
@@ -21,13 +30,22 @@ const REASONS = {
   OverconstrainedError: "The camera cannot give such a picture.",
 };
 
-/** Events: "start" and "stop". */
-export class OwnCamera extends EventTarget {
+/**
+ * Events: "start" with the camera's name, "stop", and "enrolled".
+ * @extends {Emitter<{start: string, stop: void, enrolled: void}>}
+ */
+export class OwnCamera extends Emitter {
+  /** @type {Link | null} */
   link = null;
   #socket;
+  /** @type {MediaStream | null} */
   #stream = null;
   #stage;
 
+  /**
+   * @param {Socket} socket
+   * @param {Stage} stage
+   */
   constructor(socket, stage) {
     super();
     this.#socket = socket;
@@ -40,7 +58,7 @@ export class OwnCamera extends EventTarget {
   }
 
   async start() {
-    const button = byId("own-camera");
+    const button = byId("own-camera", HTMLButtonElement);
     if (!navigator.mediaDevices) {
       toast("Browsers give their camera only to https:// pages and to 127.0.0.1.", "bad");
       return;
@@ -49,7 +67,7 @@ export class OwnCamera extends EventTarget {
     try {
       this.#stream = await navigator.mediaDevices.getUserMedia(WANTED);
     } catch (error) {
-      toast(REASONS[error.name] ?? `The camera did not start: ${error.message}`, "bad");
+      toast(REASONS[nameOf(error)] ?? `The camera did not start: ${messageOf(error)}`, "bad");
       return;
     } finally {
       button.disabled = false;
@@ -59,7 +77,7 @@ export class OwnCamera extends EventTarget {
     this.link = new Link(this.#socket, { publish: newName() }, this.#stream);
     button.dataset.on = "";
     setText(byId("own-camera-text"), "Stop this browser’s camera");
-    this.dispatchEvent(new Event("start"));
+    this.emit("start", this.link.name);
   }
 
   stop() {
@@ -68,17 +86,17 @@ export class OwnCamera extends EventTarget {
     }
     this.link.end();
     this.link = null;
-    for (const track of this.#stream.getTracks()) {
+    for (const track of this.#stream?.getTracks() ?? []) {
       track.stop();
     }
     delete byId("own-camera").dataset.on;
     setText(byId("own-camera-text"), "Use this browser’s camera");
-    this.dispatchEvent(new Event("stop"));
+    this.emit("stop");
   }
 
   async #enrol() {
-    const name = byId("enrol-name").value.trim();
-    const button = byId("enrol-submit");
+    const name = byId("enrol-name", HTMLInputElement).value.trim();
+    const button = byId("enrol-submit", HTMLButtonElement);
     const hint = byId("enrol-hint");
     if (!name || !this.link) {
       return;
@@ -95,16 +113,16 @@ export class OwnCamera extends EventTarget {
           reason = "";
           toast(`Welcome, ${identity.name}.`);
           setText(hint, `You are enrolled as ${identity.name}. Enrol again in another light to be known better.`);
-          this.dispatchEvent(new Event("enrolled"));
+          this.emit("enrolled");
           break;
         } catch (error) {
-          reason = error.message;
-          if (error.status !== 404 && error.status !== 400) {
+          reason = messageOf(error);
+          if (!(error instanceof ApiError && (error.status === 404 || error.status === 400))) {
             break; // only a face that has just left or is not yet clear is worth waiting for
           }
         }
       }
-      await new Promise((resolve) => setTimeout(resolve, 150));
+      await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS); });
     }
     if (reason) {
       setText(hint, reason);
@@ -114,9 +132,9 @@ export class OwnCamera extends EventTarget {
   }
 }
 
-function largest(tracks) {
-  const area = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
-  return tracks.reduce((best, track) => (!best || area(track) > area(best) ? track : best), null);
+/** @param {unknown} error */
+function nameOf(error) {
+  return error instanceof Error ? error.name : "";
 }
 
 /** A name of this page's own: two tabs, or a page and its reload, never meet. */

@@ -1,28 +1,41 @@
 // The big live view: one link's picture, what to say where there is none, and the faces in it.
 
-import { conditionOf } from "../cameras/condition.js";
+import { conditionOf, isStalled } from "../cameras/condition.js";
 import { byId, setText } from "../page/dom.js";
+import { Emitter } from "../page/emitter.js";
+import { mayChange } from "../page/role.js";
 import { Overlay } from "./overlay.js";
 
-const FRESH_MS = 1500; // a picture younger than this is live
-const STALLED_MS = 4000; // no picture for so long from a live camera: connect anew
+/** @import { Link } from "../connection/link.js" */
+/** @import { Camera, Track, Tracks } from "../connection/schemas.js" */
+/** @import { Socket } from "../connection/socket.js" */
+/** @import { Picked } from "./naming.js" */
 
-/** Events: "name" with {camera, track, size} when a face was picked; "tracks"; "action". */
-export class Stage extends EventTarget {
+const FRESH_MS = 1500; // a picture younger than this is live
+
+/**
+ * Events: "name" when a face was picked; "tracks"; "action" with the state that its button acts on.
+ * @extends {Emitter<{name: Picked, tracks: void, action: string}>}
+ */
+export class Stage extends Emitter {
   #socket;
-  #video = byId("video");
+  #video = byId("video", HTMLVideoElement);
   #overlay;
+  /** @type {Link | null} */
   #link = null;
+  /** @type {AbortController | null} */
   #detach = null;
+  /** @type {Camera | null} */
   #status = null;
   #lastFrameAt = -Infinity;
   #sinceLive = 0;
 
+  /** @param {Socket} socket */
   constructor(socket) {
     super();
     this.#socket = socket;
-    this.#overlay = new Overlay(byId("faces"), this.#video, (track) => this.pick(track));
-    socket.addEventListener("tracks", ({ detail }) => this.#showTracks(detail));
+    this.#overlay = new Overlay(byId("faces"), (track) => this.pick(track));
+    socket.on("tracks", (message) => this.#showTracks(message));
     const counted = () => {
       this.#lastFrameAt = performance.now();
       this.#video.requestVideoFrameCallback(counted);
@@ -36,8 +49,7 @@ export class Stage extends EventTarget {
       }
     });
     byId("veil-action").addEventListener("click", () => {
-      const detail = byId("stage").dataset.state;
-      this.dispatchEvent(new CustomEvent("action", { detail }));
+      this.emit("action", byId("stage").dataset.state ?? "");
     });
     setInterval(() => this.#link && this.#look(), 250);
   }
@@ -50,10 +62,6 @@ export class Stage extends EventTarget {
     return this.#link?.name ?? null;
   }
 
-  get link() {
-    return this.#link;
-  }
-
   get size() {
     return this.#overlay.size;
   }
@@ -62,13 +70,20 @@ export class Stage extends EventTarget {
     return this.#overlay.tracks;
   }
 
-  /** Ask for a face's name; the list beside the picture does too. */
+  /**
+   * Ask for a face's name; the list beside the picture does too.
+   * @param {Track} track
+   */
   pick(track) {
-    const detail = { camera: this.camera, track, size: this.size };
-    this.dispatchEvent(new CustomEvent("name", { detail }));
+    if (this.camera !== null) {
+      this.emit("name", { camera: this.camera, track, size: this.size });
+    }
   }
 
-  /** Show a link's picture; null for none. */
+  /**
+   * Show a link's picture; null for none.
+   * @param {Link | null} link
+   */
   show(link) {
     this.#detach?.abort();
     this.#detach = new AbortController();
@@ -78,13 +93,16 @@ export class Stage extends EventTarget {
     this.#video.srcObject = link?.stream ?? null;
     this.#clear();
     this.#socket.follow(link?.name ?? null);
-    link?.addEventListener("stream", () => {
+    link?.on("stream", () => {
       this.#video.srcObject = link.stream;
     }, { signal: this.#detach.signal });
     this.#look();
   }
 
-  /** Hear how the shown camera is doing. */
+  /**
+   * Hear how the shown camera is doing; null where that is not known.
+   * @param {Camera | null} status
+   */
   update(status) {
     if (status?.state !== this.#status?.state) {
       this.#sinceLive = performance.now();
@@ -93,16 +111,17 @@ export class Stage extends EventTarget {
     this.#look();
   }
 
+  /** @param {Tracks} message */
   #showTracks(message) {
     if (message.camera === this.camera) {
       this.#overlay.show(message);
-      this.dispatchEvent(new Event("tracks"));
+      this.emit("tracks");
     }
   }
 
   #clear() {
     this.#overlay.clear();
-    this.dispatchEvent(new Event("tracks"));
+    this.emit("tracks");
   }
 
   #look() {
@@ -117,15 +136,16 @@ export class Stage extends EventTarget {
       link: this.#link,
       isFresh,
       isConnected: this.#socket.isOpen,
+      mayChange: mayChange(),
     });
     const veil = byId("veil");
     veil.hidden = state === "playing";
     veil.dataset.state = state;
     setText(byId("veil-title"), title);
     setText(byId("veil-text"), text);
-    const action = { off: "Turn on", ended: "All cameras" }[state];
+    const action = state === "off" ? "Turn on" : state === "ended" ? "All cameras" : "";
     byId("veil-action").hidden = !action;
-    setText(byId("veil-action"), action ?? "");
+    setText(byId("veil-action"), action);
     byId("veil-action").toggleAttribute("data-changes", state === "off");
     byId("stage").dataset.state = state;
     if (state !== "playing" && this.tracks.length) {
@@ -136,15 +156,10 @@ export class Stage extends EventTarget {
 
   #reviveStalled() {
     const now = performance.now();
-    const isStalled =
-      !document.hidden &&
-      this.#link?.state === "connected" &&
-      this.#status?.state === "live" &&
-      now - this.#lastFrameAt > STALLED_MS &&
-      now - this.#sinceLive > STALLED_MS;
-    if (isStalled) {
+    const forMs = now - Math.max(this.#lastFrameAt, this.#sinceLive);
+    if (!document.hidden && isStalled({ status: this.#status, link: this.#link, forMs })) {
       this.#sinceLive = now;
-      this.#link.restart("the picture stood still");
+      this.#link?.restart("the picture stood still");
     }
   }
 }

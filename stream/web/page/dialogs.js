@@ -1,23 +1,29 @@
 // Modal dialogs: the browser keeps the focus inside, Escape closes.
 
-import { byId, sentence } from "./dom.js";
+import { byId, find } from "./dom.js";
+import { messageOf, sentence } from "./text.js";
 
 /** What submit returns where the dialog is to stay open. */
 export const STAY = Symbol("stay open");
 
 /**
  * Open a dialog whose form runs `submit`; it stays open with the reason where that fails, or where
- * it returns STAY. Resolves to what submit returned, or null where the person cancelled: closing
- * the dialog aborts the signal that submit gets, and waits until it has ended.
+ * it returns STAY. Resolves to what submit returned, true for nothing, or null where the person
+ * cancelled: closing the dialog aborts the signal that submit gets, and waits until it has ended.
+ * @template T
+ * @param {string} prefix of the ids: PREFIX-dialog, PREFIX-form, PREFIX-problem
+ * @param {(signal: AbortSignal) => Promise<T | typeof STAY>} submit
+ * @returns {Promise<NonNullable<T> | true | null>}
  */
 export function ask(prefix, submit) {
-  const dialog = byId(`${prefix}-dialog`);
+  const dialog = byId(`${prefix}-dialog`, HTMLDialogElement);
   const form = byId(`${prefix}-form`);
   const problem = byId(`${prefix}-problem`);
-  const button = form.querySelector("[type=submit]");
+  const button = find(form, "[type=submit]", HTMLButtonElement);
   problem.hidden = true;
   button.disabled = false;
   return new Promise((resolve) => {
+    /** @type {NonNullable<T> | true | null} */
     let result = null;
     let running = Promise.resolve();
     const ended = new AbortController();
@@ -27,7 +33,7 @@ export function ask(prefix, submit) {
       problem.hidden = true;
       try {
         const answer = (await submit(ended.signal)) ?? true;
-        result = answer === STAY ? null : answer;
+        result = answer === STAY ? null : /** @type {NonNullable<T> | true} */ (answer);
         if (answer !== STAY && !ended.signal.aborted) {
           dialog.close();
         }
@@ -36,7 +42,7 @@ export function ask(prefix, submit) {
         if (ended.signal.aborted) {
           return;
         }
-        problem.textContent = sentence(error.message);
+        problem.textContent = sentence(messageOf(error));
         problem.hidden = false;
       } finally {
         if (!ended.signal.aborted) {
@@ -61,6 +67,11 @@ export function ask(prefix, submit) {
   });
 }
 
+/**
+ * Ask before something that cannot be undone; resolves as `ask` does.
+ * @template T
+ * @param {{title: string, text: string, yes: string, run: () => Promise<T>}} question
+ */
 export function confirm({ title, text, yes, run }) {
   byId("confirm-title").textContent = title;
   byId("confirm-text").textContent = text;

@@ -1,10 +1,70 @@
 // Small helpers over the document.
 
-export function byId(id) {
-  return document.getElementById(id);
+import { initials } from "./text.js";
+
+/**
+ * An element that the page has.
+ * @overload
+ * @param {string} id
+ * @returns {HTMLElement}
+ */
+/**
+ * @template {HTMLElement} T
+ * @overload
+ * @param {string} id
+ * @param {new () => T} type what it has to be, such as HTMLInputElement
+ * @returns {T}
+ */
+/**
+ * @param {string} id
+ * @param {new () => HTMLElement} type
+ * @throws {Error} where there is no such element
+ */
+export function byId(id, type = HTMLElement) {
+  const element = document.getElementById(id);
+  if (!(element instanceof type)) {
+    throw new Error(`the page has no ${type.name} with the id ${id}`);
+  }
+  return element;
 }
 
-/** Make an element: h("li", {class: "x", onclick: f}, "text", child). Null children are left out. */
+/**
+ * The first element within another that fits a selector.
+ * @overload
+ * @param {ParentNode} parent
+ * @param {string} selector
+ * @returns {HTMLElement}
+ */
+/**
+ * @template {HTMLElement} T
+ * @overload
+ * @param {ParentNode} parent
+ * @param {string} selector
+ * @param {new () => T} type
+ * @returns {T}
+ */
+/**
+ * @param {ParentNode} parent
+ * @param {string} selector
+ * @param {new () => HTMLElement} type
+ * @throws {Error} where there is no such element
+ */
+export function find(parent, selector, type = HTMLElement) {
+  const element = parent.querySelector(selector);
+  if (!(element instanceof type)) {
+    throw new Error(`the page has no ${type.name} for ${selector}`);
+  }
+  return element;
+}
+
+/**
+ * Make an element: h("li", {class: "x", onclick: f}, "text", child). Null children are left out.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, any>} attributes
+ * @param {...(Node | string | null)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
@@ -16,10 +76,14 @@ export function h(tag, attributes = {}, ...children) {
       element.setAttribute(name, value);
     }
   }
-  element.append(...children.filter((child) => child != null));
+  element.append(...children.filter((child) => child !== null));
   return element;
 }
 
+/**
+ * A symbol of glyphs.svg.
+ * @param {string} name
+ */
 export function glyph(name) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
@@ -31,13 +95,33 @@ export function glyph(name) {
   return svg;
 }
 
-/** Change text only where it differs, so that screen readers hear changes alone. */
+/**
+ * Change text only where it differs, so that screen readers hear changes alone.
+ * @param {Element} element
+ * @param {string} text
+ */
 export function setText(element, text) {
   if (element.textContent !== text) {
     element.textContent = text;
   }
 }
 
+/**
+ * Change the label of an element, like `setText`.
+ * @param {Element} element
+ * @param {string} label
+ */
+export function setLabel(element, label) {
+  if (element.getAttribute("aria-label") !== label) {
+    element.setAttribute("aria-label", label);
+  }
+}
+
+/**
+ * Show a note for some seconds.
+ * @param {string} text
+ * @param {"good" | "bad"} kind
+ */
 export function toast(text, kind = "good") {
   const note = h("p", { class: `toast ${kind}` }, text);
   const box = byId("toasts");
@@ -47,26 +131,19 @@ export function toast(text, kind = "good") {
   box.hidePopover();
   box.showPopover();
   while (box.children.length > 3) {
-    box.firstElementChild.remove();
+    box.firstElementChild?.remove();
   }
   setTimeout(() => note.classList.add("leaving"), 4500);
   setTimeout(() => note.remove(), 5000);
 }
 
-export function sentence(text) {
-  return text ? text[0].toUpperCase() + text.slice(1) : "";
-}
-
-/** A picture with initials behind it, for where there is no picture. */
+/**
+ * A picture with initials behind it, for where there is no picture.
+ * @param {string | null} url
+ * @param {string | null} name
+ */
 export function portrait(url, name) {
-  const initials = (name ?? "?")
-    .split(/\s+/)
-    .filter(Boolean)
-    .map((word) => [...word][0])
-    .filter((_, index, all) => index === 0 || index === all.length - 1)
-    .join("")
-    .toUpperCase();
-  const box = h("span", { class: "portrait", "aria-hidden": "true" }, initials);
+  const box = h("span", { class: "portrait", "aria-hidden": "true" }, initials(name));
   if (url) {
     const image = h("img", { src: url, alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => image.remove());

@@ -1,8 +1,20 @@
 // Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/people, #/settings.
 
+import { byId, find } from "./dom.js";
+import { Emitter } from "./emitter.js";
+
+/**
+ * Where an address leads; `view` is "" where it names none.
+ * @typedef {{view: string, name: string, query: URLSearchParams}} Route
+ */
+
 const VIEWS = ["wall", "live", "events", "people", "settings"];
 
-/** Read an address; `view` is "" where it names none, so that the page chooses. */
+/**
+ * Read an address; `view` is "" where it names none, so that the page chooses.
+ * @param {string} hash
+ * @returns {Route}
+ */
 export function parseRoute(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
   const [view, name = ""] = path.split("/");
@@ -12,15 +24,23 @@ export function parseRoute(hash) {
     : { view: "", name: "", query: new URLSearchParams() };
 }
 
-/** Write an address; empty values of the query are left out. */
+/**
+ * Write an address; empty values of the query are left out.
+ * @param {string} view
+ * @param {string} name of a camera
+ * @param {Record<string, string>} query
+ */
 export function routeTo(view, name = "", query = {}) {
   const filled = Object.entries(query).filter(([, value]) => value);
   const search = filled.length ? `?${new URLSearchParams(filled)}` : "";
   return `#/${view}${name ? `/${encodeURIComponent(name)}` : ""}${search}`;
 }
 
-/** Event: "route" with {view, name, query, isFirst} when the address changes. */
-export class Router extends EventTarget {
+/**
+ * Event: "route" when the address changes, and at the start.
+ * @extends {Emitter<{route: Route & {isFirst: boolean}}>}
+ */
+export class Router extends Emitter {
   #isFirst = true;
 
   constructor() {
@@ -32,10 +52,13 @@ export class Router extends EventTarget {
   start() {
     const route = { ...parseRoute(location.hash), isFirst: this.#isFirst };
     this.#isFirst = false;
-    this.dispatchEvent(new CustomEvent("route", { detail: route }));
+    this.emit("route", route);
   }
 
-  /** Go somewhere; `replace` leaves no step for the back button. */
+  /**
+   * Go somewhere; `replace` leaves no step for the back button.
+   * @param {string} hash
+   */
   go(hash, { replace = false } = {}) {
     if (location.hash === hash) {
       return;
@@ -49,20 +72,23 @@ export class Router extends EventTarget {
   }
 }
 
-/** Show one view, mark it in the navigation, and bring the focus to its heading. */
+/**
+ * Show one view, mark it in the navigation, and bring the focus to its heading.
+ * @param {Route & {isFirst: boolean}} route
+ */
 export function showView({ view, name, isFirst }) {
   for (const each of VIEWS) {
-    document.getElementById(`view-${each}`).hidden = each !== view;
+    byId(`view-${each}`).hidden = each !== view;
   }
   const current = view === "live" ? "wall" : view;
-  for (const link of document.querySelectorAll(".nav a")) {
+  for (const link of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".nav a"))) {
     if (link.dataset.view === current) {
       link.setAttribute("aria-current", view === "live" ? "true" : "page");
     } else {
       link.removeAttribute("aria-current");
     }
   }
-  const heading = document.querySelector(`#view-${view} h2`);
+  const heading = find(byId(`view-${view}`), "h2");
   document.title = `${view === "live" ? name : heading.textContent} · facewire`;
   if (!isFirst) {
     window.scrollTo(0, 0);
@@ -70,6 +96,7 @@ export function showView({ view, name, isFirst }) {
   }
 }
 
+/** @param {string} text */
 function decode(text) {
   try {
     return decodeURIComponent(text);

@@ -1,38 +1,49 @@
 // Adding somebody: from photo files, or from a camera that sees them alone.
 
 import { api, encode } from "../connection/api.js";
-import { ask, STAY } from "../page/dialogs.js";
+import { STAY, ask } from "../page/dialogs.js";
 import { byId, h, setText, toast } from "../page/dom.js";
-import { counted } from "./questions.js";
-import { PhotoSender } from "./photos.js";
+import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
+import { parseRoute } from "../page/router.js";
+import { counted } from "../page/text.js";
+import { PhotoSender } from "./photos.js";
+
+/** @import { Camera, Identity } from "../connection/schemas.js" */
 
 const LOOK_MS = 700; // between two pictures of the camera
 const OWN = ""; // the camera that is not sent yet: this browser's
+const OWN_STARTS = Symbol("the browser's camera starts");
 const HINTS = {
   photos: "One face a photo, looking roughly at the camera. Two or three photos are better than one. Files can be dropped here.",
   camera: "One person alone in view, looking at the camera. The best shots so far are taken.",
 };
 
-/** Events: "added" after each photo; "dropped", with files, where no dialog is open. */
-export class AddForm extends EventTarget {
+/**
+ * Events: "added" after each photo; "dropped", with files, where no dialog is open.
+ * @extends {Emitter<{added: void, dropped: File[]}>}
+ */
+export class AddForm extends Emitter {
   #sources;
+  #fromPhotos = h("input", { type: "radio", name: "person-source", value: "photos" });
+  #fromCamera = h("input", { type: "radio", name: "person-source", value: "camera" });
   #cameras = h("select", { id: "person-form-camera" });
   #look = h("img", { class: "live-look", alt: "What the camera sees now", hidden: true });
   #cameraField;
-  #photosField = byId("person-form-photos").closest(".field");
-  #photos = new PhotoSender(byId("person-form-photos"), byId("person-hint"));
+  #input = byId("person-form-photos", HTMLInputElement);
+  #photosField = byId("person-form-photos-field");
+  #photos = new PhotoSender(this.#input, byId("person-hint"));
+  /** @type {Identity | null | undefined} */
   #person; // whose photos are asked for, null for somebody new's, undefined while nothing is
 
   constructor() {
     super();
-    this.#photos.addEventListener("added", () => this.dispatchEvent(new Event("added")));
+    this.#photos.on("added", () => this.emit("added"));
     this.#takeDrops();
-    const radio = (value, text) => h("label", {},
-      h("input", { type: "radio", name: "person-source", value, onchange: () => this.#switch() }), text);
     this.#sources = h("fieldset", { class: "sources" },
       h("legend", { class: "visually-hidden" }, "From"),
-      radio("photos", "From photos"), radio("camera", "From a camera"));
+      h("label", {}, this.#fromPhotos, "From photos"), h("label", {}, this.#fromCamera, "From a camera"));
+    this.#sources.addEventListener("change", () => this.#switch());
     this.#cameraField = h("div", { class: "field" },
       h("label", { class: "field" }, h("span", {}, "Camera"), this.#cameras), this.#look);
     this.#photosField.before(this.#sources);
@@ -42,7 +53,11 @@ export class AddForm extends EventTarget {
     this.#look.addEventListener("error", () => { this.#look.hidden = true; });
   }
 
-  /** Ask for photos of a person, of somebody new where null; resolves to whether any were added. */
+  /**
+   * Ask for photos of a person, of somebody new where null; resolves to whether any were added.
+   * @param {Identity | null} person
+   * @param {File[]} files
+   */
   async ask(person, files = []) {
     if (this.#person !== undefined) {
       this.#photos.take(files); // it is about to open
@@ -55,16 +70,20 @@ export class AddForm extends EventTarget {
     }
   }
 
+  /**
+   * @param {Identity | null} person
+   * @param {File[]} files
+   */
   async #ask(person, files) {
     this.#person = person;
-    const name = byId("person-form-name");
+    const name = byId("person-form-name", HTMLInputElement);
     name.value = person?.name ?? "";
     name.readOnly = person !== null;
     this.#photos.clear();
     this.#photos.take(files);
     setText(byId("person-dialog-title"), person ? `Add photos of ${person.name}` : "Add a person");
     setText(byId("person-save"), person ? "Add photos" : "Add person");
-    this.#sources.querySelector("[value=photos]").checked = true;
+    this.#fromPhotos.checked = true;
     await this.#listCameras();
     this.#switch();
     const looking = setInterval(() => this.#see(), LOOK_MS);
@@ -72,7 +91,7 @@ export class AddForm extends EventTarget {
     let isStopped = false;
     const done = await ask("person", async (signal) => {
       if (this.#isCamera) {
-        return this.#fromCamera(name.value.trim());
+        return this.#enroll(name.value.trim());
       }
       const sent = await this.#photos.send({ person, name: name.value.trim(), signal });
       added += sent.added;
@@ -88,13 +107,13 @@ export class AddForm extends EventTarget {
   }
 
   get #isCamera() {
-    return this.#sources.querySelector("[value=camera]").checked;
+    return this.#fromCamera.checked;
   }
 
   #switch() {
     const isCamera = this.#isCamera;
     this.#photosField.hidden = isCamera;
-    byId("person-form-photos").required = !isCamera;
+    this.#input.required = !isCamera;
     this.#photos.hidden = isCamera;
     this.#cameraField.hidden = !isCamera;
     setText(byId("person-hint"), isCamera ? HINTS.camera : HINTS.photos);
@@ -102,9 +121,8 @@ export class AddForm extends EventTarget {
   }
 
   async #listCameras() {
-    const watched = decodeURIComponent(location.hash.match(/^#\/live\/([^?]+)/)?.[1] ?? "");
-    const live = (await api("GET", "api/cameras")).filter(({ state }) => state === "live");
-    const isOwn = ({ url }) => url.startsWith("browser:");
+    /** @type {Camera[]} */
+    const live = (await api("GET", "api/cameras")).filter((/** @type {Camera} */ { state }) => state === "live");
     const options = live.map((camera) =>
       h("option", { value: camera.name }, isOwn(camera) ? `A browser’s camera (${camera.name})` : camera.name));
     if (!byId("own-camera").hasAttribute("data-on")) {
@@ -112,8 +130,8 @@ export class AddForm extends EventTarget {
     }
     const before = this.#cameras.value;
     this.#cameras.replaceChildren(...options);
-    const wanted = [watched, live.find(isOwn)?.name, before].find((name) => live.some((camera) => camera.name === name));
-    this.#cameras.value = wanted ?? live[0]?.name ?? OWN;
+    const { view, name } = parseRoute(location.hash);
+    this.#cameras.value = chooseCamera(live, view === "live" ? name : "", before) ?? OWN;
   }
 
   #see() {
@@ -126,18 +144,19 @@ export class AddForm extends EventTarget {
 
   /** Take files that are dropped: on the dialog, or on the list of people. */
   #takeDrops() {
-    const dialog = byId("person-dialog");
+    const dialog = byId("person-dialog", HTMLDialogElement);
+    /** @param {DragEvent} event */
     const mayDrop = ({ dataTransfer }) => mayChange() && dataTransfer?.types.includes("Files") &&
-      (dialog.open ? !this.#isCamera && !byId("person-form-photos").disabled
+      (dialog.open ? !this.#isCamera && !this.#input.disabled
         : !byId("view-people").hidden && !document.querySelector("dialog[open]"));
     window.addEventListener("dragover", (event) => {
-      if (mayDrop(event)) {
+      if (mayDrop(event) && event.dataTransfer) {
         event.preventDefault();
         event.dataTransfer.dropEffect = "copy";
       }
     });
     window.addEventListener("drop", (event) => {
-      if (!mayDrop(event)) {
+      if (!mayDrop(event) || !event.dataTransfer) {
         return;
       }
       event.preventDefault();
@@ -145,22 +164,39 @@ export class AddForm extends EventTarget {
       if (dialog.open) {
         this.#photos.take(files);
       } else {
-        this.dispatchEvent(new CustomEvent("dropped", { detail: files }));
+        this.emit("dropped", files);
       }
     });
   }
 
-  async #fromCamera(name) {
+  /** @param {string} name of the person in view */
+  async #enroll(name) {
     const camera = this.#cameras.value;
     if (camera === OWN) {
-      byId("enrol-name").value = name;
+      byId("enrol-name", HTMLInputElement).value = name;
       byId("own-camera").click(); // its view has the form to enrol who sits before it
       return OWN_STARTS;
     }
+    /** @type {Identity} */
     const identity = await api("POST", "api/identities/from-camera", { camera, name });
     toast(`${identity.name} was added from ${camera}.`);
     return identity;
   }
 }
 
-const OWN_STARTS = Symbol("the browser's camera starts");
+/** @param {{url: string}} camera */
+function isOwn({ url }) {
+  return url.startsWith("browser:");
+}
+
+/**
+ * The camera to begin with: the one that is watched, a browser's, the last one, or any.
+ * @param {{name: string, url: string}[]} live
+ * @param {string} watched
+ * @param {string} before
+ * @returns {string | undefined} undefined where none is live
+ */
+export function chooseCamera(live, watched, before) {
+  const wanted = [watched, live.find(isOwn)?.name, before];
+  return wanted.find((name) => live.some((camera) => camera.name === name)) ?? live[0]?.name;
+}

@@ -1,82 +1,89 @@
 // Everybody who is enrolled: search, add, and open one's sheet.
 
-import { api, apiList, encode, told } from "../connection/api.js";
+import { api, apiList, attempt, encode } from "../connection/api.js";
 import { ask } from "../page/dialogs.js";
 import { byId, glyph, h, portrait, setText, toast } from "../page/dom.js";
-import { AddForm } from "./add_form.js";
-import { askErase, counted } from "./questions.js";
-import { PersonSheet } from "./person.js";
+import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
+import { counted } from "../page/text.js";
+import { Turns } from "../page/turns.js";
+import { AddForm } from "./add_form.js";
+import { PersonSheet } from "./person.js";
+import { askErase } from "./questions.js";
+
+/** @import { Identity, Person } from "../connection/schemas.js" */
 
 const PAGE = 100; // people read at a time: a gallery may hold many thousands
 const MOST = 1000; // people that one answer may hold
 const SEARCH_MS = 200; // from the last letter typed to the question
 
-/** Event: "removed" after somebody was erased, and after anything that past events show. */
-export class People extends EventTarget {
+/**
+ * Event: "removed" after somebody was erased, and after anything that past events show.
+ * @extends {Emitter<{removed: void}>}
+ */
+export class People extends Emitter {
+  /** @type {Person[]} */
   #people = [];
+  /** @type {string | null} */
   #next = null;
   #total = 0;
-  #last = Promise.resolve();
-  #typing = null;
+  #turns = new Turns();
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #typing;
   #form = new AddForm();
   #sheet = new PersonSheet();
   #count = h("p", { class: "people-count", role: "status" });
-  #more = h("button", { type: "button", class: "button small people-more", hidden: true, onclick: () => told(this.#inTurn(() => this.#readMore())) }, "Show more");
+  #more = h("button", { type: "button", class: "button small people-more", hidden: true, onclick: () => attempt(this.#turns.run(() => this.#readMore())) }, "Show more");
 
   constructor() {
     super();
     byId("people-list").before(this.#count);
     byId("people-list").after(this.#more);
-    byId("people-search").addEventListener("input", () => this.#soon(() => this.#inTurn(() => this.#read(PAGE))));
+    byId("people-search").addEventListener("input", () => this.#soon(() => this.#turns.run(() => this.#read(PAGE))));
     // Names are suggested where one is typed: of all people, not of those that are listed.
     document.addEventListener("input", ({ target }) => {
-      if (target.getAttribute("list") === "known-names") {
+      if (target instanceof HTMLInputElement && target.getAttribute("list") === "known-names") {
         this.#soon(() => this.#suggest(target.value.trim()));
       }
     });
-    byId("add-person").addEventListener("click", () => told(this.#add()));
-    this.#form.addEventListener("added", () => told(this.load()));
-    this.#form.addEventListener("dropped", ({ detail }) => told(this.#add(null, detail)));
-    this.#sheet.addEventListener("add", ({ detail }) => told(this.#add(detail)));
-    this.#sheet.addEventListener("rename", ({ detail }) => told(this.#rename(detail)));
-    this.#sheet.addEventListener("change", () => {
-      told(this.load());
-      this.dispatchEvent(new Event("removed"));
+    byId("add-person").addEventListener("click", () => attempt(this.#add()));
+    this.#form.on("added", () => attempt(this.load()));
+    this.#form.on("dropped", (files) => attempt(this.#add(null, files)));
+    this.#sheet.on("add", (person) => attempt(this.#add(person)));
+    this.#sheet.on("rename", (person) => attempt(this.#rename(person)));
+    this.#sheet.on("change", () => {
+      attempt(this.load());
+      this.emit("removed");
     });
   }
 
   /** Read everybody's number, names to suggest, and as many people as were listed. */
   async load() {
     await this.#suggest("");
-    await this.#inTurn(() => this.#read(Math.min(Math.max(PAGE, this.#people.length), MOST)));
-  }
-
-  /** Read after what was asked before: no answer undoes a later one, and none is lost. */
-  #inTurn(read) {
-    const turn = this.#last.then(read);
-    this.#last = turn.catch(() => {});
-    return turn;
+    await this.#turns.run(() => this.#read(Math.min(Math.max(PAGE, this.#people.length), MOST)));
   }
 
   get #wanted() {
-    return byId("people-search").value.trim();
+    return byId("people-search", HTMLInputElement).value.trim();
   }
 
+  /** @param {() => Promise<void>} read */
   #soon(read) {
     clearTimeout(this.#typing);
-    this.#typing = setTimeout(() => told(read()), SEARCH_MS);
+    this.#typing = setTimeout(() => attempt(read()), SEARCH_MS);
   }
 
+  /** @param {string} text that names are to begin with or hold */
   async #suggest(text) {
     const { rows, total } = await apiList(`api/identities?limit=${PAGE}&q=${encode(text)}`);
     byId("known-names").replaceChildren(...rows.map(({ name }) => h("option", { value: name })));
     if (!text) {
       this.#total = total;
-      byId("people-count").textContent = total || "";
+      byId("people-count").textContent = total ? String(total) : "";
     }
   }
 
+  /** @param {number} limit */
   async #read(limit) {
     const answer = await apiList(`api/identities?limit=${limit}&q=${encode(this.#wanted)}`);
     this.#people = answer.rows;
@@ -91,6 +98,10 @@ export class People extends EventTarget {
     }
   }
 
+  /**
+   * @param {{rows: Person[], total: number, next: string | null}} answer
+   * @param {boolean} isAnew else the rows are added to those that are shown
+   */
   #show({ rows: people, total, next }, isAnew) {
     this.#next = next;
     const list = byId("people-list");
@@ -99,12 +110,14 @@ export class People extends EventTarget {
       list.replaceChildren(...rows);
     } else {
       list.append(...rows);
-      rows[0]?.querySelector("button").focus();
+      rows[0]?.querySelector("button")?.focus();
     }
     this.#more.hidden = next === null;
     const wanted = this.#wanted;
-    const shown = `${this.#people.length} of ${total}`;
-    setText(this.#count, wanted && total ? `${total} of ${this.#total}` : next === null ? "" : shown);
+    setText(this.#count, countText({
+      isSearch: wanted !== "", hasMore: next !== null,
+      nShown: this.#people.length, nFound: total, nAll: this.#total,
+    }));
     const empty = byId("people-empty");
     empty.hidden = total > 0;
     setText(empty, this.#total
@@ -112,34 +125,46 @@ export class People extends EventTarget {
       : `Nobody is enrolled.${mayChange() ? " Click an unknown face in the video, or add photos." : ""}`);
   }
 
+  /** @param {Person} person */
   #row(person) {
     const { identity_id: id, name, n_photos: n } = person;
     // Another picture where the number of photos has changed.
     const picture = portrait(`api/identities/${encode(id)}/photo.jpg?n=${n}`, name);
     return h("li", { class: "person", "data-name": name },
-      h("button", { type: "button", class: "person-open", "aria-label": `${name}, ${counted(n, "photo")}`, onclick: () => told(this.#sheet.open(id)) },
+      h("button", { type: "button", class: "person-open", "aria-label": `${name}, ${counted(n, "photo")}`, onclick: () => attempt(this.#sheet.open(id)) },
         picture,
         h("span", { class: "event-text" },
           h("strong", { class: "event-who" }, name),
           h("span", { class: "event-where person-photos" }, counted(n, "photo")))),
-      this.#tool("plus", `Add photos of ${name}`, () => told(this.#add(person))),
-      this.#tool("pen", `Rename ${name}`, () => told(this.#rename(person))),
-      this.#tool("trash", `Remove ${name}`, () => told(this.#erase(person))));
+      this.#tool("plus", `Add photos of ${name}`, () => attempt(this.#add(person))),
+      this.#tool("pen", `Rename ${name}`, () => attempt(this.#rename(person))),
+      this.#tool("trash", `Remove ${name}`, () => attempt(this.#erase(person))));
   }
 
+  /**
+   * @param {string} icon
+   * @param {string} label
+   * @param {() => void} onclick
+   */
   #tool(icon, label, onclick) {
     return h("button", { type: "button", class: "icon-button", "data-changes": true, "aria-label": label, title: label, onclick }, glyph(icon));
   }
 
+  /**
+   * @param {Identity | null} person null for somebody new
+   * @param {File[]} files
+   */
   async #add(person = null, files = []) {
     if (await this.#form.ask(person, files)) {
       await this.#changed();
     }
   }
 
+  /** @param {Identity} person */
   async #rename(person) {
-    const input = byId("rename-input");
+    const input = byId("rename-input", HTMLInputElement);
     input.value = person.name;
+    /** @type {Identity | null} */
     const renamed = await ask("rename", () =>
       api("PATCH", `api/identities/${encode(person.identity_id)}`, { name: input.value.trim() }));
     if (renamed) {
@@ -148,6 +173,7 @@ export class People extends EventTarget {
     }
   }
 
+  /** @param {Identity} person */
   async #erase(person) {
     if (await askErase(await api("GET", `api/identities/${encode(person.identity_id)}`))) {
       await this.#changed();
@@ -157,6 +183,17 @@ export class People extends EventTarget {
   async #changed() {
     await this.load();
     await this.#sheet.refresh();
-    this.dispatchEvent(new Event("removed"));
+    this.emit("removed");
   }
+}
+
+/**
+ * How many people are listed: those found by a search, or those shown where there are more.
+ * @param {{isSearch: boolean, hasMore: boolean, nShown: number, nFound: number, nAll: number}} numbers
+ */
+export function countText({ isSearch, hasMore, nShown, nFound, nAll }) {
+  if (isSearch && nFound) {
+    return `${nFound} of ${nAll}`;
+  }
+  return hasMore ? `${nShown} of ${nFound}` : "";
 }

@@ -1,13 +1,21 @@
 // One person's sheet: their photos, and what can be put right about them.
 
-import { api, encode, told } from "../connection/api.js";
+import { ApiError, api, attempt, encode } from "../connection/api.js";
 import { confirm } from "../page/dialogs.js";
 import { glyph, h, setText, toast } from "../page/dom.js";
-import { askErase, askWho, counted } from "./questions.js";
+import { Emitter } from "../page/emitter.js";
+import { counted } from "../page/text.js";
+import { askErase, askWho } from "./questions.js";
 
-/** Events: "add" and "rename" with the person; "change" after photos or people changed. */
-export class PersonSheet extends EventTarget {
-  #person = null;
+/** @import { Identity, Photo, WholePerson } from "../connection/schemas.js" */
+
+/**
+ * Events: "add" and "rename" with the person; "change" after photos or people changed.
+ * @extends {Emitter<{add: WholePerson, rename: WholePerson, change: void}>}
+ */
+export class PersonSheet extends Emitter {
+  /** @type {WholePerson} */
+  #person = { identity_id: "", name: "", n_events: 0, photos: [] }; // of nobody until it is opened
   #title = h("h2", { id: "sheet-title", tabindex: -1 });
   #figures = h("p", { class: "hint", id: "sheet-figures", role: "status" });
   #grid = h("ul", { class: "photos", "aria-label": "Photos" });
@@ -18,25 +26,31 @@ export class PersonSheet extends EventTarget {
 
   constructor() {
     super();
+    /**
+     * @param {string | null} icon
+     * @param {string} text
+     * @param {() => void} onclick
+     */
     const button = (icon, text, onclick, kind = "") =>
       h("button", { type: "button", class: `button small ${kind}`, onclick }, icon && glyph(icon), text);
     this.#chosen = h("div", { class: "chosen", hidden: true },
       this.#chosenText,
-      button(null, "Move to another person", () => told(this.#move())),
+      button(null, "Move to another person", () => attempt(this.#move())),
       button(null, "Choose none", () => this.#chooseNone()));
     this.#dialog = h("dialog", { class: "person-sheet", id: "person-sheet", "aria-labelledby": "sheet-title" },
       h("div", { class: "person-sheet-head" },
         h("div", {}, this.#title, this.#figures),
         h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => this.#dialog.close() }, glyph("close"))),
       h("div", { class: "person-tools", "data-changes": true },
-        button("plus", "Add photos", () => this.#tell("add")),
-        button("pen", "Rename", () => this.#tell("rename")),
-        button("person", "Merge", () => told(this.#merge())),
-        button("trash", "Erase", () => told(this.#erase()), "danger-text")),
+        button("plus", "Add photos", () => this.emit("add", this.#person)),
+        button("pen", "Rename", () => this.emit("rename", this.#person)),
+        button("person", "Merge", () => attempt(this.#merge())),
+        button("trash", "Erase", () => attempt(this.#erase()), "danger-text")),
       this.#grid, this.#empty, this.#chosen);
     document.body.append(this.#dialog);
   }
 
+  /** @param {string} id of a person */
   async open(id) {
     await this.#fill(id);
     this.#dialog.showModal();
@@ -50,6 +64,7 @@ export class PersonSheet extends EventTarget {
     }
   }
 
+  /** @param {string} id */
   async #fill(id) {
     this.#person = await api("GET", `api/identities/${encode(id)}`);
     const { name, photos, n_events: n } = this.#person;
@@ -60,6 +75,7 @@ export class PersonSheet extends EventTarget {
     this.#showChosen();
   }
 
+  /** @param {Photo} photo */
   #card({ photo_id: id, quality, created_at: at, has_crop: hasCrop }) {
     const percent = Math.round(quality * 100);
     const day = new Date(at * 1000).toLocaleDateString([], { dateStyle: "medium" });
@@ -75,35 +91,33 @@ export class PersonSheet extends EventTarget {
           `Quality ${percent} %`,
           h("meter", { min: 0, max: 100, low: 30, high: 50, optimum: 100, value: percent, "aria-hidden": "true" }),
           day)),
-      h("button", { type: "button", class: "icon-button", "data-changes": true, "aria-label": `Remove photo ${id}`, title: "Remove this photo", onclick: () => told(this.#removePhoto(id)) }, glyph("trash")));
+      h("button", { type: "button", class: "icon-button", "data-changes": true, "aria-label": `Remove photo ${id}`, title: "Remove this photo", onclick: () => attempt(this.#removePhoto(id)) }, glyph("trash")));
   }
 
-  get #ids() {
-    return [...this.#grid.querySelectorAll("input:checked")].map(({ value }) => Number(value));
+  /** @returns {HTMLInputElement[]} */
+  get #checked() {
+    return [...this.#grid.querySelectorAll("input")].filter((input) => input.checked);
   }
 
   #showChosen() {
-    const n = this.#ids.length;
+    const n = this.#checked.length;
     this.#chosen.hidden = n === 0;
     setText(this.#chosenText, n ? `${counted(n, "photo")} chosen` : "");
   }
 
   #chooseNone() {
-    this.#grid.querySelectorAll("input:checked").forEach((box) => { box.checked = false; });
+    this.#checked.forEach((box) => { box.checked = false; });
     this.#showChosen();
     this.#title.focus();
   }
 
-  #tell(what) {
-    this.dispatchEvent(new CustomEvent(what, { detail: this.#person }));
-  }
-
   async #changed(id = this.#person.identity_id) {
-    this.dispatchEvent(new Event("change"));
+    this.emit("change");
     await this.#fill(id);
     this.#title.focus();
   }
 
+  /** @param {number} photoId */
   async #removePhoto(photoId) {
     const { identity_id: id, name, photos } = this.#person;
     const removed = await confirm({
@@ -121,14 +135,14 @@ export class PersonSheet extends EventTarget {
   }
 
   async #move() {
-    const ids = this.#ids;
+    const ids = this.#checked.map(({ value }) => Number(value));
     const { identity_id: id, name } = this.#person;
-    const other = await askWho({
+    const other = /** @type {Identity | null} */ (await askWho({
       title: `Who is on ${ids.length === 1 ? "this photo" : `these ${ids.length} photos`}?`,
       hint: `Somebody new, or known already. Past events that show them are ${name}’s no more.`,
       yes: "Move photos",
       run: (to) => api("POST", `api/identities/${encode(id)}/split`, { photo_ids: ids, name: to }),
-    });
+    }));
     if (other) {
       toast(`${counted(ids.length, "photo")} moved to ${other.name}.`);
       await this.#changed();
@@ -137,7 +151,7 @@ export class PersonSheet extends EventTarget {
 
   async #merge() {
     const { identity_id: id, name } = this.#person;
-    const kept = await askWho({
+    const kept = /** @type {Identity | null} */ (await askWho({
       title: `Merge with ${name}`,
       hint: `All photos and events of ${name} go to that person, and the name ${name} ends.`,
       yes: "Merge",
@@ -145,13 +159,13 @@ export class PersonSheet extends EventTarget {
         try {
           return await api("PATCH", `api/identities/${encode(id)}`, { merge_into: into });
         } catch (error) {
-          if (error.status === 404) {
-            throw new Error(`nobody is called ${into}: choose one of the known people`);
+          if (error instanceof ApiError && error.status === 404) {
+            throw new Error(`nobody is called ${into}: choose one of the known people`, { cause: error });
           }
           throw error;
         }
       },
-    });
+    }));
     if (kept) {
       toast(`${name} is ${kept.name}.`);
       await this.#changed(kept.identity_id);
@@ -161,7 +175,7 @@ export class PersonSheet extends EventTarget {
   async #erase() {
     if (await askErase(this.#person)) {
       this.#dialog.close();
-      this.dispatchEvent(new Event("change"));
+      this.emit("change");
     }
   }
 }

@@ -1,33 +1,47 @@
 // The photos to add: chosen or dropped files, sent one by one, each with its outcome.
 
-import { api, encode } from "../connection/api.js";
-import { h, sentence, setText } from "../page/dom.js";
-import { counted } from "./questions.js";
+import { ApiError, api, encode } from "../connection/api.js";
+import { find, h, setText } from "../page/dom.js";
+import { Emitter } from "../page/emitter.js";
+import { counted, sentence } from "../page/text.js";
+import { Sending, refusalOf } from "./sending.js";
+
+/** @import { Enrol, Identity } from "../connection/schemas.js" */
+/** @import { Outcome } from "./sending.js" */
 
 const TYPES = "image/*,.heic,.heif,.avif,.jfif,.jpe,.mpo,.jp2,.j2k";
 
-/** Event: "added" after each photo that the service took. */
-export class PhotoSender extends EventTarget {
+/**
+ * Event: "added" after each photo that the service took.
+ * @extends {Emitter<{added: void}>}
+ */
+export class PhotoSender extends Emitter {
   #input;
   #rows = h("ul", { class: "sending", "aria-label": "Chosen photos" });
   #progress = h("progress", { class: "sending-progress", "aria-label": "Photos sent", hidden: true });
   #status = h("p", { class: "hint", role: "status" });
   #force = h("input", { type: "checkbox", id: "person-form-force" });
+  #check = h("label", { class: "check", title: "Take a photo whatever it looks like, if a face is found in it" },
+    this.#force, "Add anyway: also photos that look like somebody else, or are poor");
+  /** @type {Set<File>} */
   #done = new Set();
 
-  /** Build on a file input, in its field. */
+  /**
+   * Build on a file input, after an element.
+   * @param {HTMLInputElement} input
+   * @param {HTMLElement} field
+   */
   constructor(input, field) {
     super();
     this.#input = input;
     input.accept = TYPES;
     input.addEventListener("change", () => this.#list());
-    field.after(this.#rows, this.#progress, this.#status,
-      h("label", { class: "check", title: "Take a photo whatever it looks like, if a face is found in it" },
-        this.#force, "Add anyway: also photos that look like somebody else, or are poor"));
+    field.after(this.#rows, this.#progress, this.#status, this.#check);
   }
 
+  /** @param {boolean} isHidden */
   set hidden(isHidden) {
-    [this.#rows, this.#status, this.#force.parentElement].forEach((each) => { each.hidden = isHidden; });
+    [this.#rows, this.#status, this.#check].forEach((each) => { each.hidden = isHidden; });
   }
 
   /** Forget the photos of the last time. */
@@ -37,10 +51,18 @@ export class PhotoSender extends EventTarget {
     this.#list();
   }
 
-  /** Add dropped files to the chosen ones. */
+  /** @returns {File[]} */
+  get #files() {
+    return [...(this.#input.files ?? [])];
+  }
+
+  /**
+   * Add dropped files to the chosen ones.
+   * @param {File[]} files
+   */
   take(files) {
     const all = new DataTransfer();
-    [...this.#input.files, ...files].forEach((file) => all.items.add(file));
+    [...this.#files, ...files].forEach((file) => all.items.add(file));
     this.#input.files = all.files;
     this.#list();
   }
@@ -48,51 +70,46 @@ export class PhotoSender extends EventTarget {
   /**
    * Send what was not added yet, to a person or to whoever is called `name`. Resolves to the number
    * of photos added and refused; an aborted signal stops before the next one.
+   * @param {{person: Identity | null, name: string, signal: AbortSignal}} options
    */
   async send({ person, name, signal }) {
-    const pending = [...this.#input.files].filter((file) => !this.#done.has(file));
+    const pending = this.#files.filter((file) => !this.#done.has(file));
     let id = person?.identity_id ?? null;
-    let added = 0;
-    let sent = 0;
+    const sending = new Sending(pending, (file, index) => {
+      setText(this.#status, `Sending photo ${index + 1} of ${pending.length}`);
+      this.#mark(file, "sending", "sending");
+      return this.#post(file, id, name, signal);
+    });
     this.#progress.max = pending.length;
     this.#progress.value = 0;
     this.#progress.hidden = pending.length < 2;
     this.#input.disabled = true;
     try {
-      for (const file of pending) {
-        if (signal.aborted) {
-          break;
-        }
-        setText(this.#status, `Sending photo ${sent + 1} of ${pending.length}`);
-        this.#mark(file, "sending", "sending");
-        let outcome = null;
-        try {
-          outcome = await this.#post(file, id, name, signal);
-        } catch (error) {
-          if (signal.aborted) {
-            break;
-          }
-          throw error;
-        }
-        sent += 1;
-        this.#progress.value = sent;
-        this.#mark(file, outcome.reason === null ? "good" : "bad", outcome.reason ?? "added");
-        if (outcome.reason === null) {
-          added += 1;
+      await sending.run(signal, (file, { identity, reason }) => {
+        this.#progress.value = sending.sent;
+        this.#mark(file, reason === null ? "good" : "bad", reason ?? "added");
+        if (reason === null) {
           this.#done.add(file);
-          id = outcome.identity?.identity_id ?? id;
-          this.dispatchEvent(new Event("added"));
+          id = identity?.identity_id ?? id;
+          this.emit("added");
         }
-      }
+      });
     } finally {
       this.#input.disabled = false;
       this.#progress.hidden = true;
-      setText(this.#status, sent ? `${counted(added, "photo")} added, ${sent - added} refused.` : "");
+      setText(this.#status, sending.sent ? `${counted(sending.added, "photo")} added, ${sending.refused} refused.` : "");
     }
-    return { added, refused: sent - added };
+    return { added: sending.added, refused: sending.refused };
   }
 
-  /** Send one photo; resolves to whose it is now, or the reason why it was refused. */
+  /**
+   * Send one photo.
+   * @param {File} file
+   * @param {string | null} id of the person, null for whoever is called `name`
+   * @param {string} name
+   * @param {AbortSignal} signal
+   * @returns {Promise<Outcome>}
+   */
   async #post(file, id, name, signal) {
     const form = new FormData();
     if (id === null) {
@@ -104,32 +121,37 @@ export class PhotoSender extends EventTarget {
     form.append("photos", file);
     const path = id === null ? "api/identities" : `api/identities/${encode(id)}/photos`;
     try {
+      /** @type {Enrol} */
       const report = await api("POST", path, form, { signal });
       return { identity: report.identity, reason: report.rejected[0]?.detail ?? null };
     } catch (error) {
-      if (error.rejected) {
-        return { identity: null, reason: error.rejected[0].detail };
+      const reason = error instanceof ApiError ? refusalOf(error) : null;
+      if (reason === null) {
+        this.#mark(file, "", "not sent");
+        throw error;
       }
-      if (error.status === 413) {
-        return { identity: null, reason: error.message };
-      }
-      this.#mark(file, "", "not sent");
-      throw error;
+      return { identity: null, reason };
     }
   }
 
   #list() {
     this.#done.clear();
     setText(this.#status, "");
-    this.#rows.replaceChildren(...[...this.#input.files].map((file) =>
+    this.#rows.replaceChildren(...this.#files.map((file) =>
       h("li", {}, h("span", { class: "sending-name" }, file.name), h("span", { class: "sending-outcome" }))));
   }
 
+  /**
+   * Show what becomes of a photo.
+   * @param {File} file
+   * @param {"" | "sending" | "good" | "bad"} state
+   * @param {string} text
+   */
   #mark(file, state, text) {
-    const row = this.#rows.children[[...this.#input.files].indexOf(file)];
-    if (row) {
+    const row = this.#rows.children[this.#files.indexOf(file)];
+    if (row instanceof HTMLElement) {
       row.dataset.state = state;
-      setText(row.lastElementChild, sentence(text));
+      setText(find(row, ".sending-outcome"), sentence(text));
       row.scrollIntoView({ block: "nearest" });
     }
   }

@@ -3,12 +3,14 @@
 import { api, encode } from "../connection/api.js";
 import { ask, confirm } from "../page/dialogs.js";
 import { byId, h, setText, toast } from "../page/dom.js";
+import { counted } from "../page/text.js";
 
-export function counted(n, what) {
-  return n === 1 ? `1 ${what}` : `${n} ${what}s`;
-}
+/** @import { WholePerson } from "../connection/schemas.js" */
 
-/** Ask before erasing, and say what goes; resolves to whether it was done. */
+/**
+ * Ask before erasing, and say what goes; resolves to whether it was done.
+ * @param {WholePerson} person
+ */
 export async function askErase({ identity_id: id, name, photos, n_events: n }) {
   const events = n ? `${counted(n, "event")} of ${name} with their pictures` : "nothing among the events";
   const removed = await confirm({
@@ -23,20 +25,28 @@ export async function askErase({ identity_id: id, name, photos, n_events: n }) {
   return removed !== null;
 }
 
-/** Ask for a name, with the known ones at hand; resolves to what `run(name)` returned, or null. */
+let isBuilt = false;
+
+/**
+ * Ask for a name, with the known ones at hand; resolves to what `run(name)` returned, or null.
+ * @template T
+ * @param {{title: string, hint: string, yes: string, run: (name: string) => Promise<T>}} question
+ * @returns {Promise<NonNullable<T> | true | null>}
+ */
 export function askWho({ title, hint, yes, run }) {
-  build();
+  if (!isBuilt) {
+    isBuilt = true;
+    build();
+  }
   setText(byId("who-title"), title);
   setText(byId("who-hint"), hint);
   setText(byId("who-yes"), yes);
-  byId("who-input").value = "";
-  return ask("who", () => run(byId("who-input").value.trim()));
+  const input = byId("who-input", HTMLInputElement);
+  input.value = "";
+  return ask("who", () => run(input.value.trim()));
 }
 
 function build() {
-  if (byId("who-dialog")) {
-    return;
-  }
   document.body.append(
     h("dialog", { id: "who-dialog", "aria-labelledby": "who-title" },
       h("form", { method: "dialog", id: "who-form" },

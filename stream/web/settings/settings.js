@@ -1,21 +1,35 @@
 // Settings: every camera with its state, and what runs here.
 
-import { api, told } from "../connection/api.js";
-import { STATES } from "../cameras/cameras.js";
-import { duration } from "../cameras/condition.js";
-import { byId, glyph, h, sentence, setText } from "../page/dom.js";
+import { settingsText, stateText } from "../cameras/camera_text.js";
+import { api, attempt } from "../connection/api.js";
+import { byId, glyph, h, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
+import { amount, sentence } from "../page/text.js";
 
+/** @import { Cameras } from "../cameras/cameras.js" */
+/** @import { Camera } from "../connection/schemas.js" */
+
+/**
+ * What GET /api/about answers.
+ * @typedef {{device: string, engine: string, model: string, threshold: number, keep_days: number,
+ *   keep_mib: number, used_mib: number, needs_token: boolean}} About
+ */
+
+/** @typedef {ReturnType<typeof makeCard>} Card */
+
+/** @type {Record<string, string>} */
 const DEVICES = { cpu: "CPU", cuda: "GPU (CUDA)" };
 
 export class Settings {
   #cameras;
+  /** @type {Map<string, Card>} */
   #cards = new Map();
   #isShown = false;
 
+  /** @param {Cameras} cameras */
   constructor(cameras) {
     this.#cameras = cameras;
-    cameras.addEventListener("change", () => this.#update());
+    cameras.on("change", () => this.#update());
     byId("add-camera").addEventListener("click", () => cameras.add());
   }
 
@@ -27,23 +41,12 @@ export class Settings {
       byId(id).hidden = lines.length === 0;
       setText(byId(id), lines.map(sentence).join(". "));
     }
-    this.#showAbout(about);
+    byId("about").replaceChildren(...aboutRows(about).map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))));
     byId("sign-out").hidden = !about.needs_token;
   }
 
   hide() {
     this.#isShown = false;
-  }
-
-  #showAbout(about) {
-    const rows = [
-      ["Recognition runs on", `${DEVICES[about.device] ?? about.device}, by ${about.engine}`],
-      ["Model", about.model.slice(0, 16)],
-      ["A face is a match from", `similarity ${about.threshold.toFixed(3)} (−1 to 1)`],
-      ["Events are kept for", `${count(about.keep_days, "day")}, at most ${count(about.keep_mib, "MiB", "MiB")}`],
-      ["Events take now", count(about.used_mib, "MiB", "MiB")],
-    ];
-    byId("about").replaceChildren(...rows.map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))));
   }
 
   #update() {
@@ -59,7 +62,7 @@ export class Settings {
     for (const camera of this.#cameras.all) {
       let card = this.#cards.get(camera.name);
       if (!card) {
-        card = this.#card(camera.name);
+        card = makeCard(this.#cameras, camera.name);
         this.#cards.set(camera.name, card);
         byId("camera-list").append(card.item);
       }
@@ -68,68 +71,67 @@ export class Settings {
     byId("cameras-empty").hidden = !this.#cameras.isKnown || this.#cameras.all.length > 0;
   }
 
-  #card(name) {
-    const card = {
-      name: h("a", { class: "camera-name", href: routeTo("live", name) }),
-      state: h("p", { class: "camera-state" }),
-      reason: h("p", { class: "camera-reason" }),
-      url: h("p", { class: "camera-url" }),
-      settings: h("p", { class: "camera-settings" }),
-      turn: h("button", { type: "button", role: "switch", class: "switch", "aria-label": `${name} is on` }),
-    };
-    card.turn.addEventListener("click", () => {
-      const isOn = card.turn.getAttribute("aria-checked") === "true";
-      told(this.#cameras.turn(name, !isOn));
-    });
-    const tool = (icon, label, onclick, kind = "") =>
-      h("button", { type: "button", class: `icon-button ${kind}`, "aria-label": `${label} ${name}`, title: label, onclick }, glyph(icon));
-    card.item = h("li", { class: "camera-item", "data-camera": name },
-      h("div", { class: "camera-text" }, card.name, card.state, card.reason, card.url, card.settings),
-      h("div", { class: "camera-tools", "data-changes": true },
-        card.turn,
-        tool("pen", "Change", () => this.#cameras.edit(name)),
-        tool("trash", "Remove", () => this.#cameras.remove(name), "remove")));
-    return card;
-  }
-
+  /**
+   * @param {Card} card
+   * @param {Camera} camera
+   */
   #fill(card, camera) {
-    const { settings } = camera;
     card.item.dataset.state = camera.state;
     setText(card.name, this.#cameras.titleOf(camera.name));
     setText(card.state, stateText(camera));
-    const reason = camera.state === "live" ? "" : sentence(camera.reason);
-    setText(card.reason, reason);
-    card.reason.hidden = !reason;
-    setText(card.url, camera.is_pushed ? "Sent by a browser or encoder" : camera.url);
-    card.url.hidden = !card.url.textContent; // viewers see none
-    const parts = [
-      settings.min_face_px && `faces from ${settings.min_face_px} pixels`,
-      settings.target_fps && `at most ${settings.target_fps} frames per second`,
-      settings.rotation && `turned by ${settings.rotation}°`,
-      settings.region && "part of the picture",
-      settings.rtsp_transport === "udp" && "RTSP over UDP",
-      settings.pixel_aspect !== "auto" && `pixels ${settings.pixel_aspect}`,
-      settings.deinterlace !== "auto" && `deinterlacing ${settings.deinterlace}`,
-      !settings.verify_tls && "certificate not checked",
-    ];
-    setText(card.settings, sentence(parts.filter(Boolean).join(" · ")));
-    card.settings.hidden = !card.settings.textContent;
-    card.turn.setAttribute("aria-checked", String(settings.enabled));
+    setText(card.reason, camera.state === "live" ? "" : sentence(camera.reason));
+    setText(card.url, camera.is_pushed ? "Sent by a browser or encoder" : camera.url); // viewers see none
+    setText(card.settings, settingsText(camera.settings));
+    for (const part of [card.reason, card.url, card.settings]) {
+      part.hidden = !part.textContent;
+    }
+    card.turn.setAttribute("aria-checked", String(camera.settings.enabled));
   }
 }
 
-function stateText(camera) {
-  const { state } = camera;
-  const figures = {
-    live: ` · ${camera.width}×${camera.height} · ${Math.round(camera.fps_in)} fps`,
-    failing: ` for ${duration(camera.since_s)}`,
-    frozen: ` for ${duration(camera.since_s)}`,
-  };
-  const back = camera.reconnects ? ` · came back ${camera.reconnects === 1 ? "once" : `${camera.reconnects} times`}` : "";
-  const watching = camera.viewers ? ` · ${camera.viewers} watching` : "";
-  return `${STATES[state] ?? state}${figures[state] ?? ""}${watching}${back}`;
+/**
+ * What runs here, each line with its term.
+ * @param {About} about
+ * @returns {[string, string][]}
+ */
+export function aboutRows(about) {
+  return [
+    ["Recognition runs on", `${DEVICES[about.device] ?? about.device}, by ${about.engine}`],
+    ["Model", about.model.slice(0, 16)],
+    ["A face is a match from", `similarity ${about.threshold.toFixed(3)} (−1 to 1)`],
+    ["Events are kept for", `${amount(about.keep_days, "day")}, at most ${amount(about.keep_mib, "MiB", "MiB")}`],
+    ["Events take now", amount(about.used_mib, "MiB", "MiB")],
+  ];
 }
 
-function count(number, word, many = `${word}s`) {
-  return `${Number(number.toFixed(1)).toLocaleString()} ${number === 1 ? word : many}`;
+/**
+ * @param {Cameras} cameras
+ * @param {string} name
+ */
+function makeCard(cameras, name) {
+  /**
+   * @param {string} icon
+   * @param {string} label
+   * @param {() => void} onclick
+   */
+  const tool = (icon, label, onclick, kind = "") =>
+    h("button", { type: "button", class: `icon-button ${kind}`, "aria-label": `${label} ${name}`, title: label, onclick }, glyph(icon));
+  const parts = {
+    name: h("a", { class: "camera-name", href: routeTo("live", name) }),
+    state: h("p", { class: "camera-state" }),
+    reason: h("p", { class: "camera-reason" }),
+    url: h("p", { class: "camera-url" }),
+    settings: h("p", { class: "camera-settings" }),
+  };
+  const turn = h("button", { type: "button", role: "switch", class: "switch", "aria-label": `${name} is on` });
+  turn.addEventListener("click", () => {
+    attempt(cameras.turn(name, turn.getAttribute("aria-checked") !== "true"));
+  });
+  const item = h("li", { class: "camera-item", "data-camera": name },
+    h("div", { class: "camera-text" }, ...Object.values(parts)),
+    h("div", { class: "camera-tools", "data-changes": true },
+      turn,
+      tool("pen", "Change", () => cameras.edit(name)),
+      tool("trash", "Remove", () => cameras.remove(name), "remove")));
+  return { ...parts, turn, item };
 }

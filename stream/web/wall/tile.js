@@ -2,9 +2,13 @@
 
 import { encode } from "../connection/api.js";
 import { conditionOf } from "../cameras/condition.js";
-import { h, setText } from "../page/dom.js";
 import { Link } from "../connection/link.js";
+import { h, setLabel, setText } from "../page/dom.js";
+import { mayChange } from "../page/role.js";
 import { routeTo } from "../page/router.js";
+
+/** @import { Camera } from "../connection/schemas.js" */
+/** @import { Socket } from "../connection/socket.js" */
 
 const LOOK_MS = 500;
 const FRESH_LOOKS = 3; // without a new picture until it counts as gone
@@ -14,13 +18,20 @@ export class Tile {
   isVisible = false;
   #socket;
   #name;
+  /** @type {Link | null} */
   #link = null;
   #isSmall = false;
+  /** @type {Camera | null} */
   #status = null;
   #frames = 0;
   #looksWithout = Infinity;
-  #timer = 0;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #timer;
 
+  /**
+   * @param {Socket} socket
+   * @param {string} name of the camera
+   */
   constructor(socket, name) {
     this.#socket = socket;
     this.#name = name;
@@ -45,18 +56,30 @@ export class Tile {
     return this.#link !== null;
   }
 
+  /**
+   * @param {Camera} status
+   * @param {string} title
+   */
   update(status, title) {
     this.#status = status;
     setText(this.title, title);
     this.#look();
   }
 
+  /**
+   * Show who came into view.
+   * @param {string} text
+   * @param {"known" | "unknown" | ""} about
+   */
   tell(text, about) {
     this.news.dataset.about = about;
     setText(this.news, text);
   }
 
-  /** `small` asks for the small rendition: one of many has no room for the full one. */
+  /**
+   * @param {{small: boolean}} options `small` asks for the small rendition: one of many has no room
+   *   for the full one
+   */
   play({ small }) {
     if (this.#link && this.#isSmall === small) {
       return;
@@ -65,7 +88,7 @@ export class Tile {
     this.#isSmall = small;
     const link = new Link(this.#socket, { camera: this.#name, small });
     this.#link = link;
-    link.addEventListener("stream", () => { this.video.srcObject = link.stream; });
+    link.on("stream", () => { this.video.srcObject = link.stream; });
     this.#looksWithout = Infinity;
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#look(), LOOK_MS);
@@ -96,17 +119,15 @@ export class Tile {
       link: this.#link,
       isFresh: this.#looksWithout <= FRESH_LOOKS,
       isConnected: this.#socket.isOpen,
+      mayChange: mayChange(),
     });
     const isStill = !this.#link && condition.state === "connecting";
     const state = isStill ? "paused" : condition.state;
     this.element.dataset.state = state;
     setText(this.said, state === "playing" || isStill ? "" : condition.title);
     setText(this.reason, isStill ? "" : condition.text);
-    const told = [this.news.textContent, this.reason.textContent].filter(Boolean).map((each) => `. ${each}`);
-    const label = `${this.title.textContent}: ${state === "playing" ? "live" : state}${told.join("")}`;
-    if (this.anchor.getAttribute("aria-label") !== label) {
-      this.anchor.setAttribute("aria-label", label);
-    }
+    const notes = [this.news.textContent, this.reason.textContent].filter(Boolean).map((each) => `. ${each}`);
+    setLabel(this.anchor, `${this.title.textContent}: ${state === "playing" ? "live" : state}${notes.join("")}`);
     if (this.#link?.state === "connected" && this.#status?.state === "live" && this.#looksWithout > STALLED_LOOKS) {
       this.#looksWithout = FRESH_LOOKS + 1;
       this.#link.restart("the picture stood still");

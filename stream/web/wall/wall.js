@@ -1,30 +1,44 @@
 // The wall: up to 16 cameras play, those that are looked at.
 
 import { byId, setText } from "../page/dom.js";
+import { Emitter } from "../page/emitter.js";
+import { choosePlaying, gridOf } from "./playing.js";
 import { Tile } from "./tile.js";
 
-export const MAX_PLAYING = 16;
+/** @import { Cameras } from "../cameras/cameras.js" */
+/** @import { Event } from "../connection/schemas.js" */
+/** @import { Socket } from "../connection/socket.js" */
+
 const AWAY_MS = 3000; // out of sight for so long until a tile is paused: scrolling past is not
 const NEWS_MS = 20000;
 
-/** Event: "add" when a person wants a camera. */
-export class Wall extends EventTarget {
+/**
+ * Event: "add" when a person wants a camera.
+ * @extends {Emitter<{add: void}>}
+ */
+export class Wall extends Emitter {
   #socket;
   #cameras;
+  /** @type {Map<string, Tile>} */
   #tiles = new Map();
   #isShown = false;
-  #timer = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: "100px" });
 
+  /**
+   * @param {Socket} socket
+   * @param {Cameras} cameras
+   */
   constructor(socket, cameras) {
     super();
     this.#socket = socket;
     this.#cameras = cameras;
-    cameras.addEventListener("change", () => this.#update());
-    socket.addEventListener("event", ({ detail }) => this.#tell(detail.event));
+    cameras.on("change", () => this.#update());
+    socket.on("event", ({ event }) => this.#tell(event));
     document.addEventListener("visibilitychange", () => this.#settle());
     for (const id of ["wall-add", "wall-empty-add"]) {
-      byId(id).addEventListener("click", () => this.dispatchEvent(new Event("add")));
+      byId(id).addEventListener("click", () => this.emit("add"));
     }
     byId("wall-fullscreen").hidden = !document.fullscreenEnabled;
     byId("wall-fullscreen").addEventListener("click", () => byId("wall").requestFullscreen());
@@ -42,7 +56,10 @@ export class Wall extends EventTarget {
     this.#tiles.forEach((tile) => tile.pause());
   }
 
-  /** Bring the focus to a camera, such as the one a person comes back from. */
+  /**
+   * Bring the focus to a camera, such as the one a person comes back from.
+   * @param {string} name
+   */
   focus(name) {
     this.#tiles.get(name)?.anchor.focus();
   }
@@ -71,10 +88,10 @@ export class Wall extends EventTarget {
       }
       tile.update(camera, this.#cameras.titleOf(camera.name));
     }
-    const columns = Math.ceil(Math.sqrt(all.length)) || 1;
-    byId("wall").style.setProperty("--columns", columns);
-    byId("wall").style.setProperty("--rows", Math.ceil(all.length / columns) || 1);
-    byId("wall").dataset.count = all.length;
+    const { columns, rows } = gridOf(all.length);
+    byId("wall").style.setProperty("--columns", String(columns));
+    byId("wall").style.setProperty("--rows", String(rows));
+    byId("wall").dataset.count = String(all.length);
     byId("wall-empty").hidden = !this.#cameras.isKnown || all.length > 0;
     const live = all.filter((camera) => camera.state === "live").length;
     setText(byId("wall-figures"), all.length ? `${live} of ${all.length} live` : "");
@@ -83,9 +100,10 @@ export class Wall extends EventTarget {
     }
   }
 
+  /** @param {IntersectionObserverEntry[]} entries */
   #seen(entries) {
     for (const { target, isIntersecting } of entries) {
-      const tile = this.#tiles.get(target.dataset.camera);
+      const tile = this.#tiles.get(target.getAttribute("data-camera") ?? "");
       if (tile) {
         tile.isVisible = isIntersecting;
       }
@@ -96,17 +114,19 @@ export class Wall extends EventTarget {
   /** Play what is seen at once; pause the rest a little later. */
   #settle() {
     clearTimeout(this.#timer);
+    /** @param {Tile} tile */
     const isSeen = (tile) => this.#isShown && !document.hidden && tile.isVisible;
-    const seen = [...this.#tiles.values()].filter(isSeen).slice(0, MAX_PLAYING);
-    const others = [...this.#tiles.values()].filter((tile) => tile.isPlaying && !seen.includes(tile));
-    const room = MAX_PLAYING - seen.length;
-    others.slice(room).forEach((tile) => tile.pause());
-    seen.forEach((tile) => tile.play({ small: this.#tiles.size > 1 }));
-    if (others.length) {
-      this.#timer = setTimeout(() => others.filter((tile) => !isSeen(tile)).forEach((tile) => tile.pause()), AWAY_MS);
+    const { play, linger, pause } = choosePlaying([...this.#tiles.values()], isSeen);
+    pause.forEach((tile) => tile.pause());
+    play.forEach((tile) => tile.play({ small: this.#tiles.size > 1 }));
+    if (linger.length) {
+      this.#timer = setTimeout(() => {
+        linger.filter((tile) => !isSeen(tile)).forEach((tile) => tile.pause());
+      }, AWAY_MS);
     }
   }
 
+  /** @param {Event} event */
   #tell(event) {
     const tile = this.#tiles.get(event.camera);
     if (tile && (event.kind === "enter" || event.kind === "unknown" || event.kind === "renamed")) {

@@ -1,0 +1,110 @@
+// What the service says, as types of the page: the part of stream/schemas.py that the page reads.
+
+export interface CameraSettings {
+  url: string;
+  rtsp_transport: string;
+  loop: boolean;
+  target_fps: number | null;
+  min_face_px: number | null;
+  rotation: number;
+  region: [number, number, number, number] | null;
+  open_timeout_s: number;
+  read_timeout_s: number;
+  frozen_after_s: number;
+  pixel_aspect: string;
+  deinterlace: string;
+  verify_tls: boolean;
+  enabled: boolean;
+}
+
+export interface Camera {
+  name: string;
+  url: string;
+  state: string;
+  since_s: number;
+  reason: string;
+  width: number;
+  height: number;
+  fps_in: number;
+  fps_out: number;
+  dropped: number;
+  encoder_dropped: number;
+  viewers: number;
+  reconnects: number;
+  latency_p95_ms: number;
+  is_pushed: boolean;
+  settings: CameraSettings;
+}
+
+export interface Track {
+  track_id: string;
+  box: [number, number, number, number];
+  state: "known" | "unknown" | "undecided";
+  name: string | null;
+  identity_id: string | null;
+  similarity: number | null;
+  age_s: number;
+}
+
+export interface Tracks {
+  camera: string;
+  seq: number;
+  width: number;
+  height: number;
+  tracks: Track[];
+}
+
+export interface Event {
+  id: number;
+  kind: string;
+  camera: string;
+  at: string;
+  track_id: string | null;
+  identity_id: string | null;
+  name: string | null;
+  similarity: number | null;
+  previous_name: string | null;
+  detail: string;
+  has_crop: boolean;
+}
+
+export interface Events {
+  events: Event[];
+  cursor: number | null;
+}
+
+export interface Identity {
+  identity_id: string;
+  name: string;
+}
+
+export interface Person extends Identity {
+  n_photos: number;
+  created_at: number;
+  notes: string;
+}
+
+export interface Photo {
+  photo_id: number;
+  quality: number;
+  model_id: string;
+  created_at: number;
+  has_crop: boolean;
+}
+
+export interface WholePerson extends Identity {
+  n_events: number;
+  photos: Photo[];
+}
+
+export interface Rejected {
+  image: string;
+  reason: string;
+  detail: string;
+}
+
+export interface Enrol {
+  identity: Identity | null;
+  enrolled: { image: string; name: string; quality: number }[];
+  rejected: Rejected[];
+}

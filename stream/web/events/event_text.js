@@ -1,0 +1,66 @@
+// What an event's row says.
+
+import { sentence } from "../page/text.js";
+
+/** @import { Event } from "../connection/schemas.js" */
+
+/** @type {Record<string, string>} */
+const VERBS = {
+  enter: "came into view",
+  exit: "left",
+  unknown: "seen",
+  renamed: "named now",
+  camera_up: "is live",
+  camera_down: "went down",
+};
+
+/**
+ * Describe an event.
+ * @param {Event} event
+ * @returns {{about: "camera" | "known" | "unknown", who: string, verb: string, canName: boolean}}
+ *   `canName`: whether its face can be given a name
+ */
+export function describe(event) {
+  const isCamera = event.kind.startsWith("camera_");
+  return {
+    about: isCamera ? "camera" : event.name ? "known" : "unknown",
+    who: isCamera ? event.camera : (event.name ?? "Unknown face"),
+    verb: sentence(VERBS[event.kind] ?? event.kind),
+    canName: event.kind === "unknown" && event.has_crop && !event.name,
+  };
+}
+
+/**
+ * The heading of a day.
+ * @param {Date} when
+ * @param {Date} now
+ */
+export function dayOf(when, now) {
+  const yesterday = new Date(now);
+  yesterday.setDate(now.getDate() - 1);
+  if (when.toDateString() === now.toDateString()) {
+    return "Today";
+  }
+  if (when.toDateString() === yesterday.toDateString()) {
+    return "Yesterday";
+  }
+  return when.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+}
+
+/**
+ * What screen readers say of an event; "" for those that are not announced.
+ * @param {Event} event
+ */
+export function announcementOf({ kind, name, camera }) {
+  const who = name ?? "An unknown face";
+  switch (kind) {
+    case "enter":
+      return `${who} came into view of ${camera}`;
+    case "unknown":
+      return `${who} is in view of ${camera}`;
+    case "camera_down":
+      return `${camera} went down`;
+    default:
+      return "";
+  }
+}
