@@ -2,6 +2,7 @@
 #
 #   setup serve   what the service needs
 #   setup dev     that, and what the tests and linters need, the trainer's torch too
+#   setup_page    what the page's linters need, in tests/web/node_modules, by npm
 #
 # Nothing is done, and no network is used, when .venv already holds it.
 
@@ -83,4 +84,40 @@ setup() {
     [ "$kind" != dev ] || "$venv/bin/python" -m pip install --quiet torch==2.13.0 >&2
     "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation -e "$root" >&2
     echo "$kind $wanted" >"$stamp"
+}
+
+has_npm() { command -v npm >/dev/null; }
+
+# need WHAT TEST PACKAGES...: install unless the test says it is there.
+need() {
+    local what=$1 is_there=$2
+    shift 2
+    if $is_there || { apt_install "$@" && $is_there; }; then return; fi
+    say "skipping the tests that need $what: sudo apt-get install" "$@"
+    [ "${FACEWIRE_NO_SKIP:-}" != 1 ]
+}
+
+# The linters of the page run on these versions of Node.js alone: tests/web/package.json.
+has_node() {
+    has_npm && node -e '
+        const [major, minor] = process.versions.node.split(".").map(Number);
+        process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)'
+}
+
+# 1 where they cannot be installed. Nothing is done, and no network is used, when they are there.
+setup_page() {
+    local folder=$root/tests/web stamp=$root/tests/web/node_modules/facewire-setup wanted
+    has_npm || apt_install npm || true
+    if ! has_node; then
+        say "skipping the checks of the page: they need npm and Node.js 20.19 or newer"
+        return 1
+    fi
+    wanted=$({ cat "$folder/package-lock.json"; node --version; } | sha256sum)
+    if [ "$(cat "$stamp" 2>/dev/null || true)" = "$wanted" ]; then return; fi
+    say "installing what tests/web/package-lock.json names"
+    if ! (cd "$folder" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2); then
+        say "skipping the checks of the page: npm could not install their linters"
+        return 1
+    fi
+    echo "$wanted" >"$stamp"
 }

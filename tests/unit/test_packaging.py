@@ -1,5 +1,6 @@
 """The wheel holds the four packages and what they need, and nothing else of this folder."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,9 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
     for name in (*PACKAGES, "tests", "scripts"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+        shutil.copytree(
+            ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
     decoy = copy / "streamlit_demo"
     decoy.mkdir()
     (decoy / "__init__.py").touch()
@@ -54,6 +57,14 @@ def test_lock_names_no_host():
     assert "://" not in lock
     assert "--index-url" not in lock
     assert "# development" in lock
+
+
+def test_lock_of_the_page_linters_names_no_registry():
+    lock = json.loads((ROOT / "tests/web/package-lock.json").read_text("utf-8"))
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert packages
+    assert all("resolved" not in package for package in packages.values())
+    assert all(package["integrity"] for package in packages.values())
 
 
 def test_lock_holds_every_dependency_in_its_range():

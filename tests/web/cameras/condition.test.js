@@ -1,0 +1,69 @@
+// What is said where a camera gives no picture.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { conditionOf, isStalled } from "../../../stream/web/cameras/condition.js";
+
+/** The condition of a camera that is live, with no picture on the page yet, but for what is given. */
+const condition = ({ status, ...facts } = {}) => conditionOf({
+  name: "yard",
+  status: { state: "live", reason: "", since_s: 0, ...status },
+  link: { state: "connecting", reason: "" },
+  isFresh: false, isConnected: true, mayChange: true, ...facts,
+});
+
+test("a picture that comes needs no words", () => {
+  assert.deepEqual(condition({ isFresh: true }), { state: "playing", title: "", text: "" });
+});
+
+test("the last pictures of a camera that was turned off do not count", () => {
+  assert.equal(condition({ isFresh: true, status: { state: "off" } }).state, "off");
+});
+
+test("a lost service goes before what was known of the camera", () => {
+  const { state, title } = condition({ isConnected: false, status: { state: "failing", reason: "refused" } });
+  assert.deepEqual([state, title], ["connecting", "Connecting to facewire"]);
+});
+
+test("what to do about a camera that is off depends on the role", () => {
+  const off = { state: "off" };
+  assert.match(condition({ status: off }).text, /^Turn it on/);
+  assert.doesNotMatch(condition({ status: off, mayChange: false }).text, /^Turn it on/);
+});
+
+test("a failing camera has its reason, and after a while for how long", () => {
+  const failing = { state: "failing", reason: "connection refused", since_s: 9 };
+  assert.equal(condition({ status: failing }).text, "Connection refused. Trying again by itself.");
+  assert.match(condition({ status: { ...failing, since_s: 130 } }).text, /by itself, for 2 min now\.$/);
+});
+
+test("a frozen picture counts as failing", () => {
+  assert.equal(condition({ status: { state: "frozen", reason: "the same frame" } }).state, "failing");
+});
+
+test("the end of a file is no failure", () => {
+  assert.equal(condition({ status: { state: "ended", reason: "the file is over" } }).state, "ended");
+});
+
+test("a connection that fails is named where the camera is well", () => {
+  const { state, text } = condition({ link: { state: "failing", reason: "no way was found" } });
+  assert.equal(state, "failing");
+  assert.equal(text, "No way was found. Trying again by itself.");
+});
+
+test("before anything is known it is connecting", () => {
+  const { state, title } = conditionOf({
+    name: "yard", status: null, link: null, isFresh: false, isConnected: true, mayChange: true,
+  });
+  assert.deepEqual([state, title], ["connecting", "Connecting to yard"]);
+});
+
+test("only a connected link to a live camera can be stalled, after four seconds", () => {
+  const well = { status: { state: "live" }, link: { state: "connected" }, forMs: 4001 };
+  assert.equal(isStalled(well), true);
+  assert.equal(isStalled({ ...well, forMs: 4000 }), false);
+  assert.equal(isStalled({ ...well, link: { state: "failing" } }), false);
+  assert.equal(isStalled({ ...well, status: { state: "frozen" } }), false);
+  assert.equal(isStalled({ ...well, status: null }), false);
+});

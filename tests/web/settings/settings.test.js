@@ -1,0 +1,25 @@
+// What the settings say of the service.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { aboutRows } from "../../../stream/web/settings/settings.js";
+
+const about = {
+  device: "cpu", engine: "openvino 2026.4", model: "0123456789abcdef0123", threshold: 0.36321, keep_days: 1,
+  keep_mib: 2048, used_mib: 12.345, needs_token: false,
+};
+
+test("each line has its unit", () => {
+  assert.deepEqual(Object.fromEntries(aboutRows(about)), {
+    "Recognition runs on": "CPU, by openvino 2026.4",
+    Model: "0123456789abcdef",
+    "A face is a match from": "similarity 0.363 (−1 to 1)",
+    "Events are kept for": `1 day, at most ${(2048).toLocaleString()} MiB`,
+    "Events take now": `${(12.3).toLocaleString()} MiB`,
+  });
+});
+
+test("a device that this page does not know is shown as it is", () => {
+  assert.match(aboutRows({ ...about, device: "npu" })[0][1], /^npu, /);
+});
