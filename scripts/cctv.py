@@ -13,7 +13,7 @@ async def watch(cameras: list[str]) -> None:
     tables = [parse_camera(camera) for camera in cameras]
     config = load_config(overrides={"cameras": {"list": tables}})
     async with Service.open(config) as service:
-        async for event in service.subscribe_events():
+        async for event in service.journal.subscribe():
             print(event.at, event.camera, event.kind, event.name or event.detail, flush=True)
 
 

@@ -69,7 +69,7 @@ class TickWatch:
         self.longest_s = 0.0
         self._thread = threading.Thread(target=self._watch)
         self._started = time.monotonic()
-        self._ticks = service.ticks
+        self._ticks = service.inference.ticks
         self._thread.start()
 
     def end(self, during: str, refused: int = 0) -> Pause:
@@ -77,15 +77,15 @@ class TickWatch:
         self._stopping.set()
         self._thread.join()
         seconds = time.monotonic() - self._started
-        ticks = self._service.ticks - self._ticks
+        ticks = self._service.inference.ticks - self._ticks
         return Pause(during, round(seconds, 2), ticks, round(self.longest_s, 3), refused)
 
     def _watch(self) -> None:
-        last, at = self._service.ticks, time.monotonic()
+        last, at = self._service.inference.ticks, time.monotonic()
         while not self._stopping.wait(POLL_S):
             now = time.monotonic()
             self.longest_s = max(self.longest_s, now - at)
-            if (ticks := self._service.ticks) != last:
+            if (ticks := self._service.inference.ticks) != last:
                 last, at = ticks, now
 
 
@@ -117,7 +117,7 @@ async def measure(export: Path, seconds: float, n_people: int) -> list[Pause]:
     async with Service.open(load_config()) as service:
         path = service.gallery.file.path
         write_export(export, service, n_people)
-        while service.ticks < WARM_UP_TICKS:
+        while service.inference.ticks < WARM_UP_TICKS:
             await asyncio.sleep(0.1)
         pauses = [await watched(service, "nothing else", asyncio.sleep(seconds))]
         holder = await asyncio.create_subprocess_exec(
@@ -155,18 +155,18 @@ async def watched(
 async def rename_people(service: Service, is_ended: Callable[[], bool]) -> int:
     """Rename somebody, list the first people and so on; return how many writes were refused."""
     refused = number = 0
-    first = (await service.read_people(service.gallery.people.summaries))[0].identity
+    first = (await service.gallery_worker.read(service.gallery.people.summaries))[0].identity
     while not is_ended():
         number += 1
         try:
-            await service.change_people(
+            await service.gallery_worker.write(
                 service.gallery.people.rename, first.identity_id, f"{first.name} {number % 2}"
             )
         except GalleryBusyError:
             refused += 1
         with suppress(TimeoutError):
             await asyncio.wait_for(
-                service.read_people(service.gallery.people.find, first.identity_id), 1
+                service.gallery_worker.read(service.gallery.people.find, first.identity_id), 1
             )
         await asyncio.sleep(0.1)
     return refused

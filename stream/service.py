@@ -6,49 +6,40 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import ParamSpec, Self, TypeVar
+from typing import Self
 
-from gallery import Gallery, Identity, Target
+from gallery import Gallery
 from gallery.private_files import make_private_directory
 from recognizer import (
-    ModelFileError,
     Progress,
     Recognizer,
     default_cache,
     fetch_photos,
     open_recognizer,
 )
-from stream.cameras.camera import Camera, CameraState, CameraStatus
-from stream.cameras.push_source import PushCamera
+from stream.cameras.camera import CameraState
 from stream.cameras.registry import Cameras
 from stream.cameras.store import CameraStore
 from stream.config import CameraConfig, Config, data_dir
 from stream.demo.scene import enrol_demo
-from stream.enrollment.crops import enroll_known, with_mirrors
 from stream.enrollment.doubts import Doubts
 from stream.enrollment.gallery_worker import WAIT_S, GalleryWorker
-from stream.enrollment.naming import limits_for, threshold_for
-from stream.errors import UnknownTrackError
-from stream.events.broadcast import Subscription
-from stream.events.log import EventLog, LoggedEvent
+from stream.enrollment.naming import Matching
+from stream.events.log import EventLog
 from stream.events.recorder import Journal
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
-from stream.frames import FrameResult
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook
 from stream.metrics.figures import Figures
-from stream.metrics.windows import Percentiles, Window
+from stream.naming import FaceNaming
+from stream.recognition.photo_worker import PhotoWorker
 from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
 from stream.service_lock import only_service
 from stream.supervisor import Supervisor
-from stream.video.packet_hub import PacketHub
 from stream.webrtc.peers import Peers
 
 logger = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 STOP_TIMEOUT_S = 1.0
 """How long a stop waits for the inference thread, the peers and a camera, each."""
@@ -57,7 +48,30 @@ DEMO_CAMERA = CameraConfig(name="demo", url="demo:")
 
 
 class Service:
-    """Cameras in, packets and events out. Made by `Service.open`."""
+    """Cameras in, packets and events out. Made by `Service.open`, which starts and stops it.
+
+    What it can do is done by its parts; the service itself answers for its health.
+
+    Attributes:
+        recognizer: finds and embeds the faces of live frames, in the inference thread.
+        cameras: every camera by name.
+        inference: the thread that recognizes.
+        pipeline: what it runs; used in that thread alone.
+        photo_worker: work on photos, beside live video.
+        gallery: who is known.
+        gallery_worker: runs what reads or writes the gallery's file.
+        matching: from which similarity a face is a match.
+        naming: gives a face its name.
+        doubts: whose photos were refused in the last minutes.
+        event_log: past events.
+        journal: writes them, and publishes new ones.
+        webhooks: one for each receiver of events.
+        peers: WebRTC connections.
+        leaving: the tasks of cameras whose sender has left.
+        figures: what /metrics counts in histograms.
+        supervisor: runs threads and tasks again where they fail.
+        is_demo: whether the demo camera is shown.
+    """
 
     def __init__(
         self,
@@ -86,16 +100,18 @@ class Service:
             max_peers=config.server.max_viewers,
         )
         self.figures = Figures()
-        self.limits = limits_for(recognizer, gallery)
-        margin = config.gallery.margin
-        self.margin = self.limits.margin if margin is None else margin
-        self.threshold = self._threshold_now()
+        self.matching = Matching(
+            recognizer,
+            gallery,
+            threshold=config.gallery.threshold,
+            margin=config.gallery.margin,
+        )
         self.pipeline = Pipeline(
             recognizer,
             gallery,
-            threshold=self.threshold,
-            margin=self.margin,
-            limits=self.limits,
+            threshold=self.matching.threshold,
+            margin=self.matching.margin,
+            limits=self.matching.limits,
             confirm_s=config.events.confirm_s,
             absence_s=config.events.absence_s,
             camera_away_s=config.events.camera_away_s,
@@ -112,20 +128,21 @@ class Service:
         )
         self.inference = Inference(
             self.pipeline,
-            show=lambda result: self._cameras.show(result),
+            show=lambda result: self.cameras.show(result),
             log=self.journal.log,
             figures=self.figures,
             supervisor=self.supervisor,
             clock=clock,
         )
-        self.people = GalleryWorker(
+        self.gallery_worker = GalleryWorker(
             gallery,
-            threshold=self._threshold_now,
+            threshold=self.matching.threshold_now,
             changed=self._people_changed,
+            applied=self.inference.gallery_applied,
             supervisor=self.supervisor,
             clock=clock,
         )
-        self._cameras = Cameras(
+        self.cameras = Cameras(
             camera_store,
             self.inference,
             self.pipeline,
@@ -139,10 +156,19 @@ class Service:
             clock=clock,
         )
         self._clock = clock
-        self._photo_worker = self.supervisor.jobs("photos")
-        self._open_another = open_another
-        self._photo_recognizer: Recognizer | None = None
+        self.photo_worker = PhotoWorker(open_another, supervisor=self.supervisor)
         self.doubts = Doubts()
+        self.naming = FaceNaming(
+            cameras=self.cameras,
+            inference=self.inference,
+            pipeline=self.pipeline,
+            recognizer=recognizer,
+            gallery=gallery,
+            gallery_worker=self.gallery_worker,
+            matching=self.matching,
+            event_log=event_log,
+            journal=self.journal,
+        )
 
     @classmethod
     @asynccontextmanager
@@ -207,188 +233,28 @@ class Service:
                 clock=clock,
             )
             service.inference.start()
-            service.people.start()
+            service.gallery_worker.start()
             try:
-                await service._cameras.start()
+                await service.cameras.start()
                 yield service
             finally:
                 await service._close()
 
-    def _threshold_now(self) -> float:
-        """Return what makes a match: configured, calibrated, or fit for so many people."""
-        configured = self._config.gallery.threshold
-        if configured is not None:
-            return configured
-        return threshold_for(self.recognizer, self.gallery)
-
     def _people_changed(self, threshold: float) -> None:
-        self.threshold = threshold
+        self.matching.threshold = threshold
         self.inference.gallery_changed(threshold)
         self.journal.reconcile()
-
-    # Cameras
-
-    def cameras(self) -> list[CameraStatus]:
-        """Return how every camera is doing, in the order they were added."""
-        return self._cameras.statuses()
-
-    def camera(self, name: str) -> Camera:
-        """Return a camera by name; see `Cameras.get`."""
-        return self._cameras.get(name)
-
-    def hub(self, name: str) -> PacketHub:
-        """Return the packets of a camera; see `Cameras.get` for errors."""
-        return self._cameras.get(name).video.hub
-
-    def tracks(self, name: str) -> FrameResult | None:
-        """Return the last recognised frame of a camera; see `Cameras.get` for errors."""
-        return self._cameras.get(name).latest
-
-    async def add_camera(self, config: CameraConfig) -> None:
-        """Start a camera while the service runs; see `Cameras.add`."""
-        await self._cameras.add(config)
-
-    async def change_camera(self, name: str, config: CameraConfig) -> None:
-        """Give a camera other settings while the service runs; see `Cameras.change`."""
-        await self._cameras.change(name, config)
 
     async def reconfigure(self, config: Config) -> None:
         """Take in the cameras of an edited configuration; see `Cameras.reconfigure`.
 
         Everything else of it is taken in by the next start.
         """
-        await self._cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
+        await self.cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
         if config.model_copy(update={"cameras": ()}) != self._config.model_copy(
             update={"cameras": ()}
         ):
             logger.warning("of the configuration only cameras are taken in: restart for the rest")
-
-    async def remove_camera(self, name: str) -> None:
-        """Stop a camera and forget it; see `Cameras.remove`."""
-        await self._cameras.remove(name)
-
-    async def push_camera(self, name: str) -> PushCamera:
-        """Make or take over a camera that a browser or encoder sends; see `Cameras.push`."""
-        return await self._cameras.push(name)
-
-    # Recognition
-
-    async def run_inference(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in the inference thread, between two ticks, and return its result.
-
-        Whatever uses the live recognizer or the tracks goes through here.
-        """
-        return await self.inference.run(function, *args, **kwargs)
-
-    async def run_photos(self, function: Callable[[Recognizer], T]) -> T:
-        """Run a function over photos with a recognizer and a thread of their own.
-
-        Live video goes on meanwhile. The recognizer is opened with the first photos.
-        """
-        return await self._photo_worker.run(self._with_photos, function)
-
-    def _with_photos(self, function: Callable[[Recognizer], T]) -> T:
-        if self._photo_recognizer is None:
-            try:
-                self._photo_recognizer = self._open_another(attributes=True)
-            except ModelFileError as error:  # never fetched, and offline
-                logger.warning("answers about photos leave out gender and age: %s", error)
-                self._photo_recognizer = self._open_another(attributes=False)
-        return function(self._photo_recognizer)
-
-    async def name_track(
-        self, camera: str, track_id: str, name: str, *, force: bool = False
-    ) -> Identity:
-        """Enroll the best crops of a track under a name, which it has from the next frame on.
-
-        Args:
-            camera: where it is.
-            track_id: of the track.
-            name: whose face it is: somebody new, or known already.
-            force: enroll even if the face is poor or looks like another person, such as a twin.
-
-        Raises:
-            UnknownCameraError: if there is no such camera.
-            UnknownTrackError: if the track has left.
-            EnrolmentError: if no crop of the face passes the checks.
-            GalleryError: if the gallery cannot take it.
-        """
-        self.camera(camera)
-        faces = await self.run_inference(self.pipeline.faces_of, camera, track_id)
-        # A few embeddings, in the thread that has them at hand: another recognizer takes seconds to
-        # open, and who names a face is looking at it.
-        faces = await self.run_inference(with_mirrors, self.recognizer, faces)
-        identity = await self.people.write(
-            enroll_known,
-            self.gallery,
-            Target(name),
-            faces,
-            similarity=self.limits,
-            force=force,
-        )
-        with suppress(UnknownTrackError):  # gone by now: the next one is recognized
-            await self.run_inference(self.pipeline.assign, camera, track_id, identity)
-        return identity
-
-    async def read_people(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that reads the gallery in a thread of its own; see `GalleryWorker`."""
-        return await self.people.read(function, *args, **kwargs)
-
-    async def change_people(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that changes the gallery; all tracks are named anew on return.
-
-        Raises:
-            GalleryBusyError: if another process holds the gallery; nothing was changed.
-        """
-        result = await self.people.write(function, *args, **kwargs)
-        await self.run_inference(_nothing)
-        return result
-
-    async def gallery_changed(self) -> None:
-        """Name all tracks anew; call it after a change that was not made by `change_people`."""
-        await self.people.notify()
-        await self.run_inference(_nothing)
-
-    # Events
-
-    def subscribe_events(self) -> Subscription[LoggedEvent]:
-        """Return the events from now on; iterate it asynchronously and close it."""
-        return self.journal.subscribe()
-
-    async def run_events(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function of the event log in the thread that owns it."""
-        return await self.journal.run(function, *args, **kwargs)
-
-    # Health
-
-    @property
-    def windows(self) -> dict[str, Window]:
-        """Milliseconds by stage of a tick."""
-        return self.inference.windows
-
-    @property
-    def time_to_name_ms(self) -> Window:
-        """From a face's first frame to the event with its name."""
-        return self.journal.time_to_name_ms
-
-    def stage_ms(self) -> dict[str, Percentiles]:
-        """Return milliseconds by stage of a tick, over the last minute."""
-        return {stage: window.percentiles() for stage, window in self.inference.windows.items()}
-
-    @property
-    def ticks(self) -> int:
-        """How many ticks there were since the start."""
-        return self.inference.ticks
-
-    @property
-    def tick_failures(self) -> int:
-        """How many ticks recognition failed on since the start."""
-        return self.inference.failures
-
-    @property
-    def lost_events(self) -> int:
-        """How many events the disk did not take."""
-        return self.journal.lost
 
     def waiting(self) -> dict[str, int]:
         """Return how much waits in each queue."""
@@ -400,7 +266,7 @@ class Service:
         }
 
     @property
-    def is_recognising(self) -> bool:
+    def is_recognizing(self) -> bool:
         """Whether the inference thread runs; false while it waits to be run again."""
         return self.inference.is_alive
 
@@ -408,13 +274,13 @@ class Service:
         """Return why the service is degraded, one line each; empty when all is well."""
         lines = [
             f"camera {status.name} is {status.state}: {status.reason}"
-            for status in self.cameras()
+            for status in self.cameras.statuses()
             if status.state in (CameraState.FAILING, CameraState.FROZEN)
         ]
-        if not self.is_recognising:
+        if not self.is_recognizing:
             lines.append("recognition does not run now: see the log")
-        if self.people.trouble:
-            lines.append(self.people.trouble)
+        if self.gallery_worker.trouble:
+            lines.append(self.gallery_worker.trouble)
         if self.inference.failures:
             lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
         if self.journal.trouble:
@@ -436,34 +302,30 @@ class Service:
     async def _close(self) -> None:
         """Stop in the order of the data's way, within `STOP_TIMEOUT_S` and what the disk takes."""
         deadline = self._clock() + STOP_TIMEOUT_S
-        self._cameras.stop()
+        self.cameras.stop()
         self.inference.stop()
-        self.people.stop()
+        self.gallery_worker.stop()
         try:
             await asyncio.wait_for(self.peers.close_all(), STOP_TIMEOUT_S)
         except TimeoutError:
             logger.warning("some viewers did not say goodbye in time")
-        for camera in self._cameras:
+        for camera in self.cameras:
             camera.video.hub.close()
         await asyncio.to_thread(self.inference.join, self._left_s(deadline))
         # A camera that hangs is waited for in vain: its thread ends with the process.
-        await self._cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
-        await asyncio.to_thread(self.people.join, self._left_s(deadline))
+        await self.cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
+        await asyncio.to_thread(self.gallery_worker.join, self._left_s(deadline))
         await asyncio.to_thread(self.journal.close)
         for webhook in self.webhooks:
             webhook.stop()
         deadline = self._clock() + self._left_s(deadline)
         for webhook in self.webhooks:
             await asyncio.to_thread(webhook.join, max(0.0, deadline - self._clock()))
-        self._photo_worker.close(drop=True)
+        self.photo_worker.close()
 
     def _left_s(self, deadline: float) -> float:
         """Return the seconds until `deadline`, but enough for a thread that does end."""
         return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
-
-
-def _nothing() -> None:
-    """Wait for the inference thread to have applied what it was notified of."""
 
 
 def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:

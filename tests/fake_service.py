@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 
 from gallery import Gallery, Identity, Match
-from recognizer import Face
+from recognizer import Face, Recognizer
 from stream.cameras.camera import CameraState, CameraStatus
+from stream.cameras.registry import Cameras
 from stream.config import CameraConfig
 from stream.enrollment.doubts import Doubts
+from stream.enrollment.naming import Matching
 from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
@@ -20,9 +22,14 @@ from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Percentiles
+from stream.naming import FaceNaming
+from stream.recognition.pipeline import Pipeline
 from stream.supervisor import Supervisor
 from stream.webrtc.peers import Answer
-from tests.fakes import LIMITS, FakeRecognizer, FakeWorld
+from tests.fakes import FakeRecognizer, FakeWorld
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class FakePeers:
@@ -38,7 +45,7 @@ class FakePeers:
 
     async def watch(
         self,
-        sdp: str,
+        offer_sdp: str,
         hub: object,
         on_close: Callable[[], None] = lambda: None,
         *,
@@ -46,18 +53,18 @@ class FakePeers:
         small: bool = False,
         client: object = None,
     ) -> Answer:
-        return self._answer(sdp, on_close)
+        return self._answer(offer_sdp, on_close)
 
     async def receive(
         self,
-        sdp: str,
+        offer_sdp: str,
         on_frame: object,
         hub: object,
         on_close: Callable[[], None] = lambda: None,
         *,
         client: object = None,
     ) -> Answer:
-        return self._answer(sdp, on_close)
+        return self._answer(offer_sdp, on_close)
 
     async def close(self, peer_id: str) -> None:
         if (on_close := self.open.pop(peer_id, None)) is not None:
@@ -72,13 +79,20 @@ class FakePeers:
         return Answer("v=0 answer", peer_id)
 
 
+class FakeVideo:
+    """A camera's video, of which nothing is sent."""
+
+    def __init__(self) -> None:
+        self.hub = object()
+
+
 class FakeCamera:
     """A camera that has a snapshot, or none."""
 
     def __init__(self, status: CameraStatus, jpeg: bytes | None) -> None:
-        self.state = status
+        self.shown = status
         self.config = status.config
-        self.hub = object()
+        self.video = FakeVideo()
         self.latest: FrameResult | None = None
         self._jpeg = jpeg
 
@@ -89,16 +103,17 @@ class FakeCamera:
 class FakePushCamera:
     """A camera that a browser brings."""
 
-    def __init__(self, service: "FakeService", name: str) -> None:
+    def __init__(self, cameras: "FakeCameras", name: str) -> None:
         self.hub = object()
-        self._service = service
+        self.on_replaced: Callable[[], object] = lambda: None
+        self._cameras = cameras
         self._name = name
 
     def on_frame(self, frame: object) -> None:
         """Take a frame."""
 
     async def close(self) -> None:
-        self._service.by_name.pop(self._name, None)
+        self._cameras.by_name.pop(self._name, None)
 
 
 class SeeingRecognizer(FakeRecognizer):
@@ -126,109 +141,162 @@ class SeeingRecognizer(FakeRecognizer):
         return found
 
 
-class FakeService:
-    """What `stream.service.Service` is to the server, over a real gallery and event log."""
+class FakeCameras:
+    """Cameras that are there or not, without threads."""
 
-    def __init__(self, gallery: Gallery, event_log: EventLog) -> None:
-        self.gallery = gallery
-        self.event_log = event_log
-        self.world = FakeWorld()
-        self.recognizer = SeeingRecognizer(self.world)
-        self.peers = FakePeers()
-        self.threshold, self.margin = 0.4, 0.05
-        self.limits = LIMITS
-        self.is_demo = True
-        self.is_recognising = True
-        self.ticks, self.tick_failures = 7, 0
-        self.figures = Figures()
-        self.supervisor = Supervisor(clock=time.monotonic)
-        self.leaving = self.supervisor.watch("cameras that leave")
-        self.webhooks: list[Webhook] = []
-        self.lost_events = 0
-        self.complaints: list[str] = []
-        self.n_gallery_changes = 0
-        self.doubts = Doubts()
+    def __init__(self) -> None:
         self.by_name: dict[str, FakeCamera] = {}
-        self.events: Broadcast[LoggedEvent] = Broadcast()
-        self.add(status("door"), jpeg=b"jpeg of door")
 
-    def add(self, state: CameraStatus, jpeg: bytes | None = None) -> None:
-        self.by_name[state.name] = FakeCamera(state, jpeg)
+    def statuses(self) -> list[CameraStatus]:
+        return [camera.shown for camera in self.by_name.values()]
 
-    def show_faces(self, camera: str, tracks: tuple[Track, ...]) -> None:
-        frame = Frame(camera, 3, 10.0, np.zeros((720, 1280, 3), np.uint8))
-        self.camera(camera).latest = FrameResult(frame, tracks, (), {})
-
-    def cameras(self) -> list[CameraStatus]:
-        return [camera.state for camera in self.by_name.values()]
-
-    def camera(self, name: str) -> FakeCamera:
+    def get(self, name: str) -> FakeCamera:
         try:
             return self.by_name[name]
         except KeyError:
             raise UnknownCameraError(name) from None
 
-    def hub(self, name: str) -> object:
-        return self.camera(name).hub
-
-    def tracks(self, name: str) -> FrameResult | None:
-        return self.camera(name).latest
-
-    async def add_camera(self, config: CameraConfig) -> None:
+    async def add(self, config: CameraConfig) -> None:
         if config.name in self.by_name:
             raise CameraExistsError(config.name)
-        self.add(status(config.name, url=config.url))
+        self.put(status(config.name, url=config.url))
 
-    async def change_camera(self, name: str, config: CameraConfig) -> None:
-        camera = self.camera(name)
+    async def change(self, name: str, config: CameraConfig) -> None:
+        camera = self.get(name)
         if config.name != name and config.name in self.by_name:
             raise CameraExistsError(config.name)
         camera.config = config
-        camera.state = replace(camera.state, config=config)
+        camera.shown = replace(camera.shown, config=config)
         del self.by_name[name]
         self.by_name[config.name] = camera
 
-    async def remove_camera(self, name: str) -> None:
-        self.camera(name)
+    async def remove(self, name: str) -> None:
+        self.get(name)
         del self.by_name[name]
 
-    async def push_camera(self, name: str) -> FakePushCamera:
+    async def push(self, name: str) -> FakePushCamera:
         if name in self.by_name:
             raise CameraExistsError(name)
-        self.add(status(name, url=f"browser:{name}"))
+        self.put(status(name, url=f"browser:{name}"))
         return FakePushCamera(self, name)
+
+    def put(self, state: CameraStatus, jpeg: bytes | None = None) -> None:
+        self.by_name[state.name] = FakeCamera(state, jpeg)
+
+    def show_faces(self, camera: str, tracks: tuple[Track, ...]) -> None:
+        frame = Frame(camera, 3, 10.0, np.zeros((720, 1280, 3), np.uint8))
+        self.get(camera).latest = FrameResult(frame, tracks, (), {})
+
+
+class FakeInference:
+    """Runs calls at once, in the caller's thread."""
+
+    def __init__(self) -> None:
+        self.ticks, self.failures = 7, 0
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+
+class FakeGalleryWorker:
+    """Runs calls of the gallery at once, and counts what changed it."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.n_changes = 0
+        self._gallery = gallery
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+    async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        before = self._gallery.known_revision
+        result = function(*args, **kwargs)
+        self.n_changes += self._gallery.known_revision != before
+        return result
+
+    async def notify(self) -> None:
+        self.n_changes += 1
+
+
+class FakePhotoWorker:
+    """Runs work on photos at once, with one recognizer."""
+
+    def __init__(self, recognizer: SeeingRecognizer) -> None:
+        self._recognizer = recognizer
+
+    async def run(self, function: Callable[[Recognizer], T]) -> T:
+        return function(cast(Recognizer, self._recognizer))
+
+
+class FakeJournal:
+    """Runs calls of the event log at once; events are published by hand."""
+
+    def __init__(self) -> None:
+        self.lost = 0
+        self.events: Broadcast[LoggedEvent] = Broadcast()
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(*args, **kwargs)
+
+    def subscribe(self) -> Subscription[LoggedEvent]:
+        return self.events.subscribe()
+
+
+class FakeNaming(FaceNaming):
+    """Names past faces really, and faces in view without embedding them."""
+
+    def __init__(self, cameras: FakeCameras, **rooms: Any) -> None:
+        super().__init__(cameras=cast(Cameras, cameras), pipeline=cast(Pipeline, None), **rooms)
+        self._in_view = cameras
 
     async def name_track(
         self, camera: str, track_id: str, name: str, *, force: bool = False
     ) -> Identity:
-        result = self.camera(camera).latest
+        result = self._in_view.get(camera).latest
         if result is None or track_id not in {track.track_id for track in result.tracks}:
             raise UnknownTrackError(track_id)
         return Identity("id-of-" + name, name)
 
-    async def run_inference(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
 
-    async def read_people(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
+class FakeService:
+    """The service as the API knows it, over a real gallery and event log.
 
-    async def change_people(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        before = self.gallery.known_revision
-        result = function(*args, **kwargs)
-        self.n_gallery_changes += self.gallery.known_revision != before
-        return result
+    `tests/unit/stream/api/test_fake_service.py` compares it with `stream.service.Service`.
+    """
 
-    async def run_photos(self, function: Callable[..., Any]) -> Any:
-        return function(self.recognizer)
-
-    async def run_events(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        return function(*args, **kwargs)
-
-    async def gallery_changed(self) -> None:
-        self.n_gallery_changes += 1
-
-    def subscribe_events(self) -> Subscription[LoggedEvent]:
-        return self.events.subscribe()
+    def __init__(self, gallery: Gallery, event_log: EventLog) -> None:
+        self.world = FakeWorld()
+        self.complaints: list[str] = []
+        self.gallery = gallery
+        self.event_log = event_log
+        self.recognizer = SeeingRecognizer(self.world)
+        self.cameras = FakeCameras()
+        self.peers = FakePeers()
+        self.inference = FakeInference()
+        self.gallery_worker = FakeGalleryWorker(gallery)
+        self.photo_worker = FakePhotoWorker(self.recognizer)
+        self.journal = FakeJournal()
+        self.matching = Matching(
+            cast(Recognizer, self.recognizer), gallery, threshold=0.4, margin=0.05
+        )
+        self.naming = FakeNaming(
+            self.cameras,
+            inference=self.inference,
+            recognizer=self.recognizer,
+            gallery=gallery,
+            gallery_worker=self.gallery_worker,
+            matching=self.matching,
+            event_log=event_log,
+            journal=self.journal,
+        )
+        self.figures = Figures()
+        self.supervisor = Supervisor(clock=time.monotonic)
+        self.leaving = self.supervisor.watch("cameras that leave")
+        self.webhooks: list[Webhook] = []
+        self.doubts = Doubts()
+        self.is_demo = True
+        self.is_recognizing = True
+        self.cameras.put(status("door"), jpeg=b"jpeg of door")
 
     def waiting(self) -> dict[str, int]:
         return {"frames": 1, "calls": 0, "events": 2}

@@ -127,7 +127,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router, responses=errors(*ALWAYS))
 
-    messages = CameraMessages(service, time.monotonic)
+    messages = CameraMessages(service.cameras, time.monotonic)
 
     @app.websocket("/api/ws")
     async def converse(socket: WebSocket) -> None:

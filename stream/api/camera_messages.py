@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from stream.cameras.camera import CameraState, CameraStatus
+from stream.cameras.registry import Cameras
 from stream.schemas import camera_json
-from stream.service import Service
 
 CHECK_S = 0.1
 """How often it is looked for changes, whatever the number of pages."""
@@ -43,12 +43,12 @@ class CameraMessages:
     """Gives every page the same message, another one only where something has changed.
 
     Args:
-        service: the running service.
+        cameras: of the service.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, service: Service, clock: Callable[[], float]) -> None:
-        self._service = service
+    def __init__(self, cameras: Cameras, clock: Callable[[], float]) -> None:
+        self._cameras = cameras
         self._clock = clock
         self._checked_at = float("-inf")
         self._key: Key | None = None
@@ -59,7 +59,7 @@ class CameraMessages:
         now = self._clock()
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now
-            statuses = self._service.cameras()
+            statuses = self._cameras.statuses()
             key = tuple((each.name, each.state, each.reason) for each in statuses)
             if key != self._key or now - self._message.at >= PERIOD_S:
                 self._key, self._message = key, CameraMessage(statuses, now)

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Body, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from stream.api.publisher import publish
-from stream.budget import Client
+from stream.api.rooms import CamerasDep, ClientDep, NamingDep, PeersDep, ServiceDep
+from stream.cameras.registry import Cameras
 from stream.config import CameraChange, CameraConfig
 from stream.errors import SignalingError
 from stream.ice import IceServersJson
@@ -20,27 +21,11 @@ from stream.schemas import (
     identity_json,
     tracks_json,
 )
-from stream.service import Service
+from stream.webrtc.peers import Peers
 
 router = APIRouter()
 
 SDP = "application/sdp"
-
-
-def get_service(request: Request) -> Service:
-    """Return the service behind the application."""
-    service: Service = request.app.state.service
-    return service
-
-
-def get_client(request: Request) -> Client:
-    """Return who asks."""
-    client: Client = request.state.client
-    return client
-
-
-ServiceDep = Annotated[Service, Depends(get_service)]
-ClientDep = Annotated[Client, Depends(get_client)]
 
 
 class NewName(BaseModel):
@@ -55,20 +40,20 @@ class NewName(BaseModel):
 
 
 @router.get("/api/cameras")
-async def list_cameras(service: ServiceDep, client: ClientDep) -> list[CameraJson]:
+async def list_cameras(cameras: CamerasDep, client: ClientDep) -> list[CameraJson]:
     """Say how every camera is doing, with its settings."""
-    return [camera_json(status, is_admin=client.is_admin) for status in service.cameras()]
+    return [camera_json(status, is_admin=client.is_admin) for status in cameras.statuses()]
 
 
 @router.get("/api/cameras/{camera}")
-async def show_camera(service: ServiceDep, client: ClientDep, camera: Reference) -> CameraJson:
+async def show_camera(cameras: CamerasDep, client: ClientDep, camera: Reference) -> CameraJson:
     """Say how a camera is doing, with its settings."""
-    return _camera(service, camera, is_admin=client.is_admin)
+    return _camera(cameras, camera, is_admin=client.is_admin)
 
 
 @router.post("/api/cameras", status_code=201)
 async def add_camera(
-    service: ServiceDep,
+    cameras: CamerasDep,
     request: Request,
     camera: Annotated[CameraConfig, Body()],
     response: Response,
@@ -79,13 +64,13 @@ async def add_camera(
     `change_camera` takes. 409 where the name is taken, 400 where the URL is of no known kind, 422
     where a value is out of range.
     """
-    await service.add_camera(camera)
+    await cameras.add(camera)
     response.headers["location"] = f"{request.state.prefix}/api/cameras/{camera.name}"
-    return _camera(service, camera.name)
+    return _camera(cameras, camera.name)
 
 
 @router.patch("/api/cameras/{camera}")
-async def change_camera(service: ServiceDep, camera: Reference, change: CameraChange) -> CameraJson:
+async def change_camera(cameras: CamerasDep, camera: Reference, change: CameraChange) -> CameraJson:
     """Change settings of a camera at once, and keep them; those not named stay.
 
     Any of: `name`; `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
@@ -101,57 +86,58 @@ async def change_camera(service: ServiceDep, camera: Reference, change: CameraCh
     `***` for its password, keeps its password. Viewers stay connected. A camera that a browser or
     encoder sends (`is_pushed`) has no URL; its settings are kept for the next time that it is sent.
     """
-    config = change.applied_to(service.camera(camera).config)
-    await service.change_camera(camera, config)
-    return _camera(service, config.name)
+    config = change.applied_to(cameras.get(camera).config)
+    await cameras.change(camera, config)
+    return _camera(cameras, config.name)
 
 
 @router.delete("/api/cameras/{camera}", status_code=204)
-async def remove_camera(service: ServiceDep, camera: Reference) -> None:
+async def remove_camera(cameras: CamerasDep, camera: Reference) -> None:
     """Stop a camera and forget it, for the next start of the service too."""
-    await service.remove_camera(camera)
+    await cameras.remove(camera)
 
 
 @router.get("/api/cameras/{camera}/snapshot.jpg", response_class=Response)
 async def snapshot(
-    service: ServiceDep,
+    cameras: CamerasDep,
     camera: Reference,
     width: Annotated[int | None, Query(ge=16, le=8192, description="pixels at most")] = None,
 ) -> Response:
     """Return the last picture, annotated."""
-    jpeg = await run_in_threadpool(service.camera(camera).snapshot, max_width=width)
+    jpeg = await run_in_threadpool(cameras.get(camera).snapshot, max_width=width)
     if jpeg is None:
         raise HTTPException(503, f"camera {camera} gives no picture now", {"retry-after": "1"})
     return Response(jpeg, media_type="image/jpeg")
 
 
 @router.get("/api/cameras/{camera}/tracks")
-async def tracks(service: ServiceDep, camera: Reference) -> TracksJson:
+async def tracks(cameras: CamerasDep, camera: Reference) -> TracksJson:
     """Return the faces in the last picture."""
-    return tracks_json(camera, service.tracks(camera))
+    return tracks_json(camera, cameras.get(camera).latest)
 
 
 @router.post("/api/cameras/{camera}/tracks/{track_id}/name")
 async def name_track(
-    service: ServiceDep, camera: Reference, track_id: Reference, new: NewName
+    naming: NamingDep, camera: Reference, track_id: Reference, new: NewName
 ) -> IdentityJson:
     """Enrol a face that is in the picture; it bears the name from the next picture on."""
-    return identity_json(await service.name_track(camera, track_id, new.name, force=new.force))
+    return identity_json(await naming.name_track(camera, track_id, new.name, force=new.force))
 
 
 @router.get("/api/ice-servers")
-async def ice_servers(service: ServiceDep, response: Response) -> IceServersJson:
+async def ice_servers(peers: PeersDep, response: Response) -> IceServersJson:
     """Return the STUN and TURN servers that a viewer's RTCPeerConnection needs.
 
     A WHEP or WHIP answer has them in its Link headers, too.
     """
     response.headers["cache-control"] = "no-store"  # they hold credentials
-    return service.peers.ice.to_json()
+    return peers.ice.to_json()
 
 
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
 async def watch(
-    service: ServiceDep,
+    cameras: CamerasDep,
+    peers: PeersDep,
     client: ClientDep,
     camera: Reference,
     request: Request,
@@ -161,17 +147,15 @@ async def watch(
     small: Annotated[bool, Query(description="in half the width and height")] = False,
 ) -> Response:
     """Answer a player's offer (WHEP, without trickle)."""
-    hub = service.hub(camera)
-    answer = await service.peers.watch(
-        await _offer(request), hub, raw=raw, small=small, client=client
-    )
-    return _answered(request, service, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
+    hub = cameras.get(camera).video.hub
+    answer = await peers.watch(await _offer(request), hub, raw=raw, small=small, client=client)
+    return _answered(request, peers, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
 
 
 @router.delete("/api/cameras/{camera}/whep/{peer_id}", response_class=Response)
-async def stop_watching(service: ServiceDep, camera: Reference, peer_id: Reference) -> Response:
+async def stop_watching(peers: PeersDep, camera: Reference, peer_id: Reference) -> Response:
     """Hang up; harmless where the player is gone already."""
-    await service.peers.close(peer_id)
+    await peers.close(peer_id)
     return Response()
 
 
@@ -183,20 +167,28 @@ async def send_camera(
     name: Annotated[Reference, Query(description="the camera's name")] = "whip",
 ) -> Response:
     """Take a browser's or encoder's camera (WHIP, without trickle)."""
-    answer = await publish(service, name, await _offer(request), is_shown_back=False, client=client)
-    return _answered(request, service, answer.sdp, f"/api/whip/{answer.peer_id}")
+    answer = await publish(
+        service.cameras,
+        service.peers,
+        service.leaving,
+        name,
+        await _offer(request),
+        is_shown_back=False,
+        client=client,
+    )
+    return _answered(request, service.peers, answer.sdp, f"/api/whip/{answer.peer_id}")
 
 
 @router.delete("/api/whip/{peer_id}", response_class=Response)
-async def stop_sending(service: ServiceDep, peer_id: Reference) -> Response:
+async def stop_sending(peers: PeersDep, peer_id: Reference) -> Response:
     """Hang up and forget the camera; harmless where it is gone already."""
-    await service.peers.close(peer_id)
+    await peers.close(peer_id)
     return Response()
 
 
-def _camera(service: Service, name: str, *, is_admin: bool = True) -> CameraJson:
-    service.camera(name)
-    status = next(each for each in service.cameras() if each.name == name)
+def _camera(cameras: Cameras, name: str, *, is_admin: bool = True) -> CameraJson:
+    cameras.get(name)
+    status = next(each for each in cameras.statuses() if each.name == name)
     return camera_json(status, is_admin=is_admin)
 
 
@@ -210,9 +202,9 @@ async def _offer(request: Request) -> str:
         raise SignalingError("the offer is not UTF-8 text") from error
 
 
-def _answered(request: Request, service: Service, sdp: str, location: str) -> Response:
+def _answered(request: Request, peers: Peers, sdp: str, location: str) -> Response:
     prefix: str = request.state.prefix
     response = Response(sdp, 201, {"location": f"{prefix}{location}"}, media_type=SDP)
-    for link in service.peers.ice.to_links():
+    for link in peers.ice.to_links():
         response.headers.append("link", link)
     return response

@@ -8,9 +8,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from typing_extensions import TypedDict
 
 from gallery import escaped
-from stream.api.cameras import NewName, ServiceDep
+from stream.api.cameras import NewName
 from stream.api.contract import errors
-from stream.api.event_naming import name_event
+from stream.api.rooms import EventLogDep, JournalDep, NamingDep, ServiceDep
 from stream.api.security import Keys
 from stream.frames import EventKind
 from stream.inputs import Moment, Reference, RowNumber
@@ -50,7 +50,8 @@ class AboutJson(TypedDict):
 
 @router.get("/api/events")
 async def list_events(
-    service: ServiceDep,
+    event_log: EventLogDep,
+    journal: JournalDep,
     cursor: Annotated[RowNumber | None, Query(description="only events older than this")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     camera: Reference | None = None,
@@ -60,8 +61,8 @@ async def list_events(
     before: Annotated[Moment | None, Query(description="only before this moment")] = None,
 ) -> EventsJson:
     """List events, newest first; `cursor` of the answer asks for the next page."""
-    events = await service.run_events(
-        service.event_log.list,
+    events = await journal.run(
+        event_log.list,
         cursor=cursor,
         limit=limit,
         camera=camera,
@@ -77,9 +78,11 @@ async def list_events(
 
 
 @router.get("/api/events/{event_id}/crop.jpg", response_class=Response)
-async def event_crop(service: ServiceDep, event_id: RowNumber, request: Request) -> Response:
+async def event_crop(
+    event_log: EventLogDep, journal: JournalDep, event_id: RowNumber, request: Request
+) -> Response:
     """Return the best shot of an event, 112x112."""
-    jpeg = await service.run_events(service.event_log.crop_jpeg, event_id)
+    jpeg = await journal.run(event_log.crop_jpeg, event_id)
     if jpeg is None:
         raise HTTPException(404, "there is no such event, or it has no picture")
     # Asked for each time: the person may have been erased, or a new log may count events anew.
@@ -91,20 +94,20 @@ async def event_crop(service: ServiceDep, event_id: RowNumber, request: Request)
 
 
 @router.post("/api/events/{event_id}/name", responses=errors(404, 409))
-async def name_past_event(service: ServiceDep, event_id: RowNumber, new: NewName) -> IdentityJson:
+async def name_past_event(naming: NamingDep, event_id: RowNumber, new: NewName) -> IdentityJson:
     """Enroll the face of an event; the event and others of its face get the name.
 
     The crop that was kept is enrolled, with the checks of every photo. `name` may be of somebody
     known already. `force` takes a face that looks like another person's, such as a twin's.
     """
-    return identity_json(await name_event(service, event_id, new.name, force=new.force))
+    return identity_json(await naming.name_event(event_id, new.name, force=new.force))
 
 
 @router.get("/healthz")
 async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
     """Say ready, or degraded and why; 503 only where recognition itself has ended."""
     problems = [escaped(problem) for problem in service.problems()]
-    if not service.is_recognising:
+    if not service.is_recognizing:
         response.status_code = 503
     return {
         "status": "degraded" if problems else "ready",
@@ -128,10 +131,10 @@ async def about(service: ServiceDep, request: Request) -> AboutJson:
         "device": service.recognizer.device,
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,
-        "threshold": service.threshold,
+        "threshold": service.matching.threshold,
         "keep_days": log.keep_days,
         "keep_mib": log.keep_bytes / 2**20,
-        "used_mib": round(await service.run_events(log.used_bytes) / 2**20, 1),
+        "used_mib": round(await service.journal.run(log.used_bytes) / 2**20, 1),
         "needs_token": keys.admin is not None,
     }
 

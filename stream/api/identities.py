@@ -6,14 +6,25 @@ from urllib.parse import urlencode
 
 import cv2
 import numpy as np
-from fastapi import APIRouter, File, Form, HTTPException, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, Response, UploadFile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictBool
 
 from gallery import Gallery, Identity, Photo, Target, UnknownIdentityError
 from recognizer import ImageError, Recognizer, decode_photo
-from stream.api.cameras import ServiceDep
+from stream.api.rooms import (
+    CamerasDep,
+    DoubtsDep,
+    EventLogDep,
+    GalleryDep,
+    GalleryWorkerDep,
+    JournalDep,
+    MatchingDep,
+    NamingDep,
+    PhotoWorkerDep,
+)
 from stream.enrollment.enrollment import enroll_images, upload_item
+from stream.enrollment.naming import Matching
 from stream.errors import EventLogError
 from stream.events.reassign import events_of_other
 from stream.inputs import PersonName, Reference, RowNumber, Text
@@ -30,7 +41,6 @@ from stream.schemas import (
     person_json,
     photo_json,
 )
-from stream.service import Service
 
 router = APIRouter()
 
@@ -46,6 +56,52 @@ Photos = Annotated[list[UploadFile], Field(min_length=1), File(description="phot
 Force = Annotated[
     bool, Form(description="add poor photos and photos that look like another person, too")
 ]
+
+
+class Enrolling:
+    """Adds uploaded photos to people, for the routes that take them.
+
+    Args:
+        gallery: where to.
+        worker: reads it, and names tracks by what was added.
+        photo_worker: finds the faces, and writes.
+        doubts: remembers who was refused.
+    """
+
+    def __init__(
+        self,
+        gallery: GalleryDep,
+        worker: GalleryWorkerDep,
+        photo_worker: PhotoWorkerDep,
+        doubts: DoubtsDep,
+    ) -> None:
+        self.gallery = gallery
+        self.worker = worker
+        self._photo_worker = photo_worker
+        self._doubts = doubts
+
+    async def enroll(self, target: Target, photos: list[UploadFile], *, force: bool) -> EnrolJson:
+        """Add photos to a person; see `enroll_images`."""
+        _bound(photos)
+        items = [
+            upload_item(
+                _label(photo, number),
+                target.name,
+                await photo.read(),
+                identity_id=target.identity_id,
+            )
+            for number, photo in enumerate(photos, 1)
+        ]
+        enroll = partial(
+            enroll_images, gallery=self.gallery, items=items, force=force, doubts=self._doubts
+        )
+        report = await self._photo_worker.run(enroll)
+        if report.enrolled:
+            await self.worker.notify()
+        return enrol_json(report)
+
+
+EnrollingDep = Annotated[Enrolling, Depends()]
 
 
 class Change(BaseModel):
@@ -93,7 +149,8 @@ class FromCamera(BaseModel):
 
 @router.get("/api/identities")
 async def list_identities(
-    service: ServiceDep,
+    gallery: GalleryDep,
+    worker: GalleryWorkerDep,
     response: Response,
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED, description="people at most")] = MAX_LISTED,
     cursor: Annotated[
@@ -106,9 +163,9 @@ async def list_identities(
     The header `X-Total-Count` says how many there are; while there are more, `Link` has the
     address of the next ones as rel="next" (RFC 8288).
     """
-    list_some = partial(service.gallery.people.page, limit=limit, cursor=cursor, search=q)
+    list_some = partial(gallery.people.page, limit=limit, cursor=cursor, search=q)
     try:
-        page = await service.read_people(list_some)
+        page = await worker.read(list_some)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     response.headers["x-total-count"] = str(page.total)
@@ -121,25 +178,25 @@ async def list_identities(
 
 @router.post("/api/identities", status_code=201)
 async def add_identity(
-    service: ServiceDep,
+    enrolling: EnrollingDep,
     name: Annotated[PersonName, Form()],
     photos: Photos,
     response: Response,
     force: Force = False,
 ) -> EnrolJson:
     """Add photos of a person by name, who need not be known before."""
-    known = await service.read_people(service.gallery.people.named, name)
+    known = await enrolling.worker.read(enrolling.gallery.people.named, name)
     target = Target(name, None if known is None else known.identity_id)
-    answer = await _enroll(service, target, photos, force=force)
+    answer = await enrolling.enroll(target, photos, force=force)
     if answer["identity"] is None:
         response.status_code = 422
     return answer
 
 
 @router.post("/api/identities/from-camera", status_code=201)
-async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson:
+async def add_from_camera(cameras: CamerasDep, naming: NamingDep, seen: FromCamera) -> IdentityJson:
     """Add the best shots of the one face that is in view of a camera."""
-    result = service.tracks(seen.camera)
+    result = cameras.get(seen.camera).latest
     tracks = () if result is None else result.tracks
     if len(tracks) != 1:
         what = "nobody is" if not tracks else f"{len(tracks)} people are"
@@ -147,62 +204,81 @@ async def add_from_camera(service: ServiceDep, seen: FromCamera) -> IdentityJson
             409, f"{what} in view of {seen.camera}: one face alone is needed to enroll {seen.name}"
         )
     return identity_json(
-        await service.name_track(seen.camera, tracks[0].track_id, seen.name, force=seen.force)
+        await naming.name_track(seen.camera, tracks[0].track_id, seen.name, force=seen.force)
     )
 
 
 @router.get("/api/identities/{identity_id}")
-async def show_identity(service: ServiceDep, identity_id: Reference) -> WholePersonJson:
+async def show_identity(
+    gallery: GalleryDep,
+    worker: GalleryWorkerDep,
+    event_log: EventLogDep,
+    journal: JournalDep,
+    identity_id: Reference,
+) -> WholePersonJson:
     """Describe a person with their photos, and how many events of them there are."""
-    identity = await service.read_people(service.gallery.people.find, identity_id)
-    photos = await service.read_people(service.gallery.photos.of, identity.identity_id)
+    identity = await worker.read(gallery.people.find, identity_id)
+    photos = await worker.read(gallery.photos.of, identity.identity_id)
     return {
         "identity_id": identity.identity_id,
         "name": identity.name,
-        "n_events": await service.run_events(service.event_log.count, identity.identity_id),
+        "n_events": await journal.run(event_log.count, identity.identity_id),
         "photos": [photo_json(photo) for photo in photos],
     }
 
 
 @router.patch("/api/identities/{identity_id}")
 async def change_identity(
-    service: ServiceDep, identity_id: Reference, change: Change
+    gallery: GalleryDep, worker: GalleryWorkerDep, identity_id: Reference, change: Change
 ) -> IdentityJson:
     """Rename a person, or merge them into another."""
     if (change.name is None) == (change.merge_into is None):
         raise HTTPException(422, "give either name or merge_into")
-    gallery = service.gallery
     if change.name is not None:
         call = partial(gallery.people.rename, identity_id, change.name)
     else:
         call = partial(gallery.people.merge, identity_id, change.merge_into or identity_id)
-    return identity_json(await service.change_people(call))
+    return identity_json(await worker.write(call))
 
 
 @router.post("/api/identities/{identity_id}/split")
-async def split_identity(service: ServiceDep, identity_id: Reference, split: Split) -> IdentityJson:
+async def split_identity(
+    gallery: GalleryDep,
+    worker: GalleryWorkerDep,
+    photo_worker: PhotoWorkerDep,
+    event_log: EventLogDep,
+    journal: JournalDep,
+    identity_id: Reference,
+    split: Split,
+) -> IdentityJson:
     """Move some of a person's photos to another, with the past events that show the other."""
-    identity_id = (await service.read_people(service.gallery.people.find, identity_id)).identity_id
-    other = await service.change_people(_split, service.gallery, identity_id, split)
-    crops = await service.run_events(service.event_log.crops, identity_id)
+    identity_id = (await worker.read(gallery.people.find, identity_id)).identity_id
+    other = await worker.write(_split, gallery, identity_id, split)
+    crops = await journal.run(event_log.crops, identity_id)
     find = partial(
         events_of_other,
-        gallery=service.gallery,
+        gallery=gallery,
         crops=crops,
         identity_id=identity_id,
         other_id=other.identity_id,
     )
-    events = await service.run_photos(find) if crops else []
-    await service.run_events(service.event_log.reassign, events, other)
+    events = await photo_worker.run(find) if crops else []
+    await journal.run(event_log.reassign, events, other)
     return identity_json(other)
 
 
 @router.delete("/api/identities/{identity_id}", status_code=204)
-async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
+async def remove_identity(
+    gallery: GalleryDep,
+    worker: GalleryWorkerDep,
+    event_log: EventLogDep,
+    journal: JournalDep,
+    identity_id: Reference,
+) -> None:
     """Erase a person: name, photos, embeddings, and what the event log says of them."""
-    await service.change_people(service.gallery.people.remove, identity_id)
+    await worker.write(gallery.people.remove, identity_id)
     try:
-        await service.run_events(service.event_log.reconcile)  # before the answer
+        await journal.run(event_log.reconcile)  # before the answer
     except EventLogError as error:
         raise type(error)(
             f"the person is erased, and past events of them are once that is possible: {error}"
@@ -210,56 +286,66 @@ async def remove_identity(service: ServiceDep, identity_id: Reference) -> None:
 
 
 @router.get("/api/identities/{identity_id}/photos")
-async def list_photos(service: ServiceDep, identity_id: Reference) -> list[PhotoJson]:
+async def list_photos(
+    gallery: GalleryDep, worker: GalleryWorkerDep, identity_id: Reference
+) -> list[PhotoJson]:
     """List a person's photos, oldest first."""
-    photos = await service.read_people(_photos_of, service, identity_id)
+    photos = await worker.read(_photos_of, gallery, identity_id)
     return [photo_json(photo) for photo in photos]
 
 
 @router.post("/api/identities/{identity_id}/photos", status_code=201)
 async def add_photos(
-    service: ServiceDep,
+    enrolling: EnrollingDep,
     identity_id: Reference,
     photos: Photos,
     response: Response,
     force: Force = False,
 ) -> EnrolJson:
     """Add photos of a person who is known already; renamed or merged meanwhile, to them still."""
-    identity = await service.read_people(service.gallery.people.find, identity_id)
+    identity = await enrolling.worker.read(enrolling.gallery.people.find, identity_id)
     target = Target(identity.name, identity.identity_id)
-    answer = await _enroll(service, target, photos, force=force)
+    answer = await enrolling.enroll(target, photos, force=force)
     if not answer["enrolled"]:
         response.status_code = 422
     return answer
 
 
 @router.get("/api/identities/{identity_id}/photos/{photo_id:int}.jpg", response_class=Response)
-async def photo_crop(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> Response:
+async def photo_crop(
+    gallery: GalleryDep, worker: GalleryWorkerDep, identity_id: Reference, photo_id: RowNumber
+) -> Response:
     """Return the aligned face of a photo, 112x112."""
-    crop = await service.read_people(service.gallery.photos.crop, photo_id, of=identity_id)
+    crop = await worker.read(gallery.photos.crop, photo_id, of=identity_id)
     if crop is None:
         raise HTTPException(404, "there is no such photo of that person, or its crop was not kept")
     return Response(_jpeg(crop), media_type="image/jpeg")
 
 
 @router.get("/api/identities/{identity_id}/photo.jpg", response_class=Response)
-async def best_crop(service: ServiceDep, identity_id: Reference) -> Response:
+async def best_crop(
+    gallery: GalleryDep, worker: GalleryWorkerDep, identity_id: Reference
+) -> Response:
     """Return the aligned face of a person's best photo, 112x112."""
-    crop = await service.read_people(_best_crop, service, identity_id)
+    crop = await worker.read(_best_crop, gallery, identity_id)
     if crop is None:
         raise HTTPException(404, "no photo of that person was kept")
     return Response(_jpeg(crop), media_type="image/jpeg")
 
 
 @router.delete("/api/identities/{identity_id}/photos/{photo_id:int}", status_code=204)
-async def remove_photo(service: ServiceDep, identity_id: Reference, photo_id: RowNumber) -> None:
+async def remove_photo(
+    gallery: GalleryDep, worker: GalleryWorkerDep, identity_id: Reference, photo_id: RowNumber
+) -> None:
     """Erase one photo."""
-    await service.change_people(service.gallery.photos.remove, photo_id, of=identity_id)
+    await worker.write(gallery.photos.remove, photo_id, of=identity_id)
 
 
 @router.post("/api/identify")
 async def identify(
-    service: ServiceDep,
+    gallery: GalleryDep,
+    matching: MatchingDep,
+    photo_worker: PhotoWorkerDep,
     photo: Annotated[
         list[UploadFile],
         Field(min_length=1),
@@ -278,9 +364,9 @@ async def identify(
     answers = []
     for number, part in enumerate(photo, 1):
         label, data = _label(part, number), await part.read()
-        find = partial(_identify, service, label, data, candidates)
+        find = partial(_identify, gallery, matching, label, data, candidates)
         try:
-            answers.append(await service.run_photos(find))
+            answers.append(await photo_worker.run(find))
         except ImageError as error:
             if len(photo) == 1:
                 raise
@@ -296,50 +382,36 @@ def _split(gallery: Gallery, identity_id: str, split: Split) -> Identity:
     return gallery.photos.move(identity_id, split.photo_ids, other.identity_id)
 
 
-def _photos_of(service: Service, identity_id: str) -> list[Photo]:
-    identity = service.gallery.people.find(identity_id)
-    return service.gallery.photos.of(identity.identity_id)
+def _photos_of(gallery: Gallery, identity_id: str) -> list[Photo]:
+    identity = gallery.people.find(identity_id)
+    return gallery.photos.of(identity.identity_id)
 
 
-def _best_crop(service: Service, identity_id: str) -> NDArray[np.uint8] | None:
-    photos = [photo for photo in _photos_of(service, identity_id) if photo.has_crop]
+def _best_crop(gallery: Gallery, identity_id: str) -> NDArray[np.uint8] | None:
+    photos = [photo for photo in _photos_of(gallery, identity_id) if photo.has_crop]
     if not photos:
         return None
     best = max(photos, key=lambda photo: photo.quality)
-    return service.gallery.photos.crop(best.photo_id)
+    return gallery.photos.crop(best.photo_id)
 
 
 def _identify(
-    service: Service, label: str, data: bytes, n_candidates: int, recognizer: Recognizer
+    gallery: Gallery,
+    matching: Matching,
+    label: str,
+    data: bytes,
+    n_candidates: int,
+    recognizer: Recognizer,
 ) -> IdentifiedJson:
     photo = decode_photo(data, name=label)
     (faces,) = recognizer.recognize([photo.image], any_way_up=True)
     if not faces:
         return identified_json(label, (), (), ())
     probes = np.stack([face.embedding for face in faces])
-    matches = service.gallery.search(probes, threshold=service.threshold, margin=service.margin)
-    nearest = service.gallery.best(probes, k=n_candidates) if n_candidates else [[]] * len(faces)
+    matches = gallery.search(probes, threshold=matching.threshold, margin=matching.margin)
+    nearest = gallery.best(probes, k=n_candidates) if n_candidates else [[]] * len(faces)
     shown = [face.enlarged(photo.scale) for face in faces]
     return identified_json(label, shown, matches, nearest)
-
-
-async def _enroll(
-    service: Service, target: Target, photos: list[UploadFile], *, force: bool
-) -> EnrolJson:
-    _bound(photos)
-    items = [
-        upload_item(
-            _label(photo, number), target.name, await photo.read(), identity_id=target.identity_id
-        )
-        for number, photo in enumerate(photos, 1)
-    ]
-    enroll = partial(
-        enroll_images, gallery=service.gallery, items=items, force=force, doubts=service.doubts
-    )
-    report = await service.run_photos(enroll)
-    if report.enrolled:
-        await service.gallery_changed()
-    return enrol_json(report)
 
 
 def _bound(photos: list[UploadFile]) -> None:

@@ -46,7 +46,7 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield every metric."""
         service = self._service
-        statuses = service.cameras()
+        statuses = service.cameras.statuses()
         for name, text, value in COUNTERS:
             counter = CounterMetricFamily(f"facewire_camera_{name}", text, labels=["camera"])
             for status in statuses:
@@ -58,9 +58,11 @@ class ServiceCollector(Collector):
                 gauge.add_metric([status.name], float(value(status)))
             yield gauge
         yield _dropped(statuses)
-        yield CounterMetricFamily("facewire_ticks", "Recognition ticks.", service.ticks)
+        yield CounterMetricFamily("facewire_ticks", "Recognition ticks.", service.inference.ticks)
         yield CounterMetricFamily(
-            "facewire_tick_failures", "Frames that recognition failed on.", service.tick_failures
+            "facewire_tick_failures",
+            "Frames that recognition failed on.",
+            service.inference.failures,
         )
         depth = GaugeMetricFamily("facewire_queue_depth", "What waits.", labels=["queue"])
         for queue, n_waiting in service.waiting().items():
@@ -68,7 +70,7 @@ class ServiceCollector(Collector):
         yield depth
         yield from _webhooks([webhook.status() for webhook in service.webhooks])
         yield CounterMetricFamily(
-            "facewire_lost_events", "Events that the disk did not take.", service.lost_events
+            "facewire_lost_events", "Events that the disk did not take.", service.journal.lost
         )
         yield from _workers(service.supervisor.statuses())
         yield GaugeMetricFamily("facewire_peers", "WebRTC connections.", len(service.peers))

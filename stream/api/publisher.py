@@ -5,14 +5,17 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stream.budget import Client
+from stream.cameras.registry import Cameras
 from stream.config import CAMERA_NAME
 from stream.errors import SignalingError, WorkerError
-from stream.service import Service
-from stream.webrtc.peers import Answer
+from stream.supervisor import Watched
+from stream.webrtc.peers import Answer, Peers
 
 
 async def publish(
-    service: Service,
+    cameras: Cameras,
+    peers: Peers,
+    leaving: Watched,
     name: str,
     offer_sdp: str,
     *,
@@ -23,7 +26,9 @@ async def publish(
     """Take somebody's camera under a name, for as long as they are connected.
 
     Args:
-        service: the running service.
+        cameras: where the camera is added.
+        peers: answers the offer.
+        leaving: the tasks that remove a camera whose sender has left.
         name: the camera's name: free until now, or of a sender that fell silent, such as an
             encoder that crashed, whose place is taken.
         offer_sdp: complete, not trickled.
@@ -39,21 +44,21 @@ async def publish(
         raise SignalingError(
             f"a camera's name has 1 to 64 letters, digits, - or _, got {name[:80]!r}"
         )
-    camera = await service.push_camera(name)
+    camera = await cameras.push(name)
 
     async def close() -> None:
         with suppress(WorkerError):  # the service is stopping, or recognition is run again
             await camera.close()
 
     def leave() -> asyncio.Task[None]:
-        return service.leaving.task(close())
+        return leaving.task(close())
 
     def gone() -> None:
         leave()
         on_close()
 
     try:
-        answer = await service.peers.receive(
+        answer = await peers.receive(
             offer_sdp,
             camera.on_frame,
             camera.hub if is_shown_back else None,
@@ -65,5 +70,5 @@ async def publish(
         await asyncio.shield(leave())
         raise
 
-    camera.on_replaced = lambda: service.leaving.task(service.peers.close(answer.peer_id))
+    camera.on_replaced = lambda: leaving.task(peers.close(answer.peer_id))
     return answer

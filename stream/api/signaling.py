@@ -251,7 +251,7 @@ class Conversation:
                 self._say({"type": "closed", "id": offer_id})
 
         if isinstance(offer, Watch):
-            hub = self._service.hub(offer.camera)
+            hub = self._service.cameras.get(offer.camera).video.hub
             answer = await self._service.peers.watch(
                 offer.sdp,
                 hub,
@@ -264,7 +264,9 @@ class Conversation:
             raise SignalingError(VIEWERS_ONLY_LOOK)
         else:
             answer = await publish(
-                self._service,
+                self._service.cameras,
+                self._service.peers,
+                self._service.leaving,
                 offer.name,
                 offer.sdp,
                 is_shown_back=True,
@@ -275,7 +277,7 @@ class Conversation:
         self._say({"type": "answer", "id": offer_id, "peer": answer.peer_id, "sdp": answer.sdp})
 
     async def _tell_events(self) -> None:
-        subscription = self._service.subscribe_events()
+        subscription = self._service.journal.subscribe()
         try:
             async for event in subscription:
                 self._say({"type": "event", "event": event_json(event)})
@@ -299,7 +301,7 @@ class Conversation:
             if camera is None:
                 continue
             try:
-                tracks = tracks_json(camera, self._service.tracks(camera))
+                tracks = tracks_json(camera, self._service.cameras.get(camera).latest)
             except UnknownCameraError:
                 continue
             if told != (camera, tracks["seq"]):

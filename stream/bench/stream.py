@@ -134,32 +134,34 @@ async def _bench(
     tick: Callable[[float], None],
 ) -> StreamBench:
     async with Service.open(config) as service:
-        name = service.cameras()[0].name
+        name = service.cameras.statuses()[0].name
         await _wait_for_pictures(service)
         for _ in range(viewers):
             offer = await asyncio.to_thread(connection.recv)
-            answer = await service.peers.watch(offer, service.hub(name))
+            answer = await service.peers.watch(offer, service.cameras.get(name).video.hub)
             connection.send(answer.sdp)
         await asyncio.sleep(WARM_UP_S)
-        for window in (*service.windows.values(), *service.camera(name).windows.values()):
+        for window in (
+            *service.inference.windows.values(),
+            *service.cameras.get(name).windows.values(),
+        ):
             window.clear()
         connection.send("start")
-        all_before, cpu_before = service.cameras(), time.process_time()
+        all_before, cpu_before = service.cameras.statuses(), time.process_time()
         started, n_faces = time.monotonic(), [list[int]() for _ in all_before]
         while (elapsed := time.monotonic() - started) < seconds:
             tick(elapsed / seconds)
             await asyncio.sleep(min(1.0, seconds - elapsed))
             for status, counts in zip(all_before, n_faces, strict=True):
-                latest = service.tracks(status.name)
+                latest = service.cameras.get(status.name).latest
                 counts.append(0 if latest is None else len(latest.tracks))
         elapsed, cpu = time.monotonic() - started, time.process_time() - cpu_before
-        all_after = service.cameras()
+        all_after = service.cameras.statuses()
         before, after = all_before[0], all_after[0]
         connection.send("stop")
         received = await asyncio.to_thread(connection.recv)
-        stages = service.stage_ms() | {
-            key: window.percentiles() for key, window in service.camera(name).windows.items()
-        }
+        windows = service.inference.windows | service.cameras.get(name).windows
+        stages = {stage: window.percentiles() for stage, window in windows.items()}
         return StreamBench(
             machine=machine(),
             camera=after.url,
@@ -176,7 +178,7 @@ async def _bench(
             dropped=after.dropped - before.dropped,
             encoder_dropped=after.encoder_dropped - before.encoder_dropped,
             latency_ms=stages["latency"],
-            time_to_name_ms=service.time_to_name_ms.percentiles(),
+            time_to_name_ms=service.journal.time_to_name_ms.percentiles(),
             cores=cpu / elapsed,
             peak_rss_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         )
@@ -199,7 +201,7 @@ def _camera_figures(
 
 async def _wait_for_pictures(service: Service) -> None:
     for _ in range(int(START_TIMEOUT_S / 0.05)):
-        waiting = [each for each in service.cameras() if not _is_giving(each)]
+        waiting = [each for each in service.cameras.statuses() if not _is_giving(each)]
         if not waiting:
             return
         await asyncio.sleep(0.05)

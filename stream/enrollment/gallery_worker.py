@@ -8,7 +8,7 @@ their own here, so that a file that is locked, slow or gone holds up nobody but 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -41,6 +41,7 @@ class GalleryWorker:
         threshold: returns what makes a match among so many people, cosine; reads the file.
         changed: called with the threshold after any change to people or photos, by whatever
             process; in a thread of this worker.
+        applied: awaited after a change of this process; returns once tracks are named by it.
         supervisor: runs the threads again where they fail.
         clock: seconds, monotonic.
 
@@ -54,6 +55,7 @@ class GalleryWorker:
         *,
         threshold: Callable[[], float],
         changed: Callable[[float], None],
+        applied: Callable[[], Awaitable[None]],
         supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
@@ -61,6 +63,7 @@ class GalleryWorker:
         self._gallery = gallery
         self._threshold = threshold
         self._changed = changed
+        self._applied = applied
         self._clock = clock
         self._notify_lock = threading.Lock()
         self._notified_revision = gallery.known_revision
@@ -91,7 +94,7 @@ class GalleryWorker:
         return await self._run(partial(function, *args, **kwargs))
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that changes people, one at a time, and notify of what it changed.
+        """Run a function that changes people, one at a time; tracks are named by it on return.
 
         Raises:
             GalleryBusyError: if other writers were in the way for too long; nothing was changed.
@@ -105,11 +108,14 @@ class GalleryWorker:
             self._notify()
             return result
 
-        return await self._writer.run(call)
+        result = await self._writer.run(call)
+        await self._applied()
+        return result
 
     async def notify(self) -> None:
-        """Notify of changes that were made elsewhere in this process."""
+        """Notify of changes made elsewhere in this process; tracks are named by them on return."""
         await self._run(self._notify)
+        await self._applied()
 
     async def _run(self, call: Callable[[], T]) -> T:
         try:

@@ -64,6 +64,47 @@ def unmeasured(model: str) -> str:
     )
 
 
+class Matching:
+    """What makes a match in a gallery: configured, calibrated, or fit for so many people.
+
+    Args:
+        recognizer: of the gallery's model.
+        gallery: read when this is made and by `threshold_now`.
+        threshold: configured, cosine; None for what suits the gallery.
+        margin: configured, cosine; None for the model's.
+
+    Attributes:
+        limits: working numbers of the model in this gallery.
+        margin: how much more similar than the next person a match is, cosine.
+        threshold: from which similarity a face is a match, as of the last change of people.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        gallery: Gallery,
+        *,
+        threshold: float | None,
+        margin: float | None,
+    ) -> None:
+        self._recognizer = recognizer
+        self._gallery = gallery
+        self._configured = threshold
+        self.limits = limits_for(recognizer, gallery)
+        self.margin = self.limits.margin if margin is None else margin
+        self.threshold = self.threshold_now()
+
+    def threshold_now(self) -> float:
+        """Return the threshold for the people of this moment; reads the gallery's file.
+
+        Raises:
+            GalleryError: if the file cannot be read.
+        """
+        if self._configured is not None:
+            return self._configured
+        return threshold_for(self._recognizer, self._gallery)
+
+
 @cache
 def _warn(model: str) -> None:
     logger.warning("%s", unmeasured(model))

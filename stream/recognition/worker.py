@@ -119,6 +119,14 @@ class Inference:
         self._thresholds.append(threshold)
         self.batcher.wake()
 
+    async def gallery_applied(self) -> None:
+        """Wait until all tracks are named as of the last `gallery_changed`.
+
+        Raises:
+            WorkerError: as `run`.
+        """
+        await self.run(_nothing)
+
     def _infer(self) -> None:
         while not self._stopping.is_set():
             frames = self.batcher.take(TICK_TIMEOUT_S)
@@ -172,3 +180,7 @@ class Inference:
             self._show(result)
             for event in result.events:
                 self._log(event)
+
+
+def _nothing() -> None:
+    """Run between two ticks, after the gallery's changes have been applied."""

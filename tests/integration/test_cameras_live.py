@@ -47,17 +47,17 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def change(service: Service, name: str, /, **changes: object) -> None:
-    config = CameraChange.model_validate(changes).applied_to(service.camera(name).config)
-    await service.change_camera(name, config)
+    config = CameraChange.model_validate(changes).applied_to(service.cameras.get(name).config)
+    await service.cameras.change(name, config)
 
 
 def boxes(service: Service) -> list[list[float]]:
-    result = service.tracks("demo")
+    result = service.cameras.get("demo").latest
     return [track.box.tolist() for track in result.tracks] if result else []
 
 
 async def kinds(service: Service, camera: str = "demo") -> list[str]:
-    events = await service.run_events(service.event_log.list, camera=camera)
+    events = await service.journal.run(service.event_log.list, camera=camera)
     return [event.kind.value for event in reversed(events)]
 
 
@@ -72,13 +72,13 @@ def test_limits_turns_and_rates_take_effect_at_once() -> None:
             assert all((x1 + x2) / 2 <= 640 for x1, _, x2, _ in found)
             await change(service, "demo", region=None, min_face_px=1000)
             await change(service, "demo", rotation=90)
-            await until(lambda: service.cameras()[0].width == 720)
+            await until(lambda: service.cameras.statuses()[0].width == 720)
             await until(lambda: not boxes(service))  # lying, and too small
             await change(service, "demo", rotation=0, min_face_px=None, target_fps=5)
             await until(lambda: len(boxes(service)) >= 2)
-            captured = service.cameras()[0].captured
-            await until(lambda: service.cameras()[0].captured > captured + 5)
-            status = service.cameras()[0]
+            captured = service.cameras.statuses()[0].captured
+            await until(lambda: service.cameras.statuses()[0].captured > captured + 5)
+            status = service.cameras.statuses()[0]
             assert status.config.target_fps == 5
             assert (status.reconnects, status.state) == (0, CameraState.LIVE)
 
@@ -88,20 +88,20 @@ def test_limits_turns_and_rates_take_effect_at_once() -> None:
 def test_a_camera_switched_off_lets_its_people_go_and_its_viewers_wait() -> None:
     async def scenario() -> None:
         async with opened() as service:
-            subscription = service.hub("demo").subscribe()
+            subscription = service.cameras.get("demo").video.hub.subscribe()
             await asyncio.wait_for(subscription.recv(), PATIENCE_S)
             async with asyncio.timeout(PATIENCE_S):
                 while "enter" not in await kinds(service):
                     await asyncio.sleep(0.05)
             await change(service, "demo", enabled=False)
-            assert service.cameras()[0].state is CameraState.OFF
+            assert service.cameras.statuses()[0].state is CameraState.OFF
             assert service.problems() == []
             told = await kinds(service)
             n_in = told.count("enter") + told.count("unknown")
             assert told.count("exit") >= n_in - told.count("renamed")
             assert told.count("camera_down") == 1
             await change(service, "demo", enabled=True)
-            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
             async with asyncio.timeout(PATIENCE_S):  # what waits for the viewer, and then the new
                 while (await subscription.recv()).is_keyframe is False:
                     pass
@@ -115,8 +115,8 @@ def test_changes_survive_a_restart_and_passwords_stay(tmp_path: Path) -> None:
 
     async def first() -> None:
         async with opened() as service:
-            await service.add_camera(CameraConfig(name="door", url=url))
-            masked = service.cameras()[1].url
+            await service.cameras.add(CameraConfig(name="door", url=url))
+            masked = service.cameras.statuses()[1].url
             assert masked == "rtsp://***@127.0.0.1:9/live"
             await change(service, "door", url=masked, target_fps=3)
             with pytest.raises(ConfigError, match="type the URL whole"):
@@ -129,15 +129,15 @@ def test_changes_survive_a_restart_and_passwords_stay(tmp_path: Path) -> None:
 
     async def second() -> None:
         async with opened() as service:
-            demo, door = service.cameras()
+            demo, door = service.cameras.statuses()
             assert (door.config.url, door.config.target_fps) == (url, 3)
             assert demo.config.min_face_px == 60
-            await service.remove_camera("door")
-            await service.remove_camera("demo")
+            await service.cameras.remove("door")
+            await service.cameras.remove("demo")
 
     async def third() -> None:
         async with opened() as service:
-            assert service.cameras() == []
+            assert service.cameras.statuses() == []
 
     asyncio.run(first())
     assert (tmp_path / "demo" / "cameras.json").stat().st_mode & 0o777 == 0o600
@@ -151,7 +151,7 @@ def test_a_removed_camera_tells_who_left_and_that_it_is_down() -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while "enter" not in await kinds(service):
                     await asyncio.sleep(0.05)
-            await service.remove_camera("demo")
+            await service.cameras.remove("demo")
             return await kinds(service)
 
     told = asyncio.run(scenario())
@@ -163,28 +163,28 @@ def test_a_removed_camera_tells_who_left_and_that_it_is_down() -> None:
 def test_a_pushed_cameras_settings_are_those_of_any_and_are_kept(tmp_path: Path) -> None:
     async def first() -> None:
         async with opened() as service:
-            camera = await service.push_camera("phone")
+            camera = await service.cameras.push("phone")
             await change(service, "phone", region=[0, 0, 0.5, 1], pixel_aspect="2:1")
             assert service.pipeline._limits["phone"].region == (0, 0, 0.5, 1)
             with pytest.raises(ConfigError, match="no URL"):
                 await change(service, "phone", url="demo:")
             await camera.close()
-            assert [status.name for status in service.cameras()] == ["demo"]
+            assert [status.name for status in service.cameras.statuses()] == ["demo"]
 
     async def second() -> None:
         async with opened() as service:
-            assert [status.name for status in service.cameras()] == ["demo"]
-            camera = await service.push_camera("phone")
+            assert [status.name for status in service.cameras.statuses()] == ["demo"]
+            camera = await service.cameras.push("phone")
             assert service.pipeline._limits["phone"].region == (0, 0, 0.5, 1)
             picture = av.VideoFrame.from_ndarray(np.zeros((72, 64, 3), np.uint8), format="rgb24")
             async with asyncio.timeout(PATIENCE_S):
-                while service.cameras()[1].width != 128:
+                while service.cameras.statuses()[1].width != 128:
                     camera.on_frame(picture)
                     await asyncio.sleep(0.05)
-            await service.remove_camera("phone")
+            await service.cameras.remove("phone")
             await camera.close()
-            assert (await service.push_camera("phone")).name == "phone"
-            assert service.cameras()[1].config.region is None, "removed with its settings"
+            assert (await service.cameras.push("phone")).name == "phone"
+            assert service.cameras.statuses()[1].config.region is None, "removed with its settings"
 
     asyncio.run(first())
     asyncio.run(second())
@@ -194,7 +194,7 @@ def test_limits_hold_for_a_pushed_camera_from_its_first_frame() -> None:
     async def scenario() -> None:
         config = load_config(overrides={"recognizer": {"min_face_px": 61}})
         async with opened(config) as service:
-            await service.push_camera("phone")
+            await service.cameras.push("phone")
             assert service.pipeline._limits["phone"].min_face_px == 61
 
     asyncio.run(scenario())
@@ -205,7 +205,7 @@ def test_a_sender_that_crashed_comes_back_at_once_and_people_stay() -> None:
         async with opened() as service:
             scene = DemoScene(fetch_photos(default_cache(), None))
             picture = av.VideoFrame.from_ndarray(scene.render(3.0), format="rgb24")
-            crashed = await service.push_camera("phone")
+            crashed = await service.cameras.push("phone")
             replaced: list[str] = []
             crashed.on_replaced = lambda: replaced.append("phone")
             async with asyncio.timeout(2 * PATIENCE_S):
@@ -213,19 +213,19 @@ def test_a_sender_that_crashed_comes_back_at_once_and_people_stay() -> None:
                     crashed.on_frame(picture)
                     await asyncio.sleep(0.1)
                 # It sends no more, and its connection has not noticed yet.
-                again = await service.push_camera("phone")
+                again = await service.cameras.push("phone")
             assert replaced == ["phone"]
             await crashed.close()
-            before = service.cameras()[1].captured
+            before = service.cameras.statuses()[1].captured
             async with asyncio.timeout(PATIENCE_S):
-                while service.cameras()[1].captured < before + 20:
+                while service.cameras.statuses()[1].captured < before + 20:
                     again.on_frame(picture)
                     await asyncio.sleep(0.1)
-                while service.tracks("phone") is None:
+                while service.cameras.get("phone").latest is None:
                     await asyncio.sleep(0.1)
             sending = asyncio.create_task(send_on(again, picture))
             with pytest.raises(ConfigError, match="is being sent"):
-                await service.push_camera("phone")
+                await service.cameras.push("phone")
             sending.cancel()
             told = await kinds(service, "phone")
             await again.close()
@@ -246,7 +246,7 @@ def test_people_stay_while_a_camera_is_away_and_leave_when_it_is_for_long() -> N
         config = load_config(overrides={"events": {"camera_away_s": 8.0, "absence_s": 1.0}})
         async with opened(config) as service:
             scene = DemoScene(fetch_photos(default_cache(), None))
-            camera = await service.push_camera("phone")
+            camera = await service.cameras.push("phone")
             picture = av.VideoFrame.from_ndarray(scene.render(3.0), format="rgb24")
 
             async def send(until: Callable[[list[str]], bool]) -> None:
@@ -256,12 +256,12 @@ def test_people_stay_while_a_camera_is_away_and_leave_when_it_is_for_long() -> N
 
             async with asyncio.timeout(3 * PATIENCE_S):
                 await send(lambda told: bool({"enter", "unknown"} & set(told)))
-                n_frames = service.cameras()[1].captured
-                await send(lambda _: service.cameras()[1].captured > n_frames + 15)
+                n_frames = service.cameras.statuses()[1].captured
+                await send(lambda _: service.cameras.statuses()[1].captured > n_frames + 15)
                 # Away until it is said to be, longer than people may be.
-                await until(lambda: service.cameras()[1].state is CameraState.FAILING)
-                n_frames = service.cameras()[1].captured
-                await send(lambda _: service.cameras()[1].captured > n_frames + 15)
+                await until(lambda: service.cameras.statuses()[1].state is CameraState.FAILING)
+                n_frames = service.cameras.statuses()[1].captured
+                await send(lambda _: service.cameras.statuses()[1].captured > n_frames + 15)
                 short = await kinds(service, "phone")
                 while "exit" not in await kinds(service, "phone"):
                     await asyncio.sleep(0.1)
@@ -301,11 +301,11 @@ def test_a_frozen_camera_is_a_problem_that_is_told() -> None:
         cameras = [{"name": "door", "url": url, "target_fps": 20, "frozen_after_s": 0.5}]
         config = load_config(overrides={"cameras": {"list": cameras}})
         async with opened(config) as service:
-            await until(lambda: service.cameras()[0].state is CameraState.FROZEN)
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.FROZEN)
             assert service.problems() == ["camera door is frozen: the same frame for 0.5 s"]
-            assert service.tracks("door") is None
+            assert service.cameras.get("door").latest is None
             await change(service, "door", frozen_after_s=0)
-            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
 
     with WebCamera(lambda asked, number: ok("image/jpeg", jpeg(), length=True)) as camera:
         asyncio.run(scenario(camera.url()))
@@ -314,35 +314,39 @@ def test_a_frozen_camera_is_a_problem_that_is_told() -> None:
 def test_a_renamed_camera_goes_on_with_its_people_viewers_and_past(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened() as service:
-            subscription = service.hub("demo").subscribe()
+            subscription = service.cameras.get("demo").video.hub.subscribe()
             await asyncio.wait_for(subscription.recv(), PATIENCE_S)
             async with asyncio.timeout(PATIENCE_S):
                 while "enter" not in await kinds(service):
                     await asyncio.sleep(0.05)
-            result = service.tracks("demo")
+            result = service.cameras.get("demo").latest
             before = {track.track_id for track in result.tracks} if result else set()
             with pytest.raises(ConfigError, match="must be 1 to 64 letters"):
                 await change(service, "demo", name="a b")
-            await service.add_camera(CameraConfig(name="yard", url="demo:", enabled=False))
+            await service.cameras.add(CameraConfig(name="yard", url="demo:", enabled=False))
             with pytest.raises(ConfigError, match="'yard' is already there"):
                 await change(service, "demo", name="yard")
             await change(service, "demo", name="front")
-            await until(lambda: (last := service.tracks("front")) and last.frame.camera == "front")
-            after = service.tracks("front")
+            await until(
+                lambda: (
+                    (last := service.cameras.get("front").latest) and last.frame.camera == "front"
+                )
+            )
+            after = service.cameras.get("front").latest
             assert after is not None
             assert before & {track.track_id for track in after.tracks}
             with pytest.raises(UnknownCameraError):
-                service.camera("demo")
+                service.cameras.get("demo")
             told = await kinds(service, "front")
             assert told[0] == EventKind.CAMERA_UP
             assert EventKind.CAMERA_DOWN not in told
             assert await kinds(service, "demo") == []
-            encoded = service.cameras()[0].encoded
-            await until(lambda: service.cameras()[0].encoded > encoded + 5)
+            encoded = service.cameras.statuses()[0].encoded
+            await until(lambda: service.cameras.statuses()[0].encoded > encoded + 5)
             async with asyncio.timeout(PATIENCE_S):
                 await subscription.recv()
-            assert service.hub("front").n_viewers == 1
-            status = service.cameras()[0]
+            assert service.cameras.get("front").video.hub.n_viewers == 1
+            status = service.cameras.statuses()[0]
             assert (status.name, status.state, status.reconnects) == (
                 "front",
                 CameraState.LIVE,
@@ -352,7 +356,7 @@ def test_a_renamed_camera_goes_on_with_its_people_viewers_and_past(tmp_path: Pat
 
     async def again() -> None:
         async with opened() as service:
-            assert {camera.name for camera in service.cameras()} == {"front", "yard"}
+            assert {camera.name for camera in service.cameras.statuses()} == {"front", "yard"}
 
     asyncio.run(scenario())
     asyncio.run(again())
@@ -367,12 +371,14 @@ def test_a_camera_renamed_in_the_configuration_is_the_same_camera(tmp_path: Path
 
     async def scenario() -> None:
         async with opened(configured("one")) as service:
-            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
-            camera = service.camera("one")
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
+            camera = service.cameras.get("one")
             await service.reconfigure(configured("two", "three"))
-            assert [status.name for status in service.cameras()] == ["two", "three"]
-            assert service.camera("two") is camera
-            await until(lambda: all(s.state is CameraState.LIVE for s in service.cameras()))
+            assert [status.name for status in service.cameras.statuses()] == ["two", "three"]
+            assert service.cameras.get("two") is camera
+            await until(
+                lambda: all(s.state is CameraState.LIVE for s in service.cameras.statuses())
+            )
             for name in ("two", "three"):
                 told = await kinds(service, name)
                 assert told.count(EventKind.CAMERA_UP) == 1
@@ -399,11 +405,11 @@ def test_a_browser_cannot_take_the_name_that_a_camera_is_given_meanwhile(
             renaming = asyncio.create_task(change(service, "demo", name="gate"))
             await asyncio.to_thread(began.wait, PATIENCE_S)
             with pytest.raises(ConfigError, match="already there"):
-                await service.push_camera("gate")
+                await service.cameras.push("gate")
             may_end.set()
             await renaming
-            assert [status.name for status in service.cameras()] == ["gate"]
-            assert not service.cameras()[0].is_pushed
-            await (await service.push_camera("demo")).close()  # the old name is free
+            assert [status.name for status in service.cameras.statuses()] == ["gate"]
+            assert not service.cameras.statuses()[0].is_pushed
+            await (await service.cameras.push("demo")).close()  # the old name is free
 
     asyncio.run(scenario())

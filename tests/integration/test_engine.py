@@ -46,7 +46,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 async def names_of(service: Service, n: int) -> set[str | None]:
     names: set[str | None] = set()
-    with closing(service.subscribe_events()) as events:
+    with closing(service.journal.subscribe()) as events:
         async with asyncio.timeout(2 * PATIENCE_S):
             async for event in events:
                 if event.kind in {EventKind.ENTER, EventKind.UNKNOWN}:
@@ -57,7 +57,7 @@ async def names_of(service: Service, n: int) -> set[str | None]:
 
 
 def stranger(service: Service) -> str | None:
-    result = service.tracks("demo")
+    result = service.cameras.get("demo").latest
     tracks = result.tracks if result else ()
     return next((t.track_id for t in tracks if t.state is TrackState.UNKNOWN), None)
 
@@ -70,8 +70,8 @@ def test_the_demo_names_three_people_and_a_stranger_once_told() -> None:
             await until(lambda: stranger(service))
             track_id = stranger(service)
             assert track_id is not None
-            with closing(service.subscribe_events()) as events:
-                identity = await service.name_track("demo", track_id, "Eileen Collins")
+            with closing(service.journal.subscribe()) as events:
+                identity = await service.naming.name_track("demo", track_id, "Eileen Collins")
                 async with asyncio.timeout(PATIENCE_S):
                     async for event in events:
                         if event.identity_id == identity.identity_id:
@@ -87,12 +87,12 @@ def test_the_demo_names_three_people_and_a_stranger_once_told() -> None:
 def test_nobody_watches_so_nothing_is_encoded_until_somebody_does() -> None:
     async def scenario() -> tuple[int, bool]:
         async with opened() as service:
-            await until(lambda: service.tracks("demo"))
-            idle = service.cameras()[0].encoded
-            subscription = service.hub("demo").subscribe()
+            await until(lambda: service.cameras.get("demo").latest)
+            idle = service.cameras.statuses()[0].encoded
+            subscription = service.cameras.get("demo").video.hub.subscribe()
             async with asyncio.timeout(PATIENCE_S):
                 packet = await subscription.recv()
-            await until(lambda: service.cameras()[0].encoded > 5)
+            await until(lambda: service.cameras.statuses()[0].encoded > 5)
             subscription.close()
             return idle, packet.is_keyframe
 
@@ -106,7 +106,7 @@ def test_a_stop_leaves_no_thread() -> None:
 
     async def scenario() -> None:
         async with opened() as service:
-            await until(lambda: service.tracks("demo"))
+            await until(lambda: service.cameras.get("demo").latest)
 
     asyncio.run(scenario())
     left = [t.name for t in threading.enumerate() if t not in before and t.is_alive()]
@@ -123,10 +123,12 @@ def test_a_camera_that_cannot_be_opened_hurts_nobody(tmp_path: Path) -> None:
     async def scenario() -> tuple[dict[str, CameraState], list[str]]:
         async with opened(config) as service:
             await until(
-                lambda: all(s.state is not CameraState.CONNECTING for s in service.cameras())
+                lambda: all(
+                    s.state is not CameraState.CONNECTING for s in service.cameras.statuses()
+                )
             )
-            await until(lambda: service.cameras()[0].captured > 25)
-            states = {status.name: status.state for status in service.cameras()}
+            await until(lambda: service.cameras.statuses()[0].captured > 25)
+            states = {status.name: status.state for status in service.cameras.statuses()}
             return states, service.problems()
 
     states, problems = asyncio.run(scenario())
@@ -150,7 +152,7 @@ def test_another_process_changes_people_and_the_model_under_a_running_service() 
                 for summary in known:
                     name = summary.identity.name
                     other.people.rename(summary.identity.identity_id, f"{name} renamed")
-            events = await service.run_events(service.event_log.list)
+            events = await service.journal.run(service.event_log.list)
             names: set[str | None] = {event.name for event in events if event.name}
             await asyncio.to_thread(
                 reembed,
@@ -184,27 +186,29 @@ def test_cameras_go_on_while_another_process_holds_the_gallery() -> None:
         async with opened() as service:
             await names_of(service, 1)
             path = service.gallery.file.path
-            (ada, *_) = await service.read_people(service.gallery.people.summaries)
+            (ada, *_) = await service.gallery_worker.read(service.gallery.people.summaries)
             holder = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", HOLD, str(path), stdin=PIPE, stdout=PIPE
             )
             assert holder.stdout is not None
             await holder.stdout.readline()
-            before = service.ticks
+            before = service.inference.ticks
             write = asyncio.create_task(
-                service.change_people(
+                service.gallery_worker.write(
                     service.gallery.people.rename, ada.identity.identity_id, "Ada"
                 )
             )
-            await until(lambda: service.ticks >= before + 20 or write.done())
-            is_pending, ticks = not write.done(), service.ticks - before
-            assert await service.read_people(service.gallery.photos.of, ada.identity.identity_id)
+            await until(lambda: service.inference.ticks >= before + 20 or write.done())
+            is_pending, ticks = not write.done(), service.inference.ticks - before
+            assert await service.gallery_worker.read(
+                service.gallery.photos.of, ada.identity.identity_id
+            )
             with pytest.raises(GalleryBusyError, match="is busy"):
                 await write
             await until(lambda: any("is busy" in line for line in service.problems()))
             await holder.communicate(b"")
             await until(lambda: not service.problems())
-            renamed = await service.change_people(
+            renamed = await service.gallery_worker.write(
                 service.gallery.people.rename, ada.identity.identity_id, "Ada"
             )
             return min(ticks, 20), is_pending, len(renamed.name)
@@ -215,18 +219,18 @@ def test_cameras_go_on_while_another_process_holds_the_gallery() -> None:
 def test_cameras_come_and_go_while_it_runs() -> None:
     async def scenario() -> None:
         async with opened() as service:
-            await service.add_camera(CameraConfig(name="second", url="demo:"))
+            await service.cameras.add(CameraConfig(name="second", url="demo:"))
             with pytest.raises(ConfigError, match="'second' is already there"):
-                await service.add_camera(CameraConfig(name="second", url="demo:"))
+                await service.cameras.add(CameraConfig(name="second", url="demo:"))
             with pytest.raises(ConfigError, match="no known kind"):
-                await service.add_camera(CameraConfig(name="third", url="gopher://x"))
-            await until(lambda: service.tracks("second"))
-            await service.remove_camera("second")
-            assert [status.name for status in service.cameras()] == ["demo"]
+                await service.cameras.add(CameraConfig(name="third", url="gopher://x"))
+            await until(lambda: service.cameras.get("second").latest)
+            await service.cameras.remove("second")
+            assert [status.name for status in service.cameras.statuses()] == ["demo"]
             with pytest.raises(UnknownCameraError, match="'second'"):
-                service.hub("second")
+                service.cameras.get("second")
             with pytest.raises(UnknownTrackError, match="has left"):
-                await service.name_track("demo", "no such track", "Nobody")
+                await service.naming.name_track("demo", "no such track", "Nobody")
 
     asyncio.run(scenario())
 
@@ -235,8 +239,8 @@ def test_a_failure_in_the_inference_thread_reaches_the_one_who_asked() -> None:
     async def scenario() -> None:
         async with opened() as service:
             with pytest.raises(ZeroDivisionError):
-                await service.run_inference(lambda: 1 // 0)
-            assert service.is_recognising
-            assert await service.run_inference(lambda: 42) == 42
+                await service.inference.run(lambda: 1 // 0)
+            assert service.is_recognizing
+            assert await service.inference.run(lambda: 42) == 42
 
     asyncio.run(scenario())

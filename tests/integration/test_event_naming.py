@@ -7,10 +7,10 @@ import pytest
 
 from gallery import Gallery, Target
 from recognizer import open_recognizer, read_image
-from stream.api.event_naming import face_crop
 from stream.enrollment.crops import enroll_known
 from stream.events.log import EventLog
 from stream.frames import Event, EventKind
+from stream.naming import face_crop
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration

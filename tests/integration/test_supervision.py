@@ -59,13 +59,13 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def frames_come(service: Service) -> None:
-    captured = service.cameras()[0].captured
-    await until(lambda: service.cameras()[0].captured > captured + 2)
-    assert service.cameras()[0].state is CameraState.LIVE
+    captured = service.cameras.statuses()[0].captured
+    await until(lambda: service.cameras.statuses()[0].captured > captured + 2)
+    assert service.cameras.statuses()[0].state is CameraState.LIVE
 
 
 async def packets_come(service: Service) -> None:
-    subscription = service.hub("demo").subscribe()
+    subscription = service.cameras.get("demo").video.hub.subscribe()
     async with asyncio.timeout(PATIENCE_S):
         assert (await subscription.recv()).is_keyframe
         await subscription.recv()
@@ -74,19 +74,19 @@ async def packets_come(service: Service) -> None:
 
 async def calls_are_answered(service: Service) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        assert await service.run_inference(lambda: 3) == 3
+        assert await service.inference.run(lambda: 3) == 3
     await frames_come(service)
 
 
 async def events_are_kept(service: Service) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        assert await service.run_events(service.event_log.list) is not None
+        assert await service.journal.run(service.event_log.list) is not None
 
 
 async def photos_are_read(service: Service) -> None:
     async with asyncio.timeout(PATIENCE_S):
         model_id = service.recognizer.model_id
-        assert await service.run_photos(lambda recognizer: recognizer.model_id) == model_id
+        assert await service.photo_worker.run(lambda recognizer: recognizer.model_id) == model_id
 
 
 async def webhooks_deliver(service: Service) -> None:
@@ -129,7 +129,7 @@ def test_a_thread_that_is_killed_is_run_again_and_health_says_so(
 
     async def scenario() -> tuple[list[str], str]:
         async with opened(config) as service:
-            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
             await works(service)
             assert service.supervisor.problems() == []
             is_wanted.set()
@@ -159,14 +159,14 @@ def test_nothing_hangs_while_recognition_cannot_run(monkeypatch: pytest.MonkeyPa
 
     async def scenario() -> None:
         async with opened() as service:
-            await until(lambda: service.tracks("demo"))
+            await until(lambda: service.cameras.get("demo").latest)
             is_broken.set()
-            await until(lambda: not service.is_recognising)
+            await until(lambda: not service.is_recognizing)
             assert "recognition does not run now: see the log" in service.problems()
             calls = [
-                service.run_inference(lambda: 3),
-                service.add_camera(CameraConfig(name="other", url="demo:")),
-                service.remove_camera("demo"),
+                service.inference.run(lambda: 3),
+                service.cameras.add(CameraConfig(name="other", url="demo:")),
+                service.cameras.remove("demo"),
             ]
             async with asyncio.timeout(PATIENCE_S):
                 answers = await asyncio.gather(*calls, return_exceptions=True)
@@ -175,10 +175,10 @@ def test_nothing_hangs_while_recognition_cannot_run(monkeypatch: pytest.MonkeyPa
             async with asyncio.timeout(PATIENCE_S):
                 while True:
                     with suppress(WorkerError):  # a call may come just before the last failure
-                        assert await service.run_inference(lambda: 3) == 3
+                        assert await service.inference.run(lambda: 3) == 3
                         break
-                await service.add_camera(CameraConfig(name="third", url="demo:"))
-            await until(lambda: service.tracks("third"))
+                await service.cameras.add(CameraConfig(name="third", url="demo:"))
+            await until(lambda: service.cameras.get("third").latest)
 
     asyncio.run(scenario())
 
@@ -186,12 +186,12 @@ def test_nothing_hangs_while_recognition_cannot_run(monkeypatch: pytest.MonkeyPa
 def test_calls_after_the_end_are_refused() -> None:
     async def scenario() -> None:
         async with opened() as service:
-            await until(lambda: service.tracks("demo"))
+            await until(lambda: service.cameras.get("demo").latest)
         async with asyncio.timeout(PATIENCE_S):
             for call in (
-                service.run_inference(lambda: 3),
-                service.run_events(lambda: 3),
-                service.run_photos(lambda recognizer: 3),
+                service.inference.run(lambda: 3),
+                service.journal.run(lambda: 3),
+                service.photo_worker.run(lambda recognizer: 3),
             ):
                 with pytest.raises(WorkerError, match="has ended"):
                     await call
@@ -214,14 +214,14 @@ def test_a_camera_of_any_size_has_video(tmp_path: Path, size: tuple[int, int]) -
 
     async def scenario() -> tuple[list[bytes | None], list[str]]:
         async with opened(config) as service:
-            await until(lambda: service.cameras()[0].state is CameraState.LIVE)
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
             packets: list[bytes | None] = []
             for feed in (Feed(), Feed(codec=Codec.VP8, small=True)):
-                subscription = service.hub("tiny").subscribe(feed)
+                subscription = service.cameras.get("tiny").video.hub.subscribe(feed)
                 async with asyncio.timeout(PATIENCE_S):
                     packets += [bytes(await subscription.recv()) for _ in range(3)]
                 subscription.close()
-            packets.append(service.camera("tiny").snapshot())
+            packets.append(service.cameras.get("tiny").snapshot())
             return packets, service.problems()
 
     packets, problems = asyncio.run(scenario())

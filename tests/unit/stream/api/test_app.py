@@ -107,7 +107,7 @@ def test_foreign_origin_is_refused(client, service, origin):
     headers = {"origin": origin}
     assert_error(client.get("/api/cameras", headers=headers), 403, "other sites")
     assert_error(client.delete("/api/cameras/door", headers=headers), 403)
-    assert "door" in service.by_name
+    assert "door" in service.cameras.by_name
 
 
 def test_own_origin_passes(client):
@@ -226,7 +226,7 @@ def test_a_viewer_changes_nothing(viewer, service):
     ]
     for answer in answers:
         assert_error(answer, 403, "viewers may only watch")
-    assert list(service.by_name) == ["door"]
+    assert list(service.cameras.by_name) == ["door"]
     assert [each.identity.name for each in service.gallery.people.summaries()] == ["Ada"]
 
 
@@ -236,7 +236,7 @@ def test_a_viewer_brings_no_camera_over_the_socket(viewer, service):
         while (message := socket.receive_json())["type"] != "error":
             pass
     assert "viewers may only watch" in message["message"]
-    assert list(service.by_name) == ["door"]
+    assert list(service.cameras.by_name) == ["door"]
 
 
 def test_the_role_is_told(guarded, client):
@@ -266,7 +266,7 @@ def test_large_uploads_are_refused(client):
 
 
 def test_cameras_are_listed_with_masked_passwords(client, service):
-    service.add(status("yard", reason="cannot open rtsp://user:***@192.0.2.8: timed out"))
+    service.cameras.put(status("yard", reason="cannot open rtsp://user:***@192.0.2.8: timed out"))
     door, yard = client.get("/api/cameras").json()
     assert door["name"] == "door"
     assert (door["state"], door["fps_in"], door["latency_p95_ms"]) == ("live", 25.0, 51.3)
@@ -334,7 +334,7 @@ def test_a_camera_is_renamed(client, service):
     assert (answer.status_code, answer.json()["name"]) == (200, "front")
     assert answer.json()["settings"]["rotation"] == 90
     assert_error(client.get("/api/cameras/door"), 404, "door")
-    service.add(status("yard"))
+    service.cameras.put(status("yard"))
     assert_error(client.patch("/api/cameras/front", json={"name": "yard"}), 409, "already there")
 
 
@@ -364,7 +364,7 @@ def test_snapshot(client, service):
     answer = client.get("/api/cameras/door/snapshot.jpg?width=320")
     assert (answer.content, answer.headers["content-type"]) == (b"jpeg of door", "image/jpeg")
     assert answer.headers["cache-control"] == "no-store"
-    service.add(status("dark"))
+    service.cameras.put(status("dark"))
     assert_error(client.get("/api/cameras/dark/snapshot.jpg"), 503, "dark")
     assert_error(client.get("/api/cameras/none/snapshot.jpg"), 404, "none")
     assert_error(client.get("/api/cameras/door/snapshot.jpg?width=1"), 422, "width")
@@ -373,7 +373,7 @@ def test_snapshot(client, service):
 def test_tracks(client, service):
     assert client.get("/api/cameras/door/tracks").json()["tracks"] == []
     ada = Match(Identity("a1", "Ada"), 0.87654)
-    service.show_faces("door", (track(1), track(2, ada)))
+    service.cameras.show_faces("door", (track(1), track(2, ada)))
     answer = client.get("/api/cameras/door/tracks").json()
     assert (answer["width"], answer["height"]) == (1280, 720)
     stranger, known = answer["tracks"]
@@ -390,7 +390,7 @@ def test_tracks(client, service):
 
 
 def test_track_is_named(client, service):
-    service.show_faces("door", (track(5),))
+    service.cameras.show_faces("door", (track(5),))
     answer = client.post("/api/cameras/door/tracks/run-5/name", json={"name": "  Ada  Lovelace "})
     assert answer.json()["name"] == "Ada Lovelace"
     assert_error(
@@ -445,18 +445,18 @@ def test_whep_refuses_what_is_no_offer(client):
 def test_whip_brings_a_camera_until_it_leaves(client, service):
     answer = client.post("/api/whip?name=phone", content="v=0 offer", headers=SDP)
     assert answer.status_code == 201
-    assert "phone" in service.by_name
+    assert "phone" in service.cameras.by_name
     taken = client.post("/api/whip?name=phone", content="v=0 offer", headers=SDP)
     assert_error(taken, 409, "already")
     assert client.delete(answer.headers["location"]).status_code == 200
     client.get("/healthz")  # a turn of the loop, in which the camera leaves
-    assert "phone" not in service.by_name
+    assert "phone" not in service.cameras.by_name
 
 
 def test_whip_of_a_bad_offer_or_name_leaves_no_camera(client, service):
     assert_error(client.post("/api/whip?name=phone", content="bad", headers=SDP), 400)
     assert_error(client.post("/api/whip?name=a/b", content="v=0", headers=SDP), 400, "letters")
-    assert list(service.by_name) == ["door"]
+    assert list(service.cameras.by_name) == ["door"]
 
 
 # People
@@ -480,7 +480,7 @@ def test_people_are_listed_renamed_merged_and_erased(client, service):
     assert client.delete(f"/api/identities/{bob.identity_id}").status_code == 204
     assert client.get("/api/identities").json() == []
     assert_error(client.delete(f"/api/identities/{bob.identity_id}"), 404)
-    assert service.n_gallery_changes == 3
+    assert service.gallery_worker.n_changes == 3
 
 
 def test_erasing_a_person_erases_their_events(client, service):
@@ -529,9 +529,9 @@ def test_photos_are_split_off_with_the_events_that_show_them(client, service):
 def test_the_one_face_in_view_is_enrolled(client, service):
     path, body = "/api/identities/from-camera", {"camera": "door", "name": "Ada"}
     assert_error(client.post(path, json=body), 409, "nobody is in view of door")
-    service.show_faces("door", (track(5), track(6)))
+    service.cameras.show_faces("door", (track(5), track(6)))
     assert_error(client.post(path, json=body), 409, "2 people are in view")
-    service.show_faces("door", (track(5),))
+    service.cameras.show_faces("door", (track(5),))
     answer = client.post(path, json=body)
     assert answer.status_code == 201
     assert answer.json()["name"] == "Ada"
@@ -783,7 +783,7 @@ def happen(service, kind, *, match=None, camera="door", track_id=1):
 def test_what_runs_and_how_long_it_remembers(client, service):
     about = client.get("/api/about").json()
     assert about["keep_days"] == service.event_log.keep_days
-    assert about["threshold"] == service.threshold
+    assert about["threshold"] == service.matching.threshold
     assert 0 <= about["used_mib"] < about["keep_mib"]
 
 
@@ -830,7 +830,7 @@ def test_health(client, service):
     assert healthy.json()["is_demo"] is True
     service.complaints = ["camera door is failing: timed out"]
     assert client.get("/healthz").json()["status"] == "degraded"
-    service.is_recognising = False
+    service.is_recognizing = False
     assert client.get("/healthz").status_code == 503
 
 
@@ -1033,11 +1033,11 @@ def test_half_a_character_is_refused_wherever_text_is_taken(client, service):
         assert answer.status_code in (400, 422), path
         assert list(answer.json()) == ["error"]
     assert client.get("/api/cameras").status_code == 200
-    assert list(service.by_name) == ["door"]
+    assert list(service.cameras.by_name) == ["door"]
 
 
 def test_viewers_see_no_address_of_a_camera(viewer, service):
-    service.add(status("yard", url="rtsp://u:secret@192.0.2.8/live"))
+    service.cameras.put(status("yard", url="rtsp://u:secret@192.0.2.8/live"))
     for camera in (*viewer.get("/api/cameras").json(), viewer.get("/api/cameras/yard").json()):
         assert (camera["url"], camera["settings"]["url"]) == ("", "")
     with viewer.websocket_connect("ws://127.0.0.1:8080/api/ws") as socket:

@@ -14,7 +14,7 @@ from stream.budget import Budget, Client
 from stream.cameras.camera import CameraStatus
 from stream.events.log import EventLog
 from stream.schemas import camera_json
-from tests.fake_service import FakeService, status
+from tests.fake_service import FakeCameras, FakeService, status
 from tests.fakes import EMBEDDING_SIZE, FakeRecognizer
 
 N_PAGES = 5
@@ -30,14 +30,14 @@ class Clock:
         return self.now
 
 
-class Service(FakeService):
+class Cameras(FakeCameras):
     """Counts how often it was asked about its cameras."""
 
     n_asked = 0
 
-    def cameras(self) -> list[CameraStatus]:
+    def statuses(self) -> list[CameraStatus]:
         self.n_asked += 1
-        return super().cameras()
+        return super().statuses()
 
 
 class Socket:
@@ -54,14 +54,14 @@ class Socket:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
+def service(tmp_path: Path) -> Iterator[FakeService]:
     with (
         Gallery.open(
             tmp_path, model_id=FakeRecognizer.model_id, embedding_size=EMBEDDING_SIZE
         ) as gallery,
         EventLog.open(tmp_path) as event_log,
     ):
-        yield Service(gallery, event_log)
+        yield FakeService(gallery, event_log)
 
 
 @pytest.fixture
@@ -78,10 +78,10 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
 
 
 def test_all_pages_share_one_look_and_one_text(
-    service: Service, built: list[tuple[str, bool]]
+    service: FakeService, built: list[tuple[str, bool]]
 ) -> None:
     async def scenario() -> list[Socket]:
-        messages = CameraMessages(service, clock)  # type: ignore[arg-type]
+        messages = CameraMessages(cameras, clock)  # type: ignore[arg-type]
         sockets = [Socket() for _ in range(N_PAGES)]
         talks = [
             asyncio.create_task(
@@ -98,8 +98,8 @@ def test_all_pages_share_one_look_and_one_text(
         async with asyncio.timeout(300):
             while not all(socket.texts for socket in sockets):
                 await asyncio.sleep(0)
-            assert (service.n_asked, sorted(built)) == (1, [("door", False), ("door", True)])
-            service.add(status("yard", reason="timed out"))
+            assert (cameras.n_asked, sorted(built)) == (1, [("door", False), ("door", True)])
+            cameras.put(status("yard", reason="timed out"))
             clock.now += 2 * CHECK_S
             while any(len(socket.texts) < 2 for socket in sockets):
                 await asyncio.sleep(CHECK_S / 10)
@@ -108,9 +108,10 @@ def test_all_pages_share_one_look_and_one_text(
         await asyncio.wait(talks)
         return sockets
 
-    clock = Clock()
+    clock, cameras = Clock(), Cameras()
+    cameras.put(status("door"))
     sockets = asyncio.run(scenario())
-    assert (service.n_asked, len(built)) == (2, 2 + 2 * 2)
+    assert (cameras.n_asked, len(built)) == (2, 2 + 2 * 2)
     viewer, *administrators = sockets
     assert {len(socket.texts) for socket in sockets} == {2}, "nothing without a change"
     assert {tuple(socket.texts) for socket in administrators} == {tuple(administrators[0].texts)}
@@ -122,15 +123,15 @@ def test_all_pages_share_one_look_and_one_text(
         assert all(bool(each["url"]) == (socket is not viewer) for each in second["cameras"])
 
 
-def test_a_message_lasts_until_a_state_changes_or_its_figures_are_old(service: Service) -> None:
+def test_a_message_lasts_until_a_state_changes_or_its_figures_are_old(service: FakeService) -> None:
     clock = Clock()
-    messages = CameraMessages(service, clock)  # type: ignore[arg-type]
+    messages = CameraMessages(service.cameras, clock)  # type: ignore[arg-type]
     first = messages.current()
-    camera = service.camera("door")
-    camera.state = replace(camera.state, fps_in=3.0)
+    camera = service.cameras.get("door")
+    camera.shown = replace(camera.shown, fps_in=3.0)
     clock.now += PERIOD_S / 2
     assert messages.current() is first
-    camera.state = replace(camera.state, reason="timed out")
+    camera.shown = replace(camera.shown, reason="timed out")
     assert messages.current() is first, "one look a tick"
     clock.now += 2 * CHECK_S
     second = messages.current()

@@ -90,7 +90,7 @@ def test_a_stranger_of_the_past_gets_a_name(client: TestClient, service: FakeSer
     np.testing.assert_allclose(
         service.gallery.photos.embeddings("Eve"), [looks_like(3, KEPT)], atol=1e-6
     )  # not made from the crop again
-    assert service.n_gallery_changes == 1
+    assert service.gallery_worker.n_changes == 1
     assert name(client, first.id, "Eve") == (200, "Eve"), "asked again it changes nothing"
     assert len(service.gallery.photos.of(photo.identity_id)) == 1
 

@@ -114,7 +114,7 @@ def hear(socket, kind):
 def test_cameras_are_told_at_once_and_on_change(client, service):
     with client.websocket_connect(SOCKET) as socket:
         assert [each["name"] for each in hear(socket, "cameras")["cameras"]] == ["door"]
-        service.add(status("yard", reason="timed out"))
+        service.cameras.put(status("yard", reason="timed out"))
         told = hear(socket, "cameras")["cameras"]
         assert [(each["name"], each["reason"]) for each in told] == [
             ("door", ""),
@@ -153,11 +153,11 @@ def test_a_browser_brings_its_camera_until_its_socket_closes(client, service):
     with client.websocket_connect(SOCKET) as socket:
         socket.send_json({"type": "offer", "id": "1", "publish": "me", "sdp": "v=0"})
         hear(socket, "answer")
-        assert "me" in service.by_name
+        assert "me" in service.cameras.by_name
         socket.send_json({"type": "offer", "id": "2", "publish": "me", "sdp": "v=0"})
         assert "already" in hear(socket, "error")["message"]
     client.get("/healthz")
-    assert "me" not in service.by_name
+    assert "me" not in service.cameras.by_name
 
 
 def test_a_peer_that_ends_is_told(client, service):
@@ -192,7 +192,7 @@ def test_a_message_that_is_none_is_answered_and_the_page_stays(client, text):
 
 
 def test_followed_faces_are_told_once_a_frame(client, service):
-    service.show_faces("door", (track(4),))
+    service.cameras.show_faces("door", (track(4),))
     with client.websocket_connect(SOCKET) as socket:
         socket.send_json({"type": "follow", "camera": "none"})
         socket.send_json({"type": "follow", "camera": "door"})
@@ -208,7 +208,7 @@ def test_events_are_told_live(client, service):
         event = service.event_log.append(
             Event(EventKind.UNKNOWN, "door", 1.0, "run-9", None, 0.5, crop), 1_700_000_000.0
         )
-        client.portal.call(service.events.publish, event)
+        client.portal.call(service.journal.events.publish, event)
         told = hear(socket, "event")["event"]
         assert (told["id"], told["kind"], told["has_crop"]) == (event.id, "unknown", True)
 
@@ -251,7 +251,7 @@ class SilentSocket:
 def test_a_page_that_does_not_read_is_let_go(service):
     async def scenario():
         socket = SilentSocket()
-        cameras = CameraMessages(service, time.monotonic)
+        cameras = CameraMessages(service.cameras, time.monotonic)
         talk = asyncio.create_task(
             Conversation(
                 service, cast(Any, socket), client=ME, pages=Budget("pages", 2), cameras=cameras
@@ -264,7 +264,7 @@ def test_a_page_that_does_not_read_is_let_go(service):
             Event(EventKind.UNKNOWN, "door", 1.0, "run-9", None, 0.5, crop), 1_700_000_000.0
         )
         for _ in range(MAX_WAITING + 2):
-            service.events.publish(event)
+            service.journal.events.publish(event)
             await asyncio.sleep(0)
         await asyncio.wait_for(talk, 5)
         return socket.code

@@ -38,6 +38,10 @@ def people(tmp_path: Path) -> Iterator[Gallery]:
         yield gallery
 
 
+async def at_once() -> None:
+    """Apply a change without delay: no tracks are named here."""
+
+
 @asynccontextmanager
 async def working(
     gallery: Gallery, told: Callable[[float], None] = lambda _: None
@@ -46,6 +50,7 @@ async def working(
         gallery,
         threshold=lambda: gallery.threshold_for(0.4),
         changed=told,
+        applied=at_once,
         supervisor=Supervisor(clock=time.monotonic),
         clock=time.monotonic,
     )
@@ -95,6 +100,7 @@ def test_a_write_that_waited_too_long_for_its_turn_is_not_begun(people: Gallery)
         people,
         threshold=lambda: 0.4,
         changed=lambda _: None,
+        applied=at_once,
         supervisor=Supervisor(clock=time.monotonic),
         clock=lambda: now[0],
     )

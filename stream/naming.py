@@ -1,0 +1,147 @@
+"""Giving a face its name: one in view of a camera, or that of a past event."""
+
+from contextlib import suppress
+
+import numpy as np
+
+from gallery import Gallery, Identity, Target
+from recognizer import Detections, Quality, Recognizer
+from recognizer.geometry.alignment import TEMPLATE
+from stream.cameras.registry import Cameras
+from stream.enrollment.crops import FaceCrop, enroll_known, with_mirrors
+from stream.enrollment.gallery_worker import GalleryWorker
+from stream.enrollment.naming import Matching
+from stream.errors import EnrolmentError, UnknownTrackError
+from stream.events.log import EventLog, LoggedFace
+from stream.events.recorder import Journal
+from stream.recognition.pipeline import Pipeline
+from stream.recognition.worker import Inference
+
+
+class FaceNaming:
+    """Enrolls faces that a person points at.
+
+    Args:
+        cameras: where faces are in view.
+        inference: runs what uses the live recognizer or the tracks.
+        pipeline: has the tracks; used in the inference thread alone.
+        recognizer: of the pipeline.
+        gallery: where faces are enrolled.
+        gallery_worker: writes it.
+        matching: what other people's faces are refused by.
+        event_log: has the crops of past faces.
+        journal: runs what uses the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        cameras: Cameras,
+        inference: Inference,
+        pipeline: Pipeline,
+        recognizer: Recognizer,
+        gallery: Gallery,
+        gallery_worker: GalleryWorker,
+        matching: Matching,
+        event_log: EventLog,
+        journal: Journal,
+    ) -> None:
+        self._cameras = cameras
+        self._inference = inference
+        self._pipeline = pipeline
+        self._recognizer = recognizer
+        self._gallery = gallery
+        self._gallery_worker = gallery_worker
+        self._matching = matching
+        self._event_log = event_log
+        self._journal = journal
+
+    async def name_track(
+        self, camera: str, track_id: str, name: str, *, force: bool = False
+    ) -> Identity:
+        """Enroll the best crops of a track under a name, which it has from the next frame on.
+
+        Args:
+            camera: where it is.
+            track_id: of the track.
+            name: whose face it is: somebody new, or known already.
+            force: enroll even if the face is poor or looks like another person, such as a twin.
+
+        Raises:
+            UnknownCameraError: if there is no such camera.
+            UnknownTrackError: if the track has left.
+            EnrolmentError: if no crop of the face passes the checks.
+            GalleryError: if the gallery cannot take it.
+        """
+        self._cameras.get(camera)
+        faces = await self._inference.run(self._pipeline.faces_of, camera, track_id)
+        # A few embeddings, in the thread that has them at hand: another recognizer takes seconds to
+        # open, and who names a face is looking at it.
+        faces = await self._inference.run(with_mirrors, self._recognizer, faces)
+        identity = await self._enroll(name, faces, force=force)
+        with suppress(UnknownTrackError):  # gone by now: the next one is recognized
+            await self._inference.run(self._pipeline.assign, camera, track_id, identity)
+        return identity
+
+    async def name_event(self, event_id: int, name: str, *, force: bool = False) -> Identity:
+        """Enroll the face of an event under a name; the event and others of its track get it too.
+
+        Nothing but the event decides which face that is: its track may be long gone, and the
+        service may have been restarted since. Asked again it changes nothing.
+
+        Args:
+            event_id: of the event.
+            name: whose face it is: somebody new, or known already.
+            force: enroll even if the face is poor or looks like another person, such as a twin.
+
+        Raises:
+            UnknownEventError: if there is no such event.
+            EnrolmentError: if the event has no crop, or it does not pass the checks.
+            GalleryError: if the gallery cannot take it; nothing is changed.
+            EventLogError: if the event cannot be read or changed.
+        """
+        face = await self._journal.run(self._event_log.face, event_id)
+        if face is None:
+            raise EnrolmentError(f"event {event_id} has no crop of a face: name another event")
+        label = f"event {event_id}"
+        crop = await self._inference.run(face_crop, self._recognizer, face, label)
+        identity = await self._enroll(name, [crop], force=force)
+        await self._journal.run(self._event_log.name_event, event_id, identity)
+        return identity
+
+    async def _enroll(self, name: str, faces: list[FaceCrop], *, force: bool) -> Identity:
+        return await self._gallery_worker.write(
+            enroll_known,
+            self._gallery,
+            Target(name),
+            faces,
+            similarity=self._matching.limits,
+            force=force,
+        )
+
+
+def face_crop(recognizer: Recognizer, face: LoggedFace, label: str) -> FaceCrop:
+    """Return the face of an event as enrollment takes it.
+
+    Args:
+        recognizer: of the gallery's model: embeds the crop where another model did, or none.
+        face: as the log has it.
+        label: what to call it.
+    """
+    embedding = face.embedding if face.model_id == recognizer.model_id else None
+    if embedding is None:
+        embedding = recognizer.embed(face.crop[np.newaxis])[0]
+    quality = face.quality or _quality_of_crop(recognizer, face)
+    crop = FaceCrop(label, face.crop, embedding, quality, face.crop_sha256)
+    return with_mirrors(recognizer, [crop])[0]
+
+
+def _quality_of_crop(recognizer: Recognizer, face: LoggedFace) -> Quality:
+    """Measure what a crop alone can tell: not the size in the frame, not the pose."""
+    side = float(face.crop.shape[0])
+    whole = Detections(
+        np.array([[0.0, 0.0, side, side]], np.float32),
+        TEMPLATE[np.newaxis],
+        np.ones(1, np.float32),
+    )
+    return recognizer.quality(face.crop, whole)[0]
