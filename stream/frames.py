@@ -2,13 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery import Identity, Match
 from recognizer import Quality
+
+
+class Matrix(IntEnum):
+    """How YUV follows from RGB; the value is that of ISO/IEC 23091-2, section 8.3."""
+
+    BT709 = 1
+    BT601 = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planes:
+    """The YUV that an image was converted from, pixel for pixel.
+
+    Attributes:
+        picture: yuv420p in studio range, of even sides. An encoder sets its time and type; nothing
+            else of it is written to.
+        matrix: how its colors are to be read.
+    """
+
+    picture: av.VideoFrame
+    matrix: Matrix
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,12 +42,15 @@ class Frame:
         seq: counts from 0 per camera; gaps are dropped frames.
         captured_at: seconds, monotonic clock.
         image: (H, W, 3) uint8 RGB, read-only.
+        planes: what the image was converted from; None where it was changed since, where its form
+            is another, or where nobody watches raw video.
     """
 
     camera: str
     seq: int
     captured_at: float
     image: NDArray[np.uint8]
+    planes: Planes | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[2] != 3 or self.image.dtype != np.uint8:

@@ -292,9 +292,9 @@ class AvSource:
         self._open()
 
     def _convert(self, picture: av.VideoFrame, now: float) -> Captured:
-        image = self._converter.to_rgb(picture, self._aspect())
-        self.size = (image.shape[0], image.shape[1])
-        return Captured(now, image)
+        captured = self._converter.convert(picture, self._aspect(), now)
+        self.size = (captured.image.shape[0], captured.image.shape[1])
+        return captured
 
     def _aspect(self) -> Fraction | None:
         """Return the width:height of a pixel, as the container says or else the video itself."""

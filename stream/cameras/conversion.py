@@ -11,6 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 
 from stream.cameras.address import Deinterlace
+from stream.frames import Matrix, Planes
 
 MAX_PIXELS = 8192 * 8192
 """Largest frame that is decoded: beyond 8K video and phones' 50 megapixels; it takes 200 MB."""
@@ -26,6 +27,9 @@ players and encoders agree on; smaller video has those of BT.601."""
 UNSPECIFIED = 2
 """Matrix coefficients that are not known, ISO/IEC 23091-2 section 8.3."""
 
+MATRICES = {1: Matrix.BT709, 5: Matrix.BT601, 6: Matrix.BT601}
+"""By matrix coefficients, ISO/IEC 23091-2 section 8.3: 5 and 6 are the same."""
+
 NEARLY_SQUARE = 0.02
 """How far from 1 a pixel's aspect may be and not matter to a face."""
 
@@ -40,10 +44,12 @@ class Captured:
     Attributes:
         captured_at: seconds, monotonic clock.
         image: (H, W, 3) uint8 RGB.
+        planes: what the image was converted from; None where it is more than that converted.
     """
 
     captured_at: float
     image: NDArray[np.uint8]
+    planes: Planes | None = None
 
 
 class Converter:
@@ -81,6 +87,19 @@ class Converter:
             made.colorspace, made.color_range = tags
             yield made
 
+    def convert(
+        self, frame: av.VideoFrame, said_aspect: Fraction | None, captured_at: float
+    ) -> Captured:
+        """Return a decoded frame as an image, with its planes where they show the same pixels.
+
+        Args:
+            frame: any pixel format.
+            said_aspect: width:height of a pixel as the video says; None or 0 if it does not.
+            captured_at: seconds, monotonic clock.
+        """
+        image = self.to_rgb(frame, said_aspect)
+        return Captured(captured_at, image, _planes(frame, image))
+
     def to_rgb(self, frame: av.VideoFrame, said_aspect: Fraction | None) -> NDArray[np.uint8]:
         """Return (H, W, 3) uint8 RGB with square pixels.
 
@@ -89,7 +108,6 @@ class Converter:
             said_aspect: width:height of a pixel as the video says; None or 0 if it does not.
         """
         width, height = self._size(frame, said_aspect)
-        is_untagged_hd = frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES
         full = ColorRange.JPEG if frame.color_range == ColorRange.JPEG else None
         is_smaller = width * height < frame.width * frame.height
         image: NDArray[np.uint8] = frame.to_ndarray(  # type: ignore[assignment]
@@ -97,7 +115,7 @@ class Converter:
             width=width,
             height=height,
             interpolation=Interpolation.AREA if is_smaller else Interpolation.BILINEAR,
-            src_colorspace=Colorspace.ITU709 if is_untagged_hd else None,
+            src_colorspace=Colorspace.ITU709 if _is_untagged_hd(frame) else None,
             src_color_range=full,
             dst_color_range=full,
         )
@@ -138,3 +156,26 @@ class Converter:
         chosen.link_to(sink)
         graph.configure()
         return graph
+
+
+def _is_untagged_hd(frame: av.VideoFrame) -> bool:
+    return frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES
+
+
+def _planes(frame: av.VideoFrame, image: NDArray[np.uint8]) -> Planes | None:
+    """Return a frame's planes; None where the image is another or encoders here lack its form."""
+    height, width = image.shape[:2]
+    if (
+        (frame.width, frame.height) != (width, height)
+        or width % 2
+        or height % 2
+        or frame.rotation
+        or frame.interlaced_frame
+        or frame.format.name != "yuv420p"
+        or frame.color_range == ColorRange.JPEG
+    ):
+        return None
+    matrix = MATRICES.get(frame.colorspace)
+    if frame.colorspace == UNSPECIFIED:
+        matrix = Matrix.BT709 if _is_untagged_hd(frame) else Matrix.BT601
+    return None if matrix is None else Planes(frame, matrix)

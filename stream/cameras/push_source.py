@@ -79,9 +79,9 @@ class PushSource:
             if not self._decimator.keep(captured_at):
                 continue
             for shown in self._converter.deinterlace(picture):
-                image = self._converter.to_rgb(shown, None)
-                self.size = (image.shape[0], image.shape[1])
-                return Captured(captured_at, image)
+                captured = self._converter.convert(shown, None, captured_at)
+                self.size = (captured.image.shape[0], captured.image.shape[1])
+                return captured
 
     def _next(self) -> tuple[av.VideoFrame, float]:
         try:

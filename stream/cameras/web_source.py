@@ -255,9 +255,9 @@ class WebSource:
         picture.pts, picture.time_base = self._seq, Fraction(1, 25)
         self._seq += 1
         for shown in self._converter.deinterlace(picture):
-            rgb = self._converter.to_rgb(shown, decoder.sample_aspect_ratio)
-            self.size = (rgb.shape[0], rgb.shape[1])
-            return Captured(now, rgb)
+            captured = self._converter.convert(shown, decoder.sample_aspect_ratio, now)
+            self.size = (captured.image.shape[0], captured.image.shape[1])
+            return captured
         return None
 
     def _count_damage(self) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.frames import FrameResult
+from stream.frames import FrameResult, Matrix
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Rate, Window
 from stream.supervisor import Supervisor
-from stream.video.encoder import Encoder, VideoPacket, bitrate_for
+from stream.video.encoder import MATRICES, Encoder, VideoPacket, bitrate_for
 from stream.video.link_quality import SMALL_SHARE
 from stream.video.mailbox import LatestMailbox, MailboxClosed
 from stream.video.packet_hub import PacketHub
@@ -76,15 +76,19 @@ class VideoOut:
         height, width = result.frame.image.shape[:2]
         bitrate = self._bitrate or bitrate_for(width, height)
         bitrate = round(bitrate * self._hub.part(feed) * (SMALL_SHARE if feed.small else 1.0))
+        planes = result.frame.planes if image is result.frame.image else None
+        if planes is not None and planes.matrix not in MATRICES[feed.codec]:
+            planes = None
+        matrix = Matrix.BT601 if planes is None else planes.matrix
         encoder = was = self._encoders.get(feed)
-        if was is None or not was.fits(image) or not was.set_bitrate(bitrate):
+        if was is None or not was.fits(image, matrix) or not was.set_bitrate(bitrate):
             height, width = image.shape[:2]
-            encoder = Encoder(width, height, self._fps, bitrate, codec=feed.codec)
+            encoder = Encoder(width, height, self._fps, bitrate, codec=feed.codec, matrix=matrix)
             encoder.last_pts = was.last_pts if was else None
             self._encoders[feed] = encoder
         assert encoder is not None
         keyframe = self._hub.wants_keyframe(feed)
-        packets = encoder.encode(image, result.frame.captured_at, keyframe=keyframe)
+        packets = encoder.encode(planes or image, result.frame.captured_at, keyframe=keyframe)
         if feed.raw:
             for packet in packets:
                 packet.opaque = result
@@ -131,6 +135,11 @@ class VideoChannel:
         self._results: LatestMailbox[FrameResult] = LatestMailbox(ENCODER_QUEUE)
         self._rate_out = Rate()
         self._encoder = supervisor.thread(f"encode-{camera}", self._encode)
+
+    @property
+    def is_watched_raw(self) -> bool:
+        """Whether somebody watches its frames as they are captured; from any thread."""
+        return any(feed.raw and not feed.small for feed in self.hub.feeds())
 
     @property
     def dropped(self) -> int:

@@ -12,6 +12,8 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
+from stream.frames import Matrix, Planes
+
 # RTP's clock for video, RFC 6184 section 8.2.1.
 CLOCK_HZ = 90_000
 TIME_BASE = Fraction(1, CLOCK_HZ)
@@ -43,8 +45,8 @@ REOPEN_BELOW, REOPEN_ABOVE = 0.75, 1 + BITRATE_STEP
 # One thread takes 4.3 ms of wall time for 720p and leaves the other cores to the cameras.
 SINGLE_THREAD_PIXELS = 1920 * 1080
 
-# cv2 converts by BT.601, studio range. Said in the stream, for players take 720p for BT.709.
-COLORSPACE_BT601, RANGE_STUDIO, BT709 = 6, 1, 1
+# Said in the stream, for players take 720p for BT.709. cv2 converts by BT.601.
+RANGE_STUDIO, BT709 = 1, 1
 
 
 class Codec(StrEnum):
@@ -52,6 +54,14 @@ class Codec(StrEnum):
 
     H264 = "video/H264"
     VP8 = "video/VP8"
+
+
+MATRICES: Mapping[Codec, frozenset[Matrix]] = {
+    Codec.H264: frozenset(Matrix),
+    # RFC 6386, section 9.2: its streams name no other.
+    Codec.VP8: frozenset({Matrix.BT601}),
+}
+"""How the colors of a codec's planes can be read."""
 
 
 def bitrate_for(width: int, height: int) -> int:
@@ -74,23 +84,33 @@ class Encoder:
         fps: about how many pictures a second will come.
         bitrate: bits per second; 0 for what suits the size.
         codec: how to compress.
+        matrix: how the colors of its planes are to be read, one of the codec's `MATRICES`.
     """
 
     def __init__(
-        self, width: int, height: int, fps: float, bitrate: int = 0, *, codec: Codec = Codec.H264
+        self,
+        width: int,
+        height: int,
+        fps: float,
+        bitrate: int = 0,
+        *,
+        codec: Codec = Codec.H264,
+        matrix: Matrix = Matrix.BT601,
     ) -> None:
         if width < 2 or height < 2:
             raise ValueError(f"expected at least 2x2 pixels, got {width}x{height}")
         self.width, self.height = width - width % 2, height - height % 2
         self._size = (height, width)
         self._codec = codec
+        self._matrix = matrix
         self._bitrate = self._opened_bitrate = bitrate or bitrate_for(width, height)
         self.last_pts: int | None = None
         self._context = OPENERS[codec](self.width, self.height, max(fps, 1.0), self._bitrate)
+        self._context.colorspace = matrix
 
-    def fits(self, image: NDArray[np.uint8]) -> bool:
-        """Whether a picture has the size that this encoder was made for."""
-        return image.shape[:2] == self._size
+    def fits(self, image: NDArray[np.uint8], matrix: Matrix = Matrix.BT601) -> bool:
+        """Whether a picture has the size and the colors that this encoder was made for."""
+        return image.shape[:2] == self._size and matrix is self._matrix
 
     def set_bitrate(self, bitrate: int) -> bool:
         """Change the bits per second from the next picture on, where they differ noticeably.
@@ -107,11 +127,13 @@ class Encoder:
         self._bitrate = self._context.bit_rate = bitrate
         return True
 
-    def encode(self, image: NDArray[np.uint8], at: float, *, keyframe: bool) -> list[VideoPacket]:
+    def encode(
+        self, image: NDArray[np.uint8] | Planes, at: float, *, keyframe: bool
+    ) -> list[VideoPacket]:
         """Compress one picture.
 
         Args:
-            image: (height, width, 3) uint8 RGB.
+            image: (height, width, 3) uint8 RGB; or planes, of the encoder's matrix.
             at: when it was captured, seconds, monotonic clock.
             keyframe: make it decodable by itself.
 
@@ -120,13 +142,9 @@ class Encoder:
             rising even where `at` does not.
 
         Raises:
-            ValueError: if the picture has another size.
+            ValueError: if the picture has another size or other colors.
         """
-        if not self.fits(image):
-            raise ValueError(f"expected a picture of {self._size}, got {image.shape[:2]}")
-        even = image[: self.height, : self.width]
-        planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
-        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame = self._planes_of(image).picture
         pts = round(at * CLOCK_HZ)
         if self.last_pts is not None:
             # A millisecond apart at least: browsers show two pictures of one time as one.
@@ -135,6 +153,23 @@ class Encoder:
         frame.pts, frame.time_base = pts, TIME_BASE
         frame.pict_type = PictureType.I if keyframe else PictureType.NONE
         return self._context.encode(frame)
+
+    def _planes_of(self, image: NDArray[np.uint8] | Planes) -> Planes:
+        """Return what the codec takes; see `encode` for errors."""
+        if isinstance(image, Planes):
+            size, matrix = (image.picture.height, image.picture.width), image.matrix
+        else:
+            size, matrix = image.shape[:2], Matrix.BT601
+        if size != self._size or matrix is not self._matrix:
+            raise ValueError(
+                f"expected a picture of {self._size} in {self._matrix.name}, "
+                f"got {size} in {matrix.name}"
+            )
+        if isinstance(image, Planes):
+            return image
+        even = image[: self.height, : self.width]
+        planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
+        return Planes(av.VideoFrame.from_ndarray(planes, format="yuv420p"), matrix)
 
 
 def _open_h264(width: int, height: int, fps: float, bitrate: int) -> VideoCodecContext:
@@ -177,7 +212,7 @@ def _context(name: str, width: int, height: int, fps: float, bitrate: int) -> Vi
     context.framerate = Fraction(fps).limit_denominator(1001)
     context.gop_size = round(fps * KEYFRAME_INTERVAL_S)
     context.thread_count = 1 if width * height <= SINGLE_THREAD_PIXELS else 0
-    context.colorspace, context.color_range = COLORSPACE_BT601, RANGE_STUDIO
+    context.color_range = RANGE_STUDIO
     context.color_primaries = context.color_trc = BT709
     return context
 

@@ -1,11 +1,14 @@
 """A camera's life, its source scripted: it fails, comes back, ends, and is stopped."""
 
+import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
+import av
 import numpy as np
 import pytest
 
@@ -15,11 +18,12 @@ from stream.cameras.conversion import Captured
 from stream.cameras.pacing import Backoff
 from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
-from stream.frames import Frame, FrameResult
+from stream.frames import Frame, FrameResult, Matrix, Planes
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
 from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
+from stream.video.rendition import Feed
 
 
 class ScriptedSource:
@@ -74,6 +78,9 @@ class Log:
         self.states: list[tuple[CameraState, str]] = []
         self.frames: list[Frame] = []
 
+    def has_more_than(self, n_frames: int) -> bool:
+        return len(self.frames) > n_frames
+
     def until(self, condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + 300
         while not condition():
@@ -119,6 +126,11 @@ def running(
     finally:
         camera.stop()
         camera.join(time.monotonic() + 5)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
 
 
 @pytest.fixture(autouse=True)
@@ -243,6 +255,35 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
     assert jpeg.startswith(b"\xff\xd8")
     assert (status.width, status.height) == (6, 4)
     assert (status.name, status.url) == ("door", "rtsp://***@host/live")
+
+
+class PlanesSource(ScriptedSource):
+    """Gives frames with the planes they were converted from."""
+
+    def read(self) -> Captured:
+        captured = super().read()
+        planes = Planes(av.VideoFrame(6, 4, "yuv420p"), Matrix.BT601)
+        return Captured(captured.captured_at, captured.image, planes)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("rotation", [0, 90])
+async def test_frames_keep_their_planes_for_raw_video_alone(
+    rotation: int, anyio_backend: str
+) -> None:
+    log = Log()
+    source = PlanesSource(10**9, SourceEnded("never"))
+    with running([source], log, rotation=rotation) as camera:
+        for feed in (Feed(), Feed(small=True, raw=True), Feed(raw=True)):
+            viewer = camera.video.hub.subscribe(feed)
+            waiting = asyncio.create_task(viewer.recv())
+            await asyncio.sleep(0)
+            seen = len(log.frames) + 1  # one may be on its way
+            log.until(partial(log.has_more_than, seen))
+            is_kept = log.frames[-1].planes is not None
+            assert is_kept == (feed == Feed(raw=True) and not rotation)
+            waiting.cancel()
+            viewer.close()
 
 
 class StillSource(ScriptedSource):

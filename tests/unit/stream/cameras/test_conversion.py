@@ -11,6 +11,7 @@ import pytest
 from stream.cameras.address import Deinterlace, SourceSettings, parse_address
 from stream.cameras.av_source import AvSource, History
 from stream.cameras.conversion import MAX_SIDE, Captured, Converter
+from stream.frames import Matrix
 
 RED = (255, 0, 0)
 
@@ -190,3 +191,55 @@ def test_the_colors_of_interlaced_hd_are_those_of_hd(tmp_path: Path) -> None:
         options={"x264-params": "tff=1:keyint=4"},
     )
     np.testing.assert_allclose(frames_of(path)[1].image[300, 64], RED, atol=5)
+
+
+def converted(
+    *, size: tuple[int, int] = (48, 64), pix_fmt: str = "yuv420p", matrix: int = 2, span: int = 0
+) -> Captured:
+    """Convert a gray frame of a height and a width that says this of its colors."""
+    frame = av.VideoFrame(size[1], size[0], pix_fmt)
+    for plane in frame.planes:
+        plane.update(bytes([128]) * plane.buffer_size)
+    frame.colorspace, frame.color_range = matrix, span
+    return Converter(None, "off").convert(frame, None, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "matrix"),
+    [
+        ({}, Matrix.BT601),
+        ({"size": (720, 64)}, Matrix.BT709),
+        ({"size": (720, 64), "matrix": 5}, Matrix.BT601),
+        ({"size": (720, 64), "matrix": 6, "span": 1}, Matrix.BT601),
+        ({"matrix": 1}, Matrix.BT709),
+        # What encoders here lack: BT.2020, full range, fewer or more colors, half pixels of color.
+        ({"matrix": 9}, None),
+        ({"span": 2}, None),
+        ({"pix_fmt": "yuv422p"}, None),
+        ({"pix_fmt": "nv12"}, None),
+        ({"pix_fmt": "gray"}, None),
+        ({"size": (47, 64)}, None),
+        ({"size": (48, 63)}, None),
+    ],
+)
+def test_planes_come_along_where_an_encoder_takes_them(
+    given: dict[str, Any], matrix: Matrix | None
+) -> None:
+    captured = converted(**given)
+    assert captured.captured_at == 7.0
+    if matrix is None:
+        assert captured.planes is None
+        return
+    assert captured.planes is not None
+    assert captured.planes.matrix is matrix
+    picture = captured.planes.picture
+    assert (picture.height, picture.width) == captured.image.shape[:2]
+
+
+def test_an_image_of_another_shape_than_its_video_has_no_planes(tmp_path: Path) -> None:
+    stretched = write(tmp_path / "a.mp4", plain(48, 64), aspect=Fraction(2))
+    assert frames_of(stretched)[0].planes is None
+    square = write(tmp_path / "b.mp4", plain(48, 64))
+    assert frames_of(square)[0].planes is not None
+    huge = av.VideoFrame(MAX_SIDE + 2, 48, "yuv420p")
+    assert Converter(None, "off").convert(huge, None, 0.0).planes is None

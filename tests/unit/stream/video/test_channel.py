@@ -1,12 +1,13 @@
 import asyncio
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 import pytest
 
-from stream.frames import Frame, FrameResult, Track, TrackState
+from stream.cameras.conversion import Converter
+from stream.frames import Frame, FrameResult, Matrix, Track, TrackState
 from stream.video.channel import VideoOut
 from stream.video.encoder import Codec, VideoPacket
 from stream.video.packet_hub import PacketHub
@@ -195,3 +196,135 @@ async def test_a_picture_of_any_size_is_sent(
     decoder: Any = av.CodecContext.create({Codec.H264: "h264", Codec.VP8: "libvpx"}[codec], "r")
     (shown,) = decoder.decode(packet)
     assert 16 <= min(shown.width, shown.height) <= max(shown.width, shown.height) <= 8192
+
+
+COLORS = ((220, 40, 30), (30, 200, 60), (40, 60, 210), (230, 210, 40))
+"""RGB of the quarters of a known picture."""
+
+
+def known_picture(
+    height: int, width: int, *, matrix: Matrix, tag: int, pix_fmt: str = "yuv420p", full: bool
+) -> av.VideoFrame:
+    """A decoded picture of four colors that says `tag` of its matrix, 2 for nothing."""
+    image = np.empty((height, width, 3), np.uint8)
+    for number, color in enumerate(COLORS):
+        rows = slice(height // 2) if number < 2 else slice(height // 2, None)
+        columns = slice(width // 2) if number % 2 == 0 else slice(width // 2, None)
+        image[rows, columns] = color
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
+        format=pix_fmt,
+        dst_colorspace={Matrix.BT601: "ITU601", Matrix.BT709: "ITU709"}[matrix],
+        dst_color_range="JPEG" if full else "MPEG",
+    )
+    frame.colorspace, frame.color_range = tag, 2 if full else 1
+    return frame
+
+
+async def shown(feed: Feed, result: FrameResult) -> av.VideoFrame:
+    """Send a frame and decode what a viewer of the feed gets."""
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25, bitrate=20_000_000)
+    task = await read(hub, feed)
+    send(out, result)
+    name = {Codec.H264: "h264", Codec.VP8: "libvpx"}[feed.codec]
+    decoder = cast(av.VideoCodecContext, av.CodecContext.create(name, "r"))
+    (frame,) = decoder.decode(await task)
+    return frame
+
+
+def captured(picture: av.VideoFrame, *tracks: Track) -> FrameResult:
+    converted = Converter(None, "off").convert(picture, None, 0.0)
+    return FrameResult(Frame("c", 0, 0.0, converted.image, converted.planes), tracks, (), {})
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize(
+    ("size", "matrix", "tag", "pix_fmt", "full"),
+    [
+        ((96, 128), Matrix.BT601, 2, "yuv420p", False),
+        ((96, 128), Matrix.BT601, 5, "yuv420p", False),
+        ((96, 128), Matrix.BT709, 1, "yuv420p", False),
+        ((720, 1280), Matrix.BT709, 2, "yuv420p", False),
+        ((720, 1280), Matrix.BT601, 6, "yuv420p", False),
+        # Taken by way of RGB: full range, another form, odd sides.
+        ((96, 128), Matrix.BT601, 5, "yuv420p", True),
+        ((96, 128), Matrix.BT709, 1, "yuv422p", False),
+        ((97, 129), Matrix.BT601, 5, "yuv420p", False),
+    ],
+)
+async def test_raw_video_has_the_colors_of_its_source(
+    codec: Codec,
+    small: bool,
+    size: tuple[int, int],
+    matrix: Matrix,
+    tag: int,
+    pix_fmt: str,
+    full: bool,
+) -> None:
+    picture = known_picture(*size, matrix=matrix, tag=tag, pix_fmt=pix_fmt, full=full)
+    frame = await shown(Feed(codec, small=small, raw=True), captured(picture))
+    # What a stream says of its colors is what players go by; VP8 is BT.601 always.
+    said = "ITU709" if codec is Codec.H264 and frame.colorspace == 1 else "ITU601"
+    image = frame.to_ndarray(format="rgb24", src_colorspace=said)
+    height, width = image.shape[:2]
+    for number, color in enumerate(COLORS):
+        y, x = height * (1 + 2 * (number // 2)) // 4, width * (1 + 2 * (number % 2)) // 4
+        np.testing.assert_allclose(image[y, x], color, atol=8)
+
+
+UNREAL = (40, 230, 220)
+"""YUV that no RGB in range is: converted to RGB and back it is another."""
+
+
+def unreal(matrix: Matrix) -> FrameResult:
+    picture = av.VideoFrame(128, 96, "yuv420p")
+    for plane, level in zip(picture.planes, UNREAL, strict=True):
+        plane.update(bytes([level]) * plane.buffer_size)
+    picture.colorspace, picture.color_range = matrix, 1
+    return captured(picture)
+
+
+def levels(frame: av.VideoFrame) -> list[int]:
+    return [bytes(plane)[plane.line_size * 20 + 20] for plane in frame.planes]
+
+
+@pytest.mark.parametrize(
+    ("codec", "matrix", "is_kept"),
+    [
+        (Codec.H264, Matrix.BT601, True),
+        (Codec.H264, Matrix.BT709, True),
+        (Codec.VP8, Matrix.BT601, True),
+        (Codec.VP8, Matrix.BT709, False),
+    ],
+)
+async def test_raw_video_is_not_converted_on_its_way(
+    codec: Codec, matrix: Matrix, is_kept: bool
+) -> None:
+    result = unreal(matrix)
+    raw = await shown(Feed(codec, raw=True), result)
+    annotated = await shown(Feed(codec), result)
+    is_near = [np.abs(np.subtract(levels(frame), UNREAL)).max() <= 3 for frame in (raw, annotated)]
+    assert is_near == [is_kept, False]
+    if codec is Codec.H264:
+        assert (raw.colorspace, annotated.colorspace) == (matrix, Matrix.BT601)
+        assert raw.color_range == 1
+
+
+async def test_feeds_of_one_frame_share_its_planes_and_go_on_without_them() -> None:
+    hub = PacketHub(lambda: 0.0)
+    out = VideoOut(hub, fps=25, bitrate=5_000_000)
+    feeds = [Feed(codec, raw=raw) for codec in Codec for raw in (True, False)]
+    viewers = {feed: hub.subscribe(feed) for feed in feeds}
+    first = {feed: asyncio.create_task(viewer.recv()) for feed, viewer in viewers.items()}
+    await asyncio.sleep(0)
+    with_planes, without = unreal(Matrix.BT709), black(0.08)
+    for result in (with_planes, with_planes, without, without):
+        send(out, result)
+    for feed in feeds:
+        packets = [await first[feed], *[await viewers[feed].recv() for _ in range(3)]]
+        keys = [packet.is_keyframe for packet in packets]
+        is_reopened = feed == Feed(Codec.H264, raw=True)
+        assert keys == [True, False, is_reopened, False]
+        times = [packet.pts for packet in packets]
+        assert times == sorted(set(times))  # type: ignore[type-var]

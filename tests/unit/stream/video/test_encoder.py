@@ -133,7 +133,7 @@ def test_another_size_is_refused() -> None:
     encoder = Encoder(160, 120, 25)
     assert encoder.fits(picture())
     assert not encoder.fits(picture(size=(120, 162)))
-    with pytest.raises(ValueError, match=r"expected a picture of \(120, 160\), got \(120, 162\)"):
+    with pytest.raises(ValueError, match=r"expected .* \(120, 160\) in BT601, got \(120, 162\)"):
         encoder.encode(picture(size=(120, 162)), 0.0, keyframe=False)
 
 
