@@ -1,4 +1,4 @@
-"""This machine's figures for detection and embedding, and where the time goes."""
+"""Measures detection and embedding on this machine, and how long each stage takes."""
 
 import statistics
 import time
@@ -22,8 +22,8 @@ from recognizer.models.resolve import resolve_model
 from recognizer.onnx_graph import FLOAT, OnnxGraph
 from recognizer.photos.photos import read_image
 
-FRAME_SIZE = (720, 1280)  # of the crowd frame that is made where no picture is given
-FOLLOWED = 5  # faces, as the target "five faces in a 720p frame" says
+FRAME_SIZE = (720, 1280)  # of the crowd frame that is made where no image is given
+FOLLOWED = 5  # faces, of the target "five faces in a 720p frame"
 ROUNDS = 15
 PEAK_SIDE = 1024  # of the matrices multiplied to measure the peak: 2 GFLOP, out of the caches
 
@@ -47,7 +47,7 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class DetectBench:
-    """How fast faces are found and followed here."""
+    """Speed of detection and tracking on this machine."""
 
     engine: str
     device: str
@@ -66,7 +66,7 @@ class DetectBench:
 
 @dataclass(frozen=True, slots=True)
 class EmbedBench:
-    """How fast crops are embedded here.
+    """Speed of embedding on this machine.
 
     Attributes:
         ms_one: median milliseconds for one crop.
@@ -90,18 +90,18 @@ def bench_detect(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> DetectBench:
-    """Measure detection on one picture, stage by stage.
+    """Measure detection on one image, stage by stage.
 
     Args:
-        image: a picture; None for a 720p crowd frame made of the demo photos.
+        image: a photo; None for a 720p crowd frame made of the demo photos.
         device: as in `open_recognizer`.
         threads: as in `open_recognizer`; OpenCV uses as many.
         min_face_px: side of the smallest face to find, pixels.
         cache: folder of the models; None for `default_cache()`.
-        progress: told of the bytes while a model is fetched.
+        progress: called with the bytes while a model is fetched.
 
     Raises:
-        RecognizerError: if a model or the picture cannot be read or the device not be used.
+        RecognizerError: if a model or the photo cannot be read, or the device cannot be used.
     """
     cache = cache or default_cache()
     frame = read_image(image) if image else crowd_frame(fetch_photos(cache, progress))
@@ -190,13 +190,13 @@ def crowd_frame(photos: Path) -> Image:
     """Make a frame of six people from the demo photos, side by side at different sizes."""
     height, width = FRAME_SIZE
     names = ["obama.jpg", "biden.jpg", "grace_hopper.jpg", "obama2.jpg", "astronaut.png"]
-    pictures = [read_image(photos / name) for name in [*names, "obama3.jpg"]]
+    photos_read = [read_image(photos / name) for name in [*names, "obama3.jpg"]]
     frame = np.zeros((height, width, 3), np.uint8)
     cell_height, cell_width = height // 2, width // 3
-    for i, picture in enumerate(pictures):
-        scale = max(cell_height / picture.shape[0], cell_width / picture.shape[1])
-        size = (max(round(picture.shape[1] * scale), cell_width), round(picture.shape[0] * scale))
-        shrunk = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    for i, photo in enumerate(photos_read):
+        scale = max(cell_height / photo.shape[0], cell_width / photo.shape[1])
+        size = (max(round(photo.shape[1] * scale), cell_width), round(photo.shape[0] * scale))
+        shrunk = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
         top, left = divmod(i, 3)
         part = np.asarray(shrunk, np.uint8)[:cell_height, :cell_width]
         y, x = top * cell_height, left * cell_width
@@ -239,7 +239,7 @@ def _operations(net: NetWeights, n_inputs: int) -> float:
 
 
 class _TimedEngine:
-    """An engine whose networks note how long they run."""
+    """An engine that measures how long its networks run."""
 
     def __init__(self, engine: Engine) -> None:
         self.name, self.device = engine.name, engine.device
@@ -269,7 +269,7 @@ class _TimedEngine:
 
 
 class _TimedNetwork:
-    """A network that tells how long each run took, and of what first input."""
+    """A network that reports how long each run took, and the shape of its first input."""
 
     def __init__(self, network: Network, note: Callable[[float, tuple[int, ...]], None]) -> None:
         self._network = network

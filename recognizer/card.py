@@ -1,4 +1,4 @@
-"""The model card: what inference must know about an embedding model, kept inside its file."""
+"""The model card: the facts that inference needs about an embedding model, kept in its file."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -25,11 +25,11 @@ class ModelCard:
         std: each channel is divided by it after that.
         embedding_size: D.
         threshold: cosine at and above which two faces are one person, in [-1, 1].
-        far: the share of impostors that pass at `threshold`, in (0, 1); 0 where unknown.
+        far: the share of pairs of different people that reach `threshold`, in (0, 1); 0 if unknown.
         source: where it comes from.
         licence: of the weights.
-        trained_on: data and result, for people.
-        similarities: what was measured of them; None in a card that does not say it.
+        trained_on: training data and result, as text.
+        similarities: as measured; None in a card without them.
     """
 
     name: str
@@ -68,7 +68,7 @@ class ModelCard:
 
     @property
     def limits(self) -> SimilarityLimits:
-        """The working numbers of this model: from its measurement, else cautious ones."""
+        """The limits of this model: from its measurement, else cautious ones."""
         if self.similarities is not None and self.similarities.impostors:
             return derive(self.similarities, pair=self.threshold if self.far else None)
         found = assumed(self.threshold, self.far)
@@ -105,7 +105,7 @@ def card_from(facts: dict[str, Any], *, name: str) -> ModelCard:
 
 
 def similarities_from(facts: dict[str, Any]) -> Similarities:
-    """Build what was measured from plain values, as TOML or JSON give them.
+    """Build similarities from plain values, as TOML or JSON give them.
 
     Raises:
         ValueError: if a fact is missing, unknown or out of range.

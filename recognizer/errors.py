@@ -1,10 +1,10 @@
 """What can go wrong in `recognizer`.
 
 RecognizerError
-├── ImageError              a picture cannot be read
+├── ImageError              a photo cannot be read
 ├── DeviceError             the wanted device or engine is not usable here
 └── ModelFileError          a model file is missing, damaged, foreign, or cannot be fetched
-    └── ModelCardError      a model file does not say what it needs to say
+    └── ModelCardError      a model card is missing or wrong
 """
 
 
@@ -13,7 +13,7 @@ class RecognizerError(Exception):
 
 
 class ImageError(RecognizerError):
-    """Raised when a picture cannot be read; take another file."""
+    """Raised when a photo cannot be read; use another file."""
 
 
 class DeviceError(RecognizerError):

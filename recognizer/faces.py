@@ -1,6 +1,6 @@
-"""Faces in pictures: the values that leave this package.
+"""Faces in images: the values that leave this package.
 
-Pictures are (H, W, 3) uint8 RGB throughout; coordinates are float32 pixels, x right, y down.
+Images are (H, W, 3) uint8 RGB throughout; coordinates are float32 pixels, x right, y down.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 
 def checked_image(image: Image) -> Image:
-    """Return a picture, contiguous.
+    """Return an image, contiguous in memory.
 
     Raises:
         ValueError: if it is no (H, W, 3) uint8 array, empty, or larger than `MAX_SIDE`.

@@ -1,4 +1,4 @@
-"""Files that people name: read bounded and never waited for, written whole or not at all."""
+"""Files that the user names: read up to a limit and without waiting, written atomically."""
 
 import errno
 import os
@@ -19,11 +19,11 @@ KINDS = {
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse what is there but no regular file: opening a pipe may wait for ever.
+    """Refuse a path to anything but a regular file: opening a pipe may wait forever.
 
     Raises:
-        OSError: if it is a directory, pipe, socket or device, or cannot be looked at; `strerror`
-            says which.
+        OSError: if it is a directory, pipe, socket or device, or cannot be examined;
+            `strerror` has the reason.
     """
     _refuse(path.stat(), path)
 
@@ -36,15 +36,15 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         max_bytes: refuse larger files without reading them.
 
     Raises:
-        OSError: if it is no regular file, too large, or cannot be read; `strerror` says why.
+        OSError: if it is no regular file, too large, or cannot be read; `strerror` has the reason.
     """
     refuse_special(path)
-    # Opened without waiting, and looked at again: it may be another one by now.
+    # Opened without waiting, and checked again: the path may name another file by now.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         _refuse(status, path)
-        # The size is 0 of some files of the system, and others grow: it is looked at again.
+        # Some system files have the size 0, and others grow: the size is checked again.
         data = file.read(max_bytes + 1) if status.st_size <= max_bytes else b""
     if max(len(data), status.st_size) > max_bytes:
         raise OSError(errno.EFBIG, f"more than {max_bytes} bytes", str(path))
@@ -89,7 +89,7 @@ def _take_name(scratch: Path, path: Path, *, replace: bool) -> None:
         scratch.replace(path)
         return
     try:
-        os.link(scratch, path)  # in one step: never onto a file that came meanwhile
+        os.link(scratch, path)  # atomic: never replaces a file created meanwhile
     except FileExistsError:
         raise FileExistsError(errno.EEXIST, "exists already", str(path)) from None
     except OSError as error:

@@ -30,7 +30,7 @@ class Recognizer:
         model_id: name and first eight hex digits of the embedding model's sha256.
         embedding_size: D.
         limits: all numbers about similarities that follow from the model's card.
-        threshold: cosine from which two embeddings are taken for one person.
+        threshold: cosine from which two embeddings are of one person.
         device: "cpu" or "cuda".
         engine: name and version of the runtime.
     """
@@ -61,21 +61,21 @@ class Recognizer:
 
         Args:
             images: the images.
-            any_way_up: try all four orientations where no face is surely upright; for photos,
-                up to four times the work. Landmarks are the person's, whichever way up.
+            any_way_up: try all four orientations where no face is certainly upright; for photos,
+                up to four times the work. Landmarks are the person's in any orientation.
         """
         if any_way_up:
             return detect_any_way_up(self._detector.detect, images)
         return self._detector.detect(images)
 
     def look_for(self, min_face_px: int) -> None:
-        """Find faces from this size on, side in pixels, at least 12; with the next `detect`."""
+        """Set the smallest face, side in pixels, at least 12; effective with the next `detect`."""
         self._detector.options = dataclasses.replace(
             self._detector.options, min_face_px=min_face_px
         )
 
     def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
-        """Find known faces again near their last boxes: far cheaper than `detect`.
+        """Track known faces from their last boxes: far cheaper than `detect`.
 
         Args:
             images: each (H, W, 3) uint8 RGB.
@@ -85,12 +85,12 @@ class Recognizer:
 
     def align(self, image: Image, landmarks: Floats) -> Image:
         """Warp faces to the canonical pose: (N, 5, 2) landmarks to (N, 112, 112, 3) RGB."""
-        pictures = self._detector.image_work.open([image])
+        opened = self._detector.image_work.open([image])
         matrices = similarity_transforms(landmarks)
         crops = np.empty((len(matrices), CROP_SIZE, CROP_SIZE, 3), np.uint8)
         owners = np.zeros(len(matrices), np.intp)
-        for rows in pictures.batches(owners):
-            crops[rows] = to_host(pictures.warp(owners[rows], matrices[rows], size=CROP_SIZE))
+        for rows in opened.batches(owners):
+            crops[rows] = to_host(opened.warp(owners[rows], matrices[rows], size=CROP_SIZE))
         return crops
 
     def embed(self, crops: Image, *, flip: bool = False) -> Floats:
@@ -103,7 +103,7 @@ class Recognizer:
         return self._embedder.embed(crops, flip=flip)
 
     def attributes(self, image: Image, landmarks: Floats) -> list[Attributes]:
-        """Read gender and age off faces at (N, 5, 2) landmarks.
+        """Estimate gender and age of the faces at (N, 5, 2) landmarks.
 
         Raises:
             ModelFileError: if the recognizer was opened without attributes.
@@ -112,9 +112,9 @@ class Recognizer:
             raise ModelFileError(
                 "no gender and age model is open (open the recognizer with attributes=True)"
             )
-        pictures = self._detector.image_work.open([_view(image)])
+        opened = self._detector.image_work.open([_view(image)])
         owners = np.zeros(len(landmarks), np.intp)
-        return self._attribute_reader.read(pictures, owners, landmarks)
+        return self._attribute_reader.read(opened, owners, landmarks)
 
     def quality(self, image: Image, detections: Detections) -> list[Quality]:
         """Judge how good a crop each face gives; `align_and_judge` where the crops are needed."""
@@ -144,7 +144,7 @@ class Recognizer:
         """
         images = [_view(image) for image in images]
         found = self.detect(images, any_way_up=any_way_up)
-        crops, embeddings, looks = self._look(images, found)
+        crops, embeddings, attributes = self._read(images, found)
         results, start = [], 0
         for faces in found:
             results.append(
@@ -155,20 +155,20 @@ class Recognizer:
                         score=float(faces.scores[i]),
                         crop=crops[start + i],
                         embedding=embeddings[start + i],
-                        gender=look.gender if look else None,
-                        age=look.age if look else None,
+                        gender=each.gender if each else None,
+                        age=each.age if each else None,
                     )
-                    for i, look in enumerate(looks[start : start + len(faces)])
+                    for i, each in enumerate(attributes[start : start + len(faces)])
                 )
             )
             start += len(faces)
         return results
 
-    def _look(
+    def _read(
         self, images: Sequence[Image], found: Sequence[Detections]
     ) -> tuple[Image, Floats, Sequence[Attributes | None]]:
-        """Align, embed and read all faces where the networks run."""
-        pictures = self._detector.image_work.open(images)
+        """Align and embed all faces, and estimate gender and age, where the networks run."""
+        opened = self._detector.image_work.open(images)
         owners = np.repeat(np.arange(len(found)), [len(faces) for faces in found])
         landmarks = np.concatenate(
             [*(faces.landmarks for faces in found), np.empty((0, 5, 2), np.float32)]
@@ -176,17 +176,17 @@ class Recognizer:
         matrices = similarity_transforms(landmarks)
         crops = np.empty((len(owners), CROP_SIZE, CROP_SIZE, 3), np.uint8)
         embeddings = np.empty((len(owners), self.embedding_size), np.float32)
-        for rows in pictures.batches(owners):
-            warped = pictures.warp(owners[rows], matrices[rows], size=CROP_SIZE)
+        for rows in opened.batches(owners):
+            warped = opened.warp(owners[rows], matrices[rows], size=CROP_SIZE)
             crops[rows] = to_host(warped)
             embeddings[rows] = self._embedder.embed(warped)
         if self._attribute_reader is None:
             return crops, embeddings, [None] * len(owners)
-        return crops, embeddings, self._attribute_reader.read(pictures, owners, landmarks)
+        return crops, embeddings, self._attribute_reader.read(opened, owners, landmarks)
 
 
 def _view(image: Image) -> Image:
-    """Return an image that nobody can change through it, for one upload to serve a whole call."""
+    """Return a read-only view of an image, so that a call uploads it once."""
     view = checked_image(image).view()
     view.flags.writeable = False
     return view
@@ -214,10 +214,10 @@ def open_recognizer(
         min_face_px: side of the smallest face to find, pixels, at least 12.
         attributes: open the gender and age model too.
         cache: folder of the models; None for `default_cache()`.
-        progress: told of the bytes while a model is fetched.
+        progress: called with the bytes while a model is fetched.
         options: how the detector searches; `min_face_px` overrides its own.
-        landmark_refiner: PREFIX,EPOCH of the reference system's L-Net (det4), which a user of it
-            has; None to do without.
+        landmark_refiner: PREFIX,EPOCH of the reference system's L-Net (det4); None to do
+            without. Users of that system have it.
         precision: of the embedding network, "f32" or "bf16": 1.6 times as fast on a CPU that has
             it, similarities up to 0.005 off; detection is exact in either.
 

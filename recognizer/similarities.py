@@ -1,6 +1,6 @@
 """What a model's similarities are like, and every number of facewire that follows from that.
 
-A cosine of 0.4 is proof of identity with one model and says nothing with another. So a model card
+A cosine of 0.4 proves an identity with one model and means nothing with another. So a model card
 holds how similar photos of different people and of the same person were where the model was
 measured, and all working numbers are derived here, each from the share of different people that is
 as similar: the false accept rate (FAR).
@@ -31,11 +31,11 @@ MIN_IMPOSTORS = 10
 """Pairs of different people below which nothing is measured."""
 
 LEAST_STD = 1e-3
-"""Standard deviation of different people's similarities below which a model tells nobody apart: it
-gives everybody one embedding, as an untrained or collapsed network does."""
+"""Standard deviation of different people's similarities below which a model cannot distinguish
+people: it gives everybody one embedding, as an untrained or collapsed network does."""
 
 UNREACHED = 1.001
-"""A threshold that no cosine reaches, whatever rounding makes of two equal embeddings."""
+"""A threshold that no cosine reaches, even with the rounding of two equal embeddings."""
 
 CONFIDENCE_Z = 1.645
 """One-sided 95 % confidence, in standard deviations, for what is extrapolated."""
@@ -66,7 +66,7 @@ DEVIATING_SHARE = 0.01
 """Of a person's own photos that a check against wrong photos may refuse, however weak the model."""
 
 MIRROR_SHARE = 0.01
-"""Of good photos whose similarity to their own mirror image is noted."""
+"""Share of good photos at which the similarity to their own mirror image is noted."""
 
 MIRROR_SLACK = 1.16
 """How many times as far from 1 a photo's may be as that. A network gives a face and its mirror
@@ -130,7 +130,7 @@ class Similarities:
             far: in (0, 0.5].
 
         Returns:
-            In [-1, 1]; 1 where even identical photos would not tell people apart.
+            In [-1, 1]; 1 where even identical photos would not distinguish people.
 
         Source: one-sided tolerance limits of the normal distribution, approximation of Natrella
         (Experimental Statistics, NBS Handbook 91, 1963, 2-13).
@@ -174,12 +174,12 @@ CAUTIOUS = Similarities(
     impostor_std=0.11,
     genuine_at_share=((0.01, 0.3), (0.5, 0.7)),
 )
-"""What is assumed of a model that nobody measured: its strangers are more similar, and differ more,
+"""Assumed for a model without a measurement: its strangers are more similar, and differ more,
 than SFace's (0.108, 0.087) and those of MobileFaceNet trained with ArcFace (0.006, 0.096)."""
 
 
 def measured(genuine: Values, impostor: Values, mirror: Values | None = None) -> Similarities:
-    """Note what pairs of photos say about a model.
+    """Measure a model on pairs of photos.
 
     Args:
         genuine: (G,) cosines of pairs of one person; G may be 0.
@@ -216,7 +216,7 @@ def measured_on_people(
 
     Args:
         embeddings: (N, D) float32 of unit length.
-        people: whose each is.
+        people: the person of each.
 
     Returns:
         (G,) and (I,) float32 cosines.
@@ -235,7 +235,7 @@ class SimilarityLimits:
     Attributes:
         is_measured: False where they follow from `CAUTIOUS`.
         pair: from which two faces are one person.
-        caution: added to `pair` to name somebody by a gallery, before it is raised.
+        caution: added to `pair` to name a person by a gallery, before it is raised.
         per_decade: how much more similar the most similar stranger among ten times as many is.
         most_raised: what a growing gallery adds to `pair` at most, with `caution`.
         margin: by which the best identity leads the second.
@@ -265,9 +265,9 @@ class SimilarityLimits:
     min_mirror: float
 
     def other_among(self, n_people: int) -> float:
-        """Return from which cosine on a photo looks like another of so many enrolled people.
+        """Return the cosine from which a photo looks like another of `n_people` enrolled people.
 
-        Without the raise, one in 30 newcomers to a gallery of 4,000 would be taken for somebody.
+        Without the raise, one in 30 newcomers to a gallery of 4,000 would be given a name.
         """
         return min(self.max_other + self.per_decade * math.log10(max(n_people / 100, 1.0)), 1.0)
 
@@ -285,7 +285,7 @@ def derive(found: Similarities, *, pair: float | None = None) -> SimilarityLimit
         pair: the threshold for two faces where it was stated; None for that of `PAIR_FAR`.
 
     Returns:
-        The limits; with those of a model that tells nobody apart no gallery names anybody.
+        The limits; those of a model that cannot distinguish people name nobody.
     """
     digits = found.digits
 
@@ -327,10 +327,10 @@ def assumed(threshold: float, far: float) -> Similarities:
 
     Args:
         threshold: that its card states.
-        far: at this rate; 0 where unknown, which is taken for `PAIR_FAR`.
+        far: at this rate; 0 where unknown, then `PAIR_FAR` is assumed.
 
     Returns:
-        `CAUTIOUS`, moved up where the threshold says that strangers are more similar still.
+        `CAUTIOUS`, moved up where the threshold implies that strangers are even more similar.
     """
     mean = threshold - CAUTIOUS.impostor_std * _z(far or PAIR_FAR)
     return replace(CAUTIOUS, impostor_mean=max(CAUTIOUS.impostor_mean, min(mean, 1.0)))

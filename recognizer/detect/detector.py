@@ -1,4 +1,4 @@
-"""The cascade: P-Net proposes, R-Net refines, O-Net decides and finds the landmarks.
+"""MTCNN's cascade: P-Net proposes, R-Net refines, O-Net decides and finds the landmarks.
 
 All images of a call share one P-Net run per pyramid level (of equally sized images), one R-Net run
 and one O-Net run. Source of the algorithm: Zhang et al. 2016.
@@ -21,7 +21,7 @@ from recognizer.geometry.pyramid import scales
 
 WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
 # the last box, squared, is taken at this size: measured over 350 faces of a real clip, O-Net loses
-# 2 % of them at 0.9, 13 % at 1.0 and 41 % at 1.2, because it learnt on tight boxes
+# 2 % of them at 0.9, 13 % at 1.0 and 41 % at 1.2, because it was trained on tight boxes
 FOLLOW_SIZE = 0.9
 FOLLOW_REACH = 3  # larger sides of the image, from its corner, that a box may reach
 FOLLOW_SCORE = 0.6  # O-Net's score below which a followed face is lost
@@ -29,14 +29,14 @@ FOLLOW_SCORE = 0.6  # O-Net's score below which a followed face is lost
 
 @dataclass(frozen=True, slots=True)
 class DetectorOptions:
-    """How the cascade searches.
+    """Options of the cascade.
 
     Attributes:
         min_face_px: side of the smallest face to find, pixels.
         factor: scale between levels of the pyramid, in (0, 1).
         thresholds: scores that P-, R- and O-Net must exceed, in [0, 1). A stricter P-Net and a
             milder R-Net than the usual 0.6 and 0.7 find the same faces from half the candidates
-            (27 instead of 60 a picture). O-Net's 0.5 keeps every face that facenet-pytorch finds
+            (27 instead of 60 an image). O-Net's 0.5 keeps every face that facenet-pytorch finds
             in 349 photos of the test data (362 faces), with 5 more; 0.7 loses 5.
         level_overlap: intersection over union, in [0, 1], above which P-Net's boxes of a level
             are one.
@@ -70,7 +70,7 @@ DEFAULT_OPTIONS = DetectorOptions()
 
 @dataclass(slots=True, eq=False)
 class Candidates:
-    """Boxes on their way through the cascade, of all images of a call.
+    """Boxes between two stages of the cascade, of all images of a call.
 
     Attributes:
         owners: (N,) index of each box's image.
@@ -94,7 +94,7 @@ class Candidates:
 
 
 class Detector:
-    """MTCNN over batches of images."""
+    """Finds faces in batches of images by MTCNN."""
 
     def __init__(
         self,
@@ -110,8 +110,8 @@ class Detector:
         Args:
             engine: runs them.
             weights: of each.
-            options: how to search.
-            refiner: moves the landmarks in the end; None to leave them.
+            options: of the cascade.
+            refiner: refines the landmarks; None to leave them as O-Net gives them.
             image_work: where scaling and cropping happen; None for where the engine runs.
         """
         self.options = options
@@ -131,7 +131,7 @@ class Detector:
         """Find all faces.
 
         Args:
-            images: each (H, W, 3) uint8 RGB, of equal or different sizes.
+            images: each (H, W, 3) uint8 RGB; sizes may differ.
 
         Returns:
             One `Detections` per image, in order.
@@ -139,41 +139,41 @@ class Detector:
         Raises:
             ValueError: if an image is of another shape or type.
         """
-        pictures = self.image_work.open(images)
-        found = self._propose(pictures)
-        found = self._refine(pictures, found)
-        results = self._decide(pictures, found)
+        opened = self.image_work.open(images)
+        found = self._propose(opened)
+        found = self._refine(opened, found)
+        results = self._decide(opened, found)
         if self._refiner is None:
             return results
-        return [self._refiner.refine(pictures, i, faces) for i, faces in enumerate(results)]
+        return [self._refiner.refine(opened, i, faces) for i, faces in enumerate(results)]
 
     def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
-        """Find known faces again near their last boxes, by O-Net alone.
+        """Track known faces from their last boxes, by O-Net alone.
 
         Args:
             images: each (H, W, 3) uint8 RGB.
-            boxes: for each image (n, 4) float32, where its faces were last.
+            boxes: for each image (n, 4) float32, the last boxes of its faces.
 
         Returns:
-            One `Followed` per image, row by row as asked.
+            One `Followed` per image, rows in the order of `boxes`.
 
         Raises:
             ValueError: if an argument is of another shape.
         """
         if len(images) != len(boxes):
             raise ValueError(f"follow needs as many boxes as images: {len(images)}, {len(boxes)}")
-        pictures = self.image_work.open(images)
+        opened = self.image_work.open(images)
         groups = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
         counts = [len(group) for group in groups]
         last = np.concatenate([*groups, np.empty((0, 4))])
         owners = np.repeat(np.arange(len(images)), counts)
-        sides = np.array([max(size) for size in pictures.sizes], np.float64)[owners, None]
+        sides = np.array([max(size) for size in opened.sizes], np.float64)[owners, None]
         # a box far beyond its image (or of no numbers) holds no face, and its crop costs memory
         is_near = (np.abs(last) <= FOLLOW_REACH * sides).all(axis=1)
         everything = np.where(is_near[:, None], last, 0)
         squares = square(_scaled(everything, FOLLOW_SIZE))
-        rows = np.flatnonzero(self._are_visible(pictures, owners, squares) & is_near)
-        head = self._run(self._onet, "onet", pictures, owners[rows], squares[rows])
+        rows = np.flatnonzero(self._are_visible(opened, owners, squares) & is_near)
+        head = self._run(self._onet, "onet", opened, owners[rows], squares[rows])
         scores, found = np.zeros(len(everything)), everything.copy()
         landmarks = _landmarks(everything, np.full((len(everything), 10), 0.5))
         scores[rows] = _sigmoid(head[:, 0])
@@ -195,21 +195,21 @@ class Detector:
             )
         return results
 
-    def _propose(self, pictures: Images) -> Candidates:
+    def _propose(self, opened: Images) -> Candidates:
         """Run P-Net over every level of every image."""
         found = [_none()]
-        for members in pictures.stacks():
-            found += self._propose_sized(pictures, members, *pictures.sizes[members[0]])
+        for members in opened.stacks():
+            found += self._propose_sized(opened, members, *opened.sizes[members[0]])
         return self._merge(_join(found), overlap=self.options.pyramid_overlap)
 
     def _propose_sized(
-        self, pictures: Images, members: NDArray[np.intp], height: int, width: int
+        self, opened: Images, members: NDArray[np.intp], height: int, width: int
     ) -> list[Candidates]:
         options, found = self.options, []
         shares = scales(height, width, min_face_px=options.min_face_px, factor=options.factor)
         sizes = [(int(np.ceil(height * share)), int(np.ceil(width * share))) for share in shares]
         limit = _logit(options.thresholds[0])
-        levels = pictures.scan(self._pnet, members, sizes, limit=limit)
+        levels = opened.scan(self._pnet, members, sizes, limit=limit)
         for size, level in zip(sizes, levels, strict=True):
             for member, (spots, heads) in zip(members, level, strict=True):
                 cells = _candidates(spots, heads, (height, width), size)
@@ -218,23 +218,23 @@ class Detector:
                 found.append(cells[kept])
         return found
 
-    def _refine(self, pictures: Images, found: Candidates) -> Candidates:
-        """Keep and calibrate what R-Net takes for a face."""
-        found = found[self._are_visible(pictures, found.owners, found.boxes)]
-        head = self._run(self._rnet, "rnet", pictures, found.owners, found.boxes)
+    def _refine(self, opened: Images, found: Candidates) -> Candidates:
+        """Keep and calibrate the boxes that R-Net accepts."""
+        found = found[self._are_visible(opened, found.owners, found.boxes)]
+        head = self._run(self._rnet, "rnet", opened, found.owners, found.boxes)
         found.scores, found.offsets = _sigmoid(head[:, 0]), head[:, 1:5]
         found = found[found.scores > self.options.thresholds[1]]
         return self._merge(found, overlap=self.options.refine_overlap)
 
-    def _decide(self, pictures: Images, found: Candidates) -> list[Detections]:
-        """Keep what O-Net takes for a face, with its landmarks."""
-        found = found[self._are_visible(pictures, found.owners, found.boxes)]
-        head = self._run(self._onet, "onet", pictures, found.owners, found.boxes)
+    def _decide(self, opened: Images, found: Candidates) -> list[Detections]:
+        """Keep the boxes that O-Net accepts, with their landmarks."""
+        found = found[self._are_visible(opened, found.owners, found.boxes)]
+        head = self._run(self._onet, "onet", opened, found.owners, found.boxes)
         landmarks = _landmarks(found.boxes, head[:, 5:])
         boxes = calibrate(found.boxes, head[:, 1:5])
         scores = _sigmoid(head[:, 0])
         results = []
-        for index in range(len(pictures.sizes)):
+        for index in range(len(opened.sizes)):
             rows = np.flatnonzero((found.owners == index) & (scores > self.options.thresholds[2]))
             kept = rows[
                 suppress(
@@ -257,7 +257,7 @@ class Detector:
         """Calibrate, suppress and square.
 
         Calibrated boxes of one face lie closer together, so suppressing after the calibration
-        leaves O-Net a third of the boxes (4.8 a picture instead of 12.8) with the same faces.
+        leaves O-Net a third of the boxes (4.8 an image instead of 12.8) with the same faces.
         The reference system suppresses before.
         """
         found.boxes = calibrate(found.boxes, found.offsets)
@@ -275,11 +275,11 @@ class Detector:
         return found[np.concatenate(kept)]
 
     def _are_visible(
-        self, pictures: Images, owners: NDArray[np.intp], boxes: Boxes
+        self, opened: Images, owners: NDArray[np.intp], boxes: Boxes
     ) -> NDArray[np.bool_]:
         result = np.zeros(len(boxes), np.bool_)
         for owner in np.unique(owners):
-            height, width = pictures.sizes[owner]
+            height, width = opened.sizes[owner]
             rows = owners == owner
             result[rows] = touches(boxes[rows], height=height, width=width)
         return result
@@ -288,14 +288,14 @@ class Detector:
         self,
         net: Network,
         name: str,
-        pictures: Images,
+        opened: Images,
         owners: NDArray[np.intp],
         squares: Boxes,
     ) -> Boxes:
         """Crop the squares and run a network over them: (N, outputs) float64."""
         heads = np.empty((len(squares), 5 if name == "rnet" else 15))
-        for rows in pictures.batches(owners):
-            crops = pictures.crop(
+        for rows in opened.batches(owners):
+            crops = opened.crop(
                 owners[rows],
                 squares[rows],
                 side=INPUT_SIZE[name],
@@ -313,7 +313,7 @@ def _candidates(
     found = heads.T.astype(np.float64)
     y, x = cells.T
     corner = np.stack([x, y, x, y], axis=1) * float(STRIDE)
-    # the networks learned on one-based, inclusive boxes: 1..12 for the first window
+    # the networks were trained on one-based, inclusive boxes: 1..12 for the first window
     ratio = full[1] / size[1], full[0] / size[0]
     boxes = (corner + np.array([1, 1, WINDOW, WINDOW])) * np.array([*ratio, *ratio])
     return Candidates(np.zeros(len(x), np.intp), boxes, _sigmoid(found[0]), found[1:5].T)

@@ -1,7 +1,7 @@
-"""L-Net: moves each landmark by looking at it closely.
+"""L-Net: refines each landmark from a patch around it.
 
 The reference system's optional fourth network. Its weights come only with a user's own MXNet
-checkpoint (det4), whose inputs are blue first.
+checkpoint (det4), with inputs in BGR order.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ from recognizer.mxnet.files import checkpoint_paths, read_params, read_symbol
 
 PATCH_SHARE = 0.25  # side of a landmark's patch as a share of the face's longer side
 PATCH_SIDE = 24  # pixels of the network's input
-MAX_SHIFT = 0.35  # of the patch: a landmark that would go farther stays
+MAX_SHIFT = 0.35  # of the patch: a landmark that would move farther stays
 
 
 class LandmarkRefiner:
@@ -67,7 +67,7 @@ class LandmarkRefiner:
 
 
 def _is_lnet(model: onnx.ModelProto) -> bool:
-    """Say whether a model turns five patches, one upon the other, into five points."""
+    """Return whether a model turns five stacked patches into five points."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in sized.graph.input:

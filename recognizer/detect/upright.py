@@ -1,10 +1,10 @@
-"""Which way up a photo is: faces are found upright, but photos lie on their side or head.
+"""Finds faces in photos that may be turned by quarters: the detector knows upright faces only.
 
-Cameras without a sense of gravity, scanners, and programs that drop EXIF leave photos turned by
-quarters. The detector finds nothing in most of them, and in every tenth a face whose landmarks are
-upright on a face that is not: its embedding is like nobody's. The score tells them apart, averaged
-over the photo and its mirror image. Of 573 turned photos of LFW (191, three ways) 572 are put
-upright by it, by the plain score 565, and none of the 191 upright ones is turned.
+Cameras without an orientation sensor, scanners, and programs that drop EXIF leave photos turned by
+quarters. The detector finds nothing in most of them, and in one in ten a face with upright
+landmarks on a face that is not upright: its embedding matches nobody. The score, averaged over the
+photo and its mirror image, shows which orientation is right: of 573 turned photos of LFW (191,
+three ways) it turns 572 upright (the plain score 565), and none of the 191 upright ones.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Detect = Callable[[Sequence[Image]], list[Detections]]
 
 SURE_LOGIT = 7.0  # from this score on (0.9991) no other orientation is tried: two in three photos
 TURNED_LOGIT = 3.0  # score (0.953) that another orientation must reach
-LEAD_LOGIT = 1.0  # and by how much it must be ahead
+LEAD_LOGIT = 1.0  # and by how much it must exceed the one of the photo as it is
 NONE = -1.0  # logit for no face: the detector gives none below 0
 MAX_MISFIT_PX = 9.0  # of landmarks, in the 112x112 crop; LFW's upright faces have up to 6.6
 MAX_ROLL_DEG = 60.0  # beyond it another orientation is nearer
@@ -29,7 +29,7 @@ TRIAL_PIXELS = 4_000_000  # larger photos are shrunk to find their orientation
 
 
 def detect_any_way_up(detect: Detect, images: Sequence[Image]) -> list[Detections]:
-    """Find the faces of photos that may lie on their side or head.
+    """Find the faces of photos that may be turned by quarters.
 
     Args:
         detect: finds upright faces in (H, W, 3) uint8 RGB images.
@@ -37,8 +37,8 @@ def detect_any_way_up(detect: Detect, images: Sequence[Image]) -> list[Detection
 
     Returns:
         One `Detections` per photo, in its own pixels. Where another orientation is the right one,
-        boxes are upright in the photo as it is, and landmarks are the person's: their left eye in
-        the image is the one that is left in the right orientation.
+        boxes are parallel to the sides of the photo as it is, and landmarks are the person's:
+        the left eye is the one that is left in the upright photo.
     """
     found = detect(images)
     for position, image in enumerate(images):
@@ -68,7 +68,7 @@ def misfits(landmarks: Floats) -> NDArray[np.float64]:
 
 
 def _quarter_turns(detect: Detect, image: Image) -> int:
-    """Return the quarter turns, counterclockwise, that put a photo upright; 0 where none do."""
+    """Return the quarter turns, counterclockwise, that make a photo upright; 0 for none."""
     scale = (TRIAL_PIXELS / (image.shape[0] * image.shape[1])) ** 0.5
     if scale < 1:
         size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))

@@ -1,1 +1,1 @@
-"""What networks read from a crop: embeddings, gender and age."""
+"""Embeddings of crops, and gender and age of faces."""

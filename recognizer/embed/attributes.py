@@ -21,7 +21,7 @@ AGE_SIZE, GENDER_SIZE = 64, 32
 CHIP_SIZE = 256  # a chip is warped larger and then averaged down, which keeps fine texture
 MEAN: Floats = np.array([122.782, 117.001, 104.298], np.float32)
 SCALE = np.float32(1 / 256)
-# where the landmarks lie in dlib's 150 pixel chip with padding 0.25; the networks want padding 0.2
+# the landmarks in dlib's 150 pixel chip with padding 0.25; the networks need padding 0.2
 _CHIP_150 = np.array(
     [[44.99, 36.23], [102.71, 35.77], [73.46, 71.35], [48.05, 101.65], [97.54, 102.47]]
 )
@@ -31,7 +31,7 @@ YEARS: Floats = np.array([0.25, *range(1, 81)], np.float32)  # the age that each
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a face looks like to the networks.
+    """Gender and age of a face, by the networks.
 
     Attributes:
         gender: "female" or "male".
@@ -45,7 +45,7 @@ class Attributes:
 
 
 class AttributeReader:
-    """Reads gender and age off faces."""
+    """Estimates gender and age of faces."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._gender, self._age = (
@@ -53,13 +53,11 @@ class AttributeReader:
             for name, size in (("gender-v1.onnx", GENDER_SIZE), ("age-v1.onnx", AGE_SIZE))
         )
 
-    def read(
-        self, pictures: Images, owners: NDArray[np.intp], landmarks: Floats
-    ) -> list[Attributes]:
-        """Judge each face.
+    def read(self, images: Images, owners: NDArray[np.intp], landmarks: Floats) -> list[Attributes]:
+        """Estimate gender and age of each face.
 
         Args:
-            pictures: the images, where the networks run.
+            images: where the networks run.
             owners: (N,) index of the image of each face.
             landmarks: (N, 5, 2) float32, xy in pixels.
 
@@ -69,8 +67,8 @@ class AttributeReader:
         genders = np.empty((len(owners), 2), np.float32)
         ages = np.empty(len(owners), np.float32)
         matrices = similarity_transforms(landmarks, TEMPLATE * np.float32(CHIP_SIZE))
-        for rows in pictures.batches(owners):
-            chips = pictures.warp(owners[rows], matrices[rows], size=CHIP_SIZE)
+        for rows in images.batches(owners):
+            chips = images.warp(owners[rows], matrices[rows], size=CHIP_SIZE)
             genders[rows] = self._gender(chips)[0]
             ages[rows] = self._age(chips)[0] @ YEARS
         return [
@@ -84,7 +82,7 @@ class AttributeReader:
 
 
 def _for_chips(model: bytes, factor: int) -> bytes:
-    """Make a network take (N, S, S, 3) uint8 RGB chips: averaged down by a factor, normalised."""
+    """Make a network take (N, S, S, 3) uint8 RGB chips: averaged down by a factor, normalized."""
     prepared = onnx.load_from_string(model)
     front = OnnxGraph("chips")
     chips = front.input("facewire_chips", UINT8, ["N", CHIP_SIZE, CHIP_SIZE, 3])

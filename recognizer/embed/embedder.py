@@ -33,7 +33,7 @@ class Embedder:
         self._device = engine.device
         self._max_batch = MAX_BATCH[engine.device]
         self._network = engine.load(prepare(model, card), name=card.name, most_rows=self._max_batch)
-        # what most calls bring; sizes that may change cost 0.25 ms a call, of y1's 6.2
+        # for one crop, the most frequent call; a batch that may change costs 0.25 of y1's 6.2 ms
         self._single = self._network
         weights = sum(math.prod(each.dims) for each in model.graph.initializer)
         if engine.device == "cpu" and weights < SMALL:
@@ -44,7 +44,7 @@ class Embedder:
 
         Args:
             crops: (N, 112, 112, 3) uint8 RGB, in host memory or where the network runs.
-            flip: add the mirrored crop's embedding before normalising; twice the work.
+            flip: add the mirrored crop's embedding before normalizing; twice the work.
 
         Returns:
             (N, D) float32 of unit length.
@@ -105,16 +105,16 @@ def _unit(embeddings: Floats) -> Floats:
 def prepare(model: onnx.ModelProto, card: ModelCard, *, batch: int | None = None) -> bytes:
     """Make a model take pixels, with any batch size unless one is given.
 
-    Weights that are listed as inputs are taken off that list (it keeps engines from fusing them),
-    the batch becomes symbolic, and colour order, layout and normalisation move into the graph.
+    Weights are no longer listed as inputs (which keeps engines from fusing them), the batch becomes
+    symbolic, and color order, layout and normalization become part of the graph.
 
     Args:
         model: one float input (1 or N, 3, H, W), one output (1 or N, D).
-        card: how the input is made.
+        card: describes the input.
         batch: N if it never changes.
 
     Returns:
-        A serialised model from (N, H, W, 3) uint8 RGB to (N, D) float32.
+        A serialized model from (N, H, W, 3) uint8 RGB to (N, D) float32.
 
     Raises:
         ModelFileError: if the model has other inputs or outputs.

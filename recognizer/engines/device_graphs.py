@@ -1,7 +1,7 @@
 """ONNX graphs that do on the device what OpenCV does in host memory.
 
-Only operators that ONNX Runtime has for CUDA. Results are rounded to whole grey levels as OpenCV
-rounds them, so that both ways feed the networks the same pixels but for one grey level.
+Only operators that ONNX Runtime has for CUDA. Results are rounded to whole gray levels as OpenCV
+rounds them, so that the pixels of both ways differ by one gray level at most.
 """
 
 from typing import Any
@@ -25,13 +25,13 @@ class _ImageGraph(OnnxGraph):
         return self.add("Cast", ["bytes"], "planes0", to=FLOAT)
 
     def rounded(self, x: str, output: str) -> str:
-        """Round to whole grey levels, halves up."""
+        """Round to whole gray levels, halves up."""
         half = self.constant("half", 0.5, np.float32)
         self.add("Add", [x, half], f"{output}_more")
         return self.add("Floor", [f"{output}_more"], output)
 
     def floored(self, x: str, factor: float) -> str:
-        """Multiply by a power of two and cut off the fraction."""
+        """Multiply by a power of two and drop the fraction."""
         self.add("Mul", [x, self.constant(f"{x}_factor", factor, np.float32)], f"{x}_scaled")
         return self.add("Floor", [f"{x}_scaled"], f"{x}_whole")
 
@@ -44,7 +44,7 @@ class _ImageGraph(OnnxGraph):
 
 
 def sheet_graph(n_octaves: int) -> bytes:
-    """Put each image and all its octaves on one tall sheet, for one GridSample to reach them all.
+    """Put each image and all its octaves on one tall sheet, for one GridSample to read them all.
 
     Inputs: frames (B, H, W, 3) uint8; for each octave the pads (8,) int64 that give it one black
     row more and the width of the sheet. Output: (B, 3, rows, W + 1) float32, octave below octave.
@@ -133,7 +133,7 @@ def _line_inputs(graph: _ImageGraph, line: str, n: str) -> tuple[list[str], list
 
 
 def sample_graph(side: int) -> bytes:
-    """Take square crops off sheets, each by an affine map, bilinearly: M off each of B sheets.
+    """Sample square crops from sheets, each by an affine map, bilinearly: M from each of B sheets.
 
     Inputs: sheet (B, 3, rows, columns) float32; matrices (B, M, 3, 2) float32 from (u, v, 1) of a
     crop to GridSample's x and y on the sheet; low and high (B, M, 1, 2) float32, where x and y
@@ -162,7 +162,7 @@ def sample_graph(side: int) -> bytes:
 
 
 def select_graph() -> bytes:
-    """Pick the cells where P-Net sees a face, so that only they come down.
+    """Select the cells where P-Net finds a face, so that only they are downloaded.
 
     Inputs: heads (B, 5, h, w) float32, limit () float32 that the first channel must exceed.
     Outputs: cells (K, 3) int64, image, y and x; values (K, 5) float32.

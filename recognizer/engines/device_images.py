@@ -1,6 +1,6 @@
-"""Image work on the device of the networks: frames go up once, and only results come down.
+"""Image work on the device of the networks: frames are uploaded once, only results downloaded.
 
-An image lies on a sheet with all its octaves (`device_graphs`); every crop and every aligned face
+An image is on a sheet with all its octaves (`device_graphs`); every crop and every aligned face
 is an affine map into it. Equally sized images of a call are one tensor, and share each run.
 """
 
@@ -20,11 +20,11 @@ from recognizer.geometry.pyramid import deepest_octave, octave_for_level, octave
 
 Floating = NDArray[np.floating[Any]]
 
-# a tick of the service uploads twice, what is scanned and what is followed, and then aligns
-# faces of both; images that nobody can change are found again by who they are
+# each round of the service uploads twice, the frames to scan and those to track in, and then aligns
+# faces of both; read-only images are recognized by their identity
 KEPT_UPLOADS = 2
 MAX_LINES = 1024  # ways to scale that stay uploaded: the levels of some fifty sizes of images
-MAX_BATCH = 512  # crops per run: bounds the memory that hundreds of candidates need
+MAX_BATCH = 512  # crops per run: bounds the memory for hundreds of candidates
 
 
 class DeviceImageWork:
@@ -37,7 +37,7 @@ class DeviceImageWork:
         self._lines: dict[tuple[int, int], list[Tensor]] = {}
 
     def open(self, images: Sequence[Image]) -> "DeviceImages":
-        """Upload (H, W, 3) uint8 RGB images, but for read-only ones that are still there."""
+        """Upload (H, W, 3) uint8 RGB images, except read-only ones that are uploaded already."""
         images = [checked_image(image) for image in images]
         places = [self._known(image) for image in images]
         groups: dict[tuple[int, int], list[int]] = {}
@@ -58,7 +58,7 @@ class DeviceImageWork:
         return DeviceImages(self, [place for place in places if place is not None])
 
     def graph(self, kind: str, size: int = 0) -> Network:
-        """Return a graph of `device_graphs`, loaded when first asked for."""
+        """Return a graph of `device_graphs`, loaded at the first request."""
         name = f"{kind}{size}"
         if name not in self._graphs:
             build = {
@@ -100,7 +100,7 @@ class Sheet:
         self.n_images, self.height, self.width, _ = frames.shape
         self._work = work
         self._octaves = range(deepest_octave(self.height, self.width) + 1)
-        # an octave's rows and one black row, that crops may lie outside the image
+        # an octave's rows and one black row, for crops that reach outside the image
         rows = [(self.height >> octave) + 1 for octave in self._octaves]
         self._starts = np.concatenate([[0], np.cumsum(rows)])
 
@@ -147,7 +147,7 @@ class Sheet:
         matrices = maps.matrices.transpose(0, 2, 1) * scale
         matrices[:, 2:] += shift
         ends = (each[:, None] * scale + shift for each in (maps.low, maps.high))
-        # the graph takes as many crops of every image: most have some to spare
+        # the graph takes equally many crops of every image: some rows stay unused
         counts = np.bincount(slots, minlength=self.n_images)
         most = int(counts.max())
         by_slot = np.argsort(slots, kind="stable")
@@ -165,7 +165,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image is: on a sheet, the how-manieth."""
+    """An image on a sheet: its index there."""
 
     sheet: Sheet
     slot: int

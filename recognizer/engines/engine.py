@@ -58,16 +58,16 @@ class Engine(Protocol):
 
         Args:
             model: its bytes.
-            name: what errors call it.
+            name: for error messages.
             most_rows: N of the largest input, where the model takes (N, H, W, 3) uint8 pixels of
                 one size; 0 where more may change.
 
         Raises:
-            ModelFileError: if the runtime cannot read it; `name` says which.
+            ModelFileError: if the runtime cannot read it; the message contains `name`.
         """
 
     def upload(self, array: Array) -> Tensor:
-        """Bring an array to the device, for any number of runs."""
+        """Upload an array to the device, for any number of runs."""
 
 
 def rows_for(n: int, device: str) -> int:
@@ -85,11 +85,11 @@ def rows_for(n: int, device: str) -> int:
 
 
 def to_host(tensor: Tensor) -> Array:
-    """Bring a tensor down from the device."""
+    """Return a tensor as an array in host memory."""
     return tensor if isinstance(tensor, np.ndarray) else cast("DeviceTensor", tensor).download()
 
 
 def first_line(error: Exception) -> str:
-    """Return the line of an engine's error that says what is wrong: its last."""
+    """Return the last line of an engine's error, which states the cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

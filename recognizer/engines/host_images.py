@@ -21,7 +21,7 @@ MIN_BAND_ROWS = 64
 
 
 class HostImageWork:
-    """Leaves images where they are."""
+    """Opens images in host memory."""
 
     def open(self, images: Sequence[Image]) -> "HostImages":
         """Take (H, W, 3) uint8 RGB images."""
@@ -33,7 +33,7 @@ class HostImages:
 
     def __init__(self, images: Sequence[Image]) -> None:
         self.sizes = [(image.shape[0], image.shape[1]) for image in images]
-        self._pictures = [Octaves(image) for image in images]
+        self._octaves = [Octaves(image) for image in images]
 
     def stacks(self) -> list[NDArray[np.intp]]:
         """Group the images by size."""
@@ -55,7 +55,7 @@ class HostImages:
         for size in sizes:
             level = np.empty((len(members), *size, 3), np.uint8)
             for i, member in enumerate(members):
-                shrink(self._pictures[member], larger[i], size, level[i])
+                shrink(self._octaves[member], larger[i], size, level[i])
                 larger[i] = level[i]
             heads = _in_bands(net, level)
             cells = []
@@ -73,12 +73,12 @@ class HostImages:
         """Cut squares out of images and scale them."""
         n = len(squares)
         crops = np.zeros((rows, side, side, 3), np.uint8)
-        crop_squares(self._pictures, owners, squares, side, crops[:n])
+        crop_squares(self._octaves, owners, squares, side, crops[:n])
         return crops
 
     def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Image:
         """Warp images by similarity transforms."""
-        return warp([picture[0] for picture in self._pictures], owners, matrices, size=size)
+        return warp([octaves[0] for octaves in self._octaves], owners, matrices, size=size)
 
 
 def _in_bands(net: Network, level: Image) -> Floats:

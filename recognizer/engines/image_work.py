@@ -1,4 +1,4 @@
-"""The seam for work on images: it is done where the networks run.
+"""The seam for work on images, which is done where the networks run.
 
 On a CPU that is OpenCV in host memory (`host_images`); on a GPU, ONNX graphs on images that are
 uploaded once (`device_images`). The detector's decisions are the same code for both.
@@ -17,7 +17,7 @@ from recognizer.faces import Floats, Image
 from recognizer.geometry.boxes import Boxes
 
 Cells = tuple[NDArray[np.intp], Floats]
-"""Where P-Net sees faces in a level: (K, 2) y and x, and (K, 5) its outputs there."""
+"""The cells of a level with a face by P-Net: (K, 2) y and x, and (K, 5) its outputs there."""
 
 
 class Images(Protocol):

@@ -19,9 +19,9 @@ from recognizer.engines.engine import Array, Network, Tensor, first_line
 from recognizer.errors import DeviceError, ModelFileError
 
 CUDA_OPTIONS = {
-    # the default, a trial of all algorithms, would be repeated for every new size of a picture
+    # the default, a trial of all algorithms, would be repeated for every new input size
     "cudnn_conv_algo_search": "HEURISTIC",
-    # float32 as on the CPU: TF32 keeps ten bits of a number, too few for the places of crops
+    # float32 as on the CPU: TF32 keeps ten bits of a number, too few for the positions of crops
     "use_tf32": "0",
 }
 TENSORRT = "TensorrtExecutionProvider"
@@ -71,7 +71,7 @@ class OnnxRuntimeEngine:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._runtime = onnxruntime
-        # what loading and running raise: they have no common base but Exception
+        # what loading and running raise: Exception is their only common base
         self.errors = (
             *(state.Fail, state.EPFail, state.InvalidArgument, state.InvalidGraph),
             *(state.InvalidProtobuf, state.NotImplemented, state.RuntimeException),
@@ -82,11 +82,11 @@ class OnnxRuntimeEngine:
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.inter_op_num_threads = 1
-        self._options.log_severity_level = 4  # fatal only: errors are raised, too
+        self._options.log_severity_level = 4  # fatal only: errors are raised as well
         self._providers = ["CPUExecutionProvider"]
         self._provider_options: list[dict[str, str]] = [{}]
         if device == "cuda":
-            # the default log repeats on stderr, and at length, what the errors raised here say
+            # the default log repeats the errors raised here on stderr, at length
             onnxruntime.set_default_logger_severity(4)
             # finds CUDA and cuDNN where pip put them; prints what it does not find
             with redirect_stdout(StringIO()) as printed:
@@ -129,8 +129,9 @@ class OnnxRuntimeEngine:
     def _build(self, model: bytes, name: str, most_rows: int, folder: Path) -> Any:
         """Let TensorRT build a network that this engine has loaded, or find what it built.
 
-        It builds for the sizes that it has seen, and anew for any beyond: both ends come first, so
-        that nothing is built while video runs. Its cache knows neither weights nor versions.
+        It builds for the sizes that it has seen, and again for any beyond: the largest and the
+        smallest run first, so that nothing is built while video runs. Its cache distinguishes
+        neither weights nor versions.
 
         Source: ONNX Runtime's page on the TensorRT execution provider.
         """

@@ -34,7 +34,7 @@ class OpenVinoEngine:
             compiled = self._core.compile_model(
                 self._core.read_model(model), "CPU", self._properties
             )
-        except UnicodeDecodeError as error:  # of what it wanted to say of a damaged name
+        except UnicodeDecodeError as error:  # of its own message about a damaged name
             raise ModelFileError(f"openvino cannot load {name}: it is damaged") from error
         except RuntimeError as error:
             raise ModelFileError(f"openvino cannot load {name}: {first_line(error)}") from error

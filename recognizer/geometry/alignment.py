@@ -23,14 +23,14 @@ TEMPLATE: Floats = np.array(
 
 
 def similarity_transforms(landmarks: Floats, template: Floats = TEMPLATE) -> NDArray[np.float64]:
-    """Fit the rotation, scale and shift that bring landmarks closest to a template.
+    """Fit the rotation, scale and shift that map landmarks closest to a template.
 
     In the plane, with points as complex numbers, the least-squares similarity of Umeyama (1991)
     without reflection is the linear regression w = a z + b.
 
     Args:
         landmarks: (N, 5, 2) float32, xy in pixels.
-        template: (5, 2) float32, where they shall be.
+        template: (5, 2) float32, xy of the landmarks in the crop.
 
     Returns:
         (N, 2, 3) float64 matrices from image to crop.
@@ -44,7 +44,7 @@ def similarity_transforms(landmarks: Floats, template: Floats = TEMPLATE) -> NDA
     w = template[:, 0].astype(np.float64) + 1j * template[:, 1]
     z_mean, w_mean = z.mean(axis=1, keepdims=True), w.mean()
     spread = np.square(np.abs(z - z_mean)).sum(axis=1)
-    # five equal points fix no scale: they fall on the template's centre at scale 1
+    # five equal points fix no scale: they fall on the template's center at scale 1
     is_point = spread < 1e-12
     a = (np.conj(z - z_mean) * (w - w_mean)).sum(axis=1) / np.where(is_point, 1, spread)
     a = np.where(is_point, 1, a)

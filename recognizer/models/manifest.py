@@ -46,7 +46,7 @@ class ModelEntry:
 
     Attributes:
         size: bytes of its files.
-        is_cached: all files are there with the right size (hashes are checked on opening).
+        is_cached: all files exist with the right size (hashes are checked on opening).
     """
 
     name: str
@@ -142,5 +142,5 @@ def size_of(path: Path) -> int | None:
     """Return a file's size in bytes; None if it is missing."""
     try:
         return path.stat().st_size
-    except OSError:  # missing, or in a folder that cannot be entered: `fetch` will say so
+    except OSError:  # missing, or in a folder that cannot be entered: `fetch` reports it
         return None

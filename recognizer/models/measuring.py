@@ -35,7 +35,7 @@ OnPhoto = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
-    """What photos of people say about a model.
+    """Similarities of a model, measured on photos of people.
 
     Attributes:
         similarities: for the card.
@@ -69,7 +69,7 @@ def measure(
             `MAX_PHOTOS` photos, as many evenly spread.
         cache: folder of the models, for the detector; None for `default_cache()`.
         on_photo: called after each photo.
-        progress: told of the bytes while the detector is fetched.
+        progress: called with the bytes while the detector is fetched.
 
     Raises:
         ModelCardError: if the photos make too few pairs of different people.
@@ -118,7 +118,7 @@ def with_measurement(card: ModelCard, found: Measurement, threshold: float | Non
     Args:
         card: of the model.
         found: about it.
-        threshold: stated by the user, whose rate is then noted; None for that of `PAIR_FAR`.
+        threshold: set by the user, its rate is then noted; None for the one of `PAIR_FAR`.
     """
     if threshold is None:
         pair = min(derive(found.similarities).pair, 1.0)
@@ -139,9 +139,9 @@ def _crop(image: Image, detector: Detector | None, path: Path) -> Image:
 
 
 def main_face(detections: Detections, image: Image) -> int:
-    """Return which face a photo is about: large and near the middle; -1 if there is none.
+    """Return the index of the main face, large and near the center; -1 if there is none.
 
-    The area less twice the squared distance from the middle decides, as is usual for LFW.
+    It has the largest area minus twice the squared distance from the center, as is usual for LFW.
     """
     if not len(detections):
         return -1

@@ -1,4 +1,4 @@
-"""ONNX files on disk: read with one clear error, written at once or not at all."""
+"""ONNX files on disk: read with one clear error, written atomically."""
 
 from pathlib import Path
 

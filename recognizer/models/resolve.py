@@ -1,4 +1,4 @@
-"""From what a user writes after --model to a loaded embedding model and its card."""
+"""Loads the embedding model that the value of --model names, with its card."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ def resolve_model(
         spec: a model's name, the path of an ONNX file with a model card, or PREFIX,EPOCH of an
             MXNet checkpoint.
         cache: folder of the models; None for `default_cache()`.
-        progress: told of the bytes while a model is fetched.
+        progress: called with the bytes while a model is fetched.
 
     Raises:
         ModelFileError: if there is no such model or it cannot be used.

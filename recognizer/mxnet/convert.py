@@ -1,7 +1,7 @@
 """Converts MXNet checkpoints to ONNX, without MXNet.
 
 Every operator of MTCNN, gender-age and the published face networks (MobileFaceNet, MobileNet,
-ResNet, MNasNet, DenseNet) is known; another one is named in the error.
+ResNet, MNasNet, DenseNet) is supported; any other is named in the error.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from recognizer.mxnet.files import Params, Symbol, SymbolNode
 from recognizer.mxnet.operators import IDENTITIES, LOSSES, OPERATORS
 from recognizer.onnx_graph import FLOAT, OnnxGraph
 
-EMBEDDING_NODE = "fc1"  # what the face networks call their last layer; training heads follow it
+EMBEDDING_NODE = "fc1"  # name of the last layer of the face networks; training heads follow it
 
 
 def convert(
@@ -40,12 +40,12 @@ def convert(
 
 
 def has_node(symbol: Symbol, name: str) -> bool:
-    """Say whether a symbol has a node of that name."""
+    """Return whether a symbol has a node of that name."""
     return any(node.name == name for node in symbol.nodes)
 
 
-def normalises_itself(symbol: Symbol) -> bool:
-    """Say whether the graph begins by shifting and scaling its pixels."""
+def normalizes_itself(symbol: Symbol) -> bool:
+    """Return whether the graph begins by shifting and scaling its pixels."""
     data = {i for i, node in enumerate(symbol.nodes) if node.op == "null" and node.name == "data"}
     through = {
         i
@@ -68,7 +68,7 @@ def _heads(symbol: Symbol, outputs: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 class Conversion:
-    """One conversion under way."""
+    """State of one conversion."""
 
     def __init__(self, symbol: Symbol, params: Params, name: str) -> None:
         self._symbol, self._params, self._name = symbol, params, name
@@ -111,7 +111,7 @@ class Conversion:
             found.add(index)
             node = self._symbol.nodes[index]
             sources = [source for source, _ in node.inputs]
-            # a loss takes labels too, which inference has not
+            # a loss takes labels too, which inference does not have
             waiting += sources[:1] if node.op in LOSSES else sources
         return found
 

@@ -34,8 +34,8 @@ class SymbolNode:
     Attributes:
         op: operator; "null" for a variable.
         name: unique.
-        inputs: (index of the node, which of its outputs).
-        attributes: values parsed as Python literals where they are such, else text.
+        inputs: (index of the node, index of its output).
+        attributes: values parsed as Python literals where possible, else text.
     """
 
     op: str
@@ -95,7 +95,7 @@ class _FormatError(Exception):
 
 
 class _Reader:
-    """Takes values off a buffer, never beyond its end."""
+    """Reads values from a buffer, never beyond its end."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -149,7 +149,7 @@ def _parse_array(reader: _Reader) -> NDArray[Any]:
         dims_layout, n_dims = "q", reader.number("i")
     elif magic == V1_MAGIC:
         dims_layout, n_dims = "q", reader.number("I")
-    else:  # before there were versions the number of dimensions came first
+    else:  # files without a version begin with the number of dimensions
         dims_layout, n_dims = "I", magic
     if n_dims == 0 and magic != V3_MAGIC:
         return np.empty(0, np.float32)

@@ -51,7 +51,7 @@ def _convolution(c: "Conversion", node: SymbolNode) -> Results:
 def _batch_norm(c: "Conversion", node: SymbolNode) -> Results:
     gamma, beta = c.param(node, 1, "gamma"), c.param(node, 2, "beta")
     if _flag(node, "fix_gamma", default=True):
-        gamma = np.ones_like(gamma)  # whatever is stored: the classic trap of converters
+        gamma = np.ones_like(gamma)  # the stored one is ignored, which many converters miss
     mean, variance = c.param(node, 3, "moving_mean"), c.param(node, 4, "moving_var")
     arrays = {"gamma": gamma, "beta": beta, "mean": mean, "var": variance}
     inputs = [c.constant(f"{node.name}:{key}", array) for key, array in arrays.items()]
@@ -157,7 +157,7 @@ def _clip(c: "Conversion", node: SymbolNode) -> Results:
 def _l2_normalization(c: "Conversion", node: SymbolNode) -> Results:
     data = c.value(node, 0)
     if node.attributes.get("mode", "instance") != "instance" or c.rank(data) != 2:
-        raise ModelFileError(f"only L2 normalisation of rows is supported (node {node.name!r})")
+        raise ModelFileError(f"only L2 normalization of rows is supported (node {node.name!r})")
     squares = c.add("ReduceSumSquare", [data], f"{node.name}:squares", axes=[1], keepdims=1)
     eps = c.constant(f"{node.name}:eps", np.float32(node.attributes.get("eps", 1e-10)).reshape(1))
     length = c.add("Sqrt", [c.add("Add", [squares, eps], f"{node.name}:sum")], f"{node.name}:norm")
@@ -210,9 +210,9 @@ def _with_scalar(op: str) -> Handler:
     return handler
 
 
-# at inference these hand on their first input
+# at inference these return their first input
 IDENTITIES = ("_copy", "identity", "BlockGrad", "stop_gradient", "Dropout", "Cast")
-# these take labels as their second input, which inference has not
+# these take labels as their second input, which inference does not have
 LOSSES = ("SoftmaxOutput", "Softmax", "LinearRegressionOutput")
 
 OPERATORS: dict[str, Handler] = {

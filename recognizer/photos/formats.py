@@ -1,8 +1,8 @@
 """Opens photo files in the formats that phones, cameras and the web write.
 
 Each format is recognized by its first bytes and opened by Pillow's reader for it alone, so that
-nothing else that Pillow reads (PostScript, icons, film) is ever tried on what somebody sends. The
-readers are imported with the first photo: a service that gets none starts without them.
+nothing else that Pillow reads (PostScript, icons, film) is ever tried on an upload. The readers
+are imported with the first photo: a service without photos starts without them.
 """
 
 import logging
@@ -18,7 +18,7 @@ from PIL import ImageCms
 
 from recognizer.faces import Image
 
-# what Pillow, pi-heif and littleCMS raise on files that are damaged or made to harm
+# what Pillow, pi-heif and littleCMS raise on damaged or malicious files
 FAULTS = (
     OSError,
     SyntaxError,
@@ -55,7 +55,7 @@ def open_photo(data: bytes) -> Pillow.Image | None:
     Raises:
         FAULTS: if the header is damaged.
     """
-    # damaged metadata of a good photo, without its name: it is read all the same, or refused
+    # warnings about damaged metadata, without the photo's name: it is read anyway, or refused
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
     stream = BytesIO(data)
@@ -104,7 +104,7 @@ def open_photo(data: bytes) -> Pillow.Image | None:
 
 
 def orientation(photo: Pillow.Image) -> int:
-    """Return a decoded photo's EXIF orientation, 1 to 8; 1 where it says nothing sensible."""
+    """Return a decoded photo's EXIF orientation, 1 to 8; 1 if it is missing or invalid."""
     try:
         value = photo.getexif().get(_ORIENTATION, 1)
     except FAULTS:
@@ -142,7 +142,7 @@ def to_rgb(photo: Pillow.Image) -> Image:
 
 
 def oriented(image: Image, value: int) -> Image:
-    """Return an image as its EXIF orientation wants it to be shown."""
+    """Return an image turned and mirrored by its EXIF orientation."""
     if value in (5, 6, 7, 8):
         image = np.asarray(cv2.transpose(image), np.uint8)
     if value in (2, 3, 6, 7):
@@ -174,12 +174,12 @@ def _eight_bits(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _plain_mode(mode: str) -> str:
-    """Return the mode of the colors alone, which is the one that a profile is for."""
+    """Return the mode of the colors alone, to which a color profile applies."""
     return "L" if mode in ("1", "LA", "La") else "RGB"
 
 
 def _transform(photo: Pillow.Image) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from a photo's colors to sRGB; None if they are, or their profile is bad."""
+    """Return the transform of a photo's colors to sRGB; None if none is needed or possible."""
     srgb = ImageCms.createProfile("sRGB")
     if photo.mode == "LAB":
         return ImageCms.buildTransform(ImageCms.createProfile("LAB"), srgb, "LAB", "RGB")

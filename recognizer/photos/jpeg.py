@@ -1,4 +1,4 @@
-"""What Pillow does not tell about a JPEG before it is decoded: its scans and its end (ITU T.81).
+"""The scans and the end of a JPEG, which Pillow does not report before decoding (ITU T.81).
 
 Pillow reads the headers: size, components, progression, metadata. It counts no scans, of which a
 bomb has thousands, and it refuses a JPEG that lacks nothing but its end marker as it does one that

@@ -1,11 +1,11 @@
-"""Photos from files and uploads: bytes in, RGB out, or one clear line.
+"""Decodes photos from files and uploads, or raises one clear line.
 
 Pillow decodes all formats. OpenCV takes 41 ms for a JPEG of 12 megapixels and Pillow 52, but
 OpenCV prints libjpeg's and libpng's complaints to stderr, without the name of the file.
 
-One rule of size holds wherever a photo comes from. A photo of more pixels than are of use is
-decoded at half or a quarter of its size, so that what a phone of 200 megapixels makes is read in
-the memory of a smaller one; what its format can only decode as a whole must be smaller.
+One rule of size applies to every photo. A photo of more pixels than are of use is decoded at half
+or a quarter of its size, so that one of 200 megapixels needs no more memory than a smaller one;
+a photo in a format that can only be decoded as a whole must be smaller.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ MAX_PIXELS = 220_000_000  # of a JPEG, decoded at reduced size: phones have up t
 MAX_WHOLE_PIXELS = 110_000_000  # of what must be decoded as a whole: 440 MB for a while
 FULL_PIXELS = 66_000_000  # up to here nothing is reduced: 200 MB as RGB, phones of 64 megapixels
 MAX_BYTES = 256 * 1024 * 1024  # a 64 megapixel photo stays below this even as a bitmap of RGBA
-MAX_REDUCTION = 8  # what the DCT of a JPEG offers
+MAX_REDUCTION = 8  # the most that the DCT of a JPEG offers
 FORMATS = "JPEG, PNG, WebP, HEIC, AVIF, GIF, TIFF, BMP or JPEG 2000"
 
 
@@ -36,7 +36,7 @@ class Photo:
     """A decoded photo.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, upright as its metadata say.
+        image: (H, W, 3) uint8 RGB, upright by its metadata.
         scale: pixels of the file per pixel of `image`, 1 or more.
     """
 
@@ -53,7 +53,7 @@ def read_photo(path: Path) -> Photo:
     """Read a photo file.
 
     Args:
-        path: in one of `FORMATS`, whatever its name ends in.
+        path: in one of `FORMATS`; the end of its name does not matter.
 
     Raises:
         ImageError: if it cannot be read; the message names the file and the reason.
@@ -75,11 +75,11 @@ def decode_photo(data: bytes, *, name: str) -> Photo:
 
     Gray, palette, CMYK and 16-bit photos become RGB of 8 bits, a color profile becomes sRGB, the
     orientation of EXIF or of the container is applied, the first frame of an animation is taken,
-    and an alpha channel is dropped: a face is judged by its own colors, transparent or not.
+    and an alpha channel is dropped: faces keep their own colors, transparent or not.
 
     Args:
         data: the file's bytes, in one of `FORMATS`.
-        name: what to call it in errors.
+        name: for error messages.
 
     Returns:
         The photo, at reduced size if it has more than `FULL_PIXELS`.
@@ -110,7 +110,7 @@ def _decode_jpeg(data: bytes, opened: "JpegImageFile", name: str) -> Photo:
     except ValueError:
         raise ImageError(f"cannot read {name}: the photo is cut off or damaged") from None
     if scans.n > jpeg.MAX_SCANS:
-        raise ImageError(f"cannot read {name}: more than {jpeg.MAX_SCANS} scans (save it anew)")
+        raise ImageError(f"cannot read {name}: more than {jpeg.MAX_SCANS} scans (save it again)")
     is_whole = not scans.is_sequential
     if scans.end_at >= 0:
         return _decode(opened, name, is_whole=is_whole)

@@ -1,4 +1,4 @@
-"""From a checkpoint of `fit` to the files that others load."""
+"""Exports a checkpoint of `fit` to ONNX or MXNet files."""
 
 import logging
 from collections.abc import Callable
@@ -64,8 +64,8 @@ def export_checkpoint(
     """Write FILE.onnx with a card, or the two files of PREFIX,EPOCH.
 
     Args:
-        checkpoint: a .pt of ours.
-        to: where.
+        checkpoint: a .pt file of `fit`.
+        to: FILE.onnx or PREFIX,EPOCH.
         pairs: a `.bin` on which the card's similarities are measured, and its threshold with
             them; None leaves them unmeasured.
         name: for the card; empty for the file's.
@@ -96,7 +96,7 @@ def export_checkpoint(
         trained_on = f"{result.target} {100 * result.accuracy_flip.mean:.2f} %"
     if similarities is None:
         logger.warning(
-            "the card of %s says nothing about similarities, so names are given cautiously with it "
+            "the card of %s has no similarities, so names are given cautiously with it "
             "(measure them by --pairs with %d pairs of different people or more, or by "
             "`facewire models add` with --images)",
             path.name,

@@ -78,7 +78,7 @@ def operations(backbone: nn.Module) -> list[Operation]:
     """Return a backbone's operations in the order they run; the last gives the embedding.
 
     Raises:
-        ExportError: if it does something that this list of operations does not know.
+        ExportError: if it has an operation that is not in this list.
     """
     graph = _Tracer().trace(backbone)
     names = _Names()

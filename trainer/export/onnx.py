@@ -1,4 +1,4 @@
-"""Writes a backbone as an ONNX file with a model card, and proves that recognizer agrees."""
+"""Writes a backbone as an ONNX file with a model card, checked against recognizer."""
 
 import os
 from pathlib import Path
@@ -102,12 +102,12 @@ def _add(graph: OnnxGraph, operation: Operation) -> str:
 
 
 def export_onnx(backbone: nn.Module, card: ModelCard, path: Path) -> float:
-    """Write an ONNX file and have recognizer read it back; it counts only if both agree.
+    """Write an ONNX file, and compare its embeddings in recognizer with those of the backbone.
 
     Args:
-        backbone: will be put into evaluation mode.
+        backbone: is put into evaluation mode.
         card: written into the file.
-        path: ends in .onnx; an older file is replaced only by a proven one.
+        path: ends in .onnx; an older file is replaced only if the check passes.
 
     Returns:
         The largest difference of any number of the unit embeddings.

@@ -7,7 +7,7 @@ import pytest
 
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
 from recognizer.errors import ModelFileError
-from recognizer.mxnet.convert import convert, normalises_itself
+from recognizer.mxnet.convert import convert, normalizes_itself
 from recognizer.mxnet.files import Symbol, SymbolNode
 from recognizer.mxnet.operators import OPERATORS
 
@@ -227,8 +227,8 @@ def test_an_output_that_a_node_has_not_is_named() -> None:
 
 
 def test_normalisation_in_the_graph_is_seen() -> None:
-    assert normalises_itself(graph("_minus_scalar", {"scalar": 127.5}))
-    assert not normalises_itself(graph("Flatten", {}))
+    assert normalizes_itself(graph("_minus_scalar", {"scalar": 127.5}))
+    assert not normalizes_itself(graph("Flatten", {}))
 
 
 def test_the_networks_operators_are_all_known() -> None:
