@@ -40,6 +40,9 @@ FORWARDED_VARIABLE = "FORWARDED_ALLOW_IPS"
 WEBHOOK_SECRET_VARIABLE = "FACEWIRE_WEBHOOK_SECRET"
 TURN_SECRET_VARIABLE = "FACEWIRE_TURN_SECRET"
 
+CONFIG_VARIABLE = "FACEWIRE_CONFIG"
+"""Names the configuration file where no flag does."""
+
 ENCODED_SECRET = "whsec_"
 """Begins a webhook's secret that is written in base64, after Standard Webhooks."""
 
@@ -452,8 +455,17 @@ class Config(Section):
         return data_dir() / ("demo" if self.is_demo else "gallery")
 
 
+def configuration_file(flag: Path | None) -> Path | None:
+    """Return the configuration file: of a flag, else of FACEWIRE_CONFIG; None for none."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    return flag or (Path(named) if named else None)
+
+
 def load_config(
-    path: Path | None = None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+    path: Path | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    is_served: bool = True,
 ) -> Config:
     """Read a configuration file and lay environment and flags over it.
 
@@ -461,6 +473,7 @@ def load_config(
         path: a TOML file; None for the defaults.
         overrides: values of flags by section and key; "cameras" replaces the list by a
             list of tables under the key "list".
+        is_served: whether a service starts with it, which needs a token to listen to others.
 
     Raises:
         ConfigError: if the file cannot be read, or a key or value is wrong.
@@ -476,7 +489,8 @@ def load_config(
         config = Config.model_validate(tables)
     except ValidationError as error:
         raise ConfigError(describe(error, str(path or "the configuration"))) from None
-    _require_token(config.server)
+    if is_served:
+        _require_token(config.server)
     return config
 
 

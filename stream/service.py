@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 from gallery import Gallery
 from gallery.private_files import make_private_directory
@@ -35,7 +37,7 @@ from stream.naming import FaceNaming
 from stream.recognition.photo_worker import PhotoWorker
 from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
-from stream.service_lock import only_service
+from stream.service_lock import announced, only_service
 from stream.supervisor import Supervisor
 from stream.webrtc.peers import Peers
 
@@ -198,9 +200,10 @@ class Service:
         directory = config.gallery_directory
         if config.gallery.directory is None:
             with suppress(OSError):  # whatever is opened in it says why
-                make_private_directory(data_dir(), own=("demo", "gallery"))
+                make_private_directory(data_dir(), own=("demo", "gallery", "services"))
         with ExitStack() as stack:
             stack.enter_context(only_service(directory))
+            stack.enter_context(announced(directory, data=data_dir(), settings=_shared(config)))
             recognizer = await asyncio.to_thread(open_one, progress=progress)
             camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
             gallery = stack.enter_context(
@@ -326,6 +329,20 @@ class Service:
     def _left_s(self, deadline: float) -> float:
         """Return the seconds until `deadline`, but enough for a thread that does end."""
         return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
+
+
+def _shared(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the tables that other commands use beside the service, valid in any directory."""
+    tables = config.model_dump(
+        mode="json",
+        include={"recognizer", "gallery"},
+        exclude={"gallery": {"directory"}},
+        exclude_unset=True,
+    )
+    model = tables.get("recognizer", {}).get("model", "")
+    if os.sep in model or Path(model).is_file():
+        tables["recognizer"]["model"] = str(Path(model).absolute())
+    return tables
 
 
 def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:

@@ -1,17 +1,109 @@
-"""One service on one data directory: two would both write its events and cameras."""
+"""Locks of running services: one service for a gallery, and which galleries have one.
+
+Two services on one gallery would both write its events and cameras. Other commands work beside a
+service, and find it by a file below the data directory that it holds a lock on.
+"""
 
 import fcntl
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stream.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "service.lock"
+
+SERVICES = "services"
+"""Directory, below the data directory, with one file for each running service."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """A service that runs.
+
+    Attributes:
+        process: its number.
+        user: number of the user that it runs as.
+        directory: of its gallery, absolute.
+        settings: its tables [recognizer] and [gallery], as far as they are set.
+    """
+
+    process: int
+    user: int
+    directory: Path
+    settings: dict[str, Any]
+
+
+@contextmanager
+def announced(
+    directory: Path, *, data: Path, settings: Mapping[str, Mapping[str, Any]]
+) -> Iterator[None]:
+    """Let `running_services` find this service; a kill ends that too.
+
+    Args:
+        directory: of its gallery.
+        data: the data directory; where it cannot be written, nobody finds the service.
+        settings: see `RunningService`; JSON, without secrets.
+    """
+    name = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
+    path = data / SERVICES / f"{name}.json"
+    document = {"process": os.getpid(), "directory": str(directory.resolve()), **settings}
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        logger.warning("cannot write %s: %s; other commands do not find this service", path, error)
+        yield
+        return
+    try:
+        with suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(file, fcntl.LOCK_EX)  # a reader holds it for a moment
+            os.ftruncate(file, 0)
+            os.pwrite(file, json.dumps(document).encode(), 0)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def running_services(data: Path) -> list[RunningService]:
+    """Return the services that were started with this data directory and still run.
+
+    Args:
+        data: the data directory; one that cannot be read has none.
+    """
+    found = []
+    with suppress(OSError):
+        for path in sorted((data / SERVICES).glob("*.json")):
+            if (service := _read(path)) is not None:
+                found.append(service)
+    return found
+
+
+def _read(path: Path) -> RunningService | None:
+    try:
+        with path.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                document = json.load(file)
+                return RunningService(
+                    process=document.pop("process"),
+                    user=os.fstat(file.fileno()).st_uid,
+                    directory=Path(document.pop("directory")),
+                    settings=document,
+                )
+    except (OSError, ValueError, KeyError):  # it ends or begins at this moment
+        pass
+    return None
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from stream.cli.common import (
     AsJson,
+    ConfigFileAlone,
     DeviceName,
     FetchBars,
     MinFace,
@@ -23,7 +24,8 @@ from stream.cli.common import (
     print_json,
     table_console,
 )
-from stream.config import load_config, parse_camera
+from stream.cli.settings import settings_to_measure
+from stream.config import configuration_file, load_config, parse_camera
 
 if TYPE_CHECKING:
     from stream.bench.stream import StreamBench
@@ -55,12 +57,12 @@ def stream(
     viewers: Annotated[
         int, typer.Option(min=0, max=100, help="Who watch the first by WebRTC meanwhile.")
     ] = 1,
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A facewire.toml; its cameras do not count.")
-    ] = None,
+    config: ConfigFileAlone = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the whole way of a frame: stages, rates, drops, latency.
+
+    What is given replaces the cameras of the configuration.
 
     Example: facewire bench stream rtsp://192.0.2.7/live rtsp://192.0.2.8/live --seconds 60
     """
@@ -74,7 +76,7 @@ def stream(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("measuring", total=1.0)
         result = bench_stream(
-            load_config(config, cameras),
+            load_config(configuration_file(config), cameras, is_served=False),
             seconds=seconds,
             viewers=viewers,
             tick=lambda done: bar.update(task, completed=done),
@@ -135,9 +137,10 @@ def detect(
             metavar="IMAGE", show_default=False, help="A picture; a 720p crowd if none."
         ),
     ] = None,
-    device: DeviceName = "auto",
-    threads: Threads = 0,
-    min_face_px: MinFace = 40,
+    device: DeviceName = None,
+    threads: Threads = None,
+    min_face_px: MinFace = None,
+    config: ConfigFileAlone = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast faces are found and followed, net by net, beside the floor.
@@ -146,12 +149,13 @@ def detect(
     """
     from recognizer.bench import bench_detect
 
+    settings = settings_to_measure(config, device=device, threads=threads, min_face_px=min_face_px)
     with closing(FetchBars()) as progress:
         result = bench_detect(
             image=image,
-            device=device,
-            threads=threads,
-            min_face_px=min_face_px,
+            device=settings.get("device", "auto"),
+            threads=settings["threads"],
+            min_face_px=settings.get("min_face_px", 40),
             progress=progress,
         )
     if as_json:
@@ -174,10 +178,17 @@ def detect(
 
 @app.command()
 def embed(
-    model: ModelSpec = "sface",
-    device: DeviceName = "auto",
-    threads: Threads = 0,
-    precision: Annotated[str, typer.Option(help="f32, or bf16 on a CPU that has it.")] = "f32",
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="f32, or bf16 on a CPU that has it; of the configuration, else f32.",
+            show_default=False,
+        ),
+    ] = None,
+    config: ConfigFileAlone = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how fast aligned crops are embedded, one and eight in a call.
@@ -186,9 +197,16 @@ def embed(
     """
     from recognizer.bench import bench_embed
 
+    settings = settings_to_measure(
+        config, model=model, device=device, threads=threads, precision=precision
+    )
     with closing(FetchBars()) as progress:
         result = bench_embed(
-            model=model, device=device, threads=threads, precision=precision, progress=progress
+            model=settings.get("model", "sface"),
+            device=settings.get("device", "auto"),
+            threads=settings["threads"],
+            precision=settings.get("precision", "f32"),
+            progress=progress,
         )
     if as_json:
         print_json(dataclasses.asdict(result))

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,12 +25,10 @@ from rich.progress import (
 )
 
 from gallery import escaped, is_text
-from stream.config import data_dir
 from stream.errors import StreamError
 
 if TYPE_CHECKING:
     from gallery import Gallery
-    from recognizer import Recognizer
     from stream.events.log import EventLog
 
 EXPECTED_FAILURE = 1
@@ -47,21 +45,63 @@ GalleryDirectory = Annotated[
         "--gallery",
         metavar="DIR",
         file_okay=False,
-        help="Where people are kept; the user's data directory unless given.",
+        help="Where people are kept; else that of --config, a running service, or the default.",
+        show_default=False,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A facewire.toml; else that of FACEWIRE_CONFIG, or a running service's settings.",
+        show_default=False,
+    ),
+]
+ConfigFileAlone = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="A facewire.toml; else that of FACEWIRE_CONFIG.",
+        show_default=False,
     ),
 ]
 ModelSpec = Annotated[
-    str,
-    typer.Option("--model", metavar="NAME|FILE|PREFIX,EPOCH", help="The embedding model."),
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|FILE|PREFIX,EPOCH",
+        help="The embedding model; of the configuration, else sface.",
+        show_default=False,
+    ),
 ]
-DeviceName = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or tensorrt.")]
+DeviceName = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        help="auto, cpu, cuda or tensorrt; of the configuration, else auto.",
+        show_default=False,
+    ),
+]
 Threads = Annotated[
-    int, typer.Option("--threads", min=0, max=MAX_THREADS, help="CPU threads; 0 for all cores.")
+    int | None,
+    typer.Option(
+        "--threads",
+        min=0,
+        max=MAX_THREADS,
+        help="CPU threads, 0 for all cores; of the configuration, else 0.",
+        show_default=False,
+    ),
 ]
 MinFace = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--min-face-px", min=12, max=MAX_FACE_PX, help="The smallest face to find, in pixels."
+        "--min-face-px",
+        min=12,
+        max=MAX_FACE_PX,
+        help="The smallest face to find, pixels; of the configuration, else 40.",
+        show_default=False,
     ),
 ]
 
@@ -129,11 +169,6 @@ def table_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
 
 
-def gallery_directory(given: Path | None) -> Path:
-    """Return the gallery that a command works on: what serve uses with the user's own cameras."""
-    return given or data_dir() / "gallery"
-
-
 @contextmanager
 def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
     """Open people to change them, and the log of past events, which takes the changes in."""
@@ -186,25 +221,3 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
-
-
-def recognizer_for(
-    *,
-    model: str = "sface",
-    device: str = "auto",
-    threads: int = 0,
-    min_face_px: int = 40,
-    attributes: bool = False,
-) -> "Recognizer":
-    """Open a recognizer, with bars for the models that are fetched."""
-    from recognizer import open_recognizer
-
-    with closing(FetchBars()) as progress:
-        return open_recognizer(
-            model=model,
-            device=device,
-            threads=threads,
-            min_face_px=min_face_px,
-            attributes=attributes,
-            progress=progress,
-        )

@@ -12,11 +12,12 @@ import typer
 from gallery import escaped, is_text
 from stream.cli.common import (
     AsJson,
+    ConfigFile,
     GalleryDirectory,
-    gallery_directory,
     json_text,
     print_json,
 )
+from stream.cli.settings import settings_for
 from stream.config import data_dir
 from stream.errors import EventLogError
 from stream.events.log import MAX_LIMIT, EventLog, LoggedEvent
@@ -52,6 +53,7 @@ def events(
         int, typer.Option(min=1, max=MAX_LIMIT, help="So many of the past, the newest.")
     ] = 50,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Print what happened, the newest last; beside a running service too.
@@ -67,7 +69,7 @@ def events(
         if text is not None and not is_text(text):
             raise typer.BadParameter(f"{option} must be UTF-8 text")
     now = time.time()
-    directory = gallery_directory(gallery)
+    directory = settings_for(config=config, gallery=gallery).directory
     if not (directory / FILE_NAME).exists():
         demo = data_dir() / "demo"
         other = f", and those of the demo need --gallery {demo}" if demo.exists() else ""

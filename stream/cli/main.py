@@ -11,7 +11,6 @@ import time
 from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +22,8 @@ from stream.cli import maintenance as upkeep
 from stream.cli.common import (
     EXPECTED_FAILURE,
     AsJson,
+    ConfigFile,
+    ConfigFileAlone,
     DeviceName,
     FetchBars,
     GalleryDirectory,
@@ -31,7 +32,8 @@ from stream.cli.common import (
     print_json,
     say,
 )
-from stream.config import load_config, parse_camera
+from stream.cli.settings import settings_for
+from stream.config import configuration_file, load_config, parse_camera
 from stream.errors import StreamError
 from stream.logs import JsonFormatter, RedactingFormatter, RepeatLimit
 from stream.redaction import redact
@@ -101,9 +103,7 @@ def facewire(
 
 @app.command()
 def serve(
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A facewire.toml with every setting.")
-    ] = None,
+    config: ConfigFileAlone = None,
     camera: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=URL", help="rtsp://, http:// (MJPEG), a file, /dev/video0."),
@@ -143,7 +143,8 @@ def serve(
     }
     if camera:
         overrides["cameras"] = {"list": [parse_camera(text) for text in camera]}
-    settings = load_config(config, overrides)
+    file = configuration_file(config)
+    settings = load_config(file, overrides)
 
     from stream.server import serve as run_service
 
@@ -158,19 +159,26 @@ def serve(
             settings,
             progress=progress,
             on_ready=on_ready,
-            reload=partial(load_config, config, overrides),
+            reload=partial(load_config, file, overrides),
         )
 
 
 @app.command()
-def check(device: DeviceName = "auto", model: ModelSpec = "sface", as_json: AsJson = False) -> None:
+def check(
+    device: DeviceName = None,
+    model: ModelSpec = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
     """Check that everything that serving needs is here.
 
     Example: facewire check
     """
     from stream.doctor import run_checks
 
-    findings = run_checks(model=model, device=device)
+    settings = settings_for(config=config, needs_gallery=False, model=model, device=device)
+    options = settings.recognizer
+    findings = run_checks(model=options.get("model", "sface"), device=options.get("device", "auto"))
     if as_json:
         print_json([{"what": f.what, "is_fine": f.is_fine, "detail": f.detail} for f in findings])
     else:

@@ -12,6 +12,7 @@ from gallery import MAX_INTEGER
 from stream.cli.common import (
     EXPECTED_FAILURE,
     AsJson,
+    ConfigFile,
     DeviceName,
     GalleryDirectory,
     ModelSpec,
@@ -19,14 +20,13 @@ from stream.cli.common import (
     Threads,
     complain,
     finite,
-    gallery_directory,
     people_and_events,
     print_json,
-    recognizer_for,
     say,
     table_console,
     write_output,
 )
+from stream.cli.settings import settings_for
 
 if TYPE_CHECKING:
     from gallery.calibration import Calibration
@@ -47,10 +47,11 @@ def split(
             metavar="PHOTO...", min=1, max=MAX_INTEGER, help="Numbers, from gallery show."
         ),
     ],
-    model: ModelSpec = "sface",
-    device: DeviceName = "auto",
-    threads: Threads = 0,
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Move some photos of a person to another; past events that show the other go with them.
@@ -61,11 +62,14 @@ def split(
     from gallery.errors import other_model
     from stream.events.reassign import events_of_other
 
-    with people_and_events(gallery_directory(gallery)) as (opened, events):
+    settings = settings_for(
+        config=config, gallery=gallery, model=model, device=device, threads=threads
+    )
+    with people_and_events(settings.to_write()) as (opened, events):
         identity_id = opened.people.find(who).identity_id
         crops = events.crops(identity_id)
         # Opened first: photos shall not be moved where their events cannot be.
-        recognizer = recognizer_for(model=model, device=device, threads=threads) if crops else None
+        recognizer = settings.open_recognizer() if crops else None
         if recognizer is not None and recognizer.model_id != opened.model_id:
             raise other_model(opened.file.path, opened.model_id, recognizer.model_id)
         try:
@@ -89,6 +93,7 @@ def export_people(
     directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
     replace: Replace = False,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everybody to DIR: people.jsonl and photos.npz, which any program can read.
@@ -99,7 +104,8 @@ def export_people(
     """
     from gallery import Access, Gallery, exchange
 
-    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as people:
+    settings = settings_for(config=config, gallery=gallery)
+    with Gallery.open_any(settings.directory, access=Access.READ) as people:
         header = exchange.export_people(people, directory, replace=replace)
     if as_json:
         print_json({"directory": str(directory), **asdict(header)})
@@ -119,6 +125,7 @@ def import_people(
         bool, typer.Option("--merge", help="Add their photos to who has the name.")
     ] = False,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Add everybody of an export; the same export again changes nothing.
@@ -137,8 +144,9 @@ def import_people(
     if rename or merge:
         on_clash = importing.OnClash.RENAME if rename else importing.OnClash.MERGE
     header = exchange.read_header(directory)
+    settings = settings_for(config=config, gallery=gallery)
     with Gallery.open(
-        gallery_directory(gallery), model_id=header.model_id, embedding_size=header.embedding_size
+        settings.to_write(), model_id=header.model_id, embedding_size=header.embedding_size
     ) as people:
         added = importing.import_people(people, directory, on_clash=on_clash)
     left_out = [clash for clash in added.clashes if clash.became is None]
@@ -170,6 +178,7 @@ def calibrate(
     ] = False,
     replace: Replace = False,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the threshold for this gallery's own people, each photo left out in turn.
@@ -182,7 +191,9 @@ def calibrate(
     from recognizer.similarities import measured
 
     access = Access.WRITE if apply else Access.READ
-    with Gallery.open_any(gallery_directory(gallery), access=access) as people:
+    settings = settings_for(config=config, gallery=gallery)
+    directory = settings.to_write() if apply else settings.directory
+    with Gallery.open_any(directory, access=access) as people:
         result = measure.calibrate(people, far=far)
         if apply:
             found = measured(result.genuine, result.impostor)
@@ -214,6 +225,7 @@ def check(
         bool, typer.Option("--repair", help="Mend what can be mended; stop the service first.")
     ] = False,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify the gallery's file, and repair it if asked.
@@ -222,7 +234,9 @@ def check(
     """
     from gallery.check import check as verify
 
-    report = verify(gallery_directory(gallery), repair=repair)
+    settings = settings_for(config=config, gallery=gallery)
+    directory = settings.to_write() if repair else settings.directory
+    report = verify(directory, repair=repair)
     if as_json:
         print_json(asdict(report))
     else:
@@ -244,9 +258,10 @@ def reembed(
     drop: Annotated[
         bool, typer.Option("--drop-without-crop", help="Erase photos that keep no crop.")
     ] = False,
-    device: DeviceName = "auto",
-    threads: Threads = 0,
+    device: DeviceName = None,
+    threads: Threads = None,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Take the gallery to another model, from the crops it keeps.
@@ -255,9 +270,13 @@ def reembed(
     """
     from gallery import reembedding
 
-    recognizer = recognizer_for(model=model, device=device, threads=threads)
+    settings = settings_for(
+        config=config, gallery=gallery, model=model, device=device, threads=threads
+    )
+    directory = settings.to_write()
+    recognizer = settings.open_recognizer()
     report = reembedding.reembed(
-        gallery_directory(gallery),
+        directory,
         recognizer.embed,
         model_id=recognizer.model_id,
         embedding_size=recognizer.embedding_size,

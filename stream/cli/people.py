@@ -13,6 +13,7 @@ from rich.table import Table
 from stream.cli.common import (
     EXPECTED_FAILURE,
     AsJson,
+    ConfigFile,
     DeviceName,
     GalleryDirectory,
     ModelSpec,
@@ -20,14 +21,13 @@ from stream.cli.common import (
     Threads,
     complain,
     counting,
-    gallery_directory,
     people_and_events,
     print_json,
-    recognizer_for,
     say,
     table_console,
     write_output,
 )
+from stream.cli.settings import settings_for
 from stream.errors import EnrolmentError
 
 if TYPE_CHECKING:
@@ -62,9 +62,10 @@ def enroll(
         bool, typer.Option("--force", help="Take what has a face, whatever it looks like.")
     ] = False,
     gallery: GalleryDirectory = None,
-    model: ModelSpec = "sface",
-    device: DeviceName = "auto",
-    threads: Threads = 0,
+    config: ConfigFile = None,
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
     as_json: AsJson = False,
 ) -> None:
     """Add people from photos; a running service names them within a second.
@@ -88,12 +89,16 @@ def enroll(
         items = [photo_item(path, name) for path in images or ()]
     if video is not None:
         _refuse_endless(video)
-    recognizer = recognizer_for(model=model, device=device, threads=threads)
+    settings = settings_for(
+        config=config, gallery=gallery, model=model, device=device, threads=threads
+    )
+    directory = settings.to_write()
+    recognizer = settings.open_recognizer()
     if video is not None:
         items = _shots(recognizer, video, name or "")
     with (
         Gallery.open(
-            gallery_directory(gallery),
+            directory,
             model_id=recognizer.model_id,
             embedding_size=recognizer.embedding_size,
         ) as people,
@@ -137,14 +142,17 @@ def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]"
 
 
 @app.command("list")
-def list_people(gallery: GalleryDirectory = None, as_json: AsJson = False) -> None:
+def list_people(
+    gallery: GalleryDirectory = None, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
     """List everybody by name.
 
     Example: facewire gallery list --json
     """
     from gallery import Access, Gallery
 
-    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as opened:
+    settings = settings_for(config=config, gallery=gallery)
+    with Gallery.open_any(settings.directory, access=Access.READ) as opened:
         everybody = opened.people.summaries()
     if as_json:
         print_json([_summary_json(summary) for summary in everybody])
@@ -167,6 +175,7 @@ def show(
     ] = None,
     replace: Replace = False,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one person's photos and how good they are.
@@ -175,7 +184,8 @@ def show(
     """
     from gallery import Access, Gallery
 
-    with Gallery.open_any(gallery_directory(gallery), access=Access.READ) as opened:
+    settings = settings_for(config=config, gallery=gallery)
+    with Gallery.open_any(settings.directory, access=Access.READ) as opened:
         identity = opened.people.find(who)
         photos = opened.photos.of(identity.identity_id)
         if sheet is not None:
@@ -214,13 +224,15 @@ def rename(
     who: Who,
     name: Annotated[str, typer.Argument(metavar="NEW", show_default=False, help="The new name.")],
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Give a person another name.
 
     Example: facewire gallery rename "G. Hopper" "Grace Hopper"
     """
-    with people_and_events(gallery_directory(gallery)) as (opened, _):
+    settings = settings_for(config=config, gallery=gallery)
+    with people_and_events(settings.to_write()) as (opened, _):
         identity = opened.people.rename(opened.people.find(who).identity_id, name)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
 
@@ -232,13 +244,15 @@ def merge(
         str, typer.Argument(metavar="INTO", show_default=False, help="Who keeps all photos.")
     ],
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Move a person's photos to another, who they are too.
 
     Example: facewire gallery merge "Admiral Hopper" "Grace Hopper"
     """
-    with people_and_events(gallery_directory(gallery)) as (opened, _):
+    settings = settings_for(config=config, gallery=gallery)
+    with people_and_events(settings.to_write()) as (opened, _):
         kept = opened.people.find(into)
         identity = opened.people.merge(opened.people.find(who).identity_id, kept.identity_id)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
@@ -251,6 +265,7 @@ def remove(
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Erase people: photos, embeddings, and their names and pictures among past events.
@@ -260,7 +275,8 @@ def remove(
     from gallery import NameTakenError, UnknownIdentityError
 
     removed, is_complete = [], True
-    with people_and_events(gallery_directory(gallery)) as (opened, events):
+    settings = settings_for(config=config, gallery=gallery)
+    with people_and_events(settings.to_write()) as (opened, events):
         for one in who:
             try:
                 identity = opened.people.find(one)

@@ -10,6 +10,7 @@ import typer
 from stream.cli.common import (
     EXPECTED_FAILURE,
     AsJson,
+    ConfigFile,
     DeviceName,
     GalleryDirectory,
     MinFace,
@@ -17,11 +18,10 @@ from stream.cli.common import (
     Threads,
     complain,
     finite,
-    gallery_directory,
     print_json,
-    recognizer_for,
     say,
 )
+from stream.cli.settings import settings_for
 from stream.errors import StreamError
 
 if TYPE_CHECKING:
@@ -45,18 +45,24 @@ def detect(
             help="Write copies with the faces marked; no file is overwritten.",
         ),
     ] = None,
-    min_face_px: MinFace = 40,
-    device: DeviceName = "auto",
-    threads: Threads = 0,
+    min_face_px: MinFace = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Find faces in pictures, with gender and age.
 
     Example: facewire detect party.jpg --out marked/
     """
-    recognizer = recognizer_for(
-        device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    settings = settings_for(
+        config=config,
+        needs_gallery=False,
+        device=device,
+        threads=threads,
+        min_face_px=min_face_px,
     )
+    recognizer = settings.open_recognizer(attributes=True)
     document = []
     reader = _Reader(images)
     for path, photo in reader:
@@ -102,10 +108,11 @@ def identify(
     candidates: Annotated[
         int, typer.Option(min=0, max=20, help="List so many nearest people of each face.")
     ] = 0,
-    min_face_px: MinFace = 40,
-    model: ModelSpec = "sface",
-    device: DeviceName = "auto",
-    threads: Threads = 0,
+    min_face_px: MinFace = None,
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say who is in pictures.
@@ -116,24 +123,33 @@ def identify(
     from gallery import Gallery, GalleryFormatError
     from stream.enrollment.naming import limits_for
 
-    directory = gallery_directory(gallery)
+    settings = settings_for(
+        config=config,
+        gallery=gallery,
+        model=model,
+        device=device,
+        threads=threads,
+        min_face_px=min_face_px,
+    )
+    directory = settings.directory
     if not directory.is_dir():
         raise GalleryFormatError(f"there is no gallery {directory}: enroll somebody first")
-    recognizer = recognizer_for(
-        model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
-    )
+    recognizer = settings.open_recognizer(attributes=True)
     document = []
     reader = _Reader(images)
     with Gallery.open_to_read(
         directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     ) as people:
         limits = limits_for(recognizer, people)
+        margin = limits.margin if settings.margin is None else settings.margin
+        if threshold is None:
+            threshold = settings.threshold
         if threshold is None:
             threshold = people.threshold_for(limits.pair, limits)
         for path, photo in reader:
             (faces,) = recognizer.recognize([photo.image], any_way_up=True)
             probes = _stacked(faces, recognizer)
-            matches = people.search(probes, threshold=threshold, margin=limits.margin)
+            matches = people.search(probes, threshold=threshold, margin=margin)
             nearest = people.best(probes, k=candidates) if candidates else [[]] * len(faces)
             faces = tuple(face.enlarged(photo.scale) for face in faces)
             document.append(
@@ -164,10 +180,11 @@ def identify(
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="A picture.")],
     b: Annotated[Path, typer.Argument(metavar="B", show_default=False, help="Another.")],
-    min_face_px: MinFace = 40,
-    model: ModelSpec = "sface",
-    device: DeviceName = "auto",
-    threads: Threads = 0,
+    min_face_px: MinFace = None,
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Say whether two pictures show the same person.
@@ -178,9 +195,16 @@ def compare(
 
     from stream.enrollment.photo_checks import EnrolLimits, wanted_face
 
-    recognizer = recognizer_for(
-        model=model, device=device, threads=threads, min_face_px=min_face_px, attributes=True
+    settings = settings_for(
+        config=config,
+        needs_gallery=False,
+        model=model,
+        device=device,
+        threads=threads,
+        min_face_px=min_face_px,
     )
+    recognizer = settings.open_recognizer(attributes=True)
+    threshold = recognizer.threshold if settings.threshold is None else settings.threshold
     reader = _Reader((a, b))
     chosen = []
     for path, photo in reader:
@@ -197,14 +221,14 @@ def compare(
     first, second = chosen
     similarity = float(first.embedding @ second.embedding)
     distance = float(np.linalg.norm(first.embedding - second.embedding))
-    same = similarity >= recognizer.threshold
+    same = similarity >= threshold
     if as_json:
         print_json(
             {
                 "similarity": round(similarity, 6),
                 "distance": round(distance, 6),
                 "same": same,
-                "threshold": recognizer.threshold,
+                "threshold": threshold,
                 "model": recognizer.model_id,
                 "a": face_json(first),
                 "b": face_json(second),
@@ -215,7 +239,8 @@ def compare(
     say(f"{b}: {_looks(second)}")
     say(f"similarity {similarity:.4f}, distance {distance:.4f}")
     verdict = "the same person" if same else "different people"
-    say(f"{verdict} (threshold {recognizer.threshold} of {recognizer.model_id})")
+    source = recognizer.model_id if settings.threshold is None else "the configuration"
+    say(f"{verdict} (threshold {threshold} of {source})")
 
 
 def face_json(face: "Face") -> dict[str, Any]:

@@ -76,6 +76,7 @@ def test_import_names_who_clashes_and_adds_the_others(directory, tmp_path):
     assert done.returncode == 1
     assert done.stdout == "7 new people, 21 new photos\n"
     assert done.stderr == (
+        f"facewire: gallery {copy}, of --gallery\n"
         "facewire: Person 3 is another person here: left out; see --rename and --merge\n"
     )
     skipped = answer("gallery", "import", tmp_path / "out", "--skip", "--gallery", copy)

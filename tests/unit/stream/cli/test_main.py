@@ -1,8 +1,11 @@
 import json
 import logging
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+import typer
+import typer.core
+import typer.main
 from typer.testing import CliRunner
 
 import stream.cli.main
@@ -13,28 +16,40 @@ from stream.errors import StreamError
 # The contract of architecture.md: verbs, and the options that others script against.
 COMMANDS = {
     "serve": ["--config", "--camera", "--host", "--port", "--gallery", "--model"],
-    "detect": ["--out", "--json"],
-    "compare": ["--model", "--json"],
-    "enroll": ["--folder", "--gallery", "--model", "--json"],
-    "identify": ["--gallery", "--model", "--json"],
-    "gallery list": ["--gallery", "--json"],
-    "gallery show": ["--gallery", "--json"],
-    "gallery rename": ["--gallery", "--json"],
-    "gallery merge": ["--gallery", "--json"],
-    "gallery remove": ["--gallery", "--json"],
+    "detect": ["--config", "--out", "--json"],
+    "compare": ["--config", "--model", "--json"],
+    "enroll": ["--config", "--folder", "--gallery", "--model", "--json"],
+    "identify": ["--config", "--gallery", "--model", "--json"],
+    "gallery list": ["--config", "--gallery", "--json"],
+    "gallery show": ["--config", "--gallery", "--json"],
+    "gallery rename": ["--config", "--gallery", "--json"],
+    "gallery merge": ["--config", "--gallery", "--json"],
+    "gallery remove": ["--config", "--gallery", "--json"],
     "models list": ["--json"],
     "models fetch": ["--json"],
     "models add": ["--name", "--colour-order", "--json"],
     "models convert": ["--json"],
-    "gallery export": ["--gallery"],
-    "gallery import": ["--gallery"],
-    "gallery calibrate": ["--gallery", "--json"],
+    "gallery export": ["--config", "--gallery"],
+    "gallery import": ["--config", "--gallery"],
+    "gallery calibrate": ["--config", "--gallery", "--json"],
+    "gallery split": ["--config", "--gallery", "--json"],
+    "gallery check": ["--config", "--gallery", "--repair", "--json"],
+    "gallery reembed": ["--config", "--gallery", "--model", "--json"],
     "bench search": ["--json"],
-    "bench detect": ["--device", "--json"],
-    "bench embed": ["--model", "--json"],
-    "bench stream": ["--json"],
-    "check": ["--json"],
-    "events": ["--follow", "--camera", "--person", "--kind", "--since", "--gallery", "--json"],
+    "bench detect": ["--config", "--device", "--json"],
+    "bench embed": ["--config", "--model", "--json"],
+    "bench stream": ["--config", "--json"],
+    "check": ["--config", "--json"],
+    "events": [
+        "--config",
+        "--follow",
+        "--camera",
+        "--person",
+        "--kind",
+        "--since",
+        "--gallery",
+        "--json",
+    ],
 }
 
 
@@ -52,6 +67,19 @@ def test_help_teaches_by_example(run, command: str):
     assert f"facewire {command}" in result.stdout.partition("Example")[2]
     for option in COMMANDS[command]:
         assert option in result.stdout
+
+
+def test_the_contract_names_every_command() -> None:
+    def names(group: typer.core.TyperGroup, prefix: str = "") -> Iterator[str]:
+        for name, command in group.commands.items():
+            if isinstance(command, typer.core.TyperGroup):
+                yield from names(command, f"{name} ")
+            else:
+                yield prefix + name
+
+    root = typer.main.get_command(app)
+    assert isinstance(root, typer.core.TyperGroup)
+    assert set(names(root)) == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +116,6 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]):
     out = capsys.readouterr().out
     assert json.loads(out) == [{"name": "Zoë"}]
     assert "Zoë" in out
-
-
-def test_given_gallery_wins(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("FACEWIRE_DATA", "/data")
-    assert common.gallery_directory(None) == Path("/data/gallery")
-    assert common.gallery_directory(Path("/other")) == Path("/other")
 
 
 def test_bars_show_nothing_where_nothing_is_fetched(capsys: pytest.CaptureFixture[str]):

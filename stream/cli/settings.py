@@ -1,0 +1,182 @@
+"""The gallery and the settings that a command works with.
+
+Order: the defaults < the configuration file < flags. The file is that of --config, else of
+FACEWIRE_CONFIG. Without both, a running service's gallery and settings are used, so that a command
+never changes another gallery than the one that people see on the page.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from stream.cli.common import FetchBars, complain
+from stream.config import Config, configuration_file, data_dir, load_config
+from stream.config_file import describe
+from stream.errors import ConfigError
+from stream.service_lock import RunningService, running_services
+
+if TYPE_CHECKING:
+    from recognizer import Recognizer
+
+SYSTEM_DATA = Path("/var/lib/facewire")
+"""Data directory of scripts/facewire.service."""
+
+CHOOSE = "choose a gallery by --gallery or --config"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a command works with.
+
+    Attributes:
+        directory: of the gallery and its events.
+        origin: what chose the directory, for people.
+        threshold: [gallery] threshold; None unless it is set.
+        margin: [gallery] margin; None unless it is set.
+        recognizer: arguments of `open_recognizer`.
+        service: the running service whose gallery it is; None for none.
+        others: the running services on other galleries.
+    """
+
+    directory: Path
+    origin: str
+    threshold: float | None
+    margin: float | None
+    recognizer: dict[str, Any]
+    service: RunningService | None
+    others: tuple[RunningService, ...]
+
+    def to_write(self) -> Path:
+        """Return the directory to change, and say on stderr which it is.
+
+        Raises:
+            ConfigError: if it is found by its service alone, and that runs as another user: files
+                of this user in it would stop the service.
+        """
+        if self.service is not None and self.origin == _of(self.service):
+            _refuse_other_user(self.service)
+        complain(f"gallery {self.directory.absolute()}, {self.origin}")
+        for other in self.others:
+            complain(f"note: facewire serves from {other.directory} (process {other.process})")
+        return self.directory
+
+    def open_recognizer(self, *, attributes: bool = False) -> "Recognizer":
+        """Open a recognizer, with bars for the models that are fetched."""
+        from recognizer import open_recognizer
+
+        with closing(FetchBars()) as progress:
+            return open_recognizer(**self.recognizer, attributes=attributes, progress=progress)
+
+
+def settings_for(
+    *,
+    config: Path | None,
+    gallery: Path | None = None,
+    needs_gallery: bool = True,
+    **recognizer: str | int | None,
+) -> Settings:
+    """Return what a command works with.
+
+    Args:
+        config: the flag --config.
+        gallery: the flag --gallery.
+        needs_gallery: whether the command uses it; if not, any service's settings will do.
+        recognizer: flags that are arguments of `open_recognizer`; None where they are not given.
+
+    Raises:
+        ConfigError: if the file is wrong, or it is not clear which gallery is meant.
+    """
+    file = configuration_file(config)
+    services = _services()
+    if not needs_gallery:
+        services = services[:1]
+    from_file = None if file is None else load_config(file, is_served=False)
+    if gallery is not None:
+        directory, origin = gallery, "of --gallery"
+    elif from_file is not None:
+        directory, origin = from_file.gallery_directory, f"of {file}"
+        if config is None and needs_gallery:
+            _refuse_other(directory, services)
+    elif services:
+        _refuse_several(services)
+        directory, origin = services[0].directory, _of(services[0])
+    else:
+        directory, origin = data_dir() / "gallery", "the default"
+    service = next((each for each in services if _is_same(each.directory, directory)), None)
+    tables = from_file or Config()  # type: ignore[call-arg]
+    if service is not None and config is None:
+        tables = _config_of(service)
+    flags = {key: value for key, value in recognizer.items() if value is not None}
+    return Settings(
+        directory=directory,
+        origin=origin,
+        threshold=tables.gallery.threshold,
+        margin=tables.gallery.margin,
+        # One thread is for a service, which runs beside others all day.
+        recognizer={"threads": 0, **tables.recognizer.model_dump(exclude_unset=True), **flags},
+        service=service,
+        others=tuple(each for each in services if not _is_same(each.directory, directory)),
+    )
+
+
+def settings_to_measure(config: Path | None, **recognizer: str | int | None) -> dict[str, Any]:
+    """Return arguments of `open_recognizer`, of flags and a file, whatever a service uses.
+
+    Raises:
+        ConfigError: if the file is wrong.
+    """
+    tables = load_config(configuration_file(config), is_served=False)
+    flags = {key: value for key, value in recognizer.items() if value is not None}
+    return {"threads": 0, **tables.recognizer.model_dump(exclude_unset=True), **flags}
+
+
+def _services() -> list[RunningService]:
+    """Return the services of this data directory; where none is named, also the system's own."""
+    found = running_services(data_dir())
+    if not os.environ.get("FACEWIRE_DATA"):
+        found += running_services(SYSTEM_DATA)
+    return found
+
+
+def _refuse_other(directory: Path, services: Sequence[RunningService]) -> None:
+    """Refuse the gallery of FACEWIRE_CONFIG where services run, but on others."""
+    if services and not any(_is_same(each.directory, directory) for each in services):
+        raise ConfigError(
+            f"facewire serves from {services[0].directory} (process {services[0].process}), "
+            f"FACEWIRE_CONFIG names {directory}: {CHOOSE}"
+        )
+
+
+def _refuse_several(services: Sequence[RunningService]) -> None:
+    if len(services) > 1:
+        names = " and ".join(f"{each.directory} (process {each.process})" for each in services)
+        raise ConfigError(f"several services run, on {names}: {CHOOSE}")
+
+
+def _refuse_other_user(service: RunningService) -> None:
+    if service.user != os.geteuid():
+        raise ConfigError(
+            f"facewire serves from {service.directory} as another user (process "
+            f"{service.process}): make the change on its page, or name a gallery by --gallery"
+        )
+
+
+def _config_of(service: RunningService) -> Config:
+    try:
+        return Config.model_validate(service.settings)
+    except ValidationError as error:  # it is of another version
+        source = f"the running service (process {service.process})"
+        raise ConfigError(f"{describe(error, source)}: restart it, or name its --config") from None
+
+
+def _of(service: RunningService) -> str:
+    return f"of the running service (process {service.process})"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
