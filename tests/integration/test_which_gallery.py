@@ -95,12 +95,12 @@ def test_commands_work_on_the_gallery_of_the_service(tmp_path: Path, photo: Path
     assert after.stderr == f"facewire: gallery {data / 'gallery'}, the default\n"
 
 
-def test_the_demo_has_who_is_enrolled_beside_it(tmp_path: Path) -> None:
+def test_the_demo_is_a_running_service_too(tmp_path: Path) -> None:
     with service("which-demo", tmp_path) as running:
-        before = names(running)
-        enrolled = run(tmp_path, "enroll", "A Visitor", photos() / "obama2.jpg")
-        assert f"gallery {tmp_path / 'demo'}, of the running service" in enrolled.stderr
-        assert names(running) == before | {"A Visitor"}
+        assert "Joe Biden" in names(running)
+        renamed = run(tmp_path, "gallery", "rename", "Joe Biden", "Joseph Biden")
+        assert f"gallery {tmp_path / 'demo'}, of the running service" in renamed.stderr
+        assert "Joseph Biden" in names(running)
 
 
 def test_the_service_and_commands_read_the_file_of_the_environment(
