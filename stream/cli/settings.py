@@ -108,7 +108,7 @@ def settings_for(
     else:
         directory, origin = data_dir() / "gallery", "the default"
     service = next((each for each in services if _is_same(each.directory, directory)), None)
-    tables = from_file or Config()  # type: ignore[call-arg]
+    tables = from_file or Config()
     if service is not None and config is None:
         tables = _config_of(service)
     flags = {key: value for key, value in recognizer.items() if value is not None}
