@@ -235,7 +235,7 @@ class AvSource:
     def _silent(self) -> str:
         if self._is_replay:
             return STALLED
-        return f"timed out, silent for over {self._settings.read_timeout_s:g} s"
+        return f"timed out, no data for over {self._settings.read_timeout_s:g} s"
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -343,7 +343,7 @@ def too_large(width: int, height: int) -> str:
 def explain(error: Exception, address: Address) -> str:
     """Say in a few words, without the URL, why FFmpeg failed."""
     if isinstance(error, av.HTTPUnauthorizedError) and not address.has_login:
-        return "it asks for a user name and password"
+        return "it requires a user name and password"
     for kind, words in REASONS.items():
         if isinstance(error, kind):
             return words
@@ -354,27 +354,27 @@ def explain(error: Exception, address: Address) -> str:
 
 
 UNKNOWN_DIGEST = (
-    "it asks for a {} digest, which RTSP here cannot answer: allow MD5 or basic authentication in "
-    "the camera, or use its MJPEG address"
+    "it requires {} digest authentication, which is not supported for RTSP: allow MD5 or basic "
+    "authentication in the camera, or use its MJPEG address"
 )
 
-STALLED = "the camera repeats old video, its playlist stands still"
+STALLED = "the camera repeats old video, its playlist is not updated"
 
 REASONS: dict[type[Exception], str] = {
     av.HTTPUnauthorizedError: "wrong user name or password",
-    av.HTTPForbiddenError: "this user may not watch (403)",
-    av.HTTPNotFoundError: "no such path there (404)",
+    av.HTTPForbiddenError: "access denied (403)",
+    av.HTTPNotFoundError: "path not found (404)",
     av.HTTPClientError: "the camera refuses the request",
-    av.HTTPServerError: "the camera reports an error of its own",
+    av.HTTPServerError: "the camera reports an internal error",
     ConnectionRefusedError: "connection refused, nothing listens on that port",
-    ConnectionResetError: "the camera broke the connection",
-    BrokenPipeError: "the camera broke the connection",
+    ConnectionResetError: "the camera closed the connection",
+    BrokenPipeError: "the camera closed the connection",
     av.ExitError: "timed out",
     TimeoutError: "timed out",
     PermissionError: "permission denied",
     FileNotFoundError: "no such file or device",
     IsADirectoryError: "it is a directory",
-    av.ProtocolNotFoundError: "FFmpeg does not speak this protocol",
+    av.ProtocolNotFoundError: "FFmpeg does not support this protocol",
     av.InvalidDataError: "not a video",
 }
 

@@ -87,7 +87,7 @@ class PushSource:
         try:
             item = self._frames.get(self._silence_s)
         except MailboxClosed:
-            raise SourceUnavailable(f"{self._camera} has left") from None
+            raise SourceUnavailable(f"{self._camera} disconnected") from None
         if item is None:
             raise SourceUnavailable(f"{self._camera} sends no frames")
         return item

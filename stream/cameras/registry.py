@@ -234,7 +234,7 @@ class Cameras:
         sender = PushCamera(name, source, camera.video.hub, partial(self._forget, camera))
         former = source.take(sender)
         if former is not None:
-            logger.info("camera %s: another sender takes over from one that fell silent", name)
+            logger.info("camera %s: another sender replaces one that sends no frames", name)
             former.on_replaced()
         try:
             await self._tell_limits()
@@ -250,7 +250,9 @@ class Cameras:
             if self._pushed[camera].is_stale:
                 return
             if self._clock() >= deadline:
-                raise ConfigError(f"a camera named {name!r} is being sent: choose another name")
+                raise ConfigError(
+                    f"a camera named {name!r} is already being sent: choose another name"
+                )
             await asyncio.sleep(PATIENCE_S / 20)
 
     def stop(self) -> None:
@@ -313,7 +315,7 @@ class Cameras:
         with self._telling:
             if (liveness := self._liveness.get(name)) is not None:
                 if reason is None:
-                    reports = liveness.went(self._clock(), "its sender has left")
+                    reports = liveness.went(self._clock(), "its sender disconnected")
                 else:
                     reports = self._liveness.pop(name).end(reason)
                 self._tell(name, reports)

@@ -56,7 +56,7 @@ class Edit(BaseModel):
         if any(
             each is not None and each.name != self.name for each in (self.configured, self.camera)
         ):
-            raise ValueError("an edit and its camera have different names")
+            raise ValueError("an edit and its camera must have the same name")
         return self
 
 
@@ -181,7 +181,7 @@ class CameraStore:
         except ValidationError:
             is_readable = False
         if not is_readable:  # the next start could not read it
-            raise CameraStoreError("the camera cannot be kept: a value of it cannot be written")
+            raise CameraStoreError("cannot save the camera: one of its values cannot be written")
         part = self.path.with_suffix(".part")
         try:
             # Passwords of cameras are in it: nobody else may read it, from the first byte on.
@@ -194,4 +194,4 @@ class CameraStore:
         except OSError as error:
             is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             kind = CameraStoreFullError if is_full else CameraStoreError
-            raise kind(f"cannot keep the cameras in {self.path}: {error.strerror}") from error
+            raise kind(f"cannot save the cameras to {self.path}: {error.strerror}") from error

@@ -41,10 +41,10 @@ CODECS: Mapping[bytes, str] = {
 }
 
 STATUSES: Mapping[int, str] = {
-    403: "this user may not watch (403)",
-    404: "no such path there (404)",
-    429: "the camera is asked too often (429)",
-    503: "the camera is busy, perhaps with other viewers (503)",
+    403: "access denied (403)",
+    404: "path not found (404)",
+    429: "too many requests (429)",
+    503: "the camera is busy, perhaps with too many viewers (503)",
 }
 
 
@@ -231,7 +231,7 @@ class WebSource:
             self._waiting.append(last)
             self._n_images += 1
         if not self._n_images:
-            raise SourceUnavailable("no image in its answer")
+            raise SourceUnavailable("no image in the response")
         # An answer that held one image is a snapshot, whatever it calls itself.
         if self._n_images > 1 and not self._kind.startswith("image/"):
             raise SourceUnavailable("the camera ended the stream")
@@ -315,8 +315,10 @@ class WebSource:
             response.close()
             url = url.join(response.headers["location"]).copy_with(userinfo=b"", fragment=None)
             if url.scheme not in ("http", "https"):
-                raise SourceUnavailable("it points to an address that is not http:// or https://")
-        raise SourceUnavailable(f"it points from address to address, {MAX_REDIRECTS} times")
+                raise SourceUnavailable(
+                    "it redirects to an address that is not http:// or https://"
+                )
+        raise SourceUnavailable(f"more than {MAX_REDIRECTS} redirects")
 
     def _send(self, url: httpx2.URL, timeout_s: float) -> httpx2.Response:
         timeout = httpx2.Timeout(timeout_s)
@@ -334,7 +336,7 @@ class WebSource:
             if not login.answer(request, response.headers.get_list("www-authenticate")):
                 response.close()
                 raise SourceUnavailable(
-                    "it asks for a kind of password that is not known here",
+                    "it requires an authentication method that is not supported",
                     retry_after_s=REFUSED_RETRY_S,
                 )
             response.close()
@@ -348,17 +350,17 @@ class WebSource:
         status = response.status_code
         if status == 401:
             response.close()
-            reason = "it asks for a user name and password"
+            reason = "it requires a user name and password"
             if self._login is not None:
                 reason = "wrong user name or password"
                 if not is_home:
-                    reason = "it points to another machine, which asks for a password"
+                    reason = "it redirects to another host, which requires a password"
             raise SourceUnavailable(reason, retry_after_s=REFUSED_RETRY_S)
         if status >= 300:
             response.close()
             is_theirs = status >= 500
             reason = STATUSES.get(status) or (
-                f"the camera reports an error of its own ({status})"
+                f"the camera reports an internal error ({status})"
                 if is_theirs
                 else f"the camera refuses the request ({status})"
             )
@@ -400,7 +402,7 @@ class WebSource:
 
     @property
     def _silent(self) -> str:
-        return f"timed out, silent for over {self._settings.read_timeout_s:g} s"
+        return f"timed out, no data for over {self._settings.read_timeout_s:g} s"
 
     def _finish(self) -> None:
         """Be done with an answer; the connection is used again where all of it was read."""
@@ -453,20 +455,20 @@ def explain(error: Exception) -> str:
     for kind, words in WEB_REASONS.items():
         if isinstance(error, kind):
             return words
-    return "the answer cannot be understood"
+    return "the response cannot be read"
 
 
 REASONS: Mapping[type[BaseException], str] = {
     ConnectionRefusedError: "connection refused, nothing listens on that port",
-    ConnectionResetError: "the camera broke the connection",
-    BrokenPipeError: "the camera broke the connection",
-    ssl.SSLError: "no TLS with it, perhaps it speaks http:// alone",
+    ConnectionResetError: "the camera closed the connection",
+    BrokenPipeError: "the camera closed the connection",
+    ssl.SSLError: "no TLS connection: the camera may support http:// only",
 }
 
 WEB_REASONS: Mapping[type[Exception], str] = {
     httpx2.TimeoutException: "timed out",
-    httpx2.ConnectError: "there is no way to it",
-    httpx2.RemoteProtocolError: "it does not speak HTTP",
-    httpx2.NetworkError: "the camera broke the connection",
-    httpx2.DecodingError: "its compressed answer is damaged",
+    httpx2.ConnectError: "cannot connect",
+    httpx2.RemoteProtocolError: "the response is not HTTP",
+    httpx2.NetworkError: "the camera closed the connection",
+    httpx2.DecodingError: "the compressed response is damaged",
 }

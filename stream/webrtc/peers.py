@@ -146,7 +146,7 @@ class Peers:
         offer_sdp = with_directions(offer_sdp)
         media = parse_offer(offer_sdp)
         if not any(section.kind == "video" and section.receives for section in media):
-            raise SignalingError("the offer does not want to receive video: use recvonly")
+            raise SignalingError("the offer does not receive video: use recvonly")
         look = Feed(raw=raw, small=small)
         return await self._answer(
             offer_sdp, media, hub=hub, on_frame=None, on_close=on_close, client=client, look=look
@@ -272,7 +272,7 @@ class Peers:
         self, peer_id: str, peer: _Peer, section: OfferedMedia, hub: PacketHub, look: Feed
     ) -> RTCRtpTransceiver:
         if not section.codecs:
-            raise SignalingError("the offer takes neither H.264 constrained baseline nor VP8")
+            raise SignalingError("the offer supports neither H.264 constrained baseline nor VP8")
         codec = section.codecs[0]
         try:
             subscription = hub.subscribe(replace(look, codec=codec))
@@ -318,7 +318,7 @@ class Peers:
             logger.warning("peer %s did not close in %.1f s", peer_id[:6], CLOSE_TIMEOUT_S)
         finally:
             del self._closing[peer_id]
-            logger.info("peer %s has left", peer_id[:6])
+            logger.info("peer %s disconnected", peer_id[:6])
             peer.on_close()
 
     async def _supervise(

@@ -68,7 +68,7 @@ def parse_offer(sdp: str) -> tuple[OfferedMedia, ...]:
     if len(sdp) > MAX_OFFER_BYTES:
         raise SignalingError(f"the offer is too long: {len(sdp)} characters")
     if not sdp.startswith("v=0"):
-        raise SignalingError("the offer is no SDP: it should start with v=0")
+        raise SignalingError("the offer is not SDP: it must start with v=0")
     try:
         description = SessionDescription.parse(sdp)
     except DAMAGE as error:

@@ -93,7 +93,7 @@ async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscript
         if n_received != n_heard or n_sent == n_sent_then:
             heard_at, n_heard, n_sent_then = now, n_received, n_sent
         elif now - heard_at >= SILENCE_S:
-            logger.info("peer %s has been silent for %.0f s", peer_id[:6], now - heard_at)
+            logger.info("peer %s: no packets for %.0f s", peer_id[:6], now - heard_at)
             return
         if subscription.dropped > dropped:
             dropped, lost = subscription.dropped, max(lost or 0.0, OVERFLOW_LOSS)

@@ -224,7 +224,7 @@ def test_a_sender_that_crashed_comes_back_at_once_and_people_stay() -> None:
                 while service.cameras.get("phone").latest is None:
                     await asyncio.sleep(0.1)
             sending = asyncio.create_task(send_on(again, picture))
-            with pytest.raises(ConfigError, match="is being sent"):
+            with pytest.raises(ConfigError, match="already being sent"):
                 await service.cameras.push("phone")
             sending.cancel()
             told = await kinds(service, "phone")

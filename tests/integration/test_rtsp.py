@@ -122,9 +122,9 @@ def make_film(path: Path, n: int) -> Path:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("rtsp://127.0.0.1:{port}/live", "it asks for a user name and password"),
+        ("rtsp://127.0.0.1:{port}/live", "it requires a user name and password"),
         ("rtsp://admin:wrong-one@127.0.0.1:{port}/live", "wrong user name or password"),
-        ("rtsp://admin:p%40ss%3Aw%2Frd%231@127.0.0.1:{port}/nothing", "no such path there (404)"),
+        ("rtsp://admin:p%40ss%3Aw%2Frd%231@127.0.0.1:{port}/nothing", "path not found (404)"),
         ("rtsp://admin:p%40ss%3Aw%2Frd%231@127.0.0.1:{free}/live", "connection refused"),
         ("rtsp://admin:p%40ss%3Aw%2Frd%231@no-such-host.invalid/live", "unknown host no-such-host"),
         ("http://admin:wrong-one@127.0.0.1:{free}/mjpeg", "connection refused"),
@@ -246,7 +246,7 @@ def test_mjpeg_plays_and_its_end_is_a_loss(mjpeg: str) -> None:
     ("login", "path", "reason"),
     [
         ("admin:wrong-one@", "mjpeg", "wrong user name or password"),
-        ("", "mjpeg", "it asks for a user name and password"),
+        ("", "mjpeg", "it requires a user name and password"),
         ("", "page", "not a video"),
     ],
 )

@@ -331,7 +331,7 @@ def test_digest_as_cameras_ask_for_it(challenges: list[str], algorithm: str) -> 
         assert len(camera.asked) == 4, "one refusal for all snapshots"
         reason = failure(camera.url("/", "admin:secret@"))
         assert reason.endswith("wrong user name or password")
-        assert failure(camera.url()).endswith("it asks for a user name and password")
+        assert failure(camera.url()).endswith("it requires a user name and password")
 
 
 def test_basic_with_any_characters() -> None:
@@ -365,14 +365,14 @@ def test_a_password_is_sent_to_no_other_machine() -> None:
 @pytest.mark.parametrize(
     ("status", "reason"),
     [
-        ("302 Found\r\nLocation: /again", "it points from address to address, 5 times"),
+        ("302 Found\r\nLocation: /again", "more than 5 redirects"),
         ("302 Found\r\nLocation: file:///etc/passwd", "not http:// or https://"),
-        ("403 Forbidden", "this user may not watch (403)"),
-        ("404 Not Found", "no such path there (404)"),
-        ("500 Oops", "the camera reports an error of its own (500)"),
-        ("503 Busy", "the camera is busy, perhaps with other viewers (503)"),
+        ("403 Forbidden", "access denied (403)"),
+        ("404 Not Found", "path not found (404)"),
+        ("500 Oops", "the camera reports an internal error (500)"),
+        ("503 Busy", "the camera is busy, perhaps with too many viewers (503)"),
         ("200 OK\r\nContent-Type: text/html", "it is a web page, not a video"),
-        ("200 OK\r\nContent-Type: image/jpeg", "no image in its answer"),
+        ("200 OK\r\nContent-Type: image/jpeg", "no image in the response"),
     ],
 )
 def test_what_is_no_camera_is_named(status: str, reason: str) -> None:
@@ -424,7 +424,7 @@ def test_a_silent_stream_is_lost_and_a_waiting_read_ends_when_closed() -> None:
         stop.wait(PATIENCE_S)
 
     with WebCamera(answer) as camera:
-        assert failure(camera.url(), HASTY).endswith("timed out, silent for over 1 s")
+        assert failure(camera.url(), HASTY).endswith("timed out, no data for over 1 s")
         source = open_camera(camera.url(), PATIENT)
         assert isinstance(source, WebSource)
         source.read()

@@ -65,7 +65,7 @@ def test_however_it_comes_and_goes_reports_are_few() -> None:
 def test_the_reason_is_the_last_one() -> None:
     liveness = Liveness()
     liveness.came(0.0)
-    liveness.went(10.0, "the camera broke the connection")
+    liveness.went(10.0, "the camera closed the connection")
     liveness.went(11.0, "connection refused")
     assert liveness.check(10.0 + AWAY_S) == [Report(False, "connection refused")]
 

@@ -36,7 +36,7 @@ def test_a_sender_that_left_is_said_at_once() -> None:
     source = PushSource(camera="me", clock=lambda: 0.0)
     source.close()
     source.leave()
-    with pytest.raises(SourceUnavailable, match="me has left"):
+    with pytest.raises(SourceUnavailable, match="me disconnected"):
         source.read()
 
 

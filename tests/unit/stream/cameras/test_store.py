@@ -125,7 +125,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_disk_that_does_not_take_it_changes_nothing(tmp_path: Path) -> None:
     store = CameraStore.open(tmp_path / "gone", [DOOR])
-    with pytest.raises(CameraStoreError, match="cannot keep the cameras"):
+    with pytest.raises(CameraStoreError, match="cannot save the cameras"):
         store.put(SHED)
     assert store.cameras() == [DOOR]
 
@@ -157,7 +157,7 @@ def test_what_the_next_start_could_not_read_is_not_written(
     store = CameraStore.open(tmp_path, [])
     store.put(YARD)
     # Past the checks of the configuration, as another kind of bad value may come one day.
-    with pytest.raises(CameraStoreError, match="cannot be kept"):
+    with pytest.raises(CameraStoreError, match="cannot save the camera"):
         store.put(changed(DOOR, **settings))
     assert store.cameras() == [YARD]
     assert CameraStore.open(tmp_path, []).cameras() == [YARD]

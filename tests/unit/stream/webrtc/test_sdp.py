@@ -96,9 +96,9 @@ def test_sections_keep_their_order() -> None:
 @pytest.mark.parametrize(
     ("sdp", "reason"),
     [
-        ("", "no SDP"),
-        ("{}", "no SDP"),
-        ("hello", "no SDP"),
+        ("", "not SDP"),
+        ("{}", "not SDP"),
+        ("hello", "not SDP"),
         ("v=0", "no video"),
         ("v=0\r\n", "no video"),
         (offer(), "no video"),
