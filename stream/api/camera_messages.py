@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from stream.cameras.camera import CameraState, CameraStatus
 from stream.cameras.registry import Cameras
-from stream.schemas import camera_json
+from stream.schemas.cameras import camera_json
 
 CHECK_S = 0.1
 """How often it is looked for changes, whatever the number of pages."""

@@ -13,14 +13,9 @@ from stream.config import CameraChange, CameraConfig
 from stream.errors import SignalingError
 from stream.ice import IceServersJson
 from stream.inputs import PersonName, Reference
-from stream.schemas import (
-    CameraJson,
-    IdentityJson,
-    TracksJson,
-    camera_json,
-    identity_json,
-    tracks_json,
-)
+from stream.schemas.cameras import CameraJson, camera_json
+from stream.schemas.faces import TracksJson, tracks_json
+from stream.schemas.people import IdentityJson, identity_json
 from stream.webrtc.peers import Peers
 
 router = APIRouter()

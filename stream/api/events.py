@@ -14,7 +14,8 @@ from stream.api.rooms import EventLogDep, JournalDep, NamingDep, ServiceDep
 from stream.api.security import Keys
 from stream.frames import EventKind
 from stream.inputs import Moment, Reference, RowNumber
-from stream.schemas import EventsJson, IdentityJson, event_json, identity_json
+from stream.schemas.events import EventsJson, event_json
+from stream.schemas.people import IdentityJson, identity_json
 
 router = APIRouter()
 

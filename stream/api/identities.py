@@ -28,15 +28,14 @@ from stream.enrollment.naming import Matching
 from stream.errors import EventLogError
 from stream.events.reassign import events_of_other
 from stream.inputs import PersonName, Reference, RowNumber, Text
-from stream.schemas import (
+from stream.schemas.faces import IdentifiedJson, identified_json
+from stream.schemas.people import (
     EnrolJson,
-    IdentifiedJson,
     IdentityJson,
     PersonJson,
     PhotoJson,
     WholePersonJson,
     enrol_json,
-    identified_json,
     identity_json,
     person_json,
     photo_json,

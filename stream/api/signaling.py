@@ -27,7 +27,8 @@ from stream.api.publisher import publish
 from stream.api.security import VIEWERS_ONLY_LOOK
 from stream.budget import Budget, Client
 from stream.errors import BusyError, SignalingError, StreamError, UnknownCameraError
-from stream.schemas import event_json, tracks_json
+from stream.schemas.events import event_json
+from stream.schemas.faces import tracks_json
 from stream.service import Service
 
 logger = logging.getLogger(__name__)

@@ -63,7 +63,7 @@ def events(
     Examples: facewire events --since 1h --kind enter
               facewire events --follow --person "Grace Hopper"
     """
-    from stream.schemas import event_json
+    from stream.schemas.events import event_json
 
     for option, text in (("--camera", camera), ("--person", person)):
         if text is not None and not is_text(text):
@@ -125,7 +125,7 @@ def _moment(option: str, text: str | None, now: float) -> float | None:
 
 
 def _line(event: LoggedEvent, *, as_json: bool) -> str:
-    from stream.schemas import event_json
+    from stream.schemas.events import event_json
 
     if as_json:
         return json_text(event_json(event))

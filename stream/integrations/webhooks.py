@@ -32,7 +32,7 @@ from stream.events.webhook_queue import Outbox
 from stream.http_address import origin, parse_http_address
 from stream.integrations.http_post import HttpPost, PostError
 from stream.integrations.signing import delivery_id, legacy_signature, signature
-from stream.schemas import event_json
+from stream.schemas.events import event_json
 from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)

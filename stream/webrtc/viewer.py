@@ -13,7 +13,7 @@ from aiortc.stats import (
 )
 
 from stream.frames import FrameResult
-from stream.schemas import tracks_json
+from stream.schemas.faces import tracks_json
 from stream.video.encoder import VideoPacket
 from stream.video.link_quality import OVERFLOW_LOSS, Link
 from stream.video.packet_hub import HubClosed, Subscription

@@ -27,7 +27,7 @@ from stream.frames import Event, EventKind
 from stream.integrations import webhooks
 from stream.integrations.signing import legacy_signature, signature
 from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook
-from stream.schemas import event_json
+from stream.schemas.events import event_json
 from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
 from tests.ports import HeldPort

@@ -1,4 +1,4 @@
-// What the service says, as types of the page: the part of stream/schemas.py that the page reads.
+// What the service says, as types of the page: the part of stream/schemas/ that the page reads.
 
 export interface CameraSettings {
   url: string;

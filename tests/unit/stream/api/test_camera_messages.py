@@ -13,7 +13,7 @@ from stream.api.signaling import Conversation
 from stream.budget import Budget, Client
 from stream.cameras.camera import CameraStatus
 from stream.events.log import EventLog
-from stream.schemas import camera_json
+from stream.schemas.cameras import camera_json
 from tests.fake_service import FakeCameras, FakeService, status
 from tests.fakes import EMBEDDING_SIZE, FakeRecognizer
 

@@ -1,0 +1,1 @@
+"""What is answered as JSON: the one place where results become dicts, a module for each thing."""

@@ -1,0 +1,52 @@
+"""Events as JSON."""
+
+from typing_extensions import TypedDict
+
+from stream.events.log import LoggedEvent
+from stream.redaction import redact
+
+
+class EventJson(TypedDict):
+    """Something that happened; `at` is ISO 8601 in UTC.
+
+    `track_id` is the track by which its person came into view: the same for all events of their
+    stay, and never another face's, in no run of the service. A person whom the gallery does not
+    know has a `name` and no `identity_id`. `previous_name` is who a renamed track was taken for,
+    null for a stranger.
+    """
+
+    id: int
+    kind: str
+    camera: str
+    at: str
+    track_id: str | None
+    identity_id: str | None
+    name: str | None
+    similarity: float | None
+    previous_name: str | None
+    detail: str
+    has_crop: bool
+
+
+class EventsJson(TypedDict):
+    """Events, newest first; `cursor` asks for the older ones, null at the end."""
+
+    events: list[EventJson]
+    cursor: int | None
+
+
+def event_json(event: LoggedEvent) -> EventJson:
+    """Describe a logged event."""
+    return {
+        "id": event.id,
+        "kind": str(event.kind),
+        "camera": event.camera,
+        "at": event.at,
+        "track_id": event.track_id,
+        "identity_id": event.identity_id,
+        "name": event.name,
+        "similarity": None if event.similarity is None else round(event.similarity, 3),
+        "previous_name": event.previous_name,
+        "detail": redact(event.detail),  # logs of former versions hold URLs
+        "has_crop": event.has_crop,
+    }
