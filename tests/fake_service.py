@@ -221,7 +221,7 @@ class FakeGalleryWorker:
 class FakePhotoWorker:
     """Runs work on photos at once, with one recognizer."""
 
-    def __init__(self, recognizer: SeeingRecognizer) -> None:
+    def __init__(self, recognizer: SeeingRecognizer | Recognizer) -> None:
         self._recognizer = recognizer
 
     async def run(self, function: Callable[[Recognizer], T]) -> T:

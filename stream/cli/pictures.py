@@ -55,6 +55,8 @@ def detect(
 
     Example: facewire detect party.jpg --out marked/
     """
+    from stream.schemas.faces import face_json
+
     settings = settings_for(
         config=config,
         needs_gallery=False,
@@ -122,6 +124,7 @@ def identify(
     """
     from gallery import Gallery, GalleryFormatError
     from stream.enrollment.naming import limits_for
+    from stream.schemas.faces import identified_json
 
     settings = settings_for(
         config=config,
@@ -152,19 +155,7 @@ def identify(
             matches = people.search(probes, threshold=threshold, margin=margin)
             nearest = people.best(probes, k=candidates) if candidates else [[]] * len(faces)
             faces = tuple(face.enlarged(photo.scale) for face in faces)
-            document.append(
-                {
-                    "image": str(path),
-                    "faces": [
-                        {
-                            **face_json(face),
-                            "match": match_json(match),
-                            "candidates": [match_json(each) for each in ranked],
-                        }
-                        for face, match, ranked in zip(faces, matches, nearest, strict=True)
-                    ],
-                }
-            )
+            document.append(identified_json(str(path), faces, matches, nearest))
             if not as_json:
                 say(f"{path}: {_count(faces)}")
                 for face, match, ranked in zip(faces, matches, nearest, strict=True):
@@ -194,6 +185,8 @@ def compare(
     import numpy as np
 
     from stream.enrollment.photo_checks import EnrolLimits, wanted_face
+    from stream.schemas.faces import face_json
+    from stream.schemas.faces import similarity as rounded
 
     settings = settings_for(
         config=config,
@@ -225,7 +218,7 @@ def compare(
     if as_json:
         print_json(
             {
-                "similarity": round(similarity, 6),
+                "similarity": rounded(similarity),
                 "distance": round(distance, 6),
                 "same": same,
                 "threshold": threshold,
@@ -241,28 +234,6 @@ def compare(
     verdict = "the same person" if same else "different people"
     source = recognizer.model_id if settings.threshold is None else "the configuration"
     say(f"{verdict} (threshold {threshold} of {source})")
-
-
-def face_json(face: "Face") -> dict[str, Any]:
-    """Return a face as the commands and their contract show it."""
-    return {
-        "box": [round(float(v), 2) for v in face.box],
-        "score": round(face.score, 4),
-        "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
-        "gender": face.gender,
-        "age": None if face.age is None else round(face.age, 1),
-    }
-
-
-def match_json(match: "Match | None") -> dict[str, Any] | None:
-    """Return who a face is, None for nobody known."""
-    if match is None:
-        return None
-    return {
-        "name": match.identity.name,
-        "similarity": round(match.similarity, 6),
-        "identity_id": match.identity.identity_id,
-    }
 
 
 class _Reader:

@@ -4,6 +4,7 @@ from typing_extensions import TypedDict
 
 from stream.events.log import LoggedEvent
 from stream.redaction import redact
+from stream.schemas.faces import similarity
 
 
 class EventJson(TypedDict):
@@ -45,7 +46,7 @@ def event_json(event: LoggedEvent) -> EventJson:
         "track_id": event.track_id,
         "identity_id": event.identity_id,
         "name": event.name,
-        "similarity": None if event.similarity is None else round(event.similarity, 3),
+        "similarity": None if event.similarity is None else similarity(event.similarity),
         "previous_name": event.previous_name,
         "detail": redact(event.detail),  # logs of former versions hold URLs
         "has_crop": event.has_crop,

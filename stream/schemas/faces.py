@@ -1,15 +1,21 @@
-"""Faces as JSON: in view of a camera, in an uploaded photo, and in the files of a command."""
+"""Faces as JSON: in view of a camera, in an uploaded photo, and in the files of a command.
+
+A position is in pixels to two places, a score to four, an age in years to one, and a similarity
+(cosine, -1 to 1) to six, about the precision of float32, wherever it is answered.
+"""
 
 from collections.abc import Sequence
-from typing import NotRequired  # pydantic reads the standard one from Python 3.12 on only
+from typing import TYPE_CHECKING, NotRequired
 
-import numpy as np
-from numpy.typing import NDArray
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
-from gallery import Match
-from recognizer import Face
-from stream.frames import FrameResult, Track
+if TYPE_CHECKING:  # `facewire detect` needs neither a gallery nor a camera
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gallery import Match
+    from recognizer import Face
+    from stream.frames import FrameResult, Track
 
 
 class MatchJson(TypedDict):
@@ -20,18 +26,23 @@ class MatchJson(TypedDict):
     identity_id: str
 
 
-class IdentifiedFaceJson(TypedDict):
-    """One face of an uploaded photo, in its pixels; `match` is null for a stranger.
-
-    `candidates` are the most similar people, best first, as many as were asked for; they are not
-    matches.
-    """
+class FaceJson(TypedDict):
+    """One face of an image, in its pixels; `gender` and `age` are null without their model."""
 
     box: list[float]
     score: float
     landmarks: list[list[float]]
     gender: str | None
     age: float | None
+
+
+class IdentifiedFaceJson(FaceJson):
+    """A face and who it is; `match` is null for a stranger.
+
+    `candidates` are the most similar people, best first, as many as were asked for; they are not
+    matches.
+    """
+
     match: MatchJson | None
     candidates: list[MatchJson]
 
@@ -66,7 +77,7 @@ class TracksJson(TypedDict):
     tracks: list[TrackJson]
 
 
-def tracks_json(camera: str, result: FrameResult | None) -> TracksJson:
+def tracks_json(camera: str, result: "FrameResult | None") -> TracksJson:
     """Describe the faces of a camera's last picture; none before its first."""
     if result is None:
         return {"camera": camera, "seq": -1, "width": 0, "height": 0, "tracks": []}
@@ -76,54 +87,76 @@ def tracks_json(camera: str, result: FrameResult | None) -> TracksJson:
         "seq": result.frame.seq,
         "width": width,
         "height": height,
-        "tracks": [_track_json(track) for track in result.tracks],
+        "tracks": [track_json(track) for track in result.tracks],
     }
 
 
-def _track_json(track: Track) -> TrackJson:
-    match = track.match
+def track_json(track: "Track") -> TrackJson:
+    """Describe a face in view."""
+    who = None if track.match is None else match_json(track.match)
     return {
         "track_id": track.track_id,
-        "box": _numbers(track.box, 1),
+        "box": position(track.box),
         "state": str(track.state),
-        "name": match.identity.name if match else None,
-        "identity_id": match.identity.identity_id if match else None,
-        "similarity": round(match.similarity, 3) if match else None,
+        "name": who and who["name"],
+        "identity_id": who and who["identity_id"],
+        "similarity": who and who["similarity"],
         "age_s": round(track.last_seen - track.first_seen, 2),
+    }
+
+
+def face_json(face: "Face") -> FaceJson:
+    """Describe a face of an image."""
+    return {
+        "box": position(face.box),
+        "score": round(face.score, 4),
+        "landmarks": [position(point) for point in face.landmarks],
+        "gender": face.gender,
+        "age": None if face.age is None else round(face.age, 1),
+    }
+
+
+def match_json(match: "Match") -> MatchJson:
+    """Describe who a face is, or may be."""
+    return {
+        "name": match.identity.name,
+        "similarity": similarity(match.similarity),
+        "identity_id": match.identity.identity_id,
     }
 
 
 def identified_json(
     image: str,
-    faces: Sequence[Face],
-    matches: Sequence[Match | None],
-    candidates: Sequence[Sequence[Match]],
+    faces: "Sequence[Face]",
+    matches: "Sequence[Match | None]",
+    candidates: "Sequence[Sequence[Match]]",
 ) -> IdentifiedJson:
-    """Describe the faces of a photo and who they are."""
+    """Describe the faces of an image and who they are.
+
+    Args:
+        image: what to call it.
+        faces: found in it.
+        matches: of each face, None for a stranger.
+        candidates: of each face, the most similar people, best first.
+    """
     return {
         "image": image,
         "faces": [
             {
-                "box": _numbers(face.box, 1),
-                "score": round(face.score, 4),
-                "landmarks": [_numbers(point, 1) for point in face.landmarks],
-                "gender": face.gender,
-                "age": None if face.age is None else round(face.age, 1),
-                "match": _match_json(match) if match else None,
-                "candidates": [_match_json(nearest) for nearest in ranked],
+                **face_json(face),
+                "match": None if match is None else match_json(match),
+                "candidates": [match_json(each) for each in ranked],
             }
             for face, match, ranked in zip(faces, matches, candidates, strict=True)
         ],
     }
 
 
-def _match_json(match: Match) -> MatchJson:
-    return {
-        "name": match.identity.name,
-        "similarity": round(match.similarity, 4),
-        "identity_id": match.identity.identity_id,
-    }
+def similarity(cosine: float) -> float:
+    """Return a cosine as it is answered everywhere."""
+    return round(cosine, 6)
 
 
-def _numbers(values: NDArray[np.float32], digits: int) -> list[float]:
-    return [round(float(value), digits) for value in values]
+def position(values: "NDArray[np.float32]") -> list[float]:
+    """Return coordinates in pixels as they are answered everywhere."""
+    return [round(float(value), 2) for value in values]

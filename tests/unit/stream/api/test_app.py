@@ -379,14 +379,14 @@ def test_tracks(client, service):
     stranger, known = answer["tracks"]
     assert stranger == {
         "track_id": "run-1",
-        "box": [10.0, 20.0, 110.0, 140.0],
+        "box": [10.04, 20.0, 110.0, 140.0],
         "state": "unknown",
         "name": None,
         "identity_id": None,
         "similarity": None,
         "age_s": 2.0,
     }
-    assert (known["name"], known["similarity"]) == ("Ada", 0.877)
+    assert (known["name"], known["similarity"]) == ("Ada", 0.87654)
 
 
 def test_track_is_named(client, service):
