@@ -1,4 +1,4 @@
-"""What travels through `stream`: frames in, frames with tracks out."""
+"""The values that pass through `stream`: frames in, frames with tracks out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from recognizer import Quality
 
 
 class Matrix(IntEnum):
-    """How YUV follows from RGB; the value is that of ISO/IEC 23091-2, section 8.3."""
+    """Matrix coefficients of YUV; the values of ISO/IEC 23091-2, section 8.3."""
 
     BT709 = 1
     BT601 = 6
@@ -21,12 +21,11 @@ class Matrix(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Planes:
-    """The YUV that an image was converted from, pixel for pixel.
+    """The YUV planes that an image was converted from, pixel for pixel.
 
     Attributes:
-        picture: yuv420p in studio range, of even sides. An encoder sets its time and type; nothing
-            else of it is written to.
-        matrix: how its colors are to be read.
+        picture: yuv420p, limited range, even sides. Only its time and its type may be changed.
+        matrix: its matrix coefficients.
     """
 
     picture: av.VideoFrame
@@ -61,7 +60,7 @@ class Frame:
 
 
 class TrackState(StrEnum):
-    """What is known of who a track is."""
+    """Whether the person of a track is known."""
 
     UNDECIDED = "undecided"
     KNOWN = "known"
@@ -73,13 +72,13 @@ class Track:
     """One face followed through time, as of one frame.
 
     Attributes:
-        track_id: unique for ever: the run of the service, a dash, and a number within the run.
+        track_id: unique over all runs: the id of the run, a dash, and a number within the run.
         box: (4,) float32, x1 y1 x2 y2 in pixels of the frame.
         score: detector confidence in [0, 1].
         first_seen: seconds, monotonic clock.
         last_seen: seconds, monotonic clock.
         state: undecided, known or unknown.
-        match: who it is; not None exactly when state is known.
+        match: the identity; not None exactly when state is known.
     """
 
     track_id: str
@@ -92,7 +91,7 @@ class Track:
 
 
 class EventKind(StrEnum):
-    """What can happen in front of a camera."""
+    """Kinds of events at a camera."""
 
     ENTER = "enter"
     EXIT = "exit"
@@ -104,19 +103,19 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Event:
-    """Something that happened, before it is logged.
+    """An event at a camera, before it is logged.
 
     Attributes:
-        kind: what happened.
+        kind: the kind of event.
         camera: the camera's name.
         at: seconds, monotonic clock, of the frame that decided it.
         track_id: the track by which its person came into view, the same for all events of their
             stay; None for camera events.
-        match: who it is; None for strangers and camera events.
+        match: the identity; None for strangers and camera events.
         first_seen: seconds, monotonic clock: the first frame of the track, or `at`.
-        crop: (112, 112, 3) uint8 RGB, the track's best shot; None for camera events.
+        crop: (112, 112, 3) uint8 RGB, the track's best crop; None for camera events.
         detail: one line for people, such as why a camera is down; may be empty.
-        previous: of RENAMED events: who the track was taken for before; None for a stranger.
+        previous: of RENAMED events: the former identity of the track; None for a stranger.
         embedding: (D,) float32 of unit length, of the crop; None where there is none.
         quality: of the crop, measured in its frame; None where there is none.
     """
@@ -136,12 +135,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameResult:
-    """What the pipeline made of one frame.
+    """One frame after recognition.
 
     Attributes:
         frame: the frame as captured.
         tracks: the faces in it.
-        events: what happened with this frame.
+        events: those that this frame decided.
         timings_ms: milliseconds of the whole tick by stage: detect, follow, align, embed,
             search, track.
     """

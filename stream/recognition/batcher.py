@@ -11,11 +11,12 @@ WAITING = 2
 together take longer than a frame at 25 fps, and the ticks after them are quicker."""
 
 RECENT_S = 0.3
-"""A camera silent for longer is not waited for: twice the interval of the slowest useful camera."""
+"""A camera without a frame for longer is not waited for: twice the interval of the slowest useful
+camera."""
 
 
 class Batcher:
-    """Holds the newest two frames a camera; a third replaces the oldest and the loss is counted.
+    """Holds the newest two frames a camera; a third replaces the oldest and is counted.
 
     Capture threads put, one inference thread takes. With several cameras a tick waits a
     little for the others, so that their faces share one call of each net.
@@ -38,7 +39,7 @@ class Batcher:
         self._has_job = False
 
     def add(self, camera: str) -> None:
-        """Wait for this camera's frames from now on."""
+        """Accept frames of this camera from now on."""
         with self._changed:
             self._last_put.setdefault(camera, -RECENT_S)
             self._dropped.setdefault(camera, 0)
@@ -51,7 +52,7 @@ class Batcher:
             self._dropped.pop(camera, None)
 
     def rename(self, camera: str, name: str) -> None:
-        """Wait for a camera's frames under another name; those that wait count as dropped."""
+        """Rename a camera; its waiting frames count as dropped."""
         with self._changed:
             waiting = len(self._frames.pop(camera, ()))
             if camera in self._last_put:

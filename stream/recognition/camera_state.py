@@ -1,4 +1,4 @@
-"""One camera between ticks: its tracks, what is remembered of them, and who is there."""
+"""Per-camera state between ticks: tracks, their history, and the people present."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -16,29 +16,29 @@ RESCAN_AFTER_S = 0.08
 """Soonest scan after another, when a face is lost: two frames."""
 
 GAP_S = 1.0
-"""Time without a frame after which nobody is followed on: they moved meanwhile."""
+"""Time without a frame after which tracks end, since people have moved."""
 
 SAME_SCENE = 0.35
 """Correlation of two frames below which they show different scenes. Measured frame to frame: 0.21
 at most for cuts between dark scenes, 0.52 at least for large gestures filling the picture, 0.95
-for people walking before a panning camera."""
+for people walking in front of a panning camera."""
 
 NOISE = 4.0
-"""Variance, gray levels squared, below which a picture is flat and no two are called different."""
+"""Variance, gray levels squared, below which an image is flat and no two count as different."""
 
 CUT_SAMPLES = 32
 """Points a side at which two frames are compared."""
 
 SHOWN_LOST_S = 0.12
-"""How long a lost face's box stays: three frames, against flicker while the next scan looks."""
+"""How long the box of a lost face stays: three frames, against flicker until the next scan."""
 
 MAX_DEPARTED = 64
-"""Faces that left and can still be named."""
+"""Number of ended tracks that can still be named."""
 
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """What is known of one camera between ticks.
+    """State of one camera between ticks.
 
     Attributes:
         tracker: its faces.
@@ -67,7 +67,7 @@ class Watch:
     size: tuple[int, int] = (0, 0)
 
     def prepare(self, frame: Frame) -> None:
-        """Notice a cut, a gap or a changed picture size before anybody is followed."""
+        """Detect a cut, a gap or a changed frame size before faces are followed."""
         size = frame.image.shape[0], frame.image.shape[1]
         step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
         samples = frame.image[::step_y, ::step_x, 1].astype(np.float32)  # green for lightness
@@ -88,7 +88,7 @@ class Watch:
         )
 
     def follow(self, found: Followed, at: float) -> None:
-        """Take where the faces were found again."""
+        """Update the tracks with the followed faces."""
         before = len(self.tracker.followed)
         outside = ~self.limits.holds(found.boxes, self.size)
         if outside.any():
@@ -99,24 +99,24 @@ class Watch:
     def scanned(
         self, found: Detections, at: float, appearance: Appearance
     ) -> list[tuple[Tracked, int]]:
-        """Take a full scan; see `Tracker.scan`."""
+        """Update the tracks with a full scan; see `Tracker.scan`."""
         self.scanned_at, self.is_lost = at, False
         return self.tracker.scan(found, at, appearance)
 
     @property
     def is_behind(self) -> bool:
-        """Whether a face that is in view waits for a look that others came before."""
+        """Whether a face in view waits while others are embedded."""
         return any(
             not track.is_lost and self.remember(track).waits_since is not None
             for track in self.tracker.tracks
         )
 
     def memory(self, track_id: str) -> Memory | None:
-        """Return what is remembered of a track, present or departed."""
+        """Return the history of a track, present or departed."""
         return self.memories.get(track_id) or self.departed.get(track_id)
 
     def conclude(self, frame: Frame) -> tuple[tuple[Track, ...], tuple[Event, ...]]:
-        """Return the frame's tracks and what happened, and put away who has gone."""
+        """Return the tracks and events of the frame, and store departed tracks."""
         at = frame.captured_at
         tracks = self.tracker.tracks
         for track_id in self.memories.keys() - {track.track_id for track in tracks}:
@@ -155,7 +155,7 @@ class Watch:
         )
 
     def remember(self, track: Tracked) -> Memory:
-        """Return a present track's memory, a new one at first."""
+        """Return the history of a present track, created on first use."""
         memory = self.memories.get(track.track_id)
         if memory is None:
             memory = self.memories[track.track_id] = self.new_memory()
@@ -163,7 +163,7 @@ class Watch:
 
 
 def _correlation(first: Floats, second: Floats) -> float:
-    """Return the correlation of two equally large pictures, in [-1, 1]; 1 for two flat ones."""
+    """Return the correlation of two equally large images, in [-1, 1]; 1 for two flat ones."""
     first, second = first - first.mean(), second - second.mean()
     shared = float((first * second).mean()) + NOISE
     return shared / float(np.sqrt((first**2).mean() * (second**2).mean()) + NOISE)
@@ -173,5 +173,5 @@ def _is_shown(track: Tracked, at: float) -> bool:
     """Return whether a track's box is drawn: not before a second frame confirmed the face."""
     if track.n_seen < 2:
         return False
-    # Of a doubtful track nobody knows where it is, and a name must not stay on another face.
+    # The place of a doubtful track is not known, and a name must not stay on another face.
     return not track.is_lost or (not track.is_doubtful and at - track.last_seen <= SHOWN_LOST_S)

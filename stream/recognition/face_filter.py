@@ -1,4 +1,4 @@
-"""Which faces of a camera count: by their size and by where they are."""
+"""Filters the faces of a camera by size and region."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ by a fifth, and it finds faces of its own smallest size by boxes that much small
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a face must be to count.
+    """Size and region of the faces that count.
 
     Attributes:
         min_face_px: longer side of its box, pixels; held to where a face is found, not while it
@@ -33,14 +33,14 @@ class Limits:
             size: (height, width) of the picture.
         """
         if self.region == (0.0, 0.0, 1.0, 1.0):
-            # A face at the edge may have its middle outside the picture.
+            # A face at the edge may have its middle outside the frame.
             return np.ones(len(boxes), bool)
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / np.array([size[1], size[0]], np.float32)
         corners = np.array(self.region, np.float32)
         return np.asarray(((middles >= corners[:2]) & (middles <= corners[2:])).all(axis=1))
 
     def keep(self, found: Detections, size: tuple[int, int]) -> Detections:
-        """Return the faces of a scan that count; boxes stay those of the whole picture."""
+        """Return the faces of a scan that count; boxes stay in pixels of the whole frame."""
         sides = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1, initial=0)
         kept = self.holds(found.boxes, size) & (sides >= ALMOST * self.min_face_px)
         if kept.all():

@@ -37,12 +37,12 @@ SCANS_S = 0.028
 """What the scans of one tick may take: one on two CPU cores, where it takes 23 ms at 720p."""
 
 BEHIND = 1.5
-"""How much rarer scans are while faces wait for a look that there was no time for. The scans of
+"""How much rarer scans are while faces wait to be embedded for lack of time. The scans of
 twelve cameras at 5 fps left one embedding a tick, and every wait lasts a frame, 0.2 s. Counted from
 when a face comes into view, twice as rare named a crowd 0.4 s later than this."""
 
 MAX_EMBEDDINGS = 8
-"""Faces embedded in a tick at most; more wait for the next, so that the picture does not."""
+"""Faces embedded in a tick at most; more wait for the next, so that frames do not."""
 
 TICK_S = 0.038
 """What a tick should take: just less than a frame at 25 fps, so that no camera loses one. Two
@@ -53,7 +53,7 @@ STAGES = ("detect", "follow", "align", "embed", "search", "track")
 
 @dataclass(slots=True, eq=False)
 class _Want:
-    """A face that deserves a look."""
+    """A face to embed."""
 
     job: "_Job"
     track: Tracked
@@ -64,7 +64,7 @@ class _Want:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One frame of a tick, with what is known of its camera."""
+    """One frame of a tick, with the state of its camera."""
 
     frame: Frame
     camera: Watch
@@ -77,23 +77,23 @@ class _Job:
         return np.stack([track.box_at(at) for track in self.camera.tracker.followed])
 
     def scan(self, found: Detections, appearance: Appearance) -> None:
-        """Take a full scan; whoever was embedded for it has been looked at."""
+        """Update the tracks with a full scan, and add the embeddings made for it."""
         pairs = self.camera.scanned(found, self.frame.captured_at, appearance)
         for track, row in pairs:
             if (shot := self.looked.get(row)) is not None:
                 self.look(track, shot)
 
     def look(self, track: Tracked, shot: Shot) -> None:
-        """Remember a look at a track."""
+        """Add an embedded crop to a track."""
         if track.template is not None and shot.quality.overall >= GOOD_WEIGHT:
-            # Another face than so far, or the same after all: if other, it is settled soon.
+            # Maybe another face than so far: the next embeddings decide.
             track.is_doubtful = float(shot.embedding @ track.template) < self.same_face
         memory = self.camera.remember(track)
         memory.look(shot, self._value(track), self.frame.captured_at)
         track.template = memory.voter.template
 
     def wanted(self, *, only_open: bool) -> list[_Want]:
-        """Return the faces of this frame that deserve a look.
+        """Return the faces of this frame to embed.
 
         Args:
             only_open: leave out those whose name is decided.
@@ -117,12 +117,12 @@ class _Job:
 
 
 class Pipeline:
-    """Recognises faces over time.
+    """Recognizes faces over time.
 
     Args:
         recognizer: finds and embeds.
-        gallery: knows the names.
-        threshold: cosine from which a look is a match.
+        gallery: the identities to match.
+        threshold: similarity from which an embedding is a match.
         margin: how much more similar than the second identity the best must be.
         limits: of the model's similarities; None for those of the recognizer's card.
         confirm_s: seconds a face is seen before it can enter.
@@ -165,7 +165,7 @@ class Pipeline:
         self._timings: dict[str, float] = {}
 
     def process(self, frames: Sequence[Frame], now: float) -> list[FrameResult]:
-        """Recognise one frame of each camera that has one.
+        """Recognize one frame of each camera that has one.
 
         Args:
             frames: at most one of each camera; sizes may differ.
@@ -198,7 +198,7 @@ class Pipeline:
         """Return a track's best crops, to enroll its person from; best first.
 
         Raises:
-            UnknownTrackError: if nobody remembers the track.
+            UnknownTrackError: if the track is not kept any more.
             EnrolmentError: if no crop of the face was good enough to learn from.
         """
         memory = self._memory(camera, track_id)
@@ -212,12 +212,12 @@ class Pipeline:
         ]
 
     def assign(self, camera: str, track_id: str, identity: Identity) -> None:
-        """Give a track the name that a person gave it, from the next frame on.
+        """Assign the identity that a user chose to a track, effective from the next frame.
 
         Tracks of other cameras are searched again too.
 
         Raises:
-            UnknownTrackError: if nobody remembers the track.
+            UnknownTrackError: if the track is not kept any more.
         """
         self._memory(camera, track_id).voter.assign(Match(identity, 1.0))
         self.regallery()
@@ -230,30 +230,30 @@ class Pipeline:
         return memory
 
     def set_threshold(self, threshold: float) -> None:
-        """Name from another similarity on; `regallery` decides anew by it."""
+        """Change the match threshold; `regallery` applies it to present tracks."""
         self._threshold = threshold
         for camera in self._cameras.values():
             for memory in camera.memories.values():
                 memory.voter.threshold = threshold
 
     def regallery(self) -> None:
-        """Ask who every track is again, with the next frame; call it after a gallery change."""
+        """Decide every track again with the next frame; call it after a gallery change."""
         for camera in self._cameras.values():
             for memory in camera.memories.values():
                 memory.gallery_changed()
 
     def set_limits(self, camera: str, limits: Limits) -> None:
-        """Tell which faces of a camera count from the next frame on."""
+        """Set which faces of a camera count, effective from the next frame."""
         self._limits[camera] = limits
         if (state := self._cameras.get(camera)) is not None:
             state.limits = limits
 
     def leave(self, now: float) -> list[Event]:
-        """Return who has left cameras that give no frames; seconds, monotonic clock."""
+        """Return the exits at cameras that give no frames; `now` in seconds, monotonic clock."""
         return [event for camera in self._cameras.values() for event in camera.presence.leave(now)]
 
     def drop_camera(self, name: str, now: float) -> list[Event]:
-        """Forget a camera, its tracks and its limits; track ids are not given again.
+        """Drop a camera, its tracks and its limits; track ids are not reused.
 
         Returns:
             The exits of those who were there, `now` in seconds, monotonic clock.
@@ -263,7 +263,7 @@ class Pipeline:
         return [] if camera is None else camera.presence.end(now)
 
     def rename_camera(self, name: str, new_name: str) -> None:
-        """Go on with a camera under another name: tracks and people stay."""
+        """Rename a camera; its tracks and people stay."""
         if name in self._limits:
             self._limits[new_name] = self._limits.pop(name)
         if name in self._cameras:
@@ -277,7 +277,7 @@ class Pipeline:
         n_live = sum(abs(now - camera.at) < GAP_S for camera in self._cameras.values())
         interval_s = max(SCAN_EVERY_S, n_live * self._scan_s / SCAN_LOAD)
         if any(camera.is_behind for camera in self._cameras.values()):
-            # A scan takes as long as two embeddings: whoever was found is named first.
+            # A scan takes as long as two embeddings: known faces are named first.
             interval_s *= BEHIND
         due = [job for job in jobs if job.camera.is_due(job.frame.captured_at, interval_s)]
         due.sort(key=lambda job: job.camera.scanned_at)
@@ -310,7 +310,7 @@ class Pipeline:
                 job.camera.follow(followed, job.frame.captured_at)
 
     def _looks(self, job: _Job, found: Detections, rows: list[int]) -> Floats:
-        """Embed rows of a scan at once, to tell faces apart that overlap cannot."""
+        """Embed rows of a scan at once, to distinguish faces that overlap cannot."""
         started = self._clock()
         part = Detections(found.boxes[rows], found.landmarks[rows], found.scores[rows])
         shots = self._shoot([(job, part)])
@@ -319,17 +319,17 @@ class Pipeline:
         return np.stack([shot.embedding for shot in shots])
 
     def _embed(self, jobs: list[_Job], *, is_scan: bool, deadline: float) -> None:
-        """Look at the faces that need it most.
+        """Embed the most urgent faces.
 
-        A tick that scanned and has no time left looks at none, unless one was passed over before;
-        one that did not looks at two then.
+        A tick that scanned and has no time left embeds none, unless one has waited; then a tick
+        without a scan embeds two.
         """
         with self._stage("track"):
             wanted = [want for job in jobs for want in job.wanted(only_open=is_scan)]
             wanted.sort(key=_rank)
             room = int((deadline - self._clock()) / self._embed_s) if self._embed_s else 1
             is_late = any(want.memory.waits_since is not None for want in wanted)
-            # One at least; a second for those who wait, in the time that a scan would have taken.
+            # At least one; a second of those that wait, in the time that a scan would have taken.
             may_second = is_late and 0 < self._embed_s <= self._scan_s
             least = int(is_late) if is_scan else 1 + may_second
             budget = min(max(room, least), MAX_EMBEDDINGS)
@@ -420,9 +420,9 @@ class Pipeline:
 
 
 def _rank(want: _Want) -> tuple[int, float, float]:
-    """Return what sorts the faces of a tick: who has waited longest, then the best picture.
+    """Return the sort key of the faces of a tick: longest wait first, then best crop.
 
-    Were it the best picture alone, a face that others outdo would wait for all who come after it.
+    By the best crop alone, a small face would wait behind every larger one that comes later.
     """
     since = want.memory.waits_since
     return want.urgency, float("inf") if since is None else since, -want.value

@@ -1,7 +1,7 @@
-"""Who is in front of a camera: tracks in, debounced events out.
+"""People in front of a camera: tracks in, debounced events out.
 
-A person enters once however many tracks they leave behind: a known one is remembered by
-identity, a stranger by appearance. Pure: time is an argument, seconds throughout.
+A person enters once, however many tracks they make: known people are remembered by identity,
+strangers by embedding. Pure: time is an argument, in seconds.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,19 @@ from recognizer import Floats, Quality
 from stream.frames import Event, EventKind, TrackState
 
 GAP_S = 1.0
-"""Seconds between two frames that count as absence at most: slower cameras need more frames, not
-more time, to say that somebody has left."""
+"""Longest time between two frames that counts as absence, seconds: slower cameras need more frames,
+not more time, to report an exit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One track as it stands.
+    """One track in its present state.
 
     Attributes:
         track_id, first_seen, last_seen: of the track.
-        state, match: who it is.
+        state, match: its identity.
         template: (D,) float32 of unit length; None before it was embedded.
-        crop: (112, 112, 3) uint8 RGB, its best shot; None before it was embedded.
+        crop: (112, 112, 3) uint8 RGB, its best one; None before it was embedded.
         embedding: (D,) float32 of unit length, of that crop; None where there is none.
         quality: of that crop, measured in its frame; None where there is none.
         stay: the track by which the person came into view, which events name: a person leaves
@@ -49,7 +49,7 @@ class Seen:
 
 @dataclass(slots=True, eq=False)
 class _Person:
-    """Somebody who is there, or was a moment ago."""
+    """A person who is present, or was a moment ago."""
 
     seen: Seen
     is_announced: bool
@@ -60,7 +60,7 @@ class _Person:
         self.seen = replace(self.seen, stay=self.seen.stay or self.seen.track_id)
 
     def see(self, seen: Seen) -> None:
-        """Take a track of the person as it stands."""
+        """Update the person from a track."""
         self.seen = replace(seen, stay=self.seen.stay)
 
     @property
@@ -78,7 +78,7 @@ class Presence:
         camera_away_s: how long no frames come before everybody has left; no frames for a shorter
             time are no absence of people.
         cooldown_s: how long after leaving the same person does not enter again.
-        same_face: cosine from which a stranger is the one of a moment ago.
+        same_face: similarity from which a stranger is the same as a moment ago.
     """
 
     def __init__(
@@ -101,21 +101,21 @@ class Presence:
         self._frame_at: float | None = None
 
     def update(self, tracks: Sequence[Seen], at: float) -> list[Event]:
-        """Take the tracks of a frame and return what happened, in the order of the tracks."""
+        """Update from the tracks of a frame; return the events, in the order of the tracks."""
         self._skip_gap(at)
         events: list[Event] = []
         for seen in tracks:
             if seen.state is not TrackState.UNDECIDED:
                 events += self._update_track(seen, at)
             elif (holder := self._holder(seen.track_id)) is not None:
-                # Still there, whoever it will turn out to be.
+                # Still present, though not identified yet.
                 holder.seen = replace(holder.seen, last_seen=seen.last_seen)
         return events + self._leave(at)
 
     def leave(self, at: float) -> list[Event]:
-        """Return who has left a camera that gives no frames: all of them, once it is away too long.
+        """Return the exits at a camera without frames: of everybody, once it is away too long.
 
-        Who is in front of it is not known meanwhile, so nobody leaves before that.
+        Before that nobody leaves, since it is not known who is present.
         """
         if self._frame_at is None or at - self._frame_at < self._camera_away_s:
             return []
@@ -124,12 +124,12 @@ class Presence:
             if person.is_announced:
                 events.append(self._event(EventKind.EXIT, person.seen, at))
                 person.is_announced, person.has_left = False, True
-                # They did not walk away: who is there when the camera returns enters at once.
+                # They did not leave: those present when the camera returns enter at once.
                 person.quiet_until = at
         return events
 
     def _skip_gap(self, at: float) -> None:
-        """Count a time without frames as a moment: nobody was seen, for nobody could be."""
+        """Do not count a time without frames as absence: nobody could be seen."""
         if self._frame_at is not None and (skipped_s := at - self._frame_at - GAP_S) > 0:
             for person in self._people:
                 last_seen = person.seen.last_seen + skipped_s
@@ -137,7 +137,7 @@ class Presence:
         self._frame_at = at
 
     def _leave(self, at: float) -> list[Event]:
-        """Return who has not been seen for long enough."""
+        """Return the exits of those not seen for long enough."""
         events = []
         for person in list(self._people):
             away_s = at - person.seen.last_seen
@@ -150,11 +150,11 @@ class Presence:
         return events
 
     def rename_camera(self, camera: str) -> None:
-        """Tell of the same people under another name of their camera."""
+        """Rename the camera of the events to come."""
         self._camera = camera
 
     def end(self, at: float) -> list[Event]:
-        """Let everybody who is there leave at once, because nobody looks any more."""
+        """Return the exits of everybody present, because the camera is removed."""
         events = [
             self._event(EventKind.EXIT, person.seen, at)
             for person in self._people
@@ -182,14 +182,14 @@ class Presence:
             person.seen = replace(person.seen, stay=seen.track_id)
         person.is_announced, person.has_left = True, False
         kind = EventKind.ENTER if seen.match is not None else EventKind.UNKNOWN
-        # Who came back too soon enters when the cooldown ends, and not late by that.
+        # A return within the cooldown is an entry when the cooldown ends.
         since = replace(person.seen, first_seen=max(seen.first_seen, person.quiet_until))
         return [self._event(kind, since, at)]
 
     def _rename(
         self, holder: _Person, person: _Person | None, seen: Seen, at: float
     ) -> list[Event]:
-        """Take a track's other name; an event if the track had been announced."""
+        """Change the identity of a track; an event if the track had been announced."""
         previous = None if holder.seen.match is None else holder.seen.match.identity
         is_announced = holder.is_announced
         self._people.remove(holder)
@@ -202,11 +202,11 @@ class Presence:
         return [self._event(EventKind.RENAMED, seen, at, previous)] if is_announced else []
 
     def _holder(self, track_id: str) -> _Person | None:
-        """Return whom the track was taken for so far."""
+        """Return the person that the track belonged to so far."""
         return next((p for p in self._people if p.seen.track_id == track_id), None)
 
     def _find(self, seen: Seen) -> _Person | None:
-        """Return whom the track shows, among those who are or were there."""
+        """Return the person that the track shows, among those who are or were present."""
         if seen.match is not None:
             identity_id = seen.match.identity.identity_id
             return next((p for p in self._people if p.identity_id == identity_id), None)
@@ -215,7 +215,7 @@ class Presence:
             if person.seen.track_id == seen.track_id:
                 return person
         for person in strangers:
-            if _alike(person.seen.template, seen.template) >= self._same_face:
+            if _similarity(person.seen.template, seen.template) >= self._same_face:
                 return person
         return None
 
@@ -243,5 +243,5 @@ def _is_other(before: Seen, now: Seen) -> bool:
     return before.match.identity.identity_id != now.match.identity.identity_id
 
 
-def _alike(first: Floats | None, second: Floats | None) -> float:
+def _similarity(first: Floats | None, second: Floats | None) -> float:
     return -1.0 if first is None or second is None else float(first @ second)

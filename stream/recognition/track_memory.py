@@ -1,4 +1,4 @@
-"""What is remembered of a track: its looks, its best shots, and when it deserves another look."""
+"""Per-track history: embeddings, best crops, and when to embed again."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,29 @@ from stream.recognition.tracker import Tracked
 from stream.recognition.voting import Voter
 
 MAX_SHOTS = 3
-"""Shots kept to enrol somebody from: more of one moment teach the gallery nothing new."""
+"""Crops kept for enrollment: more of one moment add nothing to the gallery."""
 
 UNDECIDED_EVERY_S = 0.08
-"""Between two looks while it is open who this is: two frames, so that they differ."""
+"""Between two embeddings while the name is undecided: two frames, so that they differ."""
 
 BETTER_SHOT_AFTER_S = 0.4
 BETTER_SHOT_BY = 1.25
-"""A shot this much better than the best one is worth a look, but no sooner than that."""
+"""A crop better than the best one by this factor is embedded, but no sooner than that."""
 
 AGAIN_EVERY_S = 2.0
-"""The slow rhythm: a stranger may turn towards the camera, and a name is checked, since another
-face may have come to the same place. It costs 0.7 % of a core a face."""
+"""Between two embeddings of a decided track: a stranger may turn towards the camera, and a name is
+checked, since another face may be in the same place. It costs 0.7 % of a core a face."""
 
 OPEN = 1
-"""The highest urgency of a face whose name is open."""
+"""The highest urgency of a face whose name is undecided."""
 
 MIN_SHOT = 0.02
-"""Value below which a shot says nothing: too small, or in profile."""
+"""Value below which a crop is not embedded: too small, or in profile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """One embedded picture of a face.
+    """One embedded crop of a face.
 
     Attributes:
         crop: (112, 112, 3) uint8 RGB, aligned.
@@ -47,7 +47,7 @@ class Shot:
 
 
 class Memory:
-    """One track's looks and shots.
+    """The history of one track.
 
     Args:
         voter: decides its name.
@@ -56,17 +56,19 @@ class Memory:
     def __init__(self, voter: Voter) -> None:
         self.voter = voter
         self.shots: list[Shot] = []
-        self.is_open = False  # there are looks, or a gallery, that the voter has not decided by
-        self.waits_since: float | None = None  # wanted a look, and others came first; seconds
+        self.is_open = False  # embeddings or a gallery changed since the voter decided
+        self.waits_since: float | None = (
+            None  # since when it waits while other tracks are embedded, seconds
+        )
         self._looked_at = float("-inf")
         self._best_value = 0.0
 
     def urgency(self, track: Tracked, value: float, at: float) -> int | None:
-        """Return how soon the track should be looked at: 0 at once, higher can wait, None not.
+        """Return how soon to embed the track: 0 at once, higher can wait, None not now.
 
         Args:
             track: as seen in this frame.
-            value: of this frame's shot, see `shot_value`.
+            value: of its crop in this frame, see `shot_value`.
             at: seconds.
         """
         since_s = at - self._looked_at
@@ -81,9 +83,9 @@ class Memory:
         return 3 if since_s >= AGAIN_EVERY_S else None
 
     def look(self, shot: Shot, value: float, at: float) -> None:
-        """Take a look at the track."""
+        """Add an embedded crop."""
         if self.voter.look(shot.embedding, shot.quality.overall):
-            # Nobody is enrolled, or shown in an event, by crops of the face that was here before.
+            # Crops of another face must not be enrolled or shown in an event.
             self.shots.clear()
             self._best_value = 0.0
         self.is_open = True
@@ -95,14 +97,14 @@ class Memory:
         del self.shots[MAX_SHOTS:]
 
     def gallery_changed(self) -> None:
-        """Have all looks searched again."""
+        """Search all embeddings again."""
         if self.shots:
             self.voter.forget_candidates()
             self.is_open = True
 
 
 def shot_value(box: Floats, landmarks: Floats, size: tuple[int, int]) -> float:
-    """Judge a face's picture by its box and landmarks alone, in [0, 1]: larger, more frontal.
+    """Return the expected quality of a crop in [0, 1], by size and pose alone.
 
     Args:
         box: (4,) float32.
@@ -117,7 +119,7 @@ def shot_value(box: Floats, landmarks: Floats, size: tuple[int, int]) -> float:
     length = float(np.hypot(axis[0], axis[1]))
     if length < 1:
         return 0.0
-    # The nose lies between the eyes when the face looks here; beyond one in profile.
+    # The nose lies between the eyes of a frontal face, and beyond one in profile.
     aside = abs(float((nose - (left + right) / 2) @ axis)) / length**2
     frontal = 1 - min(max((aside - 0.1) / 0.5, 0.0), 1.0)
     # 20 px is nothing, from 100 px on the crop is not enlarged: as the recognizer's quality.

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from recognizer import Detections, Floats, Followed
 
 PATIENCE_S = 1.0
-"""How long a lost face is waited for: a person passing behind another takes about that long."""
+"""How long a lost track is kept: a person passing behind another takes about that long."""
 
 MIN_IOU = 0.2
 """Overlap from which a detection may be a track's: at a face's width a second and three scans a
@@ -26,28 +26,28 @@ STOLEN_IOU = 0.5
 """Overlap from which two followed boxes are on one face, so that one of them is wrong."""
 
 BEGIN_SCORE = 0.6
-"""What a track begins with: hands and dark corners score 0.5 to 0.6 in real films, frontal faces
-above 0.9; a face that is followed already may score less."""
+"""Score that starts a track: hands and dark corners score 0.5 to 0.6 in real films, frontal faces
+above 0.9; a face that is already followed may score less."""
 
 MAX_MISSED_SCANS = 3
-"""Scans in a row that may overlook a face which is still followed."""
+"""Consecutive scans that may miss a face which is still followed."""
 
 MAX_LOOKS = 2
-"""Detections whose appearance a scan asks for at most: two who cross, 14 ms each."""
+"""Detections that are embedded for a scan at most: two people who cross, 14 ms each."""
 
 MAX_TREMBLE = 0.12
 """How far a side of a box may be from where it was expected, in widths, to be steadied: a larger
-step is the face's own."""
+step is motion of the face."""
 
 MAX_STRAY = 0.5
-"""How far from where it was expected a followed face may turn up, in widths, before it is doubted
-that it is the same face."""
+"""How far from its expected place a followed face may be, in widths, before the track is doubtful:
+it may be another face."""
 
 REACH = 2.5
-"""How far a lost face may turn up again, in its own widths, plus as much again each second."""
+"""How far away a lost face may reappear, in widths, plus as much again each second."""
 
 COAST_S = 0.4
-"""For how long the last motion predicts where a face is."""
+"""How long the last motion predicts the place of a face."""
 
 SMOOTHING = 0.3
 """Weight of the newest motion in a track's velocity."""
@@ -91,15 +91,15 @@ class Tracked:
     missed_scans: int = 0
 
     def box_at(self, at: float) -> Floats:
-        """Return where it should be by now, (4,) float32."""
+        """Return the expected box at a time, (4,) float32."""
         return np.asarray(self.box + self._shift(at), np.float32)
 
     def steady_box_at(self, at: float) -> Floats:
-        """Return where to show it, (4,) float32."""
+        """Return the box to show, (4,) float32."""
         return np.asarray(self.steady_box + self._shift(at), np.float32)
 
     def see(self, box: Floats, landmarks: Floats, score: float, at: float) -> None:
-        """Take where it was seen now."""
+        """Update from a detection."""
         expected = self.steady_box_at(at)
         is_jump = float(np.abs(box - expected).max()) > MAX_TREMBLE * _width(box)
         self.steady_box = box if is_jump else expected + STEADYING * (box - expected)
@@ -147,7 +147,7 @@ class Tracker:
         return tuple(track for track in self._tracks if not track.is_lost)
 
     def follow(self, found: Followed, at: float) -> None:
-        """Take where `followed` were found again, row by row; forget whom nobody waits for."""
+        """Update the `followed` tracks, row by row; drop those lost for too long."""
         tracks = self.followed
         if len(found.scores) != len(tracks):
             raise ValueError(f"expected {len(tracks)} followed faces, got {len(found.scores)}")
@@ -194,7 +194,7 @@ class Tracker:
         return pairs
 
     def cut(self) -> None:
-        """Say that the scene changed: whoever comes back is known by appearance alone."""
+        """End all motion because the scene changed: only embeddings match faces across it."""
         for track in self._tracks:
             track.is_lost = track.is_doubtful = True
 
@@ -220,15 +220,15 @@ class Tracker:
         overlap = iou(np.stack([track.box_at(at) for track in tracks]), found.boxes)
         overlap = np.maximum(overlap, iou(np.stack([track.box for track in tracks]), found.boxes))
         may_be = overlap >= MIN_IOU
-        alike = self._alike(may_be, found, at, appearance)
-        is_known = ~np.isnan(alike)
+        similarities = self._similarities(may_be, found, at, appearance)
+        is_known = ~np.isnan(similarities)
         is_doubtful = np.array([track.is_doubtful for track in tracks])[:, None]
         has_template = np.array([track.template is not None for track in tracks])[:, None]
         # Appearance overrules overlap both ways, and a doubtful track needs it.
-        is_same = (alike >= self._same_face) & (may_be | self._is_near(found, at))
+        is_same = (similarities >= self._same_face) & (may_be | self._is_near(found, at))
         allowed = np.where(is_known, is_same, may_be)
         allowed &= is_known | ~(is_doubtful & has_template)
-        worth = np.where(allowed, overlap + np.nan_to_num(alike) + 0.1, 0.0)
+        worth = np.where(allowed, overlap + np.nan_to_num(similarities) + 0.1, 0.0)
         rows, columns = linear_sum_assignment(worth, maximize=True)
         pairs = []
         for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
@@ -238,11 +238,11 @@ class Tracker:
                 pairs.append((tracks[i], j))
         return pairs
 
-    def _alike(
+    def _similarities(
         self, may_be: NDArray[np.bool_], found: Detections, at: float, appearance: Appearance
     ) -> NDArray[np.float64]:
-        """Return (T, N) cosines between tracks and detections; NaN where nobody looked."""
-        alike = np.full(may_be.shape, np.nan)
+        """Return (T, N) cosines between tracks and detections; NaN where not embedded."""
+        similarities = np.full(may_be.shape, np.nan)
         is_open = np.array([track.is_lost or track.is_doubtful for track in self._tracks])
         templates = {
             i: track.template for i, track in enumerate(self._tracks) if track.template is not None
@@ -254,8 +254,8 @@ class Tracker:
         looks = np.flatnonzero(is_disputed | ((claims == 0) & comes_back))[:MAX_LOOKS].tolist()
         if looks and templates:
             rows = np.stack(list(templates.values()))
-            alike[np.ix_(list(templates), looks)] = rows @ appearance(looks).T
-        return alike
+            similarities[np.ix_(list(templates), looks)] = rows @ appearance(looks).T
+        return similarities
 
     def _is_near(self, found: Detections, at: float) -> NDArray[np.bool_]:
         """Return (T, N): whether a face could have come from there to here since it was seen.
@@ -270,7 +270,7 @@ class Tracker:
         return near
 
     def _give_up_stolen(self, stray: dict[str, float]) -> None:
-        """Where two tracks are on one face, lose the one that jumped to it."""
+        """Where two tracks are on one face, mark the one that jumped to it as lost."""
         tracks = [track for track in self.followed if track.track_id in stray]
         if len(tracks) < 2:
             return

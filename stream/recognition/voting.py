@@ -1,8 +1,8 @@
-"""Who a track is: a name by several looks at it, and no name rather than a wrong one.
+"""Decides the identity of a track from several embeddings; no name rather than a wrong one.
 
-Every look is an embedding with a weight. They are searched each by itself (a vote) and pooled
-into one, which is far steadier than any of them. A name needs both: the pooled look accepts it
-and enough votes agree. It then stays until the looks speak clearly against it.
+Every embedding has a weight. Each is searched by itself (a vote), and all are pooled into one,
+which is far steadier than any of them. A name needs both: the pooled embedding matches it, and
+enough votes agree. It is kept until the embeddings clearly contradict it.
 """
 
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from recognizer import Floats, SimilarityLimits
 from stream.frames import TrackState
 
 MAX_LOOKS = 8
-"""Looks kept: the newest, so that a track that has slipped to another face is noticed."""
+"""Embeddings kept: the newest, so that a track that moved to another face is noticed."""
 
 GOOD_WEIGHT = 0.25
-"""Weight from which a look counts in full: a frontal face of 50 pixels or a half-turned large
-one. Below it a look never decides alone and never speaks for a stranger."""
+"""Weight from which an embedding counts in full: a frontal face of 50 pixels or a half-turned
+large one. Below it an embedding never decides alone and is no evidence of a stranger."""
 
 STRANGER_LOOKS = 3
-"""Good looks after which somebody is unknown rather than undecided."""
+"""Good embeddings after which a person is unknown rather than undecided."""
 
 PATIENT_LOOKS = 6
-"""Looks of any weight after which somebody is unknown, near the threshold or not."""
+"""Embeddings of any weight after which a person is unknown, near the threshold or not."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +34,7 @@ class Look:
 
     Attributes:
         embedding: (D,) float32 of unit length.
-        weight: in (0, 1], how good the picture was.
+        weight: quality of the crop, in (0, 1].
         candidates: the two most similar identities, best first; None until searched.
     """
 
@@ -44,10 +44,10 @@ class Look:
 
 
 class Voter:
-    """Decides the name of one track.
+    """Decides the identity of one track.
 
     Args:
-        threshold: cosine from which a look is a match.
+        threshold: similarity from which an embedding is a match.
         margin: how much more similar than the second identity the best must be.
         limits: of the model: what one embedding may decide, and what keeps or refutes a name.
     """
@@ -62,21 +62,21 @@ class Voter:
 
     @property
     def n_looks(self) -> int:
-        """How many looks are kept."""
+        """Number of embeddings kept."""
         return len(self._looks)
 
     @property
     def template(self) -> Floats | None:
-        """All looks pooled by weight, (D,) float32 of unit length; None before the first."""
+        """All embeddings pooled by weight, (D,) float32 of unit length; None before the first."""
         if not self._looks:
             return None
         return _pooled(self._looks)
 
     def look(self, embedding: Floats, weight: float) -> bool:
-        """Add a look; `probes` and `decide` are due then.
+        """Add an embedding; call `probes` and `decide` afterwards.
 
         Returns:
-            Whether the track shows another face by now, so that all looks before the last two
+            Whether the track now shows another face, so that all embeddings before the last two
             were dropped.
         """
         self._looks.append(Look(embedding, max(weight, 0.01)))
@@ -84,16 +84,16 @@ class Voter:
         return self._drop_contradicted()
 
     def assign(self, match: Match) -> None:
-        """Take a name that a person gave; it is kept as one that was voted for."""
+        """Assign an identity that a user chose; it is kept like one that was voted for."""
         self.state, self.match = TrackState.KNOWN, match
 
     def forget_candidates(self) -> None:
-        """Say that the gallery changed: every look must be searched again."""
+        """Search every embedding again, because the gallery changed."""
         for look in self._looks:
             look.candidates = None
 
     def probes(self) -> Floats:
-        """Return what `decide` needs searched, (P, D): looks without candidates, then the pool."""
+        """Return the (P, D) embeddings to search for `decide`: new ones, then the pooled one."""
         template = self.template
         if template is None:
             return np.empty((0, 0), np.float32)
@@ -134,7 +134,7 @@ class Voter:
         return candidates[0]
 
     def _has_votes(self, accepted: Match) -> bool:
-        """Return whether the looks carry the name that the pooled look accepts."""
+        """Return whether enough votes agree with the match of the pooled embedding."""
         name = accepted.identity.identity_id
         votes = [self._accepted(look.candidates or (), self.threshold) for look in self._looks]
         for_it = [
@@ -155,7 +155,7 @@ class Voter:
         return self.threshold - self._limits.hysteresis
 
     def _kept(self, pooled: Sequence[Match]) -> Match | None:
-        """Return the given name with its new similarity while the pooled look still bears it."""
+        """Return the present match at its new similarity if the pooled embedding supports it."""
         if self.match is None or not pooled:
             return None
         best = pooled[0]
@@ -165,13 +165,13 @@ class Voter:
     def _is_stranger(self, pooled: Sequence[Match]) -> bool:
         good = sum(look.weight >= GOOD_WEIGHT for look in self._looks)
         similarity = pooled[0].similarity if pooled else -1.0
-        # Known before and not any more (renamed away, erased): the looks are all there already.
+        # Known before and not now (renamed, erased): all embeddings are there already.
         if similarity < self._kept_from:
             return good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS
         return self.n_looks >= PATIENT_LOOKS
 
     def _drop_contradicted(self) -> bool:
-        """Where the last two looks show another face than all before, begin again with them."""
+        """Keep only the last two embeddings where they show another face than all before."""
         if len(self._looks) < 3:
             return False
         *before, one, two = self._looks

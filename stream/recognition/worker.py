@@ -1,4 +1,4 @@
-"""The one thread that recognises: frames of all cameras in, results and events out."""
+"""The inference thread: frames of all cameras in, results and events out."""
 
 import asyncio
 import logging
@@ -24,17 +24,17 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 TICK_TIMEOUT_S = 0.25
-"""How long the thread sleeps without frames before it looks who has left."""
+"""How long the thread waits for frames before it checks for exits."""
 
 
 class Inference:
-    """Takes frames from a batcher and gives results away, until it is stopped.
+    """Takes frames from a batcher and passes results on, until it is stopped.
 
     Args:
-        pipeline: recognises; belongs to this thread alone once it is started.
-        show: gets every recognised frame, in this thread.
-        log: gets every event, in this thread.
-        figures: takes in what a tick costs and holds.
+        pipeline: recognizes; belongs to this thread alone once it is started.
+        show: receives every recognized frame, in this thread.
+        log: receives every event, in this thread.
+        figures: metrics of ticks.
         supervisor: runs the thread again where it fails.
         clock: seconds, monotonic.
 
@@ -94,7 +94,7 @@ class Inference:
 
     @property
     def n_jobs(self) -> int:
-        """How many calls wait for the thread."""
+        """Number of calls that wait for the thread."""
         return len(self._jobs)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -111,7 +111,7 @@ class Inference:
         return await asyncio.wrap_future(future)
 
     def gallery_changed(self, threshold: float) -> None:
-        """Name all tracks anew, with the next tick; from any thread, returns at once.
+        """Decide all tracks again, with the next tick; from any thread, returns at once.
 
         Args:
             threshold: what makes a match from now on, cosine.

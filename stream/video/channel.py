@@ -1,4 +1,4 @@
-"""A camera's pictures to its viewers: encoders that run only while somebody watches."""
+"""Encodes a camera's frames for its viewers; encoders exist only while somebody watches."""
 
 from collections.abc import Callable, Mapping
 
@@ -16,14 +16,14 @@ from stream.video.packet_hub import PacketHub
 from stream.video.rendition import Feed, render
 
 IDLE_S = 0.5
-"""How often the encoder's thread looks up while there is nothing to do."""
+"""How long the encoder's thread waits for a frame before it checks again."""
 
 ENCODER_QUEUE = 3
-"""Recognised frames that wait for the encoder: 120 ms at 25 fps, which outlasts every hiccup
+"""Recognized frames that wait for the encoder: 120 ms at 25 fps, which outlasts every hiccup
 measured on two busy cores; one alone lost a frame a minute."""
 
 NOMINAL_FPS = 25.0
-"""What the encoder's rate control reckons with; timestamps carry the real rate."""
+"""Frame rate for the encoder's rate control; timestamps carry the real one."""
 
 
 class VideoOut:
@@ -33,8 +33,8 @@ class VideoOut:
 
     Args:
         hub: where the viewers are.
-        fps: about how many pictures a second will come.
-        bitrate: bits per second of the full rendition; 0 for what suits the pictures' size.
+        fps: nominal frames per second.
+        bitrate: bits per second of the full rendition; 0 to choose by the size.
     """
 
     def __init__(self, hub: PacketHub, *, fps: float, bitrate: int = 0) -> None:
@@ -44,7 +44,7 @@ class VideoOut:
         self._encoders: dict[Feed, Encoder] = {}
 
     def render(self, result: FrameResult) -> dict[Feed, NDArray[np.uint8]]:
-        """Make the picture of every feed that is watched; feeds of one look share it."""
+        """Render the image of every feed that is watched; feeds that look the same share it."""
         looks: dict[tuple[bool, bool], NDArray[np.uint8]] = {}
         pictures = {}
         for feed in self._hub.feeds():
@@ -107,8 +107,8 @@ class VideoChannel:
     Args:
         camera: the camera's name.
         hub: takes the packets.
-        bitrate_kbps: kbit/s of the video; 0 for what suits the picture's size.
-        figures: takes in what its frames cost.
+        bitrate_kbps: kbit/s of the video; 0 to choose by the frame size.
+        figures: metrics of its frames.
         supervisor: runs its thread again where it fails.
         clock: seconds, monotonic.
     """
@@ -174,7 +174,7 @@ class VideoChannel:
         self._encoder.join(max(0.0, deadline - self._clock()))
 
     def show(self, result: FrameResult) -> None:
-        """Take a recognized frame for whoever watches."""
+        """Queue a recognized frame for the viewers."""
         self.latest = result
         self._results.put(result)
 

@@ -1,4 +1,4 @@
-"""Pictures into packets that WebRTC carries as they are: one encoder per camera, not per viewer."""
+"""Encodes images into packets that WebRTC carries as they are: once per camera, not per viewer."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -21,21 +21,20 @@ TIME_BASE = Fraction(1, CLOCK_HZ)
 # Packets from an encoder belong to no stream of a file; the type only wants some parameter.
 VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
-# A keyframe this often even when nobody asks: bounds how long unnoticed damage stays on screen.
+# A keyframe this often even without a request: bounds how long unnoticed damage stays on screen.
 KEYFRAME_INTERVAL_S = 2.0
 
-# Seconds of bitrate that one picture may borrow. Half a second lets a 720p keyframe have about
+# Seconds of bitrate that one frame may use at once. Half a second lets a 720p keyframe have about
 # 50 kB at 3 Mb/s (measured, 50 dB), so it does not flood the viewer's link; a quarter halves that.
 VBV_S = 0.5
 
-# Measured against the eye at 720p25: 3 Mb/s; and 1080p30: 5 Mb/s; in between and beyond by the
-# power law through both.
+# Judged by eye: 3 Mb/s at 720p25 and 5 Mb/s at 1080p30; the power law through both elsewhere.
 REFERENCE_BITRATE, REFERENCE_PIXELS, BITRATE_POWER = 3_000_000, 1280 * 720, 0.63
 
-# Below it x264 spends all on headers and small pictures turn grey.
+# Below it x264 spends all on headers and small frames turn gray.
 MIN_BITRATE = 100_000
 
-# Smaller changes of the bitrate are not worth their unrest; aiortc's encoder has the same.
+# Smaller changes of the bitrate are ignored, as by aiortc's encoder.
 BITRATE_STEP = 0.1
 
 # x264's buffer is that of the rate it was opened with: it sends no more than that rate, and at a
@@ -45,7 +44,7 @@ REOPEN_BELOW, REOPEN_ABOVE = 0.75, 1 + BITRATE_STEP
 # One thread takes 4.3 ms of wall time for 720p and leaves the other cores to the cameras.
 SINGLE_THREAD_PIXELS = 1920 * 1080
 
-# Said in the stream, for players take 720p for BT.709. cv2 converts by BT.601.
+# Written to the stream, since players assume BT.709 for 720p. cv2 converts by BT.601.
 RANGE_STUDIO, BT709 = 1, 1
 
 
@@ -58,33 +57,33 @@ class Codec(StrEnum):
 
 MATRICES: Mapping[Codec, frozenset[Matrix]] = {
     Codec.H264: frozenset(Matrix),
-    # RFC 6386, section 9.2: its streams name no other.
+    # RFC 6386, section 9.2: the only color space.
     Codec.VP8: frozenset({Matrix.BT601}),
 }
-"""How the colors of a codec's planes can be read."""
+"""Matrix coefficients that a codec's streams can declare."""
 
 
 def bitrate_for(width: int, height: int) -> int:
-    """Bits per second that suit a picture size at 25 to 30 pictures a second."""
+    """Return the bits per second that suit a frame size at 25 to 30 fps."""
     scale: float = (width * height / REFERENCE_PIXELS) ** BITRATE_POWER
     return max(MIN_BITRATE, round(REFERENCE_BITRATE * scale))
 
 
 class Encoder:
-    """Compresses the pictures of one camera, each into one packet, without delay.
+    """Encodes the frames of one camera, each into one packet, without delay.
 
     Attributes:
-        width: pixels, even: a picture's odd last column is left out.
+        width: pixels, even: an odd last column is left out.
         height: pixels, even likewise.
-        last_pts: of the last picture, 1/90000 s; what an encoder in place of another goes on from.
+        last_pts: of the last frame, 1/90000 s; an encoder that replaces another continues from it.
 
     Args:
-        width: pixels of the pictures to come.
-        height: pixels of the pictures to come.
-        fps: about how many pictures a second will come.
-        bitrate: bits per second; 0 for what suits the size.
-        codec: how to compress.
-        matrix: how the colors of its planes are to be read, one of the codec's `MATRICES`.
+        width: pixels of the images.
+        height: pixels of the images.
+        fps: nominal frames per second.
+        bitrate: bits per second; 0 to choose by the size.
+        codec: the codec.
+        matrix: matrix coefficients of its planes, one of the codec's `MATRICES`.
     """
 
     def __init__(
@@ -109,11 +108,11 @@ class Encoder:
         self._context.colorspace = matrix
 
     def fits(self, image: NDArray[np.uint8], matrix: Matrix = Matrix.BT601) -> bool:
-        """Whether a picture has the size and the colors that this encoder was made for."""
+        """Whether an image has the size and the colors of this encoder."""
         return image.shape[:2] == self._size and matrix is self._matrix
 
     def set_bitrate(self, bitrate: int) -> bool:
-        """Change the bits per second from the next picture on, where they differ noticeably.
+        """Change the bitrate, effective from the next frame, where it differs noticeably.
 
         Returns:
             False where that takes another encoder: FFmpeg gives only x264 a new rate, and not the
@@ -130,7 +129,7 @@ class Encoder:
     def encode(
         self, image: NDArray[np.uint8] | Planes, at: float, *, keyframe: bool
     ) -> list[VideoPacket]:
-        """Compress one picture.
+        """Encode one image.
 
         Args:
             image: (height, width, 3) uint8 RGB; or planes, of the encoder's matrix.
@@ -142,12 +141,12 @@ class Encoder:
             rising even where `at` does not.
 
         Raises:
-            ValueError: if the picture has another size or other colors.
+            ValueError: if the image has another size or other colors.
         """
         frame = self._planes_of(image).picture
         pts = round(at * CLOCK_HZ)
         if self.last_pts is not None:
-            # A millisecond apart at least: browsers show two pictures of one time as one.
+            # At least a millisecond apart: browsers merge two frames of one time.
             pts = max(pts, self.last_pts + CLOCK_HZ // 1000)
         self.last_pts = pts
         frame.pts, frame.time_base = pts, TIME_BASE
@@ -155,14 +154,14 @@ class Encoder:
         return self._context.encode(frame)
 
     def _planes_of(self, image: NDArray[np.uint8] | Planes) -> Planes:
-        """Return what the codec takes; see `encode` for errors."""
+        """Return the planes to encode; see `encode` for errors."""
         if isinstance(image, Planes):
             size, matrix = (image.picture.height, image.picture.width), image.matrix
         else:
             size, matrix = image.shape[:2], Matrix.BT601
         if size != self._size or matrix is not self._matrix:
             raise ValueError(
-                f"expected a picture of {self._size} in {self._matrix.name}, "
+                f"expected an image of {self._size} in {self._matrix.name}, "
                 f"got {size} in {matrix.name}"
             )
         if isinstance(image, Planes):

@@ -1,4 +1,4 @@
-"""A slot that holds the newest items: they win, and what they replaced is counted."""
+"""A slot for the newest items; replaced ones are counted as dropped."""
 
 import threading
 from collections import deque
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class MailboxClosed(Exception):  # noqa: N818 - the end of a conversation, not a failure
+class MailboxClosed(Exception):  # noqa: N818 - an end, not a failure
     """Raised by `LatestMailbox.get` once the mailbox is closed and drained."""
 
 
@@ -15,11 +15,11 @@ class LatestMailbox(Generic[T]):
     """Hands the newest items from one thread to another; never holds more than `size`.
 
     Args:
-        size: 1 where only the newest counts; more where a short hiccup of the reader must lose
+        size: 1 where only the newest counts; more where a short hiccup of the reader must drop
             nothing.
 
     Attributes:
-        dropped: items that were replaced before anybody read them.
+        dropped: items that were replaced before they were read.
     """
 
     def __init__(self, size: int = 1) -> None:
@@ -33,7 +33,7 @@ class LatestMailbox(Generic[T]):
         return len(self._items)
 
     def put(self, item: T) -> None:
-        """Leave `item`, replacing the oldest unread one of too many; nothing after `close`."""
+        """Put an item, replacing the oldest unread one of too many; nothing after `close`."""
         with self._changed:
             if self._closed:
                 return

@@ -1,4 +1,4 @@
-"""The packets of one camera to everybody who watches it."""
+"""Distributes the packets of one camera to its viewers."""
 
 import asyncio
 import threading
@@ -11,26 +11,26 @@ from stream.video.encoder import VideoPacket
 from stream.video.link_quality import shared_part
 from stream.video.rendition import Feed
 
-# About a second at 25 pictures a second. A viewer that is further behind goes on from a keyframe.
+# About a second at 25 fps. A viewer that is further behind continues from a keyframe.
 MAX_QUEUED_PACKETS = 25
 
-# Seconds between keyframes made on request. One viewer's losses must not cost all others their
-# picture quality; three a second is as fast as a person can tell.
+# Seconds between keyframes made on request. One viewer's losses must not reduce the
+# quality of all others; three a second is as fast as a person notices.
 MIN_KEYFRAME_GAP_S = 0.3
 
-# Hand-overs that the event loop has not got to yet; two seconds of pictures.
+# Deliveries that wait for the event loop; two seconds of frames.
 MAX_PENDING_DELIVERIES = 50
 
 
-class HubClosed(Exception):  # noqa: N818 - the end of a conversation, not a failure
-    """Raised by `Subscription.recv` when the camera is gone or the viewer has left."""
+class HubClosed(Exception):  # noqa: N818 - an end, not a failure
+    """Raised by `Subscription.recv` when the camera was removed or the viewer left."""
 
 
 class KeyframeRequests:
-    """Remembers that a keyframe is wanted until one was made, and spaces them out.
+    """Keeps a request for a keyframe until one was made, and spaces them out.
 
-    A request that comes too soon is deferred, never dropped: dropped requests left joiners without
-    a picture until the next regular keyframe.
+    A request that comes too soon is deferred, never dropped: dropped requests left new viewers
+    without video until the next regular keyframe.
     """
 
     def __init__(self, min_gap_s: float = MIN_KEYFRAME_GAP_S) -> None:
@@ -39,11 +39,11 @@ class KeyframeRequests:
         self._made_at: float | None = None
 
     def request(self) -> None:
-        """Ask for a keyframe."""
+        """Request a keyframe."""
         self._is_wanted = True
 
     def is_due(self, now: float) -> bool:
-        """Whether the next picture should be a keyframe; stays so until one was made."""
+        """Whether the next frame should be a keyframe; stays so until one was made."""
         waited = self._made_at is None or now - self._made_at >= self._min_gap_s
         return self._is_wanted and waited
 
@@ -61,7 +61,7 @@ class Subscription:
     Attributes:
         feed: what its packets are.
         share: what part of the full rendition's bits its link carries, in (0, 1].
-        dropped: packets thrown away because the viewer was behind.
+        dropped: packets dropped because the viewer was behind.
     """
 
     def __init__(self, hub: "PacketHub", feed: Feed) -> None:
@@ -78,7 +78,7 @@ class Subscription:
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
-        """What has to be encoded for it: its feed, and the one it is about to change to."""
+        """The feeds to encode for it: its own, and the one it is about to change to."""
         coming = self._coming
         return (self.feed,) if coming is None else (self.feed, coming)
 
@@ -97,11 +97,11 @@ class Subscription:
         return self._packets.popleft()
 
     def request_keyframe(self) -> None:
-        """Ask for a keyframe, because this viewer has lost something."""
+        """Request a keyframe, because this viewer has lost packets."""
         self._hub.request_keyframe(self.feed)
 
     def change(self, *, small: bool) -> None:
-        """Go over to another rendition as soon as it has a keyframe; until then stay."""
+        """Change to another rendition as soon as that has a keyframe."""
         target = replace(self.feed, small=small)
         if target == self.feed:
             self._coming = None
@@ -110,14 +110,14 @@ class Subscription:
             self._hub.request_keyframe(target)
 
     def close(self) -> None:
-        """Leave; may be called more than once."""
+        """Unsubscribe; may be called more than once."""
         self._hub._leave(self)
         self._is_closed = True
         self._packets.clear()
         self._arrived.set()
 
     def _take(self, picture: "Picture") -> None:
-        """Take one picture's packets of the own feed."""
+        """Queue one frame's packets of the own feed."""
         coming = self._coming
         if coming is not None and any(each.is_keyframe for each in picture.get(coming, ())):
             self.feed, self._coming = coming, None
@@ -130,7 +130,7 @@ class Subscription:
             self._packets.clear()
             self._needs_keyframe = True
         if self._needs_keyframe and not packet.is_keyframe:
-            # What came before its first picture is no loss.
+            # Packets before its first keyframe are not counted as dropped.
             self.dropped += self._has_begun
             self._hub.request_keyframe(self.feed)
             return
@@ -141,11 +141,11 @@ class Subscription:
 
 
 Picture: TypeAlias = Mapping[Feed, Sequence[VideoPacket]]
-"""The packets of one picture, of every feed that somebody watches."""
+"""The packets of one frame, of every feed that is watched."""
 
 
 class PacketHub:
-    """Takes a camera's packets from its encoder's thread and hands them to every viewer.
+    """Passes a camera's packets from the encoder's thread to every viewer.
 
     `publish`, `feeds`, `part`, `wants_keyframe`, `request_keyframe` and `n_viewers` may be used
     from any thread; the rest belongs to the event loop.
@@ -173,23 +173,23 @@ class PacketHub:
 
     @property
     def dropped(self) -> int:
-        """Packets thrown away so far because viewers, or the event loop, were behind."""
+        """Packets dropped so far because viewers, or the event loop, were behind."""
         return self._n_dropped + sum(viewer.dropped for viewer in list(self._subscriptions))
 
     def feeds(self) -> tuple[Feed, ...]:
-        """List the feeds that somebody watches or is about to, each once."""
+        """Return the feeds that are watched or about to be, each once."""
         return tuple(dict.fromkeys(feed for viewer in self._viewers for feed in viewer.feeds))
 
     def part(self, feed: Feed) -> float:
-        """Return what part of its usual bits suits a feed's viewers, in (0, 1]."""
+        """Return the part of the usual bitrate that suits a feed's viewers, in (0, 1]."""
         shares = [viewer.share for viewer in self._viewers if viewer.feed == feed]
         return shared_part(shares, small=feed.small)
 
     def subscribe(self, feed: Feed = Feed()) -> Subscription:  # noqa: B008 - it is frozen
-        """Make a place for a viewer; it counts as one from its first `recv`.
+        """Add a viewer; it counts as one from its first `recv`.
 
         Raises:
-            HubClosed: if the camera is gone.
+            HubClosed: if the camera was removed.
         """
         if self._is_closed:
             raise HubClosed
@@ -199,17 +199,17 @@ class PacketHub:
         return subscription
 
     def request_keyframe(self, feed: Feed) -> None:
-        """Ask for a keyframe."""
+        """Request a keyframe."""
         with self._lock:
             self._requests[feed].request()
 
     def wants_keyframe(self, feed: Feed) -> bool:
-        """Whether the next picture should be a keyframe."""
+        """Whether the next frame should be a keyframe."""
         with self._lock:
             return self._requests[feed].is_due(self._clock())
 
     def publish(self, picture: Picture) -> None:
-        """Hand over one picture, in every feed at once; never waits."""
+        """Deliver one frame, in every feed at once; never waits."""
         loop = self._loop
         if loop is None or self._is_closed or not any(picture.values()):
             return
@@ -226,7 +226,7 @@ class PacketHub:
         try:
             loop.call_soon_threadsafe(self._deliver, sound)
         except RuntimeError:
-            # The loop has ended before the hub was closed: nobody is left to watch.
+            # The loop ended before the hub was closed: there are no viewers.
             self._is_closed = True
 
     def close(self) -> None:

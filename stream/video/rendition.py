@@ -1,4 +1,4 @@
-"""The forms in which a camera's pictures go out: codec, full or small, annotated or raw."""
+"""The forms of a camera's video: codec, full or small, annotated or raw."""
 
 from dataclasses import dataclass, replace
 
@@ -10,10 +10,10 @@ from stream.frames import FrameResult
 from stream.video.annotate import annotate
 from stream.video.encoder import Codec
 
-# Half the width and height of the full picture, for a quarter of the bits.
+# Half the width and height of the full rendition, for a quarter of the bits.
 SMALL_SCALE = 0.5
 
-# Pixels. Below that faces are not recognised by eye, so smaller pictures are sent as they are.
+# Pixels. Below that faces are not recognizable by eye, so smaller frames are sent as they are.
 SMALL_MIN_HEIGHT = 180
 
 
@@ -27,11 +27,11 @@ SNAPSHOT_QUALITY = 85
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One form of a camera's video; made once for all who watch it.
+    """One form of a camera's video; encoded once for all its viewers.
 
     Attributes:
         codec: how it is compressed.
-        small: half as wide and high, for links that lose the full one.
+        small: half as wide and high, for links too slow for the full one.
         raw: without boxes and names; the page draws them itself.
     """
 
@@ -41,7 +41,7 @@ class Feed:
 
 
 def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
-    """Make the picture of a feed.
+    """Render the image of a feed.
 
     Labels are drawn after shrinking: at half the size they could not be read. An image that no
     encoder takes is enlarged at its right and lower edge, or shrunk.

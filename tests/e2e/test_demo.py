@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from stream.frames import TrackState
-from stream.video.annotate import COLOURS
+from stream.video.annotate import COLORS
 from tests.e2e.harness import (
     AFTER_LAYOUT,
     PATIENCE_S,
@@ -78,7 +78,7 @@ def _best_outline(page: Page, facewire: RunningService, state: TrackState) -> fl
         with urlopen(f"{facewire.url}api/cameras/demo/tracks") as answer:
             tracks = json.load(answer)["tracks"]
         boxes = [track["box"] for track in tracks if track["state"] == state]
-        best = max([best, *(colour_near(page, box, COLOURS[state]) for box in boxes)])
+        best = max([best, *(colour_near(page, box, COLORS[state]) for box in boxes)])
     return best
 
 

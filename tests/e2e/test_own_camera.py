@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from recognizer import read_image
 from stream.frames import TrackState
-from stream.video.annotate import COLOURS
+from stream.video.annotate import COLORS
 from tests.e2e.harness import (
     OUTPUT,
     RunningService,
@@ -90,6 +90,6 @@ def _outline(page: Page, facewire: RunningService) -> float:
     while best <= 0.15:
         with urlopen(f"{facewire.url}api/cameras/{own}/tracks") as answer:
             tracks = json.load(answer)["tracks"]
-        shares = [colour_near(page, t["box"], COLOURS[TrackState.KNOWN]) for t in tracks]
+        shares = [colour_near(page, t["box"], COLORS[TrackState.KNOWN]) for t in tracks]
         best = max([best, *shares])
     return best

@@ -23,7 +23,7 @@ from stream.cameras.source import open_source
 from stream.errors import SourceEnded, SourceUnavailable
 from tests.fake_time import FakeTime
 
-COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
+COLORS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 
 
 def write_video(
@@ -37,7 +37,7 @@ def write_video(
         stream: Any = out.add_stream("libx264", rate=fps, options={"bf": str(bframes), "crf": "10"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv444p"
         for number in range(n):
-            image = np.full((*size, 3), COLOURS[number % 3], np.uint8)
+            image = np.full((*size, 3), COLORS[number % 3], np.uint8)
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, fps)
             out.mux(stream.encode(frame))
@@ -90,7 +90,7 @@ def test_pictures_are_rgb_frames_at_the_speed_of_the_file(tmp_path: Path) -> Non
     assert source.fps == 50
     assert source.size == (48, 64)
     assert [colour_of(frame.image) for frame in frames] == [i % 3 for i in range(10)]
-    np.testing.assert_allclose(frames[0].image[24, 32], COLOURS[0], atol=6)
+    np.testing.assert_allclose(frames[0].image[24, 32], COLORS[0], atol=6)
     np.testing.assert_allclose(np.diff([frame.captured_at for frame in frames]), 1 / 50)
     source.close()
 
@@ -341,7 +341,7 @@ def write_tracks(path: Path, sizes: list[tuple[int, int]], *, default: int | Non
             streams.append(stream)
         for _ in range(3):
             for number, stream in enumerate(streams):
-                image = np.full((*sizes[number], 3), COLOURS[number], np.uint8)
+                image = np.full((*sizes[number], 3), COLORS[number], np.uint8)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         for stream in streams:
             out.mux(stream.encode())
@@ -411,7 +411,7 @@ def test_frames_between_frames_and_hevc_from_a_film(tmp_path: Path, codec: str) 
         stream: Any = out.add_stream(codec, rate=100, options=options)
         stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
         for number in range(30):
-            image = np.full((64, 64, 3), COLOURS[number % 3], np.uint8)
+            image = np.full((64, 64, 3), COLORS[number % 3], np.uint8)
             out.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         out.mux(stream.encode())
     source = open_file(path)

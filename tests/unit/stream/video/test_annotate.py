@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from gallery import Identity, Match
 from stream.frames import Track, TrackState
-from stream.video.annotate import COLOURS, annotate, label
+from stream.video.annotate import COLORS, annotate, label
 
 GRAY = 90
 
@@ -53,7 +53,7 @@ def test_box_and_label_bear_the_colour_of_the_state(state: TrackState) -> None:
     image = picture()
     name = "Ann" if state is TrackState.KNOWN else None
     annotate(image, [track(name=name, state=state)], now=1.0)
-    is_colour = (image == COLOURS[state]).all(axis=2)
+    is_colour = (image == COLORS[state]).all(axis=2)
     assert is_colour[300:441, 300].sum() > 30, "the box's left side"
     assert is_colour[265:300, 295:330].sum() > 200, "the label above it"
     assert not changed(image)[320:420, 320:400].any(), "the face itself is free"
@@ -84,7 +84,7 @@ def test_text_grows_with_the_picture(height: int) -> None:
 def test_labels_stay_inside_the_picture(box: tuple[float, float, float, float]) -> None:
     image = picture()
     annotate(image, [track(box, name="Somebody with a rather long name")], now=1.0)
-    is_colour = (image == COLOURS[TrackState.KNOWN]).all(axis=2)
+    is_colour = (image == COLORS[TrackState.KNOWN]).all(axis=2)
     # Three hundred pixels of one colour in a row: only a label's own ground.
     rows = np.flatnonzero(is_colour.sum(axis=1) > 300)
     assert rows.max() - rows.min() >= 28, "the whole height of a label is there"
@@ -101,7 +101,7 @@ def test_names_are_drawn_in_their_own_letters(name: str) -> None:
 def test_two_labels_do_not_lie_on_each_other() -> None:
     image = picture()
     annotate(image, [track((300, 300, 420, 440)), track((440, 305, 560, 445))], now=1.0)
-    is_colour = (image == COLOURS[TrackState.KNOWN]).all(axis=2)
+    is_colour = (image == COLORS[TrackState.KNOWN]).all(axis=2)
     assert is_colour[445:480].sum() > 1000, "the second one is below its box"
 
 
@@ -119,7 +119,7 @@ def test_a_box_is_drawn_where_the_face_is_whatever_the_shape_of_the_picture(
     box = (width - 130, height - 130, width - 30, height - 30)
     image = picture(height, width)
     annotate(image, [track(box, name=None, state=TrackState.UNDECIDED)], now=1.0)
-    is_colour = (image == COLOURS[TrackState.UNDECIDED]).all(axis=2)
+    is_colour = (image == COLORS[TrackState.UNDECIDED]).all(axis=2)
     for x in (width - 130, width - 30):
         assert is_colour[height - 130 : height - 29, x].mean() > 0.9, "a side"
     for y in (height - 130, height - 30):
@@ -129,7 +129,7 @@ def test_a_box_is_drawn_where_the_face_is_whatever_the_shape_of_the_picture(
 def test_text_fits_an_upright_picture() -> None:
     image = picture(1920, 640)
     annotate(image, [track((100, 900, 400, 1300))], now=1.0)
-    rows = np.flatnonzero((image == COLOURS[TrackState.KNOWN]).all(axis=2).sum(axis=1) > 60)
-    columns = np.flatnonzero((image == COLOURS[TrackState.KNOWN]).all(axis=2).any(axis=0))
+    rows = np.flatnonzero((image == COLORS[TrackState.KNOWN]).all(axis=2).sum(axis=1) > 60)
+    columns = np.flatnonzero((image == COLORS[TrackState.KNOWN]).all(axis=2).any(axis=0))
     assert rows[0] > 800
     assert columns[-1] < 640 - 100
