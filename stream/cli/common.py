@@ -3,11 +3,12 @@
 Nothing heavy is imported before a command needs it, so that `facewire --help` is quick.
 """
 
+import itertools
 import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -212,12 +213,31 @@ class FetchBars:
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr, vanishing at the end; the function yielded counts one."""
+def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr, vanishing at the end; the function yielded takes how many of how many.
+
+    It appears with the first call, so that a line before it stays readable.
+    """
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+    with ExitStack() as stack:
+        bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        task: TaskID | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                stack.enter_context(bar)
+                task = bar.add_task(what, total=total)
+            bar.update(task, completed=done)
+
+        yield progress
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on stderr, vanishing at the end; the function yielded counts one."""
+    with counted(what) as progress:
+        progress(0, total)
+        done = itertools.count(1)
+        yield lambda: progress(next(done), total)

@@ -19,6 +19,7 @@ from stream.cli.common import (
     Replace,
     Threads,
     complain,
+    counted,
     finite,
     people_and_events,
     print_json,
@@ -275,13 +276,15 @@ def reembed(
     )
     directory = settings.to_write()
     recognizer = settings.open_recognizer()
-    report = reembedding.reembed(
-        directory,
-        recognizer.embed,
-        model_id=recognizer.model_id,
-        embedding_size=recognizer.embedding_size,
-        drop_without_crop=drop,
-    )
+    with counted("photos") as progress:
+        report = reembedding.reembed(
+            directory,
+            recognizer.embed,
+            model_id=recognizer.model_id,
+            embedding_size=recognizer.embedding_size,
+            drop_without_crop=drop,
+            progress=progress,
+        )
     if as_json:
         print_json(asdict(report))
     else:

@@ -1,7 +1,7 @@
 """models: what the recognizer runs on."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from stream.cli.common import (
     FetchBars,
     Replace,
     complain,
-    counting,
+    counted,
     finite,
     print_json,
     say,
@@ -197,14 +197,10 @@ def add(
 @contextmanager
 def measuring() -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar on stderr while photos are measured, and a line for each that does not count."""
-    with ExitStack() as stack:
-        count: Callable[[], None] | None = None
+    with counted("photos") as progress:
 
         def on_photo(done: int, total: int, fault: str) -> None:
-            nonlocal count
-            if count is None:
-                count = stack.enter_context(counting("photos", total))
-            count()
+            progress(done, total)
             if fault:
                 complain(fault)
 

@@ -273,7 +273,6 @@ class _Judge:
     ) -> None:
         self.refused: dict[int, Rejected] = {}
         self._gallery = gallery
-        self._target = target
         self._faces = faces
         self._similarity, self._limits = limits
         self._force = force
