@@ -27,7 +27,10 @@ CODE = [
     for folder in ("stream", "recognizer", "gallery", "trainer", "scripts")
     for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-TEXTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *(ROOT / "docs").glob("*.md")]
+TEXTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *(ROOT / "docs").rglob("*.md"),
+]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FOREIGN_OPTIONS = {
     *("--version", "--hash", "--help"),  # pip's
@@ -63,8 +66,10 @@ def strings_of(path: Path) -> Iterator[str]:
 def texts() -> Iterator[tuple[str, str]]:
     for path in CODE:
         yield from ((str(path.relative_to(ROOT)), text) for text in strings_of(path))
-    for path in TEXTS:
-        yield str(path.relative_to(ROOT)), path.read_text("utf-8")
+    for path in TEXTS:  # of prose, what is in code type: a sentence may begin with our name
+        code = r"^```[^\n]*\n(?:[^\n]*\n)*?```$|`[^`\n]+`"
+        parts = re.findall(code, path.read_text("utf-8"), re.MULTILINE)
+        yield str(path.relative_to(ROOT)), "\n".join(parts)
 
 
 def commands_in(text: str) -> Iterator[str]:
@@ -184,7 +189,7 @@ def test_every_package_that_is_advised_is_ours_or_known():
         for arguments in re.findall(
             r"pip install ((?:'[^']+'|[\w.\[\],<>=-]+)(?: |$|[^\w]))", text
         ):
-            word = arguments.strip(" `).;,:").strip("'\"")
+            word = arguments.strip(" `).;,:\n").strip("'\"")
             advised.append((where, word))
             if word.startswith("-"):
                 continue

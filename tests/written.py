@@ -1,0 +1,70 @@
+"""The commands that README.md and the pages of docs/ show, and how each is run by tests.
+
+A comment right before a block of code says how:
+
+    (none)              each line is run, in the page's order, and succeeds
+    <!-- fails -->      each line ends with exit status 1
+    <!-- serve -->      each line starts a service whose page answers
+    <!-- running -->    each line is run beside a service on 127.0.0.1:8080
+    <!-- endless -->    each line is run until it prints something, and ended by Ctrl-C
+    <!-- shrunk -->     each line is training: run for a few steps with a small network
+    <!-- table -->      the second column of a table: each command of it is run as one of the above
+    <!-- whole -->, <!-- venv -->, <!-- elsewhere: REASON -->      not run; listed by the test
+
+A block of text after it is what the lines print, numbers aside; a block of JSON is the last line's
+answer, values aside.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "pages").glob("*.md"))]
+
+BLOCK = re.compile(r"(?:^<!-- (.+) -->\n)?^```([\w ]*)\n((?:.*\n)*?)```$", re.MULTILINE)
+TABLE = re.compile(r"^<!-- table -->\n\n?((?:\|.*\n)+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of code.
+
+    Attributes:
+        mark: of the comment before it; empty for none.
+        language: after the fence.
+        text: what is inside.
+    """
+
+    mark: str
+    language: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Return its commands."""
+        return [line for line in self.text.splitlines() if line]
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Return the blocks of a page in their order; of marked tables, one block per command."""
+    text = page.read_text("utf-8")
+    found = [
+        (each.start(), Block(each[1] or "", each[2], each[3])) for each in BLOCK.finditer(text)
+    ]
+    for each in TABLE.finditer(text):
+        found += [(each.start(), block) for block in commands_of_table(each[1])]
+    return [block for _, block in sorted(found, key=lambda pair: pair[0])]
+
+
+def commands_of_table(table: str) -> Iterator[Block]:
+    """Yield what the second column of a table has in code type, a block for each row."""
+    for row in table.splitlines()[2:]:
+        _, cell = re.split(r"(?<!\\)\|", row.strip("|"), maxsplit=1)
+        command = re.match(r"^ `((?:facewire|torchrun).*)` $", cell)
+        if command:
+            line = command[1].replace("\\|", "|")
+            is_training = re.search(r"facewire-train (fit|export)", line)
+            mark = "shrunk" if is_training else "serve" if "facewire serve" in line else ""
+            yield Block(mark, "sh", f"{line}\n")
