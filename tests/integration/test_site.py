@@ -5,13 +5,14 @@ import re
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from gallery import Gallery
 from stream.api.app import create_app
 from stream.events.log import EventLog
+from stream.service import Service
 from tests.fake_service import FakeService
 
 pytestmark = pytest.mark.integration
@@ -119,7 +120,7 @@ def test_the_http_api_is_that_of_the_service(site: Path, tmp_path: Path):
         Gallery.open(tmp_path, model_id="a", embedding_size=2) as gallery,
         EventLog.open(tmp_path) as log,
     ):
-        document: dict[str, Any] = create_app(FakeService(gallery, log)).openapi()
+        document: dict[str, Any] = create_app(cast(Service, FakeService(gallery, log))).openapi()
     text = " ".join(read(site / "http-api.html").text)
     for path, methods in document["paths"].items():
         for method in methods:

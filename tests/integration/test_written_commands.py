@@ -221,13 +221,9 @@ def shrunk(line: str) -> str:
     if "facewire-train fit" not in line:
         return line
     steps = 4 if "--resume" in line else 2
-    settings = [
-        "run.batch=6",
-        f"run.steps={steps}",
-        "run.verbose=2",
-        "data.workers=0",
-        "optimizer.warmup=0",
-    ]
+    settings = ["run.batch=6", f"run.steps={steps}", "run.verbose=2"]
+    if "m1-triplet" not in line:
+        settings.append("data.workers=0")
     if not re.search(r"fit (tiny|distill|genderage)", line):
         settings.append("backbone.name=m025")
     if "run.targets" not in line:

@@ -20,7 +20,7 @@ def test_paths_in_texts_exist(name: str):
     text = (ROOT / name).read_text("utf-8")
     roots = r"(?:stream|recognizer|gallery|trainer|scripts|tests|docs|\.ci)/[\w./-]*"
     paths = re.findall(rf"`({roots})`", text)
-    assert paths
+    assert paths or name in PAGES
     for path in paths:
         assert (ROOT / path).exists(), f"{name} speaks of {path}"
 
