@@ -77,11 +77,11 @@ def commands_in(text: str) -> Iterator[str]:
     ours = r"facewire(?:-train)?(?: [^`\n#;&|]*)?"
     yield from re.findall(rf"`(?:\S*bin/)?({ours})`", text)
     yield from re.findall(
-        r"^\s*(?:Example: |\$ )?(?:\S*bin/)?(facewire(?:-train)? (?!is )[a-z-][^`\n#;&|]*)",
+        r"^\s*(?:Example: |\$ )?(?:\S*bin/)?(facewire(?:-train)? (?!is |serves )[a-z-][^`\n#;&|]*)",
         text,
         re.MULTILINE,
     )
-    yield from re.findall(r": ?(facewire(?:-train)? [a-z]+ [^`\n#;&|]*)$", text)
+    yield from re.findall(r": ?(facewire(?:-train)? (?!serves )[a-z]+ [^`\n#;&|]*)$", text)
 
 
 def fault_of(line: str) -> str | None:
