@@ -24,10 +24,12 @@ from trainer.data.faceset import FaceSet, FaceSetWriter, encode
 from trainer.data.pairs import PairSet, write_bin
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.export.export import export_checkpoint
-from trainer.training.checkpoint import claimed, read_checkpoint
+from trainer.training.checkpoint import claimed, read_checkpoint, save_checkpoint
 from trainer.training.device import calculates_in_bf16
+from trainer.training.partial_fc import class_range
 from trainer.training.recipe import read_recipe
 from trainer.training.run import Run, run_recipe
+from trainer.training.shards import classes_of, shard_of, shard_path
 
 pytestmark = pytest.mark.integration
 
@@ -177,8 +179,8 @@ def test_what_cannot_go_on_says_what_to_change(data, tmp_path):
     run(data, tmp_path / "c", "run.steps=1", "optimizer.lr=0.05")
     with pytest.raises(CheckpointError, match="holds a run: continue it by --resume"):
         run(data, tmp_path / "c", "run.steps=2")
-    with pytest.raises(CheckpointError, match=r"optimizer\.lr was 0\.05, now it is 0\.5"):
-        run(data, tmp_path / "c", "run.steps=2", "optimizer.lr=0.5", resume=True)
+    with pytest.raises(CheckpointError, match=r"optimizer\.momentum was 0\.9, now it is 0\.5"):
+        run(data, tmp_path / "c", "run.steps=2", "optimizer.momentum=0.5", resume=True)
     with pytest.raises(CheckpointError, match="cannot resume: there is no"):
         run(data, tmp_path / "d", resume=True)
 
@@ -406,6 +408,7 @@ def test_the_help_says_how_to_use_several_processes(data, tmp_path):
     line = re.search(r"torchrun --nproc-per-node 4 --no-python facewire-train fit", said)
     assert line is not None
     bin_of = Path(sys.executable).parent
+    assert line
     words = line[0].replace(" 4 ", " 2 ").replace("facewire-train", f"{bin_of}/facewire-train")
     start = [f"{bin_of}/{words.split()[0]}", *words.split()[1:]]
     settings = [f"--set={s}" for s in (*SMALL, "run.steps=1", "run.batch=4")]
@@ -465,25 +468,104 @@ def test_two_ranks_resume_each_where_it_was(hard, tmp_path):
         assert equal(whole[key], parts[key]), key
 
 
-def test_shards_of_different_steps_go_on_from_the_step_that_all_have(data, tmp_path):
-    """Killed while the ranks wrote: one file is of step 10, the other still of step 5."""
-    common = [*SMALL, "run.batch=4", "head.sharded=true", "backbone.name=y1"]
-    run_two(tmp_path, data, tmp_path / "whole", *common, "run.steps=15")
-    out = tmp_path / "killed"
-    run_two(tmp_path, data, out, *common, "run.steps=10")
-    (out / "last.rank1.older.pt").replace(out / "last.rank1.pt")
-    assert sorted(read_checkpoint(out / f"last{s}.pt")["step"] for s in ("", ".rank1")) == [5, 10]
-    run_two(tmp_path, data, out, *common, "run.steps=15", "resume")
-    for name in ("last.pt", "last.rank1.pt"):
-        whole, resumed = read_checkpoint(tmp_path / "whole" / name), read_checkpoint(out / name)
-        for key in ("backbone", "head", "step"):
-            assert equal(whole[key], resumed[key]), (name, key)
-    for name in ("last.older.pt", "last.rank1.older.pt"):
-        (out / name).unlink()
-    (tmp_path / "whole/last.rank1.older.pt").replace(out / "last.rank1.pt")
+SHARDED = (*SMALL, "head.sharded=true", "head.rate=0.7", "backbone.name=y1")
+
+
+UNSHARDED = (*SMALL, "backbone.name=y1")
+
+
+def classes_in(path):
+    """Return all classes of a sharded checkpoint, and their momentum."""
+    state = read_checkpoint(path)
+    whole = classes_of(state, path, range(state["n_classes"]), state["n_classes"])
+    *_, last = whole["optimizer"]["state"].values()
+    return whole["head"]["weight"], last["momentum"]
+
+
+def test_a_commit_that_was_cut_short_leaves_the_step_before(data, tmp_path):
+    """Killed while the ranks wrote: the parts of step 10 are there, but for the first rank's."""
+    common = [*SHARDED, "run.batch=4", "optimizer.schedule=steps"]
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    run_two(tmp_path, data, whole, *common, "run.steps=10")
+    run_two(tmp_path, data, out, *common, "run.steps=5")
+    part = (out / "last-0000005.rank1.pt").read_bytes()
+    shutil.copy(whole / "last-0000010.rank1.pt", out)
+    run_two(tmp_path, data, out, *common, "run.steps=10", "resume")
+    names = sorted(file.name for file in out.glob("*.pt"))
+    assert names == ["best-0000010.rank1.pt", "best.pt", "last-0000010.rank1.pt", "last.pt"]
+    for one, two in zip(*(classes_in(d / "last.pt") for d in (whole, out)), strict=True):
+        assert torch.equal(one, two)
+    states = [read_checkpoint(d / "last.pt") for d in (whole, out)]
+    for key in ("backbone", "head", "optimizer", "ranks", "step"):
+        assert equal(*(state[key] for state in states)), key
+    (out / "last-0000010.rank1.pt").unlink()
     said = run_two(tmp_path, data, out, *common, "run.steps=20", "resume", expect=1)
-    assert "no step of which every rank has a checkpoint" in said
-    assert "rank 0 has [15]; rank 1 has [10]" in said
+    assert re.search(r"cannot read .*last-0000010\.rank1\.pt: no such file", said)
+    (out / "last-0000010.rank1.pt").write_bytes(part)
+    said = run_two(tmp_path, data, out, *common, "run.steps=20", "resume", expect=1)
+    assert "last-0000010.rank1.pt does not belong to" in said
+
+
+def test_a_sharded_run_continues_over_another_number_of_processes(data, tmp_path, caplog):
+    """The classes and their momentum are kept; run.batch keeps the images of a step."""
+    out = tmp_path / "out"
+    run_two(tmp_path, data, out, *SHARDED, "run.batch=4", "run.steps=5")
+    two = classes_in(out / "last.pt")
+    assert [len(part) for part in two] == [4, 4]
+    shutil.copytree(out, tmp_path / "copy")
+    with caplog.at_level("INFO", "trainer.training.resume"):
+        run(data, out, *SHARDED, "run.batch=8", "run.steps=6", resume=True)
+    assert caplog.messages == ["run.batch was 4, after step 5 it is 8"]
+    one = read_checkpoint(out / "last.pt")
+    assert (one["step"], len(one["head"]["weight"]), one["parts"]) == (6, 4, 1)
+    assert one["source"] == {"position": 6, "images": 8}
+    caplog.clear()
+    run(data, tmp_path / "copy", *UNSHARDED, "run.steps=6", resume=True)
+    assert "a step was 8 images of 2 processes, after step 5 it is 6 of 1" in caplog.text
+    assert read_checkpoint(tmp_path / "copy/last.pt")["head"]["weight"].shape == (4, 16)
+    said = run_two(tmp_path, data, out, *SHARDED, "run.batch=4", "run.steps=7", "resume")
+    assert "Traceback" not in said
+    weight, momentum = classes_in(out / "last.pt")
+    assert weight.shape == momentum.shape == (4, 16)
+
+
+def test_classes_are_divided_over_any_number_of_processes(tmp_path):
+    """Ten classes, written by four processes, are read by three."""
+    weight = torch.arange(20.0).reshape(10, 2)
+
+    def state(rank, parts):
+        own = class_range(10, rank, parts)
+        rows = weight[own.start : own.stop]
+        optimizer = {"param_groups": [{"params": [0]}], "state": {1: {"momentum": -rows}}}
+        return {
+            **{"step": 3, "parts": parts, "n_classes": 10},
+            **{"head": {"weight": rows}, "optimizer": optimizer},
+        }
+
+    path = tmp_path / "last.pt"
+    for rank in range(1, 4):
+        save_checkpoint(shard_path(path, 3, rank), shard_of(state(rank, 4)))
+    for n in (1, 3, 4, 12):
+        found = [classes_of(state(0, 4), path, class_range(10, r, n), 10) for r in range(n)]
+        assert torch.equal(torch.cat([f["head"]["weight"] for f in found]), weight)
+        momenta = [f["optimizer"]["state"][1]["momentum"] for f in found]
+        assert torch.equal(torch.cat(momenta), -weight)
+        assert all(
+            m.shape == f["head"]["weight"].shape for m, f in zip(momenta, found, strict=True)
+        )
+    with pytest.raises(CheckpointError, match="it has 10 classes, the set has 11"):
+        classes_of(state(0, 4), path, range(11), 11)
+
+
+def test_a_full_disk_of_one_rank_stops_all_before_the_commit(data, tmp_path):
+    """The second rank cannot write: the first one's file stays that of the step before."""
+    common = [*SHARDED, "run.batch=4"]
+    run_two(tmp_path, data, tmp_path / "out", *common, "run.steps=5")
+    before = (tmp_path / "out/last.pt").read_bytes()
+    (tmp_path / "out/last-0000010.rank1.pt").mkdir()
+    said = run_two(tmp_path, data, tmp_path / "out", *common, "run.steps=10", "resume", expect=1)
+    assert re.search(r"cannot write .*last-0000010\.rank1\.pt: is a directory", said)
+    assert (tmp_path / "out/last.pt").read_bytes() == before
 
 
 @pytest.mark.parametrize("sharded", ["false", "true"])
@@ -512,8 +594,7 @@ def test_two_processes_are_one_with_the_doubled_batch(data, tmp_path, sharded):
         np.testing.assert_allclose(two["backbone"][name], tensor, rtol, 5e-5, err_msg=name)
     head = two["head"]["weight"]
     if sharded == "true":
-        other = read_checkpoint(tmp_path / "two/last.rank1.pt")["head"]["weight"]
-        head = torch.cat([head, other])
+        head, _ = classes_in(tmp_path / "two/last.pt")
     np.testing.assert_allclose(head, one["head"]["weight"], atol=5e-6)
 
 

@@ -46,13 +46,12 @@ def what_is_left(out: Path) -> str:
     return f"{last} is intact" if last.exists() else "no checkpoint was written yet"
 
 
-def save_checkpoint(path: Path, state: State, *, keep_older: bool = False) -> None:
+def save_checkpoint(path: Path, state: State) -> None:
     """Write a checkpoint atomically: the path holds the old one or the new one.
 
     Args:
         path: ends in .pt.
         state: tensors and plain values only, so that it loads without running code.
-        keep_older: move the one that is there to the name of `older`.
 
     Raises:
         TrainingError: if it cannot be written; the old one is intact.
@@ -64,8 +63,6 @@ def save_checkpoint(path: Path, state: State, *, keep_older: bool = False) -> No
             torch.save({"format": FORMAT, **state}, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        if keep_older and path.exists():
-            path.replace(older(path))
         scratch.replace(path)
     except (OSError, RuntimeError) as error:
         # torch raises an error of its own over that of the disk
@@ -115,14 +112,14 @@ def claimed(out: Path) -> Iterator[None]:
 
 
 def older(path: Path) -> Path:
-    """Return where the checkpoint before this one is kept."""
+    """Return where an earlier version kept the checkpoint before this one."""
     return path.with_name(f"{path.stem}.older{path.suffix}")
 
 
 def common_checkpoint(path: Path) -> Path:
     """Return which of a rank's last two checkpoints to resume from; all ranks call it.
 
-    A run that is killed while its ranks write may leave shards of different steps.
+    Of an earlier version, which may have left shards of different steps.
 
     Args:
         path: of this rank's last one.

@@ -62,9 +62,14 @@ def _end_with_parent() -> None:
         sys.exit(1)
 
 
+def n_processes() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def gather(own: T) -> list[T]:
     """Return what every rank gives, by rank; all must call it. Plain values and CPU tensors."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
+    if n_processes() == 1:
         return [own]
     group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
     found: list[T] = [own] * dist.get_world_size()

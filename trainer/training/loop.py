@@ -10,26 +10,18 @@ import torch
 from torch import Tensor
 
 from trainer.data.pairs import PairSet
-from trainer.errors import CheckpointError, TrainingError
-from trainer.training.checkpoint import (
-    State,
-    made_with,
-    read_checkpoint,
-    save_checkpoint,
-    what_is_left,
-)
+from trainer.errors import TrainingError
+from trainer.training.checkpoint import State, made_with, save_checkpoint, what_is_left
 from trainer.training.distributed import gather
 from trainer.training.optimizer import learning_rate
 from trainer.training.progress import Progress, Verified
 from trainer.training.recipe import Recipe
+from trainer.training.resume import restore
+from trainer.training.shards import save_in_two_phases, shard_of
 from trainer.training.sources import Source
 from trainer.training.trainee import Trainee
 
 PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-MAY_CHANGE = {
-    "run": {"steps", "verbose", "frequent", "ckpt", "targets"},
-    "data": {"workers", "max_damaged"},
-}
 
 
 def fit(
@@ -52,8 +44,7 @@ def fit(
         targets: verified every `run.verbose` steps and at the end; the best mean accuracy counts.
         out: directory of the checkpoints: last.pt to resume, best.pt to use.
         resume: checkpoint to continue from.
-        rank: of this process; the first writes checkpoints, with what each rank alone has;
-            others only shards of theirs.
+        rank: of this process; the first writes checkpoints, the others shards of a head.
         clock: seconds.
 
     Raises:
@@ -63,7 +54,7 @@ def fit(
     run, optimizer = recipe.run, trainee.optimizer
     start, best = 0, -1.0
     if resume:
-        start, best = _restore(recipe, trainee, source, resume, rank)
+        start, best = restore(recipe, trainee, source, resume, rank)
     else:
         yield Verified(0, tuple(trainee.verify(pairs) for pairs in targets), is_best=False)
     losses: list[Tensor] = []
@@ -139,23 +130,26 @@ def _save(
 ) -> None:
     """Write the checkpoints that are due; all ranks call it.
 
-    The first rank's file holds everybody's, so that it is whole or the one before. Shards are too
-    large for that: each rank writes its own, and keeps the one before in case not all got so far.
+    The first rank's file holds everything of all ranks but the classes of a sharded head, which
+    may be too large for one process.
     """
     rank, step = place
-    is_sharded = recipe.head.sharded
     ranks = gather({**trainee.rank_state(), "source": source.state()})
-    if rank and not is_sharded:
-        return
-    suffix = f".rank{rank}.pt" if rank else ".pt"
-    state = _state(recipe, trainee, source, step, best)
-    if not is_sharded:
-        state["ranks"] = ranks
-    save_checkpoint(out / f"last{suffix}", state, keep_older=is_sharded and len(ranks) > 1)
-    if is_best:
-        save_checkpoint(out / f"best{suffix}", state)
-    if recipe.run.ckpt == "always":
-        save_checkpoint(out / f"step-{step:07d}{suffix}", state)
+    paths = [out / "last.pt"]
+    paths += [out / "best.pt"] if is_best else []
+    paths += [out / f"step-{step:07d}.pt"] if recipe.run.ckpt == "always" else []
+
+    def state() -> State:
+        return {**_state(recipe, trainee, source, step, best), "ranks": ranks, "parts": len(ranks)}
+
+    if recipe.head.sharded and len(ranks) > 1:
+        save_in_two_phases(
+            paths, rank=rank, step=step, first=state, shard=lambda: shard_of(state())
+        )
+    elif rank == 0:
+        whole = {**state(), "parts": 1}  # nothing is in other files
+        for path in paths:
+            save_checkpoint(path, whole)
 
 
 def _forward_backward(
@@ -210,26 +204,3 @@ def _state(recipe: Recipe, trainee: Trainee, source: Source, step: int, best: fl
         "recipe": recipe.model_dump_json(),
         "made_with": made_with(),
     }
-
-
-def _restore(
-    recipe: Recipe, trainee: Trainee, source: Source, path: Path, rank: int
-) -> tuple[int, float]:
-    state = read_checkpoint(path)
-    then, now = (r.model_dump() for r in (Recipe.model_validate_json(state["recipe"]), recipe))
-    for section, keys in now.items():
-        for key, value in keys.items():
-            if then[section][key] != value and key not in MAY_CHANGE.get(section, ()):
-                raise CheckpointError(
-                    f"cannot resume {path}: {section}.{key} was {then[section][key]!r}, "
-                    f"now it is {value!r} (--set run.pretrained={path} and another --out start "
-                    "a new run from its weights)"
-                )
-    trainee.restore(state, path)
-    ranks = state.get("ranks", [])
-    if rank < len(ranks):
-        trainee.restore_rank(ranks[rank])
-        source.restore(ranks[rank]["source"], is_own=True)
-    else:  # a shard, a checkpoint of an older version, or a rank that is new
-        source.restore(state["source"], is_own=rank == 0 or recipe.head.sharded)
-    return state["step"], state["best"]

@@ -75,10 +75,19 @@ class _ShardedCrossEntropy(torch.autograd.Function):
         return gradient * (grads[0] / len(gradient)), None
 
 
+def class_range(n_classes: int, rank: int, world: int) -> range:
+    """Return the classes of a rank: ceil(C / world) each, the last ones fewer or none."""
+    share = -(-n_classes // world)
+    start = min(rank * share, n_classes)
+    return range(start, min(start + share, n_classes))
+
+
 class PartialHead(nn.Module):
     """This rank's classes.
 
     Attributes:
+        n_classes: of all ranks.
+        own: the classes of this rank.
         weight: (classes of this rank, D). After each forward its `active_rows` are those that took
             part: the optimizer moves no others.
     """
@@ -89,19 +98,17 @@ class PartialHead(nn.Module):
         super().__init__()
         self.margin, self.rate = margin, rate
         rank, world = _world()
-        share = -(-n_classes // world)
-        self.start = min(rank * share, n_classes)
-        n = min(self.start + share, n_classes) - self.start
+        self.n_classes, self.own = n_classes, class_range(n_classes, rank, world)
         # every rank draws all rows and keeps its own: the same start for any number of ranks
         generator = torch.Generator().manual_seed(seed)
         weight = torch.empty(n_classes, size).normal_(0, WEIGHT_SIGMA, generator=generator)
-        self.weight = nn.Parameter(weight[self.start : self.start + n].clone())
+        self.weight = nn.Parameter(weight[self.own.start : self.own.stop].clone())
         self.generator = torch.Generator().manual_seed(seed + rank)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Outcome:
         """Return the mean loss over all ranks' rows, and this rank's accuracy within its shard."""
         gathered = _Gather.apply(embeddings.float())
-        everyone = self._gather_labels(labels) - self.start
+        everyone = self._gather_labels(labels) - self.own.start
         everyone[(everyone < 0) | (everyone >= len(self.weight))] = -1
         rows, local = self._sample(everyone)
         setattr(self.weight, ACTIVE_ROWS, rows if self.rate < 1 else None)

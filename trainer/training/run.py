@@ -166,8 +166,12 @@ def plan_line(recipe: Recipe, n_processes: int, n_images: int) -> str:
 
 
 def _start(run: Run, world: World) -> Path:
-    """Return the checkpoint that this rank resumes from."""
-    if world.size == 1 or not run.recipe.head.sharded:
+    """Return the checkpoint that this rank resumes from: the first rank's, for all of them.
+
+    An earlier version wrote a sharded head into whole checkpoints of each rank.
+    """
+    is_legacy = not run.last.exists() or "parts" not in read_checkpoint(run.last)
+    if not is_legacy or world.size == 1 or not run.recipe.head.sharded:
         return run.last
     return common_checkpoint(run.last.with_suffix(f".rank{world.rank}.pt" if world.rank else ".pt"))
 

@@ -64,6 +64,7 @@ class ShuffledSource:
             pin=pin,
         )
         self._position = 0
+        self._images = plan.batch * plan.world
         self._batches: Iterator[tuple[Tensor, Tensor]] | None = None
 
     def next(self) -> tuple[Tensor, Tensor]:
@@ -74,12 +75,12 @@ class ShuffledSource:
         return next(self._batches)
 
     def state(self) -> State:
-        """Return the number of batches given."""
-        return {"position": self._position}
+        """Return the number of batches given, and the images that all ranks take in one."""
+        return {"position": self._position, "images": self._images}
 
     def restore(self, state: State, *, is_own: bool) -> None:
-        """Continue after that many batches; the position is the same on all ranks."""
-        self._position = state["position"]
+        """Continue after that many images; the position is the same on all ranks."""
+        self._position = state["position"] * state.get("images", self._images) // self._images
 
 
 class TripletSource:

@@ -185,6 +185,7 @@ class Trainee:
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         if isinstance(self.head, PartialHead):
             state["head_rng"] = self.head.generator.get_state()
+            state["n_classes"] = self.head.n_classes
         return state
 
     def rank_state(self) -> State:
@@ -197,6 +198,8 @@ class Trainee:
             state["ema_buffers"] = _buffers(self.ema)
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        if isinstance(self.head, PartialHead):
+            state["head_rng"] = self.head.generator.get_state()
         return state
 
     def restore_rank(self, state: State) -> None:
@@ -207,9 +210,11 @@ class Trainee:
             _fill(self.ema, state["ema_buffers"])
         if "cuda_rng" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+        if "head_rng" in state and isinstance(self.head, PartialHead):
+            self.head.generator.set_state(state["head_rng"])
 
     def restore(self, state: dict[str, Any], path: Path) -> None:
-        """Go back to a state.
+        """Go back to a state; random numbers that it lacks stay as they are.
 
         Raises:
             CheckpointError: if it is of another network.
@@ -220,10 +225,11 @@ class Trainee:
             load_state(self.ema, state["ema"], path)
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"])
-        if "cuda_rng" in state:
+        if "rng" in state:
+            torch.set_rng_state(state["rng"])
+        if "cuda_rng" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
-        if isinstance(self.head, PartialHead):
+        if "head_rng" in state and isinstance(self.head, PartialHead):
             self.head.generator.set_state(state["head_rng"])
 
 
