@@ -171,13 +171,16 @@ def read_checkpoint(path: Path) -> State:
 def load_weights(backbone: nn.Module, path: Path) -> None:
     """Fill a backbone from a checkpoint of ours or an MXNet `.params` file.
 
+    Of averaged weights where there are some, as `verify` and `export` do.
+
     Raises:
         CheckpointError: if it is of another network; the message names the first keys.
     """
     if path.suffix == ".params":
         load_mxnet(backbone, path)
         return
-    load_state(backbone, read_checkpoint(path)["backbone"], path)
+    state = read_checkpoint(path)
+    load_state(backbone, state["ema"] or state["backbone"], path)
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is trained: backbone, head, optimizer, and all that a checkpoint must hold of them."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from trainer.evaluation.embedding import Embed, embed_pairs, torch_embed
 from trainer.evaluation.verification import Verification, verify_embeddings
 from trainer.heads.classification import GenderAgeHead, MarginHead, Outcome, SoftmaxHead, margin_of
 from trainer.heads.triplet import ALPHA, ALPHA_ANGLE, TripletLoss
-from trainer.training.checkpoint import State, load_state, load_weights
+from trainer.training.checkpoint import State, load_state, load_weights, read_checkpoint
 from trainer.training.distill import DistillHead
 from trainer.training.distributed import average_gradients, synchronize_batch_norms
 from trainer.training.optimizer import ReferenceSGD, parameter_groups
 from trainer.training.partial_fc import PartialHead
 from trainer.training.recipe import Recipe
+from trainer.training.shards import classes_of
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 10  # of the field's protocol
 GENDER_AGE_SIZE = 202  # 2 for gender, 2 for each of 100 years
@@ -76,10 +80,11 @@ class Trainee:
             se=recipe.backbone.se,
             seed=run.seed,
         )
-        if run.pretrained:
-            load_weights(backbone, Path(run.pretrained))
         size = size or BACKBONES[recipe.backbone.name].size
         head = _build_head(recipe, n_classes, size, open_teacher)
+        if run.pretrained:
+            load_weights(backbone, Path(run.pretrained))
+            keep_classifier(head, Path(run.pretrained))
         layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.backbone = backbone.to(device).to(memory_format=layout)  # type: ignore[call-overload]
         self.head = head.to(device)
@@ -243,6 +248,32 @@ def averaged(backbone: nn.Module, decay: float) -> AveragedModel:
     ).requires_grad_(False)
     model.n_averaged.fill_(1)  # else the first update would drop the initial weights
     return model
+
+
+def keep_classifier(head: nn.Module, path: Path) -> None:
+    """Fill a head from a checkpoint of ours where classes, size and kind agree; logs if it did.
+
+    Raises:
+        CheckpointError: if a part of a sharded head is missing.
+    """
+    if path.suffix != ".pt" or not head.state_dict():
+        return
+    state = read_checkpoint(path)
+    own = head.state_dict()
+    n = head.n_classes if isinstance(head, PartialHead) else len(own.get("weight", ()))
+    rows = head.own if isinstance(head, PartialHead) else range(n)
+    n_then = state.get("n_classes", len(state["head"].get("weight", ())))
+    if n == n_then and (isinstance(head, PartialHead) or state.get("parts", 1) > 1):
+        state = classes_of(state, path, rows, n)
+    shapes = {name: value.shape for name, value in state["head"].items()}
+    if n == n_then and shapes == {name: value.shape for name, value in own.items()}:
+        head.load_state_dict(state["head"])
+        logger.info("the classifier of %s is kept: %d classes", path, n)
+    else:
+        logger.info(
+            "the classifier of %s is not kept: it has %d classes or another kind, the set has %d",
+            *(path, n_then, n),
+        )
 
 
 def _buffers(module: nn.Module) -> dict[str, Tensor]:

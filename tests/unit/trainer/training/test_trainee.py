@@ -5,6 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from trainer.training.checkpoint import save_checkpoint
 from trainer.training.loop import _forward_backward
 from trainer.training.recipe import read_recipe
 from trainer.training.trainee import Trainee
@@ -115,3 +116,26 @@ def test_in_fp16_an_overflow_moves_nothing_and_halves_the_scale():
         moved.append(is_finite)
     assert not moved[0]
     assert moved[-1]
+
+
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_a_pretrained_network_brings_its_average_and_its_classifier(tmp_path, caplog, sharded):
+    before = trainee_of("run.ema=0.75")
+    with torch.no_grad():
+        for value in before.backbone.parameters():
+            value.add_(4)
+        before.head.weight.fill_(0.5)
+    before.average()
+    path = tmp_path / "best.pt"
+    save_checkpoint(path, before.state())
+    with caplog.at_level("INFO", "trainer.training.trainee"):
+        after = trainee_of(f"run.pretrained={path}", f"head.sharded={sharded}")
+        other = trainee_of(f"run.pretrained={path}", "head.loss=softmax")
+    for name, value in after.backbone.named_parameters():
+        assert torch.equal(value, before.ema.get_parameter(name)), name
+    assert torch.equal(after.head.weight, torch.full((3, 8), 0.5))
+    assert not torch.equal(other.head.weight, torch.full((3, 8), 0.5))
+    assert [message.partition(" is ")[2] for message in caplog.messages] == [
+        "kept: 3 classes",
+        "not kept: it has 3 classes or another kind, the set has 3",
+    ]
