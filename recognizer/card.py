@@ -81,7 +81,7 @@ def _is_size(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and abs(value) < 1e9  # NaN is not
+    return isinstance(value, int | float) and abs(value) < 1e9  # False for NaN
 
 
 def card_from(facts: dict[str, Any], *, name: str) -> ModelCard:
@@ -140,7 +140,7 @@ def read_card(model: onnx.ModelProto, *, name: str) -> ModelCard:
             return card_from(facts, name=name)
     raise ModelCardError(
         f"{name} has no model card: `facewire models add` writes one "
-        "(it asks for colour order and normalisation)"
+        "(it asks for color order and normalization)"
     )
 
 

@@ -63,13 +63,13 @@ class Detections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Followed:
-    """Where known faces are now, row by row as they were asked for.
+    """Tracked faces, rows in the order of the boxes that were given.
 
     Attributes:
         boxes: (N, 4) float32, as in `Detections`.
         landmarks: (N, 5, 2) float32, as in `Detections`.
         scores: (N,) float32 in [0, 1].
-        is_lost: (N,) bool, true where no face was found at the old place; the other
+        is_lost: (N,) bool, true where no face was found at the last box; the other
             arrays then hold the last known values and a score below the threshold.
     """
 

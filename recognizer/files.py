@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from secrets import token_hex
 
-# What file systems without hard links answer: FAT, and some of networks.
+# errors of file systems without hard links: FAT, and some network file systems
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
 
 KINDS = {

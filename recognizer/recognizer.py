@@ -68,7 +68,7 @@ class Recognizer:
             return detect_any_way_up(self._detector.detect, images)
         return self._detector.detect(images)
 
-    def look_for(self, min_face_px: int) -> None:
+    def set_min_face_px(self, min_face_px: int) -> None:
         """Set the smallest face, side in pixels, at least 12; effective with the next `detect`."""
         self._detector.options = dataclasses.replace(
             self._detector.options, min_face_px=min_face_px

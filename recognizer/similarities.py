@@ -1,4 +1,4 @@
-"""What a model's similarities are like, and every number of facewire that follows from that.
+"""A model's similarities as measured, and every threshold of facewire that follows from them.
 
 A cosine of 0.4 proves an identity with one model and means nothing with another. So a model card
 holds how similar photos of different people and of the same person were where the model was
@@ -41,20 +41,20 @@ CONFIDENCE_Z = 1.645
 """One-sided 95 % confidence, in standard deviations, for what is extrapolated."""
 
 PAIR_FAR = 1e-3
-"""Of two faces compared with each other: the rate at which results are usually stated."""
+"""FAR of two faces compared with each other, the rate at which results are usually stated."""
 
 SAME_FACE_FAR = 1.85e-3
-"""Of two detections moments apart: the place and time speak for one face already."""
+"""FAR of two detections moments apart: place and time are evidence for one face already."""
 
 CONTRADICTION_FAR = 1.3e-2
-"""Of another face in the same place: a good embedding below this does not fit its track."""
+"""FAR of another face in the same place: a good embedding below this does not fit its track."""
 
 SURE_FAR = 6.4e-6
-"""Of one embedding that may name alone. A threshold need not rise beyond it either: a stranger
+"""FAR of one embedding that may name alone. A threshold need not rise beyond it either: a stranger
 among 1,000 people is then named once in 150 embeddings, which voting makes rare."""
 
 OTHER_FAR = 5.8e-6
-"""Of a photo that is refused because it shows another enrolled person, among a hundred."""
+"""FAR of a photo that is refused because it shows another enrolled person, of a hundred."""
 
 KEPT_DECADES = 1.45
 """A name is kept while at most 10^1.45, 28 times, as many strangers would be as similar."""

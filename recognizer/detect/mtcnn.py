@@ -26,7 +26,7 @@ POOLS: dict[str, tuple[tuple[int, int] | None, ...]] = {
 }
 N_HEADS = {"pnet": 2, "rnet": 2, "onet": 3}
 INPUT_SIZE = {"rnet": 24, "onet": 48}
-MEAN, SCALE = 127.5, 1 / 128  # input normalisation: (x - 127.5) / 128
+MEAN, SCALE = 127.5, 1 / 128  # input normalization: (x - 127.5) / 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""Which engine runs on which device."""
+"""Opens the engine for a device."""
 
 import os
 

@@ -30,7 +30,7 @@ class Images(Protocol):
     sizes: list[tuple[int, int]]
 
     def stacks(self) -> list[NDArray[np.intp]]:
-        """Return the indices of all images, grouped to equally sized ones that share a run."""
+        """Return the indices of all images, grouped by size; a group shares a run."""
 
     def scan(
         self,
@@ -53,7 +53,7 @@ class Images(Protocol):
         """
 
     def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-        """Divide crops, by the images that they are from, into rows that one run can take."""
+        """Divide crops, by their images, into rows that fit one run."""
 
     def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
         """Cut squares out of images and scale them; outside an image its border is repeated.
@@ -82,7 +82,7 @@ class Images(Protocol):
 
 
 class ImageWork(Protocol):
-    """Takes images to where the networks run."""
+    """Opens images where the networks run."""
 
     def open(self, images: Sequence[Image]) -> Images:
         """Take (H, W, 3) uint8 RGB images.

@@ -336,7 +336,7 @@ class Cameras:
         smallest = min((each.min_face_px for each in limits.values()), default=self._min_face_px)
 
         def tell() -> None:
-            self._recognizer.look_for(smallest)
+            self._recognizer.set_min_face_px(smallest)
             for name, each in limits.items():
                 self._pipeline.set_limits(name, each)
 
