@@ -13,9 +13,8 @@ from stream.config import data_dir
 from stream.enrollment.naming import limits_for, threshold_for
 from stream.errors import SourceError
 
-given = sys.argv[1:]
-url = given[0] if given else "/dev/video0"
-directory = given[1] if given[1:] else data_dir() / "gallery"
+url, *given = sys.argv[1:] or ["/dev/video0"]
+directory = given[0] if given else data_dir() / "gallery"
 size = (recognizer := open_recognizer()).embedding_size
 with Gallery.open(Path(directory), model_id=recognizer.model_id, embedding_size=size) as people:
     least, lead = threshold_for(recognizer, people), limits_for(recognizer, people).margin
