@@ -1,4 +1,4 @@
-"""Whether a gallery file is whole, and mending what can be mended."""
+"""Check a gallery file, and repair what can be repaired."""
 
 import logging
 import os
@@ -35,7 +35,7 @@ class CheckReport:
     Attributes:
         problems: one line each; empty for a gallery that is whole.
         repaired: what was done about them, one line each; empty unless repair was asked.
-        notes: what is no damage but asks for a decision, one line each.
+        notes: not damage, but needs a decision, one line each.
         n_people: people that are readable, after the repair.
         n_photos: photos that are readable, after the repair.
     """
@@ -74,9 +74,9 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
     try:
         problems = [text for text, _ in _faults(connection)]
         if repair:
-            repaired += _mend(connection)
+            repaired += _repair(connection)
         notes = [
-            f"{names} are the same name but for case, width or invisible characters: "
+            f"{names} are the same name except for case, width or invisible characters: "
             "merge them, or rename all but one"
             for (names,) in connection.execute(SAME_NAMES)
         ]
@@ -103,7 +103,9 @@ def _damage(path: Path) -> list[str]:
     finally:
         connection.close()
     found = [" ".join(str(row[0]).split()) for row in rows if row[0] != "ok"]
-    return found + [f"row {row[1]} of {row[0]} belongs to nothing" for row in orphans[:MAX_NAMED]]
+    return found + [
+        f"row {row[1]} of {row[0]} refers to a missing row" for row in orphans[:MAX_NAMED]
+    ]
 
 
 def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
@@ -129,7 +131,7 @@ def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
             yield f"the crop of photo {photo_id} is damaged", -photo_id
 
 
-def _mend(connection: sqlite3.Connection) -> list[str]:
+def _repair(connection: sqlite3.Connection) -> list[str]:
     done = []
     for text, photo_id in list(_faults(connection)):
         # A crop that is damaged leaves the photo usable; it is marked by its sign.
@@ -214,7 +216,7 @@ def _recover_people(source: sqlite3.Connection, target: sqlite3.Connection) -> i
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
     """Copy the readable rows of a table, stepping over what is damaged."""
-    # An older file has no keys of names: they are made anew from the names.
+    # An older file has no keys of names: they are derived from the names.
     columns = [
         row[1] for row in target.execute(f"PRAGMA table_info({table})") if row[1] != "name_key"
     ]

@@ -56,9 +56,9 @@ def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> s
 def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3.Connection:
     """Open the database at `path` for reading alone: nothing is made, changed or locked.
 
-    SQLite makes two files beside a database that it reads, and leaves them there, unless told
-    that the database does not change. That is so while there is no write-ahead log: whoever
-    writes makes one first. `is_unlogged` says so; ask it before each use.
+    SQLite makes two files beside a database that it reads, and leaves them there, unless it is
+    opened as unchanging. It is unchanging while there is no write-ahead log: a writer makes one
+    first. `is_unlogged` says so; ask it before each use.
 
     Args:
         path: the file.
@@ -110,7 +110,7 @@ def is_locked(connection: sqlite3.Connection) -> bool:
     """Return whether another connection is writing just now; returns at once.
 
     Raises:
-        sqlite3.Error: if the file cannot be written whoever else writes.
+        sqlite3.Error: if the file cannot be written at all.
     """
     wait_ms = pragma(connection, "busy_timeout")
     connection.execute("PRAGMA busy_timeout = 0")

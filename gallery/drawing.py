@@ -1,4 +1,4 @@
-"""Pictures of a gallery for people: a contact sheet of crops, a plot of similarities."""
+"""Images that show a gallery: a contact sheet of crops, a plot of similarities."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ MARGIN_PX = 8
 PLOT_SIZE = (480, 900)  # height, width
 BINS = 60
 INK = (40, 40, 40)
-GENUINE = (0, 114, 178)  # blue and vermilion: told apart by colour-blind people too (Okabe, Ito)
+GENUINE = (0, 114, 178)  # blue and vermilion: distinct for color-blind people too (Okabe, Ito)
 IMPOSTOR = (213, 94, 0)
 
 
@@ -60,7 +60,7 @@ def similarity_plot(calibration: Calibration) -> Image:
 
     band = [across(calibration.threshold_low), across(calibration.threshold_high)]
     image[top:bottom, band[0] : band[1] + 1] = (235, 235, 235)
-    for similarities, colour in ((calibration.impostor, IMPOSTOR), (calibration.genuine, GENUINE)):
+    for similarities, color in ((calibration.impostor, IMPOSTOR), (calibration.genuine, GENUINE)):
         if not len(similarities):
             continue
         counts, edges = np.histogram(similarities, BINS, (low, high))
@@ -69,7 +69,7 @@ def similarity_plot(calibration: Calibration) -> Image:
             (across(float(edge)), round(bottom - float(tall)))
             for edge, tall in zip(edges[:-1] + np.diff(edges) / 2, heights, strict=True)
         ]
-        cv2.polylines(image, [np.array(points, np.int32)], False, colour, 2, cv2.LINE_AA)
+        cv2.polylines(image, [np.array(points, np.int32)], False, color, 2, cv2.LINE_AA)
     for tick in np.arange(np.ceil(low * 10) / 10, high, 0.1):
         x = across(float(tick))
         cv2.line(image, (x, bottom), (x, bottom + 5), INK)
@@ -91,8 +91,8 @@ def png_bytes(image: Image) -> bytes:
 
 
 def _write(
-    image: Image, text: str, place: tuple[int, int], colour: tuple[int, int, int] = INK
+    image: Image, text: str, place: tuple[int, int], color: tuple[int, int, int] = INK
 ) -> None:
     # The font knows ASCII alone.
     plain = text.encode("ascii", "replace").decode()
-    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
+    cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, 1, cv2.LINE_AA)

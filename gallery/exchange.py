@@ -131,8 +131,8 @@ def header_of(line: dict[str, Any], directory: Path) -> ExportHeader:
     """
     if line.get("format") != FORMAT or line.get("version") != VERSION:
         raise GalleryFormatError(
-            f"{directory / PEOPLE} is no export of version {VERSION}: expected a first line with "
-            f'"format": "{FORMAT}"'
+            f"{directory / PEOPLE} is not an export of version {VERSION}: "
+            f'expected a first line with "format": "{FORMAT}"'
         )
     try:
         return ExportHeader(
@@ -187,7 +187,7 @@ def _read_all(file: GalleryFile) -> tuple[list[dict[str, Any]], dict[str, NDArra
     embeddings: list[bytes] = []
     pngs: list[bytes] = []
     with file.reading() as connection:
-        connection.execute("BEGIN")  # one moment, whoever writes meanwhile
+        connection.execute("BEGIN")  # a snapshot: other processes may write meanwhile
         try:
             by_person: dict[int, list[dict[str, Any]]] = {}
             for key, *row in connection.execute(
@@ -222,7 +222,7 @@ def _read_all(file: GalleryFile) -> tuple[list[dict[str, Any]], dict[str, NDArra
 
 
 def _refuse_special(path: Path) -> None:
-    """Refuse a pipe or device, which could be read for ever."""
+    """Refuse a pipe or device, whose reading may never end."""
     if not path.is_file() and path.exists():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 

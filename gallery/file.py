@@ -103,7 +103,7 @@ class GalleryFile:
         """Return whether another process is writing just now; returns at once.
 
         Raises:
-            GalleryError: if the file cannot be written whoever else writes.
+            GalleryError: if the file cannot be written at all.
         """
         if self._writer is None or not self._write_lock.acquire(blocking=False):
             return False  # a write of this process, which waits or goes on by itself
@@ -141,7 +141,7 @@ class GalleryFile:
         """
         writer = self._writer
         if writer is None:
-            raise GalleryError(f"the gallery {self.path.parent} is open for reading alone")
+            raise GalleryError(f"the gallery {self.path.parent} is open for reading only")
         if not self._write_lock.acquire(timeout=self._wait_s):
             raise busy(self.path)
         try:

@@ -1,4 +1,4 @@
-"""The people a service knows, and the question who a face is."""
+"""People, their photos, and who a face is."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 
 Floats = NDArray[np.float32]
 
-TIE = 1e-6  # similarities closer than float32 can tell at 128 to 512 numbers: nobody is named
+TIE = 1e-6  # float32 cannot order closer similarities of 128 to 512 numbers: no match
 
 
 class Gallery:
@@ -181,14 +181,14 @@ class Gallery:
     def search(
         self, embeddings: Floats, *, threshold: float, margin: float = 0.0
     ) -> list[Match | None]:
-        """Say who each probe is, or that they are nobody here.
+        """Return who each probe is, None for a stranger.
 
-        An identity's similarity is that of its best template. A probe as similar to somebody
-        else is nobody's, whatever the margin: a wrong name is worse than none.
+        An identity's similarity is that of its best template. A probe that is as similar to
+        another identity has no match, whatever the margin: a wrong name is worse than none.
 
         Args:
-            embeddings: (N, D) float32 probes of this gallery's model, in one call for all faces
-                of a moment; a row that is zero or not finite matches nobody.
+            embeddings: (N, D) float32 probes of this gallery's model, all faces of a moment in
+                one call; a row that is zero or not finite matches nobody.
             threshold: cosine in [-1, 1] from which on a probe is accepted.
             margin: how much more similar than the best other identity it must be, >= 0.
 

@@ -37,11 +37,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An identity that a probe was recognised as.
+    """An identity that a probe was recognized as.
 
     Attributes:
         identity: who.
-        similarity: cosine in [-1, 1] to the best template; larger is more alike.
+        similarity: cosine in [-1, 1] to the best template; larger is more similar.
     """
 
     identity: Identity

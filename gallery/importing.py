@@ -131,7 +131,7 @@ def _add_person(
     if not IDENTITY_ID.fullmatch(identity_id):
         raise ValueError(f"an identity_id is 1 to 64 letters and digits, got {identity_id[:80]!r}")
     row = connection.execute(
-        # Whoever was merged since the export is the person that they were merged into.
+        # A person who was merged since the export is the one that they were merged into.
         "SELECT person FROM identities WHERE identity_id = ?1 OR identity_id ="
         " (SELECT into_id FROM successors WHERE identity_id = ?1) ORDER BY identity_id != ?1",
         (identity_id,),
@@ -218,10 +218,10 @@ def _add_photo(
 
 def _number(value: Any, largest: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError("a number is none")
+        raise TypeError("a number is expected")
     number = float(value)
     if not 0.0 <= number <= largest:
-        raise ValueError(f"a number is not in 0 to {largest:g}")
+        raise ValueError(f"a number must be in 0 to {largest:g}")
     return number
 
 

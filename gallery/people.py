@@ -99,7 +99,7 @@ class People:
             search: part of the names, whatever its case and accents; "" for everybody.
 
         Raises:
-            ValueError: if the cursor is none.
+            ValueError: if it is not a cursor of this list.
         """
         self._searcher.refresh()
         order = self._alphabetical()
@@ -149,7 +149,7 @@ class People:
             person, identity_id, _ = find_person(connection, name_or_id)
             into_person, into_id, into_name = find_person(connection, into)
             if person == into_person:
-                raise UnknownIdentityError("a person cannot be merged into themself: name two")
+                raise UnknownIdentityError("cannot merge a person with themselves: name two people")
             moved = connection.execute(
                 "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into_person, person)
             ).rowcount
@@ -172,7 +172,7 @@ class People:
                 "SELECT count(*) FROM photos WHERE person = ?", (person,)
             ).fetchone()[0]
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
-            # With whoever was merged into them, so that a log that has not followed yet erases all.
+            # With the people merged into them, so that a log that is behind erases all of them.
             connection.execute(
                 f"INSERT OR REPLACE INTO removed SELECT ?1, {NOW} UNION ALL"
                 f" SELECT identity_id, {NOW} FROM successors WHERE into_id = ?1",
@@ -204,4 +204,6 @@ def _from_cursor(cursor: str) -> str:
         padded = cursor + "=" * (-len(cursor) % 4)
         return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
     except ValueError as error:
-        raise ValueError("the cursor is none that a list of people ended with") from error
+        raise ValueError(
+            "not a cursor of a list of people: use the one of the previous page"
+        ) from error

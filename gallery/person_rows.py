@@ -35,10 +35,10 @@ def find_person(connection: sqlite3.Connection, name_or_id: str) -> PersonRow:
     try:
         name = name_or_id if row else clean_name(name_or_id)
     except InvalidNameError as error:
-        raise UnknownIdentityError(f"nobody here is called so: {error}") from error
+        raise UnknownIdentityError(f"no such person: {error}") from error
     found = row or person_of_name(connection, name)
     if found is None:
-        raise UnknownIdentityError(f"nobody here is called {name}: see `facewire gallery list`")
+        raise UnknownIdentityError(f"no person named {name}: see `facewire gallery list`")
     return int(found[0]), str(found[1]), str(found[2])
 
 
@@ -46,7 +46,7 @@ def person_of_name(connection: sqlite3.Connection, name: str) -> PersonRow | Non
     """Return the person of exactly that name, else of one that differs in case or width alone.
 
     Raises:
-        InvalidNameError: if it is no name.
+        InvalidNameError: if it is not a valid name.
         NameTakenError: if several differ from it in no more than that.
     """
     name = clean_name(name)
@@ -58,7 +58,7 @@ def person_of_name(connection: sqlite3.Connection, name: str) -> PersonRow | Non
         ).fetchall()
     if len(rows) > 1:
         names = ", ".join(row[2] for row in rows)
-        raise NameTakenError(f"{name} may be any of {names}: write the name as it is there")
+        raise NameTakenError(f"{name} is ambiguous: {names}; write the name exactly as shown")
     return (int(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
 
 

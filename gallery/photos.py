@@ -247,7 +247,7 @@ class Photos:
 
 def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int], into: int) -> None:
     if person == into:
-        raise UnknownIdentityError("photos cannot be moved to the same person: name another")
+        raise UnknownIdentityError("cannot move photos to the same person: name another")
     for photo_id in photo_ids:
         is_own = (
             is_row_number(photo_id)

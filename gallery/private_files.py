@@ -43,7 +43,7 @@ def make_private_directory(directory: Path, *, own: tuple[str, ...] = OWN_FILES)
 def make_private_file(path: Path) -> None:
     """Make an empty file that only this user can read, unless there is one.
 
-    Where it cannot be made nothing is raised: whoever opens it next says why.
+    Nothing is raised where it cannot be made: opening it fails with the reason.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))

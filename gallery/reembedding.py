@@ -1,4 +1,4 @@
-"""Taking a gallery to another model, from the crops it keeps."""
+"""Convert a gallery to another model, from the crops that it keeps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class ReembedReport:
 
     Attributes:
         old_model_id: whose embeddings they were.
-        model_id: whose they are.
+        model_id: whose they are now.
         n_photos: photos embedded again.
         n_dropped: photos without a crop, dropped because that was asked for.
     """
@@ -47,7 +47,7 @@ def reembed(
     """Replace all embeddings by another model's, in one step on the disk.
 
     A service that has the gallery open with the old model reports the mismatch and must be
-    started again. A calibrated threshold is the old model's, and is forgotten.
+    restarted. A calibrated threshold is the old model's, and is removed.
 
     Args:
         directory: where the gallery is.
@@ -72,7 +72,7 @@ def reembed(
         if without and not drop_without_crop:
             raise GalleryError(
                 f"{without} of {total} photos keep no crop and cannot be embedded again: "
-                "enrol those people anew, or let their photos be dropped"
+                "enroll those people again, or drop their photos (--drop-without-crop)"
             )
         old_model_id = Facts(file).get("model_id") or ""
         with file.writing() as connection:

@@ -13,7 +13,7 @@ from gallery.errors import GalleryFormatError
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "gallery.sqlite3"
-APPLICATION_ID = 0x46574731  # "FWG1": tells our file from any other SQLite database
+APPLICATION_ID = 0x46574731  # "FWG1": distinguishes our file from other SQLite databases
 
 # `journal` is how another process learns what changed without reading everything again.
 # `audit` holds no names, so that erasing a person leaves nothing of them in it.
@@ -152,7 +152,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     if n_doubles:  # no names: logs are read by others
         logger.warning(
             "%d people of the gallery have a name that differs from another's in case or width "
-            "alone: see `facewire gallery check`",
+            "only: see `facewire gallery check`",
             n_doubles,
         )
 

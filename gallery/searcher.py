@@ -120,7 +120,7 @@ class Searcher:
         return templates.vectors(self._file, photo_ids, self.model_id)
 
     def _load(self) -> None:
-        # The version and revision are read first: what is committed meanwhile is taken in twice
+        # The version and revision are read first: what is committed meanwhile is applied twice
         # rather than never.
         self._seen_version = self._file.data_version()
         revision = templates.revision(self._file)

@@ -186,7 +186,7 @@ class Service:
         Raises:
             RecognizerError: if a model cannot be fetched or opened.
             GalleryError: if the gallery cannot be opened.
-            StreamError: if the configuration cannot be honoured.
+            StreamError: if the configuration cannot be applied.
         """
         settings = config.recognizer
         open_one = partial(
@@ -249,15 +249,17 @@ class Service:
         self.journal.reconcile()
 
     async def reconfigure(self, config: Config) -> None:
-        """Take in the cameras of an edited configuration; see `Cameras.reconfigure`.
+        """Apply the cameras of an edited configuration; see `Cameras.reconfigure`.
 
-        Everything else of it is taken in by the next start.
+        Everything else is applied at the next start.
         """
         await self.cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
         if config.model_copy(update={"cameras": ()}) != self._config.model_copy(
             update={"cameras": ()}
         ):
-            logger.warning("of the configuration only cameras are taken in: restart for the rest")
+            logger.warning(
+                "only the cameras of the configuration were applied: restart for the rest"
+            )
 
     def waiting(self) -> dict[str, int]:
         """Return how much waits in each queue."""
@@ -281,7 +283,7 @@ class Service:
             if status.state in (CameraState.FAILING, CameraState.FROZEN)
         ]
         if not self.is_recognizing:
-            lines.append("recognition does not run now: see the log")
+            lines.append("recognition is not running: see the log")
         if self.gallery_worker.trouble:
             lines.append(self.gallery_worker.trouble)
         if self.inference.failures:
@@ -303,7 +305,7 @@ class Service:
         return list(self.event_log.notices())
 
     async def _close(self) -> None:
-        """Stop in the order of the data's way, within `STOP_TIMEOUT_S` and what the disk takes."""
+        """Stop in the order of the data flow, within `STOP_TIMEOUT_S` plus time to write."""
         deadline = self._clock() + STOP_TIMEOUT_S
         self.cameras.stop()
         self.inference.stop()
@@ -311,11 +313,11 @@ class Service:
         try:
             await asyncio.wait_for(self.peers.close_all(), STOP_TIMEOUT_S)
         except TimeoutError:
-            logger.warning("some viewers did not say goodbye in time")
+            logger.warning("some viewers were not disconnected in time")
         for camera in self.cameras:
             camera.video.hub.close()
         await asyncio.to_thread(self.inference.join, self._left_s(deadline))
-        # A camera that hangs is waited for in vain: its thread ends with the process.
+        # The thread of a camera that hangs ends with the process.
         await self.cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
         await asyncio.to_thread(self.gallery_worker.join, self._left_s(deadline))
         await asyncio.to_thread(self.journal.close)

@@ -1,4 +1,4 @@
-"""A service without cameras, threads or WebRTC: for tests of what is said over HTTP."""
+"""A service without cameras, threads or WebRTC: for tests of the HTTP API."""
 
 import time
 from collections.abc import Callable
@@ -117,7 +117,7 @@ class FakePushCamera:
 
 
 class SeeingRecognizer(FakeRecognizer):
-    """A fake recognizer that also looks at single pictures."""
+    """A fake recognizer that also recognizes single images."""
 
     def recognize(self, images: list[Any], *, any_way_up: bool = False) -> list[tuple[Face, ...]]:
         found = []

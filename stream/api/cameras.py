@@ -1,4 +1,4 @@
-"""The HTTP API of cameras: their state, their video, and the faces in it."""
+"""The HTTP API of cameras: their state, their video, and the faces in view."""
 
 from typing import Annotated
 
@@ -24,25 +24,25 @@ SDP = "application/sdp"
 
 
 class NewName(BaseModel):
-    """Who it is."""
+    """The name of a face."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: PersonName
     force: StrictBool = Field(
-        False, description="enroll whatever the face looks like, such as a twin's"
+        False, description="enroll even if the face looks like another person, such as a twin"
     )
 
 
 @router.get("/api/cameras")
 async def list_cameras(cameras: CamerasDep, client: ClientDep) -> list[CameraJson]:
-    """Say how every camera is doing, with its settings."""
+    """Return the state and settings of every camera."""
     return [camera_json(status, is_admin=client.is_admin) for status in cameras.statuses()]
 
 
 @router.get("/api/cameras/{camera}")
 async def show_camera(cameras: CamerasDep, client: ClientDep, camera: Reference) -> CameraJson:
-    """Say how a camera is doing, with its settings."""
+    """Return the state and settings of a camera."""
     return _camera(cameras, camera, is_admin=client.is_admin)
 
 
@@ -88,7 +88,7 @@ async def change_camera(cameras: CamerasDep, camera: Reference, change: CameraCh
 
 @router.delete("/api/cameras/{camera}", status_code=204)
 async def remove_camera(cameras: CamerasDep, camera: Reference) -> None:
-    """Stop a camera and forget it, for the next start of the service too."""
+    """Stop and remove a camera, for the next start of the service too."""
     await cameras.remove(camera)
 
 
@@ -98,16 +98,16 @@ async def snapshot(
     camera: Reference,
     width: Annotated[int | None, Query(ge=16, le=8192, description="pixels at most")] = None,
 ) -> Response:
-    """Return the last picture, annotated."""
+    """Return the last frame as JPEG, annotated."""
     jpeg = await run_in_threadpool(cameras.get(camera).snapshot, max_width=width)
     if jpeg is None:
-        raise HTTPException(503, f"camera {camera} gives no picture now", {"retry-after": "1"})
+        raise HTTPException(503, f"camera {camera} has no frame now", {"retry-after": "1"})
     return Response(jpeg, media_type="image/jpeg")
 
 
 @router.get("/api/cameras/{camera}/tracks")
 async def tracks(cameras: CamerasDep, camera: Reference) -> TracksJson:
-    """Return the faces in the last picture."""
+    """Return the faces in the last frame."""
     return tracks_json(camera, cameras.get(camera).latest)
 
 
@@ -115,7 +115,7 @@ async def tracks(cameras: CamerasDep, camera: Reference) -> TracksJson:
 async def name_track(
     naming: NamingDep, camera: Reference, track_id: Reference, new: NewName
 ) -> IdentityJson:
-    """Enrol a face that is in the picture; it bears the name from the next picture on."""
+    """Enroll a face that is in view; it has the name from the next frame on."""
     return identity_json(await naming.name_track(camera, track_id, new.name, force=new.force))
 
 
@@ -149,7 +149,7 @@ async def watch(
 
 @router.delete("/api/cameras/{camera}/whep/{peer_id}", response_class=Response)
 async def stop_watching(peers: PeersDep, camera: Reference, peer_id: Reference) -> Response:
-    """Hang up; harmless where the player is gone already."""
+    """Close the connection; does nothing where the player is gone already."""
     await peers.close(peer_id)
     return Response()
 
@@ -161,7 +161,7 @@ async def send_camera(
     request: Request,
     name: Annotated[Reference, Query(description="the camera's name")] = "whip",
 ) -> Response:
-    """Take a browser's or encoder's camera (WHIP, without trickle)."""
+    """Receive the camera of a browser or encoder (WHIP, without trickle)."""
     answer = await publish(
         service.cameras,
         service.peers,
@@ -176,7 +176,7 @@ async def send_camera(
 
 @router.delete("/api/whip/{peer_id}", response_class=Response)
 async def stop_sending(peers: PeersDep, peer_id: Reference) -> Response:
-    """Hang up and forget the camera; harmless where it is gone already."""
+    """Close the connection and remove the camera; does nothing where it is gone already."""
     await peers.close(peer_id)
     return Response()
 

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside what FastAPI finds out: refusals, pictures, the sign-in."""
+"""What the OpenAPI document says beside what FastAPI finds out: errors, images, sign-in."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from typing_extensions import TypedDict
 JPEG = "image/jpeg"
 
 REASONS: Mapping[int, str] = {
-    400: "The request cannot be done as it is asked for.",
+    400: "The request is invalid.",
     401: "A token is needed.",
     403: "Viewers may only watch and read, or the request is from another site's page.",
-    404: "There is no such thing.",
-    405: "That is not done at this address; see Allow.",
-    409: "It cannot be done as things are now, such as where a name is taken.",
+    404: "Not found.",
+    405: "Method not allowed at this address; see Allow.",
+    409: "Conflict with the current state, such as a name that is taken.",
     413: "The request is too large.",
-    421: "The service does not go by the name in Host.",
+    421: "Host header not allowed.",
     422: "A value is missing or out of range.",
     426: "The address speaks WebSocket.",
     429: "Too many wrong tokens from this address: see Retry-After.",
-    503: "There is no place, or no picture, now: see Retry-After.",
+    503: "Too busy, or no frame now: see Retry-After.",
     507: "The disk is full.",
 }
 

@@ -1,4 +1,4 @@
-"""The HTTP API of events, and what operators ask: health, metrics, and the page's door."""
+"""The HTTP API of events, health, metrics, and what the service runs on."""
 
 import hashlib
 from typing import Annotated
@@ -21,7 +21,7 @@ router = APIRouter()
 
 
 class HealthJson(TypedDict):
-    """Whether all is well; problems and notices are for those who may ask.
+    """Whether all is well; problems and notices are for signed-in clients.
 
     Problems make the service degraded. Notices do not, such as that past events show people whom
     the gallery does not know.
@@ -37,7 +37,7 @@ class HealthJson(TypedDict):
 
 
 class AboutJson(TypedDict):
-    """What runs here and how long it remembers."""
+    """The model, and how long events are kept."""
 
     device: str
     engine: str
@@ -82,10 +82,10 @@ async def list_events(
 async def event_crop(
     event_log: EventLogDep, journal: JournalDep, event_id: RowNumber, request: Request
 ) -> Response:
-    """Return the best shot of an event, 112x112."""
+    """Return the best crop of an event, 112x112."""
     jpeg = await journal.run(event_log.crop_jpeg, event_id)
     if jpeg is None:
-        raise HTTPException(404, "there is no such event, or it has no picture")
+        raise HTTPException(404, "there is no such event, or it has no crop")
     # Asked for each time: the person may have been erased, or a new log may count events anew.
     tag = f'"{hashlib.sha256(jpeg).hexdigest()}"'
     headers = {"cache-control": "private, no-cache", "etag": tag}
@@ -106,7 +106,7 @@ async def name_past_event(naming: NamingDep, event_id: RowNumber, new: NewName) 
 
 @router.get("/healthz")
 async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
-    """Say ready, or degraded and why; 503 only where recognition itself has ended."""
+    """Return ready, or degraded and why; 503 only while recognition itself does not run."""
     problems = [escaped(problem) for problem in service.problems()]
     if not service.is_recognizing:
         response.status_code = 503
@@ -125,7 +125,7 @@ async def health(service: ServiceDep, request: Request, response: Response) -> H
 
 @router.get("/api/about")
 async def about(service: ServiceDep, request: Request) -> AboutJson:
-    """Say what recognises faces here, from which similarity on, and how long events are kept."""
+    """Return the model and its threshold, and how long events are kept."""
     keys: Keys = request.app.state.keys
     log = service.event_log
     return {

@@ -1,4 +1,4 @@
-"""The HTTP API of people: who is known, their photos, and who is in a picture."""
+"""The HTTP API of people: who is known, their photos, and who is in a photo."""
 
 from functools import partial
 from typing import Annotated
@@ -104,7 +104,7 @@ EnrollingDep = Annotated[Enrolling, Depends()]
 
 
 class Change(BaseModel):
-    """What is to change about a person: one of the two."""
+    """A change of a person: one of the two."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -126,16 +126,16 @@ class Change(BaseModel):
 
 
 class Split(BaseModel):
-    """Which photos are somebody else's."""
+    """Photos that belong to another person."""
 
     model_config = ConfigDict(extra="forbid")
 
     photo_ids: list[RowNumber] = Field(min_length=1, max_length=10_000)
-    name: PersonName = Field(description="whose they are: somebody new, or known already")
+    name: PersonName = Field(description="whose they are: a new name, or somebody known")
 
 
 class FromCamera(BaseModel):
-    """Who is in view, alone."""
+    """The one person in view of a camera."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -194,13 +194,14 @@ async def add_identity(
 
 @router.post("/api/identities/from-camera", status_code=201)
 async def add_from_camera(cameras: CamerasDep, naming: NamingDep, seen: FromCamera) -> IdentityJson:
-    """Add the best shots of the one face that is in view of a camera."""
+    """Enroll the best crops of the one face that is in view of a camera."""
     result = cameras.get(seen.camera).latest
     tracks = () if result is None else result.tracks
     if len(tracks) != 1:
         what = "nobody is" if not tracks else f"{len(tracks)} people are"
         raise HTTPException(
-            409, f"{what} in view of {seen.camera}: one face alone is needed to enroll {seen.name}"
+            409,
+            f"{what} in view of {seen.camera}: exactly one face is needed to enroll {seen.name}",
         )
     return identity_json(
         await naming.name_track(seen.camera, tracks[0].track_id, seen.name, force=seen.force)
@@ -280,7 +281,8 @@ async def remove_identity(
         await journal.run(event_log.reconcile)  # before the answer
     except EventLogError as error:
         raise type(error)(
-            f"the person is erased, and past events of them are once that is possible: {error}"
+            "the person is erased; their past events will be, once the event log can be written: "
+            f"{error}"
         ) from error
 
 
@@ -354,7 +356,7 @@ async def identify(
         int, Form(ge=0, le=MAX_CANDIDATES, description="most similar people to list for each face")
     ] = 0,
 ) -> IdentifiedJson | list[IdentifiedJson]:
-    """Say who is in a photo; nothing of it is kept.
+    """Return who is in a photo; nothing of it is kept.
 
     For several photos the answer is a list, in their order; one that cannot be read says so in
     `error`, and the others are answered.

@@ -1,4 +1,4 @@
-"""The service's figures for Prometheus, read when asked for."""
+"""Metrics for Prometheus, read at each scrape."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,26 +19,30 @@ from stream.supervisor import WorkerStatus
 COUNTERS: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
     ("captured_frames", "Frames captured.", lambda status: status.captured),
     ("encoded_frames", "Annotated frames encoded.", lambda status: status.encoded),
-    ("reconnects", "Times that a camera came back.", lambda status: status.reconnects),
+    ("reconnects", "Reconnects of a camera.", lambda status: status.reconnects),
 )
 GAUGES: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
     ("up", "1 while a camera is live.", lambda status: status.state is CameraState.LIVE),
     ("fps_in", "Frames captured a second.", lambda status: status.fps_in),
     ("fps_out", "Annotated frames encoded a second.", lambda status: status.fps_out),
-    ("viewers", "Who watches.", lambda status: status.viewers),
-    ("encoder_queue", "Recognised frames that wait.", lambda status: status.encoder_waiting),
+    ("viewers", "Viewers.", lambda status: status.viewers),
+    (
+        "encoder_queue",
+        "Recognized frames waiting for the encoder.",
+        lambda status: status.encoder_waiting,
+    ),
 )
 
 
 WEBHOOK_COUNTERS: tuple[tuple[str, str, Callable[[WebhookStatus], float]], ...] = (
-    ("delivered_events", "Events that were taken.", lambda status: status.delivered),
-    ("failed_tries", "Tries that failed.", lambda status: status.failures),
+    ("delivered_events", "Events delivered.", lambda status: status.delivered),
+    ("failed_tries", "Delivery attempts that failed.", lambda status: status.failures),
     ("dead_letters", "Events given up.", lambda status: status.dead),
 )
 
 
 class ServiceCollector(Collector):
-    """Reads a service."""
+    """Reads the metrics of a service."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -61,22 +65,24 @@ class ServiceCollector(Collector):
         yield CounterMetricFamily("facewire_ticks", "Recognition ticks.", service.inference.ticks)
         yield CounterMetricFamily(
             "facewire_tick_failures",
-            "Frames that recognition failed on.",
+            "Ticks on which recognition failed.",
             service.inference.failures,
         )
-        depth = GaugeMetricFamily("facewire_queue_depth", "What waits.", labels=["queue"])
+        depth = GaugeMetricFamily(
+            "facewire_queue_depth", "Entries in each queue.", labels=["queue"]
+        )
         for queue, n_waiting in service.waiting().items():
             depth.add_metric([queue], n_waiting)
         yield depth
         yield from _webhooks([webhook.status() for webhook in service.webhooks])
         yield CounterMetricFamily(
-            "facewire_lost_events", "Events that the disk did not take.", service.journal.lost
+            "facewire_lost_events", "Events that could not be written.", service.journal.lost
         )
         yield from _workers(service.supervisor.statuses())
         yield GaugeMetricFamily("facewire_peers", "WebRTC connections.", len(service.peers))
         yield InfoMetricFamily(
             "facewire_recognizer",
-            "What recognises.",
+            "Device, engine and model.",
             {
                 "device": service.recognizer.device,
                 "engine": service.recognizer.engine,

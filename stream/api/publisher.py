@@ -1,4 +1,4 @@
-"""Cameras that come over WebRTC: from a browser's page or an encoder, and away with it."""
+"""Cameras that arrive over WebRTC, from a browser or an encoder, and end with the connection."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,22 +23,22 @@ async def publish(
     on_close: Callable[[], None] = lambda: None,
     client: Client | None = None,
 ) -> Answer:
-    """Take somebody's camera under a name, for as long as they are connected.
+    """Receive a camera under a name, for as long as its sender is connected.
 
     Args:
         cameras: where the camera is added.
         peers: answers the offer.
         leaving: the tasks that remove a camera whose sender has left.
-        name: the camera's name: free until now, or of a sender that fell silent, such as an
-            encoder that crashed, whose place is taken.
+        name: the camera's name: free until now, or of a sender that stopped sending, such
+            as an encoder that crashed, which is replaced.
         offer_sdp: complete, not trickled.
         is_shown_back: whether the annotated video returns over the same connection.
-        on_close: called once when the sender is gone, whoever ended it.
+        on_close: called once when the connection has ended.
         client: who sends; None for the service itself.
 
     Raises:
         ConfigError: if the name is taken.
-        SignalingError: if the name is none, or the offer cannot be answered.
+        SignalingError: if the name is invalid, or the offer cannot be answered.
     """
     if not CAMERA_NAME.fullmatch(name):
         raise SignalingError(

@@ -1,7 +1,7 @@
-"""Whether it is a person's first photo that is wrong, rather than all that came after it.
+"""Detects that a person's first photo is wrong, rather than all later ones.
 
 A person's first photo decides what later ones must look like. Where it shows somebody else, every
-right photo is refused as unlike it: several that were refused and look alike say so.
+right photo is refused as unlike it: several refused photos that are similar to each other show it.
 """
 
 import threading
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 ENOUGH = 3
-"""Refused photos that look alike, from which on the first photo is in doubt."""
+"""Similar refused photos, from which on the first photo is in doubt."""
 
 KEPT_S = 900.0
 """How long a refused face is remembered: photos are added one after another, within minutes."""

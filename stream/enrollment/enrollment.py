@@ -48,7 +48,7 @@ __all__ = [
 Image = NDArray[np.uint8]
 
 BATCH_IMAGES = 16  # beyond it detection and embedding gain nothing more per image
-BATCH_PIXELS = 16_000_000  # 48 MB of pictures in memory, whatever their size
+BATCH_PIXELS = 16_000_000  # 48 MB of images in memory, whatever their size
 TOGETHER = 64  # photos of one person judged and stored in one step: what a stop may cost
 LOADERS = 2  # threads that read and decode; decoding keeps up with inference on 2 cores
 
@@ -231,7 +231,7 @@ class _FaceFinder:
             doubts=doubts,
         )
         if report.identity is not None:
-            # Whoever was new is known from here on: erased, they do not come back by their name.
+            # A new person has an id from here on: if erased, they do not come back by name.
             self._targets[owner] = Target(owner[0], report.identity.identity_id)
         return iter(report.outcomes)
 

@@ -1,8 +1,8 @@
-"""Everything that reads or writes the gallery's file while cameras are recognized.
+"""Threads that read and write the gallery's file while cameras are recognized.
 
 The recognition thread never touches the file: it searches what is in memory, and is notified once
 that has been replaced. Reads, writes and the watch over other processes' changes have threads of
-their own here, so that a file that is locked, slow or gone holds up nobody but who asks for it.
+their own here, so that a file that is locked, slow or gone delays only the calls that need it.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class GalleryWorker:
         self._writer.join(timeout_s)
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that reads people; no write of anybody holds it up."""
+        """Run a function that reads people; it does not wait for writes."""
         return await self._run(partial(function, *args, **kwargs))
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -158,7 +158,7 @@ class GalleryWorker:
         now = self._clock()
         if self._locked_since is None:
             self._locked_since = now
-            return ""  # a write of a moment is nobody's trouble
+            return ""  # a short write is no problem
         return (
             f"the gallery {file.path.parent} is busy: another process is writing to it; people "
             "are recognized, but cannot be added or changed until it ends"

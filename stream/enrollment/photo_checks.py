@@ -126,7 +126,7 @@ def choose_face(
         qualities: of the same faces.
         size: (height, width) of the photo, pixels.
         limits: what it must be like.
-        force: take a face whatever it is like and whoever is beside it.
+        force: take a face of any quality, even beside others.
     """
     chosen = wanted_face(detections.boxes, detections.scores, size, limits, force=force)
     if force or not isinstance(chosen, int):

@@ -1,4 +1,4 @@
-"""Whom past events show: kept as the gallery has it, whoever changes people, in any process."""
+"""Keeps the people of past events as the gallery has them, whichever process changes it."""
 
 import logging
 import sqlite3
@@ -74,7 +74,7 @@ def reconcile(connection: sqlite3.Connection, gallery: Gallery) -> None:
             "INSERT OR REPLACE INTO facts VALUES ('gallery_id', ?)", (gallery.gallery_id,)
         )
     if removed:
-        shed(connection)
+        truncate_log(connection)
     if detached - before:
         logger.warning("%s", detached_notice(len(detached)))
     elif before and not detached:
@@ -109,11 +109,11 @@ def erase(connection: sqlite3.Connection, identity_id: str) -> int:
     """
     with transaction(connection):
         erased = _erase(connection, identity_id)
-    shed(connection)
+    truncate_log(connection)
     return erased
 
 
-def shed(connection: sqlite3.Connection) -> None:
+def truncate_log(connection: sqlite3.Connection) -> None:
     """Empty SQLite's write-ahead log: what was erased is in it too."""
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -56,7 +56,7 @@ class LoggedEvent:
         kind: what happened.
         camera: the camera's name.
         at: when, ISO 8601 in UTC with milliseconds.
-        track_id: the track by which its person came into view, unique for ever and the same for
+        track_id: the track by which its person came into view, unique forever and the same for
             all events of their stay; None for camera events.
         name, identity_id, similarity: who it is; None for strangers and camera events. A person
             whom the gallery does not know has a name alone, one named by hand no similarity.
@@ -435,7 +435,7 @@ class EventLog:
                     break
                 erased += batch
             if erased:
-                event_people.shed(self._connection)
+                event_people.truncate_log(self._connection)
         return erased
 
     def used_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""The way of an event: into the log on disk, then to every page and every webhook."""
+"""Recording events: written to the log on disk, then published to pages and webhooks."""
 
 import asyncio
 import logging
@@ -29,12 +29,12 @@ RETRY_S = 1.0
 
 
 class Journal:
-    """Writes events in a thread of its own and tells who listens.
+    """Writes events in a thread of its own and notifies listeners.
 
     Args:
         event_log: belongs to this thread from now on.
         listeners: get every event that was kept, in that thread; must not block.
-        figures: takes in how long names take.
+        figures: receives the time to a name.
         supervisor: runs the thread again where it fails.
         loop: where the pages are.
         clock: seconds, monotonic.

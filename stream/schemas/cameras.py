@@ -28,8 +28,8 @@ class CameraSettingsJson(TypedDict):
 class CameraJson(TypedDict):
     """One camera at one moment; `url` shows no secret of it, and to viewers nothing at all.
 
-    `state` is connecting, live, frozen, failing, ended or off; `is_pushed` tells that a browser or
-    encoder sends it.
+    `state` is connecting, live, frozen, failing, ended or off; `is_pushed` is true where a browser
+    or encoder sends it.
     """
 
     name: str

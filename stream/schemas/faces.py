@@ -56,7 +56,7 @@ class IdentifiedJson(TypedDict):
 
 
 class TrackJson(TypedDict):
-    """One face in the picture; `name` is null while nobody is recognised."""
+    """One face in view; `name` is null while nobody is recognized."""
 
     track_id: str
     box: list[float]
@@ -68,7 +68,7 @@ class TrackJson(TypedDict):
 
 
 class TracksJson(TypedDict):
-    """The faces in a camera's last picture, in its pixels."""
+    """The faces in a camera's last frame, in its pixels."""
 
     camera: str
     seq: int
@@ -78,7 +78,7 @@ class TracksJson(TypedDict):
 
 
 def tracks_json(camera: str, result: "FrameResult | None") -> TracksJson:
-    """Describe the faces of a camera's last picture; none before its first."""
+    """Describe the faces of a camera's last frame; none before its first."""
     if result is None:
         return {"camera": camera, "seq": -1, "width": 0, "height": 0, "tracks": []}
     height, width = result.frame.image.shape[:2]

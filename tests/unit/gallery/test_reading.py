@@ -35,7 +35,7 @@ def test_reading_changes_nothing(directory: Path) -> None:
         assert match is not None
         assert match.identity.name == "Pérson 1"
         assert not gallery.refresh()
-        with pytest.raises(GalleryError, match="open for reading alone"):
+        with pytest.raises(GalleryError, match="open for reading only"):
             gallery.people.remove("Pérson 1")
         assert state(directory) == before
     assert state(directory) == before

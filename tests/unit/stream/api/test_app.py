@@ -864,7 +864,7 @@ def test_a_log_of_events_that_cannot_be_used_is_no_mistake_of_who_asks(client, s
     service.gallery.people.rename(ada.identity_id, "Ada L.")
     assert_error(client.get("/api/events"), 503, "another program holds")
     refused = client.delete(f"/api/identities/{bob.identity_id}")
-    assert_error(refused, 503, "the person is erased, and past events of them are once")
+    assert_error(refused, 503, "the person is erased; their past events will be")
     other.execute("ROLLBACK")
     assert "Bob" not in client.get("/api/events").text
     assert client.get("/api/events").json()["events"][0]["name"] == "Ada L."
