@@ -62,9 +62,8 @@ def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
         await_picture(page)
         page.click("#own-camera")
         expect(page.locator("#camera-name")).to_contain_text("This browser")
-        clicked = now_ms(page)
-        await_picture(page, after=clicked + 500)
         expect(page.locator('.face[data-state="unknown"]')).to_be_visible()
+        await_picture(page, after=now_ms(page))
         assert page.evaluate("[video.videoWidth, video.videoHeight]") == [1280, 720]
 
         page.fill("#enrol-name", NAME)

@@ -1,14 +1,16 @@
 """The page of somebody who may watch and read: nothing on it can be refused."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Response, TimeoutError, expect
+from playwright.sync_api import Page, Request, Response, TimeoutError, expect
 
 from tests.e2e.harness import (
+    AFTER_LAYOUT,
     OUTPUT,
     PATIENCE_S,
     await_picture,
@@ -31,6 +33,24 @@ ADD_A_CAMERA_THAT_IS_OFF = """async () => {
     const headers = { "content-type": "application/json" };
     return (await fetch("api/cameras", { method: "POST", headers, body })).ok;
 }"""
+
+
+class Answers:
+    """Waits for what the service still answers a page."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._pending: set[Request] = set()
+        page.on("request", lambda request: self._pending.add(request))
+        page.on("requestfinished", lambda request: self._pending.discard(request))
+        page.on("requestfailed", lambda request: self._pending.discard(request))
+
+    def settle(self) -> None:
+        self._page.evaluate(AFTER_LAYOUT)  # a click's request has begun by then
+        deadline = time.monotonic() + PATIENCE_S
+        while self._pending:
+            assert time.monotonic() < deadline, [request.url for request in self._pending]
+            self._page.wait_for_timeout(20)
 
 
 def test_a_viewer_is_offered_nothing_that_is_refused(tmp_path: Path) -> None:
@@ -57,8 +77,9 @@ def test_a_viewer_is_offered_nothing_that_is_refused(tmp_path: Path) -> None:
             timeout=PATIENCE_S * 1000
         )
         page.screenshot(path=OUTPUT / "viewer-live.png")
+        answers = Answers(page)
         for view in VIEWS:
-            _press_everything(page, view)
+            _press_everything(page, view, answers)
         assert not refused
         expect(page.locator(".toast.bad")).to_have_count(0)
         _look_at_somebody(page)
@@ -75,7 +96,7 @@ def _sign_in(page: Page, token: str) -> None:
     expect(page.locator("#link")).to_have_attribute("data-state", "open")
 
 
-def _press_everything(page: Page, view: str) -> None:
+def _press_everything(page: Page, view: str, answers: Answers) -> None:
     go(page, view)
     expect(page.locator("main .view:visible h2").first).to_be_visible()
     page.screenshot(path=OUTPUT / f"viewer{view[1:].replace('/', '-')}.png")
@@ -83,7 +104,7 @@ def _press_everything(page: Page, view: str) -> None:
         if element.is_visible() and element.is_enabled():
             with suppress(TimeoutError):  # it may have gone, or moved behind another, by now
                 element.click(timeout=5000)
-            page.wait_for_timeout(500)  # for what the service answers
+            answers.settle()
             page.keyboard.press("Escape")
             expect(page.locator("dialog[open]")).to_have_count(0)
             go(page, view)
