@@ -53,14 +53,16 @@ def announced(
         data: the data directory; where it cannot be written, nobody finds the service.
         settings: see `RunningService`; JSON, without secrets.
     """
-    name = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
-    path = data / SERVICES / f"{name}.json"
-    document = {"process": os.getpid(), "directory": str(directory.resolve()), **settings}
+    real = os.path.realpath(directory)  # `Path.resolve` raises where links go in circles
+    path = data / SERVICES / f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:16]}.json"
+    document = {"process": os.getpid(), "directory": real, **settings}
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        logger.warning("cannot write %s: %s; other commands do not find this service", path, error)
+        logger.warning(
+            "cannot write %s: %s; other commands do not find this service", path, error.strerror
+        )
         yield
         return
     try:

@@ -179,4 +179,4 @@ def _of(service: RunningService) -> str:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)

@@ -189,3 +189,12 @@ def test_a_service_of_another_version_is_named(data: Path, serve: Any, tmp_path:
         ConfigError, match=r"running service .*unknown key gallery.new_key.*--config"
     ):
         settings_for(config=None)
+
+
+def test_links_in_circles_are_left_to_what_opens_them(
+    data: Path, serve: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to("link")
+    serve(tmp_path / "link")
+    assert settings_for(config=None, gallery=tmp_path / "link").service is not None
+    assert settings_for(config=None, gallery=tmp_path / "other").service is None
