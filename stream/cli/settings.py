@@ -62,7 +62,7 @@ class Settings:
             _refuse_other_user(self.service)
         complain(f"gallery {self.directory.absolute()}, {self.origin}")
         for other in self.others:
-            complain(f"note: facewire serves from {other.directory} (process {other.process})")
+            complain(f"note: a service runs on {other.directory} (process {other.process})")
         return self.directory
 
     def open_recognizer(self, *, attributes: bool = False) -> "Recognizer":
@@ -147,7 +147,7 @@ def _refuse_other(directory: Path, services: Sequence[RunningService]) -> None:
     """Refuse the gallery of FACEWIRE_CONFIG where services run, but on others."""
     if services and not any(_is_same(each.directory, directory) for each in services):
         raise ConfigError(
-            f"facewire serves from {services[0].directory} (process {services[0].process}), "
+            f"a service runs on {services[0].directory} (process {services[0].process}), "
             f"FACEWIRE_CONFIG names {directory}: {CHOOSE}"
         )
 
@@ -161,7 +161,7 @@ def _refuse_several(services: Sequence[RunningService]) -> None:
 def _refuse_other_user(service: RunningService) -> None:
     if service.user != os.geteuid():
         raise ConfigError(
-            f"facewire serves from {service.directory} as another user (process "
+            f"the service on {service.directory} runs as another user (process "
             f"{service.process}): make the change on its page, or name a gallery by --gallery"
         )
 

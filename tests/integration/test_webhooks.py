@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
 import threading
@@ -54,7 +55,7 @@ class Receiver:
 
 
 @contextmanager
-def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
+def receiving(*statuses: int, port: int = 0, certificate: Path | None = None) -> Iterator[Receiver]:
     receiver = Receiver(list(statuses))
     receiver.may_answer.set()
 
@@ -75,7 +76,12 @@ def receiving(*statuses: int, port: int = 0) -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    receiver.url = f"http://127.0.0.1:{server.server_address[1]}/hook?key=k1"
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if certificate else "http"
+    receiver.url = f"{scheme}://127.0.0.1:{server.server_address[1]}/hook?key=k1"
     try:
         yield receiver
     finally:
@@ -279,7 +285,25 @@ def test_an_answer_of_any_length_is_a_delivery() -> None:
         until(lambda: webhook.status().delivered == 1)
 
 
-def test_a_receiver_of_another_certificate_or_protocol_is_named_so() -> None:
+def test_certificates_are_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "certificate.pem"
+    made = ["-subj", "/CN=here", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *made]
+    subprocess.run([*command, "-keyout", path, "-out", path], check=True, capture_output=True)
+    with receiving(certificate=path) as receiver:
+        with hooked(receiver.url) as webhook:
+            webhook.offer(event(1))
+            until(lambda: webhook.status().failures)
+            trouble = "has no valid certificate: self-signed certificate"
+            assert webhook.status().trouble == trouble
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+        with hooked(receiver.url) as webhook:
+            webhook.offer(event(2))
+            until(lambda: webhook.status().delivered == 1)
+    assert receiver.ids == [2]
+
+
+def test_a_receiver_without_tls_is_named_so() -> None:
     with receiving() as receiver, hooked(receiver.url.replace("http", "https")) as webhook:
         webhook.offer(event(1))
         until(lambda: webhook.status().failures)

@@ -76,14 +76,14 @@ def test_commands_work_on_the_gallery_of_the_service(tmp_path: Path, photo: Path
         # Another gallery is used only where it is named.
         other = run(data, "enroll", "Eve", photo, "--gallery", tmp_path / "other")
         assert f"gallery {tmp_path / 'other'}, of --gallery" in other.stderr
-        assert f"note: facewire serves from {people} (process" in other.stderr
+        assert f"note: a service runs on {people} (process" in other.stderr
         assert names(running) == {"Barack", "Grace Hopper"}
 
         elsewhere = configured(tmp_path, "elsewhere")
         refused = run(data, "enroll", "Eve", photo, FACEWIRE_CONFIG=str(elsewhere))
         assert (refused.returncode, refused.stdout) == (1, "")
         assert refused.stderr == (
-            f"facewire: facewire serves from {people} (process {running.process.pid}), "
+            f"facewire: a service runs on {people} (process {running.process.pid}), "
             f"FACEWIRE_CONFIG names {tmp_path / 'elsewhere'}: "
             "choose a gallery by --gallery or --config\n"
         )

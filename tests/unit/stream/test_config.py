@@ -223,7 +223,7 @@ def test_a_viewers_token_needs_an_administrators(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ConfigError, match="set both"):
         load_config()
     monkeypatch.setenv(TOKEN_VARIABLE, "fedcba9876543210")
-    with pytest.raises(ConfigError, match="one of its own"):
+    with pytest.raises(ConfigError, match="two different"):
         load_config()
     monkeypatch.setenv(TOKEN_VARIABLE, "0123456789abcdef")
     assert load_config().server.viewer_token == "fedcba9876543210"

@@ -110,7 +110,7 @@ def test_a_file_of_the_environment_is_refused_beside_a_service_elsewhere(
     file = written(tmp_path / "facewire.toml", f'[gallery]\ndirectory = "{tmp_path / "mine"}"\n')
     monkeypatch.setenv("FACEWIRE_CONFIG", str(file))
     serve(tmp_path / "people")
-    with pytest.raises(ConfigError, match=r"serves from .*people .*choose a gallery by --gallery"):
+    with pytest.raises(ConfigError, match=r"runs on .*people .*choose a gallery by --gallery"):
         settings_for(config=None)
     assert settings_for(config=file).directory == tmp_path / "mine"
     assert settings_for(config=None, needs_gallery=False).recognizer == {"threads": 0}
@@ -154,7 +154,7 @@ def test_what_is_written_to_is_named_on_stderr(
     assert captured.out == ""
     assert captured.err.splitlines() == [
         f"facewire: gallery {tmp_path / 'other'}, of --gallery",
-        f"facewire: note: facewire serves from {tmp_path / 'people'} (process {os.getpid()})",
+        f"facewire: note: a service runs on {tmp_path / 'people'} (process {os.getpid()})",
     ]
 
 
