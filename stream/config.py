@@ -1,6 +1,7 @@
 """The configuration: one TOML file, checked before anything starts.
 
-Order: the defaults below < the file < the environment (secrets only) < flags.
+Order: the defaults below < the file < the environment (secrets only) < flags. The file is named by
+--config, else by FACEWIRE_CONFIG.
 """
 
 import base64
@@ -26,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from stream.config_file import describe, lay_over, read_tables
+from stream.config_file import describe, read_tables, update_table
 from stream.errors import ConfigError
 from stream.frames import EventKind
 from stream.http_address import parse_http_address
@@ -52,7 +53,7 @@ Deinterlace = Literal["auto", "on", "off"]
 
 
 def _check_aspect(text: str) -> str:
-    """Refuse a pixel's aspect that no camera has."""
+    """Refuse a pixel aspect ratio that no camera has."""
     match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
     if text != "auto" and not (match and 1 / 4 <= int(match[1]) / max(1, int(match[2])) <= 4):
         raise ValueError("must be auto or width:height of a pixel from 1:4 to 4:1, such as 16:11")
@@ -62,11 +63,11 @@ def _check_aspect(text: str) -> str:
 PixelAspect = Annotated[str, AfterValidator(_check_aspect)]
 
 MAX_URL = 2048
-"""Characters of a camera's URL; the longest that cameras' makers give have about 300."""
+"""Characters of a camera's URL; those of camera makers have up to about 300."""
 
 
 def data_dir() -> Path:
-    """Return where galleries and events are kept unless said otherwise."""
+    """Return the data directory: FACEWIRE_DATA, else the user's own for this program."""
     return Path(
         os.environ.get("FACEWIRE_DATA") or platformdirs.user_data_path("facewire", appauthor=False)
     )
@@ -79,7 +80,7 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _truth_is_no_number(cls, values: Any) -> Any:
+    def _no_boolean_for_another_type(cls, values: Any) -> Any:
         for key, value in values.items() if isinstance(values, dict) else ():
             field = cls.model_fields.get(key)
             if isinstance(value, bool) and field is not None and field.annotation is not bool:
@@ -87,7 +88,7 @@ class Section(BaseModel):
         return values
 
 
-# The form of a name and an address is told to programs here and checked by `CameraConfig`.
+# The JSON schema describes the form of a name and an address; `CameraConfig` checks it.
 CameraName = Annotated[
     Text,
     WithJsonSchema({"type": "string", "maxLength": 64, "pattern": f"^{CAMERA_NAME.pattern}$"}),
@@ -120,14 +121,14 @@ class CameraConfig(Section):
         repr=False,
     )
     rtsp_transport: Literal["tcp", "udp"] = Field(
-        "tcp", description="how RTSP media travels; udp only on a network without loss"
+        "tcp", description="transport of RTSP media; udp only on a network without loss"
     )
     loop: StrictBool = Field(True, description="start a file again at its end")
     target_fps: TargetFps | None = Field(
-        None, description="frames a second to take; the camera's own rate unless set"
+        None, description="maximum frames per second; the camera's own rate unless set"
     )
     min_face_px: MinFacePx | None = Field(
-        None, description="smallest face to look for, pixels; the recognizer's unless set"
+        None, description="smallest face to detect, pixels; the recognizer's unless set"
     )
     rotation: Literal[0, 90, 180, 270] = Field(
         0, description="degrees clockwise by which frames are rotated"
@@ -136,7 +137,7 @@ class CameraConfig(Section):
         None,
         description="x1, y1, x2, y2 of the part whose faces count, 0 to 1 of the rotated frame",
     )
-    open_timeout_s: TimeoutS = Field(10.0, description="seconds a camera may take to answer")
+    open_timeout_s: TimeoutS = Field(10.0, description="seconds until a camera must answer")
     read_timeout_s: TimeoutS = Field(
         5.0, description="seconds without a frame after which the camera counts as lost"
     )
@@ -144,10 +145,10 @@ class CameraConfig(Section):
         30.0, description="seconds of identical frames after which it counts as frozen; 0 for never"
     )
     pixel_aspect: PixelAspect = Field(
-        "auto", description="width:height of a pixel, such as 16:11; auto for what the video says"
+        "auto", description="width:height of a pixel, such as 16:11; auto for the video's own"
     )
     deinterlace: Deinterlace = Field(
-        "auto", description="auto for video that says it is interlaced, on or off"
+        "auto", description="auto for video that is marked as interlaced, on for all, or off"
     )
     verify_tls: StrictBool = Field(
         True, description="check the certificate of https:// and rtsps:// cameras"
@@ -180,7 +181,7 @@ class CameraConfig(Section):
 
 
 class CameraChange(Section):
-    """Settings of a camera that are to be others; those not named stay, null is the default."""
+    """Changes to a camera's settings; those not named stay, null restores the default."""
 
     name: CameraName = ""
     url: CameraUrl = Field("", repr=False)
@@ -214,7 +215,9 @@ class CameraChange(Section):
 class ServerConfig(Section):
     """The [server] table."""
 
-    host: Text = Field("127.0.0.1", description="address to listen on; others need a token")
+    host: Text = Field(
+        "127.0.0.1", description="address to listen on; any but loopback needs a token"
+    )
     port: int = Field(
         8080, ge=0, le=65535, description="TCP port of the page and the API; 0 for a free one"
     )
@@ -222,31 +225,31 @@ class ServerConfig(Section):
         None,
         min_length=16,
         repr=False,
-        description=f"secret that clients must show; from the environment: {TOKEN_VARIABLE}",
+        description=f"secret that clients must send; from the environment: {TOKEN_VARIABLE}",
     )
     viewer_token: Text | None = Field(
         None,
         min_length=16,
         repr=False,
-        description="secret of those who may watch and read but change nothing; from the "
+        description="secret of viewers, who may watch and read but change nothing; from the "
         f"environment: {VIEWER_TOKEN_VARIABLE}",
     )
     insecure: bool = Field(False, description="listen beyond this machine without a token")
     allowed_hosts: tuple[Text, ...] = Field(
-        (), description="names, such as a proxy's, by which browsers may call the service"
+        (), description="host names, such as a proxy's, that browsers may use for the service"
     )
     forwarded_allow_ips: tuple[str, ...] = Field(
         (),
-        description="addresses or networks of proxies whose X-Forwarded- headers are believed; "
+        description="addresses or networks of proxies whose X-Forwarded- headers are trusted; "
         f"from the environment: {FORWARDED_VARIABLE}, separated by commas",
     )
     root_path: str = Field(
         "",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
-        description="the path below which a proxy shows the service, such as /faces",
+        description="path below which a proxy serves the page, such as /faces",
     )
     max_connections: int = Field(
-        1000, ge=16, le=30000, description="HTTP connections at one time, of everybody"
+        1000, ge=16, le=30000, description="HTTP connections at one time, in all"
     )
     max_connections_per_address: int = Field(
         250, ge=8, le=30000, description="of those, from one IPv4 address or IPv6 /64 network"
@@ -267,16 +270,16 @@ class ServerConfig(Section):
         20.0,
         gt=0,
         le=600,
-        description="seconds until an answer has been read, and one more for each 8 KiB",
+        description="seconds until a response has been read, and one more for each 8 KiB",
     )
     max_pages: int = Field(
-        200, ge=2, le=10000, description="open pages (WebSockets) at one time, of everybody"
+        200, ge=2, le=10000, description="open pages (WebSockets) at one time, in all"
     )
     max_viewers: int = Field(
-        100, ge=2, le=10000, description="videos (WebRTC connections) at one time, of everybody"
+        100, ge=2, le=10000, description="videos (WebRTC connections) at one time, in all"
     )
     max_uploads: int = Field(
-        16, ge=2, le=1000, description="requests with photos at one time, of everybody"
+        16, ge=2, le=1000, description="requests with photos at one time, in all"
     )
 
     @field_validator("forwarded_allow_ips")
@@ -296,14 +299,16 @@ class RecognizerConfig(Section):
 
     model: Text = Field("sface", description="embedding model: a name of `facewire models list`")
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
-        "auto", description="where the nets run"
+        "auto", description="where the networks run"
     )
     precision: Literal["f32", "bf16"] = Field(
         "f32", description="of the embedding network; bf16 is faster on a CPU that has it"
     )
-    threads: int = Field(1, ge=0, le=256, description="CPU threads of the nets; 0 uses every core")
+    threads: int = Field(
+        1, ge=0, le=256, description="CPU threads of the networks; 0 uses every core"
+    )
     min_face_px: int = Field(
-        40, ge=12, le=1000, description="smallest face to look for, pixels; larger is faster"
+        40, ge=12, le=1000, description="smallest face to detect, pixels; larger is faster"
     )
 
 
@@ -311,7 +316,7 @@ class GalleryConfig(Section):
     """The [gallery] table."""
 
     directory: Path | None = Field(
-        None, description="where people are kept; the user's data directory unless set"
+        None, description="directory of people and events; in the user's data directory unless set"
     )
 
     @field_validator("directory", mode="before")
@@ -331,7 +336,7 @@ class GalleryConfig(Section):
         None,
         ge=0,
         le=1,
-        description="similarity by which the best identity leads the next; the model's unless set",
+        description="similarity by which the best identity must lead; the model's unless set",
     )
 
 
@@ -339,29 +344,35 @@ class EventsConfig(Section):
     """The [events] table."""
 
     confirm_s: float = Field(
-        0.2, ge=0, le=10, description="seconds a face is seen before it can enter"
+        0.2, ge=0, le=10, description="seconds a face must be visible before its enter event"
     )
     absence_s: float = Field(
-        2.0, ge=0.1, le=600, description="seconds without the face until it has left"
+        2.0, ge=0.1, le=600, description="seconds without the face until its exit event"
     )
     camera_away_s: float = Field(
         30.0,
         ge=1,
         le=3600,
-        description="seconds without frames from a camera until those in front of it have left",
+        description="seconds without frames from a camera until the people in view have left",
     )
     cooldown_s: float = Field(
-        10.0, ge=0, le=3600, description="seconds in which the same person does not enter again"
+        10.0,
+        ge=0,
+        le=3600,
+        description="seconds after an enter event in which the person gets no other",
     )
     keep_days: float = Field(30.0, gt=0, description="days after which events are erased")
-    keep_mib: float = Field(1024.0, gt=0, description="MiB of events kept at most")
+    keep_mib: float = Field(1024.0, gt=0, description="maximum size of the kept events, MiB")
 
 
 class VideoConfig(Section):
     """The [video] table."""
 
     bitrate_kbps: int = Field(
-        0, ge=0, le=50000, description="kbit/s of a camera's video; 0 for what suits its size"
+        0,
+        ge=0,
+        le=50000,
+        description="kbit/s of a camera's video; 0 for a rate that suits its size",
     )
     ice_servers: tuple[str, ...] = Field(
         (),
@@ -388,7 +399,7 @@ def _decoded(secret: str) -> bytes:
 class WebhookConfig(Section):
     """One [[webhooks]] table."""
 
-    url: Url = Field(description="http:// or https:// address that gets each event", repr=False)
+    url: Url = Field(description="http:// or https:// address that receives each event", repr=False)
     secret: Text = Field(
         "",
         repr=False,
@@ -431,7 +442,7 @@ class Config(Section):
     events: EventsConfig = EventsConfig()
     video: VideoConfig = VideoConfig()
     cameras: tuple[CameraConfig, ...] = Field((), description="the cameras to watch")
-    webhooks: tuple[WebhookConfig, ...] = Field((), description="who else hears of events")
+    webhooks: tuple[WebhookConfig, ...] = Field((), description="programs that receive events")
 
     @field_validator("cameras")
     @classmethod
@@ -444,12 +455,12 @@ class Config(Section):
 
     @property
     def is_demo(self) -> bool:
-        """Whether nothing was asked for but to look: the demo camera and its own gallery."""
+        """Whether the demo runs: neither cameras nor a gallery are configured."""
         return not self.cameras and self.gallery.directory is None
 
     @property
     def gallery_directory(self) -> Path:
-        """Where people and events are kept; the demo has a place of its own."""
+        """Directory of people and events; the demo has its own."""
         if self.gallery.directory is not None:
             return self.gallery.directory
         return data_dir() / ("demo" if self.is_demo else "gallery")
@@ -467,7 +478,7 @@ def load_config(
     *,
     is_served: bool = True,
 ) -> Config:
-    """Read a configuration file and lay environment and flags over it.
+    """Read a configuration file and apply environment and flags to it.
 
     Args:
         path: a TOML file; None for the defaults.
@@ -479,12 +490,12 @@ def load_config(
         ConfigError: if the file cannot be read, or a key or value is wrong.
     """
     tables = {} if path is None else read_tables(path)
-    _take_in_secrets(tables)
+    _apply_environment(tables)
     for section, values in (overrides or {}).items():
         if section == "cameras":
             tables["cameras"] = values["list"]
         else:
-            lay_over(tables, section, values)
+            update_table(tables, section, values)
     try:
         config = Config.model_validate(tables)
     except ValidationError as error:
@@ -494,16 +505,16 @@ def load_config(
     return config
 
 
-def _take_in_secrets(tables: dict[str, Any]) -> None:
-    """Lay the environment over the tables of a file, which are not checked yet."""
+def _apply_environment(tables: dict[str, Any]) -> None:
+    """Apply the environment to the tables of a file, which are not checked yet."""
     for key, variable in (("token", TOKEN_VARIABLE), ("viewer_token", VIEWER_TOKEN_VARIABLE)):
         if token := os.environ.get(variable):
-            lay_over(tables, "server", {key: token})
+            update_table(tables, "server", {key: token})
     if allowed := os.environ.get(FORWARDED_VARIABLE):
         proxies = [each.strip() for each in allowed.split(",") if each.strip()]
-        lay_over(tables, "server", {"forwarded_allow_ips": proxies})
+        update_table(tables, "server", {"forwarded_allow_ips": proxies})
     if secret := os.environ.get(TURN_SECRET_VARIABLE):
-        lay_over(tables, "video", {"turn_secret": secret})
+        update_table(tables, "video", {"turn_secret": secret})
     secret = os.environ.get(WEBHOOK_SECRET_VARIABLE)
     webhooks = tables.get("webhooks")
     if secret and isinstance(webhooks, list):
@@ -521,8 +532,8 @@ def parse_camera(text: str) -> dict[str, str]:
     name, separator, url = text.partition("=")
     if not separator or not url or not CAMERA_NAME.fullmatch(name):
         raise ConfigError(
-            "a camera is given as NAME=URL, such as door=rtsp://192.0.2.7/live, "
-            "its name of letters, digits, - and _"
+            "a camera must be NAME=URL, such as door=rtsp://192.0.2.7/live, "
+            "with a name of letters, digits, - and _"
         )
     return {"name": name, "url": url}
 
@@ -530,13 +541,15 @@ def parse_camera(text: str) -> dict[str, str]:
 def _require_token(server: ServerConfig) -> None:
     if server.viewer_token and not server.token:
         raise ConfigError(
-            f"a viewer's token without {TOKEN_VARIABLE} leaves nobody to change anything: set both"
+            f"a viewer token without {TOKEN_VARIABLE} leaves no administrator: set both"
         )
     if server.viewer_token and server.viewer_token == server.token:
-        raise ConfigError("the viewer's token is the administrator's: give each one of its own")
+        raise ConfigError(
+            "the viewer token and the administrator token are the same: set two different ones"
+        )
     is_local = server.host in {"127.0.0.1", "::1", "localhost"}
     if not is_local and not server.token and not server.insecure:
         raise ConfigError(
-            f"listening on {server.host} lets others in: set {TOKEN_VARIABLE} to a secret of at "
-            "least 16 characters, or pass --insecure"
+            f"listening on {server.host} lets other machines connect: set {TOKEN_VARIABLE} to a "
+            "secret of at least 16 characters, or pass --insecure"
         )

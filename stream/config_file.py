@@ -1,4 +1,4 @@
-"""The configuration's file: read whole or refused in one sentence that names the mistake."""
+"""The configuration file: read whole or refused in one sentence that names the mistake."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from recognizer import read_file
 from stream.errors import ConfigError
 
 MAX_BYTES = 4 * 2**20  # a thousand cameras take 200 kB
-MAX_WHERE = 200  # characters of the place of a mistake, which a key of the file may lengthen
+MAX_WHERE = 200  # characters; a key in the file can be of any length
 
 
 def read_tables(path: Path) -> dict[str, Any]:
@@ -31,12 +31,12 @@ def read_tables(path: Path) -> dict[str, Any]:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    except (ValueError, RecursionError) as error:  # numbers and nesting that no file needs
+    except (ValueError, RecursionError) as error:  # numbers and nesting beyond Python's limits
         raise ConfigError(f"{path} is not TOML: a number or its nesting is too large") from error
 
 
-def lay_over(tables: dict[str, Any], section: str, values: Mapping[str, Any]) -> None:
-    """Put values into a table of a file; what is no table stays, and is refused when checked."""
+def update_table(tables: dict[str, Any], section: str, values: Mapping[str, Any]) -> None:
+    """Update a table of a file; what is not a table stays, and is refused by the check."""
     table = tables.setdefault(section, {})
     if isinstance(table, dict):
         table.update(values)

@@ -1,1 +1,1 @@
-"""The verbs of the command `facewire`, by what they are about."""
+"""The commands of `facewire`, a module for each subject."""

@@ -55,12 +55,12 @@ def stream(
         float, typer.Option(min=1, max=86_400, callback=finite, help="How long to measure.")
     ] = 30.0,
     viewers: Annotated[
-        int, typer.Option(min=0, max=100, help="Who watch the first by WebRTC meanwhile.")
+        int, typer.Option(min=0, max=100, help="Viewers of the first one by WebRTC meanwhile.")
     ] = 1,
     config: ConfigFileAlone = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the whole way of a frame: stages, rates, drops, latency.
+    """Measure the service from camera to viewer: stages, rates, drops, latency.
 
     What is given replaces the cameras of the configuration.
 
@@ -98,7 +98,7 @@ def search(
     size: Annotated[int, typer.Option(min=2, max=MAX_SIZE, help="Numbers in an embedding.")] = 128,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the gallery with N made-up photos: search, start, changes, memory, exactness.
+    """Measure a gallery of N synthetic photos: search, start, changes, memory, exactness.
 
     Example: facewire bench search 1000000
     """
@@ -133,9 +133,7 @@ def search(
 def detect(
     image: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="IMAGE", show_default=False, help="A picture; a 720p crowd if none."
-        ),
+        typer.Argument(metavar="IMAGE", show_default=False, help="An image; a 720p crowd if none."),
     ] = None,
     device: DeviceName = None,
     threads: Threads = None,
@@ -143,7 +141,7 @@ def detect(
     config: ConfigFileAlone = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how fast faces are found and followed, net by net, beside the floor.
+    """Measure detection and tracking of faces by network, beside the hardware's limit.
 
     Example: facewire bench detect --threads 1
     """
@@ -167,13 +165,13 @@ def detect(
         f"{result.width}x{result.height}, smallest face {result.min_face_px} px, "
         f"{result.n_faces} faces: {result.ms:.1f} ms, {result.fps:.0f} a second"
     )
-    table = Table("stage", "ms", "floor ms", "inputs", box=None, pad_edge=False)
+    table = Table("stage", "ms", "limit ms", "inputs", box=None, pad_edge=False)
     for stage in result.stages:
         floor = f"{stage.floor_ms:.1f}" if stage.floor_ms else ""
         table.add_row(stage.name, f"{stage.ms:.1f}", floor, str(stage.n_inputs or ""))
     console.print(table)
-    console.print(f"following {result.n_followed} faces: {result.follow_ms:.1f} ms")
-    console.print(f"floor: operations over the measured peak, {result.peak_gflops:.0f} GFLOP/s")
+    console.print(f"tracking {result.n_followed} faces: {result.follow_ms:.1f} ms")
+    console.print(f"limit: operations at the measured peak, {result.peak_gflops:.0f} GFLOP/s")
 
 
 @app.command()
@@ -184,7 +182,7 @@ def embed(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="f32, or bf16 on a CPU that has it; of the configuration, else f32.",
+            help="f32, or bf16 on a CPU that has it; else as configured, or f32.",
             show_default=False,
         ),
     ] = None,
@@ -247,7 +245,7 @@ def _print_tables(result: "StreamBench") -> None:
 
 
 def _cameras_table(result: "StreamBench") -> Table:
-    table = Table("camera", "faces", "fps in", "recognised", "dropped", box=None, pad_edge=False)
+    table = Table("camera", "faces", "fps in", "recognized", "dropped", box=None, pad_edge=False)
     for each in result.cameras:
         rates = (f"{each.fps_in:.1f}", f"{each.fps_recognised:.1f}", str(each.dropped))
         table.add_row(each.camera, f"{each.faces:.1f}", *rates)

@@ -37,7 +37,7 @@ MAX_THREADS = 1024
 MAX_FACE_PX = 100_000
 
 Replace = Annotated[
-    bool, typer.Option("--replace", help="Replace what is there already under that name.")
+    bool, typer.Option("--replace", help="Replace an existing file or entry of that name.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 GalleryDirectory = Annotated[
@@ -46,7 +46,7 @@ GalleryDirectory = Annotated[
         "--gallery",
         metavar="DIR",
         file_okay=False,
-        help="Where people are kept; else that of --config, a running service, or the default.",
+        help="Gallery; else that of --config, of a running service, or the default.",
         show_default=False,
     ),
 ]
@@ -55,7 +55,7 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="A facewire.toml; else that of FACEWIRE_CONFIG, or a running service's settings.",
+        help="Configuration; else FACEWIRE_CONFIG, or that of a running service.",
         show_default=False,
     ),
 ]
@@ -64,7 +64,7 @@ ConfigFileAlone = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="A facewire.toml; else that of FACEWIRE_CONFIG.",
+        help="Configuration, such as facewire.toml; else FACEWIRE_CONFIG.",
         show_default=False,
     ),
 ]
@@ -73,7 +73,7 @@ ModelSpec = Annotated[
     typer.Option(
         "--model",
         metavar="NAME|FILE|PREFIX,EPOCH",
-        help="The embedding model; of the configuration, else sface.",
+        help="Embedding model; else that of the configuration, or sface.",
         show_default=False,
     ),
 ]
@@ -81,7 +81,7 @@ DeviceName = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="auto, cpu, cuda or tensorrt; of the configuration, else auto.",
+        help="auto, cpu, cuda or tensorrt; else as configured, or auto.",
         show_default=False,
     ),
 ]
@@ -91,7 +91,7 @@ Threads = Annotated[
         "--threads",
         min=0,
         max=MAX_THREADS,
-        help="CPU threads, 0 for all cores; of the configuration, else 0.",
+        help="CPU threads, 0 for all cores; else as configured, or 0.",
         show_default=False,
     ),
 ]
@@ -101,14 +101,14 @@ MinFace = Annotated[
         "--min-face-px",
         min=12,
         max=MAX_FACE_PX,
-        help="The smallest face to find, pixels; of the configuration, else 40.",
+        help="Smallest face to detect, pixels; else as configured, or 40.",
         show_default=False,
     ),
 ]
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """Return a document as JSON that every reader takes, whatever the names of files in it."""
+    """Return a document as JSON that every reader accepts, whatever file names it holds."""
     is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
     return json.dumps(_plain(document), indent=indent, ensure_ascii=not is_unicode)
 
@@ -124,12 +124,12 @@ def say(line: object) -> None:
 
 
 def complain(message: object) -> None:
-    """Say one line on stderr, as all errors are said."""
+    """Print one line on stderr, in the form of all errors."""
     typer.echo(f"facewire: {escaped(str(message))}", err=True)
 
 
 def write_output(path: Path, data: bytes, *, replace: bool = False) -> None:
-    """Write a file that was asked for: all of it, and never over another.
+    """Write an output file: all of it, and never over another.
 
     Raises:
         StreamError: if it cannot be written, or is there already and `replace` is not set.
@@ -139,13 +139,13 @@ def write_output(path: Path, data: bytes, *, replace: bool = False) -> None:
     try:
         write_file(path, data, replace=replace)
     except FileExistsError as error:
-        raise StreamError(f"{path} is there already: name another file, or --replace it") from error
+        raise StreamError(f"{path} already exists: name another file, or use --replace") from error
     except OSError as error:
         raise StreamError(f"cannot write {path}: {(error.strerror or '').lower()}") from error
 
 
 def _plain(value: Any) -> Any:
-    """Return a value with names of files that are not UTF-8 as text, as `escaped` shows them."""
+    """Return a value whose file names that are not UTF-8 are replaced as by `escaped`."""
     match value:
         case str():
             return value if is_text(value) else escaped(value)
@@ -157,7 +157,7 @@ def _plain(value: Any) -> Any:
 
 
 def finite(number: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
-    """Refuse NaN and infinity, which no range of an option does."""
+    """Refuse NaN and infinity, which the range of an option does not."""
     numbers = number if isinstance(number, tuple) else (number,)
     if any(each is not None and not math.isfinite(each) for each in numbers):
         raise typer.BadParameter("must be a finite number")
@@ -165,14 +165,14 @@ def finite(number: float | tuple[float, ...] | None) -> float | tuple[float, ...
 
 
 def table_console() -> Console:
-    """Return where tables go: a file or pipe gets whole lines, however long."""
+    """Return the console for tables; lines of a file or pipe are not wrapped."""
     console = Console(highlight=False, markup=False)
     return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
 
 
 @contextmanager
 def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
-    """Open people to change them, and the log of past events, which takes the changes in."""
+    """Open a gallery to change it, and the event log, which follows the changes."""
     from gallery import Gallery
     from stream.events.log import EventLog
 
@@ -183,14 +183,14 @@ def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
 
 
 class FetchBars:
-    """Shows a bar on stderr for every model that is fetched; nothing, if none is."""
+    """Progress bars on stderr, one for each model that is fetched."""
 
     def __init__(self) -> None:
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """Show how far a model has come, in bytes."""
+        """Show how much of a model is fetched, in bytes."""
         if self._bars is None:
             self._bars = Progress(
                 TextColumn("fetching {task.description}"),
@@ -214,9 +214,9 @@ class FetchBars:
 
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr, vanishing at the end; the function yielded takes how many of how many.
+    """Show a progress bar on stderr until the end; the yielded function takes done and total.
 
-    It appears with the first call, so that a line before it stays readable.
+    The bar appears with the first call, so that a line printed before it stays readable.
     """
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
@@ -236,7 +236,7 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on stderr, vanishing at the end; the function yielded counts one."""
+    """Show a progress bar on stderr until the end; the yielded function counts one."""
     with counted(what) as progress:
         progress(0, total)
         done = itertools.count(1)

@@ -1,4 +1,4 @@
-"""Where the command `facewire` begins: before anything that takes time is imported."""
+"""Entry point of the command `facewire`, which imports nothing slow at first."""
 
 import errno
 import faulthandler
@@ -14,10 +14,10 @@ INTERRUPTED = 130
 """Exit status of a Ctrl-C, as shells give it."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What a disk without room, or without any for this user, answers."""
+"""Errors of a full disk and of an exceeded quota."""
 
 NOT_WRITTEN = (*FULL, errno.EBADF, errno.EIO, errno.EFBIG)
-"""What writing to a standard stream answers; the error of a file has the file's name."""
+"""Errors of writing to a standard stream; the error of a file has the file's name."""
 
 
 def main() -> None:
@@ -41,14 +41,14 @@ def main() -> None:
 
 
 def _prepare_streams() -> None:
-    """Let nothing that is printed fail for its characters, nor for a stream that is closed.
+    """Make standard streams accept any text, and open those that are closed.
 
     A closed descriptor would be given to the next file that is opened, such as a database, and
     what is printed would be written into that. Source: https://www.sqlite.org/howtocorrupt.html
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # Nothing can be written to it either: a result that is lost is an error.
+            # Opened for reading: output to it is an error, not lost without a word.
             os.dup2(os.open(os.devnull, os.O_RDONLY), number)
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
@@ -60,9 +60,9 @@ def _prepare_streams() -> None:
 
 
 def _silence_libraries() -> None:
-    """Keep what image and video libraries print to descriptor 2, which names no file, off stderr.
+    """Hide what image and video libraries print to descriptor 2, which names no file.
 
-    Python's own stderr goes on, and shows where Python was if a library ends the process.
+    Python's own stderr still works, and shows the traceback if a library ends the process.
     """
     sys.stderr.flush()
     encoding = sys.stderr.encoding
@@ -72,22 +72,22 @@ def _silence_libraries() -> None:
 
 
 def _leave(end: SystemExit) -> NoReturn:
-    """End the process without the interpreter's own end: everything is stored and said by now.
+    """End the process without the interpreter's shutdown: everything is stored and printed.
 
-    Unloading networks and libraries takes a second on two busy cores, for nothing. And where a
-    thread outlived its bounded stop, such as one that waits for a camera, the interpreter would
-    end it within C++, which aborts the process with the exit status of a crash.
+    Unloading networks and libraries takes a second on two busy cores. And if a thread outlives its
+    bounded stop, such as one that waits for a camera, the interpreter ends it within C++, which
+    aborts the process with the exit status of a crash.
     """
     status = end.code if isinstance(end.code, int) else int(end.code is not None)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        pass  # whoever read it has seen enough
+        pass  # the reader of the pipe has ended
     except OSError as error:
         if status == 0:
             end.code = _cannot_write(error)
         status = status or 1
-    with suppress(OSError):  # there is no place left to say it
+    with suppress(OSError):  # there is no stream left for it
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
         sys.stderr.flush()
@@ -104,10 +104,10 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    """Leave by way of every `finally`; `facewire serve` takes over with a stop of its own.
+    """Exit through every `finally`; `facewire serve` installs its own handlers.
 
-    Not out of an import, which may turn the exception into another, nor where nobody could catch
-    it, such as in a callback of the garbage collector: the signal would be lost.
+    During an import, which may turn the exception into another, the process exits at once. So it
+    does where no code can catch it, such as in a callback of the garbage collector.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):

@@ -1,4 +1,4 @@
-"""events: what happened in front of the cameras, in the terminal."""
+"""events: the log of events in the terminal."""
 
 import re
 import time
@@ -25,7 +25,7 @@ from stream.events.schema import FILE_NAME
 from stream.frames import EventKind
 
 POLL_S = 0.5
-"""How often a followed log is read again: a person at a terminal hardly notices half a second."""
+"""Seconds between two reads of a followed log: short enough for a person at a terminal."""
 
 SPANS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -34,7 +34,7 @@ Find = Callable[..., list[LoggedEvent]]
 
 def events(
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what happens; Ctrl-C ends it.")
+        bool, typer.Option("--follow", "-f", help="Go on with new events; Ctrl-C ends it.")
     ] = False,
     camera: Annotated[str | None, typer.Option(help="Only of this camera.")] = None,
     person: Annotated[
@@ -50,13 +50,13 @@ def events(
         str | None, typer.Option(metavar="TIME", help="Only before then, given like --since.")
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MAX_LIMIT, help="So many of the past, the newest.")
+        int, typer.Option(min=1, max=MAX_LIMIT, help="How many past events, the newest.")
     ] = 50,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print what happened, the newest last; beside a running service too.
+    """Print events, the newest last; a service may run meanwhile.
 
     --json prints one document, with --follow one object a line.
 
@@ -96,7 +96,7 @@ def events(
 
 
 def _coming(find: Find, last: int) -> Iterator[LoggedEvent]:
-    """Yield events newer than event `last` as they are written, for ever."""
+    """Yield events newer than event `last` as they are written, without end."""
     while True:
         fresh: list[LoggedEvent] = []
         cursor = None
@@ -111,7 +111,7 @@ def _coming(find: Find, last: int) -> Iterator[LoggedEvent]:
 
 
 def _moment(option: str, text: str | None, now: float) -> float | None:
-    """Read a time, seconds since 1970: so long ago, or a moment in the machine's time zone."""
+    """Return a time in seconds since 1970, of a time span ago or a date in the local time zone."""
     if text is None:
         return None
     if span := re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text):

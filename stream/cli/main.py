@@ -1,4 +1,4 @@
-"""The command `facewire`: arguments in, text or JSON out.
+"""The command `facewire`: its options, logging, errors and subcommands.
 
 Results go to stdout, everything else to stderr. Expected failures are one line and exit status 1;
 wrong usage is 2.
@@ -57,13 +57,13 @@ def main() -> None:
     try:
         app(prog_name="facewire")
     except (RecognizerError, GalleryError, StreamError) as error:
-        logger.debug("what led to it", exc_info=error)
+        logger.debug("traceback", exc_info=error)
         complain(redact(str(error)))
         sys.exit(EXPECTED_FAILURE)
     except OSError as error:
         if error.filename is None:  # of a standard stream: `stream.cli.entry` says it
             raise
-        logger.debug("what led to it", exc_info=error)
+        logger.debug("traceback", exc_info=error)
         name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
         complain(f"cannot use {name}: {(error.strerror or str(error)).lower()}")
         sys.exit(EXPECTED_FAILURE)
@@ -79,14 +79,18 @@ def _print_version(is_asked: bool) -> None:
 def facewire(
     verbose: Annotated[
         bool,
-        typer.Option("-v", "--verbose", help="Log more, show tracebacks and what libraries say."),
+        typer.Option(
+            "-v", "--verbose", help="Log more, show tracebacks and messages of libraries."
+        ),
     ] = False,
     log_json: Annotated[
-        bool, typer.Option("--log-json", help="Log one JSON object a line.")
+        bool, typer.Option("--log-json", help="Log one JSON object per line.")
     ] = False,
     show_version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Real-time face recognition: cameras in, names out, live in the browser."""
@@ -117,15 +121,16 @@ def serve(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
     token: Annotated[
         str | None,
-        typer.Option(help="Secret of clients; better in the environment: FACEWIRE_TOKEN."),
+        typer.Option(help="Secret that clients must send; better in FACEWIRE_TOKEN."),
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")
     ] = False,
 ) -> None:
-    """Serve cameras with names to browsers; without a camera, a demo.
+    """Serve cameras to browsers, with the names of people; without a camera, a demo.
 
-    Example: facewire serve --camera door=rtsp://user:password@192.0.2.7/live
+    Examples: facewire serve --camera door=rtsp://user:password@192.0.2.7/live
+              facewire serve --config facewire.toml
     """
     flags: dict[str, dict[str, Any]] = {
         "server": {
@@ -170,7 +175,7 @@ def check(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that everything that serving needs is here.
+    """Check what the service needs: packages, directories, network and models.
 
     Example: facewire check
     """

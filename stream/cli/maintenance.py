@@ -1,4 +1,4 @@
-"""gallery split, export, import, calibrate, check, reembed: the rarer care of people."""
+"""gallery split, export, import, calibrate, check, reembed: maintenance of a gallery."""
 
 import math
 from dataclasses import asdict
@@ -33,15 +33,13 @@ if TYPE_CHECKING:
     from gallery.calibration import Calibration
 
 Who = Annotated[str, typer.Argument(metavar="NAME|ID", show_default=False, help="A person.")]
-MANY_STRANGERS = 0.01  # of strangers named is what people put up with
+MANY_STRANGERS = 0.01  # rate of strangers who are named, above which a lower FAR is advised
 QUANTILES = (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 0.999, 1.0)
 
 
 def split(
     who: Who,
-    name: Annotated[
-        str, typer.Argument(metavar="OTHER", help="Whose they really are, known or new.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="OTHER", help="The right person, known or new.")],
     photos: Annotated[
         list[int],
         typer.Argument(
@@ -69,7 +67,7 @@ def split(
     with people_and_events(settings.to_write()) as (opened, events):
         identity_id = opened.people.find(who).identity_id
         crops = events.crops(identity_id)
-        # Opened first: photos shall not be moved where their events cannot be.
+        # Opened first: no photos are moved if their events cannot be.
         recognizer = settings.open_recognizer() if crops else None
         if recognizer is not None and recognizer.model_id != opened.model_id:
             raise other_model(opened.file.path, opened.model_id, recognizer.model_id)
@@ -97,9 +95,9 @@ def export_people(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write everybody to DIR: people.jsonl and photos.npz, which any program can read.
+    """Export all people to DIR: people.jsonl and photos.npz, for any program.
 
-    An export that is in DIR already stays as it is, unless --replace is given.
+    An export that is already in DIR is kept, unless --replace is given.
 
     Example: facewire gallery export backup/
     """
@@ -117,22 +115,22 @@ def export_people(
 def import_people(
     directory: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)],
     skip: Annotated[
-        bool, typer.Option("--skip", help="Leave out who has another's name here, and exit 0.")
+        bool, typer.Option("--skip", help="Leave out people whose name is taken here, and exit 0.")
     ] = False,
     rename: Annotated[
-        bool, typer.Option("--rename", help="Add them under the name with a number.")
+        bool, typer.Option("--rename", help="Add them with a number after the name.")
     ] = False,
     merge: Annotated[
-        bool, typer.Option("--merge", help="Add their photos to who has the name.")
+        bool, typer.Option("--merge", help="Add their photos to the person of that name.")
     ] = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add everybody of an export; the same export again changes nothing.
+    """Import all people of an export; the same export again changes nothing.
 
-    A person whose name somebody else has here is named and left out, and the others are added,
-    unless --rename or --merge says what to do.
+    A person whose name is taken here by another is reported and left out, unless --rename or
+    --merge is given; the others are added.
 
     Examples: facewire gallery import backup/
               facewire gallery import backup/ --merge
@@ -175,14 +173,14 @@ def calibrate(
         Path | None, typer.Option(metavar="OUT.png", help="Draw both distributions.")
     ] = None,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Search this gallery with the threshold found.")
+        bool, typer.Option("--apply", help="Use the threshold for this gallery.")
     ] = False,
     replace: Replace = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the threshold for this gallery's own people, each photo left out in turn.
+    """Measure the threshold for this gallery's own people, each photo left out in turn.
 
     Example: facewire gallery calibrate --far 1e-3 --plot similarities.png --apply
     """
@@ -223,7 +221,7 @@ def calibrate(
 
 def check(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Mend what can be mended; stop the service first.")
+        bool, typer.Option("--repair", help="Repair what can be repaired; stop the service first.")
     ] = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
@@ -257,7 +255,7 @@ def reembed(
         str, typer.Option("--model", metavar="NAME|FILE|PREFIX,EPOCH", show_default=False)
     ],
     drop: Annotated[
-        bool, typer.Option("--drop-without-crop", help="Erase photos that keep no crop.")
+        bool, typer.Option("--drop-without-crop", help="Erase photos without a kept crop.")
     ] = False,
     device: DeviceName = None,
     threads: Threads = None,
@@ -265,7 +263,7 @@ def reembed(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take the gallery to another model, from the crops it keeps.
+    """Change the gallery to another model, from the crops that it keeps.
 
     Example: facewire gallery reembed --model new.onnx
     """
@@ -313,7 +311,9 @@ def _print_calibration(result: "Calibration", *, is_applied: bool) -> None:
     if len(result.genuine):
         console.print(f"it accepts {result.tar:.2%} of {len(result.genuine)} genuine photos")
     else:
-        console.print("nobody has two photos: what it does to the right people cannot be said")
+        console.print(
+            "no person has two photos: the rate of accepted genuine photos cannot be measured"
+        )
     console.print(
         f"a stranger who is compared with everybody is named {result.stranger_rate:.2%} of the time"
     )
@@ -321,11 +321,11 @@ def _print_calibration(result: "Calibration", *, is_applied: bool) -> None:
         finer = max(MANY_STRANGERS / result.n_people, finest_far(len(result.impostor)))
         advice = f"--far {finer:.2g} makes it rarer"
         if finer >= result.far:
-            advice = "a lower --far, which more people would let be measured, makes it rarer"
-        console.print(f"that is often: {advice}")
+            advice = "a lower --far makes it rarer; to measure it, enroll more people"
+        console.print(f"that is high: {advice}")
     for pair in result.alike:
         console.print(
-            f"too alike, {pair.similarity:.3f}: {pair.name_a} and {pair.name_b} "
+            f"very similar, {pair.similarity:.3f}: {pair.name_a} and {pair.name_b} "
             "(relatives, or one person twice: see gallery merge)"
         )
     console.print("applied" if is_applied else "not applied; --apply does")

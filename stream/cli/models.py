@@ -1,4 +1,4 @@
-"""models: what the recognizer runs on."""
+"""models: the models of the recognizer."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -22,13 +22,13 @@ from stream.cli.common import (
     table_console,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Look after the models.")
+app = typer.Typer(no_args_is_help=True, help="List, fetch, add and convert models.")
 
 MIB = 2**20
 
 
-class ColourOrder(StrEnum):
-    """What a model's three input channels are."""
+class ColorOrder(StrEnum):
+    """Order of a model's three input channels."""
 
     RGB = "rgb"
     BGR = "bgr"
@@ -60,7 +60,7 @@ def list_models(as_json: AsJson = False) -> None:
             ]
         )
         return
-    table = Table("name", "role", "MiB", "here", "licence", "what", box=None, pad_edge=False)
+    table = Table("name", "role", "MiB", "here", "license", "what", box=None, pad_edge=False)
     for entry in entries:
         table.add_row(
             entry.name,
@@ -81,7 +81,7 @@ def fetch(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring models into the cache, so that everything works offline ever after.
+    """Fetch models into the cache, for work without a network.
 
     Example: facewire models fetch sface
     """
@@ -113,7 +113,7 @@ def add(
         typer.Option(show_default=False, help="For --model; the file's name unless given."),
     ] = None,
     colour_order: Annotated[
-        ColourOrder | None, typer.Option(show_default=False, help="If the file does not say it.")
+        ColorOrder | None, typer.Option(show_default=False, help="If the file does not say it.")
     ] = None,
     mean: Annotated[
         tuple[float, float, float] | None,
@@ -141,13 +141,13 @@ def add(
             metavar="DIR",
             file_okay=False,
             show_default=False,
-            help="People, DIR/NAME/PHOTO, on whom to measure its similarities.",
+            help="Photos, DIR/NAME/PHOTO, to measure its similarities.",
         ),
     ] = None,
     replace: Replace = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check an embedding model of one's own, run it once, and keep it for --model NAME.
+    """Check an embedding model of your own, run it once, and keep it for --model NAME.
 
     Example: facewire models add mine.onnx --name mine --colour-order rgb
              --mean 127.5 127.5 127.5 --std 127.5 127.5 127.5 --images lfw/
@@ -196,7 +196,7 @@ def add(
 
 @contextmanager
 def measuring() -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on stderr while photos are measured, and a line for each that does not count."""
+    """Show a bar on stderr while photos are measured, and a line for each unusable one."""
     with counted("photos") as progress:
 
         def on_photo(done: int, total: int, fault: str) -> None:
@@ -222,7 +222,7 @@ def convert(
     ],
     output: Annotated[
         list[str] | None,
-        typer.Option(show_default=False, help="A node that is wanted; the symbol's own if none."),
+        typer.Option(show_default=False, help="An output node; the symbol's own if none."),
     ] = None,
     replace: Replace = False,
     as_json: AsJson = False,

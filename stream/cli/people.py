@@ -1,4 +1,4 @@
-"""enroll and gallery: adding people and looking after them."""
+"""enroll and gallery: adding and managing people."""
 
 import sys
 import time
@@ -38,28 +38,29 @@ if TYPE_CHECKING:
     from stream.enrollment.enrollment import EnrolItem, Enrolled, EnrolReport, Rejected
     from stream.enrollment.folders import PeopleFolder
 
-app = typer.Typer(no_args_is_help=True, help="Look after the people that are known.")
+app = typer.Typer(no_args_is_help=True, help="Manage the people in a gallery.")
 Who = Annotated[str, typer.Argument(metavar="NAME|ID", show_default=False, help="A person.")]
 
 
 def enroll(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", show_default=False, help="Who is in them.")
+        str | None,
+        typer.Argument(metavar="NAME", show_default=False, help="The person in the photos."),
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="IMAGE...", show_default=False, help="Pictures of one face."),
+        typer.Argument(metavar="IMAGE...", show_default=False, help="Photos with one face."),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Everybody at once: all photos below DIR/NAME/."),
+        typer.Option(metavar="DIR", help="Many people at once: all photos below DIR/NAME/."),
     ] = None,
     video: Annotated[
         str | None,
-        typer.Option(metavar="FILE|CAMERA", help="The best looks at the one person in a film."),
+        typer.Option(metavar="FILE|CAMERA", help="The best frames of a video with one person."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Take what has a face, whatever it looks like.")
+        bool, typer.Option("--force", help="Accept any photo with a face, whatever its quality.")
     ] = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
@@ -71,7 +72,7 @@ def enroll(
     """Add people from photos; a running service names them within a second.
 
     Examples: facewire enroll "Grace Hopper" grace1.jpg grace2.jpg
-              facewire enroll --folder people/
+              facewire enroll --folder people/ --config facewire.toml
               facewire enroll "Grace Hopper" --video interview.mp4
     """
     from gallery import Gallery, clean_name
@@ -115,7 +116,7 @@ def enroll(
 
 
 def _refuse_endless(video: str) -> None:
-    """Refuse a pipe, socket or directory as a film; a camera's device is read as one."""
+    """Refuse a pipe, socket or directory as a video; a camera's device is read as one."""
     from recognizer import refuse_special
     from stream.cameras.source import DEMO_URL, parse_address
 
@@ -130,12 +131,12 @@ def _refuse_endless(video: str) -> None:
 
 def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]":
     from stream.cameras.source import SourceSettings, open_source
-    from stream.cli.video_shots import LOOKS_PER_S, best_shots, frames_of
+    from stream.cli.video_shots import FRAMES_PER_S, best_shots, frames_of
 
     source = open_source(
         video,
         clock=time.monotonic,
-        settings=SourceSettings(loop=False, target_fps=LOOKS_PER_S),
+        settings=SourceSettings(loop=False, target_fps=FRAMES_PER_S),
     )
     with closing(source):
         return best_shots(recognizer, frames_of(source, name), name)
@@ -145,7 +146,7 @@ def _shots(recognizer: "Recognizer", video: str, name: str) -> "list[EnrolItem]"
 def list_people(
     gallery: GalleryDirectory = None, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
-    """List everybody by name.
+    """List people by name.
 
     Example: facewire gallery list --json
     """
@@ -171,14 +172,14 @@ def show(
     who: Who,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="OUT.png", help="Write the faces to one picture, with quality."),
+        typer.Option(metavar="OUT.png", help="Write all faces into one image, with quality."),
     ] = None,
     replace: Replace = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one person's photos and how good they are.
+    """Show one person's photos and their quality.
 
     Example: facewire gallery show "Grace Hopper" --sheet hopper.png
     """
@@ -241,13 +242,14 @@ def rename(
 def merge(
     who: Who,
     into: Annotated[
-        str, typer.Argument(metavar="INTO", show_default=False, help="Who keeps all photos.")
+        str,
+        typer.Argument(metavar="INTO", show_default=False, help="The person who gets all photos."),
     ],
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move a person's photos to another, who they are too.
+    """Merge a person into another, who is the same.
 
     Example: facewire gallery merge "Admiral Hopper" "Grace Hopper"
     """
@@ -268,7 +270,7 @@ def remove(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase people: photos, embeddings, and their names and pictures among past events.
+    """Erase people: photos, embeddings, and their names and images in past events.
 
     Example: facewire gallery remove "Grace Hopper"
     """
@@ -285,9 +287,9 @@ def remove(
                 is_complete = False
                 continue
             if not yes and sys.stdin.isatty():
-                typer.confirm(f"Erase {identity.name} for good?", abort=True, err=True)
+                typer.confirm(f"Erase {identity.name} permanently?", abort=True, err=True)
             opened.people.remove(identity.identity_id)
-            events.reconcile()  # erased there too before it is said
+            events.reconcile()  # erased there too before it is reported
             removed.append({"name": identity.name, "identity_id": identity.identity_id})
             if not as_json:
                 say(f"removed {identity.name}")
@@ -331,10 +333,10 @@ def _print_report(report: "EnrolReport", folder: "PeopleFolder | None", *, as_js
     for each in rejected:
         complain(f"{each.label}: {each.detail}")
     for path, name in without:
-        complain(f"{path}: no photo of {name} is of use, so {name} is not enrolled")
+        complain(f"{path}: no usable photo of {name}: {name} is not enrolled")
     say(f"{len(report.enrolled)} enrolled, {len(rejected)} rejected")
     if n_skipped:
-        say(f"{n_skipped} hidden files and folders and those of the system skipped")
+        say(f"{n_skipped} hidden and system files and folders skipped")
 
 
 def _print_person(name: str, identity_id: str, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""detect, compare, identify: questions about faces in pictures."""
+"""detect, compare, identify: faces in images."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from recognizer import Face, Image, Photo, Recognizer
 
 GREEN = (0, 200, 83)
-MAX_COPIES = 100_000  # of one name in one folder
+MAX_COPIES = 100_000  # with the same name in one folder
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE...", show_default=False, help="Picture files.")
+    list[Path], typer.Argument(metavar="IMAGE...", show_default=False, help="Image files.")
 ]
 
 
@@ -51,7 +51,7 @@ def detect(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find faces in pictures, with gender and age.
+    """Detect faces in images, with gender and age.
 
     Example: facewire detect party.jpg --out marked/
     """
@@ -104,11 +104,11 @@ def identify(
             max=1,
             callback=finite,
             show_default=False,
-            help="Least similarity; by model and number of people.",
+            help="Minimum similarity; else as configured, or by model and number of people.",
         ),
     ] = None,
     candidates: Annotated[
-        int, typer.Option(min=0, max=20, help="List so many nearest people of each face.")
+        int, typer.Option(min=0, max=20, help="How many nearest people to list for each face.")
     ] = 0,
     min_face_px: MinFace = None,
     model: ModelSpec = None,
@@ -117,7 +117,7 @@ def identify(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say who is in pictures.
+    """Identify the people in images.
 
     Examples: facewire identify party.jpg
               facewire identify stranger.jpg --candidates 5
@@ -136,7 +136,7 @@ def identify(
     )
     directory = settings.directory
     if not directory.is_dir():
-        raise GalleryFormatError(f"there is no gallery {directory}: enroll somebody first")
+        raise GalleryFormatError(f"there is no gallery {directory}: enroll a person first")
     recognizer = settings.open_recognizer(attributes=True)
     document = []
     reader = _Reader(images)
@@ -169,7 +169,7 @@ def identify(
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="A picture.")],
+    a: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="An image.")],
     b: Annotated[Path, typer.Argument(metavar="B", show_default=False, help="Another.")],
     min_face_px: MinFace = None,
     model: ModelSpec = None,
@@ -178,7 +178,7 @@ def compare(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether two pictures show the same person.
+    """Compare the faces of two images: the same person or different people.
 
     Example: facewire compare passport.jpg visitor.jpg
     """
@@ -237,7 +237,7 @@ def compare(
 
 
 class _Reader:
-    """Reads pictures one by one; names those that are no good and goes on."""
+    """Reads images one by one; reports unusable ones and goes on."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._paths = paths
@@ -255,12 +255,12 @@ class _Reader:
             yield path, photo
 
     def refuse(self, reason: object) -> None:
-        """Say what is wrong with a picture."""
+        """Report what is wrong with an image."""
         complain(reason)
         self._is_complete = False
 
     def finish(self) -> None:
-        """End the command, as failed if a picture was refused."""
+        """End the command, with a failure if an image was refused."""
         if not self._is_complete:
             raise typer.Exit(EXPECTED_FAILURE)
 
@@ -300,7 +300,7 @@ def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...
     from recognizer import write_file
 
     marked = image.copy()
-    width = max(1, round(max(image.shape[:2]) / 400))  # readable from thumbnails to posters
+    width = max(1, round(max(image.shape[:2]) / 400))  # visible from thumbnails to posters
     for face in faces:
         x1, y1, x2, y2 = (round(float(v)) for v in face.box)
         cv2.rectangle(marked, (x1, y1), (x2, y2), GREEN, width)
@@ -313,7 +313,7 @@ def _write_marked(path: Path, out: Path, image: "Image", faces: "tuple[Face, ...
             continue
         try:
             write_file(target, data.tobytes())
-        except FileExistsError:  # made by somebody else just now, or the folder is a file
+        except FileExistsError:  # another process made it just now, or the folder is a file
             if not out.is_dir():
                 break
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Photos out of a film: the best and mutually different looks at the one person in view."""
+"""Photos from a video: the best, mutually different frames of the one person in view."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,15 +15,15 @@ from stream.enrollment.photo_checks import EnrolLimits, choose_face, own_similar
 from stream.errors import EnrolmentError, SourceEnded
 from stream.frames import Frame
 
-LOOKS_PER_S = 4.0  # a head takes about a second to turn
-N_SHOTS = 8  # beyond it another look at the same person adds little to the best similarity
-MAX_LOOKS = 240  # a minute of film
-MAX_STRANGE = 0.2  # more looks than this part at others: it is not one person who is in view
+FRAMES_PER_S = 4.0  # a head takes about a second to turn
+N_SHOTS = 8  # more of the same person add little to the best similarity
+MAX_FRAMES = 240  # a minute of video
+MAX_STRANGE = 0.2  # fraction of shots of others, above which more than one person is in view
 PNG_LEVEL = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Look:
+class _Shot:
     label: str
     embedding: NDArray[np.float32]
     quality: float
@@ -52,39 +52,39 @@ def best_shots(
     limits: EnrolLimits | None = None,
     n_shots: int = N_SHOTS,
 ) -> list[EnrolItem]:
-    """Choose the frames to enrol a person from.
+    """Choose the frames to enroll a person from.
 
     Args:
         recognizer: finds and compares the faces.
-        frames: some a second; reading stops after `MAX_LOOKS` of them.
-        name: whose they are.
-        limits: what a frame must be like; others are passed over.
-        n_shots: how many at most.
+        frames: some a second; reading stops after `MAX_FRAMES` of them.
+        name: of the person.
+        limits: minimum quality of a frame; others are skipped.
+        n_shots: maximum number of items.
 
     Returns:
-        Items for `enroll_images`, best first; the same film gives the same bytes.
+        Items for `enroll_images`, best first; the same video gives the same bytes.
 
     Raises:
-        EnrolmentError: if nobody can be seen well, or several people can.
+        EnrolmentError: if no face is good enough, or several people are in view.
     """
-    looks = []
+    shots = []
     for count, frame in enumerate(frames, 1):
-        look = _look_at(recognizer, frame, limits or EnrolLimits())
-        if look is not None:
-            looks.append(look)
-        if count >= MAX_LOOKS:
+        shot = _shot_of(recognizer, frame, limits or EnrolLimits())
+        if shot is not None:
+            shots.append(shot)
+        if count >= MAX_FRAMES:
             break
-    if not looks:
+    if not shots:
         raise EnrolmentError(
-            f"nobody can be seen well enough to enroll {name}: no single sharp face"
+            f"no frame is good enough to enroll {name}: none has a single sharp face"
         )
     return [
-        upload_item(look.label, name, look.png)
-        for look in _different(looks, name, n_shots, recognizer.limits)
+        upload_item(shot.label, name, shot.png)
+        for shot in _different(shots, name, n_shots, recognizer.limits)
     ]
 
 
-def _look_at(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Look | None:
+def _shot_of(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Shot | None:
     (found,) = recognizer.detect([frame.image])
     crops, qualities = recognizer.align_and_judge(frame.image, found)
     height, width = frame.image.shape[:2]
@@ -95,20 +95,20 @@ def _look_at(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Look
     png = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])[1].tobytes()
     label = f"{frame.camera}, frame {frame.seq}"
     embedding = recognizer.embed(crops[chosen : chosen + 1])[0]
-    return _Look(label, embedding, qualities[chosen].overall, png)
+    return _Shot(label, embedding, qualities[chosen].overall, png)
 
 
 def _different(
-    looks: Sequence[_Look], name: str, n_shots: int, limits: SimilarityLimits
-) -> list[_Look]:
-    embeddings = np.stack([look.embedding for look in looks])
-    qualities = np.array([look.quality for look in looks])
+    shots: Sequence[_Shot], name: str, n_shots: int, limits: SimilarityLimits
+) -> list[_Shot]:
+    embeddings = np.stack([shot.embedding for shot in shots])
+    qualities = np.array([shot.quality for shot in shots])
     least = limits.min_own
     nobody = np.empty((0, embeddings.shape[1]), np.float32)
     is_own = own_similarities(embeddings, nobody, qualities, least) >= least
     if (~is_own).mean() > MAX_STRANGE:
         raise EnrolmentError(
-            f"several people are in view one after another: cut the film to {name} alone"
+            f"several people are in view one after another: cut the video to {name} alone"
         )
     taken: list[int] = []
     for number in np.argsort(-qualities, kind="stable").tolist():
@@ -116,4 +116,4 @@ def _different(
             continue
         if not taken or (embeddings[taken] @ embeddings[number]).max() < limits.most_similar:
             taken.append(number)
-    return [looks[number] for number in taken]
+    return [shots[number] for number in taken]

@@ -1,7 +1,8 @@
 """Durable queue of undelivered webhook events, stored in the event log's database.
 
-Deliveries go out in the order of the events, so one number a webhook is enough: the last event
-that is done with. Every later one is pending, whether the service was stopped, killed or never ran.
+Deliveries are made in the order of the events, so one number for each webhook is enough: the last
+event that is done. All later ones are pending, whether the service was stopped, killed or not
+running.
 """
 
 import hashlib
@@ -24,15 +25,15 @@ CREATE TABLE IF NOT EXISTS webhooks (
 """
 
 
-WHAT = "cannot keep what webhooks are to deliver"
+WHAT = "cannot keep the queue of webhooks"
 
 
 class Outbox:
-    """One webhook's place in the event log, by a connection of its own; for one thread at a time.
+    """One webhook's position in the event log, over its own connection; for one thread at a time.
 
     Args:
-        directory: of the event log, which has been opened before.
-        hook: which webhook it is, see `hook_keys`.
+        directory: of the event log, which was opened before.
+        hook: key of the webhook, see `hook_keys`.
 
     Raises:
         EventLogError: if the file cannot be used.
@@ -43,7 +44,7 @@ class Outbox:
         self._path = directory / FILE_NAME
         with log_errors(self._path, WHAT):
             self._connection = _connect(self._path)
-            # A webhook that is new gets nothing of what was before it.
+            # A new webhook gets no earlier events.
             self._connection.execute(
                 "INSERT OR IGNORE INTO webhooks "
                 "SELECT ?, coalesce((SELECT max(id) FROM events), 0), 0",
@@ -51,11 +52,11 @@ class Outbox:
             )
 
     def pending(self, kinds: Set[EventKind], *, limit: int) -> tuple[list[LoggedEvent], int]:
-        """Return the newest events that are not done with, oldest first, and the dead letters.
+        """Return the newest pending events, oldest first, and the count of dead letters.
 
         Args:
             kinds: of events to deliver; all where empty.
-            limit: how many events at most; those before them are dead letters.
+            limit: maximum number of events; those before them are dead letters.
         """
         wanted = sorted(kind.value for kind in kinds or EventKind)
         where = f"FROM events WHERE id > ? AND kind IN ({', '.join('?' * len(wanted))})"
@@ -71,9 +72,9 @@ class Outbox:
         return events[::-1], int(dead) + max(0, count - limit)
 
     def current(self, event: LoggedEvent) -> LoggedEvent | None:
-        """Return an event as the log has it now, None where it was erased.
+        """Return an event as the log has it now; None if it was erased.
 
-        People are renamed, merged and erased while their events wait for a receiver.
+        People can be renamed, merged and erased while their events are pending.
 
         Raises:
             EventLogError: if the file cannot be read.
@@ -86,10 +87,10 @@ class Outbox:
         return None if last and event.id <= last[0][0] else event
 
     def mark_done(self, event_id: int, dead: int) -> None:
-        """Keep that an event and all before it are done with, and how many were dead letters.
+        """Store that an event and all before it are done, and the count of dead letters.
 
         Raises:
-            EventLogError: if the disk does not take it.
+            EventLogError: if it cannot be written.
         """
         with log_errors(self._path, WHAT):
             self._connection.execute(
@@ -107,11 +108,11 @@ class Outbox:
 
 
 def forget_others(directory: Path, hooks: Sequence[str]) -> None:
-    """Forget every webhook but these: one that is configured again later begins anew.
+    """Delete the state of all other webhooks: one that is configured again later starts anew.
 
     Args:
-        directory: of the event log, which has been opened before.
-        hooks: those that are configured, see `hook_keys`; none where there are no webhooks.
+        directory: of the event log, which was opened before.
+        hooks: keys of the configured webhooks, see `hook_keys`; may be empty.
 
     Raises:
         EventLogError: if the file cannot be used.
@@ -136,9 +137,9 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def hook_keys(urls: Sequence[str]) -> list[str]:
-    """Return what webhooks are known by across restarts: never the URL, which may hold a secret.
+    """Return the keys of webhooks, the same after a restart; never the URL, which may be secret.
 
-    Their order does not matter but for two of the same URL.
+    The order of the URLs matters only between two that are equal.
     """
     return [
         f"{hashlib.sha256(url.encode()).hexdigest()[:32]}-{urls[:number].count(url)}"

@@ -1,1 +1,1 @@
-"""Events for other programs."""
+"""Integrations: events sent to other programs."""

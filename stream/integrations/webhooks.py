@@ -15,7 +15,7 @@ and the headers are those of Standard Webhooks (https://www.standardwebhooks.com
     Facewire-Event      kind of the event
 
 `Facewire-Delivery` (the event's id), `Facewire-Timestamp` and `Facewire-Signature` are deprecated:
-they are sent in version 0.1 and removed in the version after it. Any 2xx is a delivery.
+version 0.2 is the last that sends them. Any 2xx is a delivery.
 """
 
 import json
@@ -38,17 +38,17 @@ from stream.supervisor import Supervisor
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 1000
-"""Events kept for a receiver that is away; the oldest is given up first."""
+"""Events kept for a receiver that is unavailable; the oldest is given up first."""
 
 MAX_TRIES = 8
 FIRST_DELAY_S, LONGEST_DELAY_S = 1.0, 60.0
-"""A try, then others 1, 2, 4 ... seconds apart: two minutes, in which a receiver restarts."""
+"""A try, then others after 1, 2, 4 ... seconds: two minutes, enough for a receiver to restart."""
 
 DEADLINE_S = 10.0
 """Seconds for one try in all, however slowly the answer arrives."""
 
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
-"""Refusals that pass: timeouts and rate limits. Other 4xx come again however often it is tried."""
+"""Temporary refusals: timeouts and rate limits. A retry does not change other 4xx."""
 
 
 def retry_delay(attempt: int, *, first_s: float = FIRST_DELAY_S) -> float:
@@ -58,14 +58,14 @@ def retry_delay(attempt: int, *, first_s: float = FIRST_DELAY_S) -> float:
 
 @dataclass(frozen=True, slots=True)
 class WebhookStatus:
-    """How a webhook is doing.
+    """State of a webhook.
 
     Attributes:
-        label: its number in the configuration and its host.
-        delivered: events that were taken.
+        label: number in the configuration, and host.
+        delivered: events that the receiver accepted.
         failures: tries that failed.
         dead: events given up: refused, tried too often, or too many for the queue; over restarts.
-        waiting: events in the queue.
+        waiting: pending events.
         trouble: why the last try failed; empty when it did not.
     """
 
@@ -81,13 +81,13 @@ class Webhook:
     """Delivers events to one URL, in order.
 
     Args:
-        config: where to, the secret and which events.
-        number: which of the webhooks it is, for people.
-        outbox: keeps what is pending, from before too; this webhook's alone, and closed by it.
-        supervisor: runs the thread again where it fails.
+        config: URL, secret and kinds of events.
+        number: position in the configuration, for messages.
+        outbox: stores the pending events; owned and closed by this webhook.
+        supervisor: restarts the thread after a failure.
         wall_clock: seconds since 1970.
         first_delay_s: seconds from the first try to the second.
-        deadline_s: seconds for one try in all.
+        deadline_s: seconds for one try.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Webhook:
         deadline_s: float = DEADLINE_S,
     ) -> None:
         url = parse_http_address(config.url)
-        # Without its path, which is the secret of chats and other services.
+        # Without the path: in the URLs of chat services it is a secret.
         self.label = f"{number} at {origin(url)}"
         self._post = HttpPost(url, deadline_s=deadline_s)
         self._secret, self._key = config.secret, config.key
@@ -122,7 +122,7 @@ class Webhook:
         self._thread.start()
 
     def offer(self, event: LoggedEvent) -> None:
-        """Take an event to deliver; from any thread, never blocks."""
+        """Add an event to the queue; from any thread, never blocks."""
         if self._kinds and event.kind not in self._kinds:
             return
         with self._changed:
@@ -133,7 +133,7 @@ class Webhook:
             self._changed.notify()
 
     def status(self) -> WebhookStatus:
-        """Say how it is doing."""
+        """Return the state."""
         return WebhookStatus(
             label=self.label,
             delivered=self._delivered,
@@ -144,7 +144,7 @@ class Webhook:
         )
 
     def stop(self) -> None:
-        """Ask the thread to end after the try that runs; what waits is kept."""
+        """Ask the thread to end after the current try; pending events are kept."""
         self._stopping.set()
         self._thread.stop()
         with self._changed:
@@ -157,32 +157,36 @@ class Webhook:
             self._outbox.close()
             self._post.close()
         if self._queue:
-            logger.info("%d events wait for %s until the next start", len(self._queue), self.label)
+            logger.info(
+                "%d events for %s are pending until the next start", len(self._queue), self.label
+            )
 
     def _run(self) -> None:
         while (event := self._next()) is not None:
-            is_taken = self._deliver(event)
-            if not is_taken and self._stopping.is_set():
-                return  # it may be taken after the next start
-            self._delivered += is_taken
-            self._mark_done(event, is_taken=is_taken)
+            is_accepted = self._deliver(event)
+            if not is_accepted and self._stopping.is_set():
+                return  # it stays pending
+            self._delivered += is_accepted
+            self._mark_done(event, is_accepted=is_accepted)
 
     def _give_up_after(self, in_row: int) -> None:
-        """Give up an event that makes the thread fail again and again; others wait behind it."""
+        """Give up an event that makes the thread fail repeatedly; others are queued behind it."""
         if in_row % MAX_TRIES == 0 and (event := next(iter(self._queue), None)) is not None:
             logger.error("webhook %s: event %d is given up", self.label, event.id)
-            self._mark_done(event, is_taken=False)
+            self._mark_done(event, is_accepted=False)
 
-    def _mark_done(self, event: LoggedEvent, *, is_taken: bool) -> None:
+    def _mark_done(self, event: LoggedEvent, *, is_accepted: bool) -> None:
         with self._changed:
-            # A full queue may have given it up meanwhile.
+            # A full queue may have dropped it meanwhile.
             if self._queue and self._queue[0] is event:
                 self._queue.popleft()
-                self._dead += not is_taken
+                self._dead += not is_accepted
         try:
             self._outbox.mark_done(event.id, self._dead)
         except EventLogError as error:
-            logger.error("webhook %s: event %d may come twice: %s", self.label, event.id, error)
+            logger.error(
+                "webhook %s: event %d may be delivered twice: %s", self.label, event.id, error
+            )
 
     def _next(self) -> LoggedEvent | None:
         """Wait for an event; None at the end."""
@@ -191,7 +195,7 @@ class Webhook:
             return None if self._stopping.is_set() else self._queue[0]
 
     def _deliver(self, event: LoggedEvent) -> bool:
-        """Try until the event is taken, refused, or tried often enough; return whether taken."""
+        """Try until the event is accepted, refused or given up; return whether it was accepted."""
         for attempt in range(MAX_TRIES):
             current = self._current(event)
             if current is None:
@@ -203,7 +207,7 @@ class Webhook:
                 if trouble:
                     logger.warning("webhook %s: %s", self.label, trouble)
                 else:
-                    logger.info("webhook %s: takes events again", self.label)
+                    logger.info("webhook %s: accepts events again", self.label)
                 self._trouble = trouble
             if not trouble:
                 return True
@@ -216,14 +220,16 @@ class Webhook:
         return False
 
     def _current(self, event: LoggedEvent) -> LoggedEvent | None:
-        """Return an event as the log has it now; None where its person was erased meanwhile."""
+        """Return an event as the log has it now; None if its person was erased meanwhile."""
         try:
             current = self._outbox.current(event)
         except EventLogError as error:
-            logger.warning("webhook %s: event %d as it was: %s", self.label, event.id, error)
+            logger.warning(
+                "webhook %s: event %d is sent as it was: %s", self.label, event.id, error
+            )
             return event
         if current is None:
-            logger.info("webhook %s: event %d was erased before", self.label, event.id)
+            logger.info("webhook %s: event %d was erased before its delivery", self.label, event.id)
         return current
 
     def _try(self, event: LoggedEvent, body: bytes) -> tuple[str, bool]:

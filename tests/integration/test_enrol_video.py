@@ -66,8 +66,8 @@ def test_no_more_shots_than_asked_for(recognizer):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "nobody can be seen well enough"),
-        ([None, None], "nobody can be seen well enough"),
+        ([], "no frame is good enough"),
+        ([None, None], "no frame is good enough"),
         (["obama.jpg", "obama2.jpg", "biden.jpg"], "several people are in view"),
     ],
 )
