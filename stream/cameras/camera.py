@@ -1,4 +1,4 @@
-"""One camera: its capture thread, and how it is doing."""
+"""One camera: its capture thread and its state."""
 
 import logging
 import threading
@@ -27,13 +27,13 @@ from stream.video.rendition import snapshot_jpeg
 logger = logging.getLogger(__name__)
 
 PUSHED_RETRY_S = 0.1
-"""Delay until a sender that fell silent is waited for again, seconds: nobody is asked for it."""
+"""Delay until frames of a silent sender are awaited again, seconds: no connection is opened."""
 
 ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class CameraState(StrEnum):
-    """How a camera is doing."""
+    """State of a camera."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -45,27 +45,27 @@ class CameraState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CameraStatus:
-    """One camera at one moment.
+    """Status of one camera at one moment.
 
     Attributes:
         config: its settings; the URL may hold a password.
-        is_pushed: whether a browser or encoder feeds it, for as long as it is connected.
-        state: how it is doing.
+        is_pushed: whether a browser or encoder sends it, for as long as it is connected.
+        state: its state.
         since_s: seconds in this state.
         reason: one line on why it is not live; empty while it is.
-        width: pixels of the last picture; 0 before the first.
-        height: pixels of the last picture; 0 before the first.
-        fps_in: pictures a second captured, over the last seconds.
-        fps_out: annotated pictures a second encoded, over the last seconds.
-        captured: pictures captured since the start.
-        encoded: annotated pictures encoded since the start.
-        dropped: pictures replaced by newer ones before recognition, since the start.
-        encoder_dropped: annotated pictures replaced before encoding, since the start.
-        viewer_dropped: packets that viewers were too slow for, since the start.
+        width: pixels of the last frame; 0 before the first.
+        height: pixels of the last frame; 0 before the first.
+        fps_in: frames per second captured, over the last seconds.
+        fps_out: frames per second encoded, over the last seconds.
+        captured: frames captured since the start.
+        encoded: frames encoded since the start.
+        dropped: frames replaced by newer ones before recognition, since the start.
+        encoder_dropped: recognized frames replaced before encoding, since the start.
+        viewer_dropped: packets dropped for slow viewers, since the start.
         damaged: packets that could not be decoded, since the start.
-        encoder_waiting: annotated pictures that wait for the encoder.
-        viewers: how many watch.
-        reconnects: how often it came back since the start.
+        encoder_waiting: recognized frames that wait for the encoder.
+        viewers: number of viewers.
+        reconnects: number of reconnections since the start.
         latency_ms: milliseconds from capture to encoded packet.
     """
 
@@ -96,7 +96,7 @@ class CameraStatus:
 
     @property
     def url(self) -> str:
-        """Where it comes from, as far as it may be shown."""
+        """Its URL with passwords masked."""
         return safe_url(self.config.url)
 
 
@@ -104,13 +104,13 @@ class Camera:
     """Captures in a thread of its own until `stop`; starts and stops its video with it.
 
     `deliver` gives each frame to the inference thread, whose results go to `video`. A camera
-    that fails is tried again with a bounded delay; nothing it does reaches another camera.
-    A change of where it comes from begins a new session at once, whatever the old one waits for.
+    that fails is tried again with a bounded delay, without effect on other cameras.
+    A change of its URL begins a new session at once, even while the old one waits.
 
     Attributes:
         config: its settings.
-        is_pushed: whether a browser or encoder feeds it.
-        video: its recognized frames on their way to the viewers.
+        is_pushed: whether a browser or encoder sends it.
+        video: encodes its recognized frames for the viewers.
     """
 
     def __init__(
@@ -131,11 +131,11 @@ class Camera:
         Args:
             config: its settings.
             open_source: opens it; blocks with a timeout.
-            is_pushed: whether a browser or encoder feeds it.
+            is_pushed: whether a browser or encoder sends it.
             video: takes the recognized frames; started, renamed and stopped with the camera.
-            deliver: takes each captured frame.
-            on_state: called with each new state and its reason, by any thread.
-            figures: takes in what its frames cost.
+            deliver: receives each captured frame.
+            on_state: called with each new state and its reason, from any thread.
+            figures: metrics of its frames.
             supervisor: runs its threads again where they fail.
             clock: seconds, monotonic.
         """
@@ -148,7 +148,7 @@ class Camera:
         self._clock = clock
         self._lock = threading.Lock()
         self._source: Source | None = None
-        # Set once the running session is over: what it brings later counts for nothing.
+        # Set once the running session is over: its later frames are ignored.
         self._over = threading.Event()
         self._backoff = Backoff()
         self._stillness = Stillness(config.frozen_after_s)
@@ -175,13 +175,13 @@ class Camera:
         return {"decode": self._decode_ms, **self.video.windows}
 
     def start(self) -> None:
-        """Start its threads; a camera that is off only waits to be switched on."""
+        """Start its threads; a camera that is off captures nothing until it is switched on."""
         self.video.start()
         if self.config.enabled:
             self._begin()
 
     def change(self, config: CameraConfig) -> None:
-        """Take other settings; reconnects only where it must."""
+        """Change the settings; reconnects only where necessary."""
         was, self.config = self.config, config
         self._stillness.frozen_after_s = config.frozen_after_s
         if not config.enabled:
@@ -196,14 +196,14 @@ class Camera:
             source.set_target_fps(config.target_fps)
 
     def rename(self, name: str, observe_latency: Callable[[float], None]) -> None:
-        """Bear another name from the next frame on; `observe_latency` takes in seconds."""
+        """Rename the camera, effective from the next frame; `observe_latency` takes seconds."""
         self.config = self.config.model_copy(update={"name": name})
         self.video.rename(name, observe_latency)
         for capture in self._captures:
             capture.name = f"capture-{name}"
 
     def stop(self) -> None:
-        """Ask its threads to end; returns at once."""
+        """Request the end of its threads; returns at once."""
         self.video.stop()
         self._end()
 
@@ -230,7 +230,7 @@ class Camera:
         thread.start()
 
     def _end(self) -> None:
-        """End the session; its thread follows as soon as its source lets it."""
+        """End the session; its thread ends as soon as its source returns."""
         with self._lock:
             self._over.set()
             source, self._source = self._source, None
@@ -241,12 +241,12 @@ class Camera:
 
     @property
     def state(self) -> CameraState:
-        """How it is doing."""
+        """Its state."""
         return self._state
 
     @property
     def latest(self) -> FrameResult | None:
-        """The last frame that was recognised; None before the first and while not live."""
+        """The last recognized frame; None before the first and while not live."""
         return self.video.latest if self._state is CameraState.LIVE else None
 
     def snapshot(self, *, max_width: int | None = None) -> bytes | None:
@@ -255,7 +255,7 @@ class Camera:
         return None if result is None else snapshot_jpeg(result, max_width=max_width)
 
     def status(self, *, dropped: int) -> CameraStatus:
-        """Say how it is doing; `dropped` is the batcher's count for this camera."""
+        """Return its status; `dropped` is the batcher's count for this camera."""
         now = self._clock()
         latest = self.video.latest
         height, width = latest.frame.image.shape[:2] if latest else (0, 0)
@@ -284,7 +284,7 @@ class Camera:
     def _enter(
         self, state: CameraState, reason: str = "", *, over: threading.Event | None = None
     ) -> None:
-        """Take a state; one that a session brings counts only while that is not over."""
+        """Enter a state; one of a session counts only while that is not over."""
         with self._lock:
             was = self._state
             if (state is was and reason == self._reason) or (over is not None and over.is_set()):
@@ -308,7 +308,7 @@ class Camera:
             except SourceUnavailable as error:
                 reason, retry_after_s = str(error), error.retry_after_s
             except Exception:
-                # One camera's surprise must not end the others; it is tried again.
+                # An unexpected error of one camera must not end the others; it is tried again.
                 logger.exception("camera %s: unexpected failure", self.name)
                 reason = "unexpected failure, see the log"
             if over.is_set():
@@ -347,16 +347,16 @@ class Camera:
                 if session.alive_s is not None and session.alive_s >= ALIVE_S:
                     self._last_failure = ""
                 if source.is_live and self._stillness.is_frozen(image, at):
-                    # Nobody knows who is in front of it, so nothing is recognized in it.
+                    # Who is in front of it is unknown, so nothing is recognized.
                     seconds = self.config.frozen_after_s
                     self._enter(CameraState.FROZEN, f"the same frame for {seconds:g} s", over=over)
                     continue
-                # They are kept where they are used alone: a frame of 720p has 1.4 MB of them.
+                # Kept only where they are used: 1.4 MB per frame of 720p.
                 planes = captured.planes if self.video.is_watched_raw else None
                 if self.config.rotation:
                     planes = None
                     image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
-                # Counted over sessions, so that a number never comes twice; named as it is now.
+                # Counted over sessions, so that no number is used twice; with its present name.
                 frame = Frame(self.name, self._seq, at, image, planes)
                 self._seq += 1
                 self._decode_ms.add((time.thread_time() - started) * 1e3)
@@ -380,17 +380,17 @@ class _Session:
     last_at: float = 0.0
 
     def came(self, at: float) -> None:
-        """Note a frame, seconds."""
+        """Record the time of a frame, seconds."""
         if self.first_at is None:
             self.first_at = at
         self.last_at = at
 
     @property
     def alive_s(self) -> float | None:
-        """Seconds for which it gave frames; None if it gave none."""
+        """Seconds between its first and last frame; None without frames."""
         return None if self.first_at is None else self.last_at - self.first_at
 
 
 def _way(config: CameraConfig) -> tuple[str, SourceSettings]:
-    """Return what a change of needs another connection."""
+    """Return the settings whose change needs another connection."""
     return config.url, replace(source_settings(config), target_fps=None)

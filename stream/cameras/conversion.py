@@ -39,12 +39,12 @@ ODDEST_ASPECT = Fraction(4)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """One image as a source gives it; its camera makes the `Frame` of it.
+    """One image from a source, of which its camera makes a `Frame`.
 
     Attributes:
         captured_at: seconds, monotonic clock.
         image: (H, W, 3) uint8 RGB.
-        planes: what the image was converted from; None where it is more than that converted.
+        planes: what the image was converted from; None unless pixel for pixel.
     """
 
     captured_at: float

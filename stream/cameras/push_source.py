@@ -1,4 +1,4 @@
-"""A camera whose frames are brought: a browser's or an encoder's."""
+"""A camera whose frames a browser or an encoder sends."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,14 +20,14 @@ crashed is missed by WebRTC half a minute later only."""
 
 
 class PushSource:
-    """Turns frames that others bring into a source; the newest wins.
+    """A source of frames that a sender delivers; the newest wins.
 
     Attributes:
         fps: unknown to WebRTC, so the rate that browsers are asked for.
         size: (height, width) of the last frame, pixels; (0, 0) before the first.
         damaged: 0, for WebRTC asks again for what is damaged.
         is_live: true.
-        sender: who may bring frames.
+        sender: the one that may deliver frames.
     """
 
     def __init__(self, *, camera: str, clock: Callable[[], float]) -> None:
@@ -45,24 +45,24 @@ class PushSource:
         self._patient_until = 0.0
 
     def take(self, sender: "PushCamera") -> "PushCamera | None":
-        """Take frames of this sender alone from now on; returns the former one."""
+        """Accept frames of this sender only; returns the former one."""
         former, self.sender = self.sender, sender
         self._patient_until = self._clock() + CONNECT_S
         return former
 
     @property
     def is_stale(self) -> bool:
-        """Whether its sender has brought nothing for so long that another may take its place."""
+        """Whether its sender has been silent for so long that another may replace it."""
         return self._clock() >= self._patient_until
 
     def put(self, frame: av.VideoFrame) -> None:
-        """Bring a frame; from any thread."""
+        """Deliver a frame; from any thread."""
         now = self._clock()
         self._patient_until = now + STALE_S
         self._frames.put((frame, now))
 
     def use(self, settings: SourceSettings) -> "PushSource":
-        """Go on with these settings: the camera opens this same source again."""
+        """Apply settings: the camera opens this same source again."""
         self._silence_s = settings.read_timeout_s
         self._converter = Converter(settings.pixel_aspect, settings.deinterlace)
         self._decimator = Decimator(settings.target_fps)
@@ -72,7 +72,7 @@ class PushSource:
         """Wait for the next image.
 
         Raises:
-            SourceUnavailable: if none is brought for some seconds, or the sender has left.
+            SourceUnavailable: if none is delivered for some seconds, or the sender disconnected.
         """
         while True:
             picture, captured_at = self._next()
@@ -100,17 +100,17 @@ class PushSource:
         """Do nothing: the camera opens this same source again after a silence."""
 
     def leave(self) -> None:
-        """Note that the sender has left."""
+        """Note that the sender disconnected."""
         self._frames.close()
 
 
 class PushCamera:
-    """A sender's hold on a camera, for as long as it is connected and no other takes it over.
+    """A sender's camera, for as long as it is connected and no other replaces it.
 
     Attributes:
         name: the camera's name.
         hub: the packets of its annotated video.
-        on_replaced: called when another sender has taken the camera over.
+        on_replaced: called when another sender has replaced this one.
     """
 
     def __init__(
@@ -123,12 +123,12 @@ class PushCamera:
         self._remove = remove
 
     def on_frame(self, frame: av.VideoFrame) -> None:
-        """Take a decoded frame; a newer one replaces one not yet read."""
+        """Deliver a decoded frame; it replaces one not yet read."""
         if self._source.sender is self:
             self._source.put(frame)
 
     async def close(self) -> None:
-        """Take the camera out of the service unless another sender has it; may be called twice."""
+        """Remove the camera unless another sender has it; may be called twice."""
         if self._source.sender is self:
             self._source.leave()
             await self._remove()

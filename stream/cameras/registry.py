@@ -35,25 +35,25 @@ TRIM_EVERY_S = 10.0
 """Shortest time between two returns of free memory, which hold up allocations for a moment."""
 
 CHECK_S = 0.5
-"""How often it is looked whether a camera is to be reported as up or down."""
+"""How often it is checked whether a camera is to be reported as up or down."""
 
 PATIENCE_S = STALE_S + 1.0
-"""How long a sender waits for the former one of the same name to fall silent."""
+"""How long a sender waits for the former one of the same name to become silent."""
 
 
 class Cameras:
     """Every camera by name; belongs to the event loop, but `show` to the inference thread.
 
     Args:
-        store: keeps what is changed.
-        inference: recognises their frames.
-        pipeline: what recognises; used in the inference thread alone.
+        store: keeps changes.
+        inference: recognizes their frames.
+        pipeline: of the inference thread, used in it alone.
         recognizer: of the pipeline.
-        min_face_px: smallest face of cameras that do not say.
-        bitrate_kbps: kbit/s of a camera's video; 0 for what suits its size.
-        log: takes events.
-        renamed: hears of a camera's old and new name.
-        figures: takes in what frames cost.
+        min_face_px: smallest face of cameras without a setting.
+        bitrate_kbps: kbit/s of a camera's video; 0 to choose by its size.
+        log: receives events.
+        renamed: called with a camera's old and new name.
+        figures: metrics of frames.
         supervisor: runs their threads again where they fail.
         clock: seconds, monotonic.
     """
@@ -89,7 +89,7 @@ class Cameras:
         self._changing = asyncio.Lock()
         self._promised = ""
         self._pushed: dict[Camera, PushSource] = {}
-        # Told by capture threads and by the event loop.
+        # Used by capture threads and by the event loop.
         self._liveness: dict[str, Liveness] = {}
         self._telling = threading.Lock()
         self._check: SupervisedTask | None = None
@@ -109,7 +109,7 @@ class Cameras:
         await self._tell_limits()
 
     def statuses(self) -> list[CameraStatus]:
-        """Return how every camera is doing, in the order they were added."""
+        """Return the status of every camera, in the order they were added."""
         dropped = self._inference.batcher.dropped
         return [camera.status(dropped=dropped(camera.name)) for camera in self]
 
@@ -125,7 +125,7 @@ class Cameras:
             raise UnknownCameraError(name) from None
 
     def show(self, result: FrameResult) -> None:
-        """Give a recognised frame to its camera, if that is still there."""
+        """Pass a recognized frame to its camera, if that still exists."""
         if (camera := self._by_name.get(result.frame.camera)) is not None:
             camera.video.show(result)
 
@@ -145,7 +145,7 @@ class Cameras:
             await self._tell_limits()
 
     async def change(self, name: str, config: CameraConfig) -> None:
-        """Give a camera other settings, its name among them, and keep them.
+        """Change the settings of a camera, its name included, and keep them.
 
         Those of a camera that a browser or encoder sends are kept for the next time it is sent.
 
@@ -170,7 +170,7 @@ class Cameras:
             await self._tell_limits()
 
     async def remove(self, name: str) -> None:
-        """Stop a camera and forget it; see `change` for errors."""
+        """Stop and remove a camera; see `change` for errors."""
         async with self._changing:
             camera = self.get(name)
             if not camera.is_pushed or self._store.pushed(name) is not None:
@@ -178,7 +178,7 @@ class Cameras:
             await self._remove(camera, "removed")
 
     async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
-        """Take in a configuration that was edited: start, change and stop what differs.
+        """Apply an edited configuration: start, change and stop what differs.
 
         Where one name is gone and another there with the same URL, the camera was renamed.
 
@@ -256,7 +256,7 @@ class Cameras:
             await asyncio.sleep(PATIENCE_S / 20)
 
     def stop(self) -> None:
-        """Ask every camera to end; returns at once."""
+        """Request the end of every camera; returns at once."""
         if self._check is not None:
             self._check.cancel()
         for camera in self:
@@ -282,7 +282,7 @@ class Cameras:
             await self._drop(camera.name)
 
     async def _rename(self, camera: Camera, new_name: str) -> None:
-        """Let a camera go on under another name, with its people, viewers and past events."""
+        """Rename a camera; its people, viewers and past events stay."""
         name = camera.name
 
         self._by_name = {
@@ -324,14 +324,14 @@ class Cameras:
         self._wants_trim = True
 
     async def _drop(self, name: str) -> None:
-        """Take no more frames of a camera, and let go who was there."""
+        """Accept no more frames of a camera, and log the exits of those present."""
         self._inference.batcher.remove(name)
         left = await self._inference.run(self._pipeline.drop_camera, name, self._clock())
         for event in left:
             self._log(event)
 
     async def _tell_limits(self) -> None:
-        """Tell the pipeline which faces count, and the recognizer the smallest of them."""
+        """Set which faces count in the pipeline, and the smallest size in the recognizer."""
         limits = {camera.name: self._limits(camera.config) for camera in self}
         smallest = min((each.min_face_px for each in limits.values()), default=self._min_face_px)
 
@@ -348,7 +348,7 @@ class Cameras:
 
     @contextmanager
     def _promise(self, name: str) -> Iterator[None]:
-        """Keep a free name free while the disk takes it: a browser may not take it meanwhile."""
+        """Reserve a free name while it is written to disk, against a browser that takes it."""
         self._check_free(name)
         self._promised = name
         try:
@@ -403,7 +403,7 @@ class Cameras:
                     self._tell(camera.name, liveness.end(reason))
 
     async def _check_liveness(self) -> None:
-        """Report what is due, forget the cameras that are gone, and give their memory back."""
+        """Report what is due, drop removed cameras, and return their memory."""
         while True:
             await asyncio.sleep(CHECK_S)
             now = self._clock()
@@ -426,7 +426,7 @@ class Cameras:
 
 
 class Opener:
-    """Opens one camera again and again; knows the frames of its former sessions.
+    """Opens one camera repeatedly; remembers the frames of its former sessions.
 
     Args:
         clock: seconds, monotonic.

@@ -1,4 +1,4 @@
-"""One viewer of a camera: its track, how its link fares, and the faces it draws by itself."""
+"""One viewer of a camera: its track, its link quality, and the faces of raw video."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 # Browsers report their losses about once a second.
 CHECK_S = 1.0
 
-# Seconds without a word from a viewer that is sent video: it is gone. Reports are at most 7.5 s
+# Seconds without packets until a viewer of video counts as gone. Reports are at most 7.5 s
 # apart (RFC 3550, section 6.2 with its random factor of 1.5).
 SILENCE_S = 10.0
 
@@ -34,10 +34,10 @@ RTP_WRAP = 1 << 32
 
 
 class HubTrack(MediaStreamTrack):
-    """A camera's packets as a track that aiortc only has to packetise.
+    """A camera's packets as a track that aiortc only has to packetize.
 
     Attributes:
-        on_packet: hears of each packet before it is sent, and after all before it were.
+        on_packet: called with each packet before it is sent.
     """
 
     kind = "video"
@@ -58,13 +58,13 @@ class HubTrack(MediaStreamTrack):
         return packet
 
     def stop(self) -> None:
-        """Leave the hub."""
+        """Unsubscribe from the hub."""
         self._subscription.close()
         super().stop()
 
 
 async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscription) -> None:
-    """Give a viewer the rendition that its link carries; returns when it has fallen silent.
+    """Adapt the rendition of a viewer to its link; returns when it is silent for too long.
 
     One that began with the small rendition never gets the full one.
 
@@ -108,7 +108,7 @@ async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscript
 
 
 class FaceTeller:
-    """Tells a viewer of raw video where the faces of each frame are, over its data channel.
+    """Sends a viewer of raw video the faces of each frame, over its data channel.
 
     Each message is a JSON object as `/api/cameras/{camera}/tracks` has it, and `rtp`, the RTP
     timestamp of the frame that it is about.
@@ -125,20 +125,20 @@ class FaceTeller:
         self._last_pts: int | None = None
 
     def use(self, channel: RTCDataChannel) -> None:
-        """Take a channel that the viewer has opened, if it is the one for faces."""
+        """Use a channel that the viewer has opened, if it is the one for faces."""
         if channel.label == self.LABEL:
             self._channel = channel
 
     def tell(self, packet: VideoPacket) -> None:
-        """Tell of the frame of a packet that is about to be sent."""
+        """Send the faces of the frame of a packet that is about to be sent."""
         last_pts, self._last_pts = self._last_pts, packet.pts
         channel, result = self._channel, packet.opaque
         if channel is None or channel.readyState != "open" or last_pts is None:
             return
         if channel.bufferedAmount > MAX_BUFFERED_BYTES or not isinstance(result, FrameResult):
             return
-        # aiortc starts at a random number, and tells it to nobody but in this private name: the
-        # timestamp of what was sent last, which was the packet before.
+        # aiortc starts at a random number, which only this private attribute gives: the timestamp
+        # of the packet before.
         sent: int = self._sender._RTCRtpSender__rtp_timestamp  # type: ignore[attr-defined]
         assert packet.pts is not None
         rtp = (sent + packet.pts - last_pts) % RTP_WRAP
