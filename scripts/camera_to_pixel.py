@@ -1,8 +1,8 @@
-"""Measure from a camera's picture to the browser's pixel: scripts/camera_to_pixel.py --minutes 1.
+"""Measure from a camera's frame to the browser's pixel: scripts/camera_to_pixel.py --minutes 1.
 
 A real RTSP server sends the demo's lobby in 1280x720 at 25 a second. A strip at the bottom of each
-picture tells, in black and white cells, the time at which it went into the camera's encoder. The
-service runs as always; Chromium watches over WebRTC, reads the strip of every picture that it
+frame shows, in black and white cells, the time at which it went into the camera's encoder. The
+service runs as always; Chromium watches over WebRTC, reads the strip of every frame that it
 shows, and compares it with the clock of this same machine. `creep` is what the median of the last
 third has above the first third's.
 """
@@ -39,7 +39,7 @@ CHECK = 61
 STRIP_HEIGHT = 32  # pixels; two macroblocks, so that compression keeps the cells apart
 WARM_UP_S = 3.0  # joining is another figure than watching
 
-# `at` is when the picture is to be on the screen, not only when the page hears of it.
+# `at` is when the frame is due on the screen, not when the page is notified of it.
 READ_STRIPS = """([cells, strip, check]) => {
   const video = document.getElementById("video");
   const canvas = new OffscreenCanvas(8 * cells, 4);
@@ -98,14 +98,14 @@ def main() -> None:
     print(f"{report.machine}; {report.browser}; load before: {report.load:.2f}")
     print(f"p50 {report.p50:.0f} ms, p95 {report.p95:.0f} ms, p99 {report.p99:.0f} ms, ", end="")
     print(f"largest {report.largest:.0f} ms, creep {report.creep:+.1f} ms")
-    print(f"{report.n_read} pictures read, {report.n_unread} not readable")
+    print(f"{report.n_read} frames read, {report.n_unread} not readable")
 
 
 def measure(seconds: float) -> Report:
     """Watch for so long.
 
     Raises:
-        SystemExit: if no picture's strip could be read.
+        SystemExit: if no frame's strip could be read.
     """
     load = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
@@ -124,7 +124,7 @@ def measure(seconds: float) -> Report:
         name = f"Chromium {browser.version}"
     read = np.array([each for each in readings if each is not None], np.float64)
     if len(read) < 3:
-        sys.exit(f"only {len(read)} of {len(readings)} pictures could be read")
+        sys.exit(f"only {len(read)} of {len(readings)} frames could be read")
     third = len(read) // 3
     p50, p95, p99 = np.percentile(read, (50, 95, 99))
     return Report(
@@ -144,7 +144,7 @@ def measure(seconds: float) -> Report:
 
 @contextlib.contextmanager
 def filming(camera: RtspServer) -> Iterator[None]:
-    """Feed a camera with pictures that bear their time, until the end."""
+    """Feed a camera with frames that show their time, until the end."""
     scene, over = DemoScene(fetch_photos(default_cache(), None)), threading.Event()
 
     def film() -> None:
@@ -168,7 +168,7 @@ def filming(camera: RtspServer) -> Iterator[None]:
 
 
 def stamp(image: NDArray[np.uint8], time_ms: int) -> None:
-    """Write a time into the strip at the bottom of a picture, (H, W, 3) uint8 RGB."""
+    """Write a time into the strip at the bottom of a frame, (H, W, 3) uint8 RGB."""
     sent = time_ms % 2**TIME_BITS
     text = f"10{sent:0{TIME_BITS}b}{sent % CHECK:0{CHECK_BITS}b}"
     cells = np.array([255 * int(bit) for bit in text], np.uint8)

@@ -4,7 +4,7 @@
 
 Enrols ENROL_DIR/NAME.png or .jpg for each name of the labels, runs every frame through the live
 pipeline at the clip's own pace, and prints for each person how many of the frames in which the
-face is frontal and large enough bear the right name, and which wrong names anybody got.
+face is frontal and large enough have the right name, and which wrong names were given.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LABELS = Path(__file__).with_suffix(".toml")
 
 
 def main() -> None:
-    """Print the table; exit 1 if anybody bears a wrong name."""
+    """Print the table; exit 1 if anybody is given a wrong name."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clip", type=Path)
     parser.add_argument("enrol", type=Path, metavar="ENROL_DIR")

@@ -1,7 +1,7 @@
-"""Leave the service alone with cameras and viewers that die: scripts/soak.py --minutes 30.
+"""Run the service for long with cameras and viewers that fail: scripts/soak.py --minutes 30.
 
 Runs `facewire serve` on real RTSP servers, kills and hangs them at random, lets viewers come and
-go (some without a goodbye), and prints once a minute the service's memory, file descriptors and
+go (some without closing), and prints once a minute the service's memory, file descriptors and
 threads. Exits 1 if at the end memory has grown by more than 5 % since warm-up, a descriptor or
 thread has leaked, a camera is not live, or an unhandled exception is in its log.
 """
@@ -35,7 +35,7 @@ GROWTH = 1.05
 """Memory at the end over memory after warm-up that still counts as flat."""
 
 SLACK = 3
-"""Descriptors and threads that may differ by what is under way at the moment of a look."""
+"""Descriptors and threads that may differ by what is under way at the moment of a sample."""
 
 BACK_S = 15.0
 """How long the cameras get at the end to be live again: a reconnect delay and a hung read."""
@@ -90,16 +90,16 @@ def main() -> None:
 
 
 async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) -> list[str]:
-    """Torment the service; return what is wrong at the end, a line each."""
+    """Disturb cameras and viewers; return what is wrong at the end, a line each."""
     async with httpx2.AsyncClient(base_url=url, timeout=20) as client:
         if troubles := await all_live(client, 60):
             return troubles
-        torments = [asyncio.create_task(torment(server)) for server in servers]
-        torments += [asyncio.create_task(visit(client, len(servers))) for _ in range(2)]
-        samples, started = [look(pid)], time.monotonic()
+        tasks = [asyncio.create_task(disturb(server)) for server in servers]
+        tasks += [asyncio.create_task(visit(client, len(servers))) for _ in range(2)]
+        samples, started = [sample(pid)], time.monotonic()
         while time.monotonic() - started < seconds:
             await asyncio.sleep(min(20.0, seconds / 30))
-            samples.append(look(pid))
+            samples.append(sample(pid))
             cameras = (await client.get("/api/cameras")).json()
             back = sum(camera["reconnects"] for camera in cameras)
             now = samples[-1]
@@ -108,17 +108,17 @@ async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) ->
                 f"{now.descriptors:4} descriptors {now.threads:3} threads {back:4} reconnects",
                 flush=True,
             )
-        for task in torments:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*torments, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for server in servers:
             server.restart()
         troubles = await all_live(client, BACK_S)
-        await asyncio.sleep(35)  # viewers without a goodbye are noticed by then
-        samples.append(look(pid))
+        await asyncio.sleep(35)  # viewers that did not close are noticed by then
+        samples.append(sample(pid))
     fifth = max(1, len(samples) // 5)
-    early = statistics.median(sample.rss_mib for sample in samples[fifth : 2 * fifth])
-    late = statistics.median(sample.rss_mib for sample in samples[-fifth:])
+    early = statistics.median(each.rss_mib for each in samples[fifth : 2 * fifth])
+    late = statistics.median(each.rss_mib for each in samples[-fifth:])
     print(f"memory {early:.0f} MiB in the second fifth, {late:.0f} MiB in the last")
     if late > early * GROWTH:
         troubles.append(f"memory grew from {early:.0f} to {late:.0f} MiB")
@@ -130,7 +130,7 @@ async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) ->
     return troubles
 
 
-def look(pid: int) -> Sample:
+def sample(pid: int) -> Sample:
     """Read what a process holds, from /proc."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return Sample(
@@ -155,7 +155,7 @@ async def all_live(client: httpx2.AsyncClient, within_s: float) -> list[str]:
     return waiting
 
 
-async def torment(server: RtspServer) -> None:
+async def disturb(server: RtspServer) -> None:
     """Kill or hang a camera now and then, for up to ten seconds."""
     while True:
         await asyncio.sleep(random.uniform(10, 40))
@@ -170,7 +170,7 @@ async def torment(server: RtspServer) -> None:
 
 
 async def visit(client: httpx2.AsyncClient, n_cameras: int) -> None:
-    """Watch a random camera for a while, leave with or without a goodbye, come again."""
+    """Watch a random camera for a while, leave with or without closing, come again."""
     while True:
         peer = RTCPeerConnection()
         peer.addTransceiver("video", direction="recvonly")

@@ -43,14 +43,14 @@ class RtspServer:
     """One RTSP server with one stream at /live.
 
     Args:
-        file: what to play in a loop, MP4 with H.264; None for GStreamer's moving test picture.
-        size: (height, width) of the test picture.
-        fps: pictures a second of the test picture.
+        file: what to play in a loop, MP4 with H.264; None for GStreamer's moving test image.
+        size: (height, width) of the test image.
+        fps: frames per second of the test image.
         user: user name; empty for no authentication.
         password: password.
         auth: how the password is asked for.
-        codec: of the test picture.
-        is_fed: send the H.264 pictures that `feed` is given, at once, instead.
+        codec: of the test image.
+        is_fed: send the H.264 frames that `feed` is given, at once, instead.
     """
 
     path = "/live"
@@ -114,7 +114,7 @@ class RtspServer:
             raise RuntimeError("the RTSP server did not start, its errors are above")
 
     def feed(self, picture: bytes) -> None:
-        """Send one picture, H.264 with start codes; lost where nobody watches."""
+        """Send one frame, H.264 with start codes; dropped where nobody watches."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(len(picture).to_bytes(4, "big") + picture)

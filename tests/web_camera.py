@@ -1,4 +1,4 @@
-"""A small HTTP camera for tests: sends what a test says, and notes what it was asked."""
+"""A small HTTP camera for tests: sends what a test says, and records its requests."""
 
 import socketserver
 import threading
