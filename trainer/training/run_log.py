@@ -94,9 +94,10 @@ class RunLog:
         for row in rows:
             for line in row["lines"]:
                 logger.info("%s", line)
-        mean = float(np.mean([r.accuracy_flip.mean for r in event.results]))
-        self._highest = max(self._highest, mean)
-        logger.info("[%d]Accuracy-Highest: %1.5f", event.step, self._highest)
+        if event.step:  # before training there is nothing that best.pt could hold
+            mean = float(np.mean([r.accuracy_flip.mean for r in event.results]))
+            self._highest = max(self._highest, mean)
+            logger.info("[%d]Accuracy-Highest: %1.5f", event.step, self._highest)
         facts = {f"{r.target}/accuracy_flip": r.accuracy_flip.mean for r in event.results}
         facts |= {f"{r.target}/xnorm": r.xnorm for r in event.results}
         with _named(self._events.path, self._out):
