@@ -239,6 +239,12 @@ def in_words(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
+def test_numbers_are_set_aside_and_words_are_not():
+    shown = in_words("Ada  2  2026-11-26T22:16:01+00:00  496a4e64f0f8367b\n\n1 enrolled")
+    assert shown == in_words("Ada 1 2027-01-02T03:04:05+00:00 00ffa64f0f8367b3\n3 enrolled")
+    assert shown != in_words("Ada 1 2027-01-02T03:04:05+00:00 00ffa64f0f8367b3\n3 rejected")
+
+
 def keys_of(value: object) -> object:
     """Return the form of JSON: keys of objects, the first item of lists."""
     if isinstance(value, dict):
