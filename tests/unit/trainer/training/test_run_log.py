@@ -17,7 +17,7 @@ def result(is_right):
     near = np.tile([1.0, 0.0], (4, 1))
     far = np.tile([0.0, 1.0], (4, 1))
     second = np.where((same == is_right)[:, None], near, far)
-    rows = np.stack([near, second], axis=1).reshape(8, 2).astype(np.float32)
+    rows = np.stack([near, second], axis=1).reshape(8, 2)
     return verify_embeddings(rows, rows, same, target="four", folds=2)
 
 
