@@ -93,12 +93,15 @@ def test_the_end_of_a_stream_is_a_loss() -> None:
     [
         ('Basic realm="cam"', "wrong user name or password"),
         ('Digest realm="cam", nonce="abc", algorithm=MD5', "wrong user name or password"),
-        ('Digest realm="cam", nonce="abc", algorithm=SHA-256, qop="auth"', "a SHA-256 digest"),
+        (
+            'Digest realm="cam", nonce="abc", algorithm=SHA-256, qop="auth"',
+            "SHA-256 digest authentication",
+        ),
         # New Axis cameras offer both; FFmpeg takes the last.
         (
             'Digest realm="cam", nonce="abc"\r\n'
             'WWW-Authenticate: Digest realm="cam", nonce="abc", algorithm="SHA-256"',
-            "a SHA-256 digest",
+            "SHA-256 digest authentication",
         ),
     ],
 )
