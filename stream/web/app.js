@@ -1,4 +1,4 @@
-// The page: parts made and joined.
+// The page: creates its parts and connects them.
 
 import { Cameras } from "./cameras/cameras.js";
 import { api, attempt } from "./connection/api.js";
@@ -61,11 +61,11 @@ router.on("route", (next) => {
   }
   VIEWS[next.view].show(next);
   if (before.view === "live" && next.view === "wall") {
-    wall.focus(before.name); // where the person came from
+    wall.focus(before.name); // the camera that was shown before
   }
 });
 
-/** Where the address names no view: the only camera, or the wall. */
+/** If the address names no view: show the only camera, or the wall. */
 function choose() {
   if (cameras.isKnown) {
     const [only] = cameras.all;
@@ -80,7 +80,7 @@ cameras.on("change", () => {
   if (!route.view) {
     choose();
   } else if (isGone && shown.has(route.name)) {
-    router.go("#/wall"); // it was removed while it was watched
+    router.go("#/wall"); // removed while it was watched
   }
   shown.clear();
   cameras.all.forEach(({ name }) => shown.add(name));
@@ -129,27 +129,27 @@ people.on("removed", () => {
   attempt(live.reload());
 });
 
-let toSay = "";
+let announcement = "";
 socket.on("event", ({ event }) => {
   if (event.kind === "renamed") {
     attempt(people.load());
   }
-  const said = announcementOf(event);
-  if (said) {
-    if (!toSay) {
+  const text = announcementOf(event);
+  if (text) {
+    if (!announcement) {
       setTimeout(() => {
-        setText(byId("announcer"), toSay);
-        toSay = "";
+        setText(byId("announcer"), announcement);
+        announcement = "";
       }, ANNOUNCE_MS);
     }
-    toSay = said;
+    announcement = text;
   }
 });
 socket.on("open", () => {
   showLink("open");
   showRefusal("");
-  attempt(learnRole()); // each time: after an outage the tokens may be others
-  // The picture first: lists and thumbnails would compete with its connection.
+  attempt(learnRole()); // each time: tokens may have changed during an outage
+  // The video first: lists and thumbnails would compete with its connection.
   setTimeout(() => {
     attempt(people.load());
     attempt(timeline.refresh());
@@ -161,7 +161,7 @@ socket.on("close", (reason) => {
   if (reason) {
     showRefusal(reason);
   }
-  api("GET", "api/cameras").catch(() => {}); // tells a lost service from a missing token
+  api("GET", "api/cameras").catch(() => {}); // distinguishes a lost service from a missing token
 });
 socket.on("refused", showRefusal);
 
@@ -207,7 +207,7 @@ byId("demo-close").addEventListener("click", () => {
   sessionStorage.setItem(DEMO_NOTE, "");
 });
 byId("skip").addEventListener("click", (event) => {
-  event.preventDefault(); // its address would be a view's
+  event.preventDefault(); // the address is for views
   byId("main").focus();
 });
 

@@ -66,8 +66,8 @@ def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
         await_picture(page, after=now_ms(page))
         assert page.evaluate("[video.videoWidth, video.videoHeight]") == [1280, 720]
 
-        page.fill("#enrol-name", NAME)
-        page.click("#enrol-submit")
+        page.fill("#enroll-name", NAME)
+        page.click("#enroll-submit")
         expect(page.locator(f'.face[data-name="{NAME}"]')).to_be_visible()
         expect(page.locator(".toast")).to_contain_text(NAME)
         expect(page.locator("#in-view")).to_contain_text(NAME)

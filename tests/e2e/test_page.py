@@ -84,7 +84,7 @@ def _add_and_remove_a_camera(page: Page, url: str) -> None:
     card = page.locator('.camera-item[data-camera="yard"]')
     page.fill("#camera-form-url", url)
     page.click("#camera-form [type=submit]")
-    expect(page.locator("#veil-title")).to_have_text("No picture from yard")
+    expect(page.locator("#veil-title")).to_have_text("No video from yard")
     page.screenshot(path=OUTPUT / "page-failing.png")
 
     go(page, "#/live/demo")

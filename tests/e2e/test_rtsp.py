@@ -36,7 +36,7 @@ def test_camera_with_a_password_comes_back_by_itself(tmp_path: Path) -> None:
 
             camera.kill()
             title = page.locator("#veil-title")
-            expect(title).to_have_text("No picture from door")
+            expect(title).to_have_text("No video from door")
             page.screenshot(path=OUTPUT / "rtsp-failing.png")
 
             camera.start()

@@ -136,7 +136,7 @@ def test_video_comes_through_turn_where_nothing_else_reaches(tmp_path: Path, kin
     ("server", "runs", "reason"),
     [
         ("", False, f"does not reach it by UDP at {HOSTS['service']}, and no TURN server"),
-        (f"turn:me:wrong@{MIDDLE}:{TURN_PORT}", True, "TURN server refuses its user or password"),
+        (f"turn:me:wrong@{MIDDLE}:{TURN_PORT}", True, "TURN server rejects its user or password"),
         (f"turn:me:s3cret@{MIDDLE}:{TURN_PORT}", False, "the TURN server cannot be reached"),
     ],
 )

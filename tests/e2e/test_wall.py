@@ -59,7 +59,7 @@ def _look_at_the_wall(page: Page, facewire: RunningService) -> None:
         tile = page.locator(f'#wall [data-camera="{name}"]')
         expect(tile).to_have_attribute("data-state", "playing")
     yard = page.locator('#wall [data-camera="yard"]')
-    expect(yard).to_contain_text("No picture from yard")
+    expect(yard).to_contain_text("No video from yard")
     expect(page.get_by_role("link", name="lobby: live")).to_be_visible()
     _await_widths(page, {"lobby": FULL_WIDTH // 2, "stage": 320})
     keep_screenshots(page, "wall")
@@ -130,7 +130,7 @@ def _narrow_the_timeline(page: Page) -> None:
     expect(page.locator("#event-list")).to_contain_text("Is live")
     assert page.url.endswith("#/events?kind=cameras&camera=lobby")
     page.fill("#filter-day", "2001-02-03")
-    expect(page.locator("#events-empty")).to_have_text("Nothing of that kind is kept.")
+    expect(page.locator("#events-empty")).to_have_text("No events match these filters.")
     page.click("#filter-reset")
     expect(page.locator("#event-list .event").nth(1)).to_be_visible()
     expect(page.locator("#event-list .day")).to_have_text(["Today"])
@@ -155,7 +155,7 @@ def _change_a_camera(page: Page, facewire: RunningService) -> None:
     keep_screenshots(page, "camera-form-connection")
     page.click("#camera-save")
     expect(card).to_contain_text(
-        "Faces from 60 pixels · turned by 180° · part of the picture · pixels 1:1 · "
+        "Faces from 60 pixels · rotated by 180° · part of the image · pixel aspect ratio 1:1 · "
         "deinterlacing off · certificate not checked"
     )
     with urlopen(f"{facewire.url}api/cameras/stage") as answer:
@@ -209,7 +209,7 @@ def test_a_frozen_camera_is_told_from_a_live_one(tmp_path: Path) -> None:
             expect(card).to_contain_text("The same frame for 1 s")
             page.click('.nav [data-view="wall"]')
             tile = page.locator('#wall [data-camera="porch"]')
-            expect(tile).to_contain_text("The picture of porch stands still")
+            expect(tile).to_contain_text("The video of porch is frozen")
             keep_screenshots(page, "frozen")
             with urlopen(f"{facewire.url}healthz") as answer:
                 health = json.load(answer)

@@ -1,4 +1,4 @@
-// The form of a camera: filled from its settings, read back as what the API takes.
+// The form of a camera: filled from its settings, read as the body of the API's request.
 
 import { encode } from "../connection/api.js";
 import { byId } from "../page/dom.js";
@@ -23,7 +23,7 @@ const region = () => (madeRegion ??= new Region());
 /**
  * Fill the form for a camera, null for a new one.
  * @param {Camera | null} camera
- * @returns {() => void} clears it after
+ * @returns {() => void} clears it afterwards
  */
 export function fillForm(camera) {
   const settings = camera?.settings ?? DEFAULTS;
@@ -31,7 +31,7 @@ export function fillForm(camera) {
   byId("camera-dialog-title").textContent = camera ? `Settings of ${camera.name}` : "Add a camera";
   byId("camera-save").textContent = camera ? "Save" : "Add camera";
   input("name").value = camera?.name ?? "";
-  input("name").readOnly = isPushed; // its sender knows it by this name
+  input("name").readOnly = isPushed; // its sender uses this name
   input("url").value = settings.url;
   input("url").required = !isPushed;
   input("url").toggleAttribute("autofocus", camera !== null); // names seldom change
@@ -62,7 +62,7 @@ export function fillForm(camera) {
 }
 
 /**
- * Read the form as what the API takes.
+ * Read the form as the body of the API's request.
  * @param {Camera | null} camera that it was filled for
  */
 export function readForm(camera) {

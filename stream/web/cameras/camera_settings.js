@@ -1,4 +1,4 @@
-// A camera's settings: those of a new one, and what a form changed of them.
+// A camera's settings: the defaults, and what a form changed.
 
 /** @import { Camera, CameraSettings } from "../connection/schemas.js" */
 
@@ -10,7 +10,7 @@ export const DEFAULTS = {
 };
 
 /**
- * Read a number field; null where it is empty.
+ * Read a number field; null if it is empty.
  * @param {string} text
  */
 export function numberIn(text) {
@@ -18,7 +18,7 @@ export function numberIn(text) {
 }
 
 /**
- * What the API takes: all settings of a new camera, and of an old one what differs.
+ * The body of the request: all settings of a new camera, the changed ones of an existing camera.
  * @param {Camera | null} camera null for a new one
  * @param {string} name
  * @param {CameraSettings} settings

@@ -1,4 +1,4 @@
-// What the settings view says of a camera.
+// Texts about a camera in the settings view.
 
 import { duration, sentence } from "../page/text.js";
 
@@ -9,7 +9,7 @@ const STATES = {
   live: "Live",
   connecting: "Connecting",
   frozen: "Frozen",
-  failing: "No picture",
+  failing: "No video",
   ended: "Ended",
   off: "Off",
 };
@@ -26,25 +26,25 @@ export function stateText(camera) {
     failing: ` for ${duration(camera.since_s)}`,
     frozen: ` for ${duration(camera.since_s)}`,
   };
-  const back = camera.reconnects ? ` · came back ${camera.reconnects === 1 ? "once" : `${camera.reconnects} times`}` : "";
+  const back = camera.reconnects ? ` · reconnected ${camera.reconnects === 1 ? "once" : `${camera.reconnects} times`}` : "";
   const watching = camera.viewers ? ` · ${camera.viewers} watching` : "";
   return `${STATES[state] ?? state}${figures[state] ?? ""}${watching}${back}`;
 }
 
 /**
- * The settings of a camera that are not the usual ones; "" where all are.
+ * The settings of a camera that differ from the defaults; "" if none does.
  * @param {CameraSettings} settings
  */
 export function settingsText(settings) {
   const parts = [
     settings.min_face_px && `faces from ${settings.min_face_px} pixels`,
     settings.target_fps && `at most ${settings.target_fps} frames per second`,
-    settings.rotation && `turned by ${settings.rotation}°`,
-    settings.region && "part of the picture",
+    settings.rotation && `rotated by ${settings.rotation}°`,
+    settings.region && "part of the image",
     settings.rtsp_transport === "udp" && "RTSP over UDP",
-    settings.pixel_aspect !== "auto" && `pixels ${settings.pixel_aspect}`,
+    settings.pixel_aspect !== "auto" && `pixel aspect ratio ${settings.pixel_aspect}`,
     settings.deinterlace !== "auto" && `deinterlacing ${settings.deinterlace}`,
-    !settings.verify_tls && "certificate not checked",
+    !settings.verify_tls && "certificate not verified",
   ];
   return sentence(parts.filter(Boolean).join(" · "));
 }

@@ -1,4 +1,4 @@
-// What is known of the cameras, and what is done to them.
+// The cameras of the service, and the actions on them.
 
 import { api, encode } from "../connection/api.js";
 import { ask, confirm } from "../page/dialogs.js";
@@ -17,14 +17,14 @@ import { fillForm, readForm } from "./camera_form.js";
 export class Cameras extends Emitter {
   /** @type {Camera[]} */
   all = [];
-  isKnown = false; // whether the service has told which there are
+  isKnown = false; // whether the service has sent the list
   /** @type {string | null} */
-  own = null; // the name of this browser's camera while it is sent
+  own = null; // the name of this browser's camera while it is published
 
   /** @param {Socket} socket */
   constructor(socket) {
     super();
-    socket.on("cameras", ({ cameras }) => this.#hear(cameras));
+    socket.on("cameras", ({ cameras }) => this.#set(cameras));
   }
 
   /**
@@ -47,7 +47,7 @@ export class Cameras extends Emitter {
     end();
     if (camera) {
       toast(`${camera.name} was added.`);
-      this.#hear(withCamera(this.all, camera));
+      this.#set(withCamera(this.all, camera));
       this.emit("added", camera.name);
     }
   }
@@ -62,8 +62,8 @@ export class Cameras extends Emitter {
     end();
     if (changed) {
       const isRenamed = changed.name !== name;
-      toast(isRenamed ? `${name} is ${changed.name} now.` : `${name} was changed.`);
-      this.#hear(withCamera(this.all, changed, name));
+      toast(isRenamed ? `${name} was renamed to ${changed.name}.` : `${name} was changed.`);
+      this.#set(withCamera(this.all, changed, name));
       if (isRenamed) {
         this.emit("renamed", { from: name, to: changed.name });
       }
@@ -75,7 +75,7 @@ export class Cameras extends Emitter {
    * @param {boolean} isOn
    */
   async turn(name, isOn) {
-    this.#hear(withCamera(this.all, await api("PATCH", `api/cameras/${encode(name)}`, { enabled: isOn })));
+    this.#set(withCamera(this.all, await api("PATCH", `api/cameras/${encode(name)}`, { enabled: isOn })));
   }
 
   /** @param {string} name */
@@ -86,17 +86,17 @@ export class Cameras extends Emitter {
     }
     const removed = await confirm({
       title: `Remove ${name}?`,
-      text: "The camera is no longer watched, also after the next start. People and events stay.",
+      text: "The camera is removed permanently. People and events are kept.",
       yes: "Remove camera",
       run: () => api("DELETE", `api/cameras/${encode(name)}`),
     });
     if (removed) {
-      this.#hear(this.all.filter((camera) => camera.name !== name));
+      this.#set(this.all.filter((camera) => camera.name !== name));
     }
   }
 
   /** @param {Camera[]} cameras */
-  #hear(cameras) {
+  #set(cameras) {
     this.all = cameras;
     this.isKnown = true;
     this.emit("change");
@@ -104,7 +104,7 @@ export class Cameras extends Emitter {
 }
 
 /**
- * The cameras with one that the API answered; the service tells all pages a moment later.
+ * The cameras with one that the API returned; the service sends the list to all pages shortly after.
  * @param {Camera[]} cameras
  * @param {Camera} camera
  * @param {string} formerName

@@ -1,19 +1,19 @@
-// What to say where a camera gives no picture: one answer for the wall and the live view.
+// The state of a camera's video and its message: the same on the wall and in the live view.
 
 import { duration, sentence } from "../page/text.js";
 
 /** @import { Camera } from "../connection/schemas.js" */
 
-const STALLED_MS = 4000; // without a picture, of a camera that is live
+const STALLED_MS = 4000; // without a frame from a live camera
 
 /**
- * Describe a picture.
+ * Describe a camera's video.
  * @param {{
  *   name: string, status: Camera | null, link: {state: string, reason: string} | null,
  *   isFresh: boolean, isConnected: boolean, mayChange: boolean}} facts
- *   the camera's name; how it is, null while that is not known; the connection that brings its
- *   picture; whether a picture came just now; whether the service is there; whether the person may
- *   change settings
+ *   the camera's name; its status, null while unknown; the connection that carries its video;
+ *   whether a frame was shown recently; whether the page is connected to the service; whether the
+ *   person may change settings
  * @returns {{state: "playing" | "connecting" | "failing" | "ended" | "off", title: string, text: string}}
  */
 export function conditionOf({ name, status, link, isFresh, isConnected, mayChange }) {
@@ -21,28 +21,28 @@ export function conditionOf({ name, status, link, isFresh, isConnected, mayChang
     return { state: "playing", title: "", text: "" };
   }
   if (!isConnected) {
-    return { state: "connecting", title: "Connecting to facewire", text: "The picture returns as soon as the service answers." };
+    return { state: "connecting", title: "Connecting to facewire", text: "The video returns as soon as the service answers." };
   }
   if (status?.state === "off") {
-    return { state: "off", title: `${sentence(name)} is off`, text: mayChange ? "Turn it on in its settings." : "Whoever looks after facewire can turn it on." };
+    return { state: "off", title: `${sentence(name)} is off`, text: mayChange ? "Turn it on in its settings." : "An administrator can turn it on." };
   }
   if (status?.state === "failing") {
-    return { state: "failing", title: `No picture from ${name}`, text: `${sentence(status.reason)}. Trying again by itself${sinceText(status.since_s)}.` };
+    return { state: "failing", title: `No video from ${name}`, text: `${sentence(status.reason)}. Retrying automatically${sinceText(status.since_s)}.` };
   }
   if (status?.state === "frozen") {
-    return { state: "failing", title: `The picture of ${name} stands still`, text: `${sentence(status.reason)}. Waiting for a new one${sinceText(status.since_s)}.` };
+    return { state: "failing", title: `The video of ${name} is frozen`, text: `${sentence(status.reason)}. Waiting for new frames${sinceText(status.since_s)}.` };
   }
   if (status?.state === "ended") {
     return { state: "ended", title: "The video has ended", text: sentence(status.reason) };
   }
   if (link?.state === "failing") {
-    return { state: "failing", title: "The video connection failed", text: `${sentence(link.reason)}. Trying again by itself.` };
+    return { state: "failing", title: "The video connection failed", text: `${sentence(link.reason)}. Retrying automatically.` };
   }
   return { state: "connecting", title: `Connecting to ${name}`, text: "" };
 }
 
 /**
- * Whether a connection is to be made anew: all is well, but for so long no picture came.
+ * Whether a connection must be restarted: camera and connection are up, but no frame arrived for so long.
  * @param {{status: Camera | null, link: {state: string} | null, forMs: number}} facts
  */
 export function isStalled({ status, link, forMs }) {
@@ -51,5 +51,5 @@ export function isStalled({ status, link, forMs }) {
 
 /** @param {number} seconds */
 function sinceText(seconds) {
-  return seconds >= 10 ? `, for ${duration(seconds)} now` : "";
+  return seconds >= 10 ? ` for ${duration(seconds)}` : "";
 }

@@ -1,14 +1,14 @@
-// Rectangles within a picture: x1, y1, x2, y2, each a share of its width or height.
+// Rectangles within an image: x1, y1, x2, y2, each as a fraction of its width or height, 0 to 1.
 
 /** @typedef {[number, number, number, number]} Rectangle */
 
 /** @type {Rectangle} */
 export const WHOLE = [0, 0, 1, 1];
-const MIN_PART = 0.02; // of the picture; a click is no rectangle
+const MIN_PART = 0.02; // of the image; a click is not a rectangle
 
 /**
- * Where a pointer is within a picture, [x, y]; at its edge where the pointer is beyond.
- * @param {{left: number, top: number, width: number, height: number}} picture on the screen
+ * The position of a pointer within an image, [x, y]; clamped to the image.
+ * @param {{left: number, top: number, width: number, height: number}} image on the screen, pixels
  * @param {{clientX: number, clientY: number}} pointer
  * @returns {[number, number]}
  */
@@ -19,7 +19,7 @@ export function placeWithin({ left, top, width, height }, { clientX, clientY }) 
 }
 
 /**
- * The rectangle between two corners; null where they are too close.
+ * The rectangle between two corners; null if they are too close.
  * @param {[number, number]} from
  * @param {[number, number]} to
  * @returns {Rectangle | null}
@@ -30,7 +30,7 @@ export function between([x1, y1], [x2, y2]) {
 }
 
 /**
- * Write shares in percent with at most one decimal.
+ * Format fractions as percent with at most one decimal.
  * @param {Rectangle} rectangle
  */
 export function toPercent(rectangle) {
@@ -38,7 +38,7 @@ export function toPercent(rectangle) {
 }
 
 /**
- * Read what `toPercent` wrote, or a person typed; null for the whole picture, as the API takes it.
+ * Parse percent; null for the whole image, as in the API.
  * @param {string[]} texts
  * @returns {Rectangle | null}
  */

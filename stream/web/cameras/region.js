@@ -1,4 +1,4 @@
-// The part of the picture whose faces count: drawn with a pointer, or typed in percent.
+// The part of the image in which faces are detected: drawn with a pointer, or entered in percent.
 
 import { byId } from "../page/dom.js";
 import { WHOLE, between, fromPercent, placeWithin, toPercent } from "./rectangle.js";
@@ -8,7 +8,7 @@ import { WHOLE, between, fromPercent, placeWithin, toPercent } from "./rectangle
 const SIDES = ["x1", "y1", "x2", "y2"];
 
 export class Region {
-  #picture = byId("region-picture");
+  #area = byId("region-area");
   #image = byId("region-image", HTMLImageElement);
   #inputs = SIDES.map((side) => byId(`region-${side}`, HTMLInputElement));
   /** @type {[number, number] | null} */
@@ -21,32 +21,32 @@ export class Region {
       input.addEventListener("input", () => this.#draw());
     }
     byId("region-all").addEventListener("click", () => this.#write(WHOLE));
-    this.#picture.addEventListener("pointerdown", (event) => {
+    this.#area.addEventListener("pointerdown", (event) => {
       event.preventDefault();
-      this.#picture.setPointerCapture(event.pointerId);
+      this.#area.setPointerCapture(event.pointerId);
       this.#from = this.#place(event);
     });
-    this.#picture.addEventListener("pointermove", (event) => this.#stretch(event));
-    this.#picture.addEventListener("pointerup", () => { this.#from = null; });
-    this.#picture.addEventListener("pointercancel", () => { this.#from = null; });
+    this.#area.addEventListener("pointermove", (event) => this.#stretch(event));
+    this.#area.addEventListener("pointerup", () => { this.#from = null; });
+    this.#area.addEventListener("pointercancel", () => { this.#from = null; });
   }
 
   /**
-   * Show a region, null for the whole picture, over a picture by its address, "" for none.
+   * Show a region, null for the whole image, over an image by its URL, "" for none.
    * @param {Rectangle | null} region
-   * @param {string} picture
+   * @param {string} url
    */
-  show(region, picture) {
+  show(region, url) {
     this.#image.hidden = true;
-    if (picture) {
-      this.#image.src = picture;
+    if (url) {
+      this.#image.src = url;
     } else {
       this.#image.removeAttribute("src");
     }
     this.#write(region ?? WHOLE);
   }
 
-  /** As the API takes it. */
+  /** The region as in the API. */
   get value() {
     return fromPercent(this.#inputs.map((input) => input.value));
   }
@@ -61,7 +61,7 @@ export class Region {
 
   /** @param {PointerEvent} event */
   #place(event) {
-    return placeWithin(this.#picture.getBoundingClientRect(), event);
+    return placeWithin(this.#area.getBoundingClientRect(), event);
   }
 
   /** @param {Rectangle} region */

@@ -1,15 +1,15 @@
-// The HTTP API: JSON in, JSON out, one clear line where it fails.
+// Requests to the HTTP API, in JSON.
 
 import { toast } from "../page/dom.js";
 
 /** @import { Rejected } from "./schemas.js" */
 
-/** A request that failed; `status` is 0 where no answer came. */
+/** A failed request; `status` is 0 if there was no response. */
 export class ApiError extends Error {
   /**
    * @param {string} message
    * @param {number} status of HTTP
-   * @param {Rejected[] | null} rejected the photos that were refused, where that is the failure
+   * @param {Rejected[] | null} rejected the rejected photos, if that is the failure
    */
   constructor(message, status, rejected = null) {
     super(message);
@@ -19,12 +19,12 @@ export class ApiError extends Error {
 }
 
 /**
- * Ask the API; `body` is sent as JSON, or as a form where it is FormData.
+ * Send a request to the API; `body` is sent as JSON, or as a form if it is FormData.
  * @param {string} method
  * @param {string} path
  * @param {unknown} [body]
  * @param {{signal?: AbortSignal}} options
- * @returns {Promise<any>} the answer, null where it is no JSON
+ * @returns {Promise<any>} the response, null if it is not JSON
  * @throws {ApiError}
  */
 export async function api(method, path, body, { signal } = {}) {
@@ -32,7 +32,7 @@ export async function api(method, path, body, { signal } = {}) {
 }
 
 /**
- * Read a list by pages: its rows, how many there are in all, and the address of the next ones.
+ * Read a page of a list: its rows, the total number of rows, and the URL of the next page.
  * @param {string} path
  * @returns {Promise<{rows: any[], total: number, next: string | null}>}
  * @throws {ApiError}
@@ -90,8 +90,8 @@ function reasonOf(answer) {
 }
 
 /**
- * Wait for what the page asks by itself and say why it failed. A lost service and a missing token
- * are shown by the page already, and everything is read anew after.
+ * Await a request and show a toast if it fails. A lost service and a missing token are shown
+ * elsewhere on the page, and all data is reloaded afterwards.
  * @param {Promise<unknown>} asked
  */
 export async function attempt(asked) {
@@ -101,13 +101,21 @@ export async function attempt(asked) {
     if (!(error instanceof ApiError)) {
       throw error;
     }
-    if (error.status !== 0 && error.status !== 401) {
+    if (!isShownElsewhere(error)) {
       toast(error.message, "bad");
     }
   }
 }
 
-/** @param {string} part of an address */
+/**
+ * Whether the page shows a failure by its state: a lost service or a missing token.
+ * @param {ApiError} error
+ */
+export function isShownElsewhere({ status }) {
+  return status === 0 || status === 401;
+}
+
+/** @param {string} part of a path */
 export function encode(part) {
   return encodeURIComponent(part);
 }

@@ -1,4 +1,4 @@
-// How long to wait before trying again.
+// Delays between retries.
 
 /** Delays that double from `firstMs` to `lastMs`. */
 export class Backoff {
@@ -10,8 +10,8 @@ export class Backoff {
 
   /**
    * @param {{firstMs: number, lastMs: number, spread?: number, random?: () => number}} options
-   *   `spread` is the share by which chance makes a delay longer or shorter, so that a hundred
-   *   pages do not come back in the same instant; `random` gives numbers from 0 to 1.
+   *   `spread` is the random part of a delay, as a fraction of it, so that a hundred pages do not
+   *   reconnect at the same time; `random` returns numbers from 0 to 1.
    */
   constructor({ firstMs, lastMs, spread = 0, random = Math.random }) {
     this.#firstMs = firstMs;
@@ -27,7 +27,7 @@ export class Backoff {
     return delay * (1 + this.#spread * (2 * this.#random() - 1));
   }
 
-  /** Begin with the first delay again. */
+  /** Start with the first delay again. */
   reset() {
     this.#attempt = 0;
   }

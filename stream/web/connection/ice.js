@@ -1,8 +1,8 @@
-// STUN and TURN: the servers that the service gives its viewers, and why no connection came up.
+// STUN and TURN: the servers that the service announces, and why a connection failed.
 
 import { api } from "./api.js";
 
-const FRESH_MS = 10 * 60 * 1000; // credentials are good for a day
+const FRESH_MS = 10 * 60 * 1000; // credentials are valid for a day
 
 /** @typedef {{urls: string, username?: string, credential?: string}} Server */
 
@@ -10,7 +10,7 @@ const FRESH_MS = 10 * 60 * 1000; // credentials are good for a day
 let asked = null;
 let askedAt = -Infinity;
 
-/** The servers for RTCPeerConnection; asks the service now and then. */
+/** The servers for RTCPeerConnection, cached. */
 export function iceServers() {
   const now = performance.now();
   if (!asked || now - askedAt > FRESH_MS) {
@@ -26,12 +26,12 @@ async function readServers() {
   return (await api("GET", "api/ice-servers")).ice_servers;
 }
 
-/** Ask the service anew the next time, such as after a failed connection. */
+/** Read the servers again next time, such as after a failed connection. */
 export function forgetIceServers() {
   asked = null;
 }
 
-/** Notes what a connection's search for addresses brought, for saying why it failed. */
+/** Records the ICE candidates of a connection, to explain why it failed. */
 export class Search {
   #peer;
   #servers;
@@ -42,7 +42,7 @@ export class Search {
 
   /**
    * @param {RTCPeerConnection} peer
-   * @param {Server[]} servers that it was given
+   * @param {Server[]} servers of its configuration
    */
   constructor(peer, servers) {
     this.#peer = peer;
@@ -52,9 +52,9 @@ export class Search {
   }
 
   /**
-   * Wait for addresses to offer: one of this machine's, and one of each kind that servers give.
-   * @param {{atMostMs: number, moreMs: number, serversMs: number}} times for an address of this
-   *   machine, for others after the first, and for one that servers give
+   * Wait for candidates to offer: a local one, and one from the servers.
+   * @param {{atMostMs: number, moreMs: number, serversMs: number}} time limits for a local
+   *   candidate, for more after the first, and for one from the servers
    * @returns {Promise<void>}
    */
   gathered({ atMostMs, moreMs, serversMs }) {
@@ -81,24 +81,24 @@ export class Search {
   }
 
   /**
-   * Say why no connection came up.
-   * @param {string} answerSdp of the service, "" where none came
+   * Explain why no connection was established.
+   * @param {string} answerSdp of the service, "" if there was none
    */
   whyNot(answerSdp) {
     if (!this.#hasTurn) {
       const address = / typ host/.test(answerSdp) ? ` at ${addressesOf(answerSdp)}` : "";
-      return `no way to the service was found: this network does not reach it by UDP${address}, and no TURN server is set up to relay the video`;
+      return `no route to the service: this network does not reach it by UDP${address}, and no TURN server is configured to relay the video`;
     }
     if (!this.#types.has("relay")) {
       const isRefused = this.#errors.some((code) => code === 401 || code === 403);
       return isRefused
-        ? "no way to the service was found: the TURN server refuses its user or password"
-        : "no way to the service was found: the TURN server cannot be reached from this network";
+        ? "no route to the service: the TURN server rejects its user or password"
+        : "no route to the service: the TURN server cannot be reached from this network";
     }
     if (!answerSdp.includes(" typ relay")) {
-      return "no way to the service was found: the service itself cannot use its TURN server";
+      return "no route to the service: the service itself cannot use its TURN server";
     }
-    return "no way to the service was found, not even through the TURN server";
+    return "no route to the service, not even through the TURN server";
   }
 
   get #hasTurn() {

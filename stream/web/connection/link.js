@@ -1,4 +1,4 @@
-// One WebRTC connection that comes back by itself: a camera watched, or this browser's own sent.
+// One WebRTC connection that reconnects automatically: to watch a camera, or to publish this browser's.
 
 import { Emitter } from "../page/emitter.js";
 import { messageOf } from "../page/text.js";
@@ -9,21 +9,21 @@ import { Search, forgetIceServers, iceServers } from "./ice.js";
 /** @import { Socket } from "./socket.js" */
 
 /**
- * What is wanted: a camera, with raw or small true where that is, or to send one's own.
+ * What to connect to: a camera, or the name to publish under; `raw` without annotations, `small` in half size.
  * @typedef {{camera?: string, publish?: string, raw?: boolean, small?: boolean}} Wish
  */
 
 const GATHER = {
-  atMostMs: 1500, // for one of this machine's addresses
-  moreMs: 60, // after the first, for the others: the service finds those by itself
-  serversMs: 3000, // for those that STUN and TURN servers give, which it does not find
+  atMostMs: 1500, // for a local candidate
+  moreMs: 60, // after the first, for the others: the service discovers those itself
+  serversMs: 3000, // for those of STUN and TURN servers, which it does not discover
 };
-const CONNECT_MS = 15000; // over a relay it takes about five seconds
-const MAX_BITRATE = 4_000_000; // a sharp 1280x720 picture at 25 to 30 a second
+const CONNECT_MS = 15000; // a relayed connection takes about five seconds
+const MAX_BITRATE = 4_000_000; // sharp video of 1280x720 at 25 to 30 frames per second
 
 /**
- * Events: "stream" when there is a picture to come, "state" when `state` or `reason` changed,
- * "faces" with those of a frame of raw video, by its RTP timestamp.
+ * Events: "stream" when a stream is available, "state" when `state` or `reason` changed,
+ * "faces" with the tracks of a frame of raw video, by its RTP timestamp.
  * @extends {Emitter<{stream: void, state: void, faces: Tracks & {rtp: number}}>}
  */
 export class Link extends Emitter {
@@ -48,7 +48,7 @@ export class Link extends Emitter {
   /**
    * @param {Socket} socket
    * @param {Wish} wish
-   * @param {MediaStream | null} own the stream of the browser's camera, to publish
+   * @param {MediaStream | null} own the stream of the browser's camera to publish
    */
   constructor(socket, wish, own = null) {
     super();
@@ -75,7 +75,7 @@ export class Link extends Emitter {
   }
 
   /**
-   * Begin anew after a growing delay, or after another.
+   * Reconnect after a growing delay, or after the given one.
    * @param {string} reason
    * @param {number | null} delay in milliseconds
    */
@@ -96,12 +96,12 @@ export class Link extends Emitter {
 
   async #connect() {
     if (!this.#socket.isOpen || this.#ended.signal.aborted) {
-      return; // the socket's return begins it anew
+      return; // restarts when the socket opens
     }
     const generation = ++this.#generation;
     const isStale = () => generation !== this.#generation;
     if (typeof RTCPeerConnection === "undefined") {
-      this.restart("this browser has WebRTC, by which the video comes, switched off");
+      this.restart("WebRTC is disabled in this browser: enable it to watch video");
       return;
     }
     let servers;
@@ -124,7 +124,7 @@ export class Link extends Emitter {
     let wasConnected = false;
     peer.addEventListener("track", ({ track, receiver }) => {
       if ("jitterBufferTarget" in receiver) {
-        receiver.jitterBufferTarget = 0; // live before smooth
+        receiver.jitterBufferTarget = 0; // low latency over smoothness
       }
       this.stream = new MediaStream([track]);
       this.emit("stream");
@@ -186,10 +186,10 @@ export class Link extends Emitter {
       streams: [this.#own],
       sendEncodings: [{ maxBitrate: MAX_BITRATE, maxFramerate: 30 }],
     });
-    // Small faces need the pixels more than the rate.
+    // Small faces need resolution more than frame rate.
     const parameters = sender.getParameters();
     parameters.degradationPreference = "maintain-resolution";
-    sender.setParameters(parameters).catch(() => {}); // not every browser has a choice
+    sender.setParameters(parameters).catch(() => {}); // not supported by every browser
   }
 
   #hangUp() {

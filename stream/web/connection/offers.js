@@ -1,4 +1,4 @@
-// Offers of WebRTC connections that wait for their answers.
+// Pending WebRTC offers.
 
 const ANSWER_TIMEOUT_MS = 10000;
 
@@ -10,8 +10,8 @@ export class Offers {
   #waiting = new Map();
 
   /**
-   * Begin to wait; fails where no answer comes in time.
-   * @returns {{id: string, answered: Promise<Answer>}} the id is not used again
+   * Register an offer; its promise rejects if no answer arrives in time.
+   * @returns {{id: string, answered: Promise<Answer>}} the id is unique
    */
   add() {
     const id = String(this.#nextId++);

@@ -1,4 +1,4 @@
-// The WebSocket: comes back by itself, speaks JSON, matches answers to offers.
+// The WebSocket: reconnects automatically, carries JSON, matches answers to offers.
 
 import { Emitter } from "../page/emitter.js";
 import { ApiError, api } from "./api.js";
@@ -15,8 +15,8 @@ const NOT_PASSED_ON =
   "(nginx: proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;).";
 
 /**
- * Events: "open", "close" and "refused" with the reason as detail, "" where none is known, and one
- * of each message's type with the message as detail.
+ * Events: "open"; "close" and "refused" with the reason, "" if unknown; and for each message an
+ * event named by its type, with the message as detail.
  * @extends {Emitter<{
  *   open: void, close: string, refused: string,
  *   cameras: {cameras: Camera[]}, tracks: Tracks, event: {event: Event}, closed: {id: string}}>}
@@ -24,7 +24,7 @@ const NOT_PASSED_ON =
 export class Socket extends Emitter {
   /** @type {WebSocket | null} */
   #socket = null;
-  #heardAt = 0;
+  #receivedAt = 0;
   #backoff = new Backoff({ firstMs: 500, lastMs: 8000, spread: 0.25 });
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -34,7 +34,7 @@ export class Socket extends Emitter {
 
   constructor() {
     super();
-    // A connection that is cut without a word is lost, too, such as by a sleeping laptop.
+    // A connection can be lost without a close event, such as on a laptop that was suspended.
     setInterval(() => this.#check(), CHECK_MS);
     window.addEventListener("online", () => this.#retry());
     document.addEventListener("visibilitychange", () => !document.hidden && this.#retry());
@@ -47,7 +47,7 @@ export class Socket extends Emitter {
     address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(address);
     this.#socket = socket;
-    this.#heardAt = Date.now();
+    this.#receivedAt = Date.now();
     let wasOpen = false;
     socket.addEventListener("open", () => {
       if (socket !== this.#socket) {
@@ -55,14 +55,14 @@ export class Socket extends Emitter {
       }
       wasOpen = true;
       this.#backoff.reset();
-      this.#heardAt = Date.now();
+      this.#receivedAt = Date.now();
       this.emit("open");
       this.follow(this.#followed);
     });
     socket.addEventListener("message", (event) => {
       if (socket === this.#socket) {
-        this.#heardAt = Date.now();
-        this.#hear(JSON.parse(event.data));
+        this.#receivedAt = Date.now();
+        this.#receive(JSON.parse(event.data));
       }
     });
     socket.addEventListener("close", ({ reason }) => {
@@ -72,9 +72,9 @@ export class Socket extends Emitter {
     });
   }
 
-  /** Give up a connection on which nothing comes. */
+  /** Close a connection on which nothing arrives. */
   #check() {
-    if (this.#socket && Date.now() - this.#heardAt > SILENCE_MS) {
+    if (this.#socket && Date.now() - this.#receivedAt > SILENCE_MS) {
       const silent = this.#socket;
       const wasOpen = this.isOpen;
       this.#closed("", wasOpen);
@@ -82,7 +82,7 @@ export class Socket extends Emitter {
     }
   }
 
-  /** Connect now where a later try is planned. */
+  /** Connect now if a retry is scheduled. */
   #retry() {
     if (this.#timer !== undefined) {
       this.#backoff.reset();
@@ -95,8 +95,8 @@ export class Socket extends Emitter {
   }
 
   /**
-   * Offer a connection; resolves to the answer or fails with the service's reason.
-   * @param {object} fields of the message, but its type and id
+   * Send a WebRTC offer; resolves to the answer or rejects with the service's reason.
+   * @param {object} fields of the message, without type and id
    */
   async offer(fields) {
     if (!this.isOpen) {
@@ -112,7 +112,7 @@ export class Socket extends Emitter {
     this.#send({ type: "close", id });
   }
 
-  /** @param {string | null} camera whose faces are wanted, null for none */
+  /** @param {string | null} camera whose tracks to receive, null for none */
   follow(camera) {
     this.#followed = camera;
     this.#send({ type: "follow", camera });
@@ -126,7 +126,7 @@ export class Socket extends Emitter {
   }
 
   /** @param {any} message */
-  #hear(message) {
+  #receive(message) {
     if (message.type === "answer") {
       this.#offers.accept(message);
     } else if (message.type === "error" && message.id) {
@@ -150,7 +150,7 @@ export class Socket extends Emitter {
     this.#timer = setTimeout(() => this.connect(), this.#backoff.next());
   }
 
-  /** Ask why it was refused: browsers tell a page nothing of it. */
+  /** Find out why it was refused: browsers do not expose the reason to the page. */
   async #explain() {
     let reason = NOT_PASSED_ON;
     try {
@@ -159,7 +159,7 @@ export class Socket extends Emitter {
       if (!(error instanceof ApiError)) {
         throw error;
       }
-      // A service that is away, or a missing token, is shown by the page already.
+      // An unreachable service and a missing token are shown elsewhere on the page.
       reason = error.status === 0 || error.status === 401 || error.status >= 500 ? "" : error.message;
     }
     if (reason && !this.isOpen) {

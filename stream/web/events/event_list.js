@@ -1,4 +1,4 @@
-// A list of events, newest first: live on top, older ones on demand.
+// A list of events, newest first: live ones at the top, older ones on demand.
 
 import { api } from "../connection/api.js";
 import { glyph, h, portrait } from "../page/dom.js";
@@ -8,7 +8,7 @@ import { dayOf, describe } from "./event_text.js";
 
 /** @import { Event } from "../connection/schemas.js" */
 
-/** Events: those of `EventLog`, and "name" with an unknown face's event to be named. */
+/** Events: those of `EventLog`, and "name" with the event of an unknown face to name. */
 export class EventList extends EventLog {
   #list;
   #days;

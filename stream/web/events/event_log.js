@@ -1,4 +1,4 @@
-// The events of a list, newest first: live ones, those that a query reads, and no gap between.
+// The events of a list, newest first: live and queried events merged without gaps.
 
 import { attempt } from "../connection/api.js";
 import { Emitter } from "../page/emitter.js";
@@ -6,8 +6,8 @@ import { Emitter } from "../page/emitter.js";
 /** @import { Event, Events, Identity } from "../connection/schemas.js" */
 
 /**
- * Events: "put" with an event that is to be shown before the one with the id `before`, at the end
- * where that is null; "replace"; "drop" with an id; "clear"; and "change" after any of them.
+ * Events: "put" with an event to insert before the one with the id `before`, at the end if that is
+ * null; "replace"; "drop" with an id; "clear"; and "change" after any of them.
  * @extends {Emitter<{
  *   put: {event: Event, before: number | null, isLive: boolean}, replace: Event, drop: number,
  *   clear: void, change: void, name: Event}>}
@@ -22,17 +22,17 @@ export class EventLog extends Emitter {
   #cursor = null;
   #generation = 0;
   /** @type {number | null} */
-  #last = null; // the newest id that came; the service counts them without gaps
+  #last = null; // the newest id received; ids of the service have no gaps
   /** @type {number | null} */
-  #floor = null; // where it is not known whether events after this id are missing
+  #floor = null; // events after this id may be missing
   #page;
   #maxShown;
   #read;
 
   /**
    * @param {{page: number, maxShown: number, read: (search: string) => Promise<Events>}} options
-   *   `page` events are read at a time, at most `maxShown` stay; `read` asks the service, newest
-   *   first.
+   *   `page` events are read at a time, at most `maxShown` are kept; `read` queries the service,
+   *   newest first.
    */
   constructor({ page, maxShown, read }) {
     super();
@@ -55,9 +55,9 @@ export class EventLog extends Emitter {
   }
 
   /**
-   * Begin anew.
-   * @param {URLSearchParams} query what the service filters by
-   * @param {(event: Event) => boolean} accepts the same of a live event
+   * Start over.
+   * @param {URLSearchParams} query filters of the service
+   * @param {(event: Event) => boolean} accepts the same filters for live events
    */
   async open(query, accepts) {
     this.#query = query.toString();
@@ -75,13 +75,13 @@ export class EventLog extends Emitter {
   }
 
   /**
-   * Read the newest, such as those of an outage: page by page down to what is shown already, so
-   * that no gap stays. Where more were missed than fit, older events go instead.
+   * Read the newest events, such as after an outage: page by page until one is already shown, so that
+   * no gap remains. If more were missed than fit, older events are dropped.
    */
   async refresh() {
     const generation = ++this.#generation;
     const isEmpty = this.#events.length === 0;
-    const floor = (this.#floor ??= this.#last); // kept until all is read, should this fail
+    const floor = (this.#floor ??= this.#last); // kept until all are read, in case this fails
     /** @type {number | null} */
     let cursor = null;
     let nRead = 0;
@@ -107,11 +107,11 @@ export class EventLog extends Emitter {
     this.#changed();
   }
 
-  /** Read what is older than all that is shown. */
+  /** Read older events than those shown. */
   async older() {
     const answer = await this.#readPage(this.#cursor, this.#generation);
     if (answer) {
-      this.#maxShown += this.#page; // what a person asked to see stays
+      this.#maxShown += this.#page; // keep what a person asked for
       this.#cursor = answer.cursor;
       answer.events.forEach((event) => this.#put(event));
       this.#changed();
@@ -119,7 +119,7 @@ export class EventLog extends Emitter {
   }
 
   /**
-   * Show a live event; where others before it did not arrive, they are read.
+   * Show a live event; if events before it are missing, they are read.
    * @param {Event} event
    */
   add(event) {
@@ -137,7 +137,7 @@ export class EventLog extends Emitter {
   }
 
   /**
-   * Show an event that was given a name, with the others of its face, under the name.
+   * Show a named event, and the others of its track, under the name.
    * @param {Event} event
    * @param {Identity} identity
    */
@@ -153,7 +153,7 @@ export class EventLog extends Emitter {
   }
 
   /**
-   * Read a page of older events than `cursor`; null where another filter was chosen meanwhile.
+   * Read a page of older events than `cursor`; null if another filter was chosen meanwhile.
    * @param {number | null} cursor
    * @param {number} generation
    */
@@ -164,12 +164,12 @@ export class EventLog extends Emitter {
   }
 
   /**
-   * Put an event in its place; false where it is shown already.
+   * Insert an event; false if it is already shown.
    * @param {Event} event
    * @param {boolean} isLive
    */
   #put(event, isLive = false) {
-    // What happens while the log is read arrives before it: the id decides the place.
+    // Live events may arrive before older ones that are being read: the id decides the position.
     const found = this.#events.findIndex(({ id }) => id <= event.id);
     const at = found < 0 ? this.#events.length : found;
     const next = this.#events.at(at)?.id ?? null;

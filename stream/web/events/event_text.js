@@ -1,4 +1,4 @@
-// What an event's row says.
+// Texts of an event.
 
 import { sentence } from "../page/text.js";
 
@@ -18,7 +18,7 @@ const VERBS = {
  * Describe an event.
  * @param {Event} event
  * @returns {{about: "camera" | "known" | "unknown", who: string, verb: string, canName: boolean}}
- *   `canName`: whether its face can be given a name
+ *   `canName`: whether its face can be named
  */
 export function describe(event) {
   const isCamera = event.kind.startsWith("camera_");
@@ -48,7 +48,7 @@ export function dayOf(when, now) {
 }
 
 /**
- * What screen readers say of an event; "" for those that are not announced.
+ * The announcement of an event for screen readers; "" if it is not announced.
  * @param {Event} event
  */
 export function announcementOf({ kind, name, camera }) {

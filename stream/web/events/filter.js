@@ -1,11 +1,11 @@
-// What the timeline shows: what the service is asked for, and the same for live events.
+// Filters of the timeline: the query of the service, and the same for live events.
 
 /** @import { Event } from "../connection/schemas.js" */
 
-/** The filters, as their fields and the address call them. */
+/** The names of the filters, in the form and in the address. */
 export const FILTERS = /** @type {const} */ (["kind", "camera", "name", "day"]);
 
-/** @typedef {Record<typeof FILTERS[number], string>} Values "" where all are wanted */
+/** @typedef {Record<typeof FILTERS[number], string>} Values "" for all */
 
 /** @type {Record<string, string[]>} */
 const KINDS = {
@@ -14,7 +14,7 @@ const KINDS = {
 };
 
 /**
- * Make a filter; a day is one of this browser's time zone, YYYY-MM-DD.
+ * Create a filter; `day` is YYYY-MM-DD in the browser's time zone.
  * @param {Values} values
  * @returns {{query: URLSearchParams, accepts: (event: Event) => boolean}}
  */
@@ -44,7 +44,7 @@ export function filterOf({ kind, camera, name, day }) {
 }
 
 /**
- * The beginnings of a day and of the next; days of daylight saving have 23 or 25 hours.
+ * The start of a day and of the next; days on which daylight saving changes have 23 or 25 hours.
  * @param {string} day
  */
 function boundsOf(day) {

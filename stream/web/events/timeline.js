@@ -1,4 +1,4 @@
-// The timeline: who came and went, by camera, person, kind and day; the filters are in the address.
+// The timeline: events by camera, person, kind and day; the filters are in the address.
 
 import { attempt } from "../connection/api.js";
 import { byId, h, setText } from "../page/dom.js";
@@ -16,7 +16,7 @@ import { FILTERS, filterOf } from "./filter.js";
 const TYPING_MS = 350;
 
 /**
- * Event: "name" with an unknown face's event to be named.
+ * Event: "name" with the event of an unknown face to name.
  * @extends {Emitter<{name: Event}>}
  */
 export class Timeline extends Emitter {
@@ -43,7 +43,7 @@ export class Timeline extends Emitter {
     this.#router = router;
     this.#cameras = cameras;
     socket.on("event", ({ event }) => this.#isShown && this.#list.add(event));
-    this.#list.on("change", () => this.#say());
+    this.#list.on("change", () => this.#showSummary());
     this.#list.on("name", (event) => this.emit("name", event));
     byId("events-more").addEventListener("click", () => attempt(this.#list.older()));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -57,7 +57,7 @@ export class Timeline extends Emitter {
         this.#timer = setTimeout(() => this.#chosen(), each === "name" ? TYPING_MS : 0);
       });
     }
-    // A camera that comes or goes while the list of them is open would close it.
+    // Updating the options while the list is open would close it.
     this.#fields.camera.addEventListener("focus", () => this.#fillCameras());
   }
 
@@ -79,7 +79,7 @@ export class Timeline extends Emitter {
     clearTimeout(this.#timer);
   }
 
-  /** Read anew, such as after somebody was erased. */
+  /** Reload, such as after a person was erased. */
   async reload() {
     if (this.#isShown) {
       const { query, accepts } = filterOf(this.#values);
@@ -88,7 +88,7 @@ export class Timeline extends Emitter {
   }
 
   /**
-   * Show an event, with the others of its face, under the name that it was given.
+   * Show an event, and the others of its track, under the name that it was given.
    * @param {Event} event
    * @param {Identity} identity
    */
@@ -104,7 +104,7 @@ export class Timeline extends Emitter {
 
   #fillCameras(chosen = this.#fields.camera.value) {
     const names = this.#cameras.all.map(({ name }) => name);
-    const all = chosen && !names.includes(chosen) ? [...names, chosen] : names; // a removed one's events stay
+    const all = chosen && !names.includes(chosen) ? [...names, chosen] : names; // events of removed cameras are kept
     this.#fields.camera.replaceChildren(
       h("option", { value: "" }, "All cameras"),
       ...all.map((name) => h("option", { value: name, selected: name === chosen }, name)));
@@ -117,18 +117,18 @@ export class Timeline extends Emitter {
   }
 
   #chosen() {
-    // Replaced: the back button leaves the timeline, it does not undo letter by letter.
+    // Replaced: the back button leaves the timeline instead of undoing each letter.
     this.#router.go(routeTo("events", "", this.#values), { replace: true });
   }
 
-  #say() {
+  #showSummary() {
     const n = this.#list.length;
     const isFiltered = FILTERS.some((each) => this.#fields[each].value);
     byId("event-list").hidden = n === 0;
     byId("events-empty").hidden = n > 0;
     setText(byId("events-empty"), isFiltered
-      ? "Nothing of that kind is kept."
-      : "Nothing has happened yet. Who comes and goes shows up here.");
+      ? "No events match these filters."
+      : "Nothing has happened yet. Events appear here.");
     byId("events-more").hidden = !this.#list.hasOlder;
     byId("filter-reset", HTMLButtonElement).disabled = !isFiltered;
   }

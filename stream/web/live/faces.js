@@ -1,4 +1,4 @@
-// The list of the faces that are in the picture now, beside it.
+// The list of the faces in view, beside the video.
 
 import { byId, h, setLabel, setText } from "../page/dom.js";
 import { duration } from "../page/text.js";
@@ -7,7 +7,7 @@ import { drawFace } from "./naming.js";
 /** @import { Track } from "../connection/schemas.js" */
 /** @import { Stage } from "./stage.js" */
 
-const DRAW_MS = 1500; // how old a face's picture may be
+const DRAW_MS = 1500; // maximum age of a face's image
 const ORDER = { unknown: 0, known: 1, undecided: 2 };
 
 /** @typedef {ReturnType<typeof makeRow>} Row */
@@ -36,7 +36,7 @@ export class Faces {
     tracks.forEach((track, index) => {
       const row = this.#rows.get(track.track_id) ?? this.#add(track.track_id);
       this.#fill(row, track);
-      // Moved only where it is elsewhere: a button that has the focus keeps it.
+      // Moved only if its position changed: moving a button would take its focus.
       if (list.children[index] !== row.element) {
         list.insertBefore(row.element, list.children[index] ?? null);
       }
@@ -64,7 +64,7 @@ export class Faces {
   #fill(row, track) {
     row.element.dataset.state = track.state;
     row.element.dataset.name = track.name ?? "";
-    setText(row.name, track.name ?? (track.state === "unknown" ? "Unknown face" : "Looking …"));
+    setText(row.name, track.name ?? (track.state === "unknown" ? "Unknown face" : "Recognizing …"));
     setText(row.about, aboutText(track));
     setText(row.button, track.name ? "Correct" : "Name");
     setLabel(row.button, track.name ? `Correct the name ${track.name}` : "Name this face");
@@ -78,7 +78,7 @@ export class Faces {
 }
 
 /**
- * Faces in the list's order: unknown ones first, then who is there the longest.
+ * Tracks in the list's order: unknown ones first, then by age.
  * @param {Track[]} tracks
  */
 export function inOrder(tracks) {
@@ -91,7 +91,7 @@ export function aboutText({ similarity, age_s: age }) {
 }
 
 function makeRow() {
-  const canvas = h("canvas", { width: 96, height: 96, class: "face-picture", "aria-hidden": "true" });
+  const canvas = h("canvas", { width: 96, height: 96, class: "face-image", "aria-hidden": "true" });
   const name = h("p", { class: "event-who", dir: "auto" });
   const about = h("p", { class: "event-where" });
   const button = h("button", { type: "button", class: "button small", "data-changes": true });

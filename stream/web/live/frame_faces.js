@@ -1,8 +1,8 @@
-// The faces of raw video's frames: they come apart from the frames, and often before them.
+// The tracks of raw video's frames: they arrive separately from the frames, and often earlier.
 
 /** @import { Track, Tracks } from "../connection/schemas.js" */
 
-const KEPT = 50; // frames whose faces came before their picture; two seconds
+const KEPT = 50; // frames, about two seconds
 
 /** @typedef {Tracks & {rtp: number}} Faces of the frame with an RTP timestamp */
 
@@ -20,10 +20,10 @@ export class FrameFaces {
   }
 
   /**
-   * The faces to draw over a frame. A lost message, or a browser that does not tell the timestamp:
-   * the newest is nearest.
+   * The faces to draw over a frame; the newest if the message was lost, or the browser does not report
+   * the timestamp.
    * @param {number | undefined} rtpTimestamp of the frame
-   * @returns {{faces: Faces | undefined, isExact: boolean}} `isExact`: they are the frame's own
+   * @returns {{faces: Faces | undefined, isExact: boolean}} `isExact`: they belong to this frame
    */
   of(rtpTimestamp) {
     const own = rtpTimestamp === undefined ? undefined : this.#byTime.get(rtpTimestamp);
@@ -32,7 +32,7 @@ export class FrameFaces {
 }
 
 /**
- * A face's text, as stream/video/annotate.py writes it: name, similarity and age.
+ * A face's label, as in stream/video/annotate.py: name, similarity and age.
  * @param {Track} track
  */
 export function labelOf({ name, similarity, state, age_s: age }) {

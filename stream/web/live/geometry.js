@@ -1,4 +1,4 @@
-// Where faces and pictures lie on the screen.
+// Positions of frames and faces on the screen.
 
 /** @import { Track } from "../connection/schemas.js" */
 
@@ -11,10 +11,10 @@ const CUE_PX = 130; // about as wide as "Name this face": nearer to an edge it w
 const CUE_HEIGHT_PX = 30;
 
 /**
- * Where a picture lies in a box that contains it whole (CSS's object-fit: contain).
- * @param {Size} size of the picture, in its pixels
+ * The position of a frame within a box that contains it whole (object-fit: contain in CSS).
+ * @param {Size} size of the frame, in its pixels
  * @param {Size} box
- * @returns {{ratio: number, left: number, top: number}} all 0 for a picture without a size
+ * @returns {{ratio: number, left: number, top: number}} all 0 for a frame without a size
  */
 export function contain(size, box) {
   if (!size.width || !size.height) {
@@ -29,8 +29,8 @@ export function contain(size, box) {
 }
 
 /**
- * Where a face lies on the screen.
- * @param {Box} box in the picture's pixels
+ * The position of a face on the screen.
+ * @param {Box} box in the frame's pixels
  * @param {{ratio: number, left: number, top: number}} scale of `contain`
  * @returns {Place}
  */
@@ -44,13 +44,13 @@ export function placeOf([x1, y1, x2, y2], { ratio, left, top }) {
 }
 
 /**
- * Where the buttons over faces lie, and how their cues below them.
+ * The positions of the buttons over faces, and of the cues below them.
  *
- * `edge` is the side of its face from which a cue begins, "" for the middle: beside an edge of the
- * picture it would be cut off. Where faces stand close, only one unknown one of them shows its cue
- * before it is pointed at; the others' cues are covered.
+ * `edge` is the side of the face at which its cue starts, "" for centered: near an edge of the frame
+ * a centered cue would be cut off. Of unknown faces close together, only one shows its cue before
+ * the pointer is over it; the cues of the others are covered.
  * @param {Track[]} tracks
- * @param {Size} size of the picture
+ * @param {Size} size of the frame
  * @param {Size} layer over it
  * @returns {{track: Track, place: Place, edge: "" | "left" | "right", isCovered: boolean}[]}
  */
@@ -73,9 +73,9 @@ export function placeFaces(tracks, size, layer) {
 }
 
 /**
- * The square around a face, with a margin, in a rendition of the frame that its box is measured in.
+ * The square around a face, with a margin, in a rendition of its frame.
  * @param {Box} box in pixels of the frame
- * @param {number} scale pixels of the rendition for each of the frame
+ * @param {number} scale pixels of the rendition per pixel of the frame
  * @returns {{left: number, top: number, side: number}} in pixels of the rendition
  */
 export function squareAround([x1, y1, x2, y2], scale) {
@@ -84,7 +84,7 @@ export function squareAround([x1, y1, x2, y2], scale) {
 }
 
 /**
- * The largest face, null of none.
+ * The largest face; null if there is none.
  * @param {Track[]} tracks
  */
 export function largest(tracks) {

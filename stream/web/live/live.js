@@ -1,4 +1,4 @@
-// The live view of one camera: its picture, the faces in it, and what happened lately before it.
+// The live view of one camera: its video, the faces in it, and recent events.
 
 import { attempt } from "../connection/api.js";
 import { Link } from "../connection/link.js";
@@ -17,10 +17,10 @@ import { Stage } from "./stage.js";
 /** @import { Picked } from "./naming.js" */
 /** @import { OwnCamera } from "./own_camera.js" */
 
-const LISTS_AFTER_MS = 400; // the picture first: a list's thumbnails would compete with it
+const LISTS_AFTER_MS = 400; // the video first: thumbnails would compete with it
 
 /**
- * Events: "name" of `Stage`, and "event-name" with an unknown face's event to be named.
+ * Events: "name" of `Stage`, and "event-name" with the event of an unknown face to name.
  * @extends {Emitter<{name: Picked, "event-name": Event}>}
  */
 export class Live extends Emitter {
@@ -32,7 +32,7 @@ export class Live extends Emitter {
   /** @type {string | null} */
   #name = null;
   /** @type {Link | null} */
-  #watched = null; // the link of a camera that is watched; this browser's own has its own
+  #watched = null; // the link of a watched camera; this browser's camera has its own
   /** @type {RawFaces | null} */
   #raw = null;
   #recent = new EventList(byId("recent-list"), { page: 20, maxShown: 40 });
@@ -72,7 +72,7 @@ export class Live extends Emitter {
   }
 
   /**
-   * Make known where this browser's camera is; it is shown by the link that sends it.
+   * Set this browser's camera; it is shown by the link that publishes it.
    * @param {OwnCamera | null} own
    */
   set own(own) {
@@ -91,7 +91,7 @@ export class Live extends Emitter {
       this.#watch(name);
     }
     byId("live-options").hidden = isOwn;
-    byId("enrol").hidden = !isOwn;
+    byId("enroll").hidden = !isOwn;
     byId("recent-all", HTMLAnchorElement).href = routeTo("events", "", { camera: name });
     setText(byId("recent-empty"), "Nothing has happened here yet.");
     setTimeout(() => attempt(this.reload()), LISTS_AFTER_MS);
@@ -99,7 +99,7 @@ export class Live extends Emitter {
   }
 
   /**
-   * Connect, in the way that is chosen now.
+   * Connect, as raw or annotated video.
    * @param {string} name
    */
   #watch(name) {
@@ -125,7 +125,7 @@ export class Live extends Emitter {
     this.stage.show(null);
   }
 
-  /** Read what happened anew, such as after somebody was erased. */
+  /** Reload the recent events, such as after a person was erased. */
   async reload() {
     const name = this.#name;
     if (name !== null) {
@@ -135,7 +135,7 @@ export class Live extends Emitter {
   }
 
   /**
-   * Show an event, with the others of its face, under the name that it was given.
+   * Show an event, and the others of its track, under the name that it was given.
    * @param {Event} event
    * @param {Identity} identity
    */
@@ -178,7 +178,7 @@ export class Live extends Emitter {
 }
 
 /**
- * The name so many steps from another, around the end; null where there is no other.
+ * The name so many steps from another, wrapping around; null if there is no other.
  * @param {string[]} names
  * @param {string | null} name
  * @param {number} step

@@ -1,4 +1,4 @@
-// Giving a face in the picture its name.
+// Naming a face in the video.
 
 import { ApiError, api, encode } from "../connection/api.js";
 import { ask } from "../page/dialogs.js";
@@ -8,10 +8,10 @@ import { squareAround } from "./geometry.js";
 /** @import { Event, Identity, Track } from "../connection/schemas.js" */
 /** @import { Box, Size } from "./geometry.js" */
 
-/** @typedef {{camera: string, track: Track, size: Size}} Picked a face, in a frame of a size */
+/** @typedef {{camera: string, track: Track, size: Size}} Picked a face, and the size of its frame */
 
 /**
- * Ask who a track is and enrol it; resolves to the identity, or null.
+ * Ask who a track is and enroll it; resolves to the identity, or null.
  * @param {Picked} picked
  * @param {HTMLVideoElement} video
  */
@@ -19,13 +19,13 @@ export async function askName({ camera, track, size }, video) {
   drawFace(byId("name-face", HTMLCanvasElement), video, track.box, size);
   byId("name-title").textContent = track.name ? `Not ${track.name}?` : "Who is this?";
   byId("name-hint").textContent = track.name
-    ? "Type who it really is: this face is added to that person."
-    : "The name is on the video from the next picture on.";
+    ? "Enter the right name: this face is added to that person."
+    : "The name appears from the next frame on.";
   return askAndSay((name, force) => nameTrack(camera, track.track_id, name, force));
 }
 
 /**
- * Ask who an unknown face of the timeline was; the service enrolls the crop that it kept.
+ * Ask who an unknown face of a past event was; the service enrolls the stored crop.
  * @param {Event} event
  */
 export async function askNameOfEvent(event) {
@@ -33,7 +33,7 @@ export async function askNameOfEvent(event) {
   const canvas = byId("name-face", HTMLCanvasElement);
   canvas.getContext("2d")?.drawImage(crop, 0, 0, canvas.width, canvas.height);
   byId("name-title").textContent = "Who was this?";
-  byId("name-hint").textContent = "The crop that was kept is added to that person.";
+  byId("name-hint").textContent = "The stored crop is added to that person.";
   return askAndSay((name, force) => api("POST", `api/events/${event.id}/name`, { name: name.trim(), force }));
 }
 
@@ -41,7 +41,7 @@ export async function askNameOfEvent(event) {
  * @param {string} camera
  * @param {string} trackId
  * @param {string} name
- * @param {boolean} force to enroll a face that would be refused
+ * @param {boolean} force enroll a face that would be rejected
  * @returns {Promise<Identity>}
  */
 export function nameTrack(camera, trackId, name, force = false) {
@@ -63,13 +63,13 @@ async function askAndSay(submit) {
     try {
       return await submit(input.value, force.checked);
     } catch (error) {
-      // Refused as a photo would be: whoever sees the face may know better, or have a twin.
+      // Rejected like a photo: the person may know better, such as in the case of twins.
       anyway.hidden = !(error instanceof ApiError) || error.status !== 422;
       throw error;
     }
   }));
   if (identity) {
-    toast(`This is ${identity.name}.`);
+    toast(`Saved as ${identity.name}.`);
   }
   return identity;
 }
@@ -83,7 +83,7 @@ async function loadImage(url) {
 }
 
 /**
- * Draw a face out of the picture, which may be a smaller rendition of the frame.
+ * Draw a face of the video, which may be a smaller rendition of the frame.
  * @param {HTMLCanvasElement} canvas
  * @param {HTMLVideoElement} video
  * @param {Box} box in pixels of the frame

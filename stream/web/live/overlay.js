@@ -17,8 +17,8 @@ export class Overlay {
   #buttons = new Map();
 
   /**
-   * @param {HTMLElement} layer over the picture
-   * @param {(track: Track) => void} pick called when a face is clicked
+   * @param {HTMLElement} layer over the video
+   * @param {(track: Track) => void} pick called on a click on a face
    */
   constructor(layer, pick) {
     this.#layer = layer;
@@ -34,7 +34,7 @@ export class Overlay {
     return this.#tracks;
   }
 
-  /** @param {Size & {tracks: Track[]}} faces of a picture, with its size */
+  /** @param {Size & {tracks: Track[]}} tracks of a frame, with its size */
   show({ width, height, tracks }) {
     this.#size = { width, height };
     this.#tracks = tracks;
@@ -65,7 +65,7 @@ export class Overlay {
       button.dataset.state = track.state;
       button.dataset.trackId = track.track_id;
       button.dataset.name = track.name ?? "";
-      // The label begins with what is seen, for those who say it to click it.
+      // The label begins with the visible text, for speech input.
       const cue = track.name ? `Not ${track.name}?` : "Name this face";
       setLabel(button, `${cue} ${track.name ? "Correct the name" : "It is unknown"}`);
       setText(find(button, ".face-cue"), cue);

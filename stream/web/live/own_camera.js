@@ -1,4 +1,4 @@
-// This browser's camera: sent to the service and back with names; and enrolling who sits before it.
+// This browser's camera: published and shown with names, and used to enroll the person in front of it.
 
 import { ApiError } from "../connection/api.js";
 import { Link } from "../connection/link.js";
@@ -20,14 +20,14 @@ const WANTED = {
     facingMode: "user",
   },
 };
-const LOOK_MS = 8000; // how long a face is waited for
+const LOOK_MS = 8000; // how long to wait for a face
 const PAUSE_MS = 150; // between two tries
 /** @type {Record<string, string>} */
 const REASONS = {
-  NotAllowedError: "The browser may not use the camera. Allow it beside the address, then try again.",
+  NotAllowedError: "The browser is not allowed to use the camera: allow it in the address bar, then try again.",
   NotFoundError: "This device has no camera.",
   NotReadableError: "Another program is using the camera.",
-  OverconstrainedError: "The camera cannot give such a picture.",
+  OverconstrainedError: "The camera does not support this video format.",
 };
 
 /**
@@ -51,16 +51,16 @@ export class OwnCamera extends Emitter {
     this.#socket = socket;
     this.#stage = stage;
     byId("own-camera").addEventListener("click", () => (this.link ? this.stop() : this.start()));
-    byId("enrol").addEventListener("submit", (event) => {
+    byId("enroll").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#enrol();
+      this.#enroll();
     });
   }
 
   async start() {
     const button = byId("own-camera", HTMLButtonElement);
     if (!navigator.mediaDevices) {
-      toast("Browsers give their camera only to https:// pages and to 127.0.0.1.", "bad");
+      toast("Browsers allow camera access only on https:// pages and on 127.0.0.1.", "bad");
       return;
     }
     button.disabled = true;
@@ -94,17 +94,17 @@ export class OwnCamera extends Emitter {
     this.emit("stop");
   }
 
-  async #enrol() {
-    const name = byId("enrol-name", HTMLInputElement).value.trim();
-    const button = byId("enrol-submit", HTMLButtonElement);
-    const hint = byId("enrol-hint");
+  async #enroll() {
+    const name = byId("enroll-name", HTMLInputElement).value.trim();
+    const button = byId("enroll-submit", HTMLButtonElement);
+    const hint = byId("enroll-hint");
     if (!name || !this.link) {
       return;
     }
     button.disabled = true;
     setText(hint, "Look at the camera …");
     const until = performance.now() + LOOK_MS;
-    let reason = "No face was seen. Come closer, and look at the camera.";
+    let reason = "No face was detected. Come closer, and look at the camera.";
     while (performance.now() < until && this.link) {
       const track = largest(this.#stage.tracks);
       if (track) {
@@ -112,13 +112,13 @@ export class OwnCamera extends Emitter {
           const identity = await nameTrack(this.link.name, track.track_id, name);
           reason = "";
           toast(`Welcome, ${identity.name}.`);
-          setText(hint, `You are enrolled as ${identity.name}. Enrol again in another light to be known better.`);
+          setText(hint, `You are enrolled as ${identity.name}. Enroll again in different light for better recognition.`);
           this.emit("enrolled");
           break;
         } catch (error) {
           reason = messageOf(error);
           if (!(error instanceof ApiError && (error.status === 404 || error.status === 400))) {
-            break; // only a face that has just left or is not yet clear is worth waiting for
+            break; // wait only for a face that just left or is not clear yet
           }
         }
       }
@@ -137,7 +137,7 @@ function nameOf(error) {
   return error instanceof Error ? error.name : "";
 }
 
-/** A name of this page's own: two tabs, or a page and its reload, never meet. */
+/** A unique name: two tabs, or a page and its reload, do not collide. */
 function newName() {
   const random = crypto.getRandomValues(new Uint8Array(3));
   return `browser-${[...random].map((byte) => byte.toString(16).padStart(2, "0")).join("")}`;

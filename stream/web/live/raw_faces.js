@@ -1,4 +1,4 @@
-// Faces drawn by the page over raw video: sharp at any size, each with the frame it belongs to.
+// Faces drawn by the page over raw video: sharp at any size, matched to their frames.
 
 import { FrameFaces, labelOf } from "./frame_faces.js";
 import { contain, placeOf } from "./geometry.js";
@@ -6,13 +6,13 @@ import { contain, placeOf } from "./geometry.js";
 /** @import { Link } from "../connection/link.js" */
 /** @import { Faces } from "./frame_faces.js" */
 
-// As stream/video/annotate.py has them.
+// The colors of stream/video/annotate.py.
 const COLORS = { known: "rgb(46 190 110)", unknown: "rgb(244 150 40)", undecided: "rgb(205 210 216)" };
 const INK = "rgb(14 20 26)";
 
 const CHOICE = "facewire-raw"; // in this browser's storage
 
-/** Whether the page is to draw the faces itself: as chosen here, or asked by /?raw=1. */
+/** Whether the page draws the faces itself: as chosen on it, or by /?raw=1. */
 export function wantsRaw() {
   return (localStorage.getItem(CHOICE) ?? new URLSearchParams(location.search).get("raw")) === "1";
 }
@@ -31,7 +31,7 @@ export class RawFaces {
   #ended = new AbortController();
 
   /**
-   * Draw what `link` hears of the faces over `video`, which shows that link's stream.
+   * Draw the faces of `link` over `video`, which shows its stream.
    * @param {HTMLVideoElement} video
    * @param {Link} link
    */

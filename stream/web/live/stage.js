@@ -1,4 +1,4 @@
-// The big live view: one link's picture, what to say where there is none, and the faces in it.
+// The video of the live view: one link's stream, a message if there is none, and the faces in it.
 
 import { conditionOf, isStalled } from "../cameras/condition.js";
 import { byId, setText } from "../page/dom.js";
@@ -11,10 +11,10 @@ import { Overlay } from "./overlay.js";
 /** @import { Socket } from "../connection/socket.js" */
 /** @import { Picked } from "./naming.js" */
 
-const FRESH_MS = 1500; // a picture younger than this is live
+const FRESH_MS = 1500; // a newer frame counts as live
 
 /**
- * Events: "name" when a face was picked; "tracks"; "action" with the state that its button acts on.
+ * Events: "name" when a face was picked; "tracks"; "action" with the state on which its button acts.
  * @extends {Emitter<{name: Picked, tracks: void, action: string}>}
  */
 export class Stage extends Emitter {
@@ -51,7 +51,7 @@ export class Stage extends Emitter {
     byId("veil-action").addEventListener("click", () => {
       this.emit("action", byId("stage").dataset.state ?? "");
     });
-    setInterval(() => this.#link && this.#look(), 250);
+    setInterval(() => this.#link && this.#check(), 250);
   }
 
   get video() {
@@ -71,7 +71,7 @@ export class Stage extends Emitter {
   }
 
   /**
-   * Ask for a face's name; the list beside the picture does too.
+   * Start naming a face; the list beside the video does too.
    * @param {Track} track
    */
   pick(track) {
@@ -81,7 +81,7 @@ export class Stage extends Emitter {
   }
 
   /**
-   * Show a link's picture; null for none.
+   * Show a link's stream; null for none.
    * @param {Link | null} link
    */
   show(link) {
@@ -96,11 +96,11 @@ export class Stage extends Emitter {
     link?.on("stream", () => {
       this.#video.srcObject = link.stream;
     }, { signal: this.#detach.signal });
-    this.#look();
+    this.#check();
   }
 
   /**
-   * Hear how the shown camera is doing; null where that is not known.
+   * Update the status of the shown camera; null if unknown.
    * @param {Camera | null} status
    */
   update(status) {
@@ -108,7 +108,7 @@ export class Stage extends Emitter {
       this.#sinceLive = performance.now();
     }
     this.#status = status;
-    this.#look();
+    this.#check();
   }
 
   /** @param {Tracks} message */
@@ -124,7 +124,7 @@ export class Stage extends Emitter {
     this.emit("tracks");
   }
 
-  #look() {
+  #check() {
     const isFresh = performance.now() - this.#lastFrameAt < FRESH_MS;
     byId("live-pill").hidden = !isFresh;
     const size = byId("hud-size");
@@ -159,7 +159,7 @@ export class Stage extends Emitter {
     const forMs = now - Math.max(this.#lastFrameAt, this.#sinceLive);
     if (!document.hidden && isStalled({ status: this.#status, link: this.#link, forMs })) {
       this.#sinceLive = now;
-      this.#link?.restart("the picture stood still");
+      this.#link?.restart("the video stalled");
     }
   }
 }

@@ -1,15 +1,15 @@
-// Modal dialogs: the browser keeps the focus inside, Escape closes.
+// Modal dialogs: the browser keeps the focus inside, Escape closes them.
 
 import { byId, find } from "./dom.js";
 import { messageOf, sentence } from "./text.js";
 
-/** What submit returns where the dialog is to stay open. */
+/** Returned by `submit` to keep the dialog open. */
 export const STAY = Symbol("stay open");
 
 /**
- * Open a dialog whose form runs `submit`; it stays open with the reason where that fails, or where
- * it returns STAY. Resolves to what submit returned, true for nothing, or null where the person
- * cancelled: closing the dialog aborts the signal that submit gets, and waits until it has ended.
+ * Open a dialog that runs `submit` when its form is submitted; it stays open with the reason if that
+ * fails, or if it returns STAY. Resolves to the result of `submit`, true if there is none, or null if
+ * the person canceled: closing the dialog aborts the signal of `submit`, and waits until it has ended.
  * @template T
  * @param {string} prefix of the ids: PREFIX-dialog, PREFIX-form, PREFIX-problem
  * @param {(signal: AbortSignal) => Promise<T | typeof STAY>} submit
@@ -38,7 +38,7 @@ export function ask(prefix, submit) {
           dialog.close();
         }
       } catch (error) {
-        // The dialog that is open by now may be another question's.
+        // By now another use of the dialog may be open.
         if (ended.signal.aborted) {
           return;
         }
@@ -57,7 +57,7 @@ export function ask(prefix, submit) {
     form.querySelector("[data-cancel]")?.addEventListener("click", () => dialog.close(), options);
     dialog.addEventListener("close", async () => {
       if (dialog.open) {
-        return; // the last time's, late
+        return; // a late event of the previous use
       }
       ended.abort();
       await running;
@@ -68,7 +68,7 @@ export function ask(prefix, submit) {
 }
 
 /**
- * Ask before something that cannot be undone; resolves as `ask` does.
+ * Ask for confirmation; resolves as `ask` does.
  * @template T
  * @param {{title: string, text: string, yes: string, run: () => Promise<T>}} question
  */

@@ -1,9 +1,9 @@
-// Small helpers over the document.
+// Elements of the document.
 
 import { initials } from "./text.js";
 
 /**
- * An element that the page has.
+ * An element of the page by its id.
  * @overload
  * @param {string} id
  * @returns {HTMLElement}
@@ -12,13 +12,13 @@ import { initials } from "./text.js";
  * @template {HTMLElement} T
  * @overload
  * @param {string} id
- * @param {new () => T} type what it has to be, such as HTMLInputElement
+ * @param {new () => T} type its type, such as HTMLInputElement
  * @returns {T}
  */
 /**
  * @param {string} id
  * @param {new () => HTMLElement} type
- * @throws {Error} where there is no such element
+ * @throws {Error} if there is no such element
  */
 export function byId(id, type = HTMLElement) {
   const element = document.getElementById(id);
@@ -29,7 +29,7 @@ export function byId(id, type = HTMLElement) {
 }
 
 /**
- * The first element within another that fits a selector.
+ * The first element within another that matches a selector.
  * @overload
  * @param {ParentNode} parent
  * @param {string} selector
@@ -47,7 +47,7 @@ export function byId(id, type = HTMLElement) {
  * @param {ParentNode} parent
  * @param {string} selector
  * @param {new () => HTMLElement} type
- * @throws {Error} where there is no such element
+ * @throws {Error} if there is no such element
  */
 export function find(parent, selector, type = HTMLElement) {
   const element = parent.querySelector(selector);
@@ -58,7 +58,7 @@ export function find(parent, selector, type = HTMLElement) {
 }
 
 /**
- * Make an element: h("li", {class: "x", onclick: f}, "text", child). Null children are left out.
+ * Create an element: h("li", {class: "x", onclick: f}, "text", child). Null children are left out.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {Record<string, any>} attributes
@@ -96,7 +96,7 @@ export function glyph(name) {
 }
 
 /**
- * Change text only where it differs, so that screen readers hear changes alone.
+ * Set text only if it differs, so that screen readers announce only changes.
  * @param {Element} element
  * @param {string} text
  */
@@ -107,7 +107,7 @@ export function setText(element, text) {
 }
 
 /**
- * Change the label of an element, like `setText`.
+ * Set the label of an element, like `setText`.
  * @param {Element} element
  * @param {string} label
  */
@@ -118,7 +118,7 @@ export function setLabel(element, label) {
 }
 
 /**
- * Show a note for some seconds.
+ * Show a message for some seconds.
  * @param {string} text
  * @param {"good" | "bad"} kind
  */
@@ -126,7 +126,7 @@ export function toast(text, kind = "good") {
   const note = h("p", { class: `toast ${kind}` }, text);
   const box = byId("toasts");
   box.append(note);
-  // Above a modal dialog that is open, or was opened since.
+  // Above a modal dialog that is open.
   box.popover = "manual";
   box.hidePopover();
   box.showPopover();
@@ -138,7 +138,7 @@ export function toast(text, kind = "good") {
 }
 
 /**
- * A picture with initials behind it, for where there is no picture.
+ * A portrait with initials behind it, shown if there is no image.
  * @param {string | null} url
  * @param {string | null} name
  */

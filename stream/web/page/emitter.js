@@ -1,4 +1,4 @@
-// An EventTarget whose events have typed details.
+// An EventTarget with typed events.
 
 /**
  * @template {object} Events the type of each event's detail by the event's name; void for none

@@ -1,8 +1,8 @@
-// What this browser may do: an administrator changes things, a viewer watches and reads.
+// The role of this browser: administrators make changes, viewers watch and read.
 
 import { api } from "../connection/api.js";
 
-/** Learn the role. Elements with data-changes are shown to administrators alone; see style.css. */
+/** Read the role. Elements with data-changes are shown to administrators only; see style.css. */
 export async function learnRole() {
   const { role } = await api("GET", "api/session");
   document.documentElement.dataset.role = role ?? "";

@@ -4,14 +4,14 @@ import { byId, find } from "./dom.js";
 import { Emitter } from "./emitter.js";
 
 /**
- * Where an address leads; `view` is "" where it names none.
+ * The target of an address; `view` is "" if it names none.
  * @typedef {{view: string, name: string, query: URLSearchParams}} Route
  */
 
 const VIEWS = ["wall", "live", "events", "people", "settings"];
 
 /**
- * Read an address; `view` is "" where it names none, so that the page chooses.
+ * Parse an address; `view` is "" if it names none, so that the page chooses.
  * @param {string} hash
  * @returns {Route}
  */
@@ -25,7 +25,7 @@ export function parseRoute(hash) {
 }
 
 /**
- * Write an address; empty values of the query are left out.
+ * Format an address; empty values of the query are omitted.
  * @param {string} view
  * @param {string} name of a camera
  * @param {Record<string, string>} query
@@ -48,7 +48,7 @@ export class Router extends Emitter {
     window.addEventListener("hashchange", () => this.start());
   }
 
-  /** Tell where the address leads now. */
+  /** Emit the current route. */
   start() {
     const route = { ...parseRoute(location.hash), isFirst: this.#isFirst };
     this.#isFirst = false;
@@ -56,7 +56,7 @@ export class Router extends Emitter {
   }
 
   /**
-   * Go somewhere; `replace` leaves no step for the back button.
+   * Navigate; `replace` leaves no step for the back button.
    * @param {string} hash
    */
   go(hash, { replace = false } = {}) {
@@ -73,7 +73,7 @@ export class Router extends Emitter {
 }
 
 /**
- * Show one view, mark it in the navigation, and bring the focus to its heading.
+ * Show one view, mark it in the navigation, and focus its heading.
  * @param {Route & {isFirst: boolean}} route
  */
 export function showView({ view, name, isFirst }) {

@@ -1,7 +1,7 @@
-// Texts of the page from values: no document is needed.
+// Texts from values; needs no document.
 
 /**
- * Begin a text with a capital letter.
+ * Capitalize the first letter of a text.
  * @param {string | null | undefined} text
  */
 export function sentence(text) {
@@ -9,7 +9,7 @@ export function sentence(text) {
 }
 
 /**
- * Count things: "1 photo", "3 photos".
+ * A number with its noun: "1 photo", "3 photos".
  * @param {number} n
  * @param {string} what
  */
@@ -18,7 +18,7 @@ export function counted(n, what) {
 }
 
 /**
- * Write an amount with at most one decimal: "1 day", "2.5 days", "1,024 MiB".
+ * Format an amount with at most one decimal: "1 day", "2.5 days", "1,024 MiB".
  * @param {number} number
  * @param {string} unit
  * @param {string} many the unit's plural
@@ -31,7 +31,7 @@ export function amount(number, unit, many = `${unit}s`) {
 const UNITS = [[86400, "days"], [3600, "h"], [60, "min"]];
 
 /**
- * Write a time roughly: 45 s, 3 min, 2 h, 5 days. A unit is used from two of it on.
+ * Format a duration roughly: 45 s, 3 min, 2 h, 5 days. A unit is used from two on.
  * @param {number} seconds
  */
 export function duration(seconds) {
@@ -53,7 +53,7 @@ export function initials(name) {
 }
 
 /**
- * What an error says.
+ * The message of an error.
  * @param {unknown} error
  */
 export function messageOf(error) {

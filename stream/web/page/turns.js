@@ -1,12 +1,12 @@
-// Requests one after another.
+// Tasks in sequence.
 
-/** Runs each task after the one before it: no answer undoes a later one, and none is lost. */
+/** Runs tasks in sequence, so that no response overwrites a later one. */
 export class Turns {
   /** @type {Promise<unknown>} */
   #last = Promise.resolve();
 
   /**
-   * Resolves or fails as the task does; a task that fails stops no later one.
+   * Resolves or rejects with the task; a failed task does not stop later ones.
    * @template T
    * @param {() => Promise<T>} task
    * @returns {Promise<T>}

@@ -1,4 +1,4 @@
-// Adding somebody: from photo files, or from a camera that sees them alone.
+// Adding a person: from photo files, or from a camera with only that person in view.
 
 import { api, encode } from "../connection/api.js";
 import { STAY, ask } from "../page/dialogs.js";
@@ -11,16 +11,16 @@ import { PhotoSender } from "./photos.js";
 
 /** @import { Camera, Identity } from "../connection/schemas.js" */
 
-const LOOK_MS = 700; // between two pictures of the camera
-const OWN = ""; // the camera that is not sent yet: this browser's
+const LOOK_MS = 700; // between two snapshots of the camera
+const OWN = ""; // this browser's camera, not published yet
 const OWN_STARTS = Symbol("the browser's camera starts");
 const HINTS = {
-  photos: "One face a photo, looking roughly at the camera. Two or three photos are better than one. Files can be dropped here.",
-  camera: "One person alone in view, looking at the camera. The best shots so far are taken.",
+  photos: "One face per photo, looking roughly at the camera. Two or three photos are better than one. Files can be dropped here.",
+  camera: "Only one person in view, looking at the camera. The best frames so far are used.",
 };
 
 /**
- * Events: "added" after each photo; "dropped", with files, where no dialog is open.
+ * Events: "added" after each photo; "dropped" with files if no dialog is open.
  * @extends {Emitter<{added: void, dropped: File[]}>}
  */
 export class AddForm extends Emitter {
@@ -28,13 +28,13 @@ export class AddForm extends Emitter {
   #fromPhotos = h("input", { type: "radio", name: "person-source", value: "photos" });
   #fromCamera = h("input", { type: "radio", name: "person-source", value: "camera" });
   #cameras = h("select", { id: "person-form-camera" });
-  #look = h("img", { class: "live-look", alt: "What the camera sees now", hidden: true });
+  #preview = h("img", { class: "camera-preview", alt: "Current view of the camera", hidden: true });
   #cameraField;
   #input = byId("person-form-photos", HTMLInputElement);
   #photosField = byId("person-form-photos-field");
   #photos = new PhotoSender(this.#input, byId("person-hint"));
   /** @type {Identity | null | undefined} */
-  #person; // whose photos are asked for, null for somebody new's, undefined while nothing is
+  #person; // whose photos are requested, null for a new person, undefined while the form is closed
 
   constructor() {
     super();
@@ -45,22 +45,22 @@ export class AddForm extends Emitter {
       h("label", {}, this.#fromPhotos, "From photos"), h("label", {}, this.#fromCamera, "From a camera"));
     this.#sources.addEventListener("change", () => this.#switch());
     this.#cameraField = h("div", { class: "field" },
-      h("label", { class: "field" }, h("span", {}, "Camera"), this.#cameras), this.#look);
+      h("label", { class: "field" }, h("span", {}, "Camera"), this.#cameras), this.#preview);
     this.#photosField.before(this.#sources);
     this.#photosField.after(this.#cameraField);
-    this.#cameras.addEventListener("change", () => this.#see());
-    this.#look.addEventListener("load", () => { this.#look.hidden = false; });
-    this.#look.addEventListener("error", () => { this.#look.hidden = true; });
+    this.#cameras.addEventListener("change", () => this.#updatePreview());
+    this.#preview.addEventListener("load", () => { this.#preview.hidden = false; });
+    this.#preview.addEventListener("error", () => { this.#preview.hidden = true; });
   }
 
   /**
-   * Ask for photos of a person, of somebody new where null; resolves to whether any were added.
+   * Ask for photos of a person, null for a new one; resolves to whether any were added.
    * @param {Identity | null} person
    * @param {File[]} files
    */
   async ask(person, files = []) {
     if (this.#person !== undefined) {
-      this.#photos.take(files); // it is about to open
+      this.#photos.take(files); // the form is about to open
       return false;
     }
     try {
@@ -86,7 +86,7 @@ export class AddForm extends Emitter {
     this.#fromPhotos.checked = true;
     await this.#listCameras();
     this.#switch();
-    const looking = setInterval(() => this.#see(), LOOK_MS);
+    const looking = setInterval(() => this.#updatePreview(), LOOK_MS);
     let added = 0;
     let isStopped = false;
     const done = await ask("person", async (signal) => {
@@ -95,7 +95,7 @@ export class AddForm extends Emitter {
       }
       const sent = await this.#photos.send({ person, name: name.value.trim(), signal });
       added += sent.added;
-      isStopped = signal.aborted; // what was on its way may arrive
+      isStopped = signal.aborted; // the current photo may still be added
       setText(byId("person-save"), "Try again");
       return sent.refused ? STAY : sent;
     });
@@ -117,7 +117,7 @@ export class AddForm extends Emitter {
     this.#photos.hidden = isCamera;
     this.#cameraField.hidden = !isCamera;
     setText(byId("person-hint"), isCamera ? HINTS.camera : HINTS.photos);
-    this.#see();
+    this.#updatePreview();
   }
 
   async #listCameras() {
@@ -134,15 +134,15 @@ export class AddForm extends Emitter {
     this.#cameras.value = chooseCamera(live, view === "live" ? name : "", before) ?? OWN;
   }
 
-  #see() {
+  #updatePreview() {
     if (!this.#isCamera || !this.#cameras.value) {
-      this.#look.hidden = true;
+      this.#preview.hidden = true;
       return;
     }
-    this.#look.src = `api/cameras/${encode(this.#cameras.value)}/snapshot.jpg?width=640&at=${Date.now()}`;
+    this.#preview.src = `api/cameras/${encode(this.#cameras.value)}/snapshot.jpg?width=640&at=${Date.now()}`;
   }
 
-  /** Take files that are dropped: on the dialog, or on the list of people. */
+  /** Accept dropped files: on the dialog, or on the list of people. */
   #takeDrops() {
     const dialog = byId("person-dialog", HTMLDialogElement);
     /** @param {DragEvent} event */
@@ -173,8 +173,8 @@ export class AddForm extends Emitter {
   async #enroll(name) {
     const camera = this.#cameras.value;
     if (camera === OWN) {
-      byId("enrol-name", HTMLInputElement).value = name;
-      byId("own-camera").click(); // its view has the form to enrol who sits before it
+      byId("enroll-name", HTMLInputElement).value = name;
+      byId("own-camera").click(); // its view has the form to enroll the person in front of it
       return OWN_STARTS;
     }
     /** @type {Identity} */
@@ -190,11 +190,11 @@ function isOwn({ url }) {
 }
 
 /**
- * The camera to begin with: the one that is watched, a browser's, the last one, or any.
+ * The camera to select: the watched one, a browser's, the previous one, or any.
  * @param {{name: string, url: string}[]} live
  * @param {string} watched
  * @param {string} before
- * @returns {string | undefined} undefined where none is live
+ * @returns {string | undefined} undefined if none is live
  */
 export function chooseCamera(live, watched, before) {
   const wanted = [watched, live.find(isOwn)?.name, before];

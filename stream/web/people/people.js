@@ -1,4 +1,4 @@
-// Everybody who is enrolled: search, add, and open one's sheet.
+// The enrolled people: search, add, and open a person's sheet.
 
 import { api, apiList, attempt, encode } from "../connection/api.js";
 import { ask } from "../page/dialogs.js";
@@ -13,12 +13,12 @@ import { askErase } from "./questions.js";
 
 /** @import { Identity, Person } from "../connection/schemas.js" */
 
-const PAGE = 100; // people read at a time: a gallery may hold many thousands
-const MOST = 1000; // people that one answer may hold
-const SEARCH_MS = 200; // from the last letter typed to the question
+const PAGE = 100; // people per request: a gallery may hold many thousands
+const MOST = 1000; // maximum of one response
+const SEARCH_MS = 200; // from the last keystroke to the request
 
 /**
- * Event: "removed" after somebody was erased, and after anything that past events show.
+ * Event: "removed" after a person was erased, and after any change that past events show.
  * @extends {Emitter<{removed: void}>}
  */
 export class People extends Emitter {
@@ -40,7 +40,7 @@ export class People extends Emitter {
     byId("people-list").before(this.#count);
     byId("people-list").after(this.#more);
     byId("people-search").addEventListener("input", () => this.#soon(() => this.#turns.run(() => this.#read(PAGE))));
-    // Names are suggested where one is typed: of all people, not of those that are listed.
+    // Suggest names of all people, not only of those listed.
     document.addEventListener("input", ({ target }) => {
       if (target instanceof HTMLInputElement && target.getAttribute("list") === "known-names") {
         this.#soon(() => this.#suggest(target.value.trim()));
@@ -57,7 +57,7 @@ export class People extends Emitter {
     });
   }
 
-  /** Read everybody's number, names to suggest, and as many people as were listed. */
+  /** Read the number of people, names to suggest, and as many people as were listed. */
   async load() {
     await this.#suggest("");
     await this.#turns.run(() => this.#read(Math.min(Math.max(PAGE, this.#people.length), MOST)));
@@ -73,7 +73,7 @@ export class People extends Emitter {
     this.#typing = setTimeout(() => attempt(read()), SEARCH_MS);
   }
 
-  /** @param {string} text that names are to begin with or hold */
+  /** @param {string} text that the names contain */
   async #suggest(text) {
     const { rows, total } = await apiList(`api/identities?limit=${PAGE}&q=${encode(text)}`);
     byId("known-names").replaceChildren(...rows.map(({ name }) => h("option", { value: name })));
@@ -91,7 +91,7 @@ export class People extends Emitter {
   }
 
   async #readMore() {
-    if (this.#next !== null) { // else the list was read anew meanwhile, and is whole
+    if (this.#next !== null) { // else the list was reloaded meanwhile, and is complete
       const answer = await apiList(this.#next);
       this.#people.push(...answer.rows);
       this.#show(answer, false);
@@ -100,7 +100,7 @@ export class People extends Emitter {
 
   /**
    * @param {{rows: Person[], total: number, next: string | null}} answer
-   * @param {boolean} isAnew else the rows are added to those that are shown
+   * @param {boolean} isAnew else the rows are appended
    */
   #show({ rows: people, total, next }, isAnew) {
     this.#next = next;
@@ -121,14 +121,14 @@ export class People extends Emitter {
     const empty = byId("people-empty");
     empty.hidden = total > 0;
     setText(empty, this.#total
-      ? `Nobody is called “${wanted}”.`
+      ? `No person matches “${wanted}”.`
       : `Nobody is enrolled.${mayChange() ? " Click an unknown face in the video, or add photos." : ""}`);
   }
 
   /** @param {Person} person */
   #row(person) {
     const { identity_id: id, name, n_photos: n } = person;
-    // Another picture where the number of photos has changed.
+    // The number of photos makes a new URL when the portrait may have changed.
     const picture = portrait(`api/identities/${encode(id)}/photo.jpg?n=${n}`, name);
     return h("li", { class: "person", "data-name": name },
       h("button", { type: "button", class: "person-open", "aria-label": `${name}, ${counted(n, "photo")}`, onclick: () => attempt(this.#sheet.open(id)) },
@@ -151,7 +151,7 @@ export class People extends Emitter {
   }
 
   /**
-   * @param {Identity | null} person null for somebody new
+   * @param {Identity | null} person null for a new person
    * @param {File[]} files
    */
   async #add(person = null, files = []) {
@@ -168,7 +168,7 @@ export class People extends Emitter {
     const renamed = await ask("rename", () =>
       api("PATCH", `api/identities/${encode(person.identity_id)}`, { name: input.value.trim() }));
     if (renamed) {
-      toast(`${person.name} is now called ${renamed.name}.`);
+      toast(`${person.name} was renamed to ${renamed.name}.`);
       await this.#changed();
     }
   }
@@ -188,7 +188,7 @@ export class People extends Emitter {
 }
 
 /**
- * How many people are listed: those found by a search, or those shown where there are more.
+ * The number of people found by a search, or shown if there are more.
  * @param {{isSearch: boolean, hasMore: boolean, nShown: number, nFound: number, nAll: number}} numbers
  */
 export function countText({ isSearch, hasMore, nShown, nFound, nAll }) {

@@ -1,4 +1,4 @@
-// One person's sheet: their photos, and what can be put right about them.
+// The sheet of one person: photos, and corrections.
 
 import { ApiError, api, attempt, encode } from "../connection/api.js";
 import { confirm } from "../page/dialogs.js";
@@ -15,11 +15,11 @@ import { askErase, askWho } from "./questions.js";
  */
 export class PersonSheet extends Emitter {
   /** @type {WholePerson} */
-  #person = { identity_id: "", name: "", n_events: 0, photos: [] }; // of nobody until it is opened
+  #person = { identity_id: "", name: "", n_events: 0, photos: [] }; // empty until it is opened
   #title = h("h2", { id: "sheet-title", tabindex: -1 });
   #figures = h("p", { class: "hint", id: "sheet-figures", role: "status" });
   #grid = h("ul", { class: "photos", "aria-label": "Photos" });
-  #empty = h("p", { class: "empty" }, "No photo is left: this person is not recognised until photos are added.");
+  #empty = h("p", { class: "empty" }, "No photos left: this person is not recognized until photos are added.");
   #chosenText = h("span", { role: "status" });
   #chosen;
   #dialog;
@@ -36,7 +36,7 @@ export class PersonSheet extends Emitter {
     this.#chosen = h("div", { class: "chosen", hidden: true },
       this.#chosenText,
       button(null, "Move to another person", () => attempt(this.#move())),
-      button(null, "Choose none", () => this.#chooseNone()));
+      button(null, "Clear selection", () => this.#chooseNone()));
     this.#dialog = h("dialog", { class: "person-sheet", id: "person-sheet", "aria-labelledby": "sheet-title" },
       h("div", { class: "person-sheet-head" },
         h("div", {}, this.#title, this.#figures),
@@ -57,7 +57,7 @@ export class PersonSheet extends Emitter {
     this.#title.focus();
   }
 
-  /** Show the person as they are now, if the sheet is open. */
+  /** Reload the person if the sheet is open. */
   async refresh() {
     if (this.#dialog.open) {
       await this.#fill(this.#person.identity_id);
@@ -81,12 +81,12 @@ export class PersonSheet extends Emitter {
     const day = new Date(at * 1000).toLocaleDateString([], { dateStyle: "medium" });
     const picture = hasCrop
       ? h("img", { src: `api/identities/${encode(this.#person.identity_id)}/photos/${id}.jpg`, alt: "", loading: "lazy" })
-      : "no picture kept";
+      : "no image stored";
     return h("li", { class: "photo", "data-photo": id },
       h("label", {},
         h("input", { type: "checkbox", value: id, "data-changes": true, onchange: () => this.#showChosen() }),
         h("span", { class: "visually-hidden" }, `Photo ${id}`),
-        h("span", { class: "photo-picture" }, picture),
+        h("span", { class: "photo-image" }, picture),
         h("span", { class: "photo-text" },
           `Quality ${percent} %`,
           h("meter", { min: 0, max: 100, low: 30, high: 50, optimum: 100, value: percent, "aria-hidden": "true" }),
@@ -102,7 +102,7 @@ export class PersonSheet extends Emitter {
   #showChosen() {
     const n = this.#checked.length;
     this.#chosen.hidden = n === 0;
-    setText(this.#chosenText, n ? `${counted(n, "photo")} chosen` : "");
+    setText(this.#chosenText, n ? `${counted(n, "photo")} selected` : "");
   }
 
   #chooseNone() {
@@ -123,8 +123,8 @@ export class PersonSheet extends Emitter {
     const removed = await confirm({
       title: "Remove this photo?",
       text: photos.length === 1
-        ? `It is the only photo of ${name}, who is then recognised no more. It cannot be undone.`
-        : `${name} keeps ${counted(photos.length - 1, "photo")}. It cannot be undone.`,
+        ? `It is the only photo of ${name}: without it, ${name} is no longer recognized. This cannot be undone.`
+        : `${name} keeps ${counted(photos.length - 1, "photo")}. This cannot be undone.`,
       yes: "Remove photo",
       run: () => api("DELETE", `api/identities/${encode(id)}/photos/${photoId}`),
     });
@@ -139,7 +139,7 @@ export class PersonSheet extends Emitter {
     const { identity_id: id, name } = this.#person;
     const other = /** @type {Identity | null} */ (await askWho({
       title: `Who is on ${ids.length === 1 ? "this photo" : `these ${ids.length} photos`}?`,
-      hint: `Somebody new, or known already. Past events that show them are ${name}’s no more.`,
+      hint: `A new or an existing name. Past events that show them are no longer assigned to ${name}.`,
       yes: "Move photos",
       run: (to) => api("POST", `api/identities/${encode(id)}/split`, { photo_ids: ids, name: to }),
     }));
@@ -153,21 +153,21 @@ export class PersonSheet extends Emitter {
     const { identity_id: id, name } = this.#person;
     const kept = /** @type {Identity | null} */ (await askWho({
       title: `Merge with ${name}`,
-      hint: `All photos and events of ${name} go to that person, and the name ${name} ends.`,
+      hint: `All photos and events of ${name} move to that person, and ${name} is removed.`,
       yes: "Merge",
       run: async (into) => {
         try {
           return await api("PATCH", `api/identities/${encode(id)}`, { merge_into: into });
         } catch (error) {
           if (error instanceof ApiError && error.status === 404) {
-            throw new Error(`nobody is called ${into}: choose one of the known people`, { cause: error });
+            throw new Error(`no person is called ${into}: choose one of the enrolled people`, { cause: error });
           }
           throw error;
         }
       },
     }));
     if (kept) {
-      toast(`${name} is ${kept.name}.`);
+      toast(`${name} was merged into ${kept.name}.`);
       await this.#changed(kept.identity_id);
     }
   }

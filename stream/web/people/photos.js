@@ -1,4 +1,4 @@
-// The photos to add: chosen or dropped files, sent one by one, each with its outcome.
+// The photos to add: chosen or dropped files, sent one by one, with the result of each.
 
 import { ApiError, api, encode } from "../connection/api.js";
 import { find, h, setText } from "../page/dom.js";
@@ -12,7 +12,7 @@ import { Sending, refusalOf } from "./sending.js";
 const TYPES = "image/*,.heic,.heif,.avif,.jfif,.jpe,.mpo,.jp2,.j2k";
 
 /**
- * Event: "added" after each photo that the service took.
+ * Event: "added" after each added photo.
  * @extends {Emitter<{added: void}>}
  */
 export class PhotoSender extends Emitter {
@@ -21,13 +21,13 @@ export class PhotoSender extends Emitter {
   #progress = h("progress", { class: "sending-progress", "aria-label": "Photos sent", hidden: true });
   #status = h("p", { class: "hint", role: "status" });
   #force = h("input", { type: "checkbox", id: "person-form-force" });
-  #check = h("label", { class: "check", title: "Take a photo whatever it looks like, if a face is found in it" },
-    this.#force, "Add anyway: also photos that look like somebody else, or are poor");
+  #check = h("label", { class: "check", title: "Skip the checks of quality and identity; a face must still be detected" },
+    this.#force, "Add anyway: also photos of poor quality, or that look like another person");
   /** @type {Set<File>} */
   #done = new Set();
 
   /**
-   * Build on a file input, after an element.
+   * Attach to a file input; the list is inserted after an element.
    * @param {HTMLInputElement} input
    * @param {HTMLElement} field
    */
@@ -44,7 +44,7 @@ export class PhotoSender extends Emitter {
     [this.#rows, this.#status, this.#check].forEach((each) => { each.hidden = isHidden; });
   }
 
-  /** Forget the photos of the last time. */
+  /** Clear the list. */
   clear() {
     this.#input.value = "";
     this.#force.checked = false;
@@ -68,8 +68,8 @@ export class PhotoSender extends Emitter {
   }
 
   /**
-   * Send what was not added yet, to a person or to whoever is called `name`. Resolves to the number
-   * of photos added and refused; an aborted signal stops before the next one.
+   * Send the photos not added yet, to a person or to the one called `name`. Resolves to the number of
+   * photos added and rejected; an aborted signal stops before the next one.
    * @param {{person: Identity | null, name: string, signal: AbortSignal}} options
    */
   async send({ person, name, signal }) {
@@ -105,7 +105,7 @@ export class PhotoSender extends Emitter {
   /**
    * Send one photo.
    * @param {File} file
-   * @param {string | null} id of the person, null for whoever is called `name`
+   * @param {string | null} id of the person, null for the one called `name`
    * @param {string} name
    * @param {AbortSignal} signal
    * @returns {Promise<Outcome>}
@@ -142,7 +142,7 @@ export class PhotoSender extends Emitter {
   }
 
   /**
-   * Show what becomes of a photo.
+   * Show the state of a photo.
    * @param {File} file
    * @param {"" | "sending" | "good" | "bad"} state
    * @param {string} text

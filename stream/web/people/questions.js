@@ -1,4 +1,4 @@
-// Questions about people: whom photos belong to, and whether somebody is to be erased.
+// Dialogs about people: the name for photos, and the confirmation to erase.
 
 import { api, encode } from "../connection/api.js";
 import { ask, confirm } from "../page/dialogs.js";
@@ -8,14 +8,14 @@ import { counted } from "../page/text.js";
 /** @import { WholePerson } from "../connection/schemas.js" */
 
 /**
- * Ask before erasing, and say what goes; resolves to whether it was done.
+ * Ask for confirmation to erase a person; resolves to whether it was done.
  * @param {WholePerson} person
  */
 export async function askErase({ identity_id: id, name, photos, n_events: n }) {
-  const events = n ? `${counted(n, "event")} of ${name} with their pictures` : "nothing among the events";
+  const events = n ? `the names and crops of ${counted(n, "event")}` : "no events";
   const removed = await confirm({
     title: `Remove ${name}?`,
-    text: `This erases the name, ${counted(photos.length, "photo")} and ${events}. It cannot be undone.`,
+    text: `This erases the name, ${counted(photos.length, "photo")} and ${events}. This cannot be undone.`,
     yes: "Erase person",
     run: () => api("DELETE", `api/identities/${encode(id)}`),
   });
@@ -28,7 +28,7 @@ export async function askErase({ identity_id: id, name, photos, n_events: n }) {
 let isBuilt = false;
 
 /**
- * Ask for a name, with the known ones at hand; resolves to what `run(name)` returned, or null.
+ * Ask for a name, with suggestions; resolves to what `run(name)` returned, or null.
  * @template T
  * @param {{title: string, hint: string, yes: string, run: (name: string) => Promise<T>}} question
  * @returns {Promise<NonNullable<T> | true | null>}

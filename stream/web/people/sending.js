@@ -3,13 +3,11 @@
 /** @import { Identity, Rejected } from "../connection/schemas.js" */
 
 /**
- * What became of a photo: whose it is now, or the reason why it was refused.
+ * The result for a photo: the person it was added to, or the reason why it was rejected.
  * @typedef {{identity: Identity | null, reason: string | null}} Outcome
  */
 
-/**
- * Count what was sent; each photo ends as added or refused.
- */
+/** Sends photos and counts them as added or refused. */
 export class Sending {
   added = 0;
   refused = 0;
@@ -30,8 +28,8 @@ export class Sending {
   }
 
   /**
-   * Send one after another; an aborted signal stops before the next one. What fails ends it, but
-   * after an abort that is no news.
+   * Send one after another; an aborted signal stops before the next one. A failure stops too, and is
+   * ignored after an abort.
    * @param {AbortSignal} signal
    * @param {(file: File, outcome: Outcome) => void} ended called after each
    */
@@ -60,7 +58,7 @@ export class Sending {
 }
 
 /**
- * Why a photo was refused, where that is what an error says; null for another failure.
+ * Why a photo was rejected, if the error is a rejection; null for another failure.
  * @param {{status: number, message: string, rejected: Rejected[] | null}} error
  */
 export function refusalOf(error) {

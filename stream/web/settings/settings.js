@@ -1,4 +1,4 @@
-// Settings: every camera with its state, and what runs here.
+// Settings: the cameras with their states, and information about the service.
 
 import { settingsText, stateText } from "../cameras/camera_text.js";
 import { api, attempt } from "../connection/api.js";
@@ -10,7 +10,7 @@ import { amount, sentence } from "../page/text.js";
 /** @import { Camera } from "../connection/schemas.js" */
 
 /**
- * What GET /api/about answers.
+ * The response of GET /api/about.
  * @typedef {{device: string, engine: string, model: string, threshold: number, keep_days: number,
  *   keep_mib: number, used_mib: number, needs_token: boolean}} About
  */
@@ -90,7 +90,7 @@ export class Settings {
 }
 
 /**
- * What runs here, each line with its term.
+ * Information about the service: pairs of term and value.
  * @param {About} about
  * @returns {[string, string][]}
  */
@@ -100,7 +100,7 @@ export function aboutRows(about) {
     ["Model", about.model.slice(0, 16)],
     ["A face is a match from", `similarity ${about.threshold.toFixed(3)} (−1 to 1)`],
     ["Events are kept for", `${amount(about.keep_days, "day")}, at most ${amount(about.keep_mib, "MiB", "MiB")}`],
-    ["Events take now", amount(about.used_mib, "MiB", "MiB")],
+    ["Events use now", amount(about.used_mib, "MiB", "MiB")],
   ];
 }
 

@@ -1,25 +1,25 @@
-// Which cameras of the wall play, and how the wall is divided.
+// Which tiles of the wall play, and the wall's grid.
 
 export const MAX_PLAYING = 16;
 
 /**
- * Choose which tiles play. Those that are looked at do, the first ones where they are too many;
- * others go on playing where there is room, for a person may only scroll past.
+ * Choose which tiles play: the visible ones, the first if there are too many. Others go on playing if
+ * there is room, since a person may only be scrolling.
  * @template {{isPlaying: boolean}} Tile
  * @param {Tile[]} tiles in the wall's order
- * @param {(tile: Tile) => boolean} isSeen
- * @returns {{play: Tile[], linger: Tile[], pause: Tile[]}} those to play, to pause later unless
- *   they are seen again, and to pause at once
+ * @param {(tile: Tile) => boolean} isVisible
+ * @returns {{play: Tile[], linger: Tile[], pause: Tile[]}} tiles to play, to pause later unless
+ *   visible again, and to pause at once
  */
-export function choosePlaying(tiles, isSeen) {
-  const play = tiles.filter(isSeen).slice(0, MAX_PLAYING);
+export function choosePlaying(tiles, isVisible) {
+  const play = tiles.filter(isVisible).slice(0, MAX_PLAYING);
   const others = tiles.filter((tile) => tile.isPlaying && !play.includes(tile));
   const room = MAX_PLAYING - play.length;
   return { play, linger: others.slice(0, room), pause: others.slice(room) };
 }
 
 /**
- * How many columns and rows hold so many tiles, as square as they go.
+ * The columns and rows for so many tiles, as square as possible.
  * @param {number} n
  */
 export function gridOf(n) {

@@ -1,4 +1,4 @@
-// One camera on the wall: a picture while it is looked at, and what to say where there is none.
+// One camera on the wall: its video while visible, and a message if there is none.
 
 import { encode } from "../connection/api.js";
 import { conditionOf } from "../cameras/condition.js";
@@ -11,8 +11,8 @@ import { routeTo } from "../page/router.js";
 /** @import { Socket } from "../connection/socket.js" */
 
 const LOOK_MS = 500;
-const FRESH_LOOKS = 3; // without a new picture until it counts as gone
-const STALLED_LOOKS = 12; // of a live camera: connect anew
+const FRESH_LOOKS = 3; // without a new frame until the video counts as lost
+const STALLED_LOOKS = 12; // of a live camera, then reconnect
 
 export class Tile {
   isVisible = false;
@@ -36,7 +36,7 @@ export class Tile {
     this.#socket = socket;
     this.#name = name;
     this.video = h("video", { muted: true, autoplay: true, playsinline: true, disablepictureinpicture: true, "aria-hidden": "true", tabindex: "-1" });
-    this.video.muted = true; // the attribute alone does not let a made element play
+    this.video.muted = true; // the attribute alone does not allow a created element to play
     this.still = h("img", { alt: "", class: "still", hidden: true });
     this.still.addEventListener("load", () => { this.still.hidden = false; });
     this.still.addEventListener("error", () => { this.still.hidden = true; });
@@ -49,7 +49,7 @@ export class Tile {
       h("span", { class: "tile-veil" }, h("span", { class: "spinner", "aria-hidden": "true" }), this.said, this.reason),
       h("span", { class: "tile-foot" }, h("span", { class: "dot" }), this.title, this.news));
     this.element = h("li", { "data-camera": name }, this.anchor);
-    this.#look();
+    this.#check();
   }
 
   get isPlaying() {
@@ -63,7 +63,7 @@ export class Tile {
   update(status, title) {
     this.#status = status;
     setText(this.title, title);
-    this.#look();
+    this.#check();
   }
 
   /**
@@ -71,31 +71,30 @@ export class Tile {
    * @param {string} text
    * @param {"known" | "unknown" | ""} about
    */
-  tell(text, about) {
+  announce(text, about) {
     this.news.dataset.about = about;
     setText(this.news, text);
   }
 
   /**
-   * @param {{small: boolean}} options `small` asks for the small rendition: one of many has no room
-   *   for the full one
+   * @param {{small: boolean}} options `small` requests the small rendition, for one tile of many
    */
   play({ small }) {
     if (this.#link && this.#isSmall === small) {
       return;
     }
-    this.#link?.end(); // its last picture stays until the next one's first
+    this.#link?.end(); // the last frame stays until the next link's first
     this.#isSmall = small;
     const link = new Link(this.#socket, { camera: this.#name, small });
     this.#link = link;
     link.on("stream", () => { this.video.srcObject = link.stream; });
     this.#looksWithout = Infinity;
     clearInterval(this.#timer);
-    this.#timer = setInterval(() => this.#look(), LOOK_MS);
-    this.#look();
+    this.#timer = setInterval(() => this.#check(), LOOK_MS);
+    this.#check();
   }
 
-  /** Let the connection go; the last picture stays as a still one. */
+  /** Close the connection; the last frame stays as a still image. */
   pause() {
     clearInterval(this.#timer);
     this.#link?.end();
@@ -106,10 +105,10 @@ export class Tile {
     if (this.#status?.state === "live") {
       this.still.src = `api/cameras/${encode(this.#name)}/snapshot.jpg?width=480&at=${Date.now()}`;
     }
-    this.#look();
+    this.#check();
   }
 
-  #look() {
+  #check() {
     const frames = this.video.getVideoPlaybackQuality?.().totalVideoFrames ?? 0;
     this.#looksWithout = frames !== this.#frames ? 0 : this.#looksWithout + 1;
     this.#frames = frames;
@@ -130,7 +129,7 @@ export class Tile {
     setLabel(this.anchor, `${this.title.textContent}: ${state === "playing" ? "live" : state}${notes.join("")}`);
     if (this.#link?.state === "connected" && this.#status?.state === "live" && this.#looksWithout > STALLED_LOOKS) {
       this.#looksWithout = FRESH_LOOKS + 1;
-      this.#link.restart("the picture stood still");
+      this.#link.restart("the video stalled");
     }
   }
 }

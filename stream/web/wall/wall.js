@@ -1,4 +1,4 @@
-// The wall: up to 16 cameras play, those that are looked at.
+// The wall: up to 16 of the visible cameras play.
 
 import { byId, setText } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
@@ -9,11 +9,11 @@ import { Tile } from "./tile.js";
 /** @import { Event } from "../connection/schemas.js" */
 /** @import { Socket } from "../connection/socket.js" */
 
-const AWAY_MS = 3000; // out of sight for so long until a tile is paused: scrolling past is not
+const AWAY_MS = 3000; // time out of view before a tile is paused, so that scrolling does not pause it
 const NEWS_MS = 20000;
 
 /**
- * Event: "add" when a person wants a camera.
+ * Event: "add" to add a camera.
  * @extends {Emitter<{add: void}>}
  */
 export class Wall extends Emitter {
@@ -24,7 +24,7 @@ export class Wall extends Emitter {
   #isShown = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #observer = new IntersectionObserver((entries) => this.#seen(entries), { rootMargin: "100px" });
+  #observer = new IntersectionObserver((entries) => this.#onVisibility(entries), { rootMargin: "100px" });
 
   /**
    * @param {Socket} socket
@@ -35,8 +35,8 @@ export class Wall extends Emitter {
     this.#socket = socket;
     this.#cameras = cameras;
     cameras.on("change", () => this.#update());
-    socket.on("event", ({ event }) => this.#tell(event));
-    document.addEventListener("visibilitychange", () => this.#settle());
+    socket.on("event", ({ event }) => this.#announce(event));
+    document.addEventListener("visibilitychange", () => this.#updatePlaying());
     for (const id of ["wall-add", "wall-empty-add"]) {
       byId(id).addEventListener("click", () => this.emit("add"));
     }
@@ -47,7 +47,7 @@ export class Wall extends Emitter {
   show() {
     this.#isShown = true;
     this.#update();
-    this.#settle();
+    this.#updatePlaying();
   }
 
   hide() {
@@ -57,7 +57,7 @@ export class Wall extends Emitter {
   }
 
   /**
-   * Bring the focus to a camera, such as the one a person comes back from.
+   * Focus a camera, such as the one shown before.
    * @param {string} name
    */
   focus(name) {
@@ -96,23 +96,23 @@ export class Wall extends Emitter {
     const live = all.filter((camera) => camera.state === "live").length;
     setText(byId("wall-figures"), all.length ? `${live} of ${all.length} live` : "");
     if (this.#tiles.size !== before) {
-      this.#settle(); // a tile alone is large
+      this.#updatePlaying(); // a single tile plays the full rendition
     }
   }
 
   /** @param {IntersectionObserverEntry[]} entries */
-  #seen(entries) {
+  #onVisibility(entries) {
     for (const { target, isIntersecting } of entries) {
       const tile = this.#tiles.get(target.getAttribute("data-camera") ?? "");
       if (tile) {
         tile.isVisible = isIntersecting;
       }
     }
-    this.#settle();
+    this.#updatePlaying();
   }
 
-  /** Play what is seen at once; pause the rest a little later. */
-  #settle() {
+  /** Play visible tiles at once; pause the others a little later. */
+  #updatePlaying() {
     clearTimeout(this.#timer);
     /** @param {Tile} tile */
     const isSeen = (tile) => this.#isShown && !document.hidden && tile.isVisible;
@@ -127,14 +127,14 @@ export class Wall extends Emitter {
   }
 
   /** @param {Event} event */
-  #tell(event) {
+  #announce(event) {
     const tile = this.#tiles.get(event.camera);
     if (tile && (event.kind === "enter" || event.kind === "unknown" || event.kind === "renamed")) {
       const text = event.name ?? "Unknown face";
-      tile.tell(text, event.name ? "known" : "unknown");
+      tile.announce(text, event.name ? "known" : "unknown");
       setTimeout(() => {
         if (tile.news.textContent === text) {
-          tile.tell("", "");
+          tile.announce("", "");
         }
       }, NEWS_MS);
     }

@@ -7,7 +7,7 @@ import { DEFAULTS, changesOf, numberIn } from "../../../stream/web/cameras/camer
 
 const camera = { name: "yard", settings: { ...DEFAULTS, url: "rtsp://***@192.0.2.7/live", region: [0.1, 0, 1, 1] } };
 
-test("an empty number field is none, and 0 is a number", () => {
+test("an empty number field is null, and 0 is a number", () => {
   assert.equal(numberIn(""), null);
   assert.equal(numberIn("0"), 0);
   assert.equal(numberIn("12.5"), 12.5);
@@ -18,21 +18,21 @@ test("all settings of a new camera are sent", () => {
     { name: "yard", ...DEFAULTS, url: "/dev/video0" });
 });
 
-test("of an old camera, what differs is sent", () => {
+test("only changed settings of an existing camera are sent", () => {
   assert.deepEqual(changesOf(camera, "yard", { ...camera.settings, target_fps: 5, loop: false }),
     { target_fps: 5, loop: false });
 });
 
-test("an address that was left as it is shown is not sent: it hides the password", () => {
+test("an unchanged address is not sent: its password is masked", () => {
   assert.deepEqual(changesOf(camera, "yard", { ...camera.settings }), {});
 });
 
-test("a region of the same numbers is no change, another one is", () => {
+test("only a region of other numbers is a change", () => {
   assert.deepEqual(changesOf(camera, "yard", { ...camera.settings, region: [0.1, 0, 1, 1] }), {});
   assert.deepEqual(changesOf(camera, "yard", { ...camera.settings, region: null }), { region: null });
 });
 
-test("a new name is sent with what differs", () => {
+test("a new name is sent with the changed settings", () => {
   assert.deepEqual(changesOf(camera, "back-yard", { ...camera.settings, rotation: 90 }),
     { name: "back-yard", rotation: 90 });
 });

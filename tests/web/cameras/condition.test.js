@@ -1,11 +1,11 @@
-// What is said where a camera gives no picture.
+// The state of a camera's video and its message.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import { conditionOf, isStalled } from "../../../stream/web/cameras/condition.js";
 
-/** The condition of a camera that is live, with no picture on the page yet, but for what is given. */
+/** The condition of a camera that is live, without video yet, except for the given facts. */
 const condition = ({ status, ...facts } = {}) => conditionOf({
   name: "yard",
   status: { state: "live", reason: "", since_s: 0, ...status },
@@ -13,15 +13,15 @@ const condition = ({ status, ...facts } = {}) => conditionOf({
   isFresh: false, isConnected: true, mayChange: true, ...facts,
 });
 
-test("a picture that comes needs no words", () => {
+test("playing video has no message", () => {
   assert.deepEqual(condition({ isFresh: true }), { state: "playing", title: "", text: "" });
 });
 
-test("the last pictures of a camera that was turned off do not count", () => {
+test("the last frames of a camera that was turned off do not count", () => {
   assert.equal(condition({ isFresh: true, status: { state: "off" } }).state, "off");
 });
 
-test("a lost service goes before what was known of the camera", () => {
+test("a lost service takes precedence over the camera's last status", () => {
   const { state, title } = condition({ isConnected: false, status: { state: "failing", reason: "refused" } });
   assert.deepEqual([state, title], ["connecting", "Connecting to facewire"]);
 });
@@ -32,24 +32,25 @@ test("what to do about a camera that is off depends on the role", () => {
   assert.doesNotMatch(condition({ status: off, mayChange: false }).text, /^Turn it on/);
 });
 
-test("a failing camera has its reason, and after a while for how long", () => {
+test("a failing camera has its reason, and its duration from ten seconds on", () => {
   const failing = { state: "failing", reason: "connection refused", since_s: 9 };
-  assert.equal(condition({ status: failing }).text, "Connection refused. Trying again by itself.");
-  assert.match(condition({ status: { ...failing, since_s: 130 } }).text, /by itself, for 2 min now\.$/);
+  assert.equal(condition({ status: failing }).text, "Connection refused. Retrying automatically.");
+  assert.match(condition({ status: { ...failing, since_s: 10 } }).text, /automatically for 10 s\.$/);
+  assert.match(condition({ status: { ...failing, since_s: 130 } }).text, /automatically for 2 min\.$/);
 });
 
-test("a frozen picture counts as failing", () => {
+test("frozen video counts as failing", () => {
   assert.equal(condition({ status: { state: "frozen", reason: "the same frame" } }).state, "failing");
 });
 
-test("the end of a file is no failure", () => {
+test("the end of a file is not a failure", () => {
   assert.equal(condition({ status: { state: "ended", reason: "the file is over" } }).state, "ended");
 });
 
-test("a connection that fails is named where the camera is well", () => {
-  const { state, text } = condition({ link: { state: "failing", reason: "no way was found" } });
+test("a failed connection is shown if the camera is live", () => {
+  const { state, text } = condition({ link: { state: "failing", reason: "no route was found" } });
   assert.equal(state, "failing");
-  assert.equal(text, "No way was found. Trying again by itself.");
+  assert.equal(text, "No route was found. Retrying automatically.");
 });
 
 test("before anything is known it is connecting", () => {

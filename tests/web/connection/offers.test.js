@@ -1,11 +1,11 @@
-// Offers and their answers.
+// Pending offers.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Offers } from "../../../stream/web/connection/offers.js";
 
-test("answers find their offers in any order", async () => {
+test("answers are matched to offers in any order", async () => {
   const offers = new Offers();
   const first = offers.add();
   const second = offers.add();
@@ -15,7 +15,7 @@ test("answers find their offers in any order", async () => {
   assert.equal((await second.answered).sdp, "two");
 });
 
-test("a refusal has the service's reason, and leaves the others waiting", async () => {
+test("a refusal has the service's reason, and keeps the others pending", async () => {
   const offers = new Offers();
   const refused = offers.add();
   const other = offers.add();
@@ -25,7 +25,7 @@ test("a refusal has the service's reason, and leaves the others waiting", async 
   assert.equal((await other.answered).sdp, "two");
 });
 
-test("a lost connection refuses all", async () => {
+test("a lost connection rejects all", async () => {
   const offers = new Offers();
   const waiting = [offers.add(), offers.add()];
   offers.refuseAll("the connection was lost");
@@ -34,7 +34,7 @@ test("a lost connection refuses all", async () => {
   }
 });
 
-test("no answer in time is a failure", async (context) => {
+test("an offer without an answer times out", async (context) => {
   context.mock.timers.enable({ apis: ["setTimeout"] });
   const { answered } = new Offers().add();
   const failed = assert.rejects(answered, /no answer/);
@@ -42,7 +42,7 @@ test("no answer in time is a failure", async (context) => {
   await failed;
 });
 
-test("answers to nothing, and second ones, change nothing", async () => {
+test("unknown and repeated answers are ignored", async () => {
   const offers = new Offers();
   offers.accept({ id: "99", sdp: "nobody's" });
   const { id, answered } = offers.add();

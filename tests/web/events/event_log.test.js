@@ -1,13 +1,13 @@
-// A list of events: live ones, those that are read, and no gap between.
+// A list of events: live and queried ones, merged without gaps.
 
 import assert from "node:assert/strict";
 import test, { beforeEach } from "node:test";
 
 import { EventLog } from "../../../stream/web/events/event_log.js";
 
-/** What the service keeps, newest first. */
+/** The events of the service, newest first. */
 let kept = [];
-/** What it was asked, without the page's size. */
+/** The requests. */
 let asked = [];
 let failure = null;
 
@@ -17,7 +17,7 @@ const event = (id, fields = {}) => ({
 });
 const events = (from, to) => Array.from({ length: from - to + 1 }, (_, index) => event(from - index));
 
-/** Answer as GET /api/events does. */
+/** Responds like GET /api/events. */
 async function read(search) {
   const query = new URLSearchParams(search);
   asked.push(query.has("cursor") ? `older than ${query.get("cursor")}` : "newest");
@@ -30,7 +30,7 @@ async function read(search) {
   return { events: found, cursor: found.length === limit ? found.at(-1).id : null };
 }
 
-/** A log with what a view does on its events: a list of ids, as it is drawn. */
+/** The ids that a view of the log shows. */
 function drawn(log) {
   const shown = [];
   log.on("clear", () => { shown.length = 0; });
@@ -64,7 +64,7 @@ test("it opens with the newest page, and reads older ones on demand", async () =
   assert.deepEqual(shown, [10, 9, 8, 7, 6, 5]);
 });
 
-test("there is nothing older than the first event", async () => {
+test("nothing is older than the first event", async () => {
   kept = events(4, 1);
   const { log, shown } = await opened();
   await log.older();
@@ -72,7 +72,7 @@ test("there is nothing older than the first event", async () => {
   assert.equal(log.hasOlder, false);
 });
 
-test("older events that a person asked for stay", async () => {
+test("older events that a person asked for are kept", async () => {
   const { log, shown } = await opened({ maxShown: 3 });
   await log.older();
   assert.deepEqual(shown, [10, 9, 8, 7, 6, 5]);
@@ -88,7 +88,7 @@ test("a live event comes first, marked as such", async () => {
   assert.deepEqual(asked, []);
 });
 
-test("a live event that the filter does not want is not shown, and is no gap", async () => {
+test("a live event that the filter rejects is not shown, and is not a gap", async () => {
   const { log, shown } = await opened({}, ({ camera }) => camera === "yard");
   log.add(event(11, { camera: "door" }));
   log.add(event(12));
@@ -105,7 +105,7 @@ test("an event that arrives twice is shown once", async () => {
   assert.equal(changes, 0);
 });
 
-test("what happens while the log is read takes its place by its id", async () => {
+test("a live event during a read is inserted by its id", async () => {
   const log = new EventLog({ page: 3, maxShown: 6, read });
   const shown = drawn(log);
   const opening = log.open(new URLSearchParams(), () => true);
@@ -123,7 +123,7 @@ test("events missed before a live one are read", async () => {
   assert.deepEqual(shown, [14, 13, 12, 11, 10, 9]);
 });
 
-test("after an outage it is read page by page down to what is shown", async () => {
+test("after an outage pages are read until one is already shown", async () => {
   const { log, shown } = await opened({ maxShown: 20 });
   kept = events(17, 1);
   await log.refresh();
@@ -131,7 +131,7 @@ test("after an outage it is read page by page down to what is shown", async () =
   assert.deepEqual(shown, [17, 16, 15, 14, 13, 12, 11, 10, 9, 8]);
 });
 
-test("where more was missed than fits, the oldest go, and can be read again without a gap", async () => {
+test("if more were missed than fit, the oldest are dropped, and can be read again without a gap", async () => {
   const { log, shown } = await opened();
   kept = events(30, 1);
   await log.refresh();
@@ -140,7 +140,7 @@ test("where more was missed than fits, the oldest go, and can be read again with
   assert.deepEqual(shown, [30, 29, 28, 27, 26, 25, 24, 23, 22]);
 });
 
-test("a live event that makes one too many lets the oldest go, which is then read again", async () => {
+test("a live event beyond the limit drops the oldest, which can be read again", async () => {
   const { log, shown } = await opened({ maxShown: 3 });
   log.add(event(11));
   log.add(event(12));
@@ -149,7 +149,7 @@ test("a live event that makes one too many lets the oldest go, which is then rea
   assert.deepEqual(shown, [12, 11, 10, 9, 8, 7]);
 });
 
-test("a refresh that failed leaves no gap behind", async () => {
+test("a failed refresh leaves no gap", async () => {
   const { log, shown } = await opened({ maxShown: 20 });
   kept = events(16, 1);
   failure = new Error("the service does not answer");
@@ -160,7 +160,7 @@ test("a refresh that failed leaves no gap behind", async () => {
   assert.deepEqual(shown, [17, 16, 15, 14, 13, 12, 11, 10, 9, 8]);
 });
 
-test("an answer to a former filter is dropped", async () => {
+test("the response for a former filter is ignored", async () => {
   const log = new EventLog({ page: 3, maxShown: 6, read });
   const shown = drawn(log);
   const first = log.open(new URLSearchParams(), () => true);
@@ -170,7 +170,7 @@ test("an answer to a former filter is dropped", async () => {
   assert.deepEqual(shown, [3, 2, 1]);
 });
 
-test("the filter is part of what the service is asked", async () => {
+test("the filter is part of the request", async () => {
   const searches = [];
   const log = new EventLog({
     page: 3, maxShown: 6,
@@ -183,7 +183,7 @@ test("the filter is part of what the service is asked", async () => {
   assert.deepEqual(searches, ["limit=3&camera=front+door"]);
 });
 
-test("a cleared log shows nothing and reads nothing", async () => {
+test("a cleared log is empty", async () => {
   const { log, shown } = await opened();
   log.clear();
   assert.deepEqual(shown, []);
@@ -191,7 +191,7 @@ test("a cleared log shows nothing and reads nothing", async () => {
   assert.equal(log.hasOlder, false);
 });
 
-test("a name is given to all events of its face, and to no other", async () => {
+test("a name is set on all events of its track, and on no other", async () => {
   kept = [event(5, { track_id: "a" }), event(4, { track_id: "b" }), event(3, { track_id: "a", kind: "unknown" })];
   const { log } = await opened();
   const replaced = [];
@@ -201,7 +201,7 @@ test("a name is given to all events of its face, and to no other", async () => {
   assert.deepEqual(log.events.map(({ name }) => name), ["Ada", null, "Ada"]);
 });
 
-test("events of the same track that are somebody else's keep their name", async () => {
+test("events of the track with another identity keep their name", async () => {
   kept = [event(5, { track_id: "a", identity_id: "i9", name: "Grace" }), event(4, { track_id: "a" })];
   const { log } = await opened();
   log.named(kept[1], { name: "Ada", identity_id: "i1" });

@@ -1,4 +1,4 @@
-// What an event's row says.
+// Texts of an event.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -7,7 +7,7 @@ import { announcementOf, dayOf, describe } from "../../../stream/web/events/even
 
 const event = (fields) => ({ kind: "enter", camera: "yard", name: null, has_crop: true, ...fields });
 
-test("a person is named, a stranger is not", () => {
+test("a person is named, an unknown face is not", () => {
   assert.deepEqual(describe(event({ name: "Ada" })), { about: "known", who: "Ada", verb: "Came into view", canName: false });
   assert.deepEqual(describe(event({ kind: "unknown" })), { about: "unknown", who: "Unknown face", verb: "Seen", canName: true });
 });
@@ -17,7 +17,7 @@ test("a camera's event is about the camera", () => {
   assert.deepEqual([about, who, verb], ["camera", "yard", "Went down"]);
 });
 
-test("a kind that this page does not know is shown as it is", () => {
+test("an unknown kind is shown unchanged", () => {
   assert.equal(describe(event({ kind: "waved" })).verb, "Waved");
 });
 
@@ -27,14 +27,14 @@ test("only an unknown face with a crop can be named", () => {
   assert.equal(describe(event({ kind: "exit" })).canName, false);
 });
 
-test("today and yesterday have words, by the calendar and not by 24 hours", () => {
+test("today and yesterday are by the calendar, not by 24 hours", () => {
   const now = new Date(2026, 2, 1, 0, 30);
   assert.equal(dayOf(new Date(2026, 2, 1, 0, 5), now), "Today");
   assert.equal(dayOf(new Date(2026, 1, 28, 23, 55), now), "Yesterday");
   assert.match(dayOf(new Date(2026, 1, 27, 23, 55), now), /2026/);
 });
 
-test("screen readers hear of who comes and of a camera that goes down", () => {
+test("people in view and cameras that go down are announced", () => {
   assert.equal(announcementOf(event({ name: "Ada" })), "Ada came into view of yard");
   assert.equal(announcementOf(event({ kind: "unknown" })), "An unknown face is in view of yard");
   assert.equal(announcementOf(event({ kind: "camera_down" })), "yard went down");

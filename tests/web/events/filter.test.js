@@ -1,4 +1,4 @@
-// What the timeline shows.
+// Filters of the timeline.
 
 import assert from "node:assert/strict";
 import test, { after, before } from "node:test";
@@ -12,32 +12,32 @@ after(() => { process.env.TZ = TZ ?? ""; });
 const filter = (values) => filterOf({ kind: "", camera: "", name: "", day: "", ...values });
 const event = (fields) => ({ kind: "enter", camera: "yard", name: "Ada", at: "2026-05-01T10:00:00Z", ...fields });
 
-test("no filter asks for everything and accepts everything", () => {
+test("no filter queries and accepts all events", () => {
   const { query, accepts } = filter({});
   assert.equal(query.toString(), "");
   assert.equal(accepts(event({})), true);
   assert.equal(accepts(event({ kind: "camera_down", name: null })), true);
 });
 
-test("a group of kinds is asked for by each kind", () => {
+test("a group of kinds is queried by each kind", () => {
   const { query, accepts } = filter({ kind: "cameras" });
   assert.deepEqual(query.getAll("kind"), ["camera_up", "camera_down"]);
   assert.equal(accepts(event({ kind: "camera_up" })), true);
   assert.equal(accepts(event({})), false);
 });
 
-test("people and strangers are all that is no camera", () => {
+test("the faces group is all kinds but those of cameras", () => {
   assert.deepEqual(filter({ kind: "faces" }).query.getAll("kind"), ["enter", "exit", "unknown", "renamed"]);
 });
 
-test("one kind is asked for alone", () => {
+test("a single kind is queried alone", () => {
   const { query, accepts } = filter({ kind: "unknown" });
   assert.equal(query.toString(), "kind=unknown");
   assert.equal(accepts(event({})), false);
   assert.equal(accepts(event({ kind: "unknown" })), true);
 });
 
-test("a camera and a name are both needed where both are given", () => {
+test("camera and name must both match", () => {
   const { query, accepts } = filter({ camera: "yard", name: "Ada" });
   assert.equal(query.toString(), "camera=yard&name=Ada");
   assert.equal(accepts(event({})), true);
@@ -46,7 +46,7 @@ test("a camera and a name are both needed where both are given", () => {
   assert.equal(accepts(event({ name: null })), false);
 });
 
-test("a day is this browser's, from midnight to midnight", () => {
+test("a day is in the browser's time zone, from midnight to midnight", () => {
   const { query, accepts } = filter({ day: "2026-05-01" });
   assert.equal(query.get("after"), "2026-04-30T22:00:00.000Z");
   assert.equal(query.get("before"), "2026-05-01T22:00:00.000Z");
@@ -56,7 +56,7 @@ test("a day is this browser's, from midnight to midnight", () => {
   assert.equal(accepts(event({ at: "2026-05-01T22:00:00Z" })), false);
 });
 
-test("the days of daylight saving have 23 and 25 hours", () => {
+test("days on which daylight saving changes have 23 and 25 hours", () => {
   const hours = (day) => {
     const { query } = filter({ day });
     return (Date.parse(query.get("before")) - Date.parse(query.get("after"))) / 3600_000;

@@ -1,4 +1,4 @@
-// The faces of raw video's frames.
+// The tracks of raw video's frames.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -7,7 +7,7 @@ import { FrameFaces, labelOf } from "../../../stream/web/live/frame_faces.js";
 
 const faces = (rtp) => ({ rtp, tracks: [] });
 
-test("each frame gets its own faces, in whatever order they came", () => {
+test("each frame gets its own faces, in any order of arrival", () => {
   const kept = new FrameFaces();
   kept.keep(faces(6000));
   kept.keep(faces(3000));
@@ -15,7 +15,7 @@ test("each frame gets its own faces, in whatever order they came", () => {
   assert.deepEqual(kept.of(6000), { faces: faces(6000), isExact: true });
 });
 
-test("a frame whose faces were lost gets the ones that came last", () => {
+test("a frame whose faces were lost gets the latest", () => {
   const kept = new FrameFaces();
   kept.keep(faces(3000));
   kept.keep(faces(6000));
@@ -43,7 +43,7 @@ test("a label has the name, the similarity and the age", () => {
   assert.equal(labelOf({ ...track, age_s: 125 }), "Ada  0.71  2 min");
 });
 
-test("a face without a name is unknown or not yet decided", () => {
+test("a face without a name is unknown or undecided", () => {
   const track = { name: null, similarity: null, age_s: 3 };
   assert.equal(labelOf({ ...track, state: "unknown" }), "unknown  3 s");
   assert.equal(labelOf({ ...track, state: "undecided" }), "...");

@@ -1,4 +1,4 @@
-// Where faces and pictures lie on the screen.
+// Positions of frames and faces on the screen.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -8,23 +8,23 @@ import { contain, largest, placeFaces, placeOf, squareAround } from "../../../st
 const HD = { width: 1280, height: 720 };
 const track = (box, fields = {}) => ({ track_id: "1", state: "unknown", name: null, box, ...fields });
 
-test("a picture fills a box of its own shape", () => {
+test("a frame fills a box of its own shape", () => {
   assert.deepEqual(contain(HD, { width: 640, height: 360 }), { ratio: 0.5, left: 0, top: 0 });
 });
 
-test("a wide picture has bars above and below", () => {
+test("a wide frame has bars above and below", () => {
   assert.deepEqual(contain(HD, { width: 640, height: 640 }), { ratio: 0.5, left: 0, top: 140 });
 });
 
-test("a tall picture has bars beside it", () => {
+test("a tall frame has bars beside it", () => {
   assert.deepEqual(contain({ width: 720, height: 1280 }, { width: 1280, height: 640 }), { ratio: 0.5, left: 460, top: 0 });
 });
 
-test("a picture without a size has no place", () => {
+test("a frame without a size has no position", () => {
   assert.deepEqual(contain({ width: 0, height: 0 }, { width: 640, height: 360 }), { ratio: 0, left: 0, top: 0 });
 });
 
-test("a box of the picture becomes a place on the screen, beside the bars", () => {
+test("a box of the frame is scaled and shifted by the bars", () => {
   const scale = contain(HD, { width: 640, height: 640 });
   assert.deepEqual(placeOf([100, 200, 300, 500], scale), { left: 50, top: 240, width: 100, height: 150 });
 });
@@ -32,14 +32,14 @@ test("a box of the picture becomes a place on the screen, beside the bars", () =
 const layer = { width: 1280, height: 720 };
 const facesAt = (...boxes) => placeFaces(boxes.map((box) => track(box)), HD, layer);
 
-test("a cue is in the middle below its face", () => {
+test("a cue is centered below its face", () => {
   const [face] = facesAt([600, 100, 700, 200]);
   assert.deepEqual(face.place, { left: 600, top: 100, width: 100, height: 100 });
   assert.equal(face.edge, "");
   assert.equal(face.isCovered, false);
 });
 
-test("a cue that an edge would cut off begins at the side of its face", () => {
+test("a cue that an edge would cut off starts at the side of its face", () => {
   assert.equal(facesAt([0, 100, 40, 140])[0].edge, "left");
   assert.equal(facesAt([1240, 100, 1280, 140])[0].edge, "right");
 });

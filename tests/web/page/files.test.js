@@ -1,4 +1,4 @@
-// The page's files belong together.
+// Consistency of the page's files.
 
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
@@ -14,7 +14,7 @@ const sheets = names.filter((name) => name.endsWith(".css"));
 const html = await readFile(join(WEB, "index.html"), "utf8");
 const sources = new Map(await Promise.all(
   modules.map(async (name) => [name, await readFile(join(WEB, name), "utf8")])));
-// Those of this folder, and those in a browser.
+// The unit tests of the page, and those in a browser.
 const TESTS = fileURLToPath(new URL("../..", import.meta.url));
 const tests = [];
 for (const folder of ["web/cameras", "web/connection", "web/events", "web/live", "web/people", "web/settings", "web/wall", "e2e"]) {
@@ -45,12 +45,12 @@ test("every export is used by another module or by a test", () => {
     for (const [, exported] of source.matchAll(/^export (?:async )?(?:const|function|class) (\w+)/gm)) {
       const users = [...sources].filter(([other]) => other !== name).map(([, text]) => text);
       const isUsed = [...users, ...tests].some((text) => new RegExp(`\\b${exported}\\b`).test(text));
-      assert.ok(isUsed, `${name} exports ${exported} for nobody`);
+      assert.ok(isUsed, `${name} has an unused export: ${exported}`);
     }
   }
 });
 
-test("every id that a module asks for is in the page, or made by a module", () => {
+test("every id that a module uses is in the page, or created by a module", () => {
   const all = [html, ...sources.values()].join("\n");
   const ids = new Set([...all.matchAll(/\bid(?:=|: )"([^"]+)"/g)].map(([, id]) => id));
   for (const [name, source] of sources) {
@@ -60,18 +60,18 @@ test("every id that a module asks for is in the page, or made by a module", () =
   }
 });
 
-test("every id of the page is of use", async () => {
+test("every id of the page is used", async () => {
   const css = (await Promise.all(sheets.map((name) => readFile(join(WEB, name), "utf8")))).join("\n");
   const text = [...sources.values(), css, ...tests].join("\n");
   for (const [, id] of html.matchAll(/\bid="([^"]+)"/g)) {
     const refers = new RegExp(`(?:for|aria-labelledby|aria-describedby|href|list)="[^"]*\\b${id}\\b[^"]*"`);
-    // camera-form-NAME and the like are put together from a prefix and a name.
+    // Ids such as camera-form-NAME are composed of a prefix and a name.
     const isComposed = /^(camera-form|region|filter|view)-|-(dialog|form|problem)$/.test(id);
     assert.ok(isComposed || refers.test(html) || new RegExp(`["'\`#]${id}\\b`).test(text), id);
   }
 });
 
-test("every class that the style sheets know is given to something", async () => {
+test("every class of the style sheets is used", async () => {
   const all = [html, ...sources.values()].join("\n");
   for (const sheet of sheets) {
     const css = (await readFile(join(WEB, sheet), "utf8")).replace(/\/\*.*?\*\//gs, "");

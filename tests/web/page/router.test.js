@@ -24,16 +24,16 @@ test("an address that names no view leaves the choice to the page", () => {
   }
 });
 
-test("a broken escape is taken as it is", () => {
+test("an invalid escape is kept unchanged", () => {
   assert.equal(parsed("#/live/100%").name, "100%");
 });
 
-test("what routeTo writes, parseRoute reads", () => {
+test("parseRoute parses what routeTo formats", () => {
   const hash = routeTo("live", "back yard/2?", { name: "Ada & Grace", day: "" });
   assert.deepEqual(parsed(hash), { view: "live", name: "back yard/2?", query: { name: "Ada & Grace" } });
 });
 
-test("empty values of a query are left out", () => {
+test("empty values of a query are omitted", () => {
   assert.equal(routeTo("events", "", { kind: "", camera: "" }), "#/events");
   assert.equal(routeTo("events", "", { kind: "", camera: "yard" }), "#/events?camera=yard");
 });

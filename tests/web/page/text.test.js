@@ -1,4 +1,4 @@
-// Texts made of values.
+// Texts from values.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -11,7 +11,7 @@ test("a sentence begins with a capital letter", () => {
   assert.equal(sentence(null), "");
 });
 
-test("one thing has no plural", () => {
+test("one thing is singular", () => {
   assert.equal(counted(0, "photo"), "0 photos");
   assert.equal(counted(1, "photo"), "1 photo");
   assert.equal(counted(2, "photo"), "2 photos");
@@ -24,7 +24,7 @@ test("amounts have one decimal at most", () => {
   assert.equal(amount(2.06, "MiB", "MiB"), "2.1 MiB");
 });
 
-test("a duration takes the largest unit that it holds twice", () => {
+test("a duration uses the largest unit of which it has two", () => {
   const cases = [
     [0, "0 s"], [45.4, "45 s"], [119, "119 s"], [120, "2 min"], [7199, "119 min"], [7200, "2 h"],
     [172799, "47 h"], [172800, "2 days"],
@@ -42,7 +42,7 @@ test("initials are of the first and the last word", () => {
   assert.equal(initials(null), "?");
 });
 
-test("what is thrown has a message", () => {
+test("any thrown value has a message", () => {
   assert.equal(messageOf(new Error("no answer")), "no answer");
   assert.equal(messageOf("plain"), "plain");
 });

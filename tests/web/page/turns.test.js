@@ -1,11 +1,11 @@
-// Requests one after another.
+// Tasks in sequence.
 
 import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Turns } from "../../../stream/web/page/turns.js";
 
-test("a task begins after the one before it has ended", async () => {
+test("a task starts after the previous one ended", async () => {
   const turns = new Turns();
   const order = [];
   let release = () => {};
@@ -23,7 +23,7 @@ test("a task begins after the one before it has ended", async () => {
   assert.deepEqual(order, ["first begins", "first ends", "second"]);
 });
 
-test("a task that fails stops no later one, and its caller is told", async () => {
+test("a failed task rejects, and does not stop later ones", async () => {
   const turns = new Turns();
   const failing = turns.run(() => Promise.reject(new Error("no answer")));
   const next = turns.run(() => Promise.resolve("read"));

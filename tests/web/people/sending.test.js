@@ -30,7 +30,7 @@ test("an abort stops before the next file", async () => {
   assert.equal(sending.sent, 1);
 });
 
-test("a request that the abort broke off is no failure", async () => {
+test("a request interrupted by the abort is not a failure", async () => {
   const stop = new AbortController();
   const sending = new Sending(files, async () => {
     stop.abort();
@@ -40,7 +40,7 @@ test("a request that the abort broke off is no failure", async () => {
   assert.equal(sending.sent, 0);
 });
 
-test("a failure ends it, and what was sent before stays counted", async () => {
+test("a failure stops it, and keeps the counts", async () => {
   const sending = new Sending(files, async (_file, index) => {
     if (index === 1) {
       throw new Error("the service does not answer");
@@ -51,7 +51,7 @@ test("a failure ends it, and what was sent before stays counted", async () => {
   assert.equal(sending.added, 1);
 });
 
-test("a refused or too large photo has a reason, another failure has none", () => {
+test("a rejected or too large photo has a reason, another failure has none", () => {
   const rejected = [{ image: "a.jpg", reason: "no_face", detail: "no face found" }];
   assert.equal(refusalOf(new ApiError("a.jpg: no face found", 422, rejected)), "no face found");
   assert.equal(refusalOf(new ApiError("too large", 413)), "too large");

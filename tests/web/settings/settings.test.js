@@ -1,4 +1,4 @@
-// What the settings say of the service.
+// Information about the service.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -16,10 +16,10 @@ test("each line has its unit", () => {
     Model: "0123456789abcdef",
     "A face is a match from": "similarity 0.363 (−1 to 1)",
     "Events are kept for": `1 day, at most ${(2048).toLocaleString()} MiB`,
-    "Events take now": `${(12.3).toLocaleString()} MiB`,
+    "Events use now": `${(12.3).toLocaleString()} MiB`,
   });
 });
 
-test("a device that this page does not know is shown as it is", () => {
+test("an unknown device is shown unchanged", () => {
   assert.match(aboutRows({ ...about, device: "npu" })[0][1], /^npu, /);
 });

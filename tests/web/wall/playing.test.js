@@ -1,4 +1,4 @@
-// Which cameras of the wall play.
+// Which tiles of the wall play.
 
 import assert from "node:assert/strict";
 import test from "node:test";
@@ -6,37 +6,37 @@ import test from "node:test";
 import { MAX_PLAYING, choosePlaying, gridOf } from "../../../stream/web/wall/playing.js";
 
 const tiles = (n, fields = () => ({})) =>
-  Array.from({ length: n }, (_, index) => ({ id: index, isSeen: false, isPlaying: false, ...fields(index) }));
-const isSeen = (tile) => tile.isSeen;
+  Array.from({ length: n }, (_, index) => ({ id: index, isVisible: false, isPlaying: false, ...fields(index) }));
+const isVisible = (tile) => tile.isVisible;
 const ids = (chosen) => chosen.map(({ id }) => id);
 const range = (from, to) => Array.from({ length: to - from }, (_, index) => from + index);
 
-test("what is seen plays", () => {
-  const { play, linger, pause } = choosePlaying(tiles(4, (id) => ({ isSeen: id < 2 })), isSeen);
+test("visible tiles play", () => {
+  const { play, linger, pause } = choosePlaying(tiles(4, (id) => ({ isVisible: id < 2 })), isVisible);
   assert.deepEqual([ids(play), ids(linger), ids(pause)], [[0, 1], [], []]);
 });
 
-test("of too many the first ones play", () => {
-  const { play } = choosePlaying(tiles(20, () => ({ isSeen: true })), isSeen);
+test("the first of too many visible tiles play", () => {
+  const { play } = choosePlaying(tiles(20, () => ({ isVisible: true })), isVisible);
   assert.deepEqual(ids(play), range(0, MAX_PLAYING));
 });
 
-test("a tile out of sight goes on for a while where there is room", () => {
-  const chosen = choosePlaying(tiles(4, (id) => ({ isSeen: id > 1, isPlaying: id < 3 })), isSeen);
+test("a tile out of view goes on for a while if there is room", () => {
+  const chosen = choosePlaying(tiles(4, (id) => ({ isVisible: id > 1, isPlaying: id < 3 })), isVisible);
   assert.deepEqual([ids(chosen.play), ids(chosen.linger), ids(chosen.pause)], [[2, 3], [0, 1], []]);
 });
 
-test("where there is no room it is paused at once", () => {
-  const chosen = choosePlaying(tiles(20, (id) => ({ isSeen: id >= 5, isPlaying: id < 5 })), isSeen);
+test("without room it is paused at once", () => {
+  const chosen = choosePlaying(tiles(20, (id) => ({ isVisible: id >= 5, isPlaying: id < 5 })), isVisible);
   assert.equal(chosen.play.length, 15);
   assert.deepEqual([ids(chosen.linger), ids(chosen.pause)], [[0], [1, 2, 3, 4]]);
 });
 
-test("what neither is seen nor plays is left alone", () => {
-  assert.deepEqual(choosePlaying(tiles(3), isSeen), { play: [], linger: [], pause: [] });
+test("invisible tiles that do not play are not changed", () => {
+  assert.deepEqual(choosePlaying(tiles(3), isVisible), { play: [], linger: [], pause: [] });
 });
 
-test("a wall is as square as it goes", () => {
+test("a wall is as square as possible", () => {
   const cases = [[0, 1, 1], [1, 1, 1], [2, 2, 1], [3, 2, 2], [4, 2, 2], [5, 3, 2], [9, 3, 3], [10, 4, 3], [16, 4, 4]];
   for (const [n, columns, rows] of cases) {
     assert.deepEqual(gridOf(n), { columns, rows }, `${n} cameras`);
