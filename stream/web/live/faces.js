@@ -1,6 +1,6 @@
 // The list of the faces in view, beside the video.
 
-import { byId, h, setLabel, setText } from "../page/dom.js";
+import { byId, h, setChildren, setLabel, setText } from "../page/dom.js";
 import { duration } from "../page/text.js";
 import { drawFace } from "./naming.js";
 
@@ -26,21 +26,12 @@ export class Faces {
   #show() {
     const tracks = inOrder(this.#stage.tracks);
     const ids = new Set(tracks.map((track) => track.track_id));
-    for (const [id, row] of this.#rows) {
-      if (!ids.has(id)) {
-        row.element.remove();
-        this.#rows.delete(id);
-      }
-    }
-    const list = byId("in-view");
-    tracks.forEach((track, index) => {
+    [...this.#rows.keys()].filter((id) => !ids.has(id)).forEach((id) => this.#rows.delete(id));
+    setChildren(byId("in-view"), tracks.map((track) => {
       const row = this.#rows.get(track.track_id) ?? this.#add(track.track_id);
       this.#fill(row, track);
-      // Moved only if its position changed: moving a button would take its focus.
-      if (list.children[index] !== row.element) {
-        list.insertBefore(row.element, list.children[index] ?? null);
-      }
-    });
+      return row.element;
+    }));
     byId("in-view-empty").hidden = tracks.length > 0;
   }
 

@@ -81,6 +81,23 @@ export function h(tag, attributes = {}, ...children) {
 }
 
 /**
+ * Set the children of an element. Those that are in place are not touched: an element that is moved
+ * loses its focus, and a click that has begun.
+ * @param {Element} parent
+ * @param {Element[]} children
+ */
+export function setChildren(parent, children) {
+  const wanted = new Set(children);
+  [...parent.children].filter((child) => !wanted.has(child)).forEach((child) => child.remove());
+  children.forEach((child, index) => {
+    const there = parent.children[index] ?? null;
+    if (there !== child) {
+      parent.insertBefore(child, there);
+    }
+  });
+}
+
+/**
  * A symbol of glyphs.svg.
  * @param {string} name
  */

@@ -2,7 +2,7 @@
 
 import { api, apiList, attempt, encode } from "../connection/api.js";
 import { ask } from "../page/dialogs.js";
-import { byId, glyph, h, portrait, setText, toast } from "../page/dom.js";
+import { byId, glyph, h, portrait, setChildren, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
 import { counted } from "../page/text.js";
@@ -24,6 +24,8 @@ const SEARCH_MS = 200; // from the last keystroke to the request
 export class People extends Emitter {
   /** @type {Person[]} */
   #people = [];
+  /** @type {Map<string, HTMLElement>} */
+  #rows = new Map(); // by what they show
   /** @type {string | null} */
   #next = null;
   #total = 0;
@@ -105,12 +107,17 @@ export class People extends Emitter {
   #show({ rows: people, total, next }, isAnew) {
     this.#next = next;
     const list = byId("people-list");
-    const rows = people.map((person) => this.#row(person));
-    if (isAnew) {
-      list.replaceChildren(...rows);
-    } else {
-      list.append(...rows);
-      rows[0]?.querySelector("button")?.focus();
+    /** @type {Map<string, HTMLElement>} */
+    const rows = new Map(isAnew ? [] : this.#rows);
+    for (const person of people) {
+      const key = JSON.stringify([person.identity_id, person.name, person.n_photos]);
+      rows.set(key, this.#rows.get(key) ?? this.#row(person));
+    }
+    this.#rows = rows;
+    const nBefore = list.children.length;
+    setChildren(list, [...rows.values()]);
+    if (!isAnew) {
+      list.children[nBefore]?.querySelector("button")?.focus();
     }
     this.#more.hidden = next === null;
     const wanted = this.#wanted;

@@ -84,8 +84,9 @@ test("a live event comes first, marked as such", async () => {
   log.on("put", ({ isLive }) => live.push(isLive));
   log.add(event(11));
   assert.deepEqual(shown, [11, 10, 9, 8]);
-  assert.deepEqual(live, [true]);
-  assert.deepEqual(asked, []);
+  await log.older();
+  assert.deepEqual(live, [true, false, false, false]);
+  assert.deepEqual(asked, ["older than 8"]);
 });
 
 test("a live event that the filter rejects is not shown, and is not a gap", async () => {
@@ -121,6 +122,16 @@ test("events missed before a live one are read", async () => {
   log.add(event(14));
   await changed;
   assert.deepEqual(shown, [14, 13, 12, 11, 10, 9]);
+});
+
+test("a second gap before the first was closed hides none", async () => {
+  const { log, shown } = await opened({ maxShown: 20 });
+  kept = events(17, 1);
+  const changed = new Promise((resolve) => { log.on("change", () => shown.length === 10 && resolve()); });
+  log.add(event(14));
+  log.add(event(17));
+  await changed;
+  assert.deepEqual(shown, [17, 16, 15, 14, 13, 12, 11, 10, 9, 8]);
 });
 
 test("after an outage pages are read until one is already shown", async () => {

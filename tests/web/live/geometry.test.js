@@ -21,7 +21,9 @@ test("a tall frame has bars beside it", () => {
 });
 
 test("a frame without a size has no position", () => {
-  assert.deepEqual(contain({ width: 0, height: 0 }, { width: 640, height: 360 }), { ratio: 0, left: 0, top: 0 });
+  for (const size of [{ width: 0, height: 0 }, { width: 1280, height: 0 }, { width: 0, height: 720 }]) {
+    assert.deepEqual(contain(size, { width: 640, height: 360 }), { ratio: 0, left: 0, top: 0 });
+  }
 });
 
 test("a box of the frame is scaled and shifted by the bars", () => {
