@@ -76,7 +76,9 @@ def test_photos_are_sent_one_by_one_and_can_be_stopped(tmp_path: Path) -> None:
         _show_people(page)
         _stop_midway(page, large)
         _send_all(page, large)
+        page.evaluate("window.row = document.querySelector('.person[data-name=\"Barack Obama\"]')")
         _see_each_reason(page, tmp_path)
+        assert page.evaluate("window.row.isConnected"), "a click on it would be lost"
         _drop(page)
         _add_a_twin(page, tmp_path)
 

@@ -40,7 +40,8 @@ test("the faces of fifty frames are kept", () => {
 test("a label has the name, the similarity and the age", () => {
   const track = { name: "Ada", similarity: 0.7149, state: "known", age_s: 59.9 };
   assert.equal(labelOf(track), "Ada  0.71  59 s");
-  assert.equal(labelOf({ ...track, age_s: 125 }), "Ada  0.71  2 min");
+  assert.equal(labelOf({ ...track, age_s: 60 }), "Ada  0.71  1 min");
+  assert.equal(labelOf({ ...track, age_s: 120 }), "Ada  0.71  2 min");
 });
 
 test("a face without a name is unknown or undecided", () => {

@@ -44,6 +44,8 @@ test("a cue is centered below its face", () => {
 test("a cue that an edge would cut off starts at the side of its face", () => {
   assert.equal(facesAt([0, 100, 40, 140])[0].edge, "left");
   assert.equal(facesAt([1240, 100, 1280, 140])[0].edge, "right");
+  const edges = [64, 65, 1215, 1216].map((middle) => facesAt([middle - 10, 100, middle + 10, 120])[0].edge);
+  assert.deepEqual(edges, ["left", "", "", "right"]);
 });
 
 test("of two cues that would overlap the second is covered", () => {
@@ -51,6 +53,7 @@ test("of two cues that would overlap the second is covered", () => {
   assert.deepEqual(covered([500, 100, 550, 200], [600, 110, 650, 210]), [false, true]);
   assert.deepEqual(covered([500, 100, 550, 200], [630, 100, 680, 200]), [false, false]);
   assert.deepEqual(covered([500, 100, 550, 200], [500, 130, 550, 230]), [false, false]);
+  assert.deepEqual(covered([500, 100, 550, 200], [600, 20, 650, 229]), [false, true]);
 });
 
 test("a known face shows no cue that could cover another", () => {
