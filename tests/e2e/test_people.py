@@ -58,7 +58,7 @@ def test_who_is_in_view_of_a_camera_is_added(tmp_path: Path) -> None:
         page.click("#add-person")
         page.get_by_text("From a camera").click()
         expect(page.locator("#person-form-camera")).to_have_value("desk")
-        expect(page.get_by_alt_text("What the camera sees now")).to_be_visible()
+        expect(page.get_by_alt_text("Current view of the camera")).to_be_visible()
         page.screenshot(path=OUTPUT / "people-from-camera.png")
         page.fill("#person-form-name", "Grace Hopper")
         _try_until_seen(page)

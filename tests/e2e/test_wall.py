@@ -156,7 +156,7 @@ def _change_a_camera(page: Page, facewire: RunningService) -> None:
     page.click("#camera-save")
     expect(card).to_contain_text(
         "Faces from 60 pixels · rotated by 180° · part of the image · pixel aspect ratio 1:1 · "
-        "deinterlacing off · certificate not checked"
+        "deinterlacing off · certificate not verified"
     )
     with urlopen(f"{facewire.url}api/cameras/stage") as answer:
         settings = json.load(answer)["settings"]
