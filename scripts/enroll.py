@@ -4,15 +4,19 @@ import sys
 from pathlib import Path
 
 from gallery import Gallery
-from recognizer import open_recognizer
-from stream.config import data_dir
+from stream.cli.settings import settings_for
 from stream.enrollment.enrollment import enroll_images
 from stream.enrollment.folders import read_people_folder
+from stream.errors import ConfigError
 
 people = Path(sys.argv[1])
-directory = Path(sys.argv[2]) if len(sys.argv) > 2 else data_dir() / "gallery"
+try:
+    settings = settings_for(config=None, gallery=Path(sys.argv[2]) if sys.argv[2:] else None)
+    directory = settings.to_write()
+except ConfigError as error:
+    sys.exit(f"enroll: {error}")
 folder = read_people_folder(people)
-recognizer = open_recognizer()
+recognizer = settings.open_recognizer()
 size = recognizer.embedding_size
 with Gallery.open(directory, model_id=recognizer.model_id, embedding_size=size) as gallery:
     report = enroll_images(recognizer, gallery, folder.items)
