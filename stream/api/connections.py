@@ -1,8 +1,8 @@
-"""The limits of HTTP connections: how many, from where, and how long each may take.
+"""Limits of HTTP connections: their number in total and per address, and their durations.
 
-uvicorn bounds none of it: a connection that sends nothing, half a header or a body byte by byte
-stays for ever, and so does one that never reads its answer. `Connections` counts them and decides
-which may stay; `HttpProtocol` and `SocketProtocol` are uvicorn's own with that added.
+uvicorn limits none of these: a connection that sends nothing, half a header or a body byte by byte
+stays open forever, as does one that never reads its response. `Connections` counts them and decides
+which stay open; `HttpProtocol` and `SocketProtocol` are uvicorn's own with these limits.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ from websockets.frames import CloseCode, Frame
 
 logger = logging.getLogger(__name__)
 
-# Bytes a second that a body or an answer must travel at, beyond the first seconds of its timeout.
+# Minimum rate of a body or a response, bytes per second, after the first seconds of its timeout.
 MIN_RATE = 8 * 1024
 
-# A process's open files as wanted; half of those that are allowed are for HTTP connections, the
-# other half for cameras, viewers' video, databases and webhooks.
+# Requested limit of open files of the process; half of the allowed number is for HTTP connections,
+# the other half for cameras, viewers' video, databases and webhooks.
 OPEN_FILES = 65_536
 
-# Fragments of one WebSocket message; empty ones count for nothing in its size.
+# Fragments of one WebSocket message; empty ones do not add to its size.
 MAX_FRAGMENTS = 1024
 
 REPORT_PERIOD_S = 60.0
@@ -48,15 +48,15 @@ TOO_SLOW = _answer("408 Request Timeout", "the request took too long to arrive")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What connections may take.
+    """Limits of connections.
 
     Attributes:
-        total: connections at one time.
-        per_address: of those, from one IPv4 address or IPv6 network of 64 bits.
+        total: concurrent connections.
+        per_address: of these, from one IPv4 address or 64-bit IPv6 network.
         header_s: seconds until a request's header is complete.
-        body_s: seconds until a request's body is complete, and more for what comes at `MIN_RATE`.
+        body_s: seconds until a request's body is complete, extended while it arrives at `MIN_RATE`.
         idle_s: seconds between two requests.
-        send_s: seconds until an answer has been read, and more for what is read at `MIN_RATE`.
+        send_s: seconds until a response is read, extended while it is read at `MIN_RATE`.
     """
 
     total: int = 1000
@@ -68,7 +68,7 @@ class ConnectionLimits:
 
 
 class Phase(Enum):
-    """What a connection waits for."""
+    """The state of a connection: what it waits for."""
 
     HEADER = auto()
     BODY = auto()
@@ -78,7 +78,7 @@ class Phase(Enum):
 
 
 class Transport(Protocol):
-    """What is used of an asyncio transport."""
+    """The methods of an asyncio transport that are used."""
 
     def write(self, data: bytes) -> None:
         """Send, now or later."""
@@ -90,23 +90,23 @@ class Transport(Protocol):
         """Close at once."""
 
     def get_write_buffer_size(self) -> int:
-        """Return the bytes that the other side has not taken yet."""
+        """Return the number of bytes not sent to the client yet."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """One connection.
+    """State of one connection.
 
     Attributes:
         transport: its transport.
-        address: where it comes from, see `network_of`.
+        address: of the client, see `network_of`.
         phase: what it waits for.
-        since: when that began, seconds, monotonic.
+        since: start of the phase, seconds, monotonic.
         received: bytes since then.
-        is_stuck: whether the other side reads too slowly for more to be written.
-        unsent_since: since when there is something that the other side has not taken; None: not.
-        unsent_most: the most bytes that there were since then.
+        is_stuck: whether the client reads too slowly for more to be written.
+        unsent_since: time since which bytes are unsent, seconds, monotonic; None for none.
+        unsent_most: maximum of unsent bytes since then.
     """
 
     transport: Transport
@@ -120,7 +120,7 @@ class Connection:
 
     @property
     def rank(self) -> int | None:
-        """How early it must make room for others: the lowest first, None never."""
+        """Eviction order: the lowest first, None never."""
         if self.phase in (Phase.HEADER, Phase.IDLE):
             return 0
         if self.is_stuck or self.phase is Phase.BODY:
@@ -130,7 +130,7 @@ class Connection:
 
 @dataclass(slots=True, eq=False)
 class _Address:
-    """The connections of one address; those that may make room by rank, the oldest first."""
+    """The connections of one address; evictable ones by rank, the oldest first."""
 
     n: int = 0
     ranks: tuple[dict[Connection, None], ...] = field(default_factory=lambda: ({}, {}, {}))
@@ -140,17 +140,17 @@ class _Address:
 
 
 class Connections:
-    """Every open connection; belongs to the event loop.
+    """All open connections; for the event loop only.
 
-    Where there is no room for another, the one that has been silent longest makes it: of the same
-    address where that has its share, else of the address that has most. So silent connections
-    push out one another, and a person's request is answered. Slow ones go before those that are
-    being answered, and open WebSockets never go; they have a `Budget`.
+    At the limit, a new connection replaces the one that has been idle longest: of the same
+    address if that is at its limit, else of the address with the most connections. So idle
+    connections evict one another, and a person's request is answered. Slow ones are closed before
+    those that are being answered, and open WebSockets never; they have a `Budget`.
 
     Args:
-        limits: what they may take.
-        is_shared: whether an address stands for many people, as a proxy's does; only the limit in
-            total holds for it.
+        limits: of the connections.
+        is_shared: whether an address is shared by many people, such as a proxy's; only the total
+            limit applies then.
         clock: seconds, monotonic.
     """
 
@@ -173,7 +173,7 @@ class Connections:
         return len(self._all)
 
     def admit(self, transport: Transport, host: str) -> Connection | None:
-        """Take in a new connection; None where there is no room.
+        """Admit and return a new connection; None at the limit.
 
         Args:
             transport: its transport.
@@ -203,24 +203,24 @@ class Connections:
         return connection
 
     def of(self, transport: Transport) -> Connection | None:
-        """Return the connection of a transport; None where it was not taken in."""
+        """Return the connection of a transport; None if it was not admitted."""
         return self._all.get(transport)
 
     def enter(self, connection: Connection, phase: Phase) -> None:
-        """Note what a connection waits for; the same again changes nothing."""
+        """Set the phase of a connection; the same phase again changes nothing."""
         if phase is not connection.phase:
             self._unrank(connection)
             connection.phase, connection.since, connection.received = phase, self._clock(), 0
             self._rank(connection)
 
     def stick(self, connection: Connection, *, is_stuck: bool) -> None:
-        """Note whether the other side reads too slowly for more to be written."""
+        """Record whether the client reads too slowly for more to be written."""
         self._unrank(connection)
         connection.is_stuck = is_stuck
         self._rank(connection)
 
     def leave(self, connection: Connection) -> None:
-        """Forget a connection that has ended; harmless where it is forgotten already."""
+        """Remove a connection that has ended; does nothing if already removed."""
         if self._all.pop(connection.transport, None) is not None:
             self._unrank(connection)
             own = self._by_address[connection.address]
@@ -229,7 +229,7 @@ class Connections:
                 del self._by_address[connection.address]
 
     def sweep(self) -> None:
-        """Close what takes too long; call it about once a second."""
+        """Close connections that exceed a timeout; call it about once a second."""
         now = self._clock()
         for connection in list(self._all.values()):
             if self._is_unread_too_long(connection, now):
@@ -270,7 +270,7 @@ class Connections:
         return now - connection.unsent_since > allowed_s
 
     def _abort(self, connection: Connection) -> None:
-        # Forgotten at once: its end is told by the event loop only after others have come.
+        # Removed at once: the event loop reports its end only after new connections.
         self.leave(connection)
         connection.transport.abort()
 
@@ -293,7 +293,7 @@ class HttpProtocol(H11Protocol):
         self._connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection in, or say that there is no room."""
+        """Admit the connection, or respond that there is no room."""
         super().connection_made(transport)
         host = self.client[0] if self.client else ""
         self._connection = self._connections_in_all.admit(transport, host)
@@ -308,7 +308,7 @@ class HttpProtocol(H11Protocol):
             self._connections_in_all.leave(self._connection)
 
     def data_received(self, data: bytes) -> None:
-        """Take in a part of a request."""
+        """Receive a part of a request."""
         if self._connection is None:
             return
         self._connection.received += len(data)
@@ -350,7 +350,7 @@ class HttpProtocol(H11Protocol):
         ):
             phase = Phase.HEADER
         else:
-            # Also where the rest of a refused body still comes: not for longer than that.
+            # Also while the rest of a refused body still arrives: no longer than that.
             phase = Phase.IDLE
         self._connections_in_all.enter(self._connection, phase)
 
@@ -379,14 +379,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._stick(is_stuck=False)
 
     def handle_cont(self, event: Frame) -> None:
-        """Take in a fragment of a message."""
+        """Receive a fragment of a message."""
         if len(self.frames) >= MAX_FRAGMENTS:
             self._refuse(CloseCode.MESSAGE_TOO_BIG)
         else:
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
-        """Give a message to the application; text that is not UTF-8 ends the connection."""
+        """Pass a message to the application; text that is not UTF-8 ends the connection."""
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
@@ -408,7 +408,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
 
 def network_of(host: str) -> str:
-    """Return what a client is counted by: an IPv4 address, or an IPv6 network of one household."""
+    """Return the key by which a client is counted: IPv4 address, or IPv6 network (a household)."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -421,7 +421,7 @@ def network_of(host: str) -> str:
 
 
 def raise_open_files(limits: ConnectionLimits) -> ConnectionLimits:
-    """Raise this process's limit of open files, and return limits that leave half of it."""
+    """Raise this process's limit of open files, and return limits that use half of it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -440,9 +440,9 @@ def raise_open_files(limits: ConnectionLimits) -> ConnectionLimits:
 
 
 class LoopFailures:
-    """Handles what the event loop complains of; full file tables are told once a minute.
+    """Handles errors of the event loop; full file tables are logged once a minute.
 
-    asyncio tells each of them as often as connections wait, with a traceback.
+    asyncio reports each of them for every waiting connection, with a traceback.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -450,7 +450,7 @@ class LoopFailures:
         self._told_at: float | None = None
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        """Handle one complaint."""
+        """Handle one error of the event loop."""
         error = context.get("exception")
         if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
             loop.default_exception_handler(dict(context))

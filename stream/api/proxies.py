@@ -1,6 +1,6 @@
-"""What a proxy in front of the service tells of the browser behind it.
+"""The X-Forwarded- headers in which a proxy passes on the browser's address and target.
 
-Only proxies that the configuration names are believed: anybody can send these headers.
+Only proxies that the configuration names are trusted: anyone can send these headers.
 """
 
 import re
@@ -16,7 +16,7 @@ PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]{1,100}){1,8}")
 
 
 class TrustedProxies:
-    """The addresses and networks whose X-Forwarded- headers are believed; "*" for all."""
+    """Addresses and networks with trusted X-Forwarded- headers; "*" for all."""
 
     def __init__(self, addresses: Sequence[str] = ()) -> None:
         self.addresses = ["*"] if "*" in addresses else [*addresses]
@@ -29,20 +29,20 @@ class TrustedProxies:
 class Proxies:
     """ASGI middleware that puts the browser's address, scheme, host and path into the scope.
 
-    X-Forwarded-For and -Proto are read by uvicorn's middleware, -Host takes the place of Host, and
-    -Prefix, or else the configured path, is the path below which the service is shown: it is
-    taken off the request's path where the proxy left it there, and kept in
-    `scope["state"]["prefix"]` for answers that hold an address.
+    uvicorn's middleware reads X-Forwarded-For and -Proto, -Host replaces Host, and -Prefix, or
+    else the configured path, is the path under which the service is shown: it is removed from
+    the request's path if the proxy left it there, and stored in `scope["state"]["prefix"]` for
+    responses that hold an address.
 
     Args:
         app: the application.
-        trusted: whose headers are believed.
-        root_path: the path below which a proxy shows the service; empty for none.
+        trusted: addresses of proxies with trusted headers.
+        root_path: the path under which a proxy shows the service; empty for none.
     """
 
     def __init__(self, app: ASGIApp, *, trusted: TrustedProxies, root_path: str = "") -> None:
         self._app = app
-        # uvicorn's types of ASGI are its own.
+        # uvicorn has its own ASGI types.
         application: Any = app
         self._forwarded: Any = ProxyHeadersMiddleware(application, trusted.addresses)
         self._trusted = trusted
@@ -73,10 +73,10 @@ class Proxies:
 
 
 def _last(headers: Headers, name: str) -> str:
-    """Return the value that the nearest proxy set."""
+    """Return the value set by the nearest proxy."""
     values = headers.getlist(name)
     return values[-1].rpartition(",")[2].strip() if values else ""
 
 
 async def _nothing(scope: object, receive: object, send: object) -> None:
-    """Serve nobody."""
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""Who may ask: the Host, Origin, token and size of a request, and what browsers are told."""
+"""Access control: Host, Origin, token and size of a request; security headers of responses."""
 
 import asyncio
 import hashlib
@@ -22,7 +22,7 @@ from stream.api.connections import network_of
 from stream.budget import Budget, Client
 from stream.errors import BusyError
 
-# The page takes nothing from elsewhere, runs no inline script and is framed by nobody.
+# The page loads nothing from other hosts, runs no inline script and may not be framed.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "media-src 'self' blob:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; "
@@ -37,7 +37,7 @@ HEADERS: Mapping[str, str] = {
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
 
-# Browsers ignore it without TLS, and complain on the console of every page.
+# Browsers ignore it without TLS, and log a warning on every page.
 TLS_HEADERS: Mapping[str, str] = {"cross-origin-opener-policy": "same-origin"}
 
 UPLOAD_BYTES = 96 * 1024 * 1024  # a photo of 200 megapixels has up to 70 MiB, of 12 about 5
@@ -54,8 +54,8 @@ RETRY_AFTER_S: Mapping[HTTPStatus, int] = {
 
 LOCAL_NAMES = frozenset({"localhost"})
 
-# What a viewer may ask for beside reading: to watch, to stop watching, and who is in a picture,
-# of which nothing is kept.
+# What a viewer may request besides reading: to watch, to stop watching, and to identify the people
+# in an image, which is not stored.
 VIEWER_WRITES = re.compile(r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/session")
 
 SOCKET_PATH = "/api/ws"
@@ -63,13 +63,13 @@ SOCKET_PATH = "/api/ws"
 # Ports that browsers leave out of Host.
 DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
-# These say nothing about anybody: the page itself, and the door.
+# These hold no personal data: the page itself, and the sign-in.
 OPEN_PATHS = frozenset({"/healthz", "/api/session"})
 CLOSED_PREFIXES = ("/api/", "/metrics", "/openapi.json")
 
 
 class Role(StrEnum):
-    """What somebody may do."""
+    """The permissions of a client."""
 
     VIEWER = "viewer"
     ADMIN = "admin"
@@ -77,12 +77,12 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The secrets that open the service.
+    """The tokens of the service.
 
     Attributes:
-        admin: lets do everything; None lets everybody.
-        viewer: lets watch and read; None for nobody.
-        port: that the service listens on; browsers keep one jar of cookies for all of a host.
+        admin: allows everything; None requires no token.
+        viewer: allows to watch and read; None for no such token.
+        port: on which the service listens; browsers share cookies between all ports of a host.
     """
 
     admin: str | None = None
@@ -91,11 +91,11 @@ class Keys:
 
     @property
     def cookie(self) -> str:
-        """The name of the cookie of whoever is signed in: another for each service of a host."""
+        """The name of the session cookie: different for each service of a host."""
         return f"facewire-{self.port}-{_proof(self.admin or '', 'name')[:8]}"
 
     def role_of(self, shows: Callable[[str], bool]) -> Role | None:
-        """Return the role of whoever shows a token, asked for one after the other."""
+        """Return the role that a token gives; each token is compared in turn."""
         if self.admin is None or shows(self.admin):
             return Role.ADMIN
         return Role.VIEWER if self.viewer is not None and shows(self.viewer) else None
@@ -103,17 +103,16 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request is turned away."""
+    """The reason why a request is refused."""
 
     status: HTTPStatus
     reason: str
 
 
 class Gate:
-    """ASGI middleware that lets through only who may ask, and sets the security headers.
+    """ASGI middleware that passes only permitted requests, and sets the security headers.
 
-    Every refusal is JSON, or a page for people; a refused WebSocket is answered before it is
-    opened.
+    Every refusal is JSON, or a page for people; a WebSocket is refused before it is opened.
     """
 
     def __init__(
@@ -127,16 +126,16 @@ class Gate:
         allowed_hosts: Collection[str] = (),
         max_uploads: int = 16,
     ) -> None:
-        """Guard an application.
+        """Wrap an application.
 
         Args:
             app: the application.
-            keys: the secrets that are asked for.
-            attempts: counts wrong ones, with those of the sign-in.
+            keys: the accepted tokens.
+            attempts: counts wrong tokens, including those of the sign-in.
             clock: seconds, monotonic.
             own_hosts: names of this machine.
-            allowed_hosts: further names by which it may be called, such as a proxy's.
-            max_uploads: requests with photos at one time.
+            allowed_hosts: further allowed host names, such as a proxy's.
+            max_uploads: maximum of concurrent requests with photos.
         """
         self._app = app
         self._keys = keys
@@ -186,7 +185,7 @@ class Gate:
             return
         is_upload = _takes_photos(scope)
         limit = UPLOAD_BYTES if is_upload else BODY_BYTES
-        # Whatever answers GET answers HEAD, without the body.
+        # HEAD is answered like GET, without the body.
         asked = {**scope, "method": "GET"} if is_head else scope
         try:
             if is_upload:
@@ -207,7 +206,7 @@ class Gate:
             await _refuse(stopping, headers, send_guarded)
 
     def _role_of(self, headers: Headers, scope: Scope) -> tuple[Role | None, bool]:
-        """Return the role of whoever asks, and whether they have guessed too often."""
+        """Return the client's role, and whether it has sent too many wrong tokens."""
         role = self._keys.role_of(lambda token: has_session(headers, token, name=self._keys.cookie))
         if role is not None or (shown := bearer_of(headers)) is None:
             return role, False
@@ -240,8 +239,8 @@ class Gate:
         return None
 
     def _is_own(self, origin: str, host: str, headers: Headers, scope: Scope) -> bool:
-        # Browsers set it, scripts cannot; Host may be a proxy's own name for us then. Chromium
-        # leaves it out of WebSockets, so whether one may be opened is judged without it.
+        # Browsers set it, scripts cannot; Host may then be a proxy's own name for the service.
+        # Chromium omits it for WebSockets, so those are checked without it.
         is_asked_for_socket = scope["path"] == SOCKET_PATH and scope.get("method") == "OPTIONS"
         if headers.get("sec-fetch-site") == "same-origin" and not is_asked_for_socket:
             return True
@@ -249,7 +248,7 @@ class Gate:
 
 
 async def _until_stopped(served: Awaitable[None]) -> None:
-    """Serve a request; where it ends since nobody waits for it or the service stops, so be it."""
+    """Serve a request until it ends, its client disconnects, or the service stops."""
     try:
         await served
     except ClientDisconnect:
@@ -264,14 +263,14 @@ def _is_closed(path: str) -> bool:
 
 
 def is_for_viewers(method: str, path: str) -> bool:
-    """Tell whether a request changes nothing: what a viewer may ask for."""
+    """Return whether a request changes nothing, so that a viewer may send it."""
     return method in {"GET", "HEAD", "OPTIONS"} or VIEWER_WRITES.fullmatch(path) is not None
 
 
 def is_allowed_host(host: str, names: Collection[str]) -> bool:
-    """Tell whether a Host header names this server.
+    """Return whether a Host header names this server.
 
-    Addresses pass: a page of another site that had its name turned into our address (DNS
+    IP addresses pass: a page of another site whose name resolves to this server's address (DNS
     rebinding) sends its own name.
     """
     try:
@@ -288,14 +287,14 @@ def is_allowed_host(host: str, names: Collection[str]) -> bool:
 
 
 def is_own_origin(origin: str, host: str, *, names: Collection[str], port: int) -> bool:
-    """Tell whether a page of ours sent a request.
+    """Return whether a page of this service sent a request.
 
     Args:
-        origin: the page's, of the header Origin.
-        host: whom the request is for, of the header Host.
-        names: hosts whose pages are ours whatever a proxy put into Host.
-        port: that the service listens on. A browser that asks it directly puts the port into Host;
-            where it is missing a proxy has left it out.
+        origin: the header Origin: of the page.
+        host: the header Host: of the request's target.
+        names: hosts that serve this service's pages, whatever a proxy put into Host.
+        port: on which the service listens. A browser that connects directly puts the port into
+            Host; if it is missing, a proxy has removed it.
     """
     try:
         page = urlsplit(origin)
@@ -313,39 +312,39 @@ def is_own_origin(origin: str, host: str, *, names: Collection[str], port: int) 
 
 
 def bearer_of(headers: Headers) -> str | None:
-    """Return the token that a request shows as bearer; None where it shows none."""
+    """Return the bearer token of a request; None without one."""
     scheme, _, shown = headers.get("authorization", "").partition(" ")
     return shown.strip() if scheme.lower() == "bearer" and shown.strip() else None
 
 
 def client_of(scope: Scope) -> str:
-    """Return who asks, for counting: an IPv4 address, or an IPv6 network of one household."""
+    """Return the client's key for counting: an IPv4 address, or an IPv6 network (a household)."""
     return network_of(str((scope.get("client") or ("",))[0])[:64])
 
 
 def cookies_of(headers: Headers, name: str) -> list[str]:
-    """Return the values of a cookie; other programs of the host may have set anything beside it.
+    """Return the values of a cookie; other programs of the host may have set further cookies.
 
     RFC 6265, 5.4 and 4.2.1: pairs are separated by semicolons, and a browser sends several of one
-    name where their paths differ.
+    name if their paths differ.
     """
     pairs = (pair.partition("=") for line in headers.getlist("cookie") for pair in line.split(";"))
     return [value.strip().strip('"') for key, _, value in pairs if key.strip() == name]
 
 
 def has_session(headers: Headers, token: str, *, name: str) -> bool:
-    """Tell whether a request has the cookie that signing in with the token gave."""
+    """Return whether a request has the session cookie of the token."""
     session = session_of(token).encode()
     return any(hmac.compare_digest(value.encode(), session) for value in cookies_of(headers, name))
 
 
 def is_token(shown: str, token: str) -> bool:
-    """Compare in constant time."""
+    """Return whether two tokens are equal, in constant time."""
     return hmac.compare_digest(shown.encode(), token.encode())
 
 
 def session_of(token: str) -> str:
-    """Return the cookie's value: proves the token, does not tell it, ends when it is changed."""
+    """Return the cookie's value: derived from the token, not revealing it, void on its change."""
     return _proof(token, "session")
 
 
@@ -354,9 +353,9 @@ def _proof(token: str, purpose: str) -> str:
 
 
 class Attempts:
-    """Bounds how often wrong tokens are answered, as bearer or at the sign-in, by address.
+    """Limits how often wrong tokens are answered per address, as bearer or at the sign-in.
 
-    The right token is never counted and never refused: an address may be that of many people.
+    A correct token is never counted and never refused: many people may share an address.
     """
 
     MAX_FAILURES = 10
@@ -367,10 +366,10 @@ class Attempts:
         self._failed: dict[str, tuple[int, float]] = {}
 
     def failed(self, who: str, now: float) -> bool:
-        """Count a wrong token; tells whether it is one of the few that are answered as such.
+        """Count a wrong token; return whether it is one of the few that are answered as such.
 
         Args:
-            who: the address.
+            who: the client's address.
             now: seconds, monotonic.
         """
         n, since = self._failed.pop(who, (0, now))
@@ -388,7 +387,7 @@ def _takes_photos(scope: Scope) -> bool:
 
 
 def _bounded(receive: Receive, headers: Headers, limit: int) -> Receive:
-    """Refuse a body beyond `limit` bytes, as announced or as it comes."""
+    """Refuse a body above `limit` bytes, as declared or as received."""
     announced = headers.get("content-length", "0")
     left = limit - (int(announced) if announced.isdecimal() else 0)
     refusal = HTTPException(413, f"the request is larger than {limit // 1024} KiB")

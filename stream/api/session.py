@@ -1,4 +1,4 @@
-"""The HTTP API of signing in and out, and of whether a page's WebSocket would be let through."""
+"""The HTTP API to sign in and out, and to check whether a page's WebSocket is permitted."""
 
 import time
 
@@ -102,6 +102,6 @@ async def explain_socket() -> Response:
 
 
 def _path_of(request: Request) -> str:
-    """Return the path below which the browser sees the service."""
+    """Return the path prefix under which the browser sees the service."""
     prefix: str = request.state.prefix
     return f"{prefix}/"

@@ -1,15 +1,15 @@
-"""The page's WebSocket: offers and answers, the cameras' states, faces, and live events.
+"""The page's WebSocket: offers and answers, camera states, faces, and live events.
 
 From the page, JSON objects by `type`:
     offer   {id, camera, sdp}    watch a camera; with raw: true without boxes and names, which
-                                 come over the data channel "tracks" that the page opens; with
-                                 small: true in half the width and height, for a small place
+                                 arrive over the data channel "tracks" that the page opens; with
+                                 small: true in half the width and height
     offer   {id, publish, sdp}   send this browser's camera under a name and get it back annotated
-    close   {id}                 end what that offer began
-    follow  {camera}             hear where the faces are, null for no more
+    close   {id}                 end the connection of that offer
+    follow  {camera}             receive the faces of a camera, null to stop
 To the page: answer {id, peer, sdp}, closed {id}, error {id, message}, event {event},
-cameras {cameras}, tracks {camera, seq, width, height, tracks}. What a socket began ends with it.
-`cameras` comes every two seconds: a page that gets nothing for longer has lost the service.
+cameras {cameras}, tracks {camera, seq, width, height, tracks}. Connections that a socket started
+end with it. `cameras` is sent every two seconds: without it the page has lost the service.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from stream.service import Service
 logger = logging.getLogger(__name__)
 
 TRACKS_PERIOD_S = 0.1  # often enough to click a moving face
-MAX_WAITING = 128  # messages; a page that reads nothing for about ten seconds is let go
+MAX_WAITING = 128  # messages; a page that reads nothing for about ten seconds is disconnected
 MAX_MESSAGE = 256 * 1024  # characters; an offer has about 8,000
 MAX_MESSAGE_BYTES = 4 * MAX_MESSAGE  # beyond it the socket is closed before the message is whole
 MAX_WORD = 200  # characters of an offer's id and of a camera's name
@@ -46,7 +46,7 @@ TRY_AGAIN_LATER = 1013  # RFC 6455 registry: the page reconnects
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Wants to see a camera."""
+    """Request to watch a camera."""
 
     offer_id: str
     camera: str
@@ -57,7 +57,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Brings a camera."""
+    """Request to send a camera."""
 
     offer_id: str
     name: str
@@ -66,14 +66,14 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Ends what an offer began."""
+    """Request to end the connection of an offer."""
 
     offer_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Wants to hear of the faces of a camera; None: no more."""
+    """Request for the faces of a camera; None to stop."""
 
     camera: str | None
 
@@ -82,10 +82,10 @@ Request = Watch | Publish | Close | Follow
 
 
 def parse(text: str) -> Request:
-    """Read a message of the page.
+    """Return a parsed message of the page.
 
     Raises:
-        SignalingError: if it is none; the message says what is wrong.
+        SignalingError: if it is invalid; the message says what is wrong.
     """
     if len(text) > MAX_MESSAGE:
         raise SignalingError(f"a message has at most {MAX_MESSAGE} characters, got {len(text)}")
@@ -114,7 +114,7 @@ def parse(text: str) -> Request:
 
 
 def is_text(value: str) -> bool:
-    """Tell whether a string can be written as UTF-8: JSON can name halves of characters."""
+    """Return whether a string can be encoded as UTF-8: JSON can hold lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -123,7 +123,7 @@ def is_text(value: str) -> bool:
 
 
 def offer_id_of(text: str) -> str | None:
-    """Return which offer a refused message was about, as far as it says."""
+    """Return the offer id of a refused message, if it has one."""
     with suppress(ValueError, RecursionError):
         fields = json.loads(text)
         if isinstance(fields, dict) and isinstance(fields.get("id"), str):
@@ -132,14 +132,14 @@ def offer_id_of(text: str) -> str | None:
 
 
 class Conversation:
-    """One page's socket, from accept to the last of its peers.
+    """One page's socket, from accept to the end of its last peer.
 
     Args:
         service: the running service.
         socket: accepted.
-        client: who it belongs to; administrators may bring cameras.
-        pages: the places of all sockets.
-        cameras: what is sent of the cameras, shared by all sockets.
+        client: its client; administrators may send cameras.
+        pages: the budget of all sockets.
+        cameras: camera messages, shared by all sockets.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Conversation:
         self._followed: str | None = None
 
     async def run(self) -> None:
-        """Talk until the page leaves or cannot keep up."""
+        """Serve the socket until the page leaves or cannot keep up."""
         try:
             self._pages.take(self._client)
         except BusyError as error:
@@ -190,7 +190,7 @@ class Conversation:
         finally:
             for task in tasks:
                 task.cancel()
-            # Tasks of their own, which go on where this one is cancelled meanwhile.
+            # Separate tasks, which continue if this one is canceled.
             goodbyes = [
                 asyncio.create_task(self._service.peers.close(peer_id), name="page-goodbye")
                 for peer_id in self._peers.values()
@@ -202,7 +202,7 @@ class Conversation:
                 await self._socket.close(TRY_AGAIN_LATER, "too slow")
         for task in tasks:
             if not task.cancelled():
-                # Sending to a page that has just left is a RuntimeError.
+                # Sending to a page that has just disconnected is a RuntimeError.
                 with suppress(WebSocketDisconnect, RuntimeError):
                     task.result()
 

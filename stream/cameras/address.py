@@ -1,4 +1,4 @@
-"""What a camera's URL means: the words FFmpeg and the HTTP reader need to open it."""
+"""Parsing of camera URLs into the input format and options of FFmpeg and the HTTP reader."""
 
 import os
 import re
@@ -16,10 +16,10 @@ from stream.redaction import safe_url
 RtspTransport = Literal["tcp", "udp"]
 Deinterlace = Literal["auto", "on", "off"]
 
-# Look at a stream only until its size is known, not at 20 frames for its rate. The usual
-# "nobuffer" throws away what was looked at: the first frame then waits for another keyframe,
+# Probe a stream only until its size is known, not 20 frames for its rate. The usual
+# "nobuffer" discards the probed frames: the first frame then waits for another keyframe,
 # 2.2 s instead of 0.34 s from an RTSP camera at 25 frames a second, 3.4 instead of 0.64 at 10
-# (measured). Nothing lags for it: what was looked at is decoded at once.
+# (measured). This adds no delay: the probed frames are decoded at once.
 LIVE_OPTIONS: Mapping[str, str] = {"fpsprobesize": "0", "analyzeduration": "100000"}
 
 # What FFmpeg may open for a URL: a playlist on a camera must not read this machine's files.
@@ -39,16 +39,16 @@ KEPT = "%/?#[]@!$&'()*+,;=:~"
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    """How a camera is read.
+    """Settings for reading a camera.
 
     Attributes:
         rtsp_transport: how RTSP media travels.
-        loop: play a file again and again; no effect on live cameras.
+        loop: repeat a file; no effect on live cameras.
         target_fps: frames a second at most; None for the camera's own rate.
         open_timeout_s: seconds a camera may take to answer.
         read_timeout_s: seconds without a frame after which it is lost.
-        pixel_aspect: width:height of a pixel; None for what the video says.
-        deinterlace: auto for video that says it is interlaced, on for all, or off.
+        pixel_aspect: width:height of a pixel; None to use that of the video.
+        deinterlace: auto for video that is marked as interlaced, on for all, or off.
         verify_tls: check the certificate.
     """
 
@@ -64,16 +64,16 @@ class SourceSettings:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where frames come from, in FFmpeg's words.
+    """Parsed address of a camera, as FFmpeg takes it.
 
     Attributes:
         file: what FFmpeg opens; may hold a password.
-        label: what people see in its place: the machine, or the path of a file.
-        format: FFmpeg's input format; None to find out.
+        label: shown in its place: the host, or the path of a file.
+        format: FFmpeg's input format; None to detect it.
         options: FFmpeg's options, names and values.
-        is_live: its frames come in real time and its end is a fault; unless it turns out to be a
-            film on a web server.
-        host: the machine asked, and its port; None for files and devices.
+        is_live: frames arrive in real time and the end is a fault, except for a video file on a web
+            server.
+        host: the host and its port; None for files and devices.
     """
 
     file: str
@@ -85,7 +85,7 @@ class Address:
 
     @property
     def is_web(self) -> bool:
-        """Whether it is asked for by HTTP."""
+        """Whether the address is HTTP or HTTPS."""
         return self.host is not None and self.file.lower().startswith("http")
 
     @property
@@ -97,10 +97,10 @@ class Address:
 def parse_address(
     url: str, *, rtsp_transport: RtspTransport = "tcp", verify_tls: bool = True
 ) -> Address:
-    """Turn a camera's URL into FFmpeg's words.
+    """Return the parsed address of a camera's URL.
 
     Raises:
-        ConfigError: if the URL is of no known kind.
+        ConfigError: if the kind of URL is unknown.
     """
     scheme, separator, rest = url.partition(":")
     scheme = scheme.lower()
@@ -111,7 +111,7 @@ def parse_address(
         return Address(path, path, "v4l2", tuple(LIVE_OPTIONS.items()), is_live=True, host=None)
     if scheme == "file":
         return _file_address(unquote(urlsplit(url).path))
-    # One letter is a drive of Windows.
+    # A single letter is a Windows drive.
     if separator and re.fullmatch(r"[a-z][a-z0-9+.-]+", scheme) and not _exists(url):
         raise ConfigError(
             f"camera URL {safe_url(url)} is of no known kind, expected rtsp://, http://, https://, "
@@ -132,26 +132,26 @@ def _network_address(
         options |= _tls_options(verify_tls=verify_tls)
     login, host, port, tail = _split(rest, safe_url(url))
     name = f"[{host}]" if ":" in host else host
-    # The scheme stays as it is written, since FFmpeg takes it in any case.
+    # The scheme is kept as written, since FFmpeg ignores its case.
     file = f"{url[: len(scheme)]}://{login}{name}{f':{port}' if port else ''}{tail}"
     place = (host, int(port or DEFAULT_PORTS[scheme]))
-    # Reasons are for viewers, too, who see no URL. A host that the masked URL hides may be a
-    # part of the password.
+    # Viewers, who see no URL, can read reasons. A host that is masked in the URL may be part of
+    # the password.
     label = f"the camera at {name}" if name in safe_url(url) else "the camera"
     return Address(file, label, None, tuple(options.items()), is_live=True, host=place)
 
 
 def _split(rest: str, label: str) -> tuple[str, str, str, str]:
-    """Split what follows the scheme into login, host, port and the rest, each as it is sent.
+    """Return login, host, port and the rest of the URL after the scheme, each as it is sent.
 
-    A password may hold any character as it is, where that leaves no doubt, or percent-encoded.
+    A password may hold any character, unescaped where that is unambiguous, or percent-encoded.
     """
     end = match.start() if (match := HOST_END.search(rest)) else len(rest)
-    # FFmpeg and urlsplit take the last '@' of the authority for the end of the password, too.
+    # FFmpeg and urlsplit also end the password at the last '@' of the authority.
     login, at, place = rest[:end].rpartition("@")
     found = _host(place)
     if found is None:
-        # Not a host: perhaps a password with a raw '/', '?' or '#' in it.
+        # Not a host: possibly a password with an unescaped '/', '?' or '#'.
         for sign in re.finditer("@", rest):
             end = match.start() if (match := HOST_END.search(rest, sign.end())) else len(rest)
             if (found := _host(rest[sign.end() : end])) is not None:
@@ -169,7 +169,7 @@ def _split(rest: str, label: str) -> tuple[str, str, str, str]:
 
 
 def _host(text: str) -> tuple[str, str] | None:
-    """Return host and port, "" for the default; None if the text is none."""
+    """Return host and port ("" for the default); None if the text is not a host."""
     match = HOST.fullmatch(text)
     if match is None or not 0 < int(match["port"] or 1) < 65536:
         return None

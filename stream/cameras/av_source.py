@@ -1,4 +1,4 @@
-"""Frames out of a camera or file through PyAV, each with the time it came."""
+"""Source of frames from a camera or file, read with PyAV, with capture times."""
 
 import errno
 import stat
@@ -21,29 +21,29 @@ from stream.cameras.rtsp_challenge import unknown_digest
 from stream.cameras.tls import certificate_trouble
 from stream.errors import SourceEnded, SourceUnavailable
 
-# Frames a second of a source that does not say.
+# Frames per second of a source without a declared rate.
 DEFAULT_FPS = 25.0
 
 # A stream joined between two keyframes cannot be decoded until the next: cameras with an economical
-# encoder send one in 10 to 30 s. A keyframe that cannot be decoded may be damaged; three in a row
-# over some seconds are another codec, or no video.
+# encoder send one every 10 to 30 s. One undecodable keyframe may be damaged; three in a row over
+# some seconds mean another codec, or no video.
 MAX_UNDECODED_S = 60.0
 MAX_DAMAGED_KEYFRAMES, MIN_DAMAGED_S = 3, 4.0
 
-# Bytes. A keyframe of 8K video has about 5 MB; who sends more at once is no camera.
+# Bytes. A keyframe of 8K video has about 5 MB; a source that sends more is not a camera.
 MAX_PACKET = 64 * 1024 * 1024
 
-# Formats that give out a stretch of the past at each connection, again and again where the camera
-# has stopped, and how many frames of it are remembered: a minute at 30 a second.
+# Formats that replay past video at each connection, repeatedly where the camera has stopped, and
+# the number of frames kept to detect that: a minute at 30 per second.
 SEGMENTED = ("hls", "dash")
 REMEMBERED = 1800
 
 
 class History:
-    """The frames of a segmented stream over its sessions, to tell a replay from new video.
+    """Recent frames of a segmented stream over its sessions, to detect a replay of old video.
 
-    A playlist that stands still gives out its last segments at every connection. A frame with the
-    time and the bytes of one that was seen before is not new.
+    A stalled playlist replays its last segments at every connection. A frame with the same time
+    and bytes as an earlier one is not new.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class History:
         self._order: deque[tuple[int, int]] = deque()
 
     def is_new(self, pts: int | None, frame: av.VideoFrame) -> bool:
-        """Remember a frame, and return whether it has not been seen before."""
+        """Return whether a frame was not seen before, and store it."""
         if pts is None:
             return True
         plane = frame.planes[0]
@@ -69,16 +69,16 @@ class AvSource:
     """One opened camera or file.
 
     Attributes:
-        fps: frames a second as the source says; 25 where it does not.
+        fps: frames per second that the source declares; 25 without one.
         size: (height, width) of the last frame, pixels.
         damaged: packets that could not be decoded.
-        is_live: whether its frames come in real time; a film on a web server is not.
+        is_live: whether frames arrive in real time; false for a video file on a web server.
 
     Args:
-        address: where from.
+        address: the camera or file.
         clock: seconds, monotonic.
-        settings: how it is read.
-        history: frames of former sessions.
+        settings: of reading.
+        history: frames of earlier sessions.
 
     Raises:
         SourceUnavailable: if it cannot be opened.
@@ -109,13 +109,13 @@ class AvSource:
         self._decimator = Decimator(settings.target_fps)
 
     def read(self) -> Captured:
-        """Wait for the next image.
+        """Return the next image; blocks until there is one.
 
         Returns:
-            The image; `captured_at` is when it was decoded, for files when it was due.
+            The image; `captured_at` is the time of decoding, for files the time it was due.
 
         Raises:
-            SourceUnavailable: if a live source stopped, or fell silent for some seconds.
+            SourceUnavailable: if a live source stopped, or sent nothing for some seconds.
             SourceEnded: if a file that is not looped has been played.
         """
         with self._reading:
@@ -129,13 +129,13 @@ class AvSource:
         return captured
 
     def set_target_fps(self, target_fps: float | None) -> None:
-        """Let through no more frames a second than this, from the next on; None for all."""
+        """Set the maximum of frames per second, effective from the next frame; None for all."""
         self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
         """Stop; may be called from any thread and more than once.
 
-        A `read` that waits for a silent camera ends by its own timeout and closes then.
+        A `read` that waits for a camera ends at its own timeout and closes the source.
         """
         self._closing.set()
         self._release()
@@ -167,7 +167,7 @@ class AvSource:
         except (OSError, av.FFmpegError) as error:
             reason = explain(error, address)
             if address.is_live and self._clock() - started_at >= settings.open_timeout_s:
-                # FFmpeg may call it anything, even damaged data.
+                # FFmpeg may report any error for it, such as damaged data.
                 reason = f"timed out, no answer in {settings.open_timeout_s:g} s"
             if isinstance(error, av.HTTPUnauthorizedError) and address.has_login:
                 asked = unknown_digest(address, timeout_s=settings.open_timeout_s)
@@ -176,7 +176,7 @@ class AvSource:
                 timeout_s = settings.open_timeout_s
                 reason = certificate_trouble(*address.host, timeout_s=timeout_s) or reason
             refused = isinstance(error, av.HTTPUnauthorizedError | av.HTTPForbiddenError)
-            # Not chained: FFmpeg's text holds the URL with its password.
+            # Not chained: FFmpeg's message holds the URL with its password.
             raise SourceUnavailable(
                 f"cannot open {address.label}: {reason}",
                 retry_after_s=REFUSED_RETRY_S if refused else 0.0,
@@ -187,15 +187,15 @@ class AvSource:
             self._container.close()
             raise SourceUnavailable(f"cannot open {address.label}: {error}") from None
         format_name = self._container.format.name
-        # A web server's film comes as fast as it can; RTSP gives films, too, in real time.
+        # A web server sends a video file at full speed; RTSP sends recordings in real time, too.
         is_film = self._container.duration is not None and not format_name.startswith("rtsp")
         self.is_live = address.is_live and not is_film
-        # HLS is live, but comes by the handful.
+        # HLS is live, but arrives in batches of frames.
         self._is_segmented = self.is_live and format_name.startswith(SEGMENTED)
         self._is_paced = not self.is_live or self._is_segmented
         if self.is_live:
             self._stream.codec_context.flags |= Flags.low_delay
-        # Asked of the decoder too: the size may change in the middle of the stream.
+        # The decoder is checked too: the size may change in the middle of the stream.
         self._stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._frames = self._decode()
         self._n_since_start = 0
@@ -211,7 +211,7 @@ class AvSource:
             if self._is_paced:
                 pts_s = None if picture.time is None else float(picture.time)
                 self._closing.wait(self._pacer.wait_s(pts_s, self._clock()))
-            # A replay takes its time, so that what comes after it is there by then.
+            # A replay is read at its own rate, so that newer frames are available after it.
             now = self._clock()
             if not self._is_replay and self._decimator.keep(now):
                 return self._convert(picture, now)
@@ -247,8 +247,8 @@ class AvSource:
             if packet is None:
                 return
             if self.is_live and self._clock() - asked_at >= self._settings.read_timeout_s:
-                # The rest of a frame, given out when the wait was over; FFmpeg would go on to
-                # wait as long again before it says so.
+                # The rest of a frame, returned at the timeout; FFmpeg would wait as long again
+                # before it reports the timeout.
                 raise SourceUnavailable(f"lost {self._address.label}: {self._silent}")
             if packet.size > MAX_PACKET:
                 raise SourceUnavailable(
@@ -287,7 +287,7 @@ class AvSource:
             raise SourceUnavailable(f"cannot play {self._address.label}: no frame in it")
         if not self._settings.loop:
             raise SourceEnded(f"{self._address.label} has been played to its end")
-        # Opened anew instead of sought: not every format can seek.
+        # Reopened instead of seeking: not every format can seek.
         self._container.close()
         self._open()
 
@@ -297,19 +297,19 @@ class AvSource:
         return captured
 
     def _aspect(self) -> Fraction | None:
-        """Return the width:height of a pixel, as the container says or else the video itself."""
+        """Return the width:height of a pixel, from the container or else from the video."""
         stream = self._stream
         return stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
 
 
 def best_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """Return the largest video of a container, the one marked as the default among equals.
+    """Return the largest video stream of a container; among equals the one marked as default.
 
     Raises:
         SourceUnavailable: if there is none, or only larger ones than can be decoded; the message
             is the reason.
     """
-    # FFmpeg shows any text file as a picture of a terminal, and an album's cover as a video.
+    # FFmpeg decodes any text file as an image of a terminal, and an album cover as a video.
     streams = [
         stream
         for stream in container.streams.video
@@ -336,12 +336,12 @@ def best_stream(container: av.container.InputContainer) -> av.VideoStream:
 
 
 def too_large(width: int, height: int) -> str:
-    """Say that frames are larger than can be decoded."""
+    """Return the error message for frames larger than can be decoded."""
     return f"its frames of {width}x{height} are larger than {MAX_PIXELS // 10**6} megapixels"
 
 
 def explain(error: Exception, address: Address) -> str:
-    """Say in a few words, without the URL, why FFmpeg failed."""
+    """Return a short reason, without the URL, why FFmpeg failed."""
     if isinstance(error, av.HTTPUnauthorizedError) and not address.has_login:
         return "it requires a user name and password"
     for kind, words in REASONS.items():
@@ -380,7 +380,7 @@ REASONS: dict[type[Exception], str] = {
 
 
 def _is_pipe(address: Address) -> bool:
-    """Return whether opening it would wait for another program for ever."""
+    """Return whether opening it would block forever, waiting for another program."""
     try:
         mode = Path(address.file.removeprefix("file:")).stat().st_mode
     except (OSError, ValueError):

@@ -49,7 +49,7 @@ class CameraStatus:
 
     Attributes:
         config: its settings; the URL may hold a password.
-        is_pushed: whether a browser or encoder sends it, for as long as it is connected.
+        is_pushed: whether a browser or encoder sends it; it exists while that is connected.
         state: its state.
         since_s: seconds in this state.
         reason: one line on why it is not live; empty while it is.
@@ -101,11 +101,11 @@ class CameraStatus:
 
 
 class Camera:
-    """Captures in a thread of its own until `stop`; starts and stops its video with it.
+    """Captures frames in its own thread until `stop`; its video starts and stops with it.
 
     `deliver` gives each frame to the inference thread, whose results go to `video`. A camera
-    that fails is tried again with a bounded delay, without effect on other cameras.
-    A change of its URL begins a new session at once, even while the old one waits.
+    that fails is retried with a bounded delay, without effect on other cameras.
+    A change of its URL starts a new session at once, even while the old one waits.
 
     Attributes:
         config: its settings.
@@ -126,17 +126,17 @@ class Camera:
         supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
-        """Make a camera; `start` starts it.
+        """Create a camera; `start` starts it.
 
         Args:
             config: its settings.
-            open_source: opens it; blocks with a timeout.
+            open_source: opens it; blocks up to a timeout.
             is_pushed: whether a browser or encoder sends it.
-            video: takes the recognized frames; started, renamed and stopped with the camera.
+            video: receives the recognized frames; started, renamed and stopped with the camera.
             deliver: receives each captured frame.
             on_state: called with each new state and its reason, from any thread.
             figures: metrics of its frames.
-            supervisor: runs its threads again where they fail.
+            supervisor: restarts its threads after a failure.
             clock: seconds, monotonic.
         """
         self.config = config
@@ -166,12 +166,12 @@ class Camera:
 
     @property
     def name(self) -> str:
-        """As configured."""
+        """The camera's name, as configured."""
         return self.config.name
 
     @property
     def windows(self) -> dict[str, Window]:
-        """Milliseconds by stage of a frame."""
+        """Milliseconds per stage of a frame."""
         return {"decode": self._decode_ms, **self.video.windows}
 
     def start(self) -> None:
@@ -210,7 +210,7 @@ class Camera:
     def join(self, deadline: float) -> None:
         """Wait for its threads until `deadline` (seconds, monotonic clock) at the latest.
 
-        A source that hangs ends by its own read timeout, and its daemon thread with it.
+        A source that hangs ends at its own read timeout, and with it its daemon thread.
         """
         for thread in self._captures:
             thread.join(max(0.0, deadline - self._clock()))
@@ -255,7 +255,7 @@ class Camera:
         return None if result is None else snapshot_jpeg(result, max_width=max_width)
 
     def status(self, *, dropped: int) -> CameraStatus:
-        """Return its status; `dropped` is the batcher's count for this camera."""
+        """Return the camera's status; `dropped` is the batcher's count for this camera."""
         now = self._clock()
         latest = self.video.latest
         height, width = latest.frame.image.shape[:2] if latest else (0, 0)
@@ -284,7 +284,7 @@ class Camera:
     def _enter(
         self, state: CameraState, reason: str = "", *, over: threading.Event | None = None
     ) -> None:
-        """Enter a state; one of a session counts only while that is not over."""
+        """Enter a state; the state of a session is ignored after its end."""
         with self._lock:
             was = self._state
             if (state is was and reason == self._reason) or (over is not None and over.is_set()):
@@ -308,7 +308,7 @@ class Camera:
             except SourceUnavailable as error:
                 reason, retry_after_s = str(error), error.retry_after_s
             except Exception:
-                # An unexpected error of one camera must not end the others; it is tried again.
+                # An unexpected error of one camera must not end the others; the camera is retried.
                 logger.exception("camera %s: unexpected failure", self.name)
                 reason = "unexpected failure, see the log"
             if over.is_set():
@@ -316,7 +316,7 @@ class Camera:
             delay_s = max(self._backoff.delay_s(session.alive_s), retry_after_s)
             if self.is_pushed:
                 delay_s = PUSHED_RETRY_S
-            # Once per reason: a camera that is off for a night must not fill the log.
+            # Once per reason: a camera that is off overnight must not fill the log.
             level = logging.DEBUG if reason == self._last_failure else logging.WARNING
             self._last_failure = reason
             logger.log(level, "camera %s: %s (retrying in %.1f s)", self.name, reason, delay_s)
@@ -335,7 +335,7 @@ class Camera:
             source.set_target_fps(self.config.target_fps)
             damaged = 0
             while True:
-                # Processor time, since most of a read is waiting for the camera.
+                # CPU time, since most of a read is waiting for the camera.
                 started = time.thread_time()
                 captured = source.read()
                 self._damaged += source.damaged - damaged
@@ -351,12 +351,12 @@ class Camera:
                     seconds = self.config.frozen_after_s
                     self._enter(CameraState.FROZEN, f"the same frame for {seconds:g} s", over=over)
                     continue
-                # Kept only where they are used: 1.4 MB per frame of 720p.
+                # Kept only where used: 1.4 MB per 720p frame.
                 planes = captured.planes if self.video.is_watched_raw else None
                 if self.config.rotation:
                     planes = None
                     image = np.asarray(cv2.rotate(image, ROTATIONS[self.config.rotation]), np.uint8)
-                # Counted over sessions, so that no number is used twice; with its present name.
+                # Counted over all sessions, so that no number is reused; with its current name.
                 frame = Frame(self.name, self._seq, at, image, planes)
                 self._seq += 1
                 self._decode_ms.add((time.thread_time() - started) * 1e3)

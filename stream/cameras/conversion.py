@@ -39,12 +39,12 @@ ODDEST_ASPECT = Fraction(4)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captured:
-    """One image from a source, of which its camera makes a `Frame`.
+    """One image from a source; its camera builds a `Frame` from it.
 
     Attributes:
         captured_at: seconds, monotonic clock.
         image: (H, W, 3) uint8 RGB.
-        planes: what the image was converted from; None unless pixel for pixel.
+        planes: the YUV planes it was converted from; None unless pixel for pixel.
     """
 
     captured_at: float
@@ -56,7 +56,7 @@ class Converter:
     """Turns a stream's decoded frames into RGB.
 
     Args:
-        pixel_aspect: width:height of a pixel; None for what the video says.
+        pixel_aspect: width:height of a pixel; None to use that of the video.
         deinterlace: auto for frames that are marked as interlaced, on for all, or off.
     """
 
@@ -67,9 +67,9 @@ class Converter:
         self._layout: tuple[int, int, str] | None = None
 
     def deinterlace(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Return the frames that are due after one more decoded frame, full pictures all.
+        """Return the progressive frames that are due after one more decoded frame.
 
-        Interlaced video comes out one frame late, since the next one's lines are looked at.
+        Interlaced video is delayed by one frame, since the lines of the next one are used.
         """
         if self._graph is None and not self._is_interlaced(frame):
             yield frame
@@ -120,17 +120,17 @@ class Converter:
             dst_color_range=full,
         )
         if frame.rotation:
-            # A phone's film is stored lying; the angle is counter-clockwise.
+            # A phone's video is stored rotated; the angle is counter-clockwise.
             image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
         return image
 
     def _size(self, frame: av.VideoFrame, said_aspect: Fraction | None) -> tuple[int, int]:
-        """Return the width and height that a frame is to have."""
+        """Return the output width and height of a frame, pixels."""
         width, height = float(frame.width), float(frame.height)
         aspect = self._pixel_aspect or said_aspect or Fraction(1)
         is_usable = 1 / ODDEST_ASPECT <= aspect <= ODDEST_ASPECT
         if is_usable and abs(aspect - 1) > NEARLY_SQUARE:
-            # Enlarged, not shrunk: nothing of a small face is lost.
+            # Enlarged, not reduced: small faces keep all of their pixels.
             width, height = (width * aspect, height) if aspect > 1 else (width, height / aspect)
         scale = min(1.0, MAX_SIDE / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
@@ -149,7 +149,7 @@ class Converter:
             time_base=frame.time_base or Fraction(1, 90000),
         )
         which = "interlaced" if self._deinterlace == "auto" else "all"
-        # A frame for a frame: the rate stays what it was.
+        # One frame per frame: the rate does not change.
         chosen = graph.add("bwdif", f"mode=send_frame:deint={which}")
         sink = graph.add("buffersink")
         source.link_to(chosen)
@@ -163,7 +163,7 @@ def _is_untagged_hd(frame: av.VideoFrame) -> bool:
 
 
 def _planes(frame: av.VideoFrame, image: NDArray[np.uint8]) -> Planes | None:
-    """Return a frame's planes; None where the image is another or encoders here lack its form."""
+    """Return a frame's planes; None where the image differs or encoders do not take the format."""
     height, width = image.shape[:2]
     if (
         (frame.width, frame.height) != (width, height)

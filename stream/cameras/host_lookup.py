@@ -1,4 +1,4 @@
-"""A look-up of a host's name that ends in time, which the system's own does not promise."""
+"""Lookup of a host name with a timeout, which the system's resolver does not have."""
 
 import socket
 import threading
@@ -7,15 +7,16 @@ from stream.errors import SourceUnavailable
 
 
 def look_up(host: str, port: int, *, timeout_s: float) -> None:
-    """Return when a name has an address.
+    """Return once a host name has been resolved.
 
     Args:
         host: a name or an address.
-        port: where it is to be reached.
-        timeout_s: seconds it may take.
+        port: to connect to.
+        timeout_s: maximum time, seconds.
 
     Raises:
-        SourceUnavailable: if nobody knows the name, or not in time; the message is the reason.
+        SourceUnavailable: if the name is unknown, or not resolved in time; the message is the
+            reason.
     """
     done = threading.Event()
     failures: list[Exception] = []
@@ -27,7 +28,7 @@ def look_up(host: str, port: int, *, timeout_s: float) -> None:
             failures.append(error)
         done.set()
 
-    # The call cannot be interrupted: the thread ends when the resolver gives up by itself.
+    # The call cannot be interrupted: the thread ends at the resolver's own timeout.
     threading.Thread(target=ask, name=f"look-up-{host[:40]}", daemon=True).start()
     if not done.wait(timeout_s):
         raise SourceUnavailable(f"no answer from DNS about {host} in {timeout_s:g} s")

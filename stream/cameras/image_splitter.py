@@ -1,7 +1,7 @@
-"""JPEG and PNG images out of a stream of bytes, whatever stands between them.
+"""Splitting of a byte stream into JPEG and PNG images, with any bytes between them.
 
-Small cameras' "multipart" answers miss the first boundary, the parts' types or lengths, or give
-wrong ones. The images themselves say where they begin and end, so nothing else is looked at.
+The "multipart" responses of small cameras lack the first boundary, or the parts' types or lengths,
+or hold wrong ones. The images mark their own start and end, so nothing else is read.
 """
 
 import re
@@ -33,15 +33,15 @@ class ImageSplitter:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._at = 0  # how far the image that begins the buffer has been walked through
+        self._at = 0  # parsed bytes of the image at the start of the buffer
         self._is_in_image = False
         self._is_in_scan = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take a piece and return the images that are complete with it.
+        """Add a piece of the stream and return the images that it completes.
 
         Raises:
-            TooLargeError: if an image does not end within bounds; the splitter is of no use then.
+            TooLargeError: if an image exceeds the limit; the splitter cannot be used afterwards.
         """
         self._buffer += data
         while self._find_start():
@@ -57,16 +57,16 @@ class ImageSplitter:
                 yield image
 
     def rest(self) -> bytes:
-        """Return an image that began and has not ended: some cameras leave out its last marker."""
+        """Return an image that has no end yet: some cameras omit its last marker."""
         return bytes(self._buffer) if self._is_in_image else b""
 
     def _find_start(self) -> bool:
-        """Bring the next image to the front of the buffer; false where none has begun."""
+        """Move the next image to the front of the buffer; return false where there is none."""
         if self._is_in_image:
             return True
         match = START.search(self._buffer)
         if match is None:
-            # Its first bytes may be the last of this piece.
+            # This piece may end with the first bytes of an image.
             del self._buffer[: max(0, len(self._buffer) - LONGEST_START + 1)]
             return False
         del self._buffer[: match.start()]
@@ -75,7 +75,7 @@ class ImageSplitter:
         return True
 
     def _jpeg_end(self) -> int | None:
-        """Walk on through a JPEG's segments; returns where it ends, None where that is to come."""
+        """Parse a JPEG's segments; return the offset of its end, None if not received yet."""
         buffer = self._buffer
         while True:
             if self._is_in_scan:
@@ -95,7 +95,7 @@ class ImageSplitter:
             elif marker == EOI:
                 return self._at + 2
             elif marker == SOI:
-                return self._at  # the next image began before this one ended
+                return self._at  # the next image starts before the end of this one
             elif marker in ALONE:
                 self._at += 2
             elif marker < FIRST_SEGMENT:
@@ -105,7 +105,7 @@ class ImageSplitter:
                 self._is_in_scan = marker == SOS
 
     def _png_end(self) -> int | None:
-        """Walk on through a PNG's chunks, ISO/IEC 15948 section 5.3."""
+        """Parse a PNG's chunks (ISO/IEC 15948 section 5.3); return as `_jpeg_end`."""
         while len(self._buffer) >= self._at + 8:
             length = int.from_bytes(self._buffer[self._at : self._at + 4], "big")
             is_last = self._buffer[self._at + 4 : self._at + 8] == b"IEND"
@@ -118,6 +118,6 @@ class ImageSplitter:
         return None
 
     def _skip(self) -> int:
-        """Give up an image that is none: look for the next behind its first bytes."""
+        """Discard data that is not an image: search for the next one after its first bytes."""
         del self._buffer[:2]
         return 0

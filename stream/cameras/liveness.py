@@ -1,4 +1,4 @@
-"""When a camera counts as up, down or frozen. Pure: time is an argument, seconds throughout."""
+"""Whether a camera is up, down or frozen. Pure functions of time, in seconds."""
 
 from dataclasses import dataclass
 
@@ -23,10 +23,10 @@ SAMPLE_STEP = 16
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A camera is up or down, as events say it.
+    """Report that a camera is up or down, for an event.
 
     Attributes:
-        is_up: whether it gives frames.
+        is_up: whether it sends frames.
         reason: one line on why it does not; empty while it does.
     """
 
@@ -35,12 +35,12 @@ class Report:
 
 
 class Liveness:
-    """Turns each gain and loss of a camera's frames into few reports.
+    """Reduces each gain and loss of a camera's frames to few reports.
 
     The first frame is reported at once. A loss is reported once it has lasted `AWAY_S`, or once the
     camera has been unsteady for that and `STEADY_S` together; the return once the camera has been
-    steady, for twice as long after each further failure. So a camera that comes and goes without
-    end makes two reports in five minutes at most.
+    steady, for twice as long after each further failure. So a camera that
+    keeps failing makes two reports in five minutes at most.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Liveness:
         self._wanted_s = STEADY_S
 
     def came(self, now: float) -> list[Report]:
-        """Note that frames come."""
+        """Record that frames arrive."""
         if self._alive_since is None:
             self._alive_since = now
         if self._is_up is None:
@@ -59,7 +59,7 @@ class Liveness:
         return self.check(now)
 
     def went(self, now: float, reason: str) -> list[Report]:
-        """Note that no frames come, and why."""
+        """Record that no frames arrive, and why."""
         self._alive_since = None
         self._reason = reason
         if self._unsteady_since is None:
@@ -67,14 +67,14 @@ class Liveness:
         return self.check(now)
 
     def end(self, reason: str) -> list[Report]:
-        """Note that the camera was switched off or removed: reported at once, as is its return."""
+        """Record that the camera is off or removed: reported at once, as is its return."""
         was_up = self._is_up
         self._is_up, self._alive_since, self._unsteady_since = None, None, None
         self._wanted_s = STEADY_S
         return [Report(False, reason)] if was_up else []
 
     def check(self, now: float) -> list[Report]:
-        """Return what is due by now; call it about twice a second."""
+        """Return the report that is due, if any; call it about twice a second."""
         alive_s = -1.0 if self._alive_since is None else now - self._alive_since
         if alive_s >= STEADY_S:
             self._unsteady_since = None
@@ -91,7 +91,7 @@ class Liveness:
         return []
 
     def is_forgotten(self, now: float) -> bool:
-        """Return whether nothing is left to say of a camera that is no more."""
+        """Return whether no report of a removed camera is pending."""
         return self._unsteady_since is not None and (
             self._is_up is not True and now - self._unsteady_since >= MAX_STEADY_S
         )
@@ -102,10 +102,10 @@ class Liveness:
 
 
 class Stillness:
-    """Notices a camera that sends the same frame again and again.
+    """Detects a camera that repeats the same frame.
 
-    Sensors have noise, so no two frames of a camera that works are the same in every byte, however
-    still the scene is.
+    Sensors have noise, so no two frames of a working camera are identical in every byte, even of a
+    still scene.
 
     Args:
         frozen_after_s: seconds of identical frames; 0 for never.
@@ -117,10 +117,10 @@ class Stillness:
         self._since = 0.0
 
     def is_frozen(self, image: NDArray[np.uint8], at: float) -> bool:
-        """Take the next frame, (H, W, 3) uint8, and return whether it has been the same for long.
+        """Return whether the frames, up to this one, (H, W, 3) uint8, have long been identical.
 
         Args:
-            image: must not be changed afterwards.
+            image: the next frame; must not be changed afterwards.
             at: when it was captured, seconds.
         """
         if self.frozen_after_s <= 0:

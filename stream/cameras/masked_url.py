@@ -1,7 +1,7 @@
-"""A camera's URL that a person edited in the form in which it is shown: its masks put back.
+"""Restoring the masked parts of a camera's URL that a person edited as it is shown.
 
 `rtsp://***@192.0.2.7/***/101?***` hides the user and password, the folders of the path and some
-of the query. What is hidden stays as it was where the machine is the same.
+of the query. Hidden parts stay unchanged where the host is the same.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,19 @@ from stream.redaction import MASK, safe_url
 
 
 def unmask(url: str, was: str) -> str:
-    """Return an edited URL with what its masks stand for.
+    """Return an edited URL with its masks replaced by the hidden values.
 
     Args:
-        url: as a person left it.
-        was: the camera's URL before, whole.
+        url: as edited.
+        was: the camera's previous URL, unmasked.
 
     Raises:
-        ConfigError: if a mask stands for nothing that was there, or would send a password to
-            another machine.
+        ConfigError: if a mask has no hidden value, or would send a password to another host.
     """
     shown = safe_url(was)
     if url in (shown, was):
         return was
-    # A file may have such a name; nothing of it is hidden.
+    # A file may have such a name; none of it is masked.
     if MASK not in url or ("://" not in url and url != MASK):
         return url
     new, old, safe = _Parts.of(url), _Parts.of(was), _Parts.of(shown)
@@ -48,7 +47,7 @@ def unmask(url: str, was: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A URL in pieces; an absent piece is empty."""
+    """The parts of a URL; an absent part is empty."""
 
     scheme: str
     login: str
@@ -80,7 +79,7 @@ def _unmask_login(new: str, old: str) -> str:
 
 
 def _unmask_path(new: str, old: str, shown: str) -> str:
-    """Put the hidden beginning of the path back, to which the visible end does not belong."""
+    """Return the path with its hidden start restored, before the visible end."""
     head = f"/{MASK}"
     if not (new + "/").startswith(head + "/") or not shown.startswith(head):
         return new

@@ -1,21 +1,21 @@
-"""When pictures are due: files at their own speed, cameras at a lower rate. Pure, time is given."""
+"""Frame timing: files at their own speed, cameras at a lower rate. Pure functions of time."""
 
-# A stalled reader (a suspended machine, a slow disk) goes on from now instead of catching up.
+# A stalled reader (a suspended machine, a slow disk) continues from now instead of catching up.
 MAX_LATE_S = 0.5
 
-# Times of pictures that jump further than this are a cut, a loop or an error, not a pause.
+# Jumps of frame times beyond this are a cut, a loop or an error, not a pause.
 MAX_STEP_S = 2.0
 
-# Cameras jitter: a picture this part of a period early still counts as due.
+# Cameras jitter: a frame early by this fraction of a period still counts as due.
 EARLY_PART = 0.25
 
-# Seconds. Short at first, for a camera that only restarts; the longest lets a picture return within
+# Seconds. Short at first, for a camera that only restarts; with the longest a frame arrives within
 # five seconds of the camera's return.
 RECONNECT_FIRST_S, RECONNECT_LONGEST_S = 0.5, 3.0
 
-# Seconds. A session shorter than this is a failure, too, though frames came: each in a row doubles
-# the wait up to half a minute, so that a camera that closes after three frames is not opened and
-# closed twice a second for ever.
+# Seconds. A shorter session is a failure even with frames: each in a row doubles the wait, up to
+# half a minute, so that a camera that closes after three frames is not opened and closed twice a
+# second forever.
 ALIVE_S, SHORT_LONGEST_S = 10.0, 30.0
 
 # Seconds after a wrong password. Many cameras lock an account for half an hour after five or so
@@ -24,10 +24,10 @@ REFUSED_RETRY_S = 30.0
 
 
 class Pacer:
-    """Spreads the pictures of a file over real time by their own times.
+    """Paces the frames of a file in real time, by their timestamps.
 
     Args:
-        period_s: seconds between pictures that carry no usable time.
+        period_s: seconds between frames without a usable timestamp.
     """
 
     def __init__(self, period_s: float) -> None:
@@ -36,10 +36,10 @@ class Pacer:
         self._pts_s: float | None = None
 
     def wait_s(self, pts_s: float | None, now: float) -> float:
-        """Say how long the next picture has to wait.
+        """Return how long the next frame has to wait.
 
         Args:
-            pts_s: the picture's time in the file, seconds; None if it has none.
+            pts_s: the frame's time in the file, seconds; None if it has none.
             now: seconds, monotonic clock.
 
         Returns:
@@ -55,10 +55,10 @@ class Pacer:
 
 
 class Decimator:
-    """Lets pictures through at no more than a given rate.
+    """Limits the rate of frames.
 
     Args:
-        rate_hz: pictures a second; None lets all through.
+        rate_hz: maximum of frames per second; None for no limit.
     """
 
     def __init__(self, rate_hz: float | None) -> None:
@@ -68,7 +68,7 @@ class Decimator:
         self._next: float | None = None
 
     def keep(self, at: float) -> bool:
-        """Decide over a picture of time `at` (seconds, monotonic clock)."""
+        """Return whether to keep a frame of time `at` (seconds, monotonic clock)."""
         if self._next is None or at - self._next > self._period_s:
             self._next = at
         if at < self._next - EARLY_PART * self._period_s:
@@ -78,28 +78,28 @@ class Decimator:
 
 
 def reconnect_delay(attempt: int, longest_s: float = RECONNECT_LONGEST_S) -> float:
-    """Seconds to wait before trying a failed camera again.
+    """Return the seconds to wait before a failed camera is retried.
 
     Args:
         attempt: 0 after the first failure.
-        longest_s: the bound.
+        longest_s: the maximum.
     """
-    # 10 doublings are far over the longest; more would only make a large number.
+    # 10 doublings are far above the maximum; more would only give a large number.
     return float(min(longest_s, RECONNECT_FIRST_S * 2 ** min(max(attempt, 0), 10)))
 
 
 class Backoff:
-    """How long to leave a failed camera alone: longer and longer until it has lived for a while."""
+    """Delays between retries of a failed camera: growing until a session has lasted a while."""
 
     def __init__(self) -> None:
         self._n_silent = 0
         self._n_short = 0
 
     def delay_s(self, alive_s: float | None) -> float:
-        """Say how long to wait after a session.
+        """Return how long to wait after a session.
 
         Args:
-            alive_s: seconds for which it gave frames; None if it gave none.
+            alive_s: seconds for which it had frames; None without frames.
 
         Returns:
             Seconds, above 0.

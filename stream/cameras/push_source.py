@@ -1,4 +1,4 @@
-"""A camera whose frames a browser or an encoder sends."""
+"""A camera with frames sent by a browser or an encoder."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,12 +20,12 @@ crashed is missed by WebRTC half a minute later only."""
 
 
 class PushSource:
-    """A source of frames that a sender delivers; the newest wins.
+    """A source of frames that a sender delivers; a newer frame replaces an unread one.
 
     Attributes:
-        fps: unknown to WebRTC, so the rate that browsers are asked for.
+        fps: the rate requested from browsers, since WebRTC has no declared one.
         size: (height, width) of the last frame, pixels; (0, 0) before the first.
-        damaged: 0, for WebRTC asks again for what is damaged.
+        damaged: 0, since WebRTC requests damaged packets again.
         is_live: true.
         sender: the one that may deliver frames.
     """
@@ -45,31 +45,31 @@ class PushSource:
         self._patient_until = 0.0
 
     def take(self, sender: "PushCamera") -> "PushCamera | None":
-        """Accept frames of this sender only; returns the former one."""
+        """Accept frames of this sender only; return the previous sender."""
         former, self.sender = self.sender, sender
         self._patient_until = self._clock() + CONNECT_S
         return former
 
     @property
     def is_stale(self) -> bool:
-        """Whether its sender has been silent for so long that another may replace it."""
+        """Whether its sender has sent nothing for so long that another may replace it."""
         return self._clock() >= self._patient_until
 
     def put(self, frame: av.VideoFrame) -> None:
-        """Deliver a frame; from any thread."""
+        """Deliver a frame; may be called from any thread."""
         now = self._clock()
         self._patient_until = now + STALE_S
         self._frames.put((frame, now))
 
     def use(self, settings: SourceSettings) -> "PushSource":
-        """Apply settings: the camera opens this same source again."""
+        """Apply settings; the camera reopens this same source."""
         self._silence_s = settings.read_timeout_s
         self._converter = Converter(settings.pixel_aspect, settings.deinterlace)
         self._decimator = Decimator(settings.target_fps)
         return self
 
     def read(self) -> Captured:
-        """Wait for the next image.
+        """Return the next image; blocks until there is one.
 
         Raises:
             SourceUnavailable: if none is delivered for some seconds, or the sender disconnected.
@@ -93,19 +93,19 @@ class PushSource:
         return item
 
     def set_target_fps(self, target_fps: float | None) -> None:
-        """Let through no more frames a second than this; None for all."""
+        """Set the maximum of frames per second; None for all."""
         self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
-        """Do nothing: the camera opens this same source again after a silence."""
+        """Do nothing: the camera reopens this same source after a timeout."""
 
     def leave(self) -> None:
-        """Note that the sender disconnected."""
+        """Record that the sender disconnected."""
         self._frames.close()
 
 
 class PushCamera:
-    """A sender's camera, for as long as it is connected and no other replaces it.
+    """A sender's camera, while it is connected and no other sender replaces it.
 
     Attributes:
         name: the camera's name.
@@ -123,7 +123,7 @@ class PushCamera:
         self._remove = remove
 
     def on_frame(self, frame: av.VideoFrame) -> None:
-        """Deliver a decoded frame; it replaces one not yet read."""
+        """Deliver a decoded frame; it replaces an unread one."""
         if self._source.sender is self:
             self._source.put(frame)
 

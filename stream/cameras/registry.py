@@ -42,19 +42,19 @@ PATIENCE_S = STALE_S + 1.0
 
 
 class Cameras:
-    """Every camera by name; belongs to the event loop, but `show` to the inference thread.
+    """All cameras by name; for the event loop, except `show`, for the inference thread.
 
     Args:
-        store: keeps changes.
+        store: stores changes.
         inference: recognizes their frames.
-        pipeline: of the inference thread, used in it alone.
+        pipeline: of the inference thread, used only there.
         recognizer: of the pipeline.
-        min_face_px: smallest face of cameras without a setting.
+        min_face_px: smallest face in pixels, for cameras without a setting.
         bitrate_kbps: kbit/s of a camera's video; 0 to choose by its size.
         log: receives events.
         renamed: called with a camera's old and new name.
         figures: metrics of frames.
-        supervisor: runs their threads again where they fail.
+        supervisor: restarts their threads after a failure.
         clock: seconds, monotonic.
     """
 
@@ -85,7 +85,7 @@ class Cameras:
         self._supervisor = supervisor
         self._clock = clock
         self._by_name: dict[str, Camera] = {}
-        # One change after the other: the file, the threads and the limits of a camera agree.
+        # Changes are serialized, so that the file, threads and limits of a camera agree.
         self._changing = asyncio.Lock()
         self._promised = ""
         self._pushed: dict[Camera, PushSource] = {}
@@ -93,7 +93,7 @@ class Cameras:
         self._liveness: dict[str, Liveness] = {}
         self._telling = threading.Lock()
         self._check: SupervisedTask | None = None
-        # A session has ended, so that much memory may be free.
+        # A session has ended, so much memory may be free.
         self._wants_trim = False
         self._trimmed_at = clock()
 
@@ -101,7 +101,7 @@ class Cameras:
         return iter(list(self._by_name.values()))
 
     async def start(self) -> None:
-        """Start every camera that the configuration and later edits ask for."""
+        """Start every camera of the configuration and its later edits."""
         for config in self._store.cameras():
             check_url(config.url)
             self._start(config, Opener(self._clock), is_pushed=False)
@@ -125,16 +125,16 @@ class Cameras:
             raise UnknownCameraError(name) from None
 
     def show(self, result: FrameResult) -> None:
-        """Pass a recognized frame to its camera, if that still exists."""
+        """Pass a recognized frame to its camera, if it still exists."""
         if (camera := self._by_name.get(result.frame.camera)) is not None:
             camera.video.show(result)
 
     async def add(self, config: CameraConfig) -> None:
-        """Start a camera and keep it for the next start.
+        """Start a camera and store it for the next start.
 
         Raises:
             ConfigError: if the name is taken or the URL is of no known kind.
-            CameraStoreError: if it cannot be kept.
+            CameraStoreError: if it cannot be stored.
         """
         async with self._changing:
             check_url(config.url)
@@ -145,14 +145,14 @@ class Cameras:
             await self._tell_limits()
 
     async def change(self, name: str, config: CameraConfig) -> None:
-        """Change the settings of a camera, its name included, and keep them.
+        """Change the settings of a camera, including its name, and store them.
 
-        Those of a camera that a browser or encoder sends are kept for the next time it is sent.
+        Settings of a camera that a browser or encoder sends are stored for its next connection.
 
         Raises:
             UnknownCameraError: if there is none of that name.
             ConfigError: if the name is taken or the URL is of no known kind.
-            CameraStoreError: if they cannot be kept.
+            CameraStoreError: if they cannot be stored.
         """
         async with self._changing:
             camera = self.get(name)
@@ -178,12 +178,12 @@ class Cameras:
             await self._remove(camera, "removed")
 
     async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
-        """Apply an edited configuration: start, change and stop what differs.
+        """Apply an edited configuration: start, change and stop cameras that differ.
 
-        Where one name is gone and another there with the same URL, the camera was renamed.
+        A removed name and a new name with the same URL are a renamed camera.
 
         Raises:
-            ConfigError: if a URL is of no known kind; then nothing is changed.
+            ConfigError: if the kind of a URL is unknown; then nothing is changed.
         """
         for config in configured:
             check_url(config.url)
@@ -197,7 +197,7 @@ class Cameras:
                     new.setdefault(config.url, name)
             for camera in gone:
                 name = new.pop(camera.config.url, "")
-                if name and name not in self._by_name:  # a browser may have taken it meanwhile
+                if name and name not in self._by_name:  # a browser may have used the name meanwhile
                     await self._rename(camera, name)
                 else:
                     await self._remove(camera, "removed")
@@ -212,7 +212,7 @@ class Cameras:
             await self._tell_limits()
 
     async def push(self, name: str) -> PushCamera:
-        """Make a camera that a browser or encoder sends, or take over one whose sender is silent.
+        """Create a camera that a browser or encoder sends, or take over one with a silent sender.
 
         Raises:
             ConfigError: if the name is taken.
@@ -244,7 +244,7 @@ class Cameras:
         return sender
 
     async def _await_silence(self, name: str) -> None:
-        """Wait a moment for the sender of a pushed camera to fall silent: it may have crashed."""
+        """Wait briefly until the sender of a pushed camera times out: it may have crashed."""
         deadline = self._clock() + PATIENCE_S
         while (camera := self._by_name.get(name)) is not None and camera.is_pushed:
             if self._pushed[camera].is_stale:
@@ -268,7 +268,7 @@ class Cameras:
             await asyncio.to_thread(camera.join, deadline)
 
     async def _forget(self, camera: Camera) -> None:
-        """Remove this very camera, unless it is gone or another has taken its name."""
+        """Remove this camera, unless it is already removed or another has its name."""
         async with self._changing:
             if self._by_name.get(camera.name) is camera:
                 await self._remove(camera, None)
@@ -282,7 +282,7 @@ class Cameras:
             await self._drop(camera.name)
 
     async def _rename(self, camera: Camera, new_name: str) -> None:
-        """Rename a camera; its people, viewers and past events stay."""
+        """Rename a camera; its tracks, viewers and past events stay."""
         name = camera.name
 
         self._by_name = {
@@ -291,7 +291,7 @@ class Cameras:
         camera.rename(new_name, self._figures.latency(new_name))
 
         def rename() -> None:
-            # Between two ticks, so that no frame under the old name comes after it.
+            # Between two ticks, so that no frame under the old name follows.
             self._inference.batcher.rename(name, new_name)
             self._pipeline.rename_camera(name, new_name)
 
@@ -304,7 +304,7 @@ class Cameras:
         logger.info("camera %s: renamed to %s", name, new_name)
 
     async def _remove(self, camera: Camera, reason: str | None) -> None:
-        """Remove a camera; for no reason where its sender has left, which may be back soon."""
+        """Remove a camera; without a reason where its sender has left, which may return soon."""
         name = camera.name
         del self._by_name[name]
         self._pushed.pop(camera, None)
@@ -331,7 +331,7 @@ class Cameras:
             self._log(event)
 
     async def _tell_limits(self) -> None:
-        """Set which faces count in the pipeline, and the smallest size in the recognizer."""
+        """Set the face filter of the pipeline, and the smallest face of the recognizer."""
         limits = {camera.name: self._limits(camera.config) for camera in self}
         smallest = min((each.min_face_px for each in limits.values()), default=self._min_face_px)
 
@@ -348,7 +348,7 @@ class Cameras:
 
     @contextmanager
     def _promise(self, name: str) -> Iterator[None]:
-        """Reserve a free name while it is written to disk, against a browser that takes it."""
+        """Reserve a free name while it is written to disk, so that no browser can use it."""
         self._check_free(name)
         self._promised = name
         try:
@@ -403,7 +403,7 @@ class Cameras:
                     self._tell(camera.name, liveness.end(reason))
 
     async def _check_liveness(self) -> None:
-        """Report what is due, drop removed cameras, and return their memory."""
+        """Report state changes that are due, drop removed cameras, and free their memory."""
         while True:
             await asyncio.sleep(CHECK_S)
             now = self._clock()
@@ -426,7 +426,7 @@ class Cameras:
 
 
 class Opener:
-    """Opens one camera repeatedly; remembers the frames of its former sessions.
+    """Opens one camera repeatedly; keeps the frame history of its earlier sessions.
 
     Args:
         clock: seconds, monotonic.

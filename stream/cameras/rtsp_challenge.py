@@ -1,4 +1,4 @@
-"""Which kinds of password an RTSP camera asks for, where FFmpeg says only that it was refused."""
+"""Authentication schemes of an RTSP camera, where FFmpeg reports only that it was refused."""
 
 import re
 import socket
@@ -15,9 +15,9 @@ ALGORITHM = re.compile(
 
 
 def unknown_digest(address: Address, *, timeout_s: float) -> str:
-    """Ask a camera for its stream, without a password, and look at its refusal.
+    """Return the unsupported digest algorithm of a camera, from its refusal without a password.
 
-    FFmpeg knows basic authentication and digests by MD5, and takes the last digest that a camera
+    FFmpeg supports basic authentication and MD5 digests, and uses the last digest that a camera
     offers; RFC 2326 section 14.1 and RFC 7616.
 
     Args:
@@ -25,7 +25,7 @@ def unknown_digest(address: Address, *, timeout_s: float) -> str:
         timeout_s: seconds the camera may take for each step.
 
     Returns:
-        The algorithm that FFmpeg takes and does not know, such as "SHA-256"; empty if none.
+        The algorithm that FFmpeg uses but does not support, such as "SHA-256"; empty if none.
     """
     if address.host is None or not address.file.lower().startswith("rtsp://"):
         return ""

@@ -1,4 +1,4 @@
-"""Where frames come from: cameras, files, devices and the demo scene."""
+"""Sources of frames: cameras, files, devices and the demo scene."""
 
 import threading
 from collections.abc import Callable
@@ -40,10 +40,10 @@ class Source(Protocol):
     """An opened camera.
 
     Attributes:
-        fps: pictures a second as the source says.
-        size: (height, width) of the last picture, pixels.
+        fps: frames per second, as declared by the source.
+        size: (height, width) of the last frame, pixels.
         damaged: packets that could not be decoded.
-        is_live: whether its frames are what a sensor sees now; not those of a file.
+        is_live: whether its frames come from a sensor in real time; false for files.
     """
 
     fps: float
@@ -52,7 +52,7 @@ class Source(Protocol):
     is_live: bool
 
     def read(self) -> Captured:
-        """Wait for the next image; never longer than some seconds.
+        """Return the next image; blocks for some seconds at most.
 
         Raises:
             SourceUnavailable: if the camera stopped or fell silent.
@@ -61,7 +61,7 @@ class Source(Protocol):
         ...
 
     def set_target_fps(self, target_fps: float | None) -> None:
-        """Let through no more pictures a second than this, None for all; from any thread."""
+        """Set the maximum of frames per second, None for all; from any thread."""
         ...
 
     def close(self) -> None:
@@ -70,10 +70,10 @@ class Source(Protocol):
 
 
 class Scene(Protocol):
-    """Something that draws a picture for any time."""
+    """A scene that can be rendered for any time."""
 
     def render(self, t: float) -> NDArray[np.uint8]:
-        """Draw (720, 1280, 3) uint8 RGB for second `t`."""
+        """Return the image of second `t`, (720, 1280, 3) uint8 RGB."""
         ...
 
 
@@ -84,14 +84,14 @@ def open_source(
     settings: SourceSettings = DEFAULTS,
     history: History | None = None,
 ) -> Source:
-    """Open a camera; takes seconds where the camera is slow or silent.
+    """Open a camera; takes seconds where the camera is slow or does not respond.
 
     Args:
-        url: rtsp://, http:// or https:// (MJPEG, snapshots, HLS, films), a file's path or file:
+        url: rtsp://, http:// or https:// (MJPEG, snapshots, HLS, video files), a path or file:
             URL, /dev/videoN or v4l2:N, or demo: for the demo scene.
         clock: seconds, monotonic.
-        settings: how it is read.
-        history: the frames of former sessions, against their replay; None for the first session.
+        settings: of reading.
+        history: frames of earlier sessions, to drop a replay; None for the first session.
 
     Raises:
         ConfigError: if the URL is of no known kind.
@@ -112,7 +112,7 @@ def open_source(
 
 
 def source_settings(config: CameraConfig) -> SourceSettings:
-    """Return how a camera is to be read."""
+    """Return the settings for reading a camera."""
     width, _, height = config.pixel_aspect.partition(":")
     return SourceSettings(
         rtsp_transport=config.rtsp_transport,
@@ -127,7 +127,7 @@ def source_settings(config: CameraConfig) -> SourceSettings:
 
 
 def check_url(url: str) -> None:
-    """Refuse a camera's URL that can never be opened.
+    """Reject a camera's URL that can never be opened.
 
     Raises:
         ConfigError: if it is of no known kind.
@@ -147,7 +147,7 @@ def _demo_scene() -> Scene:
 
 
 class DemoSource:
-    """The demo scene as a camera: 25 pictures a second, leaving out what it is too late for."""
+    """The demo scene as a camera: 25 frames per second; late frames are skipped."""
 
     def __init__(self, scene: Scene, *, clock: Callable[[], float]) -> None:
         self.fps = DEMO_FPS
@@ -162,7 +162,7 @@ class DemoSource:
         self._closing = threading.Event()
 
     def read(self) -> Captured:
-        """Wait for the next picture's time and draw it.
+        """Return the next frame's image, at its time.
 
         Raises:
             SourceUnavailable: if it was closed.
@@ -184,9 +184,9 @@ class DemoSource:
         return self._clock()
 
     def set_target_fps(self, target_fps: float | None) -> None:
-        """Draw no more pictures a second than this; None for 25."""
+        """Set the maximum of frames per second; None for 25."""
         self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
-        """Stop a waiting read."""
+        """End a waiting read."""
         self._closing.set()

@@ -1,8 +1,8 @@
-"""The cameras that people change while the service runs, kept in a file of their own.
+"""Storage of the cameras that are edited while the service runs, in a separate file.
 
-The file lies over the configuration and holds, for each camera that was added, changed or removed,
-the camera as it is now (null where it was removed) and as it was configured then (null where it was
-not). A camera whose configuration is edited afterwards is as it is configured: the last edit wins.
+The file overrides the configuration and holds, for each camera that was added, changed or removed,
+its settings (null if removed) and its configuration at that time (null if not configured). If the
+configuration of a camera is edited afterwards, the configuration applies: the last edit wins.
 """
 
 import codecs
@@ -37,12 +37,12 @@ PUSHED = "browser:"
 
 
 class Edit(BaseModel):
-    """What became of one camera.
+    """An edit of one camera.
 
     Attributes:
-        name: the camera's.
-        configured: as the configuration had it at the time of the edit.
-        camera: as it is to be.
+        name: of the camera.
+        configured: its configuration at the time of the edit.
+        camera: its settings after the edit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,14 +72,14 @@ EDITS = TypeAdapter(Annotated[list[Edit], AfterValidator(_edited_once)])
 
 @dataclass(slots=True, eq=False)
 class CameraStore:
-    """The cameras of a service: configured ones under the edits that were made since.
+    """The cameras of a service: the configured ones with later edits applied.
 
     Attributes:
         path: the file.
-        configured: by name, as configured today.
-        edits: by name, those that still hold.
-        dormant: by name, those of cameras that are not configured now, such as while the service
-            runs with others for a test: they hold again once the camera is configured as it was.
+        configured: current configuration, by name.
+        edits: edits in effect, by name.
+        dormant: edits of cameras that are not configured now, by name, such as while the service
+            runs with others for a test: applied again once the camera is configured as before.
     """
 
     path: Path
@@ -89,13 +89,13 @@ class CameraStore:
 
     @classmethod
     def open(cls, directory: Path, configured: Sequence[CameraConfig]) -> Self:
-        """Read the file of a directory; there need not be one.
+        """Return the store of a directory; a missing file is an empty store.
 
         Raises:
             CameraStoreError: if the file is unreadable or damaged.
         """
         path = directory / FILE_NAME
-        keep_private(path)  # passwords of cameras are in it
+        keep_private(path)  # it holds passwords of cameras
         try:
             text = read_file(path, max_bytes=MAX_BYTES)
             edits = EDITS.validate_json(text.removeprefix(codecs.BOM_UTF8))
@@ -105,7 +105,7 @@ class CameraStore:
             why = (error.strerror or str(error)).lower()
             raise CameraStoreError(f"cannot read {path}: {why}") from error
         except ValidationError as error:
-            # Not chained: the text may hold a password.
+            # Not chained: the message may hold a password.
             raise CameraStoreError(
                 f"{describe(error, f'{path} is damaged or of another version')}: move it away to "
                 "begin with the configured cameras"
@@ -115,7 +115,7 @@ class CameraStore:
         return store
 
     def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
-        """Take another configuration; an edit holds while its camera's part of it is the same."""
+        """Apply another configuration; edits stay for cameras with unchanged configuration."""
         self.configured = {camera.name: camera for camera in configured}
         known = {**self.dormant, **self.edits}
         self.edits = {
@@ -128,7 +128,7 @@ class CameraStore:
             self.dormant.pop(name, None)
 
     def cameras(self) -> list[CameraConfig]:
-        """Return every camera as it is to be: the configured ones first, then the added."""
+        """Return every camera with edits applied: the configured ones first, then the added."""
         edited = [
             self.edits[name].camera if name in self.edits else camera
             for name, camera in self.configured.items()
@@ -141,25 +141,25 @@ class CameraStore:
         ]
 
     def pushed(self, name: str) -> CameraConfig | None:
-        """Return the settings of a camera that a browser or encoder sends, if some are kept."""
+        """Return the stored settings of a camera that a browser or encoder sends, if any."""
         edit = self.edits.get(name)
         camera = None if edit is None else edit.camera
         return camera if camera is not None and camera.url.startswith(PUSHED) else None
 
     def put(self, camera: CameraConfig) -> None:
-        """Keep a camera that was added or changed.
+        """Store a camera that was added or changed.
 
         Raises:
-            CameraStoreError: if the disk does not take it.
+            CameraStoreError: if it cannot be written.
         """
         self._keep({camera.name: camera})
 
     def remove(self, name: str) -> None:
-        """Keep that a camera was removed; see `put` for errors."""
+        """Store that a camera was removed; see `put` for errors."""
         self._keep({name: None})
 
     def rename(self, name: str, camera: CameraConfig) -> None:
-        """Keep a camera that was called `name` so far, in one step; see `put` for errors."""
+        """Store a camera that was named `name`, in one step; see `put` for errors."""
         self._keep({name: None, camera.name: camera})
 
     def _keep(self, cameras: Mapping[str, CameraConfig | None]) -> None:
@@ -184,7 +184,7 @@ class CameraStore:
             raise CameraStoreError("cannot save the camera: one of its values cannot be written")
         part = self.path.with_suffix(".part")
         try:
-            # Passwords of cameras are in it: nobody else may read it, from the first byte on.
+            # It holds passwords of cameras: private to this user from the first byte on.
             part.unlink(missing_ok=True)
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(text)

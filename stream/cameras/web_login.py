@@ -1,11 +1,11 @@
-"""HTTP authentication as cameras ask for it: basic, and digest with MD5, SHA-256 or SHA-512."""
+"""HTTP authentication for cameras: basic, and digest with MD5, SHA-256 or SHA-512."""
 
 import re
 from collections.abc import Sequence
 
 from httpx2 import Auth, BasicAuth, DigestAuth, ProtocolError, Request, Response
 
-# From the best, RFC 7616 section 3.2. A challenge without an algorithm means MD5.
+# Best first, RFC 7616 section 3.2. A challenge without an algorithm means MD5.
 ALGORITHMS = ("SHA-512", "SHA-512-SESS", "SHA-256", "SHA-256-SESS", "MD5", "MD5-SESS")
 
 # One header may hold several challenges.
@@ -14,7 +14,7 @@ ALGORITHM = re.compile(r'\balgorithm\s*=\s*"?([\w-]+)', re.IGNORECASE)
 
 
 class WebLogin:
-    """Signs requests in the way a camera asked for, without being asked again where that is known.
+    """Signs requests by the scheme of a camera's last challenge, without a new challenge.
 
     Args:
         user: user name.
@@ -27,18 +27,18 @@ class WebLogin:
         self._auth: Auth = Auth()
 
     def sign(self, request: Request) -> None:
-        """Add the password in the way that was last asked for, if it was."""
+        """Add the credentials by the scheme of the last challenge, if there was one."""
         next(self._auth.sync_auth_flow(request))
 
     def answer(self, request: Request, challenges: Sequence[str]) -> bool:
-        """Sign a request that was refused.
+        """Sign a refused request; return whether the scheme is supported.
 
         Args:
             request: to be sent again.
-            challenges: the answer's WWW-Authenticate headers.
+            challenges: the response's WWW-Authenticate headers.
 
         Returns:
-            Whether a way that is known here was asked for.
+            Whether a challenge has a supported scheme.
         """
         asked = [each for header in challenges for each in CHALLENGES.split(header)]
         digests = {
@@ -55,7 +55,7 @@ class WebLogin:
                 try:
                     flow.send(Response(401, headers=headers, request=request))
                 except (ProtocolError, ValueError, StopIteration):
-                    continue  # damaged, or a quality of protection that is not known
+                    continue  # damaged, or an unknown quality of protection
                 return True
         if any(each.strip().lower().startswith("basic") for each in asked):
             self._auth = BasicAuth(self._user, self._password)

@@ -1,4 +1,4 @@
-"""Cameras by HTTP that send images: MJPEG, and snapshots fetched one by one."""
+"""HTTP cameras that send images: MJPEG, and snapshots fetched one by one."""
 
 import socket
 import ssl
@@ -51,13 +51,13 @@ STATUSES: Mapping[int, str] = {
 def open_web(
     address: Address, *, clock: Callable[[], float], settings: SourceSettings
 ) -> "WebSource | None":
-    """Ask an HTTP address for images.
+    """Open an HTTP address that sends images.
 
     Returns:
-        The camera; None where something else is there, such as a playlist or a film.
+        The camera; None where the content is something else, such as a playlist or a video file.
 
     Raises:
-        SourceUnavailable: if it does not answer, or refuses.
+        SourceUnavailable: if it does not respond, or refuses.
     """
     source = WebSource(address, clock=clock, settings=settings)
     try:
@@ -71,13 +71,13 @@ def open_web(
 
 
 class WebSource:
-    """A camera by HTTP that sends images.
+    """An HTTP camera that sends images.
 
-    An answer with one image is a snapshot: the next is fetched when it is due. An answer with
+    A response with one image is a snapshot: the next is fetched when it is due. A response with
     several is MJPEG, and its end is a loss.
 
     Attributes:
-        fps: images a second to expect.
+        fps: expected images per second.
         size: (height, width) of the last image, pixels; (0, 0) before the first.
         damaged: images that could not be decoded.
         is_live: true.
@@ -103,7 +103,7 @@ class WebSource:
         self._client = httpx2.Client(
             verify=tls_context(verify=settings.verify_tls),
             trust_env=False,
-            # What a camera compresses is never an image.
+            # Images are never sent with HTTP compression.
             headers={"Accept-Encoding": "identity", "User-Agent": "facewire"},
             timeout=httpx2.Timeout(settings.read_timeout_s, connect=settings.open_timeout_s),
         )
@@ -126,7 +126,7 @@ class WebSource:
         self._take_fps(settings.target_fps)
 
     def open(self) -> bool:
-        """Connect; returns whether images come.
+        """Connect; return whether the camera sends images.
 
         Raises:
             SourceUnavailable: if it cannot be opened.
@@ -147,7 +147,7 @@ class WebSource:
         """Wait for the next image.
 
         Raises:
-            SourceUnavailable: if the camera stopped, fell silent or was closed.
+            SourceUnavailable: if the camera stopped, sent nothing for too long, or was closed.
         """
         try:
             with self._reading:
@@ -164,7 +164,7 @@ class WebSource:
         return captured
 
     def set_target_fps(self, target_fps: float | None) -> None:
-        """Take no more images a second than this; None for all, and 5 of snapshots."""
+        """Set the maximum of images per second; None for all, or 5 for snapshots."""
         self._take_fps(target_fps)
 
     def _take_fps(self, target_fps: float | None) -> None:
@@ -172,7 +172,7 @@ class WebSource:
         self._decimator = Decimator(target_fps)
 
     def close(self) -> None:
-        """Stop, also a read that waits; from any thread, any number of times."""
+        """Stop, and end a waiting read; from any thread, any number of times."""
         self._closing.set()
         self._hang_up()
         self._release()
@@ -206,7 +206,7 @@ class WebSource:
         return image
 
     def _receive(self) -> None:
-        """Take the next piece of the answer, or its end."""
+        """Process the next piece of the response, or its end."""
         piece = self._next_piece()
         if piece is None:
             self._take_end()
@@ -218,29 +218,29 @@ class WebSource:
         except TooLargeError as error:
             raise SourceUnavailable(str(error), retry_after_s=REFUSED_RETRY_S) from None
         if self._kind.startswith("image/") and not self._n_images:
-            # Perhaps an image of another kind than those that the splitter knows.
+            # Possibly an image format that the splitter does not support.
             self._whole += piece
             if len(self._whole) > MAX_IMAGE:
                 reason = f"an image of more than {MAX_IMAGE >> 20} MiB"
                 raise SourceUnavailable(reason, retry_after_s=REFUSED_RETRY_S)
 
     def _take_end(self) -> None:
-        """Take what is left when an answer has ended."""
+        """Process the remaining bytes at the end of a response."""
         last = self._splitter.rest() or (b"" if self._n_images else bytes(self._whole))
         if last:
             self._waiting.append(last)
             self._n_images += 1
         if not self._n_images:
             raise SourceUnavailable("no image in the response")
-        # An answer that held one image is a snapshot, whatever it calls itself.
+        # A response with one image is a snapshot, whatever its content type.
         if self._n_images > 1 and not self._kind.startswith("image/"):
             raise SourceUnavailable("the camera ended the stream")
         self._finish()
 
     def _decode(self, image: bytes, now: float) -> Captured | None:
-        """Return an image decoded; None if it is damaged."""
+        """Return the decoded image; None if it is damaged."""
         codec = next((name for magic, name in CODECS.items() if image.startswith(magic)), "mjpeg")
-        # Anew for each image: FFmpeg's for PNG adds one to the last, as for an animation.
+        # A new decoder per image: FFmpeg's PNG decoder adds each to the last, as in animations.
         decoder = cast(av.VideoCodecContext, av.CodecContext.create(codec, "r"))
         decoder.options = {"max_pixels": str(MAX_PIXELS)}
         try:
@@ -271,21 +271,21 @@ class WebSource:
     # HTTP
 
     def _await_due(self) -> None:
-        """Wait until the next snapshot is due: the camera makes each for its own request."""
+        """Wait until the next snapshot is due: the camera makes one per request."""
         now = self._clock()
         due = now if self._due is None else max(self._due + self._period_s, now)
         self._due = due
         self._closing.wait(due - now)
-        # The pause is no silence of the camera.
+        # The pause does not count as a silent camera.
         self._got_at = self._clock()
 
     def _ask(self, timeout_s: float) -> None:
-        """Send a request and receive the head of the answer, within a time.
+        """Send a request and receive the head of the response, within a timeout.
 
         Raises:
-            SourceUnavailable: if it is none that holds a body.
+            SourceUnavailable: if the response has no body.
         """
-        # Each wait of the client is bounded, but not how many there are.
+        # Each wait of the client is bounded, but not the number of waits.
         alarm = threading.Timer(timeout_s, self._hang_up)
         alarm.daemon = True
         started_at = self._clock()
@@ -297,7 +297,7 @@ class WebSource:
                 raise SourceUnavailable(f"timed out, no answer in {timeout_s:g} s") from None
             if isinstance(error, httpx2.RemoteProtocolError):
                 raise _NotHttpError(explain(error)) from None
-            # Not chained: its text may hold the URL with its password.
+            # Not chained: its message may hold the URL with its password.
             raise SourceUnavailable(explain(error)) from None
         finally:
             alarm.cancel()
@@ -305,7 +305,7 @@ class WebSource:
             self._due = started_at
 
     def _follow(self, timeout_s: float) -> None:
-        """Send a request, go where the answer points, and keep the last answer."""
+        """Send a request, follow redirects, and keep the last response."""
         url = self._url
         for _ in range(MAX_REDIRECTS + 1):
             response = self._send(url, timeout_s)
@@ -324,12 +324,12 @@ class WebSource:
         timeout = httpx2.Timeout(timeout_s)
         extensions = {"trace": self._trace, "timeout": timeout.as_dict()}
         request = self._client.build_request("GET", url, extensions=extensions)
-        # Another machine gets no password.
+        # Never send the password to another host.
         login = self._login if url.host == self._url.host else None
         if login is not None:
             login.sign(request)
         response = self._client.send(request, stream=True)
-        # Twice: the first may refuse only a challenge that has grown old.
+        # Twice: the first refusal may be only due to an expired challenge.
         for _ in range(2):
             if response.status_code != 401 or login is None:
                 break
@@ -346,7 +346,7 @@ class WebSource:
         return response
 
     def _accept(self, response: httpx2.Response, *, is_home: bool) -> None:
-        """Keep an answer with a body, and refuse others."""
+        """Accept a response with a body, and reject others."""
         status = response.status_code
         if status == 401:
             response.close()
@@ -369,19 +369,19 @@ class WebSource:
         self._response = response
         self._body = response.iter_bytes()
         self._kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        # One that says its length; without one it may go on with further images.
+        # A response with a length; without one, further images may follow.
         self._is_snapshot = self._kind.startswith("image/") and "content-length" in response.headers
         self._splitter = ImageSplitter()
         self._whole = bytearray()
         self._n_images = 0
 
     def _is_images(self) -> bool:
-        """Look at the beginning of the first answer: images, or something for FFmpeg."""
+        """Return whether the first response holds images, or something for FFmpeg."""
         if self._kind in ("text/html", "application/xhtml+xml"):
             raise SourceUnavailable("it is a web page, not a video")
         if self._kind.startswith(("image/", "multipart/")):
             return True
-        # It does not say: its first bytes do.
+        # No content type: the first bytes decide.
         head = b""
         while len(head) < SNIFFED and (piece := self._next_piece()) is not None:
             head += piece
@@ -405,7 +405,7 @@ class WebSource:
         return f"timed out, no data for over {self._settings.read_timeout_s:g} s"
 
     def _finish(self) -> None:
-        """Be done with an answer; the connection is used again where all of it was read."""
+        """End a response; the connection is reused where all of it was read."""
         response, self._response = self._response, None
         if response is None:
             return
@@ -418,7 +418,7 @@ class WebSource:
             self._socket = info["return_value"].get_extra_info("socket")
 
     def _hang_up(self) -> None:
-        """End whatever waits for the camera, in whatever thread."""
+        """End all waits for the camera, in any thread."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -434,7 +434,7 @@ class WebSource:
 
 
 class _NotHttpError(SourceUnavailable):
-    """Raised for an answer that is not quite HTTP, which FFmpeg may understand."""
+    """Raised for a response that is not valid HTTP, which FFmpeg may accept."""
 
 
 def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -443,7 +443,7 @@ def _chain(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def explain(error: Exception) -> str:
-    """Say in a few words, without the URL, why a request failed."""
+    """Return a short reason, without the URL, why a request failed."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

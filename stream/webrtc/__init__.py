@@ -1,1 +1,1 @@
-"""Connections with viewers and senders."""
+"""WebRTC connections with viewers and senders."""

@@ -1,4 +1,4 @@
-"""WebRTC peers: those who watch a camera, and browsers that bring their own."""
+"""WebRTC peers: viewers of a camera, and browsers that send their own."""
 
 import asyncio
 import logging
@@ -44,10 +44,10 @@ from stream.webrtc.viewer import FaceTeller, HubTrack, look_after
 
 logger = logging.getLogger(__name__)
 
-# Seconds a peer may take from its answer to its first picture; ICE over a relay takes about five.
+# Seconds a peer may take from its answer to its first frame; ICE over a relay takes about five.
 CONNECT_TIMEOUT_S = 20.0
 
-# Seconds that closing one peer may take; it sends a goodbye and waits for nobody.
+# Seconds that closing one peer may take; it sends a BYE and waits for no reply.
 CLOSE_TIMEOUT_S = 0.8
 
 # Each costs about 1 % of a core (measured with up to 50).
@@ -59,11 +59,11 @@ RTX = "video/rtx"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to send back to the one who offered.
+    """The answer to an offer.
 
     Attributes:
-        sdp: the answer, with all candidates in it.
-        peer_id: names the connection, for `Peers.close`; cannot be guessed.
+        sdp: the answer, with all candidates.
+        peer_id: id of the connection, for `Peers.close`; cannot be guessed.
     """
 
     sdp: str
@@ -72,7 +72,7 @@ class Answer:
 
 @dataclass(slots=True)
 class _Peer:
-    """One connection and what ends with it."""
+    """One connection and the resources that end with it."""
 
     connection: RTCPeerConnection
     on_close: Callable[[], None]
@@ -82,24 +82,24 @@ class _Peer:
     timer: asyncio.TimerHandle | None = None
 
     async def end(self) -> None:
-        """Close the connection and all that hangs on it."""
+        """Close the connection and its resources."""
         if self.timer is not None:
             self.timer.cancel()
         for task in self.tasks:
             task.cancel()
         for track in self.sent:
-            # aiortc stops it only where the connection has come up.
+            # aiortc stops it only if the connection was established.
             track.stop()
         await self.connection.close()
 
 
 class Peers:
-    """All WebRTC connections; belongs to the event loop.
+    """All WebRTC connections; for the event loop only.
 
     Args:
         ice: the STUN and TURN servers.
-        supervisor: logs, counts and shows what fails in a connection's tasks.
-        max_peers: refuse more than this.
+        supervisor: logs, counts and shows failures of a connection's tasks.
+        max_peers: maximum number of connections.
     """
 
     def __init__(
@@ -128,20 +128,20 @@ class Peers:
         small: bool = False,
         client: Client | None = None,
     ) -> Answer:
-        """Let somebody watch a camera.
+        """Answer an offer to watch a camera.
 
         Args:
             offer_sdp: complete, not trickled.
             hub: the camera's packets.
             raw: send the video without boxes and names; the faces go over the data channel named
                 "tracks" if the viewer opens it.
-            small: send the small rendition, however good the link.
-            on_close: called once when the peer is gone, whoever ended it.
-            client: who asks; None for the service itself.
+            small: send the small rendition, whatever the link quality.
+            on_close: called once when the peer is closed, by either side.
+            client: the client; None for the service itself.
 
         Raises:
             SignalingError: if the offer cannot be answered; the message says why.
-            BusyError: if there is no place for that client.
+            BusyError: if there is no capacity for that client.
         """
         offer_sdp = with_directions(offer_sdp)
         media = parse_offer(offer_sdp)
@@ -161,18 +161,18 @@ class Peers:
         *,
         client: Client | None = None,
     ) -> Answer:
-        """Take somebody's camera, and show it back where a hub is given.
+        """Answer an offer of a browser's camera, and send video back if a hub is given.
 
         Args:
             offer_sdp: complete, not trickled; sendrecv, or one sendonly and one recvonly section.
-            on_frame: gets every picture, in the event loop; must return at once.
+            on_frame: receives every frame, in the event loop; must return at once.
             hub: what to send back; None for nothing.
-            on_close: called once when the peer is gone, whoever ended it.
-            client: who asks; None for the service itself.
+            on_close: called once when the peer is closed, by either side.
+            client: the client; None for the service itself.
 
         Raises:
             SignalingError: if the offer cannot be answered; the message says why.
-            BusyError: if there is no place for that client.
+            BusyError: if there is no capacity for that client.
         """
         offer_sdp = with_directions(offer_sdp)
         media = parse_offer(offer_sdp)
@@ -183,14 +183,14 @@ class Peers:
         )
 
     async def close(self, peer_id: str) -> None:
-        """Hang up, and return when it is done; does nothing where the peer is gone already."""
+        """Close a connection, and return when it is done; does nothing if it is already closed."""
         self._close_soon(peer_id)
         if (task := self._closing.get(peer_id)) is not None:
-            # Whoever asked may go away, as web clients do.
+            # The caller may be canceled, as when a web client disconnects.
             await asyncio.shield(task)
 
     async def close_all(self) -> None:
-        """Hang up on everybody, at the same time; takes less than a second."""
+        """Close all connections at the same time; takes less than a second."""
         for peer_id in tuple(self._peers):
             self._close_soon(peer_id)
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
@@ -230,7 +230,7 @@ class Peers:
             assert on_frame is not None
             pump = self._pump(peer_id, transceiver.receiver.track, on_frame)
             peer.tasks.append(self._work.task(pump, on_failure=close))
-        # Without that address the others may still do.
+        # Without that address the others may suffice.
         peer.tasks += [self._work.task(_add_late(connection, each)) for each in late]
         peer.timer = loop.call_later(CONNECT_TIMEOUT_S, self._give_up, peer_id)
         connection.on("connectionstatechange", lambda: self._state_changed(peer_id, peer))
@@ -248,11 +248,11 @@ class Peers:
         takes_camera: bool,
         look: Feed,
     ) -> dict[int, RTCRtpTransceiver]:
-        """Add our side of each section, in the offer's order; returns those that bring a camera."""
+        """Add a transceiver per section, in order; return those that receive a camera."""
         receiving: dict[int, RTCRtpTransceiver] = {}
         for index, section in enumerate(media):
             if section.kind == "audio":
-                # Left alone, aiortc would receive it and queue it without end.
+                # Otherwise aiortc would receive it and queue it without bound.
                 peer.connection.addTransceiver("audio", "inactive")
             if section.kind != "video":
                 continue
@@ -283,7 +283,7 @@ class Peers:
         peer.sent.append(track)
         transceiver = peer.connection.addTransceiver(track, "sendonly")
         transceiver.setCodecPreferences(_preferences(codec))
-        # aiortc tells only its own encoder of lost pictures, by this private name.
+        # aiortc reports lost frames only to its own encoder, by this private name.
         transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
         if look.raw:
             teller = FaceTeller(transceiver.sender)
@@ -330,7 +330,7 @@ class Peers:
     async def _pump(
         self, peer_id: str, track: MediaStreamTrack, on_frame: Callable[[av.VideoFrame], None]
     ) -> None:
-        # aiortc's queue has no bound, so it is emptied whatever becomes of the pictures.
+        # aiortc's queue has no bound, so it is emptied even if the frames are not used.
         with suppress(MediaStreamError):
             while True:
                 on_frame(cast(av.VideoFrame, await track.recv()))
@@ -359,7 +359,7 @@ async def _negotiate(
         InvalidStateError,
         OperationError,
     ) as error:
-        # Some of these have no text.
+        # Some of these exceptions have no message.
         reason = str(error) or type(error).__name__
         raise SignalingError(f"the offer cannot be answered: {reason}") from error
     answer_sdp = finish_answer(connection.localDescription.sdp, receiving=receiving)
@@ -371,7 +371,7 @@ async def _negotiate(
 
 
 def _preferences(codec: Codec) -> list[RTCRtpCodecCapability]:
-    """List a codec's variants, constrained baseline first, and retransmissions."""
+    """Return a codec's variants, constrained baseline first, and retransmissions."""
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     chosen = [each for each in capabilities if each.mimeType in (codec, RTX)]
     return sorted(chosen, key=lambda each: each.parameters.get("profile-level-id") != "42e01f")

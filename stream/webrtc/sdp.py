@@ -1,4 +1,4 @@
-"""What browsers' offers say and what our answers must say besides. Pure text."""
+"""Parsing of SDP offers, and additions to SDP answers. Pure functions of text."""
 
 import ipaddress
 import re
@@ -15,14 +15,14 @@ from aiortc.sdp import MediaDescription, SessionDescription, candidate_from_sdp
 from stream.errors import SignalingError
 from stream.video.encoder import Codec
 
-# Chromium starts at 640x360 and takes half a minute to reach 720p unless told to start here
-# (measured); below the minimum a face is not worth looking at.
+# Chromium starts at 640x360 and takes half a minute to reach 720p without this start bitrate
+# (measured); below the minimum a face cannot be recognized.
 START_KBPS, MIN_KBPS = 3000, 1000
 
 # Chromium's offer with data channel and simulcast is about 8 kB.
 MAX_OFFER_BYTES = 64 * 1024
 
-# aiortc trusts its input; these are what it raises on damaged offers (found by damaging some).
+# aiortc does not check its input; it raises these on damaged offers (found by damaging some).
 DAMAGE = (
     ValueError,
     IndexError,
@@ -41,13 +41,13 @@ _DIRECTION = re.compile(r"(?m)^a=(sendrecv|sendonly|recvonly|inactive)[ \t]*\r?$
 
 @dataclass(frozen=True, slots=True)
 class OfferedMedia:
-    """One media section of an offer, as seen from the one who offers.
+    """One media section of an offer, from the side of the sender of the offer.
 
     Attributes:
         kind: "audio", "video" or "application".
-        sends: it wants to send.
-        receives: it wants to receive.
-        codecs: those of ours that it can decode or sends.
+        sends: it offers to send.
+        receives: it offers to receive.
+        codecs: supported codecs that it decodes or sends.
     """
 
     kind: str
@@ -57,13 +57,13 @@ class OfferedMedia:
 
 
 def parse_offer(sdp: str) -> tuple[OfferedMedia, ...]:
-    """Read an offer.
+    """Return the media sections of an offer.
 
     Returns:
         Its media sections in order; with at least one of video.
 
     Raises:
-        SignalingError: if it is too long, no SDP, or offers no video.
+        SignalingError: if it is too long, not SDP, or offers no video.
     """
     if len(sdp) > MAX_OFFER_BYTES:
         raise SignalingError(f"the offer is too long: {len(sdp)} characters")
@@ -94,9 +94,9 @@ def _read_media(section: MediaDescription) -> OfferedMedia:
 
 
 def with_directions(sdp: str) -> str:
-    """Say each media section's direction where the offer leaves it to the default.
+    """Return an offer with the default direction added to each media section without one.
 
-    That is the session's, or sendrecv (RFC 8866, section 6.7); aiortc takes neither.
+    That is the session's, or sendrecv (RFC 8866, section 6.7); aiortc supports neither.
     """
     head, *sections = re.split(r"(?m)^(?=m=)", sdp)
     usual = _DIRECTION.search(head)
@@ -109,14 +109,14 @@ def with_directions(sdp: str) -> str:
 
 
 def split_names(sdp: str) -> tuple[str, tuple[RTCIceCandidate, ...]]:
-    """Take the candidates out of an offer whose address is a name.
+    """Return an offer without the candidates that have a name as their address.
 
-    Browsers hide their addresses behind names that only multicast DNS can resolve. Where multicast
-    does not reach, as in a container, asking for one takes a second, which must not hold up the
-    answer: the browser finds us by our own addresses meanwhile. Other names are ignored.
+    Browsers hide their addresses behind names that only multicast DNS can resolve. Without
+    multicast, as in a container, a lookup takes a second, which must not delay the answer: the
+    browser connects to the service's own addresses meanwhile. Other names are ignored.
 
     Returns:
-        The offer without them, and those of multicast DNS, for adding later.
+        The offer without them, and those of multicast DNS, to be added later.
     """
     head, *sections = re.split(r"(?m)^(?=m=)", sdp)
     late = []
@@ -125,7 +125,7 @@ def split_names(sdp: str) -> tuple[str, tuple[RTCIceCandidate, ...]]:
         for line, address in _CANDIDATE.findall(section):
             if not is_mdns_hostname(address):
                 continue
-            # A line that cannot be read is no loss.
+            # A line that cannot be parsed is dropped.
             with suppress(AssertionError, ValueError, IndexError):
                 candidate = candidate_from_sdp(line)
                 candidate.sdpMLineIndex = index
@@ -133,7 +133,7 @@ def split_names(sdp: str) -> tuple[str, tuple[RTCIceCandidate, ...]]:
         texts.append(_CANDIDATE.sub(lambda line: line[0] if _is_ip(line[2]) else "", section))
     text = "".join(texts)
     if late:
-        # Firefox says so, but then aiortc would give up before it hears from the browser.
+        # Firefox sends this, but then aiortc would give up before the browser connects.
         text = re.sub(r"(?m)^a=end-of-candidates\r?\n", "", text)
     return text, tuple(late)
 
@@ -147,15 +147,15 @@ def _is_ip(address: str) -> bool:
 
 
 def finish_answer(sdp: str, *, receiving: Iterable[int] = ()) -> str:
-    """Make aiortc's answer fit for browsers and players.
+    """Return aiortc's answer, adapted to browsers and players.
 
     Args:
         sdp: the answer.
-        receiving: indices of the sections in which the other side sends its camera.
+        receiving: indices of the sections in which the peer sends its camera.
 
     Returns:
-        The answer with the SHA-256 fingerprints alone (libdatachannel refuses others), and with
-        the bitrate that the sender should start at.
+        The answer with only the SHA-256 fingerprints (libdatachannel rejects others), and with
+        the start bitrate of the sender.
     """
     head, *sections = re.split(r"(?m)^(?=m=)", sdp)
     for index in receiving:
@@ -165,7 +165,7 @@ def finish_answer(sdp: str, *, receiving: Iterable[int] = ()) -> str:
 
 
 def _with_start_bitrate(section: str) -> str:
-    # The first payload is the one that is sent.
+    # The first payload type is the one that is sent.
     first_line = re.match(r"m=video \S+ \S+ (\d+)", section)
     if first_line is None:
         return section
@@ -185,5 +185,5 @@ def _with_start_bitrate(section: str) -> str:
 
 
 def has_candidate(sdp: str) -> bool:
-    """Whether an answer names an address to send to."""
+    """Whether an answer has an address to send to."""
     return "a=candidate:" in sdp

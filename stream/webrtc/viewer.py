@@ -1,4 +1,4 @@
-"""One viewer of a camera: its track, its link quality, and the faces of raw video."""
+"""One viewer of a camera: its video track, link quality, and the faces of raw video."""
 
 import asyncio
 import json
@@ -27,14 +27,14 @@ CHECK_S = 1.0
 # apart (RFC 3550, section 6.2 with its random factor of 1.5).
 SILENCE_S = 10.0
 
-# A frame's faces are about 1 kB; what has waited longer is of no use.
+# A frame's faces are about 1 kB; data that has waited longer is useless.
 MAX_BUFFERED_BYTES = 16 * 1024
 
 RTP_WRAP = 1 << 32
 
 
 class HubTrack(MediaStreamTrack):
-    """A camera's packets as a track that aiortc only has to packetize.
+    """A camera's encoded packets as a track for aiortc, which only packetizes them.
 
     Attributes:
         on_packet: called with each packet before it is sent.
@@ -48,7 +48,7 @@ class HubTrack(MediaStreamTrack):
         self._subscription = subscription
 
     async def recv(self) -> VideoPacket:
-        """Wait for the next packet."""
+        """Return the next packet; waits for it."""
         try:
             packet = await self._subscription.recv()
         except HubClosed:
@@ -64,14 +64,14 @@ class HubTrack(MediaStreamTrack):
 
 
 async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscription) -> None:
-    """Adapt the rendition of a viewer to its link; returns when it is silent for too long.
+    """Adapt the rendition of a viewer to its link; return when it sends no reports for too long.
 
-    One that began with the small rendition never gets the full one.
+    A viewer that started with the small rendition never gets the full one.
 
     Args:
         peer_id: for the log.
         sender: sends it the video.
-        subscription: where its packets come from.
+        subscription: source of its packets.
     """
     loop, link = asyncio.get_running_loop(), Link()
     wants_small = subscription.feed.small
@@ -88,7 +88,7 @@ async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscript
                 case RTCTransportStats():
                     n_received = stats.packetsReceived
                 case RTCRemoteInboundRtpStreamStats() if stats.timestamp != reported_at:
-                    # aiortc gives the byte of RFC 3550, section 6.4.1.
+                    # aiortc returns the byte of RFC 3550, section 6.4.1.
                     reported_at, lost = stats.timestamp, stats.fractionLost / 256
         if n_received != n_heard or n_sent == n_sent_then:
             heard_at, n_heard, n_sent_then = now, n_received, n_sent
@@ -110,8 +110,8 @@ async def look_after(peer_id: str, sender: RTCRtpSender, subscription: Subscript
 class FaceTeller:
     """Sends a viewer of raw video the faces of each frame, over its data channel.
 
-    Each message is a JSON object as `/api/cameras/{camera}/tracks` has it, and `rtp`, the RTP
-    timestamp of the frame that it is about.
+    Each message is a JSON object as of `/api/cameras/{camera}/tracks`, with `rtp`, the RTP
+    timestamp of its frame.
 
     Args:
         sender: sends the video.
@@ -125,12 +125,12 @@ class FaceTeller:
         self._last_pts: int | None = None
 
     def use(self, channel: RTCDataChannel) -> None:
-        """Use a channel that the viewer has opened, if it is the one for faces."""
+        """Use a channel that the viewer has opened, if it is that of the faces."""
         if channel.label == self.LABEL:
             self._channel = channel
 
     def tell(self, packet: VideoPacket) -> None:
-        """Send the faces of the frame of a packet that is about to be sent."""
+        """Send the faces of a packet's frame, before the packet is sent."""
         last_pts, self._last_pts = self._last_pts, packet.pts
         channel, result = self._channel, packet.opaque
         if channel is None or channel.readyState != "open" or last_pts is None:
