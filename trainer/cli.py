@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from recognizer import Recognizer, RecognizerError, open_recognizer
-from trainer.errors import TrainerError
+from trainer.errors import DataError, TrainerError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 console = Console(stderr=True)
@@ -149,10 +149,32 @@ def recipes(
 
 @app.command()
 def verify(
-    pairs: Annotated[list[Path], typer.Option(help="A .bin file, or pairs.txt with --images.")],
+    pairs: Annotated[
+        list[Path],
+        typer.Option(
+            help="A .bin file, or pairs.txt with --images; may be repeated. With --templates: rows "
+            "`TEMPLATE TEMPLATE LABEL`, label 1 for one person and 0 for two."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="Name, .onnx, .pt, PREFIX,EPOCH[|EPOCH].")] = "sface",
-    images: Annotated[Path | None, typer.Option(help="Photos: DIR/NAME/NAME_0001.jpg.")] = None,
-    folds: Annotated[int, typer.Option(min=1, help="Folds of the cross-validation.")] = 10,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Photos, or crops of 112x112: DIR/NAME/NAME_0001.jpg; "
+            "with --templates as that list names them."
+        ),
+    ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Verify templates as IJB-B and IJB-C do: rows `IMAGE TEMPLATE MEDIA`, as in "
+            "ijbc_face_tid_mid.txt. The images of one media (a photo, or frames of one video) are "
+            "averaged, the media of a template added."
+        ),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(min=1, help="Folds of the cross-validation; not used by --templates.")
+    ] = 10,
     far: Annotated[
         list[float] | None, typer.Option(help="Report TAR at this FAR; may be repeated.")
     ] = None,
@@ -164,9 +186,12 @@ def verify(
     threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on verification pairs.
+    """Measure a model on verification pairs, of images or of templates.
 
     Example: facewire-train verify --model y1/model,0 --pairs lfw.bin --pairs agedb_30.bin
+
+    IJB-C: facewire-train verify --templates ijbc_face_tid_mid.txt --images loose_crop
+    --pairs ijbc_template_pair_label.txt
     """
     from trainer.evaluation.verification import to_json
     from trainer.verify import (
@@ -177,6 +202,21 @@ def verify(
         write_worst,
     )
 
+    if templates:
+        if worst:
+            raise DataError("--worst shows pairs of images; leave it out with --templates")
+        models = list(open_models(model, device=device, threads=threads))
+        _verify_templates(
+            models,
+            templates,
+            pairs,
+            images,
+            _opener(device, threads),
+            far,
+            roc_to,
+            as_json=as_json,
+        )
+        return
     targets = []
     for path in pairs:
         with bar(f"reading {path.name}") as on_progress:
@@ -205,17 +245,50 @@ def verify(
     emit(rows, lines, as_json=as_json)
 
 
+def _verify_templates(
+    models: Any,
+    templates: Path,
+    pairs: list[Path],
+    images: Path | None,
+    opener: Callable[[], Recognizer],
+    far: list[float] | None,
+    roc_to: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure models on pairs of templates, and print the results."""
+    from trainer.evaluation.templates import template_lines, templates_to_json
+    from trainer.verify import verify_template_lists, write_roc
+
+    with bar(f"embedding the images of {templates.name}") as on_progress:
+        results = verify_template_lists(
+            models, templates, pairs, images, opener, fars=far, on_progress=on_progress
+        )
+    if roc_to:
+        several = len(models) > 1
+        curves = {f"{r.target}, {name}" if several else r.target: r for name, r in results}
+        write_roc(roc_to, curves)
+    rows = [{"model": name, **templates_to_json(result)} for name, result in results]
+    lines = [
+        line for _, result in results for line in [*template_lines(result), *_point_lines(result)]
+    ]
+    emit(rows, lines, as_json=as_json)
+
+
 def result_lines(result: Any) -> list[str]:
     """Return the reference's lines and the operating points."""
     from trainer.evaluation.verification import lines_of
 
-    points = [
+    missed = [f"[{result.target}]Undetected: {result.undetected}"] if result.undetected else []
+    return [*lines_of(result), *_point_lines(result), *missed]
+
+
+def _point_lines(result: Any) -> list[str]:
+    return [
         f"[{result.target}]TAR@FAR={p.far:g}: {p.tar:1.5f} "
         f"(similarity >= {p.threshold:.4f}, {p.impostors} impostor pairs)"
         for p in result.points
     ]
-    missed = [f"[{result.target}]Undetected: {result.undetected}"] if result.undetected else []
-    return [*lines_of(result), *points, *missed]
 
 
 @app.command()

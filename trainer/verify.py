@@ -1,19 +1,31 @@
-"""The parts of `facewire-train verify`: models, pairs, results and plots."""
+"""The parts of `facewire-train verify`: models, pairs, templates, results and plots."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from recognizer import Recognizer
 from trainer.data.inspection import write_picture
 from trainer.data.pairs import PairSet, read_bin, read_pairs_txt, write_bin
 from trainer.data.photos import pairs_of_photos
+from trainer.data.templates import read_template_pairs, read_templates
 from trainer.errors import DataError
 from trainer.evaluation.embedding import Embed, embed_pairs, recognizer_embed, torch_embed
 from trainer.evaluation.plots import chart, worst_pairs
-from trainer.evaluation.verification import Verification, roc, verify_embeddings
+from trainer.evaluation.templates import TemplateVerification, embed_images, verify_templates
+from trainer.evaluation.verification import (
+    Floats64,
+    Verification,
+    operating_points,
+    roc,
+    verify_embeddings,
+)
 
 OnProgress = Callable[[int, int], None]
+
+POINTS_DRAWN = 20_000  # of a curve; a curve of millions takes minutes and looks the same
 
 
 def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, Embed]]:
@@ -80,10 +92,67 @@ def verify_pairs(
     )
 
 
-def write_roc(path: Path, results: Mapping[str, Verification]) -> None:
+def verify_template_lists(
+    models: Sequence[tuple[str, Embed]],
+    path: Path,
+    pairs: Sequence[Path],
+    images: Path | None,
+    open_detector: Callable[[], Recognizer],
+    *,
+    fars: Sequence[float] | None,
+    on_progress: OnProgress,
+) -> list[tuple[str, TemplateVerification]]:
+    """Apply IJB's protocol: every image is embedded once, all lists are read before that.
+
+    Args:
+        models: ids and functions.
+        path: of the list `IMAGE TEMPLATE MEDIA`.
+        pairs: lists `TEMPLATE TEMPLATE LABEL`.
+        images: directory of the images.
+        open_detector: called when the first image comes that is not a crop.
+        fars: wanted; None for those that the data allow.
+        on_progress: called with images done and images in all.
+
+    Returns:
+        Ids of models with results, by model and by list of pairs.
+
+    Raises:
+        DataError: if a list is wrong, an image cannot be read, or a wanted FAR is too fine.
+    """
+    if images is None:
+        raise DataError(f"{path} needs --images, the directory of the images")
+    templates = read_templates(path, images)
+    targets = [read_template_pairs(each, templates) for each in pairs]
+    for target in targets:  # a FAR that is too fine is refused before hours of embedding
+        operating_points(np.zeros(len(target.a)), target.is_same, fars, target=target.name)
+    embeds = [embed for _, embed in models]
+    found = embed_images(embeds, templates, open_detector, on_progress=on_progress)
+    return [
+        (name, verify_templates(embeddings, templates, target, fars=fars))
+        for (name, _), embeddings in zip(models, found, strict=True)
+        for target in targets
+    ]
+
+
+def write_roc(path: Path, results: Mapping[str, Verification | TemplateVerification]) -> None:
     """Write the ROC curves of results by name, all in one plot."""
-    curves = {name: roc(result.distances, result.is_same) for name, result in results.items()}
+    curves = {name: thinned(*roc(r.distances, r.is_same)) for name, r in results.items()}
     write_picture(path, chart("TAR over FAR", curves, log_x=True))
+
+
+def thinned(far: Floats64, tar: Floats64) -> tuple[Floats64, Floats64]:
+    """Return at most `POINTS_DRAWN` points of a curve, dense where FAR is small: its axis is log.
+
+    Args:
+        far: ascending.
+        tar: ascending; of the points of one FAR the last is kept.
+    """
+    if len(far) <= POINTS_DRAWN:
+        return far, tar
+    last = np.flatnonzero(np.diff(far, append=np.inf))
+    places = np.geomspace(1, len(last), POINTS_DRAWN).round().astype(np.int64) - 1
+    kept = last[np.unique(places)]
+    return far[kept], tar[kept]
 
 
 def write_worst(folder: Path, name: str, result: Verification, pairs: PairSet) -> None:

@@ -725,6 +725,75 @@ def test_the_published_y1_reproduces_mxnet_on_fold_1_of_lfw(tmp_path):
     assert len(list((tmp_path / "w").iterdir())) == 2
 
 
+def test_templates_of_photos_are_verified(tmp_path):
+    """Two templates of each of ten people, of two photos and one; two photos are one media."""
+    photos = shared_data("lfw10_original")
+    people = sorted(photos.iterdir())
+    rows, owner = [], {}
+    for number, person in enumerate(people):
+        one, two, three = sorted(person.glob("*.jpg"))[:3]
+        rows += [f"{person.name}/{photo.name} {2 * number} 1" for photo in (one, two)]
+        rows.append(f"{person.name}/{three.name} {2 * number + 1} 2")
+        owner |= {2 * number: number, 2 * number + 1: number}
+    ids = sorted(owner)
+    pairs = [f"{a} {b} {int(owner[a] == owner[b])}" for a in ids for b in ids if a < b]
+    (tmp_path / "tid.txt").write_text("\n".join(rows))
+    (tmp_path / "ten.txt").write_text("\n".join(pairs))
+    arguments = (
+        *("verify", "--templates", tmp_path / "tid.txt", "--pairs", tmp_path / "ten.txt"),
+        *("--images", photos, "--threads", 1),
+    )
+    done = command(*arguments, "--roc", tmp_path / "roc.png", "--json")
+    (row,) = json.loads(done.stdout)
+    (point,) = row.pop("tar_at_far")
+    assert row.pop("model").startswith("sface")
+    assert row == {
+        **{"target": "ten", "templates": 20, "media": 20, "images": 30, "pairs": 190},
+        **{"same": 10, "undetected": 0, "undetected_templates": 0},
+    }
+    assert (point["far"], point["impostors"]) == (0.1, 180)
+    assert point["tar"] == 1.0
+    assert 0.1 < point["threshold"] < 0.6
+    assert (tmp_path / "roc.png").stat().st_size > 0
+
+    # a photo without a face is left out, and counted
+    (tmp_path / "img").mkdir()
+    blank = encode(np.zeros((200, 200, 3), np.uint8), quality=0)
+    (tmp_path / "img/blank.png").write_bytes(blank)
+    shutil.copy(next(people[0].glob("*.jpg")), tmp_path / "img/face.jpg")
+    rows = ["blank.png 1 1", "face.jpg 1 2", "face.jpg 2 3", "blank.png 3 1"]
+    (tmp_path / "tid.txt").write_text("\n".join(rows))
+    (tmp_path / "ten.txt").write_text("1 2 1\n1 3 0\n")
+    lines = command(*arguments, "--images", tmp_path / "img").stdout.splitlines()
+    assert lines == [
+        "[ten]Templates: 3 of 4 media, 2 images",
+        "[ten]Pairs: 2, 1 of one person",
+        "[ten]Undetected: 1 of 2 images; templates without a face: 1",
+        "[ten]TAR@FAR: takes 100 pairs of two people and one of one person at least",
+    ]
+
+
+def test_wrong_templates_fail_in_one_line(tmp_path):
+    tid, pairs = tmp_path / "tid.txt", tmp_path / "pairs.txt"
+    (tmp_path / "1.jpg").write_bytes(b"no picture")
+    tid.write_text("1.jpg 1 1\n1.jpg 2 1\n")
+    arguments = ("verify", "--templates", tid, "--pairs", pairs)
+    here = ("--images", tmp_path)
+    for text, more, expected in [
+        ("1 2 1", (), "needs --images"),
+        ("1 2 1", ("--images", tmp_path / "none"), "cannot find the folder"),
+        ("1 2 1", (*here, "--worst", tmp_path / "w"), "--worst shows pairs of images"),
+        ("1 2 1", (*here, "--far", "0.01"), "pairs cannot tell TAR at FAR 0.01"),
+        ("1 2 1", here, "tid.txt, line 1: "),
+        ("1 2 2", here, "pairs.txt, line 1: the label is 2"),
+        ("1 2 1\n1 3 0", here, "pairs.txt, line 2: template 3 is not in"),
+    ]:
+        pairs.write_text(text)
+        error = command(*arguments, *more, expect=1).stderr.strip().splitlines()
+        assert len(error) == 1, error
+        assert expected in error[0]
+
+
 def test_commands_fail_in_one_line(tmp_path, data):
     for arguments, expected in [
         (("fit", "none", "--data", data), "cannot read recipe none"),

@@ -8,7 +8,7 @@ thresholds of 0.01, the first best one, contiguous folds).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from trainer.errors import DataError
 Floats64 = NDArray[np.float64]
 
 THRESHOLDS = np.arange(0, 4, 0.01)
-FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 IMPOSTORS_PER_ERROR = 10  # a rate is measured only where at least so many impostors would pass
 
 
@@ -174,8 +174,11 @@ def operating_points(
         target: named in the error.
 
     Raises:
-        DataError: if a wanted FAR is finer than 10 / impostors.
+        DataError: if a wanted FAR is finer than 10 / impostors, or no share.
     """
+    for far in fars or ():
+        if not 0 < far <= 1:
+            raise DataError(f"FAR {far:g} must be above 0 and at most 1, such as 0.001")
     impostors = np.sort(distances[~is_same & ~np.isnan(distances)])
     genuine = distances[is_same]
     points = []
@@ -231,8 +234,10 @@ def to_json(result: Verification) -> dict[str, Any]:
         "accuracy": {"mean": plain.mean, "std": plain.std},
         "accuracy_flip": {"mean": flip.mean, "std": flip.std},
         "threshold": result.threshold,
-        "tar_at_far": [
-            {"far": p.far, "tar": p.tar, "threshold": p.threshold, "impostors": p.impostors}
-            for p in result.points
-        ],
+        "tar_at_far": points_to_json(result.points),
     }
+
+
+def points_to_json(points: Sequence[OperatingPoint]) -> list[dict[str, Any]]:
+    """Return operating points as the command's contract has them."""
+    return [asdict(point) for point in points]
