@@ -53,7 +53,7 @@ Deinterlace = Literal["auto", "on", "off"]
 
 
 def _check_aspect(text: str) -> str:
-    """Refuse a pixel aspect ratio that no camera has."""
+    """Reject an implausible pixel aspect ratio."""
     match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", text)
     if text != "auto" and not (match and 1 / 4 <= int(match[1]) / max(1, int(match[2])) <= 4):
         raise ValueError("must be auto or width:height of a pixel from 1:4 to 4:1, such as 16:11")
@@ -200,7 +200,7 @@ class CameraChange(Section):
     enabled: StrictBool = True
 
     def applied_to(self, camera: CameraConfig) -> CameraConfig:
-        """Return a camera with these changes, checked as a whole.
+        """Return a camera's settings with these changes, validated as a whole.
 
         Raises:
             ConfigError: if a value is out of range; the message never holds it.
@@ -428,7 +428,7 @@ class WebhookConfig(Section):
 
     @property
     def key(self) -> bytes:
-        """Key of the signature: what follows whsec_ in base64, or the bytes of any other text."""
+        """Key of the signature: the base64 text after whsec_, decoded; else the text's bytes."""
         is_encoded = self.secret.startswith(ENCODED_SECRET)
         return _decoded(self.secret) if is_encoded else self.secret.encode()
 
@@ -467,7 +467,7 @@ class Config(Section):
 
 
 def configuration_file(flag: Path | None) -> Path | None:
-    """Return the configuration file: of a flag, else of FACEWIRE_CONFIG; None for none."""
+    """Return the path of the configuration file: --config, else FACEWIRE_CONFIG, else None."""
     named = os.environ.get(CONFIG_VARIABLE)
     return flag or (Path(named) if named else None)
 
@@ -478,13 +478,13 @@ def load_config(
     *,
     is_served: bool = True,
 ) -> Config:
-    """Read a configuration file and apply environment and flags to it.
+    """Return the configuration: a file with the environment and flags applied.
 
     Args:
         path: a TOML file; None for the defaults.
         overrides: values of flags by section and key; "cameras" replaces the list by a
             list of tables under the key "list".
-        is_served: whether a service starts with it, which needs a token to listen to others.
+        is_served: whether a service starts with it; it needs a token to listen on other addresses.
 
     Raises:
         ConfigError: if the file cannot be read, or a key or value is wrong.
@@ -506,7 +506,7 @@ def load_config(
 
 
 def _apply_environment(tables: dict[str, Any]) -> None:
-    """Apply the environment to the tables of a file, which are not checked yet."""
+    """Apply the environment to the unchecked tables of a file."""
     for key, variable in (("token", TOKEN_VARIABLE), ("viewer_token", VIEWER_TOKEN_VARIABLE)):
         if token := os.environ.get(variable):
             update_table(tables, "server", {key: token})
@@ -524,7 +524,7 @@ def _apply_environment(tables: dict[str, Any]) -> None:
 
 
 def parse_camera(text: str) -> dict[str, str]:
-    """Split the flag NAME=URL.
+    """Return name and URL of a flag NAME=URL.
 
     Raises:
         ConfigError: if there is no name or no URL.

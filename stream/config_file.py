@@ -1,4 +1,4 @@
-"""The configuration file: read whole or refused in one sentence that names the mistake."""
+"""Reading of the configuration file; an invalid one is an error of one sentence."""
 
 import tomllib
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from recognizer import read_file
 from stream.errors import ConfigError
 
 MAX_BYTES = 4 * 2**20  # a thousand cameras take 200 kB
-MAX_WHERE = 200  # characters; a key in the file can be of any length
+MAX_WHERE = 200  # characters; a key in the file can have any length
 
 
 def read_tables(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file, not checked yet.
+    """Return the tables of a TOML file, unchecked.
 
     Raises:
         ConfigError: if it cannot be read or is not TOML.
     """
     try:
-        # Editors of Windows begin the file with a byte order mark.
+        # Windows editors start the file with a byte order mark.
         return tomllib.loads(read_file(path, max_bytes=MAX_BYTES).decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
@@ -36,14 +36,14 @@ def read_tables(path: Path) -> dict[str, Any]:
 
 
 def update_table(tables: dict[str, Any], section: str, values: Mapping[str, Any]) -> None:
-    """Update a table of a file; what is not a table stays, and is refused by the check."""
+    """Update a table of a file; a value that is not a table stays, and fails the validation."""
     table = tables.setdefault(section, {})
     if isinstance(table, dict):
         table.update(values)
 
 
 def describe(error: ValidationError, source: str) -> str:
-    """Return the first mistake in one line, never the value: it may hold a password."""
+    """Return the first error in one line, never the value: it may hold a password."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     if len(where) > MAX_WHERE:

@@ -1,8 +1,8 @@
 """Supervision of the service's long-lived threads and tasks.
 
-A worker that fails is logged with its traceback, counted, and run again after a growing delay;
-/healthz and /metrics show it meanwhile. Nothing that waits for a worker waits forever: its
-`on_failure` answers the waiters, and `JobThread` does so by itself.
+A failed worker is logged with its traceback, counted, and restarted after a growing delay;
+/healthz and /metrics show it meanwhile. No caller waits forever for a failed worker: its
+`on_failure` completes the waiting calls, and `JobThread` does so by itself.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ RECOVERED_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """How one worker is doing.
+    """Status of one worker.
 
     Attributes:
-        name: what it does, such as "encode-door".
-        is_running: false while it waits to be run again, and after its end.
-        failures: failures since the start of the service.
-        trouble: why it is not well, one line; empty while it is. Never the text of an exception,
+        name: of its work, such as "encode-door".
+        is_running: false during a restart delay, and after its end.
+        failures: number since the start of the service.
+        trouble: its problem in one line; empty if there is none. Never an exception's message,
             which may hold an address with its password.
     """
 
@@ -52,7 +52,7 @@ class WorkerStatus:
 
 
 class _Worker:
-    """The failures of one worker; safe in any thread."""
+    """The failures of one worker; thread-safe."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class _Worker:
         self._is_running = False
 
     def status(self) -> WorkerStatus:
-        """Return how it is doing."""
+        """Return the worker's status."""
         trouble = ""
         if self._is_unwell(self._supervisor.clock()):
             times = "once" if self._failures == 1 else f"{self._failures} times"
@@ -82,7 +82,7 @@ class _Worker:
         return self._failures > 0 and (not self._is_running or now - self._failed_at < RECOVERED_S)
 
     def _failed(self, error: BaseException) -> float:
-        """Note a failure and answer the waiters; returns the seconds until the next run."""
+        """Record a failure and complete the waiting calls; return the seconds until the restart."""
         now = self._supervisor.clock()
         if now - self._failed_at >= RECOVERED_S:
             self._in_row = 0
@@ -101,9 +101,9 @@ class _Worker:
 
 
 class SupervisedThread(_Worker):
-    """A thread that is run again after a failure, until its function returns or `stop`.
+    """A thread that is restarted after a failure, until its function returns or `stop`.
 
-    Made by `Supervisor.thread`; a daemon, so that one that hangs does not hold up the exit.
+    Created by `Supervisor.thread`; a daemon thread, so that a hanging one does not block the exit.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class SupervisedThread(_Worker):
         self._thread.start()
 
     def stop(self) -> None:
-        """Run it no more after the present run, and end a delay between two; returns at once."""
+        """Prevent further restarts, and end a restart delay; returns at once."""
         self._stopping.set()
 
     def join(self, timeout_s: float | None = None) -> None:
@@ -135,12 +135,12 @@ class SupervisedThread(_Worker):
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs or will be run again."""
+        """Whether the thread runs or will be restarted."""
         return self._thread.is_alive()
 
     @property
     def is_running(self) -> bool:
-        """Whether its function runs now: false in a delay after a failure."""
+        """Whether its function runs now: false during a restart delay."""
         return self._is_running and self._thread.is_alive()
 
     @property
@@ -166,9 +166,9 @@ class SupervisedThread(_Worker):
 
 
 class SupervisedTask(_Worker):
-    """An asyncio task that is run again after a failure, until it returns or is canceled.
+    """An asyncio task that is restarted after a failure, until it returns or is canceled.
 
-    Made by `Supervisor.task`.
+    Created by `Supervisor.task`.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class SupervisedTask(_Worker):
         self._task = asyncio.get_running_loop().create_task(self._supervise(), name=name)
 
     def cancel(self) -> None:
-        """Ask the task to end; returns at once."""
+        """Cancel the task; returns at once."""
         self._task.cancel()
 
     async def stop(self) -> None:
@@ -209,10 +209,10 @@ class SupervisedTask(_Worker):
 
 
 class JobThread:
-    """One supervised thread that runs calls in the order they came.
+    """One supervised thread that runs calls in order of submission.
 
-    Whoever waits for a call gets its result or its error. Calls that nobody waits for
-    (`post`) are logged, counted and shown where they fail. Made by `Supervisor.jobs`.
+    A caller of `submit` or `run` gets the result or the error. Failures of calls without a waiting
+    caller (`post`) are logged, counted and shown. Created by `Supervisor.jobs`.
     """
 
     def __init__(self, supervisor: "Supervisor", name: str) -> None:
@@ -227,7 +227,7 @@ class JobThread:
 
     @property
     def n_waiting(self) -> int:
-        """How many calls wait, the running one included."""
+        """The number of queued calls, including the running one."""
         return len(self._jobs)
 
     @property
@@ -239,8 +239,8 @@ class JobThread:
         """Run a call in the thread; from any thread, returns at once.
 
         Returns:
-            What to wait for: the result, or the error. A `WorkerError` where the thread has failed
-            or is closed.
+            A future of the result, or the error: a `WorkerError` if the thread has failed or is
+            closed.
         """
         future: Future[T] = Future()
         with self._changed:
@@ -252,7 +252,7 @@ class JobThread:
         return future
 
     def post(self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run a call that nobody waits for; from any thread, returns at once."""
+        """Run a call without waiting for it; from any thread, returns at once."""
         self.submit(function, *args, **kwargs).add_done_callback(self._posted.future_done)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -260,15 +260,15 @@ class JobThread:
         return await asyncio.wrap_future(self.submit(function, *args, **kwargs))
 
     def close(self, *, drop: bool = False) -> None:
-        """Take no more calls and end after those that wait; returns at once.
+        """Accept no more calls and end after the queued ones; returns at once.
 
         Args:
-            drop: answer those that wait with an error instead of running them.
+            drop: complete the queued calls with an error instead of running them.
         """
         with self._changed:
             self._is_closing = True
             if drop:
-                # The first may be running.
+                # The first call may be running.
                 waiting, self._jobs = list(self._jobs)[1:], deque(list(self._jobs)[:1])
             else:
                 waiting = []
@@ -288,13 +288,13 @@ class JobThread:
                 self._jobs.popleft()
 
     def _next(self) -> tuple[Future[Any], Callable[[], Any]] | None:
-        """Wait for a call, which stays in the queue while it runs; None at the end."""
+        """Return the next call, which stays in the queue while it runs; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._is_closing)
             return self._jobs[0] if self._jobs else None
 
     def _answer(self, in_row: int) -> None:
-        """Answer the call that ran at a failure; all of them where failure follows failure."""
+        """Fail the call that ran at a failure; all calls on repeated failures."""
         with self._changed:
             has_begun = [job for job in self._jobs if job[0].running() or job[0].done()]
             waiting = has_begun if in_row == 1 else list(self._jobs)
@@ -304,9 +304,9 @@ class JobThread:
 
 
 class Watched(_Worker):
-    """Counts and shows the failures of short-lived work of one kind, which is not run again.
+    """Counts and shows the failures of short-lived work of one kind, which is not restarted.
 
-    Made by `Supervisor.watch`.
+    Created by `Supervisor.watch`.
     """
 
     def __init__(self, supervisor: "Supervisor", name: str) -> None:
@@ -321,9 +321,9 @@ class Watched(_Worker):
         *,
         on_failure: Callable[[], object] = lambda: None,
     ) -> "asyncio.Task[T]":
-        """Run a coroutine as a task; its failure is logged, and `on_failure` ends what it served.
+        """Run a coroutine as a task; a failure is logged, and `on_failure` is called.
 
-        In the event loop only. Whoever awaits the task gets its exception, too.
+        In the event loop only. Awaiting the task raises its exception, too.
         """
         task = asyncio.get_running_loop().create_task(work, name=self.name)
         self._tasks.add(task)
@@ -338,7 +338,7 @@ class Watched(_Worker):
         return task
 
     def future_done(self, future: "Future[Any]") -> None:
-        """Note the failure of a call that nobody waits for."""
+        """Record the failure of a call without a waiting caller."""
         if not future.cancelled() and (error := future.exception()) is not None:
             self.failed(error)
 
@@ -349,7 +349,7 @@ class Watched(_Worker):
         logger.error("%s failed", self.name, exc_info=error)
 
     def close(self) -> None:
-        """Forget it."""
+        """Remove it from the supervisor."""
         self._is_running = False
         self._supervisor._discard(self)
 
@@ -359,7 +359,7 @@ class Supervisor:
 
     Args:
         clock: seconds, monotonic.
-        first_delay_s: seconds from a worker's first failure to its next run.
+        first_delay_s: seconds from a worker's first failure to its restart.
     """
 
     def __init__(self, *, clock: Callable[[], float], first_delay_s: float = FIRST_DELAY_S) -> None:
@@ -376,14 +376,14 @@ class Supervisor:
         on_failure: Callable[[int], None] = lambda in_row: None,
         longest_delay_s: float = LONGEST_DELAY_S,
     ) -> SupervisedThread:
-        """Make a thread, to be started by `start`.
+        """Return a new thread, to be started by `start`.
 
         Args:
-            name: what it does, for people.
-            run: its work; a return is the end of it, an exception a failure.
-            on_failure: answers who waits for it, in that thread, before the delay; gets how many
-                failures followed one another, from 1.
-            longest_delay_s: seconds between a failure and the next run at most.
+            name: of its work, shown to people.
+            run: its work; a return ends it, an exception is a failure.
+            on_failure: completes the waiting calls, in that thread, before the delay; called with
+                the number of consecutive failures, from 1.
+            longest_delay_s: maximum seconds between a failure and the restart.
         """
         return SupervisedThread(self, name, run, on_failure, longest_delay_s)
 
@@ -399,21 +399,21 @@ class Supervisor:
         return SupervisedTask(self, name, run, on_failure, longest_delay_s)
 
     def jobs(self, name: str) -> JobThread:
-        """Start a thread that runs calls one after another."""
+        """Start and return a thread that runs calls one after another."""
         return JobThread(self, name)
 
     def watch(self, name: str) -> Watched:
-        """Return what counts the failures of short-lived work of one kind."""
+        """Return the failure counter of short-lived work of one kind."""
         return Watched(self, name)
 
     def statuses(self) -> list[WorkerStatus]:
-        """Return how every worker is doing, in the order they were started."""
+        """Return the status of every worker, in the order of their start."""
         with self._lock:
             workers = list(self._workers.values())
         return [worker.status() for worker in workers]
 
     def problems(self) -> list[str]:
-        """Return what is not well, one line each."""
+        """Return the current problems, one line each."""
         return [status.trouble for status in self.statuses() if status.trouble]
 
     def _add(self, worker: _Worker) -> None:
@@ -426,7 +426,7 @@ class Supervisor:
 
 
 def run_job(future: "Future[Any]", call: Callable[[], Any]) -> None:
-    """Run a call for whoever waits for the future; never raises what the call does."""
+    """Run a call and complete its future; never raises the call's exception."""
     if not future.set_running_or_notify_cancel():
         return
     try:
@@ -439,6 +439,6 @@ def run_job(future: "Future[Any]", call: Callable[[], Any]) -> None:
 
 
 def fail(future: "Future[Any]", error: BaseException) -> None:
-    """Answer a future with an error unless it is answered already."""
+    """Complete a future with an error unless it is done."""
     with suppress(InvalidStateError):
         future.set_exception(error)

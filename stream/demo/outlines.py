@@ -1,4 +1,4 @@
-"""The outlines of the people in the demo's photos, to cut them out."""
+"""Outlines of the people in the demo's photos, for cutting them out."""
 
 OUTLINES = {
     "obama2.jpg": (

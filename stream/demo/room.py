@@ -1,4 +1,4 @@
-"""The room of the demo scene, drawn once: a wall with windows, and a counter in front."""
+"""The background of the demo scene, drawn once: a wall with windows, and a counter in front."""
 
 import cv2
 import numpy as np
@@ -26,7 +26,7 @@ INK = (232, 222, 208)
 
 
 def draw_lobby() -> Image:
-    """Return the whole room, (1920, 3360, 3) uint8 RGB: two pixels for each of the lobby's."""
+    """Return the room, (1920, 3360, 3) uint8 RGB: two pixels per pixel of the lobby."""
     image = _shaded((CANVAS_HEIGHT, CANVAS_WIDTH), WALL_LIGHT, WALL_DARK)
     _draw_panels(image)
     for x in (90, 610, 1130):
@@ -41,7 +41,7 @@ def draw_lobby() -> Image:
 def _shaded(
     size: tuple[int, int], top: tuple[int, int, int], bottom: tuple[int, int, int]
 ) -> Image:
-    """Return a (H, W, 3) picture shaded from one colour at its top to another."""
+    """Return an (H, W, 3) image with a vertical gradient from one color to another."""
     ramp = np.linspace(0, 1, size[0], dtype=np.float32)[:, None, None]
     column = np.array(top, np.float32) * (1 - ramp) + np.array(bottom, np.float32) * ramp
     return np.repeat(column, size[1], axis=1).astype(np.uint8)
@@ -55,9 +55,9 @@ def _draw_panels(image: Image) -> None:
 
 
 def _draw_window(image: Image, x: int, y: int, width: int, height: int) -> None:
-    """Draw a window with a soft town behind it."""
+    """Draw a window with a blurred town behind it."""
     view = _shaded((height, width), SKY_TOP, SKY_BOTTOM)
-    # Heights and grays of the houses follow from their number, so the picture never changes.
+    # Heights and grays of the houses depend only on their index, so the image never changes.
     for i in range(9):
         house_x, house_w = (i * 67 + x // 3) % width, 40 + (i * 29) % 50
         house_h = 70 + (i * 53 + x) % 170
@@ -82,7 +82,7 @@ def _draw_window(image: Image, x: int, y: int, width: int, height: int) -> None:
 
 
 def _draw_lamps(image: Image) -> None:
-    # Blurred at an eighth of the size: so soft a glow loses nothing, and starting is quick.
+    # Blurred at an eighth of the size: no visible difference, and a faster start.
     glow = np.zeros((CANVAS_HEIGHT // 8, CANVAS_WIDTH // 8, 3), np.uint8)
     for x in range(200, CANVAS_WIDTH, 320):
         cv2.ellipse(glow, (x // 8, 5), (19, 8), 0, 0, 360, (70, 62, 44), -1)
@@ -93,7 +93,7 @@ def _draw_lamps(image: Image) -> None:
 
 
 def _draw_counter(image: Image, top: int) -> None:
-    """Draw a wooden counter with the demo's name on its front, down to the canvas's end."""
+    """Draw a wooden counter with the demo's name on its front, down to the end of the canvas."""
     height, width = image.shape[:2]
     front = _shaded((height - top, width), WOOD, (58, 40, 30)).astype(np.float32)
     columns = np.arange(width, dtype=np.float32)

@@ -1,8 +1,8 @@
 """The demo camera: a lobby drawn live, with people from public-domain photos walking through it.
 
-A virtual camera pans, zooms and tilts over a canvas that was drawn once. Each person is a photo
-cut out along its outline, moved by keyframes, and blended where it stands. Nothing here is
-random: the same `t` gives the same picture, and the scene repeats every `PERIOD_S`.
+A virtual camera pans, zooms and tilts over a canvas that is drawn once. Each person is a photo
+cut out along its outline, moved by keyframes, and blended at its position. Nothing is random: the
+same `t` gives the same image, and the scene repeats every `PERIOD_S`.
 """
 
 from collections.abc import Sequence
@@ -43,14 +43,14 @@ ENROLLED = (
 
 @dataclass(frozen=True, slots=True)
 class Portrait:
-    """Where the face is in a photo, to place the person by it.
+    """Position of the face in a photo, for placing the person.
 
     Attributes:
-        file: the photo's name.
-        face: x and y of the face's middle and its height from hairline to chin, as fractions
+        file: the photo's file name.
+        face: x and y of the face's center and its height from hairline to chin, as fractions
             of the photo's width, height and height.
-        bottom: where the cut-out ends, as a fraction of the photo's height.
-        is_mirrored: whether the person is shown mirrored, where the gallery holds this photo.
+        bottom: end of the cut-out, as a fraction of the photo's height.
+        is_mirrored: whether the person is shown mirrored, if the gallery holds this photo.
         gain: brightness of the scene's light on them, 1 as in the photo.
     """
 
@@ -63,11 +63,11 @@ class Portrait:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where somebody is at a time.
+    """Position of a person at a time.
 
     Attributes:
         at: seconds since the loop's start.
-        x, y: the face's middle, pixels of the lobby.
+        x, y: the face's center, pixels of the lobby.
         face_px: the face's height, pixels of the lobby.
     """
 
@@ -79,7 +79,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One person's way through the scene, from the first step's time to the last's."""
+    """One person's path through the scene, from the first step's time to the last's."""
 
     portrait: Portrait
     steps: tuple[Step, ...]
@@ -169,7 +169,7 @@ class DemoScene:
         }
 
     def render(self, t: float) -> Image:
-        """Draw the scene at a time.
+        """Return the image of the scene at a time.
 
         Args:
             t: seconds since the start, any value.
@@ -182,7 +182,7 @@ class DemoScene:
         shown = self._lobby[top : top + height, left : left + width]
         image = np.asarray(cv2.resize(shown, (WIDTH, HEIGHT)), np.uint8)
         to_screen = screen_from_lobby(t)
-        # Whoever is lower in the picture is nearer; the counter hides everybody below its top.
+        # People lower in the image are nearer; the counter hides everything below its top.
         counter_y = min(HEIGHT, int(to_screen[1, 1] * COUNTER_TOP + to_screen[1, 2]))
         room = image[:counter_y]
         present = [
@@ -219,7 +219,7 @@ class Sprite:
     def draw(
         self, image: Image, step: Step, roll_deg: float, to_screen: NDArray[np.float64]
     ) -> None:
-        """Blend the person into `image`, with its face where `step` says, in place."""
+        """Blend the person into `image` in place, with the face at the position of `step`."""
         wanted_px = step.face_px * to_screen[0, 0]
         level = next((lv for lv in self._levels if lv.face_px >= wanted_px), self._levels[-1])
         scale = wanted_px / level.face_px
@@ -246,7 +246,7 @@ class _Level:
 
     Attributes:
         paint: (H, W, 4) uint8: RGB times opacity, and transparency (255 where the room shows).
-        middle: x and y of the face's middle, pixels of `paint`.
+        middle: x and y of the face's center, pixels of `paint`.
         face_px: height of the face, pixels of `paint`.
     """
 
@@ -269,7 +269,7 @@ def _level(
 
 
 def enrol_demo(gallery: Gallery, recognizer: Recognizer, photos: Path) -> None:
-    """Fill an empty gallery with the demo's people, one photo each; leave any other as it is.
+    """Enroll the demo's people in an empty gallery, one photo each; leave any other unchanged.
 
     Args:
         gallery: the demo's own.
@@ -277,8 +277,8 @@ def enrol_demo(gallery: Gallery, recognizer: Recognizer, photos: Path) -> None:
         photos: directory of the demo photos.
 
     Raises:
-        EnrolmentError: if a photo is refused.
-        GalleryError: if the gallery cannot take them.
+        EnrolmentError: if a photo is rejected.
+        GalleryError: if the gallery cannot store them.
     """
     if gallery.people.count():
         return
@@ -289,9 +289,9 @@ def enrol_demo(gallery: Gallery, recognizer: Recognizer, photos: Path) -> None:
 
 
 def view_at(t: float) -> tuple[int, int, int, int]:
-    """Return what the virtual camera shows: left, top, width and height in the canvas's pixels.
+    """Return the virtual camera's view: left, top, width and height in pixels of the canvas.
 
-    It pans, tilts and zooms by slow waves that close at the loop's end.
+    It pans, tilts and zooms by slow waves that repeat with the loop.
     """
     turn = 2 * pi * t / PERIOD_S
     zoom = 1.2 + 0.12 * cos(2 * turn)
@@ -303,9 +303,9 @@ def view_at(t: float) -> tuple[int, int, int, int]:
 
 
 def screen_from_lobby(t: float) -> NDArray[np.float64]:
-    """Return the (2, 3) affine map from the lobby's coordinates to the picture's at `t`.
+    """Return the (2, 3) affine map from the lobby's coordinates to those of the image at `t`.
 
-    It follows the same whole pixels as the view, so that people stand still in the room.
+    It uses the same whole pixels as the view, so that people do not jitter in the room.
     """
     left, top, width, _ = view_at(t)
     scale = CANVAS_SCALE * WIDTH / width
@@ -318,7 +318,7 @@ def screen_from_lobby(t: float) -> NDArray[np.float64]:
 
 
 def step_at(steps: Sequence[Step], t: float) -> Step | None:
-    """Return where somebody is at `t`, or None while they are away; walks start and end softly."""
+    """Return a person's step at `t`, None while out of the scene; walks start and end smoothly."""
     for before, after in pairwise(steps):
         if before.at <= t < after.at:
             part = (t - before.at) / (after.at - before.at)

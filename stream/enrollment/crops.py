@@ -1,8 +1,8 @@
-"""Adding people from aligned faces: the one checked way into a gallery.
+"""Enrolling people from aligned face crops: the single checked path into a gallery.
 
-Photos, uploads, live tracks and past events all come here once their face is a crop with an
-embedding. The faces of one call are judged together, against what the gallery holds at the moment
-of writing, and stored in the same transaction.
+Photos, uploads, live tracks and past events are enrolled here, each face as a crop with an
+embedding. The faces of one call are checked together, against the gallery at the time of writing,
+and stored in the same transaction.
 """
 
 import hashlib
@@ -32,12 +32,12 @@ class FaceCrop:
     """One face to be enrolled.
 
     Attributes:
-        label: what to call it in the report, such as a photo's path.
+        label: its name in the report, such as a photo's path.
         crop: (112, 112, 3) uint8 RGB, aligned.
         embedding: (D,) float32 of unit length, of the gallery's model.
-        quality: measured where the face was found.
-        source_sha256: of the file that it came from, 64 hexadecimal digits; of the crop itself
-            where there is no file. The same source is enrolled once for a person.
+        quality: measured in the source image.
+        source_sha256: of the source file, 64 hexadecimal digits; of the crop itself if there is
+            no file. The same source is enrolled once for a person.
     """
 
     label: str
@@ -48,7 +48,7 @@ class FaceCrop:
     mirror_similarity: float = 1.0
 
     def as_photo(self, *, keep_crop: bool) -> NewPhoto:
-        """Return it as the gallery takes it."""
+        """Return the crop as the gallery's `NewPhoto`."""
         return NewPhoto(
             self.embedding,
             self.crop if keep_crop else None,
@@ -58,14 +58,14 @@ class FaceCrop:
 
     @property
     def source(self) -> str:
-        """The hash by which the same photo is recognized."""
+        """The hash that identifies the same photo."""
         return self.source_sha256 or hashlib.sha256(self.crop.tobytes()).hexdigest()
 
 
 def embedded(
     recognizer: Recognizer, crops: Image
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the embeddings of crops, and how similar each is to that of its mirror image.
+    """Return the embeddings of crops, and the similarity of each to that of its mirror image.
 
     Args:
         recognizer: of the gallery's model.
@@ -80,7 +80,7 @@ def embedded(
 
 
 def with_mirrors(recognizer: Recognizer, faces: Sequence[FaceCrop]) -> list[FaceCrop]:
-    """Return faces with how similar each is to its mirror image."""
+    """Return faces with the similarity of each to its mirror image."""
     if not faces:
         return []
     _, mirrors = embedded(recognizer, np.stack([face.crop for face in faces]))
@@ -96,7 +96,7 @@ class Enrolled:
 
     Attributes:
         label: of the item.
-        identity: whose it is now.
+        identity: the person it belongs to.
         quality: in [0, 1].
     """
 
@@ -111,9 +111,9 @@ class Rejected:
 
     Attributes:
         label: of the item.
-        name: whose it was to be.
-        reason: for programs.
-        detail: for people, one line.
+        name: the person it was meant for.
+        reason: machine-readable.
+        detail: human-readable, one line.
     """
 
     label: str
@@ -124,7 +124,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class EnrolReport:
-    """What became of each photo, in the order in which it was decided."""
+    """The outcome of each photo, in the order of the checks."""
 
     outcomes: tuple[Enrolled | Rejected, ...]
 
@@ -140,12 +140,12 @@ class EnrolReport:
 
     @property
     def refused(self) -> tuple[Rejected, ...]:
-        """The rejected photos without those that were enrolled already."""
+        """The rejected photos, except those already enrolled."""
         return tuple(r for r in self.rejected if r.reason is not Reason.DUPLICATE)
 
     @property
     def identity(self) -> Identity | None:
-        """Whose the photos are, by the last one that was added; None where none was."""
+        """The person of the last photo that was added; None where none was."""
         return self.enrolled[-1].identity if self.enrolled else None
 
 
@@ -160,30 +160,30 @@ def enroll_crops(
     keep_crops: bool = True,
     doubts: Doubts | None = None,
 ) -> EnrolReport:
-    """Add faces to one person: those that are good enough, the person's, and new.
+    """Enroll faces of one person: those of sufficient quality, of that person, and new.
 
-    Checks and writing are one transaction: whoever changes the gallery meanwhile, in whatever
-    process, does so before or after. Blocks while another process writes, up to the gallery's
-    limit: never call it in the recognition thread.
+    Checks and writing are one transaction: changes to the gallery by other threads or processes
+    happen before or after it. Blocks while another process writes, up to the gallery's limit:
+    never call it in the recognition thread.
 
     Args:
-        gallery: where to.
-        target: whose they are: by id a person who exists, who is followed through renames and
-            merges; by name a person who may be new.
-        faces: judged together; those of one person from one occasion.
+        gallery: to add to.
+        target: the person: by id an existing person, found after renames and merges too; by name
+            a person who may be new.
+        faces: checked together; of one person from one occasion.
         similarity: of the gallery's model, see `stream.enrollment.naming.limits_for`.
-        limits: what a photo must be like; None for the defaults.
-        force: add it even if it is poor or looks like another person, such as a twin.
-        keep_crops: store the crops, which another model can embed again.
-        doubts: remembers who was refused before; None for the faces of this call alone.
+        limits: requirements of a photo; None for the defaults.
+        force: add it even if it is poor or similar to another person, such as a twin.
+        keep_crops: store the crops, so that another model can embed them.
+        doubts: earlier refusals; None for only the faces of this call.
 
     Returns:
-        An outcome for each face. Where the person was erased meanwhile all are rejected.
+        An outcome for each face. If the person was erased meanwhile, all are rejected.
 
     Raises:
-        ValueError: if the target's name is none.
+        ValueError: if the target's name is invalid.
         GalleryBusyError: if another process holds the gallery; nothing is added.
-        GalleryError: if the gallery cannot take them; nothing is added.
+        GalleryError: if the gallery cannot store them; nothing is added.
     """
     clean_name(target.name)
     judge = _Judge(gallery, target, faces, (similarity, limits or EnrolLimits()), force=force)
@@ -214,27 +214,27 @@ def enroll_known(
     similarity: SimilarityLimits,
     force: bool = False,
 ) -> Identity:
-    """Add faces as `enroll_crops`, and return whose they are now.
+    """Enroll faces as `enroll_crops` does, and return the person they belong to.
 
-    For who names a face that a camera saw: at least one crop is needed, and one that the person
-    has already is as good.
+    For naming a face from a camera: at least one crop must pass, or be enrolled already for that
+    person.
 
     Raises:
-        EnrolmentError: if no face passes the checks; says why of the first.
+        EnrolmentError: if no face passes the checks, with the reason of the first.
         GalleryBusyError, GalleryError: as `enroll_crops`.
     """
     report = enroll_crops(gallery, target, faces, similarity=similarity, force=force)
     if report.identity is not None:
         return report.identity
     if not report.refused and (known := present_target(gallery, target)) is not None:
-        return known  # none but duplicates
+        return known  # only duplicates
     reasons = report.refused or report.rejected
     detail = reasons[0].detail if reasons else "there is no crop of that face"
     raise EnrolmentError(f"cannot enroll {target.name}: {detail}")
 
 
 def present_target(gallery: Gallery, target: Target) -> Identity | None:
-    """Return whom a target means now; None where that is nobody, or nobody any more."""
+    """Return the person that a target currently refers to; None if there is none, or erased."""
     if target.identity_id is None:
         return gallery.people.named(target.name)
     return gallery.people.present([target.identity_id]).get(target.identity_id)
@@ -243,13 +243,13 @@ def present_target(gallery: Gallery, target: Target) -> Identity | None:
 def holder_fault(
     gallery: Gallery, source_sha256: str, identity: Identity | None, *, force: bool
 ) -> tuple[Reason, str] | None:
-    """Return why a photo cannot be added because somebody has it already, None where it can.
+    """Return why a photo that is enrolled already cannot be added, None if it can.
 
     Args:
-        gallery: who has it.
+        gallery: to search.
         source_sha256: of the photo.
-        identity: whose it is to be, None for somebody new.
-        force: take a photo that is another person's, too.
+        identity: the person it is meant for, None for a new one.
+        force: accept a photo that another person has, too.
     """
     holders = gallery.photos.of_source(source_sha256)
     if identity is not None and any(p.identity_id == identity.identity_id for p, _ in holders):
@@ -260,7 +260,7 @@ def holder_fault(
 
 
 class _Judge:
-    """Decides which faces of one call are added; `choose` runs in the gallery's transaction."""
+    """Selects the faces of one call to add; `choose` runs in the gallery's transaction."""
 
     def __init__(
         self,
@@ -309,7 +309,7 @@ class _Judge:
         return Rejected(face.label, self._name, reason, detail)
 
     def _compare(self, identity: Identity | None, positions: Sequence[int]) -> None:
-        """Refuse who looks like another person, or unlike the rest of their own photos."""
+        """Reject faces similar to another person, or not similar to the person's other photos."""
         if not positions:
             return
         faces = [self._faces[position] for position in positions]

@@ -1,7 +1,7 @@
-"""Folders of people on the disk, DIRECTORY/NAME/..., as phones, file managers and NAS leave them.
+"""Folders of people, DIRECTORY/NAME/..., as phones, file managers and NAS create them.
 
-What is a photo is decided by its content when it is read, so every file below a person's folder is
-an item, whatever its name ends in. Only what systems put there themselves is skipped.
+Whether a file is a photo is decided by its content when it is read, so every file below a person's
+folder is an item, whatever its extension. Only hidden and system files are skipped.
 """
 
 import os
@@ -29,13 +29,13 @@ SYSTEM_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class PeopleFolder:
-    """What a folder of people holds.
+    """The contents of a folder of people.
 
     Attributes:
         items: every file that may be a photo, by person and path.
         rejected: folders and files that cannot be enrolled, with the reason.
         people: the path of each person's folder and the name.
-        n_skipped: hidden files and folders and those of systems.
+        n_skipped: number of hidden and system files and folders.
     """
 
     items: tuple[EnrolItem, ...]
@@ -44,19 +44,19 @@ class PeopleFolder:
     n_skipped: int
 
     def without_photo(self, report: EnrolReport) -> list[tuple[str, str]]:
-        """Return the folders and names of the people of whom no photo is enrolled."""
+        """Return the folders and names of the people without an enrolled photo."""
         left_out = {rejected.label for rejected in report.refused}
         names = {clean_name(item.name) for item in self.items if item.label not in left_out}
         return [(folder, name) for folder, name in self.people if name not in names]
 
 
 def read_people_folder(directory: Path) -> PeopleFolder:
-    """Look through a folder that has a folder for each person.
+    """Return the contents of a folder that has a folder for each person.
 
-    Photos may be in folders below a person's. Links are followed, but not in circles.
+    Photos may be in folders below a person's. Links are followed, except link loops.
 
     Raises:
-        EnrolmentError: if it is no such folder; a folder in it that cannot be used is `rejected`.
+        EnrolmentError: if it is not one; an unusable folder in it is `rejected`.
     """
     scan = _Scan()
     try:
@@ -82,7 +82,7 @@ def read_people_folder(directory: Path) -> PeopleFolder:
 
 
 class _Scan:
-    """Collects what a folder of people holds."""
+    """Collects the contents of a folder of people."""
 
     def __init__(self) -> None:
         self.items: list[EnrolItem] = []
@@ -91,7 +91,7 @@ class _Scan:
         self.n_skipped = 0
 
     def entries(self, directory: Path) -> "list[os.DirEntry[str]]":
-        """Return what is in a folder and not the system's, by name."""
+        """Return the entries of a folder, except hidden and system ones, by name."""
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         wanted = [entry for entry in entries if not _is_system(entry.name)]
@@ -102,7 +102,7 @@ class _Scan:
         self.rejected.append(Rejected(str(path), name, reason, detail))
 
     def take_person(self, folder: Path) -> None:
-        """Take all files below a person's folder."""
+        """Add all files below a person's folder."""
         try:
             name = clean_name(folder.name)
         except ValueError as error:
@@ -120,9 +120,9 @@ class _Scan:
         """Yield every file below a folder.
 
         Args:
-            folder: where to look.
-            name: whose folder it is.
-            above: device and inode of the folders that lead to it, among which a link may return.
+            folder: to read.
+            name: of the person.
+            above: device and inode of its parent folders, to detect link loops.
         """
         try:
             status = folder.stat()
@@ -148,7 +148,7 @@ def _is_system(name: str) -> bool:
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link in a circle, or to where nobody may look: said when it is read
+    except OSError:  # a link loop, or no permission: reported when it is read
         return False
 
 

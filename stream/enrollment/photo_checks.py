@@ -1,4 +1,4 @@
-"""What a photo must be like to be enrolled: pure functions over measured values."""
+"""Requirements of a photo to be enrolled: pure functions of measured values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 
 
 class Reason(StrEnum):
-    """Why a photo was not enrolled."""
+    """The reason why a photo was not enrolled."""
 
     UNREADABLE = "unreadable"
     DUPLICATE = "duplicate"
@@ -34,25 +34,25 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EnrolLimits:
-    """What a photo must be like.
+    """Requirements of a photo.
 
-    The defaults are measured with SFace on LFW: of its photos none is blurred, dark or turned
-    away by them (at 55 degrees of yaw the far eye goes out of sight). How similar a photo must be
-    to others depends on the model alone: see `SimilarityLimits`.
+    The defaults are measured with SFace on LFW: they reject none of its photos as blurred, dark or
+    turned away (at 55 degrees of yaw the far eye is hidden). The required similarity to other
+    photos depends only on the model: see `SimilarityLimits`.
 
     Attributes:
-        min_score: of the detector; what is less sure is no face.
+        min_score: minimum detector score; below it a detection is not a face.
         min_size_px: shorter side of the face in pixels; embeddings lose accuracy below.
         min_sharpness: as `Quality.sharpness`.
         max_yaw_deg: head turned left or right, degrees.
         max_pitch_deg: head turned up or down, degrees.
         min_brightness: mean of the face, as `Quality.brightness`.
-        bystander_ratio: faces up to this part of the largest one's size do not count as a
+        bystander_ratio: faces up to this fraction of the largest one's size do not count as a
             second person in the photo.
-        framed_offset: a photo is framed on the one face whose middle is within this part of the
-            photo's shorter side from the photo's; a neighbor is then a bystander.
-        framed_size: and whose shorter side is at least this part of the photo's.
-        neighbor_ratio: a neighbor that is more than this many times as large may be meant too.
+        framed_offset: a photo is framed on the face with its center within this fraction of the
+            photo's shorter side from the photo's center; a neighbor is then a bystander.
+        framed_size: the framed face's shorter side is at least this fraction of the photo's.
+        neighbor_ratio: with a neighbor more than this many times as large, no face is selected.
     """
 
     min_score: float = 0.9
@@ -75,19 +75,19 @@ def wanted_face(
     *,
     force: bool = False,
 ) -> int | tuple[Reason, str]:
-    """Return which face a photo is of, or why that cannot be said.
+    """Return the index of the face that a photo is of, or the reason why it is ambiguous.
 
-    The one rule wherever a photo of one person is wanted: to enroll, to compare, to verify. A face
-    that all others are much smaller than is meant; else the one that the photo is framed on, large
-    and in its middle, if one neighbor at most is beside it and not much larger. Of 291 photos of
-    LFW 13 show somebody of nearly the same size beside who is meant, 1.3 times as large at most.
+    The same rule wherever a photo of one person is needed: to enroll, to compare, to verify. A
+    face much larger than all others is selected; else the framed one, large and central, if it
+    has at most one neighbor, which is not much larger. Of 291 LFW photos 13 show a neighbor of
+    nearly the same size as the person, at most 1.3 times as large.
 
     Args:
         boxes: (N, 4) float32 x1, y1, x2, y2 pixels, of all faces in it.
-        scores: (N,) float32, the detector's.
+        scores: (N,) float32, of the detector.
         size: (height, width) of the photo, pixels.
-        limits: what is sure, much smaller, framed, and not much larger.
-        force: where it cannot be said, take the framed or the largest face.
+        limits: of score, smaller faces, framing, and neighbors.
+        force: if it is ambiguous, select the framed or the largest face.
     """
     sure = np.flatnonzero(scores >= limits.min_score)
     if not len(sure):
@@ -119,14 +119,14 @@ def choose_face(
     *,
     force: bool,
 ) -> int | tuple[Reason, str]:
-    """Return which face of a photo is the one to enroll, or why there is none.
+    """Return the index of the face of a photo to enroll, or the reason why there is none.
 
     Args:
         detections: of all faces in it.
         qualities: of the same faces.
         size: (height, width) of the photo, pixels.
-        limits: what it must be like.
-        force: take a face of any quality, even beside others.
+        limits: requirements of the photo.
+        force: accept a face of any quality, even beside others.
     """
     chosen = wanted_face(detections.boxes, detections.scores, size, limits, force=force)
     if force or not isinstance(chosen, int):
@@ -135,7 +135,7 @@ def choose_face(
 
 
 def _framed(boxes: Floats, size: tuple[int, int], limits: EnrolLimits) -> list[int]:
-    """Return which faces a photo is framed on: large in it, and in its middle."""
+    """Return which faces a photo is framed on: large and central."""
     height, width = size
     side = min(size)
     offsets = np.abs((boxes[:, :2] + boxes[:, 2:]) / 2 - (width / 2, height / 2)).max(axis=1)
@@ -145,7 +145,7 @@ def _framed(boxes: Floats, size: tuple[int, int], limits: EnrolLimits) -> list[i
 
 
 def quality_fault(quality: Quality, limits: EnrolLimits) -> tuple[Reason, str] | None:
-    """Return what is wrong with a face for enrolling, None where nothing is."""
+    """Return why a face cannot be enrolled, None if it can."""
     if quality.size_px < limits.min_size_px:
         return (
             Reason.TOO_SMALL,
@@ -163,19 +163,19 @@ def quality_fault(quality: Quality, limits: EnrolLimits) -> tuple[Reason, str] |
 def own_similarities(
     embeddings: Floats, held: Floats, qualities: NDArray[np.floating], least: float
 ) -> Floats:
-    """Return how similar each photo is to the rest of what is one person's.
+    """Return the similarity of each new photo to the person's other photos.
 
-    The rest is what the person already has; where that is nothing, the largest group of the new
-    photos in which each is at least `least` similar to some other, the best photo's among equals.
+    Those are the enrolled ones; without any, the largest group of the new photos in which each has
+    a similarity of at least `least` to some other, among equals the group of the best photo.
 
     Args:
         embeddings: (M, D) float32, unit, of the new photos.
-        held: (K, D) float32, unit, of the person's photos so far; K may be 0.
+        held: (K, D) float32, unit, of the person's enrolled photos; K may be 0.
         qualities: (M,) in [0, 1].
         least: cosine in [-1, 1].
 
     Returns:
-        (M,) float32 cosine to the most similar one of the rest; 1 for a photo that is alone.
+        (M,) float32 cosine to the most similar other photo; 1 for a single photo.
     """
     similarities = embeddings @ embeddings.T
     np.fill_diagonal(similarities, -1.0)
@@ -187,7 +187,7 @@ def own_similarities(
         members = max(groups, key=lambda group: (group.sum(), qualities[group].max()))
         if members.sum() == 1:
             similarities[members, members] = 1.0
-    while True:  # friends of friends: a profile may only be like the half profile
+    while True:  # transitive: a profile may be similar only to the half profile
         reached = np.maximum(to_held, similarities[:, members].max(axis=1, initial=-1.0))
         grown = members | (reached >= least)
         if (grown == members).all():

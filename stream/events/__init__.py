@@ -1,1 +1,1 @@
-"""What happened in front of the cameras: the log and those who follow it."""
+"""Recognition and camera events: the event log and its subscribers."""

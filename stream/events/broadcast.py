@@ -1,4 +1,4 @@
-"""Publishing of items to many subscribers, none of which can delay the others."""
+"""Publishing of items to many subscribers, without delays by slow ones."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ MAX_WAITING = 256
 
 
 class Subscription(Generic[T]):
-    """The items that one subscriber has not read yet; the oldest is dropped first, and counted.
+    """The unread items of one subscriber; the oldest is dropped first, and counted.
 
     Attributes:
         dropped: items dropped because the subscriber was too slow.
@@ -41,19 +41,19 @@ class Subscription(Generic[T]):
 
 
 class Broadcast(Generic[T]):
-    """Passes each item to every subscription; belongs to one event loop."""
+    """Passes each item to every subscription; for one event loop."""
 
     def __init__(self) -> None:
         self._subscriptions: set[Subscription[T]] = set()
 
     def subscribe(self) -> Subscription[T]:
-        """Return a subscription to what is published from now on."""
+        """Return a subscription to items published from now on."""
         subscription: Subscription[T] = Subscription(self)
         self._subscriptions.add(subscription)
         return subscription
 
     def forget(self, subscription: Subscription[T]) -> None:
-        """Remove a subscription; harmless for one already removed."""
+        """Remove a subscription; does nothing if already removed."""
         self._subscriptions.discard(subscription)
 
     def publish(self, item: T) -> None:

@@ -1,4 +1,4 @@
-"""Keeps the people of past events as the gallery has them, whichever process changes it."""
+"""Synchronizes people in past events with the gallery, whichever process changes it."""
 
 import logging
 import sqlite3
@@ -9,7 +9,7 @@ from stream.events.schema import transaction
 
 logger = logging.getLogger(__name__)
 
-# Steps from one person to the next in their index: as many steps as people, not as events.
+# Skips from one person to the next in the index: one step per person, not per event.
 NAMES = """
 WITH RECURSIVE held (identity_id, name) AS (
     SELECT * FROM (SELECT identity_id, name FROM events WHERE identity_id IS NOT NULL
@@ -29,11 +29,11 @@ WHERE was_known IS NOT NULL AND previous_id IS NOT NULL
 
 
 def reconcile(connection: sqlite3.Connection, gallery: Gallery) -> None:
-    """Rename, merge and erase in the log what was renamed, merged and erased in the gallery.
+    """Rename, merge and erase people in the log as they were in the gallery.
 
-    Only who was removed from the gallery is erased. Whom it does not know, because it is a fresh,
-    restored or exchanged one, is detached: the events keep the name, and are linked again once a
-    gallery knows the person.
+    Only people removed from the gallery are erased. People not in it, because it is a new,
+    restored or replaced one, are detached: their events keep the name, and are linked again once
+    the person is in the gallery.
 
     Raises:
         GalleryError: if the gallery cannot be read now.
@@ -82,12 +82,12 @@ def reconcile(connection: sqlite3.Connection, gallery: Gallery) -> None:
 
 
 def n_detached(connection: sqlite3.Connection) -> int:
-    """Return how many people in past events the gallery does not know."""
+    """Return the number of people in past events that are not in the gallery."""
     return int(connection.execute("SELECT count(*) FROM detached").fetchone()[0])
 
 
 def detached_notice(n_people: int) -> str:
-    """Return the sentence that says so."""
+    """Return the notice about people that are not in the gallery."""
     people = "1 person" if n_people == 1 else f"{n_people} people"
     return (
         f"past events show {people} whom this gallery does not know, because it is another one or "
@@ -96,16 +96,16 @@ def detached_notice(n_people: int) -> str:
 
 
 def fact(connection: sqlite3.Connection, key: str) -> str | None:
-    """Return what is kept about the log as a whole, None where it was never set."""
+    """Return a stored fact about the log as a whole, None where it was never set."""
     row = connection.execute("SELECT value FROM facts WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
 
 
 def erase(connection: sqlite3.Connection, identity_id: str) -> int:
-    """Erase a person's events, with their free pages and their traces in SQLite's log.
+    """Erase a person's events, including from free pages and SQLite's write-ahead log.
 
     Returns:
-        How many events there were.
+        The number of erased events.
     """
     with transaction(connection):
         erased = _erase(connection, identity_id)
@@ -114,21 +114,21 @@ def erase(connection: sqlite3.Connection, identity_id: str) -> int:
 
 
 def truncate_log(connection: sqlite3.Connection) -> None:
-    """Empty SQLite's write-ahead log: what was erased is in it too."""
+    """Empty SQLite's write-ahead log, which also holds erased rows."""
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _erase(connection: sqlite3.Connection, identity_id: str) -> int:
-    # What they were called before a correction is said by the event of another person. An event of
-    # version 1 whose person could not be told has the name alone.
+    # The earlier name before a correction is in the event of another person. An event of version 1
+    # without an identifiable person has only the name.
     connection.execute(
         "UPDATE events SET previous_id = NULL, previous_name = NULL WHERE was_known IS NOT NULL "
         "AND (previous_id = ?1 OR previous_id IS NULL AND previous_name IN "
         "(SELECT name FROM events WHERE identity_id = ?1))",
         (identity_id,),
     )
-    # Before they were named they were a stranger, on the same track: the face is theirs too, unless
-    # the track was found to be somebody else's later.
+    # Before the naming the same track was a stranger: the face is of this person too, unless the
+    # track was later corrected to another person.
     erased = connection.execute(
         "DELETE FROM events WHERE identity_id IS NULL AND (run, track_number) IN ("
         "SELECT run, track_number FROM events AS named WHERE identity_id = ?1 AND id = ("
@@ -153,7 +153,7 @@ def crops(connection: sqlite3.Connection, identity_id: str) -> list[tuple[int, b
 
 
 def reassign(connection: sqlite3.Connection, event_ids: Sequence[int], identity: Identity) -> None:
-    """Make events another person's."""
+    """Assign events to another person."""
     with transaction(connection):
         connection.executemany(
             "UPDATE events SET identity_id = ?, name = ? WHERE id = ?",
@@ -162,10 +162,10 @@ def reassign(connection: sqlite3.Connection, event_ids: Sequence[int], identity:
 
 
 def name_event(connection: sqlite3.Connection, event_id: int, identity: Identity) -> int:
-    """Make an event a person's, with those of its track that showed whom it showed so far.
+    """Assign an event to a person, and the events of its track that had the same person.
 
     Returns:
-        How many events are the person's now that were not.
+        The number of newly assigned events.
     """
     with transaction(connection):
         row = connection.execute(

@@ -1,7 +1,7 @@
-"""What happened in front of the cameras, kept in one SQLite file with thumbnails.
+"""The event log: recognition and camera events with thumbnails, in one SQLite file.
 
-An `EventLog` is used by one thread at a time, whichever: the service writes and reads it in a
-thread of its own. Times are seconds since 1970 in the file and ISO 8601 in UTC outside.
+An `EventLog` is used by one thread at a time: the service writes and reads it in a dedicated
+thread. Times are seconds since 1970 in the file and ISO 8601 in UTC outside.
 """
 
 import hashlib
@@ -49,20 +49,20 @@ MAX_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """An event as it is kept.
+    """A stored event.
 
     Attributes:
-        id: grows with every event, never reused.
-        kind: what happened.
+        id: increases with every event, never reused.
+        kind: of the event.
         camera: the camera's name.
-        at: when, ISO 8601 in UTC with milliseconds.
-        track_id: the track by which its person came into view, unique forever and the same for
-            all events of their stay; None for camera events.
-        name, identity_id, similarity: who it is; None for strangers and camera events. A person
-            whom the gallery does not know has a name alone, one named by hand no similarity.
+        at: time, ISO 8601 in UTC with milliseconds.
+        track_id: the track on which its person came into view, globally unique and the same for
+            all events of the stay; None for camera events.
+        name, identity_id, similarity: the person; None for strangers and camera events. A person
+            not in the gallery has only a name, one named by hand no similarity.
         has_crop: whether `EventLog.crop_jpeg` has a thumbnail.
-        previous_name: of RENAMED events: who the track was taken for before; None for a stranger
-            and for somebody who was erased.
+        previous_name: of RENAMED events: the earlier name of the track; None for a stranger and
+            for an erased person.
         detail: one line for people; may be empty.
     """
 
@@ -81,14 +81,14 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoggedFace:
-    """The face of an event, to enroll somebody from.
+    """The face of an event, for enrolling a person.
 
     Attributes:
         crop: (112, 112, 3) uint8 RGB, aligned.
         crop_sha256: of the crop before it was compressed, 64 hexadecimal digits.
-        embedding: (D,) float32 of unit length; None where none is kept, as by older versions.
-        model_id: of the model that embedded it; empty where there is no embedding.
-        quality: measured in the frame; None where it is not kept.
+        embedding: (D,) float32 of unit length; None if not stored, as by older versions.
+        model_id: of the model that embedded it; empty if there is no embedding.
+        quality: measured in the frame; None if not stored.
     """
 
     crop: NDArray[np.uint8]
@@ -103,9 +103,9 @@ class EventLog:
 
     Args:
         connection: see `event_schema.connect`.
-        path: of its file.
+        path: of the file.
         keep_days: days after which events are erased.
-        keep_bytes: size of the file above which the oldest events are erased.
+        keep_bytes: file size in bytes above which the oldest events are erased.
 
     Attributes:
         keep_days, keep_bytes: as given.
@@ -120,12 +120,12 @@ class EventLog:
         self._connection = connection
         self._until_retention = 0
         self._gallery: Gallery | None = None
-        self._revision = -1  # of the gallery, up to which names are as they are there
+        self._revision = -1  # of the gallery, up to which names are synchronized
         self._n_detached = event_people.n_detached(connection)
 
     @classmethod
     def open(cls, directory: Path, *, keep_days: float = 30.0, keep_bytes: int = 1 << 30) -> Self:
-        """Open the log in a directory, making both where they are missing.
+        """Open the log in a directory, creating both if missing.
 
         Raises:
             EventLogError: if the file cannot be opened, is damaged, or is of a newer version.
@@ -139,7 +139,7 @@ class EventLog:
 
     @classmethod
     def open_reader(cls, directory: Path) -> Self:
-        """Open the log in a directory to read it, beside a running service or on any disk.
+        """Open the log in a directory for reading, beside a running service or on any disk.
 
         Raises:
             EventLogError: if there is none, or it cannot be read.
@@ -163,13 +163,13 @@ class EventLog:
         self.close()
 
     def follow(self, gallery: Gallery) -> None:
-        """Show people from now on as the gallery has them, and erase whom it removes.
+        """Synchronize people in events with a gallery, and erase people removed from it.
 
-        Whoever renames, merges or erases them, in whatever process: it is applied here at once,
-        and before events are read or written. Whom the gallery does not know keep their events.
+        Renames, merges and erasures by any process are applied at once, and before events are
+        read or written. People not in the gallery keep their events.
 
         Raises:
-            EventLogError: if the log cannot be written, and trying again later does not help.
+            EventLogError: if the log cannot be written, and a later retry cannot succeed.
         """
         self._gallery = gallery
         try:
@@ -180,7 +180,7 @@ class EventLog:
             logger.warning("%s", error)
 
     def reconcile(self) -> None:
-        """Apply what became of the followed gallery's people; microseconds if nothing.
+        """Apply changes of the followed gallery's people; takes microseconds if there are none.
 
         Raises:
             EventLogError: if the disk does not take it.
@@ -195,16 +195,16 @@ class EventLog:
                 event_people.reconcile(self._connection, self._gallery)
                 self._n_detached = event_people.n_detached(self._connection)
                 self._revision = revision
-            except GalleryError as error:  # busy or damaged: the service says so, and tries again
+            except GalleryError as error:  # busy or damaged: the service reports it, and retries
                 logger.warning("names of past events are not up to date: %s", error)
 
     def notices(self) -> Sequence[str]:
-        """Return what a person should know about the log, one line each; from any thread."""
+        """Return notices about the log for people, one line each; from any thread."""
         n_people = self._n_detached
         return [event_people.detached_notice(n_people)] if n_people else []
 
     def _present(self, identity: Identity | None) -> Identity | None:
-        """Return who somebody is now; None where they have been erased meanwhile."""
+        """Return the current identity of a person; None if erased meanwhile."""
         if identity is None or self._gallery is None:
             return identity
         try:
@@ -214,13 +214,13 @@ class EventLog:
         return present.get(identity.identity_id)
 
     def append(self, event: Event, wall_at: float) -> LoggedEvent:
-        """Keep an event; it is in the file on return.
+        """Store an event; it is in the file on return.
 
-        Of somebody whom the followed gallery has erased meanwhile neither name nor crop is kept.
+        For a person erased from the followed gallery, neither name nor crop is stored.
 
         Args:
-            event: what happened.
-            wall_at: when, seconds since 1970.
+            event: to store.
+            wall_at: its time, seconds since 1970.
 
         Raises:
             EventLogError: if the disk does not take it.
@@ -243,7 +243,7 @@ class EventLog:
             "was_known": event.previous is not None if event.kind is EventKind.RENAMED else None,
             "previous_id": None if previous is None else previous.identity_id,
             "previous_name": None if previous is None else previous.name,
-            # What cannot be written as UTF-8 would make the whole event be refused.
+            # Text that cannot be encoded as UTF-8 would fail the whole event.
             "detail": event.detail.encode("utf-8", "replace").decode(),
             "crop": None if crop is None else _to_jpeg(crop),
             "crop_sha256": None if crop is None else hashlib.sha256(crop.tobytes()).hexdigest(),
@@ -267,7 +267,7 @@ class EventLog:
             self._until_retention = RETENTION_EVERY
             try:
                 self.retain(wall_at)
-            except EventLogError as error:  # the event is kept; old ones are erased another time
+            except EventLogError as error:  # the event is stored; old ones are erased later
                 logger.warning("%s", error)
         return logged(row)
 
@@ -286,12 +286,12 @@ class EventLog:
 
         Args:
             cursor: an event's id: only older ones are returned; None begins with the newest.
-            limit: how many at most, 1 to 1000.
+            limit: maximum number, 1 to 1000.
             camera: only of this camera.
-            kinds: only of these kinds; all where empty.
+            kinds: only of these kinds; all if empty.
             name: only of this person, by name or identity id.
-            after: only from this moment on, seconds since 1970.
-            before: only up to this moment, itself excluded.
+            after: only from this time on, seconds since 1970.
+            before: only before this time, seconds since 1970.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise ValueError(f"limit must be in [1, {MAX_LIMIT}], got {limit}")
@@ -329,7 +329,7 @@ class EventLog:
         return None if row is None or row[0] is None else bytes(row[0])
 
     def face(self, event_id: int) -> LoggedFace | None:
-        """Return the face of an event; None where it has none, such as of a camera.
+        """Return the face of an event; None if it has none, such as a camera event.
 
         Raises:
             UnknownEventError: if there is no such event.
@@ -355,7 +355,7 @@ class EventLog:
         )
 
     def count(self, identity_id: str) -> int:
-        """Return how many events of a person there are."""
+        """Return the number of a person's events."""
         self.reconcile()
         with self._errors("cannot read past events"):
             row = self._connection.execute(
@@ -369,7 +369,7 @@ class EventLog:
             return event_people.crops(self._connection, identity_id)
 
     def reassign(self, event_ids: Sequence[int], identity: Identity) -> None:
-        """Make events another person's.
+        """Assign events to another person.
 
         Raises:
             EventLogError: if the disk does not take it.
@@ -378,10 +378,10 @@ class EventLog:
             event_people.reassign(self._connection, event_ids, identity)
 
     def name_event(self, event_id: int, identity: Identity) -> int:
-        """Make an event a person's, with those of its track that showed whom it showed so far.
+        """Assign an event to a person, and the events of its track that had the same person.
 
         Returns:
-            How many events are the person's now that were not.
+            The number of newly assigned events.
 
         Raises:
             EventLogError: if the disk does not take it.
@@ -401,10 +401,10 @@ class EventLog:
             )
 
     def erase_identity(self, identity_id: str) -> int:
-        """Erase a person's events, with their free pages and their traces in SQLite's log.
+        """Erase a person's events, including from free pages and SQLite's write-ahead log.
 
         Returns:
-            How many events there were.
+            The number of erased events.
 
         Raises:
             EventLogError: if the disk does not take it.
@@ -413,7 +413,7 @@ class EventLog:
             return event_people.erase(self._connection, identity_id)
 
     def retain(self, wall_now: float) -> int:
-        """Erase what is too old, then the oldest until the file is small enough; return how many.
+        """Erase expired events, then the oldest until the file is small enough; return the count.
 
         Args:
             wall_now: seconds since 1970.
@@ -439,7 +439,7 @@ class EventLog:
         return erased
 
     def used_bytes(self) -> int:
-        """Return how much of the disk the events take."""
+        """Return the disk space of the events, bytes."""
         with self._errors("cannot read past events"):
             pages, free, size = (
                 int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
@@ -486,7 +486,7 @@ def decode_jpeg(jpeg: bytes) -> NDArray[np.uint8]:
 
 
 def _quality(text: str | None) -> Quality | None:
-    """Read a stored quality; None where another version measured something else."""
+    """Return a stored quality; None if another version measured different values."""
     try:
         return None if text is None else Quality(**json.loads(text))
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Whose past events are whose after some of a person's photos have become another's."""
+"""Reassigning past events after some of a person's photos were moved to another person."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from stream.events.log import decode_jpeg
 
 logger = logging.getLogger(__name__)
 
-BATCH = 64  # thumbnails decoded and embedded at once
+BATCH = 64  # thumbnails decoded and embedded per batch
 
 
 def events_of_other(
@@ -24,14 +24,14 @@ def events_of_other(
     identity_id: str,
     other_id: str,
 ) -> list[int]:
-    """Return which events of a person show the other one, by their thumbnails.
+    """Return the events of a person that show the other person, by their thumbnails.
 
     Args:
         recognizer: of the gallery's model.
-        gallery: holds the photos of both, as they are now.
+        gallery: holds the current photos of both.
         crops: number and thumbnail, a JPEG of an aligned face, of each event.
-        identity_id: whose events they are.
-        other_id: who may be on them.
+        identity_id: the person of the events.
+        other_id: the other person.
     """
     own, others = gallery.photos.embeddings(identity_id), gallery.photos.embeddings(other_id)
     if not len(others):

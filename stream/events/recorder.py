@@ -29,19 +29,19 @@ RETRY_S = 1.0
 
 
 class Journal:
-    """Writes events in a thread of its own and notifies listeners.
+    """Writes events in a dedicated thread and notifies listeners.
 
     Args:
-        event_log: belongs to this thread from now on.
-        listeners: get every event that was kept, in that thread; must not block.
+        event_log: used only by this thread from now on.
+        listeners: called with every stored event, in that thread; must not block.
         figures: receives the time to a name.
-        supervisor: runs the thread again where it fails.
-        loop: where the pages are.
+        supervisor: restarts the thread after a failure.
+        loop: the event loop of the pages.
         clock: seconds, monotonic.
 
     Attributes:
         lost: events dropped because the log could not be written for too long, or at all.
-        trouble: why the log cannot be written now, one line; empty while it can.
+        trouble: why the log cannot be written, one line; empty while it can.
         time_to_name_ms: from a face's first frame to the event with its name.
     """
 
@@ -69,14 +69,14 @@ class Journal:
 
     @property
     def n_waiting(self) -> int:
-        """How many events wait to be written."""
+        """The number of events that wait to be written."""
         return len(self._pending)
 
     def log(self, event: Event) -> None:
         """Write an event and publish it; from any thread, returns at once.
 
-        While the log cannot be written, as where another program holds it or the disk is full,
-        events wait in memory, and go out in order once it can.
+        While the log cannot be written, because another program holds it or the disk is full,
+        events wait in memory, and are written in order once it can.
         """
         wall_at = time.time() - (self._clock() - event.at)
         if len(self._pending) >= MAX_WAITING:
@@ -86,26 +86,26 @@ class Journal:
         self._enqueue(partial(self._write, event, wall_at))
 
     def reconcile(self) -> None:
-        """Show people in past events as the gallery has them; from any thread, returns at once.
+        """Synchronize people in past events with the gallery; from any thread, returns at once.
 
-        Who was erased is erased there too.
+        Erased people are erased there too.
         """
         self._writer.post(self._reconcile)
 
     def rename_camera(self, name: str, new_name: str) -> None:
-        """Rename a camera in past events, those that wait included; from any thread."""
+        """Rename a camera in past and waiting events; from any thread."""
         self._enqueue(partial(self._event_log.rename_camera, name, new_name))
 
     def subscribe(self) -> Subscription[LoggedEvent]:
-        """Return the events from now on; iterate it asynchronously and close it."""
+        """Return a subscription to new events; iterate it asynchronously and close it."""
         return self._events.subscribe()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function of the event log in the thread that owns it."""
+        """Run a function on the event log in its thread."""
         return await self._writer.run(function, *args, **kwargs)
 
     def close(self) -> None:
-        """Write what waits and end the thread."""
+        """Write the waiting events and end the thread."""
         self._is_closing = True
         self._writer.post(self._drain)
         self._writer.close()
@@ -118,7 +118,7 @@ class Journal:
     def _reconcile(self) -> None:
         try:
             self._event_log.reconcile()
-        except EventLogError as error:  # tried again before events are read or written
+        except EventLogError as error:  # retried before events are read or written
             logger.warning("%s", error)
 
     def _retry(self) -> None:
@@ -126,7 +126,7 @@ class Journal:
         self._writer.post(self._drain)
 
     def _drain(self) -> None:
-        """Write what waits, in order, until it cannot be written now."""
+        """Write the waiting events, in order, until a write fails."""
         while self._pending and (not self._is_retrying or self._is_closing):
             write = self._pending.popleft()
             try:

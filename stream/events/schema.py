@@ -1,8 +1,8 @@
-"""The event log's file: one SQLite database, its tables and their versions.
+"""The event log's schema: one SQLite database, its tables and their versions.
 
 A track is `run` and `track_number`: the number counts from 1 in each run of the service, the run is
-random, so that both together never mean another face. Names are shown and never looked up by:
-people are `identity_id`, and who a track was taken for before is `previous_id`.
+random, so that both together are unique. Names are only shown, never used for lookup: people are
+`identity_id`, and the earlier person of a track is `previous_id`.
 """
 
 import logging
@@ -44,9 +44,9 @@ CREATE INDEX events_by_time ON events (at);
 CREATE INDEX events_by_identity ON events (identity_id);
 """
 
-# Version 1 kept track numbers alone. Within one connection of a camera they are unique, since no
-# track outlives the connection and each begins with a camera_up: that event stands for the run.
-# It kept whom a track was taken for as "was NAME" in `detail`; "was unknown" was a stranger,
+# Version 1 stored only track numbers. Within one connection of a camera they are unique, since no
+# track outlives the connection and each begins with a camera_up: that event identifies the run.
+# It stored the earlier person of a track as "was NAME" in `detail`; "was unknown" was a stranger,
 # unless the track had been a person of that name.
 VERSION_2 = """
 ALTER TABLE events RENAME COLUMN track_id TO track_number;
@@ -90,13 +90,13 @@ UPDATE events SET detail = '' WHERE was_known IS NOT NULL;
 """
 MIGRATIONS = (VERSION_1, VERSION_2)
 
-# Pages, and receivers of webhooks, know events by their number. A log that was begun anew counts on
-# from the time, in milliseconds, so that it uses no number of the one before again.
+# Pages and webhook receivers identify events by number. A new log starts counting at the time in
+# milliseconds, so that it reuses no number of an earlier log.
 FIRST_NUMBER = "INSERT INTO sqlite_sequence VALUES ('events', strftime('%s', 'now') * 1000)"
 
 
 def connect(directory: Path) -> sqlite3.Connection:
-    """Open the log in a directory, making both where they are missing; others cannot read it.
+    """Open the log in a directory, creating both if missing, private to this user.
 
     Raises:
         EventLogError: if the file cannot be opened, is damaged, or is of a newer version.
@@ -105,7 +105,7 @@ def connect(directory: Path) -> sqlite3.Connection:
     try:
         make_private_directory(directory)
         make_private_file(path)
-        # Opened by the thread that starts the service, used by the one that writes events.
+        # Opened by the thread that starts the service, used by the event writer's thread.
         connection = sqlite3.connect(
             path, timeout=OPEN_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -122,9 +122,9 @@ def connect(directory: Path) -> sqlite3.Connection:
 
 
 def connect_reader(directory: Path) -> sqlite3.Connection:
-    """Open the log in a directory for reading alone, also on a disk that cannot be written.
+    """Open the log in a directory read-only, also on a read-only disk.
 
-    A log of an older version is brought up to date, which has to be written.
+    A log of an older version is migrated, which requires writing.
 
     Raises:
         EventLogError: if there is none, or it is damaged or of a newer version.
@@ -135,7 +135,7 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
         try:
             connection = _reading(path, "mode=ro")
         except sqlite3.OperationalError:
-            # SQLite keeps two files beside a log that it reads, which cannot be made here.
+            # SQLite creates two files beside a log that it reads, which fails here.
             connection = _reading(path, "immutable=1")
     try:
         with log_errors(path, what):
@@ -152,16 +152,16 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
 
 @contextmanager
 def log_errors(path: Path, what: str) -> Iterator[None]:
-    """Turn what SQLite raises about the log's file into one line of ours.
+    """Convert SQLite's errors about the log's file to one-line errors.
 
     Args:
         path: the file.
-        what: what failed, such as "cannot keep an event".
+        what: the failed operation, such as "cannot keep an event".
 
     Raises:
         EventLogBusyError: if another program holds the file.
         EventLogFullError: if the disk is full.
-        EventLogError: else.
+        EventLogError: otherwise.
 
     Source: https://www.sqlite.org/rescode.html; the low byte is the primary code.
     """
@@ -192,7 +192,7 @@ def log_errors(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Hold one transaction: all of it is in the file at the end, or none of it."""
+    """Run one transaction: all of it is in the file at the end, or none of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -210,16 +210,16 @@ def _is_full(path: Path) -> bool:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a new or existing database to this version."""
+    """Create or migrate a database to this version."""
     _refuse_newer(_version(connection), path)
     keep_private(path)
-    # Events hold faces and names: what is erased is overwritten.
+    # Events hold faces and names: erased data is overwritten.
     connection.execute("PRAGMA secure_delete = ON").fetchall()
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
     if _version(connection) < len(MIGRATIONS):
         with transaction(connection):
-            version = _version(connection)  # read again: another process may be first
+            version = _version(connection)  # read again: another process may have migrated it
             if version:
                 logger.info(
                     "bringing %s to version %d: this may take a minute", path, len(MIGRATIONS)

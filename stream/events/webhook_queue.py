@@ -1,8 +1,7 @@
 """Durable queue of undelivered webhook events, stored in the event log's database.
 
-Deliveries are made in the order of the events, so one number for each webhook is enough: the last
-event that is done. All later ones are pending, whether the service was stopped, killed or not
-running.
+Events are delivered in order, so one number per webhook is enough: the last event that is done. All
+later ones are pending, whether the service was stopped, killed or not running.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ class Outbox:
     """One webhook's position in the event log, over its own connection; for one thread at a time.
 
     Args:
-        directory: of the event log, which was opened before.
+        directory: of the event log, which must have been opened before.
         hook: key of the webhook, see `hook_keys`.
 
     Raises:
@@ -55,7 +54,7 @@ class Outbox:
         """Return the newest pending events, oldest first, and the count of dead letters.
 
         Args:
-            kinds: of events to deliver; all where empty.
+            kinds: of events to deliver; all if empty.
             limit: maximum number of events; those before them are dead letters.
         """
         wanted = sorted(kind.value for kind in kinds or EventKind)
@@ -72,7 +71,7 @@ class Outbox:
         return events[::-1], int(dead) + max(0, count - limit)
 
     def current(self, event: LoggedEvent) -> LoggedEvent | None:
-        """Return an event as the log has it now; None if it was erased.
+        """Return an event as currently logged; None if it was erased.
 
         People can be renamed, merged and erased while their events are pending.
 
@@ -108,10 +107,10 @@ class Outbox:
 
 
 def forget_others(directory: Path, hooks: Sequence[str]) -> None:
-    """Delete the state of all other webhooks: one that is configured again later starts anew.
+    """Delete the state of all other webhooks; a webhook that is added again starts over.
 
     Args:
-        directory: of the event log, which was opened before.
+        directory: of the event log, which must have been opened before.
         hooks: keys of the configured webhooks, see `hook_keys`; may be empty.
 
     Raises:
