@@ -1,4 +1,4 @@
-"""Embeddings in, identities out."""
+"""Storage and search of face embeddings by identity."""
 
 from gallery.errors import (
     ErasedIdentityError,

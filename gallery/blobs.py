@@ -1,4 +1,4 @@
-"""How vectors and crops lie in the database: little-endian float32, and PNG."""
+"""Encoding of embeddings and crops in the database: little-endian float32, and PNG."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def encode_crop(crop: NDArray[np.uint8]) -> bytes:
 
 
 def decode_crop(png: bytes) -> NDArray[np.uint8]:
-    """Return the (112, 112, 3) uint8 RGB crop in a PNG of ours."""
+    """Return the (112, 112, 3) uint8 RGB crop of a PNG from `encode_crop`."""
     bgr = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None or bgr.shape != (112, 112, 3):
         raise GalleryDamagedError("a stored crop is damaged: run `facewire gallery check`")
@@ -29,7 +29,7 @@ def decode_crop(png: bytes) -> NDArray[np.uint8]:
 
 
 def as_arrays(rows: Sequence[tuple[int, int, bytes]]) -> tuple[Ids, Ids, Floats]:
-    """Return (M,) photo ids, (M,) persons and (M, D) embeddings of rows with those columns."""
+    """Return (M,) photo ids, (M,) persons and (M, D) embeddings from rows of these columns."""
     if not rows:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32)
     photo_ids, persons, blobs = zip(*rows, strict=True)

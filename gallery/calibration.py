@@ -1,8 +1,8 @@
-"""Which threshold suits this gallery: everybody in it compared with everybody else.
+"""Calibration of a gallery's threshold by comparing all of its people with one another.
 
-Leave-one-out: each photo is asked about as if it were not enrolled. Its genuine similarity is
-that to the best of its person's other photos; its impostor similarities are those to the best
-photo of each other person, as in `Gallery.search`.
+Leave-one-out: each photo is a probe as if it were not enrolled. Its genuine similarity is that to
+the best of its person's other photos; its impostor similarities are those to the best photo of
+each other person, as in `Gallery.search`.
 """
 
 import json
@@ -24,21 +24,21 @@ MAX_COMPARED = 400_000_000  # photo by photo, a few seconds: everybody up to 20,
 CHUNK = 32_000_000  # similarities in memory at a time, 128 MB
 MIN_FALSE_ACCEPTS = 10  # a rate seen fewer times than this is a guess, not a measurement
 CONFIDENCE = 0.95
-MAX_SAMPLED = 600  # photos whose pairs tell how similar people are to a model: 180,000 pairs
+MAX_SAMPLED = 600  # photos for measuring a model's similarities of people: 180,000 pairs
 N_ALIKE = 20  # pairs of people that are listed
-MEASURED = "threshold_similarities"  # fact of a gallery: what its own people say about the model
-# By how many standard deviations of a normal distribution the most similar of ten times as many
-# strangers is more similar: from a rate of 1e-3 to 1e-4.
+MEASURED = "threshold_similarities"  # fact of a gallery: the model's similarities of its people
+# Increase of the highest similarity per tenfold number of strangers, in standard deviations of a
+# normal distribution: from a rate of 1e-3 to 1e-4.
 DEVIATIONS_PER_DECADE = 0.629
 
 
 @dataclass(frozen=True, slots=True)
 class AlikePair:
-    """Two identities that look alike: relatives, or one person enrolled twice.
+    """Two similar identities: relatives, or one person enrolled twice.
 
     Attributes:
-        name_a: one.
-        name_b: the other.
+        name_a: name of the first.
+        name_b: name of the second.
         similarity: of their two most similar photos.
     """
 
@@ -49,22 +49,22 @@ class AlikePair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """What a gallery says about thresholds.
+    """Similarities and threshold measured on a gallery.
 
     Attributes:
         genuine: (G,) float32, ascending: one for each photo of people with several.
         impostor: (I,) float32, ascending: one for each photo and other person.
-        far: the wanted false accept rate, a probe against one person.
-        threshold: the least at which at most that rate of `impostor` is accepted.
+        far: the target false accept rate, of a probe against one person.
+        threshold: the lowest that accepts at most that rate of `impostor`.
         threshold_low: lower end of its 95 % interval.
-        threshold_high: upper end of it.
-        tar: rate of `genuine` that is accepted; NaN where there is none.
-        stranger_rate: rate of photos that the threshold would name as somebody else, were their
-            person not enrolled: the false accept rate of a search of everybody.
-        alike: pairs of people beyond the threshold, and beyond what as many strangers come to,
-            most alike first.
-        n_people: with at least one photo.
-        n_photos: that were asked about.
+        threshold_high: upper end of its 95 % interval.
+        tar: rate of `genuine` that is accepted; NaN without any.
+        stranger_rate: rate of photos that would be named as another person if their person were
+            not enrolled: the false accept rate of a search of the whole gallery.
+        alike: pairs of people above the threshold, and above the expected maximum of as many
+            strangers, most similar first.
+        n_people: number of people with at least one photo.
+        n_photos: number of probes.
     """
 
     genuine: Floats
@@ -81,11 +81,11 @@ class Calibration:
 
 
 def calibrate(gallery: Gallery, *, far: float) -> Calibration:
-    """Measure a gallery and find the threshold for a false accept rate.
+    """Return the calibration of a gallery for a false accept rate.
 
     Args:
         gallery: with at least two people.
-        far: wanted rate in (0, 1), of one probe against one other person.
+        far: target rate in (0, 1), of one probe against one other person.
 
     Raises:
         GalleryError: if there are too few pairs of different people to measure that rate.
@@ -102,7 +102,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
             f"a false accept rate of {far:g} needs {math.ceil(MIN_FALSE_ACCEPTS / far)} pairs of "
             f"different people, this gallery has {n_pairs}: {finest} measured"
         )
-    # Beyond the probes, the more photos look for their nearest, the more alike pairs are found.
+    # Beyond the probes, the more photos are searched, the more similar pairs are found.
     n_asked = min(len(persons), max(n_probes, MAX_COMPARED // len(persons)))
     asked = np.random.default_rng(0).permutation(len(persons))[:n_asked]
     genuine: list[Floats] = []
@@ -137,7 +137,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
 
 
 def finest_far(n_pairs: int) -> float:
-    """Return the lowest rate that so many impostor pairs can measure, to two digits, rounded up."""
+    """Return the lowest rate that n impostor pairs can measure, rounded up to two digits."""
     finest = MIN_FALSE_ACCEPTS / n_pairs
     scale = 10.0 ** (1 - math.floor(math.log10(finest)))
     return float(f"{math.ceil(finest * scale - 1e-9) / scale:.6g}")
@@ -146,12 +146,12 @@ def finest_far(n_pairs: int) -> float:
 def choose(
     gallery: Gallery, calibration: Calibration, *, similarities: dict[str, Any] | None = None
 ) -> None:
-    """Search a gallery with a calibration's threshold from now on.
+    """Set a calibration's threshold as that of a gallery.
 
     Args:
-        gallery: of which it was made.
+        gallery: that was calibrated.
         calibration: from `calibrate`.
-        similarities: plain values about the model to keep beside it; None keeps none.
+        similarities: plain values about the model to store with it; None stores none.
     """
     facts = {
         "threshold": repr(calibration.threshold),
@@ -164,17 +164,17 @@ def choose(
 
 
 def kept_similarities(gallery: Gallery) -> dict[str, Any] | None:
-    """Return what `choose` kept about the model; None where it kept nothing."""
+    """Return the model's similarities stored by `choose`; None if there are none."""
     kept = gallery.facts.get(MEASURED)
     return None if kept is None else json.loads(kept)
 
 
 def some_photos(gallery: Gallery, limit: int = MAX_SAMPLED) -> tuple[Floats, list[int]]:
-    """Return (N, D) unit embeddings of a gallery's first photos, and whose each is.
+    """Return (N, D) unit embeddings of a gallery's first photos, and the person of each.
 
     Args:
         gallery: with any number of people.
-        limit: photos at most.
+        limit: maximum number of photos.
     """
     for _, persons, embeddings in all_templates(gallery.file, limit):
         return embeddings, [int(person) for person in persons]
@@ -182,7 +182,7 @@ def some_photos(gallery: Gallery, limit: int = MAX_SAMPLED) -> tuple[Floats, lis
 
 
 def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
-    """Return between which counts a rate of n trials falls, at a confidence.
+    """Return the counts between which a rate of n trials falls, at a confidence.
 
     Source: quantiles of the binomial distribution, which for order statistics give the
     distribution-free interval of a quantile (David and Nagaraja, Order Statistics, 7.1).
@@ -212,7 +212,7 @@ def _templates(gallery: Gallery) -> tuple[NDArray[np.int64], Floats]:
 def _note_closest(
     closest: dict[tuple[int, int], float], own: NDArray[np.intp], best: Floats
 ) -> None:
-    # Of each photo only the nearest other person: enough to find each pair that is too alike.
+    # Only the nearest other person of each photo: enough to find each pair that is too similar.
     nearest = best.argmax(axis=1)
     for a, b, similarity in zip(
         own.tolist(), nearest.tolist(), best.max(axis=1).tolist(), strict=True
@@ -234,7 +234,7 @@ def _concluded(
     n = len(impostor)
     fewest, most = interval(n, far)
     threshold = _above(impostor, math.floor(n * far))
-    # As similar as one of so many pairs of strangers is in one gallery of ten.
+    # The highest similarity of as many pairs of strangers in one gallery of ten.
     per_decade = DEVIATIONS_PER_DECADE * float(impostor.std(dtype=np.float64))
     chance = threshold + per_decade * math.log10(max(10 * far * math.comb(counts[0], 2), 1.0))
     listed = sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]
@@ -260,6 +260,6 @@ def _concluded(
 
 
 def _above(impostor: Floats, n_accepted: int) -> float:
-    """Return the least threshold that accepts at most n of ascending similarities."""
+    """Return the lowest threshold that accepts at most n of ascending similarities."""
     rank = len(impostor) - 1 - n_accepted
     return float(np.nextafter(impostor[max(rank, 0)], np.float32(2.0)))

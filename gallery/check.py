@@ -1,4 +1,4 @@
-"""Check a gallery file, and repair what can be repaired."""
+"""Check and repair of a gallery file."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from gallery.schema import FILE_NAME
 
 logger = logging.getLogger(__name__)
 
-MAX_NAMED = 20  # problems of one sort that are listed one by one
+MAX_NAMED = 20  # problems of one kind that are listed one by one
 UNIT_TOLERANCE = 1e-3  # of an embedding's length
 SAME_NAMES = (
     "SELECT group_concat(name, ' and ') FROM identities GROUP BY name_key HAVING count(*) > 1"
@@ -30,14 +30,14 @@ _TABLES = ("facts", "identities", "photos", "crops", "audit", "successors", "rem
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a check found.
+    """Result of a check.
 
     Attributes:
-        problems: one line each; empty for a gallery that is whole.
-        repaired: what was done about them, one line each; empty unless repair was asked.
+        problems: one line each; empty for an intact gallery.
+        repaired: the repairs, one line each; empty unless repair was requested.
         notes: not damage, but needs a decision, one line each.
-        n_people: people that are readable, after the repair.
-        n_photos: photos that are readable, after the repair.
+        n_people: readable people, after the repair.
+        n_photos: readable photos, after the repair.
     """
 
     problems: tuple[str, ...]
@@ -48,17 +48,17 @@ class CheckReport:
 
 
 def check(directory: Path, *, repair: bool = False) -> CheckReport:
-    """Verify a gallery file, and repair it if asked.
+    """Verify a gallery file, and repair it if requested.
 
     A damaged file is kept beside the repaired one, under its name with `.damaged`.
 
     Args:
-        directory: where the gallery is; no service should have it open during a repair.
-        repair: whether to drop what cannot be used, and to save what can be read of a
-            damaged file into a new one.
+        directory: of the gallery; no service should have it open during a repair.
+        repair: whether to drop unusable rows, and to copy the readable rows of a damaged file
+            into a new one.
 
     Raises:
-        GalleryFormatError: if there is no gallery, or nothing of it can be saved.
+        GalleryFormatError: if there is no gallery, or none of it can be recovered.
         GalleryError: if the disk or the permissions do not allow it.
     """
     path = directory / FILE_NAME
@@ -90,10 +90,10 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
 
 
 def _damage(path: Path) -> list[str]:
-    """Return what SQLite itself finds wrong, without trusting the file to open."""
+    """Return the problems that SQLite finds, even if the file cannot be opened."""
     try:
         connection = connect(path, create=False)
-    except GalleryDamagedError as error:  # a foreign or newer file is not ours to repair
+    except GalleryDamagedError as error:  # a foreign or newer file must not be repaired
         return [str(error).split(":")[0]]
     try:
         rows = connection.execute(f"PRAGMA integrity_check({MAX_NAMED})").fetchall()
@@ -109,7 +109,7 @@ def _damage(path: Path) -> list[str]:
 
 
 def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
-    """Yield each photo or crop that cannot be used: a line about it and the photo's id."""
+    """Yield each unusable photo or crop: a line about it and the photo's id."""
     facts = dict(connection.execute("SELECT key, value FROM facts"))
     size = int(facts.get("embedding_size", 0))
     for photo_id, model_id, blob in connection.execute(
@@ -134,7 +134,7 @@ def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
 def _repair(connection: sqlite3.Connection) -> list[str]:
     done = []
     for text, photo_id in list(_faults(connection)):
-        # A crop that is damaged leaves the photo usable; it is marked by its sign.
+        # A photo with a damaged crop is still usable; it is marked by the sign of its id.
         table = "photos" if photo_id > 0 else "crops"
         connection.execute(f"DELETE FROM {table} WHERE photo_id = ?", (abs(photo_id),))
         done.append(f"{text}: dropped")
@@ -142,20 +142,20 @@ def _repair(connection: sqlite3.Connection) -> list[str]:
 
 
 def _salvage(path: Path) -> str:
-    """Copy every readable row of a damaged file into a new one that takes its place."""
+    """Copy every readable row of a damaged file into a new file that replaces it."""
     part = path.with_name(path.name + ".repaired")
     part.unlink(missing_ok=True)
     source = sqlite3.connect(path.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)
     target = connect(part, create=True)
     try:
-        target.execute("PRAGMA foreign_keys = OFF")  # a photo may come before its person's repair
+        target.execute("PRAGMA foreign_keys = OFF")  # a photo may precede its person
         target.execute("BEGIN")
         new_id = target.execute("SELECT * FROM facts WHERE key = 'gallery_id'").fetchone()
-        target.execute("DELETE FROM facts")  # the file keeps its own id where that can be read
+        target.execute("DELETE FROM facts")  # the file keeps its id if that is readable
         copied = {table: _copy(source, target, table) for table in _TABLES}
         copied["identities"] += _recover_people(source, target)
         target.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", new_id)
-        target.execute(  # an older file has no records of its own
+        target.execute(  # an older file has no such records
             "INSERT OR IGNORE INTO removed"
             " SELECT identity_id, max(at) FROM audit WHERE action = 'remove' GROUP BY identity_id"
         )
@@ -189,13 +189,13 @@ def _salvage(path: Path) -> str:
 
 
 def _recover_people(source: sqlite3.Connection, target: sqlite3.Connection) -> int:
-    """Give photos whose person could not be read their person again, by the indexes if they can."""
+    """Restore the unreadable person of photos, from the indexes if possible."""
     missing = target.execute(
         "SELECT DISTINCT person FROM photos WHERE person NOT IN (SELECT person FROM identities)"
     ).fetchall()
     held: dict[str, dict[int, str]] = {"identity_id": {}, "name": {}}
     for column, values in held.items():
-        # Sorted by a unique column, both columns come from its index alone.
+        # Sorted by a unique column, both columns are read only from its index.
         with suppress(sqlite3.DatabaseError):
             for person, value in source.execute(
                 f"SELECT person, {column} FROM identities ORDER BY {column}"
@@ -215,8 +215,8 @@ def _recover_people(source: sqlite3.Connection, target: sqlite3.Connection) -> i
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
-    """Copy the readable rows of a table, stepping over what is damaged."""
-    # An older file has no keys of names: they are derived from the names.
+    """Copy the readable rows of a table, skipping damaged ones."""
+    # An older file has no name keys: they are derived from the names.
     columns = [
         row[1] for row in target.execute(f"PRAGMA table_info({table})") if row[1] != "name_key"
     ]
@@ -224,7 +224,7 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
     insert = _insert(table, columns)
     select = f"SELECT {','.join(columns)} FROM {table} NOT INDEXED"
     copied = 0
-    for order in ("ASC", "DESC"):  # from both ends towards the damage
+    for order in ("ASC", "DESC"):  # from both ends toward the damage
         try:
             for row in source.execute(f"{select} ORDER BY {key} {order}"):
                 copied += target.execute(insert, row).rowcount
@@ -237,8 +237,8 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) ->
 def _copy_by_key(
     source: sqlite3.Connection, target: sqlite3.Connection, table: str, columns: list[str]
 ) -> int:
-    """Ask for each row by its number: one that lies on a whole page is found past a broken one."""
-    if table in {"facts", "successors", "removed"}:  # theirs are no numbers
+    """Copy each row by its number: rows on intact pages are found behind a damaged page."""
+    if table in {"facts", "successors", "removed"}:  # their keys are not numbers
         return 0
     try:
         last = source.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()

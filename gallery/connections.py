@@ -1,4 +1,4 @@
-"""Connections to the gallery's file: to write, and to read without changing anything."""
+"""Connections to the gallery's file: for writing, and for reading without any change."""
 
 import errno
 import shutil
@@ -14,23 +14,23 @@ from gallery.private_files import keep_private, make_private_file
 from gallery.schema import is_old, migrate, pragma, refuse_foreign
 
 SQLITE_MAGIC = b"SQLite format 3\0"
-WAIT_FOR_OTHERS_S = 10.0  # how long a command's write waits: another's batch takes far less
+WAIT_FOR_OTHERS_S = 10.0  # maximum wait of a command's write: others' batches take far less
 _NOT_RECOVERABLE_HERE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
 def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> sqlite3.Connection:
-    """Open the database at `path` for writing, bringing an older version up to date.
+    """Open the database at `path` for writing; an older version is migrated.
 
-    Nothing is written before the file has proved to be ours or to be new.
+    Nothing is written before the file is verified as a gallery or as new.
 
     Args:
         path: the file.
-        create: whether a missing file is made.
+        create: whether to create a missing file.
         wait_s: how long a write waits for another process's write, seconds.
 
     Raises:
-        GalleryFormatError: if it is missing and not to be made, foreign, damaged or newer.
-        GalleryBusyError: if an older version cannot be brought up to date now.
+        GalleryFormatError: if it is missing and `create` is false, foreign, damaged or newer.
+        GalleryBusyError: if an older version cannot be migrated now.
         GalleryError: if the disk or the permissions do not allow it.
     """
     if not _is_there(path) and not create:
@@ -54,15 +54,15 @@ def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> s
 
 
 def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3.Connection:
-    """Open the database at `path` for reading alone: nothing is made, changed or locked.
+    """Open the database at `path` read-only: nothing is created, changed or locked.
 
-    SQLite makes two files beside a database that it reads, and leaves them there, unless it is
-    opened as unchanging. It is unchanging while there is no write-ahead log: a writer makes one
-    first. `is_unlogged` says so; ask it before each use.
+    SQLite creates two files beside a database that it reads, and leaves them there, unless it is
+    opened as immutable. It is immutable while there is no write-ahead log: a writer creates one
+    first. Check `is_unlogged` before each use.
 
     Args:
         path: the file.
-        is_unchanging: whether nobody has it open for writing.
+        is_unchanging: whether no process has it open for writing.
         wait_s: how long a read waits for a process that recovers the file from a crash, seconds.
 
     Raises:
@@ -102,12 +102,12 @@ def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3
 
 
 def is_unlogged(path: Path) -> bool:
-    """Return whether all of a database is in its file: no process has it open for writing."""
+    """Return whether a database has no write-ahead log: no process has it open for writing."""
     return not path.with_name(path.name + "-wal").exists()
 
 
 def is_locked(connection: sqlite3.Connection) -> bool:
-    """Return whether another connection is writing just now; returns at once.
+    """Return whether another connection is writing now; does not wait.
 
     Raises:
         sqlite3.Error: if the file cannot be written at all.
@@ -128,13 +128,13 @@ def is_locked(connection: sqlite3.Connection) -> bool:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")  # erased people leave no bytes in free pages
+    connection.execute("PRAGMA secure_delete = ON")  # overwrites erased people in free pages
     connection.execute("PRAGMA temp_store = MEMORY")
     if is_old(connection):
         migrate(connection)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # WAL with NORMAL may lose the last commits
-    # Proves that the file can be written now, rather than at the first enrollment.
+    # Fails now if the file cannot be written, rather than at the first enrollment.
     is_locked(connection)
 
 
@@ -143,10 +143,10 @@ def _missing(path: Path) -> GalleryFormatError:
 
 
 def _recovered_copy(path: Path) -> sqlite3.Connection:
-    """Return a copy in memory of a file whose write-ahead log cannot be read where it lies.
+    """Return an in-memory copy of a file with a write-ahead log that cannot be read in place.
 
-    A process that was killed leaves a log, and SQLite needs to write beside it to read it: a
-    gallery that was copied to read-only media so is read from a copy.
+    A killed process leaves a log, and SQLite must write beside it to read it: a gallery copied
+    to read-only media with its log is read from a copy.
     """
     with TemporaryDirectory(prefix="facewire-") as scratch:
         copied = Path(scratch, path.name)
@@ -163,7 +163,7 @@ def _recovered_copy(path: Path) -> sqlite3.Connection:
 
 
 def _migrated_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Return a copy in memory of an older version's file, brought up to date."""
+    """Return a migrated in-memory copy of an older version's file."""
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     copy.create_function("name_key", 1, name_key, deterministic=True)
     try:
@@ -177,14 +177,14 @@ def _migrated_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether the file exists; refuse one that is no database.
+    """Return whether the file exists; reject one that is not a database.
 
-    SQLite takes a file shorter than its own first bytes for an empty database, and overwrites
-    it. A file with a journal beside it was interrupted while being made: SQLite rolls that back.
+    SQLite treats a file shorter than its header as an empty database, and overwrites it. A file
+    with a journal beside it was interrupted during its creation: SQLite rolls that back.
 
-    Only a file too short for a database is opened here. To close any file of this process drops
-    the process's locks on it (POSIX), those of its open connections too; another process would
-    then take itself for the last one, and delete the log that this one goes on writing to.
+    Only a file too short for a database is opened here. Closing any file drops the process's
+    locks on it (POSIX), including those of its open connections; another process could then
+    consider itself the last one, and delete the log to which this one still writes.
     Source: https://www.sqlite.org/howtocorrupt.html, 2.2.
     """
     try:

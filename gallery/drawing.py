@@ -1,4 +1,4 @@
-"""Images that show a gallery: a contact sheet of crops, a plot of similarities."""
+"""Images of a gallery: a contact sheet of crops, a plot of similarities."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ IMPOSTOR = (213, 94, 0)
 
 
 def contact_sheet(crops: Sequence[Image | None], captions: Sequence[str]) -> Image:
-    """Return crops side by side, each above its caption.
+    """Return an image of crops side by side, each above its caption.
 
     Args:
-        crops: each (112, 112, 3) uint8 RGB, or None for a photo that keeps none.
+        crops: each (112, 112, 3) uint8 RGB, or None for a photo without a crop.
         captions: one short line for each.
 
     Returns:
@@ -47,7 +47,7 @@ def contact_sheet(crops: Sequence[Image | None], captions: Sequence[str]) -> Ima
 
 
 def similarity_plot(calibration: Calibration) -> Image:
-    """Return both distributions and the threshold with its interval, (480, 900, 3) uint8 RGB."""
+    """Return a plot of both distributions and the threshold, (480, 900, 3) uint8 RGB."""
     height, width = PLOT_SIZE
     left, right, top, bottom = 40, width - 20, 50, height - 50
     image = np.full((height, width, 3), 255, np.uint8)
@@ -93,6 +93,6 @@ def png_bytes(image: Image) -> bytes:
 def _write(
     image: Image, text: str, place: tuple[int, int], color: tuple[int, int, int] = INK
 ) -> None:
-    # The font knows ASCII alone.
+    # The font supports only ASCII.
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(image, plain, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, 1, cv2.LINE_AA)

@@ -1,13 +1,13 @@
-"""What can go wrong in `gallery`.
+"""Errors of `gallery`.
 
 GalleryError
 ├── GalleryFormatError      the directory holds no gallery that this version can read
 │   └── GalleryDamagedError it holds one whose file is damaged
-├── InvalidNameError        a text is no name of a person
+├── InvalidNameError        a text is not a valid name of a person
 ├── ModelMismatchError      a probe or an embedding comes from another model than the gallery's
-├── NameTakenError          another identity already has the wanted name
-├── UnknownIdentityError    no identity of that id or name
-│   └── ErasedIdentityError the identity was erased after the work for it had begun
+├── NameTakenError          another identity already has the name
+├── UnknownIdentityError    no identity has that id or name
+│   └── ErasedIdentityError the identity was erased after the work for it had started
 ├── GalleryBusyError        another process holds the file's write lock for too long
 ├── GalleryFullError        the disk is full
 └── GalleryReplacedError    the file at the path is no longer the one that was opened
@@ -24,15 +24,15 @@ class GalleryError(Exception):
 
 
 class GalleryFormatError(GalleryError):
-    """Raised when a directory or file is no gallery, is damaged, or is of a newer version."""
+    """Raised when a directory or file is not a gallery, is damaged, or is of a newer version."""
 
 
 class GalleryDamagedError(GalleryFormatError):
-    """Raised when a gallery's file is damaged; `facewire gallery check --repair` saves the rest."""
+    """Raised when a gallery's file is damaged; `facewire gallery check --repair` repairs it."""
 
 
 class InvalidNameError(GalleryError, ValueError):
-    """Raised when a text is no name: empty, invisible, too long, or with control characters."""
+    """Raised when a name is empty, invisible, too long, or has control characters."""
 
 
 class ModelMismatchError(GalleryError):
@@ -40,23 +40,23 @@ class ModelMismatchError(GalleryError):
 
 
 class NameTakenError(GalleryError):
-    """Raised when another identity already has the wanted name; merge the two instead."""
+    """Raised when another identity already has the name; merge the two instead."""
 
 
 class UnknownIdentityError(GalleryError):
-    """Raised when no identity has the asked id or name."""
+    """Raised when no identity has the given id or name."""
 
 
 class ErasedIdentityError(UnknownIdentityError):
-    """Raised when an identity was erased after work for it began, such as adding its photos."""
+    """Raised when an identity was erased after work for it started, such as adding its photos."""
 
 
 class GalleryBusyError(GalleryError):
-    """Raised when another process writes for longer than a write waits; nothing was changed."""
+    """Raised when another process writes for longer than the wait limit; nothing was changed."""
 
 
 class GalleryFullError(GalleryError):
-    """Raised when the disk has no room for a change; nothing was changed."""
+    """Raised when the disk is full; nothing was changed."""
 
 
 class GalleryReplacedError(GalleryError):
@@ -79,7 +79,7 @@ def replaced(path: Path) -> GalleryReplacedError:
 
 
 def other_model(path: Path, held: str, wanted: str) -> ModelMismatchError:
-    """Return the error for a gallery file that became another model's while it was open."""
+    """Return the error for a gallery file that was converted to another model while open."""
     return ModelMismatchError(
         f"the gallery {path.parent} now holds embeddings of {held}, not of {wanted}: "
         "start again with that model"
@@ -96,13 +96,13 @@ _NEXT_STEPS = {
 
 @contextmanager
 def sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises about `path` into one clear line of ours.
+    """Convert SQLite's errors about `path` to one-line errors.
 
     Raises:
-        GalleryFormatError: if the file is damaged or no database.
+        GalleryFormatError: if the file is damaged or not a database.
         GalleryBusyError: if another process holds the lock too long.
         GalleryFullError: if the disk is full.
-        GalleryError: for missing rights, and the like.
+        GalleryError: for missing permissions, and similar.
 
     Source: https://www.sqlite.org/rescode.html; the low byte is the primary code.
     """

@@ -1,8 +1,8 @@
-"""Moving people between machines: an open form that any program can read and write.
+"""Export of people, in an open format that any program can read and write.
 
 A directory with two files:
 
-people.jsonl    UTF-8, one JSON object a line. The first is the header: format, version, model_id,
+people.jsonl    UTF-8, one JSON object per line. The first is the header: format, version, model_id,
                 embedding_size, n_people, n_photos. Each further line is one person: identity_id,
                 name, notes, created_at (Unix seconds), photos: a list of source_sha256, quality,
                 model_id, created_at.
@@ -34,12 +34,12 @@ from gallery.private_files import keep_private
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
 FORMAT, VERSION = "facewire-people", 1
-UNIT_TOLERANCE = 1e-3  # of an embedding's length: rounding, not another scale
+UNIT_TOLERANCE = 1e-3  # of an embedding's length: rounding errors only
 
 
 @dataclass(frozen=True, slots=True)
 class ExportHeader:
-    """What an export says about itself; also the answer of exporting and importing."""
+    """Header of an export; also the result of exporting and importing."""
 
     model_id: str
     embedding_size: int
@@ -48,15 +48,15 @@ class ExportHeader:
 
 
 def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -> ExportHeader:
-    """Write everybody to a directory, in files that only this user can read.
+    """Export all people to a directory, in files private to this user.
 
     Args:
-        gallery: whose people.
-        directory: made if missing.
-        replace: whether an export in it may be replaced, once the new one is complete.
+        gallery: to export.
+        directory: created if missing.
+        replace: whether to replace an export in it, once the new one is complete.
 
     Raises:
-        GalleryError: if it cannot be written, or an export is there already.
+        GalleryError: if it cannot be written, or already holds an export.
     """
     for name in (PEOPLE, PHOTOS):
         if not replace and os.path.lexists(directory / name):
@@ -82,7 +82,7 @@ def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -
                 for line in lines:
                     file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
                 _flush(file)
-            # Photos of one export beside people of another would be whole to the eye.
+            # Photos of one export beside people of another would look complete.
             (directory / PEOPLE).unlink(missing_ok=True)
             photos_part.replace(directory / PHOTOS)
             people_part.replace(directory / PEOPLE)
@@ -93,7 +93,7 @@ def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -
 
 
 def read_header(directory: Path) -> ExportHeader:
-    """Return what an export says about itself.
+    """Return the header of an export.
 
     Raises:
         GalleryFormatError: if there is no export in the directory.
@@ -124,10 +124,10 @@ def people_lines(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 def header_of(line: dict[str, Any], directory: Path) -> ExportHeader:
-    """Return what the first object of people.jsonl says.
+    """Return the header from the first object of people.jsonl.
 
     Raises:
-        GalleryFormatError: if it is no header of this version.
+        GalleryFormatError: if it is not a header of this version.
     """
     if line.get("format") != FORMAT or line.get("version") != VERSION:
         raise GalleryFormatError(
@@ -148,7 +148,7 @@ def header_of(line: dict[str, Any], directory: Path) -> ExportHeader:
 def read_photos(
     directory: Path, header: ExportHeader
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
-    """Return embeddings, ends of crops, and crops, as the form has them, for all photos.
+    """Return embeddings, crop ends, and crops of all photos, as in the format.
 
     Raises:
         GalleryFormatError: if photos.npz cannot be read, is damaged, or is of another export.
@@ -157,7 +157,7 @@ def read_photos(
     try:
         _refuse_special(path)
         with path.open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)  # a single array has no names to ask for
+            arrays = np.load(file, allow_pickle=False)  # a single array has no names
             embeddings, ends, crops = (
                 arrays[name] for name in ("embeddings", "crop_ends", "crops")
             )
@@ -187,7 +187,7 @@ def _read_all(file: GalleryFile) -> tuple[list[dict[str, Any]], dict[str, NDArra
     embeddings: list[bytes] = []
     pngs: list[bytes] = []
     with file.reading() as connection:
-        connection.execute("BEGIN")  # a snapshot: other processes may write meanwhile
+        connection.execute("BEGIN")  # a snapshot: other processes may be writing
         try:
             by_person: dict[int, list[dict[str, Any]]] = {}
             for key, *row in connection.execute(
@@ -222,14 +222,14 @@ def _read_all(file: GalleryFile) -> tuple[list[dict[str, Any]], dict[str, NDArra
 
 
 def _refuse_special(path: Path) -> None:
-    """Refuse a pipe or device, whose reading may never end."""
+    """Reject a pipe or device: reading it may never end."""
     if not path.is_file() and path.exists():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 @contextmanager
 def _part(path: Path) -> Iterator[Path]:
-    """Give a name to write to beside a file; what is still there at the end is removed."""
+    """Yield a temporary path beside a file; a file left there is removed at the end."""
     part = path.with_name(f".{path.name}.{token_hex(8)}.part")
     try:
         yield part

@@ -1,4 +1,4 @@
-"""Facts about a gallery as a whole: its model, its threshold, its id."""
+"""Facts about a whole gallery: its model, threshold and id."""
 
 from gallery.errors import other_model
 from gallery.file import GalleryFile
@@ -22,7 +22,7 @@ class Facts:
             connection.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", facts.items())
 
     def claim_model(self, model_id: str, embedding_size: int) -> None:
-        """Make an empty file this model's; leave another's alone."""
+        """Set the model of an empty file; leave a file of another model unchanged."""
         with self._file.writing() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO facts VALUES (?, ?)",
@@ -30,10 +30,10 @@ class Facts:
             )
 
     def refuse_other_model(self, model_id: str) -> None:
-        """Refuse a file that became another model's while it was open.
+        """Reject a file that was converted to another model while open.
 
         Raises:
-            ModelMismatchError: if it is not this model's.
+            ModelMismatchError: if it is not of this model.
         """
         held = self.get("model_id")
         if held != model_id:

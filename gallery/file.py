@@ -1,4 +1,4 @@
-"""A gallery's file while it is open: one connection that writes, and several that read."""
+"""An open gallery file: one connection for writing, and several for reading."""
 
 import sqlite3
 import threading
@@ -31,7 +31,7 @@ MAX_IDLE_READERS = 4
 
 
 class Access(StrEnum):
-    """What a gallery's file is opened for."""
+    """Access mode of a gallery's file."""
 
     READ = "read"
     WRITE = "write"
@@ -41,14 +41,14 @@ class Access(StrEnum):
 class GalleryFile:
     """One open gallery file.
 
-    Any thread may call: one connection writes, under a lock; others read, each for one thread at
-    a time, and are never held up by a writer, because WAL readers see the last commit. Every
-    write is on the disk on return, or waits no longer than `wait_s` for other writers.
+    Thread-safe: one connection writes, under a lock; others read, each for one thread at a time,
+    and never wait for a writer, because WAL readers see the last commit. Every write is on disk
+    on return, or waits at most `wait_s` for other writers.
 
     Args:
-        directory: where the file is.
-        access: whether it is written, and made where it is missing. Opened to read, nothing in
-            the directory is changed.
+        directory: of the file.
+        access: whether it is written, and created if missing. Opened for reading, nothing in the
+            directory is changed.
         wait_s: how long a write waits for others, of this process and of another, seconds each.
 
     Raises:
@@ -87,26 +87,26 @@ class GalleryFile:
             self._idle = []
             if self._writer is not None:
                 if self.is_replaced():
-                    # Not done by SQLite then: the log left there would be taken for the new file's.
+                    # SQLite does not do it then: the old log would be used for the new file.
                     with suppress(GalleryError, sqlite3.ProgrammingError):
                         self.truncate_log()
                 self._writer.close()
 
     def data_version(self) -> int:
-        """Return a number that differs once anybody has committed since; costs microseconds."""
+        """Return a number that changes with every commit of any process; takes microseconds."""
         if self._watcher.unchanged is not None:
             return hash(_identity_of(self.path))
         with self._pool_lock, sqlite_errors(self.path):
             return int(self._watcher.connection.execute("PRAGMA data_version").fetchone()[0])
 
     def is_locked(self) -> bool:
-        """Return whether another process is writing just now; returns at once.
+        """Return whether another process is writing now; does not wait.
 
         Raises:
             GalleryError: if the file cannot be written at all.
         """
         if self._writer is None or not self._write_lock.acquire(blocking=False):
-            return False  # a write of this process, which waits or goes on by itself
+            return False  # a write of this process, which waits or continues by itself
         try:
             with sqlite_errors(self.path):
                 return is_locked(self._writer)
@@ -114,15 +114,15 @@ class GalleryFile:
             self._write_lock.release()
 
     def is_replaced(self) -> bool:
-        """Return whether the file that is open is no longer the one at its path."""
+        """Return whether the open file is no longer the one at its path."""
         return _identity_of(self.path)[:2] != self._file[:2]
 
     def truncate_log(self) -> bool:
-        """Fold the write-ahead log into the file and empty it: erased rows are in it too.
+        """Write the write-ahead log back to the file and empty it: it also holds erased rows.
 
         Returns:
-            False where another process is reading just now; the next call or the last close
-            of the file does it then.
+            False if another process is reading now; the next call or the last close of the
+            file does it then.
         """
         writer = self._writer
         if writer is None:
@@ -133,11 +133,11 @@ class GalleryFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Hold one transaction: all of it is on the disk at the end, or none of it.
+        """Run one transaction: all of it is on disk at the end, or none of it.
 
         Raises:
             GalleryBusyError: if others have been writing for too long.
-            GalleryError: if the file is opened to read, or is another one by now.
+            GalleryError: if the file is opened for reading, or was replaced.
         """
         writer = self._writer
         if writer is None:
@@ -161,13 +161,13 @@ class GalleryFile:
 
     @contextmanager
     def reading(self, *, wait_s: float = WAIT_TO_READ_S) -> Iterator[sqlite3.Connection]:
-        """Hold a connection of one's own that sees the last commit of anybody.
+        """Yield an exclusive reading connection that sees the last commit of any process.
 
         Args:
-            wait_s: how long to wait for a process that recovers the file or holds all of it.
+            wait_s: how long to wait for a process that recovers or locks the file, seconds.
 
         Raises:
-            GalleryError: if the file is another one by now, or cannot be read.
+            GalleryError: if the file was replaced, or cannot be read.
         """
         with sqlite_errors(self.path):
             if self._writer is not None and self.is_replaced():
@@ -211,11 +211,11 @@ class GalleryFile:
 
 @dataclass(slots=True, eq=False)
 class _Reader:
-    """A connection that reads.
+    """A reading connection.
 
     Attributes:
-        connection: to the file, or to a copy of it in memory.
-        unchanged: what the file was when it was taken to be unchanging; None where it was not.
+        connection: to the file, or to an in-memory copy of it.
+        unchanged: state of the file when it was opened as immutable; None if it was not.
         file: device, inode, size and time of change in ns when it was opened.
     """
 
@@ -231,7 +231,7 @@ class _Reader:
             self.wait_s = wait_s
 
     def is_current(self, path: Path) -> bool:
-        """Return whether the connection sees what is in the file by now."""
+        """Return whether the connection sees the current content of the file."""
         if self.unchanged is None:
             return True
         return is_unlogged(path) and self.unchanged == _identity_of(path)

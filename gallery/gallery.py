@@ -1,4 +1,4 @@
-"""People, their photos, and who a face is."""
+"""The gallery: people, their photos, and the search for faces."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,23 +21,23 @@ from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 
 Floats = NDArray[np.float32]
 
-TIE = 1e-6  # float32 cannot order closer similarities of 128 to 512 numbers: no match
+TIE = 1e-6  # float32 cannot order closer similarities of 128 to 512 dimensions: no match
 
 
 class Gallery:
     """People, their photos' embeddings, and the search over them.
 
-    Any thread may call any method. A search waits for nobody: it uses what is in memory, which
-    a change replaces as a whole. What another process changed is seen after `refresh`. Writes are
-    serialized, wait a bounded time for another process, and raise `GalleryBusyError` beyond it.
-    Open it with `Gallery.open`, or `Gallery.open_any` where no probe will be asked.
+    Thread-safe. A search never waits: it uses the index in memory, which a change replaces as a
+    whole. Changes by another process are visible after `refresh`. Writes are serialized, wait a
+    limited time for another process, and then raise `GalleryBusyError`. Open it with
+    `Gallery.open`, or with `Gallery.open_any` if it is not searched.
 
     Attributes:
-        people: who is here: found, listed, renamed, merged, erased.
-        photos: of whom: added, read, moved, erased.
-        facts: about the whole.
-        file: where all of it is.
-        model_id: of the model whose embeddings it holds.
+        people: find, list, rename, merge, erase people.
+        photos: add, read, move, erase photos.
+        facts: about the whole gallery.
+        file: its file.
+        model_id: of the model of its embeddings.
         embedding_size: D of that model.
     """
 
@@ -59,17 +59,17 @@ class Gallery:
         embedding_size: int,
         wait_s: float = WAIT_FOR_OTHERS_S,
     ) -> Self:
-        """Open the gallery in a directory, making it when there is none.
+        """Open the gallery in a directory, creating it if there is none.
 
         Args:
-            directory: where it is.
-            model_id: of the model whose embeddings will be enrolled and asked about.
+            directory: of the gallery.
+            model_id: of the model of enrolled embeddings and probes.
             embedding_size: D of that model.
             wait_s: how long a write waits for other writers, seconds.
 
         Raises:
-            ModelMismatchError: if the gallery belongs to another model.
-            GalleryFormatError: if what is there is no gallery, damaged, or newer.
+            ModelMismatchError: if the gallery is of another model.
+            GalleryFormatError: if it is not a gallery, damaged, or newer.
             GalleryError: if the disk or the permissions do not allow it.
         """
         file = GalleryFile(directory, access=Access.CREATE, wait_s=wait_s)
@@ -77,7 +77,7 @@ class Gallery:
             if Facts(file).get("model_id") is None:
                 Facts(file).claim_model(model_id, embedding_size)
             _check_model(file, model_id, embedding_size)
-            # It saves room, which can wait for the next start.
+            # It only saves space, which can wait for the next start.
             with suppress(GalleryBusyError):
                 templates.trim_journal(file)
             return cls(file, model_id=model_id, embedding_size=embedding_size)
@@ -87,15 +87,15 @@ class Gallery:
 
     @classmethod
     def open_to_read(cls, directory: Path, *, model_id: str, embedding_size: int) -> Self:
-        """Open an existing gallery to search it; nothing in its directory is made or changed.
+        """Open an existing gallery for searching; nothing in its directory is created or changed.
 
         Args:
-            directory: where it is, on read-only media too.
-            model_id: of the model whose embeddings will be asked about.
+            directory: of the gallery, may be on read-only media.
+            model_id: of the model of the probes.
             embedding_size: D of that model.
 
         Raises:
-            ModelMismatchError: if the gallery belongs to another model.
+            ModelMismatchError: if the gallery is of another model.
             GalleryFormatError: if there is none, or it is foreign, damaged or newer.
             GalleryError: if the permissions do not allow it.
         """
@@ -110,11 +110,11 @@ class Gallery:
 
     @classmethod
     def open_any(cls, directory: Path, *, access: Access = Access.WRITE) -> Self:
-        """Open an existing gallery of whatever model, to look after it.
+        """Open an existing gallery of any model, for maintenance.
 
         Args:
-            directory: where it is.
-            access: `Access.READ` where it is only looked at; nothing in the directory is made or
+            directory: of the gallery.
+            access: `Access.READ` to only read it; nothing in the directory is created or
                 changed then, and it may be on read-only media.
 
         Raises:
@@ -148,49 +148,49 @@ class Gallery:
         self.close()
 
     def __len__(self) -> int:
-        """Return how many templates are searched."""
+        """Return the number of templates in the index."""
         return len(self._searcher)
 
     @property
     def gallery_id(self) -> str:
-        """A UUID that the file keeps for life, in copies and backups too."""
+        """A permanent UUID of the file, the same in copies and backups."""
         return self.facts.get("gallery_id") or ""
 
     @property
     def index_kind(self) -> str:
-        """How the templates are held in memory: "flat" or "int8"; answers do not depend on it."""
+        """The kind of index in memory, "flat" or "int8"; results do not depend on it."""
         return self._searcher.kind
 
     @property
     def known_revision(self) -> int:
-        """The number of the last change that searches know of; costs nothing."""
+        """The number of the last change applied to the index; costs nothing."""
         return self._searcher.known_revision
 
     def revision(self) -> int:
-        """Return the number of the last change of anybody to people or photos."""
+        """Return the number of the last change by any process to people or photos."""
         return templates.revision(self.file)
 
     def refresh(self) -> bool:
-        """Apply what others changed in the file; microseconds if nothing.
+        """Apply changes by others to the file; takes microseconds if there are none.
 
         Returns:
-            Whether anything changed that this object did not know yet.
+            Whether there were new changes.
         """
         return self._searcher.refresh()
 
     def search(
         self, embeddings: Floats, *, threshold: float, margin: float = 0.0
     ) -> list[Match | None]:
-        """Return who each probe is, None for a stranger.
+        """Return the match of each probe, None for a stranger.
 
-        An identity's similarity is that of its best template. A probe that is as similar to
+        An identity's similarity is that of its best template. A probe that is equally similar to
         another identity has no match, whatever the margin: a wrong name is worse than none.
 
         Args:
-            embeddings: (N, D) float32 probes of this gallery's model, all faces of a moment in
-                one call; a row that is zero or not finite matches nobody.
-            threshold: cosine in [-1, 1] from which on a probe is accepted.
-            margin: how much more similar than the best other identity it must be, >= 0.
+            embeddings: (N, D) float32 probes of this gallery's model, all simultaneous faces in
+                one call; a row that is zero or not finite has no match.
+            threshold: minimum cosine in [-1, 1] of a match.
+            margin: minimum difference to the similarity of the best other identity, >= 0.
 
         Returns:
             For each probe its match, or None.
@@ -204,14 +204,14 @@ class Gallery:
         ]
 
     def best(self, embeddings: Floats, k: int = 1) -> list[list[Match]]:
-        """Return the k most similar identities of each probe, whatever their similarity.
+        """Return the k most similar identities of each probe, with any similarity.
 
         Args:
             embeddings: (N, D) float32, as for `search`.
-            k: how many identities at most.
+            k: maximum number of identities.
 
         Returns:
-            For each probe its candidates, best first; fewer than k where the gallery is small.
+            For each probe its candidates, best first; fewer than k in a small gallery.
 
         Raises:
             ValueError: if embeddings are not (N, D).
@@ -219,15 +219,15 @@ class Gallery:
         return self._searcher.best(embeddings, k)
 
     def threshold_for(self, pairwise: float, growth: Growth = TYPICAL) -> float:
-        """Return the threshold to search this gallery with.
+        """Return the threshold for searching this gallery.
 
         Args:
-            pairwise: the model card's, for two faces.
+            pairwise: the model card's threshold for two faces.
             growth: of the model.
 
         Returns:
-            The one chosen by calibration, raised where there are more people by now; else
-            `naming_threshold` for as many people as are here.
+            The calibrated threshold, raised if there are more people since; else `naming_threshold`
+            for the number of people.
         """
         chosen, people = self.facts.get("threshold"), self.people.count()
         if chosen is None:

@@ -1,4 +1,4 @@
-"""Who can be named: the values that leave this package."""
+"""Identities, matches and photos: the values returned by this package."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Identity:
 
     Attributes:
         identity_id: stable, never reused, never shown instead of a name.
-        name: what people see; unique within a gallery.
+        name: shown to people; unique within a gallery.
     """
 
     identity_id: str
@@ -21,14 +21,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whose photos are to be added.
+    """The person to whom photos are to be added.
 
-    An id is followed through renames and merges, and refused once it is erased. Without an id the
-    person of the name is meant, who is made if there is none.
+    An id stays valid through renames and merges, and is rejected once erased. Without an id it is
+    the person of the name, who is created if there is none.
 
     Attributes:
-        name: as given; not compared where there is an id.
-        identity_id: of a person who exists, or existed when the work began; None for by name.
+        name: as given; not compared if there is an id.
+        identity_id: of a person who exists, or existed when the work started; None for by name.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Match:
     """An identity that a probe was recognized as.
 
     Attributes:
-        identity: who.
+        identity: of the person.
         similarity: cosine in [-1, 1] to the best template; larger is more similar.
     """
 
@@ -50,11 +50,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class IdentitySummary:
-    """One person with what a list shows about them.
+    """Summary of one person for a list.
 
     Attributes:
-        identity: who.
-        n_photos: how many photos are enrolled; may be 0.
+        identity: of the person.
+        n_photos: number of enrolled photos; may be 0.
         created_at: Unix time in seconds.
         notes: free text, may be empty.
     """
@@ -67,12 +67,12 @@ class IdentitySummary:
 
 @dataclass(frozen=True, slots=True)
 class PeoplePage:
-    """Some of the people, by name.
+    """One page of the people, by name.
 
     Attributes:
         people: in alphabetical order.
-        cursor: asks for those after them; None at the end.
-        total: how many there are in all, or of those that were searched for.
+        cursor: of the next page; None at the end.
+        total: number of all people, or of those that match the search.
     """
 
     people: tuple[IdentitySummary, ...]
@@ -86,8 +86,8 @@ class Photo:
 
     Attributes:
         photo_id: never reused within a gallery.
-        identity_id: whose photo it is.
-        source_sha256: of the file or crop it came from, 64 hexadecimal digits.
+        identity_id: of its person.
+        source_sha256: of the source file or crop, 64 hexadecimal digits.
         quality: in [0, 1].
         model_id: of the model that embedded it.
         created_at: Unix time in seconds.
@@ -109,8 +109,8 @@ class NewPhoto:
 
     Attributes:
         embedding: (D,) float32, finite and not zero; scaled to unit length when stored.
-        crop: (112, 112, 3) uint8 RGB, aligned; None where it shall not be kept.
-        source_sha256: of the file or crop it came from, 64 hexadecimal digits.
+        crop: (112, 112, 3) uint8 RGB, aligned; None to not store it.
+        source_sha256: of the source file or crop, 64 hexadecimal digits.
         quality: in [0, 1].
     """
 

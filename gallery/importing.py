@@ -1,4 +1,4 @@
-"""Adding the people of an export; its form is described in `gallery.exchange`."""
+"""Import of an export's people; the format is described in `gallery.exchange`."""
 
 import itertools
 import re
@@ -24,7 +24,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class OnClash(StrEnum):
-    """What becomes of a person of an import whose name another person has here."""
+    """Handling of a person of an import with the name of another person in the gallery."""
 
     SKIP = "skip"
     RENAME = "rename"
@@ -33,14 +33,13 @@ class OnClash(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """A person of an import whose name another person has here.
+    """A person of an import with the name of another person in the gallery.
 
     Attributes:
-        name: that both have.
+        name: of both.
         identity_id: of the person in the import.
-        held_id: of the person here.
-        became: the name under which the import's person is here now; None where they were left
-            out.
+        held_id: of the person in the gallery.
+        became: the name of the imported person in the gallery; None if skipped.
     """
 
     name: str
@@ -51,13 +50,13 @@ class Clash:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did.
+    """Result of an import.
 
     Attributes:
         model_id, embedding_size: of the export.
-        n_people: people who were new here.
-        n_photos: photos that were new here.
-        clashes: people whose name another person had here, in the order of the export.
+        n_people: number of new people.
+        n_photos: number of new photos.
+        clashes: people with the name of another person, in the order of the export.
     """
 
     model_id: str
@@ -70,15 +69,15 @@ class Imported:
 def import_people(
     gallery: Gallery, directory: Path, *, on_clash: OnClash = OnClash.SKIP
 ) -> Imported:
-    """Add everybody of an export, in one step on the disk; nobody on an error.
+    """Add all people of an export in one transaction; none on an error.
 
-    A person of the same id gets the photos that are missing here; its name and notes stay.
+    A person of the same id gets the missing photos; its name and notes do not change.
 
     Args:
-        gallery: where to, of the same model.
-        directory: where the export is.
-        on_clash: what becomes of a person whose name another person has here: left out, added
-            under the name with a number, or their photos added to that person.
+        gallery: to add to, of the same model.
+        directory: of the export.
+        on_clash: handling of a person with the name of another person: skipped, added under the
+            name with a number, or their photos added to that person.
 
     Raises:
         GalleryFormatError: if the directory holds no complete export.
@@ -126,12 +125,12 @@ def import_people(
 def _add_person(
     connection: sqlite3.Connection, person: dict[str, Any], own_ids: Set[str], on_clash: OnClash
 ) -> tuple[int | None, bool, Clash | None]:
-    """Return who gets a person's photos, None for nobody, and whether they are new here."""
+    """Return the person to add photos to, None to skip them, and whether that person is new."""
     identity_id, name = str(person["identity_id"]), repaired_name(person["name"])
     if not IDENTITY_ID.fullmatch(identity_id):
         raise ValueError(f"an identity_id is 1 to 64 letters and digits, got {identity_id[:80]!r}")
     row = connection.execute(
-        # A person who was merged since the export is the one that they were merged into.
+        # A person merged since the export is the person they were merged into.
         "SELECT person FROM identities WHERE identity_id = ?1 OR identity_id ="
         " (SELECT into_id FROM successors WHERE identity_id = ?1) ORDER BY identity_id != ?1",
         (identity_id,),
@@ -165,9 +164,9 @@ def _add_person(
 def _other_holder(
     connection: sqlite3.Connection, name: str, own_ids: Set[str]
 ) -> tuple[int, str] | None:
-    """Return person and id of who has the name of a person of an import, None for nobody.
+    """Return person and id of the holder of an imported person's name, None if there is none.
 
-    Two of an older gallery may differ in case alone: both come with its export.
+    Two names of an older gallery may differ only in case: its export holds both.
     """
     held = connection.execute(
         "SELECT person, identity_id, name FROM identities WHERE name = ? OR name_key = ?"

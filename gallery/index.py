@@ -1,4 +1,4 @@
-"""The templates in memory, and the search over them: exact whatever the kind of storage."""
+"""In-memory index of templates: exact search with either kind of storage."""
 
 from collections.abc import Callable
 from typing import Self
@@ -12,7 +12,7 @@ from gallery.rows import FlatRows, QuantizedRows, Rows
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-# float32 answers in 0.4 ms at 20,000 x 128 and in 2.5 ms at 100,000, bytes in 0.9 ms there.
+# A float32 search takes 0.4 ms at 20,000 x 128 and 2.5 ms at 100,000; with bytes 0.9 ms there.
 FLAT_ROWS = 20_000
 FIRST_LOOK = 32  # rows compared exactly at first: proves the answer for all but crowded probes
 LAST_LOOK = 8_192  # the same person many thousand times over: what is found until then is taken
@@ -23,14 +23,14 @@ cannot be read now."""
 
 
 class TemplateIndex:
-    """Unit vectors with their photo and person; exact inner products; live add and remove.
+    """Unit vectors with their photo and person; exact inner products; rows are added and removed.
 
-    Many threads may search it at once; it is changed before it is searched, see `copy`.
+    Many threads may search it at once; it is changed only before it is searched, see `copy`.
 
     Args:
         embedding_size: D.
-        fetch: where the vectors are in full, when the index holds them in bytes.
-        expected: how many rows will be added soon.
+        fetch: returns the full vectors, for an index that holds bytes.
+        expected: number of rows that will be added soon.
     """
 
     def __init__(self, embedding_size: int, fetch: Fetch, *, expected: int = 0) -> None:
@@ -44,7 +44,7 @@ class TemplateIndex:
         self._n = 0
 
     def copy(self) -> Self:
-        """Return the same rows in memory of their own, to be changed."""
+        """Return an independent copy, to be changed."""
         same = type(self)(self._size, self._fetch)
         same._rows = self._rows.copy()
         same._photo_ids, same._persons = self._photo_ids.copy(), self._persons.copy()
@@ -52,10 +52,10 @@ class TemplateIndex:
         return same
 
     def wipe(self, photo_ids: Ids) -> None:
-        """Overwrite the vectors of photos with zeros: erased means erased, in memory too.
+        """Overwrite the vectors of photos with zeros, so that erased ones leave no data in memory.
 
         Args:
-            photo_ids: (M,) int64, those that are not here are left out.
+            photo_ids: (M,) int64, missing ones are ignored.
         """
         for row in np.flatnonzero(np.isin(self._photo_ids[: self._n], photo_ids)).tolist():
             self._rows.wipe(row)
@@ -65,7 +65,7 @@ class TemplateIndex:
 
     @property
     def kind(self) -> str:
-        """How the rows are held: "flat" or "int8"."""
+        """The storage of the rows: "flat" or "int8"."""
         return "flat" if isinstance(self._rows, FlatRows) else "int8"
 
     def add(self, photo_ids: Ids, persons: Ids, embeddings: Floats) -> None:
@@ -92,7 +92,7 @@ class TemplateIndex:
         self._n = end
 
     def remove(self, photo_ids: Ids) -> None:
-        """Take rows out, those that are there; the last rows move into their places.
+        """Remove rows, ignoring missing ones; the last rows move to their positions.
 
         Args:
             photo_ids: (M,) int64.
@@ -108,7 +108,7 @@ class TemplateIndex:
             self._rows.replace_by_last(row)
 
     def photo_ids(self) -> Ids:
-        """Return the photos that are searched, in no order."""
+        """Return the photo ids in the index, unordered."""
         return self._photo_ids[: self._n].copy()
 
     def best_persons(self, probes: Floats, n_persons: int) -> list[list[tuple[int, float]]]:
@@ -116,11 +116,11 @@ class TemplateIndex:
 
         Args:
             probes: (N, D) float32, unit length; all are compared in one pass.
-            n_persons: how many at most.
+            n_persons: maximum number.
 
         Returns:
             For each probe pairs of person and similarity, best first; equal similarities by
-            ascending person, that is by who was enrolled first.
+            ascending person, that is in order of enrollment.
         """
         answers: list[list[tuple[int, float]]] = [[] for _ in probes]
         open_probes = np.arange(len(probes)) if self._n else np.arange(0)

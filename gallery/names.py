@@ -1,7 +1,7 @@
-"""Text and numbers that people give, checked before anything is stored or looked up.
+"""Validation of names, text and numbers from people, before storage and lookup.
 
-Names are stored in composed form (Unicode NFC), and two names are the same where they differ in
-case, width or invisible characters alone (NFKC and case folding, Unicode Standard Annex 15 and
+Names are stored in composed form (Unicode NFC), and two names are the same if they differ only in
+case, width or invisible characters (NFKC and case folding, Unicode Standard Annex 15 and
 section 3.13, without the characters of the property Default_Ignorable_Code_Point).
 """
 
@@ -10,7 +10,7 @@ import unicodedata
 from gallery.errors import InvalidNameError
 
 MAX_NAME_LENGTH = 200  # characters: longer than any legal name, short enough for every page
-MAX_INTEGER = 2**63 - 1  # of SQLite: no id, number of a photo or cursor is larger
+MAX_INTEGER = 2**63 - 1  # of SQLite: no id, photo number or cursor is larger
 
 _LONGEST_TEXT = 20 * MAX_NAME_LENGTH  # composing longer text could take quadratic time
 
@@ -41,12 +41,12 @@ _INVISIBLE = frozenset(
 
 
 def is_text(text: str) -> bool:
-    """Return whether text can be written as UTF-8: no lone surrogates in it."""
+    """Return whether text can be encoded as UTF-8, without lone surrogates."""
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def is_row_number(number: int) -> bool:
-    """Return whether a number can be that of a stored row."""
+    """Return whether a number can be a row id."""
     return 0 < number <= MAX_INTEGER
 
 
@@ -56,15 +56,15 @@ def composed(text: str) -> str:
 
 
 def clean_name(name: str) -> str:
-    """Return a person's name in the one form in which it is stored and shown.
+    """Return a person's name in the form in which it is stored and shown.
 
     Args:
-        name: as typed or as a folder is called; composed (NFC) and stripped here, because the
-            same name from a Mac's folder and from a keyboard differ in bytes.
+        name: as typed or as a folder's name; composed (NFC) and stripped here, because the same
+            name from a Mac's folder and from a keyboard differ in bytes.
 
     Raises:
         InvalidNameError: if it is empty, invisible, too long, not UTF-8, or holds control
-            characters; the message can be shown whatever the name holds.
+            characters; the message can be shown for any name.
     """
     if not is_text(name):
         raise InvalidNameError("a name must be UTF-8 text")
@@ -83,17 +83,17 @@ def clean_name(name: str) -> str:
 
 
 def repaired_name(name: str) -> str:
-    """Return a name that an older version stored, without what no name may hold by now.
+    """Return a name stored by an older version, without characters that are not allowed now.
 
     Raises:
-        InvalidNameError: if nothing of it is left.
+        InvalidNameError: if the result is empty.
     """
     kept = "".join(c for c in composed(name) if not _unwanted(c)) if is_text(name) else name
     return clean_name(kept)
 
 
 def name_key(name: str) -> str:
-    """Return what two names have in common where they are the same to people.
+    """Return the comparison key of a name: equal for names that look the same to people.
 
     Args:
         name: as of `clean_name`.
@@ -104,12 +104,12 @@ def name_key(name: str) -> str:
 
 
 def letters_of(key: str) -> str:
-    """Return the letters of a name, without accents and case, of what it is sorted by."""
+    """Return the letters of a name's sort key, without accents and case."""
     return key.partition("\0")[0]
 
 
 def escaped(text: str) -> str:
-    r"""Return text for one line of output: what cannot be shown or sent is escaped.
+    r"""Return text for one line of output, with unprintable characters escaped.
 
     Args:
         text: may hold control characters, and bytes of a file's name that are not UTF-8 as
@@ -128,7 +128,7 @@ def _escape(c: str) -> str:
 
 
 def sort_key(name: str) -> str:
-    """Return what names are sorted by, whatever the language: by letter, then accent, then case.
+    """Return a name's sort key, for any language: by letter, then accent, then case.
 
     Args:
         name: as of `clean_name`.
@@ -143,7 +143,7 @@ def sort_key(name: str) -> str:
 
 
 def _unwanted(c: str) -> str:
-    """Return what a character is that no name may hold, "" for all others."""
+    """Return the kind of a character that is not allowed in names, "" for all others."""
     category, number = unicodedata.category(c), ord(c)
     if category in {"Cc", "Zl", "Zp"}:
         return "control character"
@@ -151,7 +151,7 @@ def _unwanted(c: str) -> str:
         return "private-use character"
     if number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF:
         return "noncharacter"
-    # What is not assigned yet (Cn) may be a letter or an emoji of a later Unicode than Python's.
+    # An unassigned character (Cn) may be a letter or an emoji of a later Unicode than Python's.
     if category == "Cf" and number not in _WANTED_FORMATS | _VISIBLE_FORMATS:
         is_direction = unicodedata.bidirectional(c) in _DIRECTIONS or number in _MARKS
         return "direction character" if is_direction else "invisible character"

@@ -1,4 +1,4 @@
-"""The people of a gallery: who they are, by name or id, and how they are changed."""
+"""The people of a gallery: lookup by name or id, and changes."""
 
 import base64
 from bisect import bisect_right
@@ -15,11 +15,11 @@ from gallery.searcher import Searcher
 class People:
     """The people of one gallery.
 
-    Any thread may call. A change is on the disk and searched on return.
+    Thread-safe. A change is on disk and in the index on return.
 
     Args:
-        file: where they are stored.
-        searcher: follows each change.
+        file: stores them.
+        searcher: updated with each change.
     """
 
     def __init__(self, file: GalleryFile, searcher: Searcher) -> None:
@@ -28,12 +28,12 @@ class People:
         self._order: tuple[int, list[tuple[str, Identity]]] = (-1, [])
 
     def count(self) -> int:
-        """Return how many people there are, with or without photos."""
+        """Return the number of people, with or without photos."""
         with self._file.reading() as connection:
             return int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
 
     def find(self, name_or_id: str) -> Identity:
-        """Return the identity of that id, else of that name.
+        """Return the identity of an id, else of a name.
 
         Raises:
             UnknownIdentityError: if there is neither.
@@ -42,13 +42,13 @@ class People:
             return Identity(*find_person(connection, name_or_id)[1:])
 
     def named(self, name: str) -> Identity | None:
-        """Return the person of a name, None where there is none."""
+        """Return the person of a name, None if there is none."""
         with self._file.reading() as connection:
             found = person_of_name(connection, name)
         return None if found is None else Identity(*found[1:])
 
     def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
-        """Return who those ids are now, after renames and merges; erased ones are left out."""
+        """Return the current identities of ids, after renames and merges; without erased ones."""
         present = {}
         with self._file.reading() as connection:
             for identity_id in filter(is_text, identity_ids):
@@ -58,7 +58,7 @@ class People:
         return present
 
     def removed(self, identity_ids: Sequence[str]) -> set[str]:
-        """Return which of those ids were erased here and have not come back."""
+        """Return the ids that were erased here and not added again."""
         with self._file.reading() as connection:
             return {
                 identity_id
@@ -71,7 +71,7 @@ class People:
             }
 
     def summaries(self, identity_ids: Sequence[str] | None = None) -> list[IdentitySummary]:
-        """Return everybody by name, or some by their ids, those that exist."""
+        """Return all people by name, or the existing ones of some ids."""
         columns = (
             "SELECT identity_id, name, (SELECT count(*) FROM photos"
             " WHERE photos.person = identities.person), created_at, notes FROM identities"
@@ -91,12 +91,12 @@ class People:
         return [IdentitySummary(Identity(i, name), *rest) for i, name, *rest in rows]
 
     def page(self, *, limit: int, cursor: str | None = None, search: str = "") -> PeoplePage:
-        """Return some people by name, and where to go on.
+        """Return a page of people by name, with the cursor of the next.
 
         Args:
-            limit: how many at most, >= 1.
-            cursor: of the page before; None for the first.
-            search: part of the names, whatever its case and accents; "" for everybody.
+            limit: maximum number, >= 1.
+            cursor: of the previous page; None for the first.
+            search: part of the names, ignoring case and accents; "" for all people.
 
         Raises:
             ValueError: if it is not a cursor of this list.
@@ -118,10 +118,10 @@ class People:
         )
 
     def rename(self, name_or_id: str, name: str) -> Identity:
-        """Give a person another name.
+        """Rename a person.
 
         Raises:
-            NameTakenError: if somebody else has it.
+            NameTakenError: if another person has the name.
             UnknownIdentityError: if there is no such person.
         """
         name = clean_name(name)
@@ -141,7 +141,7 @@ class People:
         return Identity(identity_id, name)
 
     def merge(self, name_or_id: str, into: str) -> Identity:
-        """Move all photos of one person to another, named or by id, and end the first.
+        """Move all photos of one person to another, by name or id, and remove the first.
 
         A photo that both have is kept once.
         """
@@ -165,14 +165,14 @@ class People:
         return Identity(into_id, into_name)
 
     def remove(self, name_or_id: str) -> None:
-        """Erase a person: name, notes, embeddings, crops, also from the file's free pages."""
+        """Erase a person: name, notes, embeddings and crops, also from the file's free pages."""
         with self._file.writing() as connection:
             person, identity_id, _ = find_person(connection, name_or_id)
             n_photos = connection.execute(
                 "SELECT count(*) FROM photos WHERE person = ?", (person,)
             ).fetchone()[0]
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
-            # With the people merged into them, so that a log that is behind erases all of them.
+            # With the people merged into them, so that an outdated event log erases all of them.
             connection.execute(
                 f"INSERT OR REPLACE INTO removed SELECT ?1, {NOW} UNION ALL"
                 f" SELECT identity_id, {NOW} FROM successors WHERE into_id = ?1",

@@ -1,4 +1,4 @@
-"""Rows of people, found and made inside the caller's transaction."""
+"""Rows of people, found and inserted inside the caller's transaction."""
 
 import sqlite3
 from secrets import token_hex
@@ -15,11 +15,11 @@ from gallery.names import clean_name, is_text, name_key
 PersonRow = tuple[int, str, str]
 """Number within the file, identity id, name."""
 
-NOW = "(julianday('now') - 2440587.5) * 86400.0"  # Unix time in seconds, by the database
+NOW = "(julianday('now') - 2440587.5) * 86400.0"  # Unix time in seconds, of the database
 
 
 def find_person(connection: sqlite3.Connection, name_or_id: str) -> PersonRow:
-    """Return the person of that id, else of that name.
+    """Return the person of an id, else of a name.
 
     Raises:
         UnknownIdentityError: if there is neither.
@@ -43,11 +43,11 @@ def find_person(connection: sqlite3.Connection, name_or_id: str) -> PersonRow:
 
 
 def person_of_name(connection: sqlite3.Connection, name: str) -> PersonRow | None:
-    """Return the person of exactly that name, else of one that differs in case or width alone.
+    """Return the person of exactly that name, else of one that differs only in case or width.
 
     Raises:
         InvalidNameError: if it is not a valid name.
-        NameTakenError: if several differ from it in no more than that.
+        NameTakenError: if several names differ from it only in that.
     """
     name = clean_name(name)
     columns = "SELECT person, identity_id, name FROM identities"
@@ -63,7 +63,7 @@ def person_of_name(connection: sqlite3.Connection, name: str) -> PersonRow | Non
 
 
 def person_of_id(connection: sqlite3.Connection, identity_id: str) -> PersonRow | None:
-    """Return the person of an id, or of the one that it was merged into."""
+    """Return the person of an id, or the one it was merged into."""
     row = connection.execute(
         "SELECT person, identity_id, name FROM identities WHERE identity_id = ?"
         " OR identity_id = (SELECT into_id FROM successors WHERE identity_id = ?)"
@@ -74,7 +74,7 @@ def person_of_id(connection: sqlite3.Connection, identity_id: str) -> PersonRow 
 
 
 def other_holder(connection: sqlite3.Connection, name: str, person: int | None) -> str | None:
-    """Return the name of a person, other than `person`, that is the same to people as `name`."""
+    """Return the name of a person, other than `person`, with the same comparison key as `name`."""
     row = connection.execute(
         "SELECT name FROM identities WHERE (name = ? OR name_key = ?) AND person IS NOT ?",
         (name, name_key(name), person),
@@ -83,7 +83,7 @@ def other_holder(connection: sqlite3.Connection, name: str, person: int | None) 
 
 
 def target_person(connection: sqlite3.Connection, target: Target) -> PersonRow | None:
-    """Return whose photos are to be added; None for somebody new.
+    """Return the existing person of a target; None for a new one.
 
     Raises:
         ErasedIdentityError: if the target's id was erased.
@@ -97,7 +97,7 @@ def target_person(connection: sqlite3.Connection, target: Target) -> PersonRow |
 
 
 def insert_person(connection: sqlite3.Connection, name: str) -> PersonRow:
-    """Make a person of a name as of `clean_name` that nobody else has."""
+    """Insert a person with a unique name, as of `clean_name`."""
     identity_id = token_hex(8)
     cursor = connection.execute(
         f"INSERT INTO identities (identity_id, name, name_key, created_at) VALUES (?, ?, ?, {NOW})",
@@ -107,7 +107,7 @@ def insert_person(connection: sqlite3.Connection, name: str) -> PersonRow:
 
 
 def note(connection: sqlite3.Connection, action: str, identity_id: str, n_photos: int) -> None:
-    """Add an entry to the audit, which holds no names."""
+    """Add an entry to the audit table, which holds no names."""
     connection.execute(
         f"INSERT INTO audit (at, action, identity_id, n_photos) VALUES ({NOW}, ?, ?, ?)",
         (action, identity_id, n_photos),

@@ -1,4 +1,4 @@
-"""The photos of a gallery: added, read, moved and erased."""
+"""The photos of a gallery: adding, reading, moving and erasing."""
 
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
@@ -30,13 +30,13 @@ _PHOTO_TABLES = "photos JOIN identities USING (person) LEFT JOIN crops USING (ph
 
 
 class Photos:
-    """The photos of everybody in one gallery.
+    """The photos of all people in one gallery.
 
-    Any thread may call. A change is on the disk and searched on return.
+    Thread-safe. A change is on disk and in the index on return.
 
     Args:
-        file: where they are stored.
-        searcher: follows each change.
+        file: stores them.
+        searcher: updated with each change.
     """
 
     def __init__(self, file: GalleryFile, searcher: Searcher) -> None:
@@ -55,7 +55,7 @@ class Photos:
         return [_photo(row) for row in rows]
 
     def of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
-        """Return the photos that came from a file of that hash, with whose names they carry."""
+        """Return the photos with a source of that hash, with the names of their people."""
         with self._file.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_PHOTO_COLUMNS}, name FROM {_PHOTO_TABLES} WHERE source_sha256 = ?",
@@ -64,10 +64,10 @@ class Photos:
         return [(_photo(row), str(row[7])) for row in rows]
 
     def embeddings(self, name_or_id: str) -> Floats:
-        """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 for nobody.
+        """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 if unknown.
 
         Raises:
-            ModelMismatchError: if the file has become another model's meanwhile.
+            ModelMismatchError: if the file was converted to another model meanwhile.
         """
         self._facts.refuse_other_model(self._searcher.model_id)
         with self._file.reading() as connection:
@@ -104,35 +104,35 @@ class Photos:
         return None if row is None else decode_crop(row[0])
 
     def add(self, name: str, photos: Sequence[NewPhoto]) -> tuple[Identity, list[bool]]:
-        """Add photos to one person, all in one step on the disk.
+        """Add photos to one person, all in one transaction.
 
         Returns:
             The person, and for each photo whether it was new.
         """
         identity, added = self._add(Target(name), photos)
         self._searcher.catch_up()
-        assert identity is not None  # made, where there was none
+        assert identity is not None  # created if there was none
         return identity, added
 
     def add_checked(
         self, target: Target, photos: Sequence[NewPhoto], choose: Choose
     ) -> tuple[Identity | None, list[bool]]:
-        """Add those photos of a person that pass a check, which is made at the moment of writing.
+        """Add the photos of a person that pass a check within the writing transaction.
 
         Args:
-            target: whose they are.
-            photos: candidates; one whose source the person already has is left out.
-            choose: called with whom the target is by now, None for somebody new; returns the
-                positions of the photos to add. Nobody else, in any process, writes before they
-                are on the disk, and this gallery's search knows everybody by then.
+            target: the person.
+            photos: candidates; one with a source that the person already has is skipped.
+            choose: called with the current identity of the target, None for a new person;
+                returns the positions of the photos to add. No other writer, in any process,
+                writes before they are on disk, and this gallery's index is up to date then.
 
         Returns:
-            The person, None where nobody was found or made; for each photo whether it was added.
+            The person, None if none was found or created; for each photo whether it was added.
 
         Raises:
             ErasedIdentityError: if the target's id was erased meanwhile; nothing is added.
             GalleryBusyError: if another process holds the file; nothing is added.
-            GalleryError: if the disk does not take it; nothing is added.
+            GalleryError: if it cannot be written; nothing is added.
         """
 
         def choose_now(identity: Identity | None) -> Collection[int]:
@@ -144,12 +144,12 @@ class Photos:
         return result
 
     def move(self, name_or_id: str, photo_ids: Sequence[int], into: str) -> Identity:
-        """Move some photos of one person to another who is known already, named or by id.
+        """Move some photos of one person to another existing one, by name or id.
 
         A photo that both have is kept once.
 
         Raises:
-            UnknownIdentityError: if a photo is not this person's, or somebody is unknown.
+            UnknownIdentityError: if a photo is not this person's, or a person is unknown.
         """
         with self._file.writing() as connection:
             person = find_person(connection, name_or_id)[0]
@@ -163,7 +163,7 @@ class Photos:
         """Move some photos of one person to a new person.
 
         Raises:
-            NameTakenError: if somebody already has the name.
+            NameTakenError: if another person has the name.
             UnknownIdentityError: if a photo is not this person's.
         """
         name = clean_name(name)

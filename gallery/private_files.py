@@ -1,4 +1,4 @@
-"""Files and directories that only their owner can read: they hold faces, names and passwords."""
+"""Files and directories private to their owner: they hold faces, names and passwords."""
 
 import os
 import stat
@@ -15,17 +15,17 @@ OWN_FILES = ("gallery.sqlite3", "events.db", "cameras.json")
 
 
 def make_private_directory(directory: Path, *, own: tuple[str, ...] = OWN_FILES) -> None:
-    """Make a directory, with its missing parents, that only this user can enter.
+    """Create a directory private to this user, with its missing parents.
 
-    One that exists is closed to others where it holds nothing but the files of this program. In a
-    directory that also serves something else, the files alone are private.
+    An existing one is made private if it holds only files of this program. In a directory with
+    other files, only this program's files are private.
 
     Args:
         directory: the directory.
-        own: how the names of the program's files in it begin.
+        own: prefixes of the names of the program's files in it.
 
     Raises:
-        OSError: if it cannot be made.
+        OSError: if it cannot be created.
     """
     missing = []
     at = directory
@@ -37,23 +37,23 @@ def make_private_directory(directory: Path, *, own: tuple[str, ...] = OWN_FILES)
     if not missing and _is_own(directory, own):
         _close_to_others(directory)
     if not directory.is_dir():
-        directory.mkdir()  # raises what is wrong with it
+        directory.mkdir()  # raises its error
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file that only this user can read, unless there is one.
+    """Create an empty file private to this user, unless it exists.
 
-    Nothing is raised where it cannot be made: opening it fails with the reason.
+    Nothing is raised if it cannot be created: opening it fails with the reason.
     """
     with suppress(OSError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
 
 
 def keep_private(path: Path) -> None:
-    """Take others' rights to a file, and to what SQLite keeps beside it, away.
+    """Remove the permissions of others on a file and on SQLite's files beside it.
 
-    The file is not opened: closing it again would drop SQLite's locks on it. A file of another
-    user or on a read-only disk stays as it is.
+    The file is not opened: closing it would drop SQLite's locks on it. A file of another user or
+    on a read-only disk is not changed.
     """
     for each in (path, *(path.with_name(path.name + suffix) for suffix in SIDE_FILES)):
         _close_to_others(each)

@@ -1,4 +1,4 @@
-"""Embeddings as they are given, made fit to be stored and compared."""
+"""Normalization of embeddings for storage and comparison."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ UNIT_TOLERANCE = 1e-6  # what rounding to float32 leaves of a length of 1
 
 
 def unit_rows(embeddings: Floats, embedding_size: int) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return rows scaled to unit length, and which of them can be.
+    """Return rows scaled to unit length, and which rows are valid.
 
     Args:
         embeddings: (N, D) float32.
@@ -32,7 +32,7 @@ def unit_rows(embeddings: Floats, embedding_size: int) -> tuple[Floats, NDArray[
     probes[~is_usable] = 0.0
     norms = np.linalg.norm(probes, axis=1)
     is_usable &= norms > MIN_NORM
-    # A vector that is unit already stays as it is, bit by bit.
+    # A vector of unit length is unchanged, bit by bit.
     is_longer = is_usable & (abs(norms - 1.0) > UNIT_TOLERANCE)
     probes[is_longer] /= norms[is_longer, np.newaxis]
     return probes, is_usable

@@ -1,4 +1,4 @@
-"""Convert a gallery to another model, from the crops that it keeps."""
+"""Conversion of a gallery to another model, from its stored crops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from gallery.errors import GalleryError
 from gallery.facts import Facts
 from gallery.file import Access, GalleryFile
 
-BATCH = 32  # crops a call: beyond it an embedding network gains nothing more per crop
+BATCH = 32  # crops per call: larger batches are not faster per crop
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """(N, 112, 112, 3) uint8 RGB crops to (N, D) float32 unit vectors."""
@@ -20,13 +20,13 @@ Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class ReembedReport:
-    """What was done.
+    """Result of a conversion.
 
     Attributes:
-        old_model_id: whose embeddings they were.
-        model_id: whose they are now.
-        n_photos: photos embedded again.
-        n_dropped: photos without a crop, dropped because that was asked for.
+        old_model_id: of the replaced embeddings.
+        model_id: of the new embeddings.
+        n_photos: number of photos embedded again.
+        n_dropped: number of photos without a crop, dropped on request.
     """
 
     old_model_id: str
@@ -44,22 +44,22 @@ def reembed(
     drop_without_crop: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ReembedReport:
-    """Replace all embeddings by another model's, in one step on the disk.
+    """Replace all embeddings by those of another model, in one transaction.
 
     A service that has the gallery open with the old model reports the mismatch and must be
-    restarted. A calibrated threshold is the old model's, and is removed.
+    restarted. A calibrated threshold, which is of the old model, is removed.
 
     Args:
-        directory: where the gallery is.
+        directory: of the gallery.
         embed: the new model.
         model_id: its id.
         embedding_size: its D.
-        drop_without_crop: whether photos that keep no crop may be erased; they cannot be
-            embedded again.
-        progress: called with how many photos are done, and of how many.
+        drop_without_crop: whether to erase photos without a crop, which cannot be embedded
+            again.
+        progress: called with the number of finished photos, and of all.
 
     Raises:
-        GalleryError: if photos without a crop are in the way, or the disk does not allow it.
+        GalleryError: if there are photos without a crop, or the file cannot be written.
     """
     file = GalleryFile(directory, access=Access.WRITE)
     try:

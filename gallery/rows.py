@@ -1,7 +1,7 @@
-"""Unit vectors in memory, in two kinds: as they are while few, in one byte a number when many.
+"""Storage of unit vectors in memory, of two kinds: float32 if few, int8 if many.
 
-Both answer with the rows nearest to each probe, and by how much their similarities may be off;
-`TemplateIndex` turns that into an exact answer.
+Both return the rows nearest to each probe, and the error bound of their similarities;
+`TemplateIndex` computes an exact result from that.
 """
 
 from collections.abc import Iterator
@@ -15,34 +15,34 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
-# 128 MiB of bytes at 128 numbers a row. Growing within a block copies it at each doubling, 20 ms
-# at most; a call for each of many small blocks would cost more than it scans.
+# 128 MiB at 128 bytes per row. Growing within a block copies it at each doubling, 20 ms at most;
+# the calls for many small blocks would cost more than their scans.
 BLOCK_ROWS = 1 << 20
-# Up to so many comparisons one thread does the scan: it is limited by the memory's speed, and
-# where cameras keep all cores busy, waiting for a second thread costs more than it brings
-# (6.4 ms a probe at a million rows against 14 ms).
+# Up to this number of comparisons one thread scans: it is limited by memory bandwidth, and while
+# cameras keep all cores busy, waiting for a second thread costs more than it saves (6.4 ms per
+# probe at a million rows against 14 ms).
 ONE_THREAD_UP_TO = 2 * BLOCK_ROWS
-# 127 steps for the largest number that a face's embedding has (SFace: 0.41 over 807 LFW crops).
-# A larger one is stored wrong by more, which `max_error` accounts for.
+# 127 steps for the largest component of a face's embedding (SFace: 0.41 over 807 LFW crops).
+# A larger one has a larger error, which `max_error` accounts for.
 STEPS = 127 / 0.5
 ZERO_CODE = 128  # of QT_8bit_direct_signed
 ALL_THREADS = faiss.omp_get_max_threads()
 
 
 class Rows(Protocol):
-    """Rows of unit vectors that are appended, moved and searched."""
+    """Rows of unit vectors that can be appended, moved and searched."""
 
     def copy(self) -> Self:
-        """Return the same rows in memory of their own."""
+        """Return an independent copy."""
 
     def wipe(self, row: int) -> None:
-        """Overwrite a row with zeros; any thread may be searching."""
+        """Overwrite a row with zeros, even during searches by other threads."""
 
     def append(self, embeddings: Floats) -> None:
         """Add (M, D) float32 rows at the end."""
 
     def replace_by_last(self, row: int) -> None:
-        """Overwrite a row by the last one, and drop the last."""
+        """Overwrite a row with the last one, and drop the last."""
 
     def nearest(self, probes: Floats, k: int) -> tuple[Ids, Floats, Floats]:
         """Return the k rows most similar to each probe, in any order.
@@ -52,8 +52,8 @@ class Rows(Protocol):
             k: how many, at most the number of rows.
 
         Returns:
-            (N, k) row numbers; (N, k) their similarities; (N,) by how much those, and those of
-            all other rows, may be off.
+            (N, k) row numbers; (N, k) their similarities; (N,) error bounds of these, and of those
+            of all other rows.
         """
 
 
@@ -106,13 +106,13 @@ class FlatRows:
 
 
 class QuantizedRows:
-    """Rows in int8, a quarter of the memory; scanned by FAISS, which also takes probes in int8.
+    """Rows in int8, a quarter of the memory; scanned by FAISS, with probes also in int8.
 
     Args:
         embedding_size: D.
 
     Attributes:
-        max_error: the longest difference between a vector and its stored form.
+        max_error: the largest distance between a vector and its stored form.
     """
 
     def __init__(self, embedding_size: int) -> None:
@@ -160,7 +160,7 @@ class QuantizedRows:
 
     def nearest(self, probes: Floats, k: int) -> tuple[Ids, Floats, Floats]:
         """As `Rows`."""
-        # Each probe by its own largest number: its error is then a third of a row's.
+        # Each probe is scaled by its own largest component: its error is then a third of a row's.
         scales = 127 / abs(probes).max(axis=1, keepdims=True)
         codes = np.rint(probes * scales)
         errors = np.linalg.norm(probes - codes / scales, axis=1)

@@ -1,7 +1,7 @@
-"""The gallery's file: one SQLite database, its tables and their versions.
+"""The gallery's schema: one SQLite database, its tables and their versions.
 
-The truth is here and nowhere else; the index in memory is built from it. What a version of the
-file looks like is written once below and never edited: a change is a new entry in `MIGRATIONS`.
+The index in memory is built from this file. The schema of a version is written once below and never
+edited: a change is a new entry in `MIGRATIONS`.
 """
 
 import logging
@@ -13,11 +13,11 @@ from gallery.errors import GalleryFormatError
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "gallery.sqlite3"
-APPLICATION_ID = 0x46574731  # "FWG1": distinguishes our file from other SQLite databases
+APPLICATION_ID = 0x46574731  # "FWG1": distinguishes the file from other SQLite databases
 
-# `journal` is how another process learns what changed without reading everything again.
-# `audit` holds no names, so that erasing a person leaves nothing of them in it.
-# AUTOINCREMENT: ids are never reused, so an old id can never mean another person.
+# `journal` lists changes, so that other processes need not read everything again.
+# `audit` holds no names, so that no data of an erased person is left in it.
+# AUTOINCREMENT: ids are never reused, so an old id can never refer to another person.
 MIGRATIONS = (
     """
     CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -68,7 +68,7 @@ MIGRATIONS = (
     CREATE TRIGGER photo_removed AFTER DELETE ON photos
         BEGIN INSERT INTO journal (photo_id) VALUES (old.photo_id); END;
     """,
-    # What else knows people by their id, such as a log of events, finds them after a merge.
+    # Other stores of person ids, such as an event log, find people after a merge.
     """
     CREATE TABLE successors (
         identity_id TEXT PRIMARY KEY,
@@ -76,9 +76,8 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE INDEX successors_by_into ON successors (into_id);
     """,
-    # What else keeps ids of this gallery, such as a log of events, must tell a person who was
-    # erased from one whom a fresh, restored or exchanged gallery does not know. `removed` holds
-    # no names.
+    # Other stores of person ids, such as an event log, must distinguish an erased person from one
+    # who is not in a new, restored or replaced gallery. `removed` holds no names.
     """
     CREATE TABLE removed (
         identity_id TEXT PRIMARY KEY,
@@ -102,11 +101,11 @@ MIGRATIONS = (
     """,
 )
 
-NAMES_COMPARED = 4  # the version since which names are compared by what people see
+NAMES_COMPARED = 4  # the version since which names are compared by their visible characters
 
 
 def refuse_foreign(connection: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database of another program or of a later version.
+    """Reject a database of another program or of a later version.
 
     Raises:
         GalleryFormatError: if it is one.
@@ -130,8 +129,8 @@ def is_old(connection: sqlite3.Connection) -> bool:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the file up to date, in one transaction."""
-    connection.execute("BEGIN IMMEDIATE")  # of two processes, the second finds the work done
+    """Migrate the file to the current version, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")  # of two processes, the second finds it migrated
     version = pragma(connection, "user_version")
     try:
         for script in MIGRATIONS[version:]:
@@ -149,7 +148,7 @@ def migrate(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    if n_doubles:  # no names: logs are read by others
+    if n_doubles:  # no names: others can read logs
         logger.warning(
             "%d people of the gallery have a name that differs from another's in case or width "
             "only: see `facewire gallery check`",
@@ -158,7 +157,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 
 def _statements(script: str) -> list[str]:
-    # executescript() would commit the open transaction first, so the script is cut by hand.
+    # executescript() would commit the open transaction first, so the script is split here.
     statements, pending = [], ""
     for piece in script.split(";")[:-1]:
         pending += piece + ";"
@@ -169,5 +168,5 @@ def _statements(script: str) -> list[str]:
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:
-    """Return the number that a setting of the connection has."""
+    """Return the number of a setting of the connection."""
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])

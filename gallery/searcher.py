@@ -1,4 +1,4 @@
-"""Who a face is: every template in memory, kept up to date with the file."""
+"""Search for faces: all templates in memory, synchronized with the file."""
 
 import threading
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ Floats = NDArray[np.float32]
 class Searcher:
     """The templates and names of a gallery in memory, and the search over them.
 
-    Any thread may call. A search waits for nobody: it uses what is in memory, which a change
-    replaces as a whole.
+    Thread-safe. A search never waits: it uses the index in memory, which a change replaces as a
+    whole.
 
     Args:
-        file: what is searched.
-        model_id: of the model whose embeddings it holds.
+        file: to search.
+        model_id: of the model of its embeddings.
         embedding_size: D of that model.
     """
 
@@ -36,27 +36,27 @@ class Searcher:
         self._change_lock = threading.RLock()
         self._seen_version = 0
         self._revision = 0
-        # Searched by any thread without a lock: never changed, replaced by a changed copy.
+        # Searched by any thread without a lock: never changed, only replaced by a changed copy.
         self._index = TemplateIndex(embedding_size, self._vectors)
         self._names: dict[int, Identity] = {}
         self._load()
 
     def __len__(self) -> int:
-        """Return how many templates are searched."""
+        """Return the number of templates in the index."""
         return len(self._index)
 
     @property
     def kind(self) -> str:
-        """How the templates are held in memory: "flat" or "int8"; answers do not depend on it."""
+        """The kind of index in memory, "flat" or "int8"; results do not depend on it."""
         return self._index.kind
 
     @property
     def known_revision(self) -> int:
-        """The number of the last change that searches know of; costs nothing."""
+        """The number of the last change applied to the index; costs nothing."""
         return self._revision
 
     def identities(self) -> list[Identity]:
-        """Return everybody whom searches know of, in no order."""
+        """Return all identities in the index, unordered."""
         return list(self._names.values())
 
     def best(self, embeddings: Floats, k: int) -> list[list[Match]]:
@@ -66,10 +66,10 @@ class Searcher:
         return [self._named(next(ranked)) if usable else [] for usable in is_usable]
 
     def refresh(self) -> bool:
-        """Apply what others changed in the file; microseconds if nothing.
+        """Apply changes by others to the file; takes microseconds if there are none.
 
         Returns:
-            Whether anything changed that this object did not know yet.
+            Whether there were new changes.
         """
         version = self._file.data_version()
         if version == self._seen_version:
@@ -79,10 +79,10 @@ class Searcher:
         return changed
 
     def catch_up(self) -> bool:
-        """Apply every change of the file; `refresh` asks first whether there is any.
+        """Apply every change of the file; `refresh` checks first whether there is any.
 
         Returns:
-            Whether anything changed that this object did not know yet.
+            Whether there were new changes.
         """
         with self._change_lock:
             changes = templates.changes_since(self._file, self._revision)
@@ -116,7 +116,7 @@ class Searcher:
         return changed
 
     def _vectors(self, photo_ids: Sequence[int]) -> dict[int, Floats]:
-        # None where the file is another model's by now: nobody is named until it is opened so.
+        # None if the file was converted to another model: no matches until it is reopened.
         return templates.vectors(self._file, photo_ids, self.model_id)
 
     def _load(self) -> None:

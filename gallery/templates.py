@@ -1,4 +1,4 @@
-"""What the index is built from: every template in the file, and what changed since."""
+"""Reading of the templates in the file, and of the changes since a revision."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -27,13 +27,13 @@ def revision(file: GalleryFile) -> int:
 
 
 def count(file: GalleryFile) -> int:
-    """Return how many there are."""
+    """Return the number of templates."""
     with file.reading() as connection:
         return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
 
 def all_templates(file: GalleryFile, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
-    """Yield all photo ids, persons and embeddings, a batch at a time, as of one moment."""
+    """Yield all photo ids, persons and embeddings in batches, from one snapshot."""
     with file.reading() as connection:
         cursor = connection.execute("SELECT photo_id, person, embedding FROM photos")
         while rows := cursor.fetchmany(batch):
@@ -42,12 +42,12 @@ def all_templates(file: GalleryFile, batch: int = 8_192) -> Iterator[tuple[Ids, 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed since a revision.
+    """Changes since a revision.
 
     Attributes:
         revision: the last one.
-        photo_ids: of photos that were added, moved or erased.
-        persons: of people who were added, renamed or erased.
+        photo_ids: of added, moved or erased photos.
+        persons: of added, renamed or erased people.
     """
 
     revision: int
@@ -56,7 +56,7 @@ class Changes:
 
 
 def changes_since(file: GalleryFile, revision: int) -> Changes | None:
-    """Return what changed since a revision; None where the journal does not reach back so far."""
+    """Return the changes since a revision; None if the journal does not reach back so far."""
     with file.reading() as connection:
         connection.execute("BEGIN")
         try:
@@ -81,7 +81,7 @@ def changes_since(file: GalleryFile, revision: int) -> Changes | None:
 
 
 def all_names(file: GalleryFile) -> dict[int, Identity]:
-    """Return everybody by person."""
+    """Return all identities by person."""
     with file.reading() as connection:
         return {
             person: Identity(identity_id, name)
@@ -92,7 +92,7 @@ def all_names(file: GalleryFile) -> dict[int, Identity]:
 
 
 def names_of(file: GalleryFile, persons: Sequence[int]) -> dict[int, Identity]:
-    """Return those of some persons who exist."""
+    """Return the identities of the existing ones of some persons."""
     found = {}
     for some in batched(persons, BATCH):
         marks = ",".join("?" * len(some))
@@ -105,10 +105,10 @@ def names_of(file: GalleryFile, persons: Sequence[int]) -> dict[int, Identity]:
 
 
 def vectors(file: GalleryFile, photo_ids: Sequence[int], model_id: str) -> dict[int, Floats]:
-    """Return the (D,) float32 embedding of each photo that exists; none of another model's.
+    """Return the (D,) float32 embedding of each existing photo; none of another model.
 
     Raises:
-        GalleryError: if the file cannot be read at once; a search waits for nobody.
+        GalleryError: if the file cannot be read at once; a search never waits.
     """
     with file.reading(wait_s=0.0) as connection:
         held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
@@ -118,7 +118,7 @@ def vectors(file: GalleryFile, photo_ids: Sequence[int], model_id: str) -> dict[
 
 
 def templates_of(file: GalleryFile, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
-    """Return photo ids, persons and embeddings of those photos that exist."""
+    """Return photo ids, persons and embeddings of the existing ones of some photos."""
     with file.reading() as connection:
         rows = _rows_of(connection, photo_ids)
     return as_arrays(rows)
@@ -145,7 +145,7 @@ def batched(ids: Sequence[int], n: int) -> Iterator[Sequence[int]]:
 
 
 def trim_journal(file: GalleryFile) -> None:
-    """Drop the oldest entries of the journal, once it is twice as long as it needs to be."""
+    """Drop the oldest entries of the journal, once it is twice as long as needed."""
     with file.reading() as connection:
         first, last = connection.execute(
             "SELECT min(revision), max(revision) FROM journal"

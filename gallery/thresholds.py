@@ -1,4 +1,4 @@
-"""How similar a face must be to be named, among so many people."""
+"""The similarity threshold of a search, by the number of people."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Growth(Protocol):
-    """How a model's threshold grows with a gallery; its card's limits are one."""
+    """Growth of a model's threshold with the gallery; implemented by its card's limits."""
 
     @property
     def caution(self) -> float:
@@ -14,16 +14,16 @@ class Growth(Protocol):
 
     @property
     def per_decade(self) -> float:
-        """How much more similar the most similar stranger among ten times as many is."""
+        """Increase of the highest similarity of strangers per tenfold number of them, cosine."""
 
     @property
     def most_raised(self) -> float:
-        """What is added to the threshold of a pair at most."""
+        """Maximum increase of the threshold of a pair, cosine."""
 
 
 @dataclass(frozen=True, slots=True)
 class FixedGrowth:
-    """A growth given by its numbers."""
+    """A growth with fixed values."""
 
     caution: float
     per_decade: float
@@ -36,13 +36,13 @@ TYPICAL = FixedGrowth(caution=0.02, per_decade=PER_DECADE, most_raised=0.14)
 
 
 def naming_threshold(pairwise: float, n_people: int, growth: Growth = TYPICAL) -> float:
-    """Return the threshold for a search that is as careful as one for a pair.
+    """Return the search threshold with the false accept rate of a pairwise threshold.
 
-    A stranger who meets a gallery is compared with everybody in it, and has as many chances to be
-    taken for somebody.
+    A stranger is compared with all people in the gallery, and has as many chances of a false
+    match.
 
     Args:
-        pairwise: cosine from which two faces are taken for one person, as a model card has it.
+        pairwise: minimum cosine of two faces of one person, from the model card.
         n_people: in the gallery.
         growth: of the model.
 
@@ -54,5 +54,5 @@ def naming_threshold(pairwise: float, n_people: int, growth: Growth = TYPICAL) -
 
 
 def raised(n_before: int, n_now: int, per_decade: float = PER_DECADE) -> float:
-    """Return by how much a threshold has to rise when a gallery grows, 0 where it does not."""
+    """Return the increase of a threshold for a grown gallery, 0 if it has not grown."""
     return per_decade * math.log10(max(n_now / max(n_before, 1), 1.0))
