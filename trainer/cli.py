@@ -1,4 +1,4 @@
-"""`facewire-train`: fit, verify, export, pack, inspect, bench."""
+"""`facewire-train`: fit, recipes, verify, retrieve, export, pack, inspect, bench."""
 
 import json
 import logging
@@ -272,6 +272,53 @@ def _verify_templates(
     lines = [
         line for _, result in results for line in [*template_lines(result), *_point_lines(result)]
     ]
+    emit(rows, lines, as_json=as_json)
+
+
+@app.command()
+def retrieve(
+    gallery: Annotated[Path, typer.Argument(help="GALLERY/NAME/*.jpg: the images to search.")],
+    probes: Annotated[
+        Path, typer.Argument(help="PROBES/NAME/*.jpg: other images of people in the gallery.")
+    ],
+    model: Annotated[str, typer.Option(help="Name, .onnx, .pt, PREFIX,EPOCH[|EPOCH].")] = "sface",
+    distractors: Annotated[
+        Path | None,
+        typer.Option(help="Images of other people, in any folders: they make the search harder."),
+    ] = None,
+    rank: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Report the share of probes with an image of the person among the first so many "
+            "that are found; may be repeated. Default: 1, 5 and 20.",
+        ),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure how well a model finds people in a gallery, as TinyFace does.
+
+    Images are photos, or aligned crops of 112x112.
+
+    Example: facewire-train retrieve gallery probes --distractors others
+    """
+    from trainer.evaluation.retrieval import retrieval_lines, retrieval_to_json
+    from trainer.verify import open_models, retrieve_folders
+
+    with bar(f"embedding {gallery.name} and {probes.name}") as on_progress:
+        results = retrieve_folders(
+            list(open_models(model, device=device, threads=threads)),
+            gallery,
+            probes,
+            distractors,
+            _opener(device, threads),
+            ranks=sorted(set(rank or (1, 5, 20))),
+            on_progress=on_progress,
+        )
+    rows = [{"model": name, **retrieval_to_json(result)} for name, result in results]
+    lines = [line for _, result in results for line in retrieval_lines(result)]
     emit(rows, lines, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""The parts of `facewire-train verify`: models, pairs, templates, results and plots."""
+"""The parts of `facewire-train verify` and `retrieve`: models, pairs, results and plots."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,21 @@ import numpy as np
 
 from recognizer import Recognizer
 from trainer.data.inspection import write_picture
+from trainer.data.pack import people_of
 from trainer.data.pairs import PairSet, read_bin, read_pairs_txt, write_bin
-from trainer.data.photos import pairs_of_photos
+from trainer.data.photos import PHOTO_SUFFIXES, pairs_of_photos
 from trainer.data.templates import read_template_pairs, read_templates
 from trainer.errors import DataError
-from trainer.evaluation.embedding import Embed, embed_pairs, recognizer_embed, torch_embed
+from trainer.evaluation.embedding import (
+    Embed,
+    embed_files,
+    embed_pairs,
+    recognizer_embed,
+    torch_embed,
+)
 from trainer.evaluation.plots import chart, worst_pairs
-from trainer.evaluation.templates import TemplateVerification, embed_images, verify_templates
+from trainer.evaluation.retrieval import Retrieval, retrieve
+from trainer.evaluation.templates import TemplateVerification, verify_templates
 from trainer.evaluation.verification import (
     Floats64,
     Verification,
@@ -126,12 +134,88 @@ def verify_template_lists(
     for target in targets:  # a FAR that is too fine is refused before hours of embedding
         operating_points(np.zeros(len(target.a)), target.is_same, fars, target=target.name)
     embeds = [embed for _, embed in models]
-    found = embed_images(embeds, templates, open_detector, on_progress=on_progress)
+    found = embed_files(
+        embeds,
+        templates.images,
+        open_detector,
+        named_in=lambda i: f"{templates.path}, line {templates.lines[i]}",
+        on_progress=on_progress,
+    )
     return [
         (name, verify_templates(embeddings, templates, target, fars=fars))
         for (name, _), embeddings in zip(models, found, strict=True)
         for target in targets
     ]
+
+
+def retrieve_folders(
+    models: Sequence[tuple[str, Embed]],
+    gallery: Path,
+    probes: Path,
+    distractors: Path | None,
+    open_detector: Callable[[], Recognizer],
+    *,
+    ranks: Sequence[int],
+    on_progress: OnProgress,
+) -> list[tuple[str, Retrieval]]:
+    """Search the people of folders GALLERY/NAME and PROBES/NAME; an image is embedded once.
+
+    Args:
+        models: ids and functions.
+        gallery: images that are searched.
+        probes: images that are searched for, of people in the gallery.
+        distractors: directory of images of other people, at any depth.
+        open_detector: called when the first image comes that is not a crop.
+        ranks: to report, from 1.
+        on_progress: called with images done and images in all.
+
+    Returns:
+        Ids of models with results.
+
+    Raises:
+        DataError: if a folder is missing or empty, a person of the probes is not in the gallery, a
+            file is in two of the folders, or an image cannot be read.
+    """
+    searched, wanted = people_of(gallery), people_of(probes)
+    for name in wanted:
+        if name not in searched:
+            raise DataError(f"{probes / name} has photos, but {gallery} has none of {name}")
+    others = _photos_below(distractors) if distractors else []
+    parts = [
+        [photo for photos in people.values() for photo in photos] for people in (searched, wanted)
+    ]
+    files = [*parts[0], *parts[1], *others]
+    seen = set[Path]()
+    for photo in files:
+        if photo.resolve() in seen:
+            raise DataError(f"{photo} is in the folders twice: it would find itself")
+        seen.add(photo.resolve())
+    ids = {name: number for number, name in enumerate(searched)}
+    gallery_ids, probe_ids = (
+        np.array([ids[name] for name, photos in people.items() for _ in photos])
+        for people in (searched, wanted)
+    )
+    stops = np.cumsum([len(part) for part in parts])
+    results = []
+    embeds = [embed for _, embed in models]
+    found = embed_files(embeds, files, open_detector, on_progress=on_progress)
+    for (model, _), embeddings in zip(models, found, strict=True):
+        of_gallery, of_probes, of_others = np.split(embeddings, stops)
+        result = retrieve(
+            of_gallery, gallery_ids, of_probes, probe_ids, of_others, ranks, target=probes.name
+        )
+        results.append((model, result))
+    return results
+
+
+def _photos_below(folder: Path) -> list[Path]:
+    """Return the images of a directory, at any depth."""
+    if not folder.is_dir():
+        raise DataError(f"cannot find the folder {folder}")
+    photos = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+    if not photos:
+        raise DataError(f"{folder} holds no photos")
+    return photos
 
 
 def write_roc(path: Path, results: Mapping[str, Verification | TemplateVerification]) -> None:

@@ -773,6 +773,39 @@ def test_templates_of_photos_are_verified(tmp_path):
     ]
 
 
+def test_people_are_retrieved_from_a_folder(tmp_path):
+    photos = shared_data("lfw10_original")
+    for person in sorted(photos.iterdir())[:5]:
+        for folder, some in (("gallery", slice(0, 2)), ("probes", slice(2, 4))):
+            (tmp_path / folder / person.name).mkdir(parents=True)
+            for photo in sorted(person.glob("*.jpg"))[some]:
+                shutil.copy(photo, tmp_path / folder / person.name)
+    others = tmp_path / "others"
+    others.mkdir()
+    for person in sorted(photos.iterdir())[5:]:
+        shutil.copy(sorted(person.glob("*.jpg"))[0], others)
+    (others / "blank.png").write_bytes(encode(np.zeros((200, 200, 3), np.uint8), quality=0))
+    arguments = ("retrieve", tmp_path / "gallery", tmp_path / "probes", "--threads", 1)
+    (row,) = json.loads(command(*arguments, "--distractors", others, "--json").stdout)
+    assert row.pop("model").startswith("sface")
+    assert row == {
+        **{"target": "probes", "probes": 10, "people": 5, "gallery": 10, "distractors": 6},
+        **{"undetected": 0, "undetected_gallery": 1},
+        "ranks": [{"rank": rank, "rate": 1.0} for rank in (1, 5, 20)],
+    }
+    # two people under each other's names are not found first, but they are found
+    first, second = sorted((tmp_path / "gallery").iterdir())[:2]
+    first.rename(tmp_path / "kept")
+    second.rename(first)
+    (tmp_path / "kept").rename(second)
+    lines = command(*arguments, "--rank", 1, "--rank", 10).stdout.splitlines()
+    assert lines == [
+        "[probes]Probes: 10; gallery: 10 images of 5 people, 0 distractors",
+        "[probes]Rank-1: 0.60000",
+        "[probes]Rank-10: 1.00000",
+    ]
+
+
 def test_wrong_templates_fail_in_one_line(tmp_path):
     tid, pairs = tmp_path / "tid.txt", tmp_path / "pairs.txt"
     (tmp_path / "1.jpg").write_bytes(b"no picture")

@@ -1,17 +1,19 @@
-"""Raw embeddings of verification pairs, by torch or by recognizer's engine."""
+"""Raw embeddings of pairs and of image files, by torch or by recognizer's engine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import Image, ModelFileError, Progress
+from recognizer import Image, ImageError, ModelFileError, Progress, Recognizer, read_image
 from recognizer.embed.embedder import prepare
 from recognizer.engines.devices import open_engine
 from recognizer.models.resolve import resolve_model
 from trainer.data.pairs import PairSet
+from trainer.data.photos import crop_of, is_crop
+from trainer.errors import DataError
 from trainer.evaluation.verification import Floats64
 
 if TYPE_CHECKING:
@@ -100,3 +102,59 @@ def embed_pairs(
         np.concatenate(rows).astype(np.float64) if rows else np.zeros((0, 1)) for rows in both
     )
     return plain, mirrored
+
+
+def embed_files(
+    embeds: Sequence[Embed],
+    files: Sequence[Path],
+    open_detector: Callable[[], Recognizer],
+    *,
+    named_in: Callable[[int], str] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[NDArray[np.float32]]:
+    """Embed every image once with every model; a few images are in memory at a time.
+
+    Args:
+        embeds: the models.
+        files: N images; those of 112x112 are taken as aligned crops, the main face of others is
+            detected and aligned.
+        open_detector: called when the first image comes that is not a crop.
+        named_in: returns the place that names image i, for the message.
+        on_progress: called with images done and images in all.
+
+    Returns:
+        For each model (N, D), raw embeddings of the image and its mirror image added; NaN where no
+        face was found.
+
+    Raises:
+        DataError: if an image cannot be read.
+    """
+    n = len(files)
+    rows: list[list[NDArray[np.float32]]] = [[] for _ in embeds]
+    recognizer: Recognizer | None = None
+    for start in range(0, n, BATCH):
+        indices = range(start, min(start + BATCH, n))
+        crops = np.zeros((len(indices), 112, 112, 3), np.uint8)
+        missing = np.zeros(len(indices), bool)
+        for place, i in enumerate(indices):
+            crop: Image | None
+            try:
+                crop = read_image(files[i])
+            except ImageError as error:
+                where = f"{named_in(i)}: " if named_in else ""
+                raise DataError(f"{where}{error}") from error
+            if not is_crop(crop):
+                recognizer = recognizer or open_detector()
+                crop = crop_of(crop, recognizer)
+            if crop is None:
+                missing[place] = True
+            else:
+                crops[place] = crop
+        mirrored = np.ascontiguousarray(crops[:, :, ::-1])
+        for embed, found in zip(embeds, rows, strict=True):
+            both = embed(crops).copy() + embed(mirrored)
+            both[missing] = np.nan
+            found.append(both)
+        if on_progress:
+            on_progress(indices[-1] + 1, n)
+    return [np.concatenate(found) for found in rows]

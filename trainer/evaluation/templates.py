@@ -9,18 +9,14 @@ Source: IJB-C (Maze et al. 2018); insightface's evaluation of it, with flip test
 embeddings ("norm score"), without its weights by the detector's score.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import Image, ImageError, Recognizer, read_image
-from trainer.data.photos import crop_of, is_crop
 from trainer.data.templates import Indices, TemplatePairs, Templates
-from trainer.errors import DataError
-from trainer.evaluation.embedding import BATCH, Embed
 from trainer.evaluation.verification import (
     Floats64,
     OperatingPoint,
@@ -57,59 +53,6 @@ class TemplateVerification:
     points: tuple[OperatingPoint, ...]
     distances: Floats64
     is_same: NDArray[np.bool_]
-
-
-def embed_images(
-    embeds: Sequence[Embed],
-    templates: Templates,
-    open_detector: Callable[[], Recognizer],
-    *,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> list[NDArray[np.float32]]:
-    """Embed every image once with every model; a few images are in memory at a time.
-
-    Args:
-        embeds: the models.
-        templates: the images; those of 112x112 are taken as aligned crops, the main face of others
-            is detected and aligned.
-        open_detector: called when the first image comes that is not a crop.
-        on_progress: called with images done and images in all.
-
-    Returns:
-        For each model (N, D), raw embeddings of the image and its mirror image added; NaN where no
-        face was found.
-
-    Raises:
-        DataError: if an image cannot be read.
-    """
-    n = len(templates.images)
-    rows: list[list[NDArray[np.float32]]] = [[] for _ in embeds]
-    recognizer: Recognizer | None = None
-    for start in range(0, n, BATCH):
-        indices = range(start, min(start + BATCH, n))
-        crops = np.zeros((len(indices), 112, 112, 3), np.uint8)
-        missing = np.zeros(len(indices), bool)
-        for place, i in enumerate(indices):
-            crop: Image | None
-            try:
-                crop = read_image(templates.images[i])
-            except ImageError as error:
-                raise DataError(f"{templates.path}, line {templates.lines[i]}: {error}") from error
-            if not is_crop(crop):
-                recognizer = recognizer or open_detector()
-                crop = crop_of(crop, recognizer)
-            if crop is None:
-                missing[place] = True
-            else:
-                crops[place] = crop
-        mirrored = np.ascontiguousarray(crops[:, :, ::-1])
-        for embed, found in zip(embeds, rows, strict=True):
-            both = embed(crops).copy() + embed(mirrored)
-            both[missing] = np.nan
-            found.append(both)
-        if on_progress:
-            on_progress(indices[-1] + 1, n)
-    return [np.concatenate(found) for found in rows]
 
 
 def template_embeddings(embeddings: NDArray[np.floating], templates: Templates) -> Floats64:
@@ -151,7 +94,7 @@ def verify_templates(
     *,
     fars: Sequence[float] | None = None,
 ) -> TemplateVerification:
-    """Apply the protocol to the embeddings of `embed_images`.
+    """Apply the protocol to the embeddings of `embed_files`.
 
     Args:
         embeddings: (N, D) of the images; NaN where no face was found.

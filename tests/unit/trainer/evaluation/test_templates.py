@@ -7,7 +7,6 @@ from trainer.data.templates import TemplatePairs, Templates
 from trainer.errors import DataError
 from trainer.evaluation import templates as module
 from trainer.evaluation.templates import (
-    embed_images,
     template_distances,
     template_embeddings,
     template_lines,
@@ -158,18 +157,6 @@ def test_ten_million_impostors_reach_a_far_of_a_millionth():
     assert [p.far for p in points] == [1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
     limit = 2 - 2 * points[-1].threshold
     assert (distances[1000:] < limit).sum() == 10
-
-
-def test_an_image_that_cannot_be_read_is_named_with_its_line(tmp_path):
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
-    templates = as_templates([(broken, 1, 1)])
-
-    def never(*_):
-        raise AssertionError
-
-    with pytest.raises(DataError, match=r"^tid\.txt, line 1: .*broken\.jpg"):
-        embed_images([never], templates, never)
 
 
 def test_a_curve_of_many_points_keeps_its_shape():
