@@ -140,6 +140,8 @@ def test_a_call_that_nobody_waits_for_is_shown_where_it_fails() -> None:
     jobs.join()
 
 
+# CPython 3.11 loops where one thread is traced while an exception waits for another.
+@pytest.mark.no_cover
 def test_a_killed_job_thread_answers_who_waits_and_goes_on() -> None:
     supervisor = Supervisor(clock=time.monotonic, first_delay_s=0.0)
     jobs = supervisor.jobs("photos")
