@@ -191,6 +191,10 @@ def add_training_data(home: Path) -> None:
     lines = shared_data("lfw_fold1_pairs.txt").read_text().splitlines()
     few = [line for pair in zip(lines[1:11], lines[301:311], strict=True) for line in pair]
     (home / "pairs.txt").write_text("\n".join(["1\t10", *few]) + "\n")
+    images = sorted((home / "crops").rglob("*.jpg"))[:3]
+    rows = [f"{image.relative_to(home / 'crops')} {n} 1" for n, image in enumerate(images)]
+    (home / "templates.txt").write_text("\n".join(rows) + "\n")
+    (home / "template_pairs.txt").write_text("0 1 1\n0 2 0\n")
     (home / "models" / "model-y1-test2").mkdir(parents=True)
     for end in ("symbol.json", "0000.params"):
         name = f"model-{end}"
