@@ -1,10 +1,10 @@
-"""Measure from a camera's frame to the browser's pixel: scripts/camera_to_pixel.py --minutes 1.
+"""Measure the latency from camera to browser: scripts/camera_to_pixel.py --minutes 1.
 
-A real RTSP server sends the demo's lobby in 1280x720 at 25 a second. A strip at the bottom of each
-frame shows, in black and white cells, the time at which it went into the camera's encoder. The
-service runs as always; Chromium watches over WebRTC, reads the strip of every frame that it
-shows, and compares it with the clock of this same machine. `creep` is what the median of the last
-third has above the first third's.
+A real RTSP server sends the demo's lobby in 1280x720 at 25 frames per second. A strip at the bottom
+of each frame encodes, in black and white cells, the time at which it entered the camera's encoder.
+The service runs as usual; Chromium watches over WebRTC, reads the strip of every frame that it
+shows, and compares it with the clock of the same machine. `creep` is the median of the last third
+minus that of the first.
 """
 
 import argparse
@@ -37,7 +37,7 @@ CELLS, TIME_BITS, CHECK_BITS = 32, 24, 6
 
 CHECK = 61
 STRIP_HEIGHT = 32  # pixels; two macroblocks, so that compression keeps the cells apart
-WARM_UP_S = 3.0  # joining is another figure than watching
+WARM_UP_S = 3.0  # joining is measured separately from watching
 
 # `at` is when the frame is due on the screen, not when the page is notified of it.
 READ_STRIPS = """([cells, strip, check]) => {
@@ -65,7 +65,7 @@ READ_STRIPS = """([cells, strip, check]) => {
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured; milliseconds where not said otherwise."""
+    """The measured figures; milliseconds if not stated otherwise."""
 
     seconds: float
     n_read: int
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def measure(seconds: float) -> Report:
-    """Watch for so long.
+    """Return the figures of watching for some time.
 
     Raises:
         SystemExit: if no frame's strip could be read.
@@ -144,7 +144,7 @@ def measure(seconds: float) -> Report:
 
 @contextlib.contextmanager
 def filming(camera: RtspServer) -> Iterator[None]:
-    """Feed a camera with frames that show their time, until the end."""
+    """Feed a camera with frames that show their time, until the context ends."""
     scene, over = DemoScene(fetch_photos(default_cache(), None)), threading.Event()
 
     def film() -> None:

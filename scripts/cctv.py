@@ -1,4 +1,4 @@
-"""Print who comes and goes before cameras: scripts/cctv.py door=rtsp://user:pass@host/live ..."""
+"""Print who enters and leaves the view: scripts/cctv.py door=rtsp://user:pass@host/live ..."""
 
 import asyncio
 import contextlib

@@ -1,9 +1,9 @@
-"""Compare facewire's detector with facenet-pytorch 2.6's: the same pictures, faces and threads.
+"""Compare facewire's detector with facenet-pytorch 2.6's: same images, faces and threads.
 
     python scripts/compare_detectors.py --pictures FOLDER... [--threads 1] [--min-face-px 40]
 
-The peer is installed once into an environment of its own (about 1 GB with torch), because it asks
-for a numpy and a torch of its own time.
+The peer is installed once into a separate environment (about 1 GB with torch), because it requires
+older versions of numpy and torch.
 """
 
 import argparse
@@ -23,11 +23,11 @@ import numpy as np
 from recognizer import Image, ImageError, default_cache, open_recognizer, read_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
-SAME_FACE = 0.4  # intersection over union from which two boxes are one face
-TIMED = 12  # pictures whose times are taken: the largest, five rounds each
+SAME_FACE = 0.4  # minimum intersection over union of two boxes of one face
+TIMED = 12  # images that are timed: the largest, five rounds each
 ROUNDS = 5
 
-# runs in the peer's environment: pictures in a .npz, faces and milliseconds out as JSON
+# runs in the peer's environment: images in a .npz, faces and milliseconds out as JSON
 PEER = """
 import json, statistics, sys, time, types, warnings
 warnings.filterwarnings("ignore")
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def read_all(folders: list[Path]) -> dict[str, Image]:
-    """Read every picture below the folders, the largest first."""
+    """Return every image below the folders, the largest first."""
     pictures = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):
@@ -126,7 +126,7 @@ def install_peer(folder: Path) -> Path:
 def run_peer(
     python: Path, pictures: dict[str, Image], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Let the peer find the faces."""
+    """Return the peer's detections."""
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Path(scratch) / "pictures.npz"
         np.savez(arrays, *pictures.values())

@@ -1,4 +1,4 @@
-"""Cut every face out of images, aligned: scripts/find_faces.py OUT IMAGE..."""
+"""Save an aligned crop of every face in images: scripts/find_faces.py OUT IMAGE..."""
 
 import sys
 from pathlib import Path

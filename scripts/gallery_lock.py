@@ -1,11 +1,11 @@
-"""Measure how long recognition pauses while others write the gallery.
+"""Measure how long recognition pauses while other processes write the gallery.
 
 scripts/gallery_lock.py --json
 
-The whole service runs on the demo camera. Measured is the longest time between two recognized
-frames: with nobody else there, while another process holds the gallery's write lock and people
-are added and renamed through the service meanwhile, and while `facewire gallery import` adds many
-people in another process.
+The whole service runs on the demo camera. The longest time between two recognized frames is
+measured: without other processes, while another process holds the gallery's write lock and people
+are added and renamed through the service, and while `facewire gallery import` adds many people in
+another process.
 """
 
 import argparse
@@ -43,13 +43,13 @@ connection.execute("ROLLBACK")
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """How recognition went meanwhile.
+    """Figures of recognition during an activity.
 
     Attributes:
-        during: what went on.
-        seconds: for how long.
-        ticks: recognized batches of frames.
-        longest_s: the longest time between two of them.
+        during: the activity.
+        seconds: its duration.
+        ticks: number of recognized batches of frames.
+        longest_s: the longest time between two of them, seconds.
         refused: writes of this service that were refused because the gallery was busy.
     """
 
@@ -61,7 +61,7 @@ class Pause:
 
 
 class TickWatch:
-    """Notes the longest time between two ticks, in a thread of its own."""
+    """Records the longest time between two ticks, in a separate thread."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -73,7 +73,7 @@ class TickWatch:
         self._thread.start()
 
     def end(self, during: str, refused: int = 0) -> Pause:
-        """Stop watching and return what was seen."""
+        """Stop watching and return the figures."""
         self._stopping.set()
         self._thread.join()
         seconds = time.monotonic() - self._started
@@ -90,7 +90,7 @@ class TickWatch:
 
 
 def main() -> None:
-    """Run the service and print what was measured."""
+    """Run the service and print the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=10, help="how long the lock is held")
     parser.add_argument("--people", type=int, default=30_000, help="how many are imported")
@@ -142,7 +142,7 @@ async def measure(export: Path, seconds: float, n_people: int) -> list[Pause]:
 async def watched(
     service: Service, during: str, work: Awaitable[object], settle_s: float = 0.0
 ) -> Pause:
-    """Return the longest pause while something goes on, with people renamed all the time."""
+    """Return the figures during an activity, with people renamed continuously."""
     ended = asyncio.Event()
     watch = TickWatch(service)
     renaming = asyncio.create_task(rename_people(service, ended.is_set))
@@ -153,7 +153,7 @@ async def watched(
 
 
 async def rename_people(service: Service, is_ended: Callable[[], bool]) -> int:
-    """Rename somebody, list the first people and so on; return how many writes were refused."""
+    """Rename a person and list people, repeatedly; return the number of refused writes."""
     refused = number = 0
     first = (await service.gallery_worker.read(service.gallery.people.summaries))[0].identity
     while not is_ended():
@@ -173,7 +173,7 @@ async def rename_people(service: Service, is_ended: Callable[[], bool]) -> int:
 
 
 def write_export(directory: Path, service: Service, n_people: int) -> None:
-    """Write made-up people in the form of `gallery export`."""
+    """Write generated people in the format of `gallery export`."""
     rng = np.random.default_rng(0)
     size = service.gallery.embedding_size
     rows = rng.standard_normal((n_people, size)).astype(np.float32)

@@ -1,6 +1,6 @@
-"""What scripts/gpu runs: sections, each in a process of its own, gathered in one table.
+"""GPU measurements of scripts/gpu: sections, each in its own process, collected in one table.
 
-Run a section alone by naming it: scripts/gpu OUT detect embed. FACEWIRE_GPU_DEVICE=cpu tries the
+Name sections to run only these: scripts/gpu OUT detect embed. FACEWIRE_GPU_DEVICE=cpu runs the
 sections that do not need torch's CUDA on a machine without a GPU.
 """
 
@@ -28,7 +28,7 @@ Result = dict[str, Any]
 
 
 def machine() -> Result:
-    """Name the card, its driver and the libraries."""
+    """Record the card, its driver and the libraries."""
     import onnxruntime
 
     found: Result = {
@@ -56,7 +56,7 @@ def machine() -> Result:
 
 
 def floor() -> Result:
-    """Measure what the card can do at most: bytes, operations, copies, launches."""
+    """Measure the limits of the card: bytes, operations, copies, launches."""
     import torch
 
     def gpu_s(work: Callable[[], object], rounds: int = 10) -> float:
@@ -141,7 +141,7 @@ def tests() -> Result:
 
 
 def parity() -> Result:
-    """Compare what the CPU and the device find on photos, one by one and in a batch."""
+    """Compare the results of CPU and device on photos, one by one and in a batch."""
     from recognizer import open_recognizer, read_image
     from recognizer.cache import default_cache
     from recognizer.models.fetch import fetch_photos
@@ -182,7 +182,7 @@ def parity() -> Result:
 
 
 def detect() -> Result:
-    """Measure MTCNN at 720p: frames of six people in a call."""
+    """Measure MTCNN at 720p: frames of six people per call."""
     from recognizer.bench import bench_detect, crowd_frame, median_ms
     from recognizer.cache import default_cache
     from recognizer.detect.detector import Detector
@@ -194,7 +194,7 @@ def detect() -> Result:
     detector = Detector(open_engine(DEVICE), read_weights(ensure("mtcnn")))
     result: Result = {}
     for batch in BATCHES:
-        # other pixels in each, and read-only, as the service's frames are
+        # different pixels in each, and read-only, like the service's frames
         frames = [np.roll(frame, 16 * i, axis=1) for i in range(batch)]
         for each in frames:
             each.setflags(write=False)
@@ -218,14 +218,14 @@ def detect() -> Result:
         }
     measured = bench_detect(device=DEVICE)
     result["stages of one frame, ms"] = {stage.name: stage.ms for stage in measured.stages}
-    # bytes of a frame over the bus, and the operations of its nets
+    # bytes of a frame over the bus, and the operations of its networks
     result["peak_gflops_of_the_runtime"] = measured.peak_gflops
     result["floor_ms"] = sum(stage.floor_ms for stage in measured.stages)
     return result
 
 
 def embed() -> Result:
-    """Measure embedding networks: ours, and what options of the runtime would gain."""
+    """Measure embedding networks, and the gain of options of the runtime."""
     from recognizer.bench import median_ms
     from recognizer.embed.embedder import Embedder
     from recognizer.engines.devices import open_engine
@@ -251,7 +251,7 @@ def embed() -> Result:
 
 
 def options() -> Result:
-    """Measure what options of CUDA's provider would gain, its data on the device."""
+    """Measure the gain of options of the CUDA provider, with data on the device."""
     if DEVICE != "cuda":
         return {"not run": "these are options of CUDA"}
     from recognizer.embed.embedder import prepare
@@ -264,7 +264,7 @@ def options() -> Result:
             path = Path(scratch) / f"{name}.onnx"
             path.write_bytes(model)
             for option in OPTIONS:
-                # by itself: an option that ends the process is a result, too
+                # in its own process: an option that ends the process is a result, too
                 found = _run(f"{OPTION}{path}:{option}", 40)
                 result |= {f"{name}, {option}, {key}": value for key, value in found.items()}
     return result
@@ -287,7 +287,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 
 
 def option(path: Path, name: str) -> Result:
-    """Run a network that takes pixels by one set of options."""
+    """Run a network that takes pixels with one set of options."""
     import onnx
     import onnxruntime
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -314,7 +314,7 @@ def option(path: Path, name: str) -> Result:
 
 
 def _bound_ms(session: Any, crops: Any) -> tuple[float, Any]:
-    """Run with input and output held on the device; milliseconds and what came out."""
+    """Return milliseconds and output of a run with input and output on the device."""
     import onnxruntime
 
     from recognizer.bench import median_ms
@@ -331,7 +331,7 @@ def _bound_ms(session: Any, crops: Any) -> tuple[float, Any]:
 
 
 def _r50() -> bytes:
-    """Build an r50 of random weights that takes pixels."""
+    """Build an r50 with random weights that takes pixels."""
     from dataclasses import replace
 
     import torch
@@ -367,7 +367,7 @@ def stream() -> Result:
 
 
 def video() -> Result:
-    """Decode and encode 1080p H.264 by FFmpeg on the CPU and on the card."""
+    """Measure FFmpeg decoding and encoding 1080p H.264 on the CPU and on the card."""
     import av
     from av.codec.hwaccel import HWAccel
 
@@ -420,7 +420,7 @@ def _encode(path: Path, codec: str, rows: Any) -> float:
 
 
 def train() -> Result:
-    """Time forward and backward of r50 and y1, and fit a few steps of `tiny` on real crops."""
+    """Time forward and backward of r50 and y1, and train `tiny` some steps on real crops."""
     import torch
 
     from trainer.bench import Setting, measure
@@ -469,7 +469,7 @@ def _trainer(*arguments: object) -> Any:
 
 
 def tensorrt() -> Result:
-    """Measure TensorRT where it is installed."""
+    """Measure TensorRT if it is installed."""
     from importlib.util import find_spec
 
     if find_spec("tensorrt") is None:
@@ -481,7 +481,7 @@ def tensorrt() -> Result:
 
 
 def _profiled(work: Callable[[], object]) -> Result:
-    """Count kernels and copies of a call, by what CUDA reports of the whole process."""
+    """Count kernels and copies of a call, as CUDA reports for the whole process."""
     if DEVICE != "cuda":
         return {}
     from torch.autograd import DeviceType  # type: ignore[attr-defined]
@@ -521,7 +521,7 @@ SECTIONS: dict[str, tuple[Callable[[], Result], int]] = {
 
 
 def main() -> None:
-    """Run one section in this process, or all of them in processes of their own."""
+    """Run one section in this process, or all of them in separate processes."""
     out, *wanted = sys.argv[1:]
     if out == "--section":
         (name,) = wanted
@@ -538,7 +538,7 @@ def main() -> None:
         print(f"scripts/gpu: {name} ...", file=sys.stderr)
         results[name] = _run(name, SECTIONS[name][1])
         results[name]["took_s"] = round(time.monotonic() - began, 1)
-        # after each, so that a run that is cut off leaves what it measured
+        # after each, so that an interrupted run keeps its figures
         report.write_text(json.dumps(results, indent=1), encoding="utf-8")
     table = "\n".join(_lines(results))
     report.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
@@ -550,7 +550,7 @@ def main() -> None:
 
 
 def _run(name: str, limit_s: int) -> Result:
-    """Run a section by itself; what goes wrong is its result, and the next one is run."""
+    """Run a section in its own process; an error is its result, and the next one is run."""
     command = [sys.executable, __file__, "--section", name]
     with tempfile.TemporaryFile("w+") as said:
         try:

@@ -1,8 +1,8 @@
-"""Measure what a person waits for, and what they see: scripts/live_figures.py --seconds 10.
+"""Measure start, join, stop and frame rates of the page: scripts/live_figures.py --seconds 10.
 
 Starts the service with the demo, opens its page in Chromium, and reports the times until the page
-answers, until each page shows a frame, and until the service has ended after Ctrl-C, and the frames
-per second that each page shows. `facewire bench stream` gives the service's own rates and delays.
+responds, until each page shows a frame, and until the service has ended after Ctrl-C, and the frame
+rate of each page. `facewire bench stream` reports the service's own rates and latencies.
 """
 
 import argparse
@@ -18,17 +18,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from stream.bench.stream import machine
 from tests.e2e.harness import await_picture, chromium, open_page, service
 
-SMALL = (480, 360)  # drawing large pages takes the processor from the service
+SMALL = (480, 360)  # drawing large pages takes CPU time from the service
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was measured.
+    """The measured figures.
 
     Attributes:
-        start_s: from the command until the page answers.
+        start_s: from the command until the page responds.
         join_s: from opening each page until it shows a frame.
-        fps: frames per second that each page showed meanwhile.
+        fps: frames per second that each page showed.
         stop_s: from Ctrl-C until the process has ended, with all pages open.
         machine: processor and system.
         load: of the machine before, processes.
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure(n_pages: int, seconds: float) -> Report:
-    """Open pages one after the other, and let all of them show video for some seconds."""
+    """Return the figures of pages opened one after another, all showing video for some seconds."""
     load = os.getloadavg()[0]
     join_s: list[float] = []
     with tempfile.TemporaryDirectory() as data, chromium() as browser:

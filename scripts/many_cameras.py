@@ -1,9 +1,9 @@
 """Measure many RTSP cameras on this machine: scripts/many_cameras.py 4 --fps 25 --seconds 60.
 
-A real RTSP server (GStreamer's, as in the tests) sends one H.264 stream a camera in 1280x720: the
-demo's lobby, each camera at another moment of it, so that two to five people are in view of each.
-The first camera is watched by one viewer. The servers take processor time too; the figures given
-are the service's alone.
+A real RTSP server (GStreamer's, as in the tests) sends one H.264 stream per camera in 1280x720: the
+demo's lobby, each camera at a different time, so that two to five people are in view of each. One
+viewer watches the first camera. The servers use CPU time too; the reported figures are only those
+of the service.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def record(scene: DemoScene, file: Path, *, start_s: float, fps: int) -> None:
-    """Write LOOP_S seconds of the demo, a keyframe each second, as an IP camera does."""
+    """Write LOOP_S seconds of the demo, with a keyframe each second, like an IP camera."""
     with av.open(str(file), "w") as out:
         options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "g": str(fps)}
         stream = out.add_stream("libx264", rate=fps, options=options)

@@ -1,7 +1,7 @@
-"""Holds the trainer against real MXNet: records, networks, losses, gradients, verification.
+"""Compare the trainer with real MXNet: records, networks, losses, gradients, verification.
 
-Run by scripts/mxnet_oracle, which makes MXNet's environment. This file is both sides: started by
-our Python it prepares files and compares; started by MXNet's (`--mxnet DIR`) it answers with files.
+Run by scripts/mxnet_oracle, which creates MXNet's environment. This file is both sides: run by the
+project's Python it prepares files and compares; run by MXNet's (`--mxnet DIR`) it writes results.
 """
 
 import argparse
@@ -18,10 +18,10 @@ import numpy as np
 NETWORKS = ("y1", "y2", "m1", "r50")
 TOLERANCE = 2e-5  # of embeddings, relative to the largest number
 LOSS_TOLERANCE = 1e-4
-# Norm of the difference of all gradients together, relative to their norm. Rounding grows with
-# every batch norm on the way down, in either library: y2, with 103 of them, comes to 0.9e-2.
+# Norm of the difference of all gradients together, relative to their norm. Rounding errors grow
+# with every batch norm in the backward pass, in both libraries: y2, with 103 of them, has 0.9e-2.
 GRADIENT_TOLERANCE = {"y1": 1e-2, "y2": 2e-2, "m1": 1e-2, "r50": 1e-2}
-# MXNet 1.9.1 on a CPU writes this activation over its input and then takes it for the input: its
+# MXNet 1.9.1 on a CPU overwrites the input with this activation and then uses it as the input: its
 # gradient of the slope is too small by exactly the slope. All others are compared.
 NOT_COMPARED = {"m1": {"conv_14_relu_gamma"}}
 CLASSES, BATCH = 7, 4
@@ -29,7 +29,7 @@ SCALE, M2 = 64.0, 0.5  # arcface
 
 
 def main() -> int:
-    """Prepare, ask MXNet, compare; 1 if anything differs."""
+    """Prepare files, run MXNet, compare; return 1 if anything differs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("python", nargs="?", help="MXNet's Python")
     parser.add_argument("--mxnet", type=Path, help="be MXNet's side, on the files of DIR")
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def pictures(n: int) -> np.ndarray:
-    """Return (n, 112, 112, 3) uint8 noise with some structure, always the same."""
+    """Return (n, 112, 112, 3) uint8 noise with some structure, the same in every run."""
     rng = np.random.default_rng(5)
     coarse = rng.integers(0, 256, (n, 14, 14, 3))
     fine = rng.integers(-20, 21, (n, 112, 112, 3))
@@ -64,11 +64,11 @@ def pictures(n: int) -> np.ndarray:
     return np.asarray(np.clip(images, 0, 255), np.uint8)
 
 
-# ---- our side
+# ---- the project's side
 
 
 def prepare(folder: Path) -> None:
-    """Write our records and checkpoints, and what our networks make of the pictures."""
+    """Write the project's records and checkpoints, and its networks' outputs for the images."""
     import torch
     from torch import nn
 
@@ -120,7 +120,7 @@ def prepare(folder: Path) -> None:
 
 
 def train_once(backbone: Any, images: Any, labels: Any, weight: Any) -> dict[str, Any]:
-    """Run one arcface batch; returns loss and the gradient of the classes."""
+    """Run one arcface batch; return loss and the gradient of the classes."""
     import torch
 
     from trainer.heads.classification import MARGINS, MarginHead
@@ -135,7 +135,7 @@ def train_once(backbone: Any, images: Any, labels: Any, weight: Any) -> dict[str
 
 
 def compare(folder: Path) -> int:
-    """Print every comparison; returns 1 if one fails."""
+    """Print every comparison; return 1 if one fails."""
     from trainer.data.faceset import FaceSet
     from trainer.data.recordio import RecordReader
 
@@ -177,11 +177,11 @@ def compare(folder: Path) -> int:
     return int(failures > 0)
 
 
-# ---- MXNet's side: nothing of ours is imported here
+# ---- MXNet's side: nothing of the project is imported here
 
 
 def answer(folder: Path) -> None:
-    """Read our files with MXNet, and write what it makes of them."""
+    """Read the project's files with MXNet, and write its results."""
     import mxnet as mx
 
     crops = np.load(folder / "crops.npy")
@@ -199,7 +199,7 @@ def answer(folder: Path) -> None:
 
 
 def read_records(mx: Any, folder: Path, crops: Any) -> dict[str, Any]:
-    """Read our set, and write it again with MXNet's own writer."""
+    """Read the project's record set, and write it again with MXNet's writer."""
     ours = mx.recordio.MXIndexedRecordIO(
         str(folder / "set/train.idx"), str(folder / "set/train.rec"), "r"
     )
@@ -211,7 +211,7 @@ def read_records(mx: Any, folder: Path, crops: Any) -> dict[str, Any]:
     for key in ours.keys:
         payload = ours.read_idx(key)
         header, image = mx.recordio.unpack(payload)
-        if 1 <= key <= 2:  # PNG: exactly our pixels, RGB
+        if 1 <= key <= 2:  # PNG: exactly the project's pixels, RGB
             decoded = mx.image.imdecode(image).asnumpy()
             differing += not np.array_equal(decoded, crops[key - 1])
         theirs.write_idx(key, mx.recordio.pack(header, image))

@@ -1,10 +1,10 @@
-"""Measure who is named in a clip against labels written down by eye.
+"""Measure the names given in a clip against manual labels.
 
     python scripts/name_clip.py CLIP ENROL_DIR [--labels scripts/name_clip.toml]
 
-Enrols ENROL_DIR/NAME.png or .jpg for each name of the labels, runs every frame through the live
-pipeline at the clip's own pace, and prints for each person how many of the frames in which the
-face is frontal and large enough have the right name, and which wrong names were given.
+Enrolls ENROL_DIR/NAME.png or .jpg for each name of the labels, runs every frame through the live
+pipeline at the clip's frame rate, and prints for each person how many of the frames with a frontal
+and sufficiently large face have the right name, and which wrong names were given.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LABELS = Path(__file__).with_suffix(".toml")
 
 
 def main() -> None:
-    """Print the table; exit 1 if anybody is given a wrong name."""
+    """Print the table; exit 1 if any person is given a wrong name."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clip", type=Path)
     parser.add_argument("enrol", type=Path, metavar="ENROL_DIR")
@@ -114,13 +114,13 @@ def judge(
 
 
 def is_in(track: Track, area: list[float]) -> bool:
-    """Whether the middle of a face is within x1, y1, x2, y2."""
+    """Whether the center of a face is within x1, y1, x2, y2."""
     x, y = (track.box[:2] + track.box[2:]) / 2
     return bool(area[0] <= x <= area[2] and area[1] <= y <= area[3])
 
 
 def state(tracks: tuple[Track, ...], person: dict[str, Any]) -> str:
-    """Return how the largest face in a person's area is named."""
+    """Return the naming state of the largest face in a person's area."""
     found = [track for track in tracks if is_in(track, person["area"])]
     if not found:
         return "not seen"

@@ -1,10 +1,10 @@
-"""How well a recipe learns, over seeds: scripts/over_seeds.py TRAIN OUT [--pairs FILE.bin]...
+"""Measure a recipe's accuracy over seeds: scripts/over_seeds.py TRAIN OUT [--pairs FILE.bin]...
 
-For every seed a quarter of the people of TRAIN/NAME/*.jpg (aligned crops), another one each time,
-is left out of the training; pairs of these people are verified before and after. They are what a
-setting may be chosen by: pairs that are reported must not choose it. `--pairs` are verified beside
-them. `--set run.precision=bf16` and the like try a setting. Prints a line a seed and the means;
-five seeds of `tiny` take minutes.
+For every seed a different quarter of the people of TRAIN/NAME/*.jpg (aligned crops) is held out of
+the training; pairs of these people are verified before and after. Choose settings by these pairs:
+the reported pairs must not be used for it. `--pairs` are verified in addition. An option such as
+`--set run.precision=bf16` tries a setting. Prints a line per seed and the means; five seeds of
+`tiny` take minutes.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from trainer.data.pairs import PairSet, alternate, read_bin, write_bin
 from trainer.training.recipe import read_recipe
 from trainer.training.run import Run, run_recipe
 
-PARTS = 4  # a quarter left out: enough people to learn from, enough pairs to count
+PARTS = 4  # a quarter held out: enough people for training, enough pairs for verification
 NAME = "left_out"
 
 
 def main() -> None:
-    """Train with every seed."""
+    """Train with every seed and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("train", "out"):
         parser.add_argument(name, type=Path)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def divide(train: Path, seed: int, data: Path) -> None:
-    """Write train.rec of most people, and a .bin of as many pairs of one as of two of the rest."""
+    """Write train.rec of most people, and a .bin of as many genuine as impostor pairs of others."""
     people = list(people_of(train).values())
     with FaceSetWriter(data) as faces:
         for photos in (p for i, p in enumerate(people) if i % PARTS != seed % PARTS):

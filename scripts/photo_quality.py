@@ -1,12 +1,12 @@
-"""Who is recognized after enrolling one spoiled photo: 40 people, the other photo as probe.
+"""Measure recognition after enrolling one degraded photo: 40 people, another photo as probe.
 
     python scripts/photo_quality.py LFW [--people 40] [--turned] [--model sface]
 
-LFW is a folder of people with two or more photos each, such as LFW's. For each kind of damage all
-people are enrolled into a new gallery from one photo damaged so, by the checks that every way in
-uses, and asked for by another, good photo. A photo that is enrolled but does not find its person
-again should have been refused: at least 95 % of what is enrolled should be recognized. With
---turned the damage is a quarter turn. The last line counts good photos that are refused.
+LFW is a folder of people with two or more photos each, such as LFW's. For each kind of degradation
+all people are enrolled in a new gallery from one degraded photo, with the usual enrollment checks,
+and identified by another, good photo. A photo that is enrolled but does not identify its person
+should have been rejected: at least 95 % of the enrolled should be recognized. With --turned the
+degradation is a quarter turn. The last line counts good photos that are rejected.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from gallery import Gallery
 from recognizer import Image, Recognizer, open_recognizer, read_image
 from stream.enrollment.enrollment import EnrolReport, enroll_images, upload_item
 
-MARGIN = 0.05  # similarity by which the best must be ahead, as `identify` has it
+MARGIN = 0.05  # minimum lead of the best similarity, as in `identify`
 Damage = Callable[[Image], Image]
 
 
@@ -57,7 +57,7 @@ def main() -> None:
 def _run(
     recognizer: Recognizer, pairs: list[tuple[Path, Path]], damage: Damage
 ) -> tuple[EnrolReport, int, int]:
-    """Return the report of enrolling, and how many were recognized and taken for another."""
+    """Return the enrollment report, and the numbers of recognized and misidentified people."""
     with tempfile.TemporaryDirectory() as directory, _gallery(recognizer, directory) as gallery:
         items = [
             upload_item(str(photo), photo.parent.name, _png(damage(read_image(photo))))
@@ -80,7 +80,7 @@ def _run(
 
 def _refused(recognizer: Recognizer, photos: list[Path]) -> Counter[str]:
     with tempfile.TemporaryDirectory() as directory, _gallery(recognizer, directory) as gallery:
-        # each as a person of its own, so that nothing but the photo itself is judged
+        # each as a separate person, so that only the photo itself is checked
         items = [
             upload_item(str(photo), f"{photo.stem} {number}", photo.read_bytes())
             for number, photo in enumerate(photos)

@@ -1,7 +1,7 @@
-"""Run the service for long with cameras and viewers that fail: scripts/soak.py --minutes 30.
+"""Run the service for long with failing cameras and viewers: scripts/soak.py --minutes 30.
 
-Runs `facewire serve` on real RTSP servers, kills and hangs them at random, lets viewers come and
-go (some without closing), and prints once a minute the service's memory, file descriptors and
+Runs `facewire serve` on real RTSP servers, kills and hangs them at random, connects and disconnects
+viewers (some without closing), and prints once a minute the service's memory, file descriptors and
 threads. Exits 1 if at the end memory has grown by more than 5 % since warm-up, a descriptor or
 thread has leaked, a camera is not live, or an unhandled exception is in its log.
 """
@@ -43,7 +43,7 @@ BACK_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the service holds at one moment."""
+    """Resources of the service at one time."""
 
     rss_mib: float
     descriptors: int
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) -> list[str]:
-    """Disturb cameras and viewers; return what is wrong at the end, a line each."""
+    """Disturb cameras and viewers; return the problems at the end, a line each."""
     async with httpx2.AsyncClient(base_url=url, timeout=20) as client:
         if troubles := await all_live(client, 60):
             return troubles
@@ -114,7 +114,7 @@ async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) ->
         for server in servers:
             server.restart()
         troubles = await all_live(client, BACK_S)
-        await asyncio.sleep(35)  # viewers that did not close are noticed by then
+        await asyncio.sleep(35)  # viewers that did not close are detected by then
         samples.append(sample(pid))
     fifth = max(1, len(samples) // 5)
     early = statistics.median(each.rss_mib for each in samples[fifth : 2 * fifth])
@@ -131,7 +131,7 @@ async def soak(pid: int, url: str, servers: list[RtspServer], seconds: float) ->
 
 
 def sample(pid: int) -> Sample:
-    """Read what a process holds, from /proc."""
+    """Return the resources of a process, from /proc."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     return Sample(
         int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024,
@@ -156,7 +156,7 @@ async def all_live(client: httpx2.AsyncClient, within_s: float) -> list[str]:
 
 
 async def disturb(server: RtspServer) -> None:
-    """Kill or hang a camera now and then, for up to ten seconds."""
+    """Kill or hang a random camera at random times, for up to ten seconds."""
     while True:
         await asyncio.sleep(random.uniform(10, 40))
         if random.random() < 0.5:
@@ -170,7 +170,7 @@ async def disturb(server: RtspServer) -> None:
 
 
 async def visit(client: httpx2.AsyncClient, n_cameras: int) -> None:
-    """Watch a random camera for a while, leave with or without closing, come again."""
+    """Watch a random camera for a while, leave with or without closing, and repeat."""
     while True:
         peer = RTCPeerConnection()
         peer.addTransceiver("video", direction="recvonly")

@@ -1,11 +1,11 @@
-"""From a folder of people to names: scripts/tiny_to_serve.py TRAIN PAIRS CROPS PEOPLE OUT.
+"""Train, export and use a small model: scripts/tiny_to_serve.py TRAIN PAIRS CROPS PEOPLE OUT.
 
 Packs TRAIN/NAME/*.jpg, trains the recipe `tiny` on it, verifies it on the pairs of pairs.txt PAIRS
 with photos CROPS before and after, exports it with the similarities of those pairs in its card,
 adds it as a model, enrolls half of the photos PEOPLE/NAME/*.jpg, and identifies the other half. It
-takes a minute or two on two CPU cores. So small a network on so few people tells strangers apart
-poorly, and facewire names nobody rather than somebody else. `facewire serve` then names with it:
-the last line says how.
+takes a minute or two on two CPU cores. A network this small, trained on so few people,
+distinguishes strangers poorly, and facewire then gives no name rather than a wrong one. The last
+line shows how to use the model with `facewire serve`.
 """
 
 import argparse
@@ -72,18 +72,18 @@ def main() -> None:
 
 
 def command(program: str, *arguments: object) -> Any:
-    """Run one of our commands and return its JSON document; its own words go to the terminal."""
+    """Run a facewire command and return its JSON document; its messages go to the terminal."""
     path = Path(sys.executable).with_name(program)
     done = subprocess.run(
         [path, *map(str, arguments), "--json"], stdout=subprocess.PIPE, check=False
     )
-    if not done.stdout:  # `enroll` fails, with a report, where it refused a photo
+    if not done.stdout:  # `enroll` fails, with a report, if it rejected a photo
         sys.exit(f"tiny_to_serve: {program} {arguments[0]} failed")
     return json.loads(done.stdout)
 
 
 def divide(people: Path, enrol: Path) -> list[Path]:
-    """Copy every second photo of everybody to `enrol`; return the others."""
+    """Copy every second photo of each person to `enrol`; return the others."""
     others = []
     for person in sorted(path for path in people.iterdir() if path.is_dir()):
         photos = sorted(person.iterdir())

@@ -1,4 +1,4 @@
-"""A skipped test fails where skipping is forbidden: FACEWIRE_NO_SKIP=1, as .ci/run sets it."""
+"""Makes a skipped test fail if skipping is forbidden: FACEWIRE_NO_SKIP=1, as set by .ci/run."""
 
 import os
 

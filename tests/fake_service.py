@@ -1,4 +1,4 @@
-"""A service without cameras, threads or WebRTC: for tests of the HTTP API."""
+"""A fake service without cameras, threads or WebRTC, for tests of the HTTP API."""
 
 import time
 from collections.abc import Callable
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class FakePeers:
-    """Answers each offer that is not "bad", and remembers who is there."""
+    """Answers each offer that is not "bad", and records the open peers."""
 
     def __init__(self) -> None:
         self.ice = IceServers(('turn:me:s"e\\cret@turn.example.org',), wall_clock=time.time)
@@ -80,14 +80,14 @@ class FakePeers:
 
 
 class FakeVideo:
-    """A camera's video, of which nothing is sent."""
+    """A camera's video that sends nothing."""
 
     def __init__(self) -> None:
         self.hub = object()
 
 
 class FakeCamera:
-    """A camera that has a snapshot, or none."""
+    """A camera with or without a snapshot."""
 
     def __init__(self, status: CameraStatus, jpeg: bytes | None) -> None:
         self.shown = status
@@ -101,7 +101,7 @@ class FakeCamera:
 
 
 class FakePushCamera:
-    """A camera that a browser brings."""
+    """A camera sent by a browser."""
 
     def __init__(self, cameras: "FakeCameras", name: str) -> None:
         self.hub = object()
@@ -110,7 +110,7 @@ class FakePushCamera:
         self._name = name
 
     def on_frame(self, frame: object) -> None:
-        """Take a frame."""
+        """Receive a frame."""
 
     async def close(self) -> None:
         self._cameras.by_name.pop(self._name, None)
@@ -142,7 +142,7 @@ class SeeingRecognizer(FakeRecognizer):
 
 
 class FakeCameras:
-    """Cameras that are there or not, without threads."""
+    """Cameras without threads."""
 
     def __init__(self) -> None:
         self.by_name: dict[str, FakeCamera] = {}
@@ -199,7 +199,7 @@ class FakeInference:
 
 
 class FakeGalleryWorker:
-    """Runs calls of the gallery at once, and counts what changed it."""
+    """Runs calls of the gallery at once, and counts its changes."""
 
     def __init__(self, gallery: Gallery) -> None:
         self.n_changes = 0
@@ -243,7 +243,7 @@ class FakeJournal:
 
 
 class FakeNaming(FaceNaming):
-    """Names past faces really, and faces in view without embedding them."""
+    """Names past faces as the real one does, and faces in view without embedding them."""
 
     def __init__(self, cameras: FakeCameras, **rooms: Any) -> None:
         super().__init__(cameras=cast(Cameras, cameras), pipeline=cast(Pipeline, None), **rooms)
@@ -259,7 +259,7 @@ class FakeNaming(FaceNaming):
 
 
 class FakeService:
-    """The service as the API knows it, over a real gallery and event log.
+    """The service as used by the API, over a real gallery and event log.
 
     `tests/unit/stream/api/test_fake_service.py` compares it with `stream.service.Service`.
     """
@@ -311,7 +311,7 @@ class FakeService:
 def status(
     name: str, *, url: str = "rtsp://user:***@192.0.2.7/live", reason: str = ""
 ) -> CameraStatus:
-    """Return a camera that is live, or failing where a reason is given."""
+    """Return the status of a camera that is live, or failing if a reason is given."""
     return CameraStatus(
         config=CameraConfig(name=name, url=url),
         is_pushed=False,
@@ -336,7 +336,7 @@ def status(
 
 
 def track(number: int, match: Match | None = None) -> Track:
-    """Return a face that has been seen for two seconds."""
+    """Return a track that has been visible for two seconds."""
     return Track(
         track_id=f"run-{number}",
         box=np.array([10.04, 20, 110, 140], np.float32),

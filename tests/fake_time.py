@@ -1,12 +1,12 @@
-"""Time that passes only while a source waits for it."""
+"""A fake clock that advances only while a source waits."""
 
 import threading
 
 
 class FakeTime(threading.Event):
-    """A monotonic clock, and the event that a source waits on until its next frame is due.
+    """A monotonic clock, and the event on which a source waits until its next frame is due.
 
-    A wait returns at once and moves the clock on by as much.
+    A wait returns at once and advances the clock by its timeout.
 
     Attributes:
         now: seconds.

@@ -1,8 +1,8 @@
-"""A recognizer whose world is written down: for tests of what happens over time.
+"""A fake recognizer with scripted faces, for tests of behavior over time.
 
-A `FakeWorld` says who is where in each frame. Its pictures carry only the frame's number, and
-`FakeRecognizer` looks the faces up by it, with the real one's interface and answers. Appearance
-is honest where it matters: embeddings are unit vectors, a person's are alike, two people's are not.
+A `FakeWorld` defines the faces in each frame. Its images hold only the frame's number, by which
+`FakeRecognizer` looks up the faces, with the interface and results of the real one. Embeddings are
+realistic: unit vectors, similar for one person, not similar for two people.
 """
 
 from collections.abc import Sequence
@@ -29,12 +29,12 @@ class FakeFace:
     """A face in a frame.
 
     Attributes:
-        person: whose, 1 to 255.
-        x, y: its middle.
-        size: sides of its box.
-        is_found: a full scan finds it.
-        is_followed: following finds it.
-        quality: of its picture.
+        person: number of its person, 1 to 255.
+        x, y: its center, pixels.
+        size: sides of its box, pixels.
+        is_found: whether detection finds it.
+        is_followed: whether tracking finds it.
+        quality: of its crop.
     """
 
     person: int
@@ -66,7 +66,7 @@ class FakeWorld:
         size: tuple[int, int] = (240, 640),
         scene: int = 0,
     ) -> Frame:
-        """Return a frame that shows these faces, whoever looks at it with this world's eyes."""
+        """Return a frame that shows these faces to recognizers of this world."""
         number = len(self.scenes)
         self.scenes.append(tuple(faces))
         image = np.random.default_rng(scene).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -74,13 +74,13 @@ class FakeWorld:
         return Frame(camera, number, at, image)
 
     def faces(self, image: Image) -> tuple[FakeFace, ...]:
-        """Return who is in a frame."""
+        """Return the faces in a frame."""
         high, middle, low = (int(v) for v in image[-1, -1])
         return self.scenes[high * 65536 + middle * 256 + low]
 
 
 class FakeRecognizer:
-    """Sees a `FakeWorld`, and counts its calls."""
+    """Recognizes the faces of a `FakeWorld`, and counts its calls."""
 
     model_id = "fake-00000000"
     embedding_size = EMBEDDING_SIZE
@@ -112,7 +112,7 @@ class FakeRecognizer:
         crops = np.zeros((len(landmarks), 112, 112, 3), np.uint8)
         for crop, points in zip(crops, landmarks, strict=True):
             crop[:] = self._nearest(image, points).person
-            # Two crops of one person are never the same picture.
+            # Two crops of one person are never identical.
             crop[0, [0, -1]] = image[-1, -1]
         return crops
 
@@ -133,7 +133,7 @@ class FakeRecognizer:
         ]
 
     def count(self, call: str) -> int:
-        """Return how many faces or images a call was made for in all."""
+        """Return the total number of faces or images of a call."""
         return sum(n for name, n in self.calls if name == call)
 
     def _nearest(self, image: Image, landmarks: Floats) -> FakeFace:
@@ -157,7 +157,7 @@ class FakeRecognizer:
 
 
 def as_detections(faces: Sequence[FakeFace]) -> Detections:
-    """Return faces as a scan finds them."""
+    """Return faces as detections."""
     boxes = np.stack([face.box for face in faces]) if faces else np.empty((0, 4), np.float32)
     landmarks = [_landmarks(box) for box in boxes]
     return Detections(
@@ -168,7 +168,7 @@ def as_detections(faces: Sequence[FakeFace]) -> Detections:
 
 
 def looks_like(person: int, variant: int = 0, noise: float = 0.4) -> Floats:
-    """Return an embedding of a person: cosines of 0.85 and so to their others, 0 to strangers."""
+    """Return an embedding of a person: cosine about 0.85 to their others, 0 to strangers."""
     own = np.zeros(EMBEDDING_SIZE)
     own[person % (EMBEDDING_SIZE // 2)] = 1.0 if person < EMBEDDING_SIZE // 2 else -1.0
     other = np.random.default_rng([person, variant]).normal(size=EMBEDDING_SIZE)

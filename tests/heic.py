@@ -1,4 +1,4 @@
-"""HEIC files for tests: an HEVC key frame in the container of ISO/IEC 23008-12, as phones write."""
+"""HEIC files for tests: an HEVC keyframe in a container of ISO/IEC 23008-12, as of phones."""
 
 import struct
 from fractions import Fraction
@@ -56,7 +56,7 @@ def _full_box(kind: bytes, body: bytes, *, version: int = 0) -> bytes:
 
 
 def _hevc(image: np.ndarray) -> tuple[bytes, bytes]:
-    """Return the decoder configuration record and the samples of one key frame."""
+    """Return the decoder configuration record and the samples of one keyframe."""
     height, width = image.shape[:2]
     encoder = av.CodecContext.create("libx265", "w")
     encoder.width, encoder.height = width, height

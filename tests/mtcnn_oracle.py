@@ -1,7 +1,7 @@
-"""The reference system's face detector in plain loops, on this project's networks.
+"""The reference system's face detector in plain loops, with this project's networks.
 
-Its arithmetic to the pixel: integer boxes that count both border pixels, and levels and crops that
-OpenCV scales bilinearly from the whole image, black outside of it.
+Its arithmetic is exact to the pixel: integer boxes that include both border pixels, and levels and
+crops scaled bilinearly by OpenCV from the whole image, black outside of it.
 
 Source: mtcnn_detector.py and helper.py of insightface, 2018.
 """
@@ -27,7 +27,7 @@ def plain_suppress(
     by_smaller: bool = False,
     border: int = 0,
 ) -> list[int]:
-    """The textbook's loop; `border` is 1 for boxes that count both border pixels."""
+    """Plain non-maximum suppression; `border` is 1 for boxes that include both border pixels."""
     remaining = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     kept = []
     while remaining:
@@ -59,7 +59,7 @@ class Oracle:
         }
 
     def detect(self, image: Image) -> Detections:
-        """Find the faces of an image."""
+        """Return the faces of an image."""
         boxes = self._propose(image)
         boxes, heads = self._kept(image, boxes, "rnet", 24, THRESHOLDS[1])
         rows = plain_suppress(boxes, heads[:, 0], 0.7, border=1)
@@ -98,7 +98,7 @@ class Oracle:
     def _kept(
         self, image: Image, boxes: np.ndarray, name: str, side: int, threshold: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Run a network over boxes; those above a threshold, clipped, and what it gave."""
+        """Return the clipped boxes above a threshold of a network, and its outputs."""
         height, width, _ = image.shape
         kept, heads = [np.empty((0, 4))], [np.empty((0, 15 if name == "onet" else 5))]
         for box in boxes:

@@ -1,4 +1,4 @@
-"""Two networks that reach only this machine between them, as behind two NATs (Linux, as root)."""
+"""Two networks connected only to this machine, as behind two NATs (Linux, as root)."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ HOSTS = {"viewer": "10.77.1.2", "service": "10.77.2.2"}
 
 
 def why_unavailable() -> str:
-    """Return why there can be no such networks here; empty where there can."""
+    """Return why such networks cannot be created here; empty if they can."""
     if not shutil.which("ip"):
         return "no network namespaces: apt-get install iproute2"
     name = f"facewire-{os.getpid()}-probe"
@@ -39,7 +39,7 @@ def _ip(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]
 
 
 def inside(place: str) -> list[str]:
-    """Return what goes before a command that is to run in a network."""
+    """Return the command prefix for running a command in a network."""
     return ["ip", "netns", "exec", _namespace(place)]
 
 
@@ -49,7 +49,7 @@ def _namespace(place: str) -> str:
 
 @contextmanager
 def networks() -> Iterator[None]:
-    """Make both networks; nothing is forwarded between them."""
+    """Create both networks; nothing is forwarded between them."""
     with ExitStack() as stack:
         _ip("address", "replace", f"{MIDDLE}/32", "dev", "lo")
         stack.callback(_ip, "address", "del", f"{MIDDLE}/32", "dev", "lo", check=False)
@@ -74,7 +74,7 @@ def networks() -> Iterator[None]:
 
 @contextmanager
 def relayed(host: str, port: int) -> Iterator[int]:
-    """Pass TCP connections on to a host of a network; yields the port of `MIDDLE`."""
+    """Forward TCP connections to a host of a network; yields the port of `MIDDLE`."""
     opened: list[socket.socket] = []
 
     def copy(source: socket.socket, target: socket.socket) -> None:
@@ -110,7 +110,7 @@ def relayed(host: str, port: int) -> Iterator[int]:
 
 
 def script(path: Path, place: str, program: Path) -> Path:
-    """Write a script that runs a program in a network, for those that start it by one path."""
+    """Write a script that runs a program in a network, for callers that need a single path."""
     path.write_text(f'#!/bin/sh\nexec {" ".join(inside(place))} "{program}" "$@"\n')
     path.chmod(0o755)
     return path

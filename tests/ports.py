@@ -6,11 +6,11 @@ from typing import Self
 
 
 class HeldPort:
-    """A port of 127.0.0.1 that nobody else is given until `close`.
+    """A port of 127.0.0.1 that is reserved until `close`.
 
     The socket is bound and does not listen. Linux lets a server with SO_REUSEADDR listen on the
-    port meanwhile, and gives the port to nobody who asks for a free one. While no server listens,
-    connections are refused.
+    port meanwhile, and does not assign it as a free port. While no server listens, connections
+    are refused.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class HeldPort:
         self.port = int(self._socket.getsockname()[1])
 
     def close(self) -> None:
-        """Give the port up."""
+        """Release the port."""
         self._socket.close()
 
     def __enter__(self) -> Self:

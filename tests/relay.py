@@ -1,4 +1,4 @@
-"""A relay between an RTSP camera and the service, that spoils what the camera sends."""
+"""A relay between an RTSP camera and the service that damages the camera's packets."""
 
 import random
 import re
@@ -12,7 +12,7 @@ from typing import Self
 # RTP in the RTSP connection, RFC 2326 section 10.12: "$", channel, two bytes of length.
 DOLLAR, HEAD, RTP_HEAD = 0x24, 4, 12
 
-# Where media goes by UDP, RTP to the first port and RTCP to the second: section 12.39.
+# Ports of media over UDP, RTP on the first and RTCP on the second: section 12.39.
 CLIENT_PORTS = re.compile(rb"client_port=(\d+)-(\d+)")
 
 LOOK_UP_S = 0.2
@@ -20,17 +20,17 @@ LOOK_UP_S = 0.2
 
 
 class Relay:
-    """Passes RTSP on, media by TCP or UDP, and changes the RTP packets from the camera.
+    """Forwards RTSP, with media over TCP or UDP, and changes the RTP packets from the camera.
 
     Attributes:
-        port: where it listens.
-        dropped: part of the packets by UDP that are lost, in [0, 1].
-        n_dropped, n_damaged: how many were so far.
-        damaged: part of the packets in which some bytes of the video are changed, in [0, 1].
+        port: on which it listens.
+        dropped: fraction of the UDP packets that are dropped, in [0, 1].
+        n_dropped, n_damaged: numbers of such packets.
+        damaged: fraction of the packets with some changed bytes of video, in [0, 1].
         clock_step: added to the RTP timestamps, in 1/90000 s; changes are jumps of the clock.
 
     Args:
-        camera_port: where the camera listens, on this machine.
+        camera_port: on which the camera listens, on this machine.
     """
 
     def __init__(self, camera_port: int) -> None:
@@ -88,7 +88,7 @@ class Relay:
                 each.shutdown(socket.SHUT_RDWR)
 
     def _take_udp(self, asked: re.Match[bytes]) -> bytes:
-        """Listen in place of the ports that a client asks for, and return what to ask for."""
+        """Listen in place of the ports that a client requests, and return the ports to request."""
         sockets = _two_ports()
         for number, udp in enumerate(sockets):
             client = ("127.0.0.1", int(asked[number + 1]))
@@ -119,7 +119,7 @@ class Relay:
 
 
 def _two_ports() -> tuple[socket.socket, socket.socket]:
-    """Take an even port and the one after it."""
+    """Bind an even port and the one after it."""
     while True:
         rtp, rtcp = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
         with suppress(OSError):
@@ -133,13 +133,13 @@ def _two_ports() -> tuple[socket.socket, socket.socket]:
 
 
 def _parts(source: socket.socket) -> Iterator[bytes]:
-    """Split a connection into RTP packets and what is between them."""
+    """Split a connection into RTP packets and the bytes between them."""
     waiting = b""
     while received := source.recv(65536):
         waiting += received
         while waiting:
             if waiting[0] != DOLLAR:
-                # Text of RTSP; a packet that begins in the same piece is at its "$".
+                # RTSP text; a packet in the same piece starts at its "$".
                 end = waiting.find(b"\r\n\r\n$\0") + 4
                 end = len(waiting) if end < 4 else end
             else:

@@ -1,7 +1,7 @@
-"""An RTSP camera in Python for tests, which sends what GStreamer's server would not.
+"""An RTSP camera in Python for tests of streams that GStreamer's server cannot send.
 
-RTSP 1.0 (RFC 2326) with H.264 over TCP (RFC 6184), interleaved. It may take its time to answer,
-send its parameter sets in the video alone, be joined in the middle, and hang up after some frames.
+RTSP 1.0 (RFC 2326) with H.264 over TCP (RFC 6184), interleaved. It can respond late, send its
+parameter sets only in the video, be joined in the middle, and disconnect after some frames.
 """
 
 import itertools
@@ -23,14 +23,14 @@ MAX_PAYLOAD = 1400
 
 @dataclass(slots=True, eq=False)
 class RtspCamera:
-    """Plays access units, lists of NAL units each, to everybody who comes.
+    """Sends access units, lists of NAL units each, to every client.
 
     Attributes:
-        units: what is sent; the connection ends after the last.
+        units: to send; the connection ends after the last.
         before_describe: called before DESCRIBE is answered.
         before_unit: called with its number before each access unit.
-        challenge: WWW-Authenticate header of a refusal; empty to let everybody in.
-        n_plays: how many have come.
+        challenge: WWW-Authenticate header of a refusal; empty to admit every client.
+        n_plays: number of clients so far.
     """
 
     units: Sequence[list[bytes]]
@@ -90,7 +90,7 @@ class RtspCamera:
                     head.append(f"WWW-Authenticate: {self.challenge}")
                 case "DESCRIBE":
                     self.before_describe()
-                    # No sprop-parameter-sets: they come with the video.
+                    # No sprop-parameter-sets: they are sent in the video.
                     body = (
                         "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
                         "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
@@ -130,7 +130,7 @@ def _read(handler: socketserver.StreamRequestHandler) -> tuple[str, str] | None:
 
 
 def _payloads(nal: bytes) -> list[bytes]:
-    """Split a NAL unit into payloads of a packet each, as FU-A where it is too long."""
+    """Split a NAL unit into payloads of one packet each, as FU-A if it is too long."""
     if len(nal) <= MAX_PAYLOAD:
         return [nal]
     indicator, kind, rest = nal[0] & 0xE0 | 28, nal[0] & 31, nal[1:]
@@ -140,7 +140,7 @@ def _payloads(nal: bytes) -> list[bytes]:
 
 
 def access_units(n: int, *, gop: int, size: tuple[int, int] = (96, 128)) -> list[list[bytes]]:
-    """Encode frames that grow brighter; parameter sets stand before each keyframe."""
+    """Return encoded frames of increasing brightness, with parameter sets before each keyframe."""
     codec = av.CodecContext.create("libx264", "w")
     codec.height, codec.width = size
     codec.pix_fmt, codec.time_base = "yuv420p", Fraction(1, 25)

@@ -1,7 +1,7 @@
-"""A real RTSP server for tests: GStreamer's, in a process of its own under Debian's Python.
+"""A real RTSP server for tests: GStreamer's, in a separate process under Debian's Python.
 
-This file has two halves. Imported, it is the harness `RtspServer`; run by /usr/bin/python3, which
-has GStreamer's bindings and nothing of ours, it is the server.
+This file has two parts. Imported, it is the harness `RtspServer`; run by /usr/bin/python3, which
+has GStreamer's bindings and not this project, it is the server.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Auth = Literal["basic", "digest"]
 
 
 def why_unavailable() -> str:
-    """Say in one line why the server cannot run here; empty if it can."""
+    """Return one line on why the server cannot run here; empty if it can."""
     probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
     try:
         done = subprocess.run([DEBIAN_PYTHON, "-c", probe], capture_output=True, check=False)
@@ -43,12 +43,12 @@ class RtspServer:
     """One RTSP server with one stream at /live.
 
     Args:
-        file: what to play in a loop, MP4 with H.264; None for GStreamer's moving test image.
+        file: to play in a loop, MP4 with H.264; None for GStreamer's moving test image.
         size: (height, width) of the test image.
         fps: frames per second of the test image.
         user: user name; empty for no authentication.
         password: password.
-        auth: how the password is asked for.
+        auth: authentication scheme.
         codec: of the test image.
         is_fed: send the H.264 frames that `feed` is given, at once, instead.
     """
@@ -75,14 +75,14 @@ class RtspServer:
         self.user, self.password, self.auth = user, password, auth
         from tests.ports import HeldPort  # Debian's Python, running this file, has no `tests`
 
-        self._held = HeldPort()  # the server cannot say which port it was given
+        self._held = HeldPort()  # the server cannot report a port assigned to it
         self.port = self._held.port
         self._folder = tempfile.TemporaryDirectory(prefix="rtsp-")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """The stream's URL with the right user and password in it."""
+        """The stream's URL with the correct user and password."""
         return self.url_for(self.user, self.password)
 
     def url_for(self, user: str, password: str) -> str:
@@ -90,7 +90,7 @@ class RtspServer:
         return f"rtsp://{login}127.0.0.1:{self.port}{self.path}"
 
     def start(self) -> None:
-        """Start, and return when it answers."""
+        """Start, and return when it responds."""
         command = [str(DEBIAN_PYTHON), __file__, f"--port={self.port}", f"--path={self.path}"]
         command += [f"--height={self.size[0]}", f"--width={self.size[1]}", f"--fps={self.fps}"]
         command += [f"--codec={self.codec}", f"--auth={self.auth}", f"--user={self.user}"]
@@ -98,7 +98,7 @@ class RtspServer:
             elementary = Path(self._folder.name, "loop.h264")
             fps = extract_h264(self.file, elementary)
             command += [f"--file={elementary}", f"--file-fps={fps.numerator}/{fps.denominator}"]
-        # By environment: the process list is for everybody.
+        # By environment: every user can read the process list.
         environment = {**os.environ, "RTSP_PASSWORD": self.password, "GST_DEBUG": "0"}
         command += ["--fed"] if self.is_fed else []
         self._process = subprocess.Popen(
@@ -114,14 +114,14 @@ class RtspServer:
             raise RuntimeError("the RTSP server did not start, its errors are above")
 
     def feed(self, picture: bytes) -> None:
-        """Send one frame, H.264 with start codes; dropped where nobody watches."""
+        """Send one frame, H.264 with start codes; dropped without viewers."""
         assert self._process is not None
         assert self._process.stdin is not None
         self._process.stdin.write(len(picture).to_bytes(4, "big") + picture)
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it at once, as a power cut does; nothing if it is not running."""
+        """Kill it at once, like a power cut; does nothing if it is not running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -131,12 +131,12 @@ class RtspServer:
             self._process = None
 
     def restart(self) -> None:
-        """Kill and start on the same port, with what was changed in the attributes since."""
+        """Kill and start on the same port, with the current attributes."""
         self.kill()
         self.start()
 
     def hang(self) -> None:
-        """Stop answering without closing anything."""
+        """Stop responding without closing anything."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
@@ -161,7 +161,7 @@ class RtspServer:
 
 
 def extract_h264(file: Path, target: Path) -> Fraction:
-    """Write a file's H.264 as it is, without the MP4 around it; returns its pictures a second."""
+    """Write a file's H.264 without the MP4 container; return its frames per second."""
     import av
 
     with av.open(str(file)) as source, av.open(str(target), "w", format="h264") as out:
@@ -197,7 +197,7 @@ PAYLOADERS = {"h264": "rtph264pay name=pay0 pt=96", "h265": "rtph265pay name=pay
 
 
 def serve() -> None:
-    """Be the server; runs under Debian's Python."""
+    """Run the server, under Debian's Python."""
     import gi
 
     gi.require_version("Gst", "1.0")
@@ -217,7 +217,7 @@ def serve() -> None:
     if options.fed:
         launch = FED
     elif options.file:
-        # A bare stream goes round without a seam: the parser makes up the times.
+        # A raw stream loops without a gap: the parser generates the timestamps.
         launch = (
             f'multifilesrc location="{options.file}" loop=true '
             f"caps=video/x-h264,stream-format=byte-stream,framerate={options.file_fps} "
@@ -247,7 +247,7 @@ def serve() -> None:
 
 
 def _pass_on(gst: Any, factory: Any) -> None:
-    """Give the pictures of the standard input to whatever pipeline plays now."""
+    """Pass the frames of the standard input to the playing pipeline."""
     playing: list[Any] = []
 
     def configured(_factory: Any, media: Any) -> None:

@@ -1,4 +1,4 @@
-"""What schemathesis cannot make by itself: an offer of WebRTC."""
+"""A WebRTC offer for schemathesis, which cannot generate one."""
 
 import schemathesis
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Where tests find photos: the shared test data where it is, and the public-domain demo photos."""
+"""Photos for tests: the shared test data if present, and the public-domain demo photos."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ ROOT = Path(os.environ.get("FACEWIRE_SHARED", Path(__file__).parents[2] / "share
 
 
 def shared_data(name: str) -> Path:
-    """Return a path below the shared test data, or skip the test where there is none."""
+    """Return a path below the shared test data, or skip the test if there is none."""
     path = ROOT / "data" / name
     if not path.exists():
         pytest.skip(f"no shared test data: {name}")
@@ -28,7 +28,7 @@ def photos() -> Path:
 
 
 def read_bgr(path: Path) -> NDArray[np.uint8]:
-    """Return a photo as OpenCV reads it: (H, W, 3), BGR, uint8."""
+    """Return a photo, as read by OpenCV: (H, W, 3), BGR, uint8."""
     image = cv2.imread(str(path))
     assert image is not None, path
     return np.asarray(image, np.uint8)

@@ -1,4 +1,4 @@
-"""A camera's encoder without a camera, and aiortc viewers that know which pictures they saw."""
+"""A camera's encoder without a camera, and aiortc viewers that record the frames they receive."""
 
 import asyncio
 import json
@@ -26,18 +26,18 @@ FPS = 25.0
 SIZE = (360, 640)
 N_BITS = 12
 
-PATIENCE_S = 300.0  # a busy machine takes its time; only what hangs takes so long
+PATIENCE_S = 300.0  # a busy machine is slow; only a hang takes this long
 
 
 def open_peers(*ice_servers: str, max_peers: int = 100) -> Peers:
-    """Peers with a supervisor of their own."""
+    """Peers with their own supervisor."""
     supervisor = Supervisor(clock=time.monotonic)
     ice = IceServers(ice_servers, wall_clock=time.time)
     return Peers(ice, supervisor=supervisor, max_peers=max_peers)
 
 
 def numbered(number: int, size: tuple[int, int] = SIZE) -> NDArray[np.uint8]:
-    """A picture with a number in it that survives compression: one broad bar a bit."""
+    """An image with a number that survives compression: one broad bar per bit."""
     bits = [255 * (number >> bit & 1) for bit in range(N_BITS)]
     row = np.repeat(np.array(bits, np.uint8), size[1] // N_BITS)
     image = np.full((*size, 3), 90, np.uint8)
@@ -52,7 +52,7 @@ def number_of(image: NDArray[np.uint8]) -> int:
 
 
 class Show:
-    """Publishes numbered pictures at 25 a second from a thread of its own, as a camera does."""
+    """Publishes numbered images at 25 per second from its own thread, like a camera."""
 
     def __init__(self) -> None:
         self.hub = PacketHub(time.monotonic)
@@ -87,7 +87,7 @@ VIEWERS: list["Viewer"] = []
 
 
 class Viewer:
-    """A client that keeps the numbers of the pictures it saw, and when."""
+    """A client that records the numbers and times of the frames it receives."""
 
     def __init__(self, *, codec: Codec | None = None, camera: VideoStreamTrack | None = None):
         self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -115,7 +115,7 @@ class Viewer:
             self.seen.append((number_of(frame.to_ndarray(format="rgb24")), time.monotonic()))
 
     def open_channel(self) -> None:
-        """Ask for the faces beside the video."""
+        """Request the faces along with the video."""
         channel = self.connection.createDataChannel("tracks", ordered=False, maxRetransmits=0)
         channel.on("message", lambda text: self.faces.append(json.loads(text)))
 

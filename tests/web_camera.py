@@ -1,4 +1,4 @@
-"""A small HTTP camera for tests: sends what a test says, and records its requests."""
+"""A small HTTP camera for tests: sends given responses, and records its requests."""
 
 import socketserver
 import threading
@@ -22,13 +22,13 @@ class Asked:
 
 @dataclass(slots=True, eq=False)
 class WebCamera:
-    """Answers each request by `answer(asked, number)`: bytes to send; then the connection ends.
+    """Answers each request with the bytes of `answer(asked, number)`, and ends the connection.
 
-    A function that takes a third argument sends by itself.
+    A function with a third argument sends by itself.
 
     Attributes:
         asked: the requests so far.
-        n_connections: how many there were.
+        n_connections: number of connections so far.
     """
 
     answer: Callable[..., bytes | None]
@@ -99,13 +99,13 @@ class WebCamera:
 
 
 def jpeg(number: int = 0, size: tuple[int, int] = (48, 64)) -> bytes:
-    """Return a JPEG of one color, darker or brighter by its number."""
+    """Return a JPEG of one color, with a brightness by its number."""
     image = np.full((*size, 3), 40 + 20 * (number % 10), np.uint8)
     return bytes(cv2.imencode(".jpg", image)[1].tobytes())
 
 
 def ok(kind: str, body: bytes = b"", *, length: bool = False, more: str = "") -> bytes:
-    """Return an answer with a content type, and its length if wanted."""
+    """Return a response with a content type, and optionally its length."""
     lines = ["HTTP/1.1 200 OK", f"Content-Type: {kind}" if kind else "Server: camera"]
     lines += [f"Content-Length: {len(body)}"] if length else ["Connection: close"]
     return "\r\n".join([*lines, *([more] if more else []), "", ""]).encode() + body

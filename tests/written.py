@@ -1,18 +1,18 @@
-"""The commands that README.md and the pages of docs/ show, and how each is run by tests.
+"""The commands in README.md and the pages of docs/, and how the tests run each.
 
-A comment right before a block of code says how:
+A comment right before a block of code defines how:
 
     (none)              each line is run, in the page's order, and succeeds
     <!-- fails -->      each line ends with exit status 1
-    <!-- serve -->      each line starts a service whose page answers
+    <!-- serve -->      each line starts a service with a page that responds
     <!-- running -->    each line is run beside a service on 127.0.0.1:8080
     <!-- endless -->    each line is run until it prints something, and ended by Ctrl-C
     <!-- shrunk -->     each line is training: run for a few steps with a small network
     <!-- table -->      the second column of a table: each command of it is run as one of the above
     <!-- whole -->, <!-- venv -->, <!-- elsewhere: REASON -->      not run; listed by the test
 
-A block of text after it is what the lines print, numbers aside; a block of JSON is the last line's
-answer, values aside.
+A block of text after it is the output of the lines, except for numbers; a block of JSON is that of
+the last line, except for values.
 """
 
 import re
@@ -32,9 +32,9 @@ class Block:
     """A block of code.
 
     Attributes:
-        mark: of the comment before it; empty for none.
+        mark: in the comment before it; empty for none.
         language: after the fence.
-        text: what is inside.
+        text: its content.
     """
 
     mark: str
@@ -59,7 +59,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def commands_of_table(table: str) -> Iterator[Block]:
-    """Yield what the second column of a table has in code type, a block for each row."""
+    """Yield the code in the second column of a table, a block per row."""
     for row in table.splitlines()[2:]:
         _, cell = re.split(r"(?<!\\)\|", row.strip("|"), maxsplit=1)
         command = re.match(r"^ `((?:facewire|torchrun).*)` $", cell)

@@ -1,4 +1,4 @@
-"""The real service in a process of its own, and Debian's Chromium looking at its page."""
+"""The real service in a separate process, and Debian's Chromium with its page."""
 
 import os
 import re
@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
 OUTPUT = Path(__file__).parents[2] / "test-output"
-PATIENCE_S = 300.0  # other programs may take the processor; only what hangs takes so long
+PATIENCE_S = 300.0  # other programs may use the CPU; only a hang takes this long
 expect.set_options(timeout=PATIENCE_S * 1000)
 
-# Counts the pictures shown, as a person would see them, from the start of the page.
+# Counts the frames shown to a person, from the start of the page.
 COUNT_FRAMES = """
 window.shown = [];
 document.addEventListener("DOMContentLoaded", () => {
@@ -43,7 +43,7 @@ AFTER_LAYOUT = """() => new Promise((resolve) => {
 
 
 def require(reason: str) -> None:
-    """Skip the test for a reason, or fail it where skipping is forbidden; go on without one."""
+    """Skip the test if there is a reason, or fail it if skipping is forbidden."""
     if reason and os.environ.get("FACEWIRE_NO_SKIP") == "1":
         pytest.fail(reason)
     if reason:
@@ -55,11 +55,11 @@ def require_chromium() -> None:
 
 
 class RunningService:
-    """`facewire serve` as a person starts it, with data of its own.
+    """`facewire serve` as a person starts it, with its own data.
 
     Attributes:
         url: of the page.
-        log: where its output goes.
+        log: file of its output.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -81,11 +81,11 @@ def service(
 
     Args:
         name: of its log in test-output/.
-        data: where it keeps people and events.
+        data: directory of people and events.
         arguments: of `facewire serve`.
         port: to listen on; 0 for a free one.
-        token: that it asks for; empty for none.
-        viewer_token: that lets watch and read; empty for none.
+        token: that it requires; empty for none.
+        viewer_token: that allows to watch and read; empty for none.
     """
     OUTPUT.mkdir(exist_ok=True)
     log = OUTPUT / f"{name}.log"
@@ -114,7 +114,7 @@ def service(
 
 
 def await_address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Wait until a service says that it answers, and return its page's address."""
+    """Return the address of a service's page, once the service reports it."""
     until = time.monotonic() + PATIENCE_S
     while True:
         text = log.read_text()
@@ -131,9 +131,9 @@ _complaints: list[str] = []
 
 @contextmanager
 def chromium(*, camera_file: Path | None = None) -> Iterator[Browser]:
-    """Start Chromium, its camera played from a .mjpeg or .y4m file, or a test picture.
+    """Start Chromium, with a .mjpeg or .y4m file or a test pattern as its camera.
 
-    What its pages logged as errors fails the test at the end.
+    Errors logged by its pages fail the test at the end.
     """
     _complaints.clear()
     arguments = [
@@ -162,7 +162,7 @@ def open_page(
     size: tuple[int, int] = (1280, 800),
     scheme: Literal["light", "dark"] = "light",
 ) -> Page:
-    """Open the page in a context of its own; what it logs as an error fails the test.
+    """Open the page in a new context; an error that it logs fails the test.
 
     Args:
         browser: a started browser.
@@ -183,9 +183,9 @@ def open_page(
 
 
 def _note_error(message: object) -> None:
-    # Noted, not raised: an exception in a callback ends the connection to the browser.
+    # Recorded, not raised: an exception in a callback ends the connection to the browser.
     text = getattr(message, "text", "")
-    # A picture that is not there yet, and a service that is being restarted, are shown by the page.
+    # The page itself reports a missing image, and a service that is restarting.
     is_network = re.search(r"Failed to load resource|WebSocket connection", text)
     if getattr(message, "type", "") == "error" and not is_network:
         _complaints.append(f"the page logged: {text}")
@@ -197,7 +197,7 @@ def go(page: Page, hash_: str) -> None:
 
 
 def await_picture(page: Page, *, after: float = 0.0) -> float:
-    """Wait for a picture on the page; returns when it was shown, milliseconds since its start."""
+    """Wait for a frame on the page; return when it was shown, milliseconds since its start."""
     handle = page.wait_for_function(
         "after => window.shown.findLast(at => at > after)",
         arg=after,
@@ -213,7 +213,7 @@ def now_ms(page: Page) -> float:
 
 
 def await_frames(page: Page, n: int = 50) -> None:
-    """Wait until so many more frames were shown: the video moves and goes on."""
+    """Wait until a number of further frames were shown: the video is running."""
     page.wait_for_function(
         "wanted => window.shown.length >= wanted",
         arg=page.evaluate("window.shown.length") + n,
@@ -222,7 +222,7 @@ def await_frames(page: Page, n: int = 50) -> None:
 
 
 def keep_screenshots(page: Page, name: str) -> None:
-    """Keep the page as CI output: on a wall, a laptop and a phone, dark and light."""
+    """Save screenshots of the page as CI output: wall, laptop and phone, dark and light."""
     for label, width, height in (("wall", 2560, 1440), ("laptop", 1280, 800), ("phone", 390, 844)):
         page.set_viewport_size({"width": width, "height": height})
         for scheme in ("dark", "light"):
@@ -234,13 +234,13 @@ def keep_screenshots(page: Page, name: str) -> None:
 def colour_near(
     page: Page, box: Sequence[float], colour: tuple[int, int, int], *, reach: int = 14
 ) -> float:
-    """Return the share of a colour in the picture around the four edges of a box.
+    """Return the fraction of a color in the image around the four edges of a box.
 
     Args:
-        page: with a picture.
-        box: x1 y1 x2 y2 in the picture's pixels.
+        page: with an image.
+        box: x1 y1 x2 y2 in the image's pixels.
         colour: RGB; encoded pixels within 60 of it in sum count.
-        reach: pixels around each edge that are looked at.
+        reach: pixels around each edge that are compared.
     """
     return float(
         page.evaluate(
