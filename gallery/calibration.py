@@ -20,7 +20,7 @@ from gallery.templates import all_templates, names_of
 Floats = NDArray[np.float32]
 
 MAX_PAIRS = 20_000_000  # impostor similarities that are kept: 80 MB, enough for a FAR of 1e-6
-MAX_COMPARED = 400_000_000  # photo by photo, a few seconds: everybody up to 20,000 photos
+MAX_COMPARED = 400_000_000  # one by one, a few seconds: all photos of up to 20,000
 CHUNK = 32_000_000  # similarities in memory at a time, 128 MB
 MIN_FALSE_ACCEPTS = 10  # a rate seen fewer times than this is a guess, not a measurement
 CONFIDENCE = 0.95

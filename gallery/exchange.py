@@ -74,7 +74,7 @@ def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -
         with _part(directory / PHOTOS) as photos_part, _part(directory / PEOPLE) as people_part:
             with photos_part.open("xb") as file:
                 keep_private(photos_part)
-                np.savez(file, **photos)  # type: ignore[arg-type]  # its stub forgets keywords
+                np.savez(file, **photos)  # type: ignore[arg-type]  # its stub lacks keywords
                 _flush(file)
             with people_part.open("xb") as file:
                 keep_private(people_part)

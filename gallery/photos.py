@@ -87,7 +87,7 @@ class Photos:
 
         Args:
             photo_id: of the photo.
-            of: whose it must be, by name or id; None for anybody's.
+            of: the required person, by name or id; None for any.
 
         Raises:
             UnknownIdentityError: if there is no such person.
@@ -183,7 +183,7 @@ class Photos:
 
         Args:
             photo_id: of the photo.
-            of: whose it must be, by name or id; None for anybody's.
+            of: the required person, by name or id; None for any.
 
         Raises:
             UnknownIdentityError: if there is no such photo.

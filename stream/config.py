@@ -167,7 +167,7 @@ class CameraConfig(Section):
     def _url_is_one_line(cls, url: str) -> str:
         if len(url) > MAX_URL:
             raise ValueError(f"must have {MAX_URL} characters at most, got {len(url)}")
-        # Lone surrogates cannot be stored, control characters forge lines of the log.
+        # Lone surrogates cannot be stored; control characters can forge log lines.
         if any(unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"} for letter in url):
             raise ValueError("must hold no line breaks or other control characters")
         return url

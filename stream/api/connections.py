@@ -302,7 +302,7 @@ class HttpProtocol(H11Protocol):
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         super().connection_lost(exc)
         if self._connection is not None:
             self._connections_in_all.leave(self._connection)
@@ -363,7 +363,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self._connections_in_all = connections
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Remove the connection."""
         super().connection_lost(exc)
         if (connection := self._connections_in_all.of(self.transport)) is not None:
             self._connections_in_all.leave(connection)

@@ -1,1 +1,1 @@
-"""Where frames come from: cameras, files, browsers; their state and settings."""
+"""Sources of frames: cameras, files and browsers; their state and settings."""
