@@ -156,7 +156,9 @@ def verify(
             "`TEMPLATE TEMPLATE LABEL`, label 1 for one person and 0 for two."
         ),
     ],
-    model: Annotated[str, typer.Option(help="Name, .onnx, .pt, PREFIX,EPOCH[|EPOCH].")] = "sface",
+    model: Annotated[
+        str, typer.Option(help="Name, .onnx, .pt, .pth, PREFIX,EPOCH[|EPOCH].")
+    ] = "sface",
     images: Annotated[
         Path | None,
         typer.Option(
@@ -340,8 +342,13 @@ def _point_lines(result: Any) -> list[str]:
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pt of `fit`.")],
-    to: Annotated[str, typer.Argument(help="FILE.onnx, or PREFIX,EPOCH for MXNet.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A .pt of `fit`, or a backbone.pth of arcface_torch.")
+    ],
+    to: Annotated[
+        str,
+        typer.Argument(help="FILE.onnx, FILE.pth for arcface_torch, or PREFIX,EPOCH for MXNet."),
+    ],
     pairs: Annotated[
         Path | None, typer.Option(help="A .bin file; the card's threshold is measured on it.")
     ] = None,
@@ -353,7 +360,7 @@ def export(
     ] = "not stated",
     as_json: Json = False,
 ) -> None:
-    """Write a trained backbone as ONNX with a model card, or as an MXNet checkpoint.
+    """Write a trained backbone as ONNX with a model card, or for arcface_torch or MXNet.
 
     Example: facewire-train export models/run/best.pt mine.onnx --pairs lfw.bin
     """

@@ -6,7 +6,7 @@ TrainerError
 ├── DataError           not enough data: a missing folder, too few people or pairs
 ├── CheckpointError     a checkpoint is missing, damaged, or of another network or recipe
 ├── TrainingError       the run must stop: NaN, out of memory, a full disk
-└── ExportError         an exported file differs in its embeddings from the checkpoint
+└── ExportError         a file cannot be exported, or its embeddings differ from the checkpoint's
 """
 
 
@@ -35,4 +35,4 @@ class TrainingError(TrainerError):
 
 
 class ExportError(TrainerError):
-    """Raised when an exported file differs in its embeddings from the checkpoint."""
+    """Raised when a file cannot be exported, or its embeddings differ from the checkpoint's."""

@@ -40,11 +40,12 @@ def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, 
     """Yield every model of a spec with its id.
 
     Args:
-        spec: a name, an .onnx file, a .pt checkpoint of ours, or PREFIX,EPOCH[|EPOCH...].
+        spec: a name, an .onnx file, a .pt checkpoint of ours, a backbone.pth of arcface_torch,
+            or PREFIX,EPOCH[|EPOCH...].
         device: "auto", "cpu" or "cuda".
         threads: of the CPU; 0 for all.
     """
-    if spec.endswith(".pt"):
+    if spec.endswith((".pt", ".pth")):
         import torch
 
         from trainer.export.export import open_backbone

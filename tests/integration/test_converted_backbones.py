@@ -25,7 +25,9 @@ pytestmark = pytest.mark.integration
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
 # the same operators again, only more of them: minutes on two cores
-LARGE = {"y2", "r34", "r50", "r100", "r100fc", "d169", "d201"}
+LARGE = {"y2", "r34", "r50", "r100", "r100fc", "d169", "d201"} | {
+    f"iresnet{depth}" for depth in (34, 50, 100, 200)
+}
 
 
 def trained(

@@ -17,14 +17,25 @@ BN_MOMENTUM = 0.1  # torch counts the new share; MXNet's bn_mom = 0.9 counts the
 EPS_MXNET = 1e-3  # BatchNorm where nothing is said
 EPS_FINE = 2e-5  # what the reference passes in residual units and heads
 EPS_GLUON = 1e-5  # gluon.nn.BatchNorm
+EPS_TORCH = 1e-5  # torch.nn.BatchNorm2d; arcface_torch has no other
 PRELU_SLOPE = 0.25  # mx.init: gamma of LeakyReLU
 NORM_EPS = 1e-10  # under a root, so that its gradient at 0 is finite; as L2Normalization's
 PIXEL_MEAN, PIXEL_SCALE = 127.5, 0.0078125  # inside the graph: networks take 0..255
+ARCFACE_TORCH_SCALE = 1 / 127.5
 
 
-def normalize(pixels: Tensor) -> Tensor:
+def normalize(pixels: Tensor, scale: float = PIXEL_SCALE) -> Tensor:
     """Bring (B, 3, H, W) pixels of 0..255, RGB, to -1..1 as every network of the field does."""
-    return (pixels - PIXEL_MEAN) * PIXEL_SCALE
+    return (pixels - PIXEL_MEAN) * scale
+
+
+def as_arcface_torch(module: nn.Module) -> nn.Module:
+    """Give a network arcface_torch's scale of the pixels and epsilon of batch norms."""
+    module.scale = ARCFACE_TORCH_SCALE  # type: ignore[assignment]
+    for layer in module.modules():
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            layer.eps = EPS_TORCH
+    return module
 
 
 def batch_norm(channels: int, eps: float = EPS_MXNET, *, fix_gamma: bool = False) -> nn.Module:

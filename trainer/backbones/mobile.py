@@ -5,7 +5,9 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from trainer.backbones.layers import (
+    PIXEL_SCALE,
     Gluon,
+    as_arcface_torch,
     conv_block,
     embedding_head,
     gluon_block,
@@ -18,13 +20,14 @@ class Chain(nn.Module):
 
     def __init__(self, layers: "OrderedDict[str, nn.Module]") -> None:
         super().__init__()
+        self.scale = PIXEL_SCALE
         self.order = list(layers)
         for name, layer in layers.items():
             self.add_module(name, layer)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed (B, 3, 112, 112)."""
-        x = normalize(pixels)
+        x = normalize(pixels, self.scale)
         for name in self.order:
             x = getattr(self, name)(x)
         return x
@@ -82,6 +85,34 @@ def mobilefacenet(blocks: tuple[int, ...], size: int, *, output: str, act: str) 
             layers[f"res_{stage}_block{i}"] = unit
     layers["conv_6sep"] = conv_block(128, 512, act=act)
     return Chain(layers | embedding_head(output, 512, size, act=act))
+
+
+def mbf(size: int, *, output: str, act: str) -> nn.Module:
+    """Build the MobileFaceNet of arcface_torch: twice as wide as y1, its depths as y1's.
+
+    Its second convolution has 64 groups of two channels, its last linear layer no bias.
+
+    Args:
+        size: D.
+        output: kind of the embedding head.
+        act: activation.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv_1"] = conv_block(3, 128, 3, 2, act=act)
+    layers["conv_2_dw"] = conv_block(128, 128, 3, groups=64, act=act)
+    plan = ((128, 128, 128, 128, 4), (128, 256, 256, 256, 6), (256, 512, 256, 256, 2))
+    for stage, (inputs, wide, outputs, inner, units) in enumerate(plan, 3):
+        down = f"dconv_{stage - 1}{stage}"
+        layers[down] = Bottleneck((inputs, wide, outputs), 2, residual=False, act=act)
+        for i in range(units):
+            unit = Bottleneck((outputs, inner, outputs), 1, residual=True, act=act)
+            layers[f"res_{stage}_block{i}"] = unit
+    layers["conv_6sep"] = conv_block(256, 512, act=act)
+    last = embedding_head(output, 512, size, act=act)
+    if output == "GDC":
+        last["pre_fc1"] = nn.Linear(512, size, bias=False)
+        last["fc1"].requires_grad_(True)
+    return as_arcface_torch(Chain(layers | last))
 
 
 # (output width in units of 32 x multiplier, stride) of the pairs of MobileNet after conv_1

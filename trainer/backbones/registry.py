@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from trainer.backbones.densenet import densenet
-from trainer.backbones.layers import initialize
-from trainer.backbones.mobile import mnasnet, mobilefacenet, mobilenet
+from trainer.backbones.layers import as_arcface_torch, initialize
+from trainer.backbones.mobile import mbf, mnasnet, mobilefacenet, mobilenet
 from trainer.backbones.resnet import ResNet
 from trainer.errors import RecipeError
 
@@ -40,6 +40,19 @@ def _resnet(*blocks: int, unit: int = 3, output: str = "E") -> Backbone:
         return ResNet(blocks, size, output=output, act=act, unit=unit, se=se)
 
     return Backbone(build, 512, output, gaussian=True, build_se=partial(build, se=True))
+
+
+def _iresnet(*blocks: int) -> Backbone:
+    def build(size: int, output: str, act: str) -> nn.Module:
+        return as_arcface_torch(ResNet(blocks, size, output=output, act=act, unit=3, se=False))
+
+    return Backbone(build, 512, "FC", gaussian=True)
+
+
+def _mbf() -> Backbone:
+    return Backbone(
+        lambda size, output, act: mbf(size, output=output, act=act), 512, "GDC", gaussian=True
+    )
 
 
 def _mobilefacenet(size: int, *blocks: int) -> Backbone:
@@ -85,6 +98,12 @@ BACKBONES = {
     "r50v1": _resnet(3, 4, 14, 3, unit=1),
     "r100": _resnet(3, 13, 30, 3),
     "r100fc": _resnet(3, 13, 30, 3, output="FC"),
+    "iresnet18": _iresnet(2, 2, 2, 2),
+    "iresnet34": _iresnet(3, 4, 6, 3),
+    "iresnet50": _iresnet(3, 4, 14, 3),
+    "iresnet100": _iresnet(3, 13, 30, 3),
+    "iresnet200": _iresnet(6, 26, 60, 6),
+    "mbf": _mbf(),
     "y1": _mobilefacenet(128, 1, 4, 6, 2),
     "y2": _mobilefacenet(256, 2, 8, 16, 4),
     "m1": _mobilenet(1.0),

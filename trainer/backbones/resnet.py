@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from trainer.backbones.layers import (
     EPS_FINE,
+    PIXEL_SCALE,
     activation,
     batch_norm,
     embedding_head,
@@ -104,6 +105,7 @@ class ResNet(nn.Module):
         self, blocks: tuple[int, ...], size: int, *, output: str, act: str, unit: int, se: bool
     ) -> None:
         super().__init__()
+        self.scale = PIXEL_SCALE
         self.conv0 = nn.Conv2d(3, WIDTHS[0], 3, 1, 1, bias=False)
         self.bn0 = batch_norm(WIDTHS[0], EPS_FINE)
         self.relu0 = activation(act, WIDTHS[0])
@@ -123,7 +125,7 @@ class ResNet(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed (B, 3, 112, 112)."""
-        x = self.relu0(self.bn0(self.conv0(normalize(pixels))))
+        x = self.relu0(self.bn0(self.conv0(normalize(pixels, self.scale))))
         for name in (*self.units, *self.last):
             x = getattr(self, name)(x)
         return x

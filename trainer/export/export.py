@@ -1,4 +1,4 @@
-"""Exports a checkpoint of `fit` to ONNX or MXNet files."""
+"""Exports a checkpoint of `fit` or arcface_torch's backbone.pth to ONNX, .pth or MXNet files."""
 
 import logging
 from collections.abc import Callable
@@ -12,6 +12,11 @@ from torch import nn
 from recognizer import ModelCard
 from recognizer.similarities import MIN_IMPOSTORS, PAIR_FAR, Similarities, derive, measured
 from trainer.backbones import BACKBONES, build_backbone
+from trainer.backbones.arcface_torch import (
+    load_arcface_torch,
+    read_arcface_torch,
+    write_arcface_torch,
+)
 from trainer.data.pairs import read_bin
 from trainer.errors import ExportError
 from trainer.evaluation.embedding import embed_pairs, torch_embed
@@ -24,7 +29,7 @@ from trainer.evaluation.verification import (
 from trainer.export.mxnet import write_mxnet
 from trainer.export.onnx import export_onnx
 from trainer.training.checkpoint import load_state, read_checkpoint
-from trainer.training.recipe import Recipe
+from trainer.training.recipe import Recipe, recipe_from
 from trainer.training.trainee import GENDER_AGE_SIZE
 
 logger = logging.getLogger(__name__)
@@ -35,9 +40,16 @@ UNMEASURED = 0.3  # cosine; between the usual 0.25 and 0.4, and marked as unknow
 def open_backbone(path: Path) -> tuple[nn.Module, Recipe]:
     """Build the backbone of a checkpoint: the averaged one where there is one.
 
+    Of a `backbone.pth` of arcface_torch too; its recipe names the network and its size alone.
+
     Raises:
         CheckpointError: if it is damaged or of another version.
     """
+    if path.suffix == ".pth":
+        _, name, size = read_arcface_torch(path)
+        module = build_backbone(name, size=size)
+        load_arcface_torch(module, path)
+        return module.eval(), recipe_from({"backbone": {"name": name, "size": size}})
     state = read_checkpoint(path)
     recipe = Recipe.model_validate_json(state["recipe"])
     size = GENDER_AGE_SIZE if recipe.head.loss == "genderage" else recipe.backbone.size
@@ -61,11 +73,11 @@ def export_checkpoint(
     licence: str,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Write FILE.onnx with a card, or the two files of PREFIX,EPOCH.
+    """Write FILE.onnx with a card, FILE.pth for arcface_torch, or the two files of PREFIX,EPOCH.
 
     Args:
-        checkpoint: a .pt file of `fit`.
-        to: FILE.onnx or PREFIX,EPOCH.
+        checkpoint: a .pt file of `fit`, or a backbone.pth of arcface_torch.
+        to: FILE.onnx, FILE.pth or PREFIX,EPOCH.
         pairs: a `.bin` on which the card's similarities are measured, and its threshold with
             them; None leaves them unmeasured.
         name: for the card; empty for the file's.
@@ -76,7 +88,8 @@ def export_checkpoint(
         What was written and measured.
 
     Raises:
-        ExportError: if `to` is neither, or recognizer's embeddings differ.
+        ExportError: if `to` is none of these, recognizer's embeddings differ, or arcface_torch has
+            no such network.
     """
     backbone, recipe = open_backbone(checkpoint)
     prefix, comma, epoch = to.rpartition(",")
@@ -84,8 +97,10 @@ def export_checkpoint(
         symbol, params = write_mxnet(backbone, Path(prefix), int(epoch))
         return {"symbol": str(symbol), "params": str(params)}
     path = Path(to)
+    if path.suffix == ".pth":
+        return {"pth": str(path), "network": write_arcface_torch(backbone, path)}
     if path.suffix != ".onnx":
-        raise ExportError(f"cannot export to {to}: expected FILE.onnx or PREFIX,EPOCH")
+        raise ExportError(f"cannot export to {to}: expected FILE.onnx, FILE.pth or PREFIX,EPOCH")
     threshold, far, trained_on = UNMEASURED, 0.0, "not measured"
     similarities = None
     if pairs:
@@ -102,6 +117,8 @@ def export_checkpoint(
             path.name,
             MIN_IMPOSTORS,
         )
+    made_by = "arcface_torch" if checkpoint.suffix == ".pth" else "facewire-train"
+    loss = "" if checkpoint.suffix == ".pth" else f" {recipe.head.loss}"
     card = ModelCard(
         name=name or path.stem,
         input_size=(112, 112),
@@ -111,7 +128,7 @@ def export_checkpoint(
         embedding_size=recipe.backbone.size or BACKBONES[recipe.backbone.name].size,
         threshold=threshold,
         far=far,
-        source=f"facewire-train, {recipe.backbone.name} {recipe.head.loss}",
+        source=f"{made_by}, {recipe.backbone.name}{loss}",
         licence=licence,
         trained_on=trained_on,
         similarities=similarities,

@@ -91,7 +91,10 @@ def _translate(operation: Operation) -> tuple[str, dict[str, str], tuple[str, ..
         case nn.ReLU() | nn.Sigmoid():
             return "Activation", {"act_type": operation.kind}, ()
         case nn.Linear():
-            return "FullyConnected", {"num_hidden": str(layer.out_features)}, BOTH
+            attributes = {"num_hidden": str(layer.out_features)}
+            if layer.bias is None:
+                return "FullyConnected", {**attributes, "no_bias": "True"}, ("weight",)
+            return "FullyConnected", attributes, BOTH
         case nn.MaxPool2d() | nn.AvgPool2d():
             return "Pooling", _pooling(layer), ()
         case nn.AdaptiveAvgPool2d():

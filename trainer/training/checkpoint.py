@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainer.backbones.arcface_torch import load_arcface_torch
 from trainer.backbones.mxnet_params import load_mxnet
 from trainer.errors import CheckpointError, TrainingError
 from trainer.training.distributed import gather
@@ -169,7 +170,7 @@ def read_checkpoint(path: Path) -> State:
 
 
 def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Fill a backbone from a checkpoint of ours or an MXNet `.params` file.
+    """Fill a backbone from a checkpoint of ours, an MXNet `.params` file or arcface_torch's `.pth`.
 
     Of averaged weights where there are some, as `verify` and `export` do.
 
@@ -178,6 +179,9 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
     """
     if path.suffix == ".params":
         load_mxnet(backbone, path)
+        return
+    if path.suffix == ".pth":
+        load_arcface_torch(backbone, path)
         return
     state = read_checkpoint(path)
     load_state(backbone, state["ema"] or state["backbone"], path)

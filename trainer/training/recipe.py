@@ -27,7 +27,8 @@ class BackboneSection(_Section):
     """The network up to the embedding."""
 
     name: str = Field(
-        default="y1", description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169..."
+        default="y1",
+        description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169, iresnet50, mbf...",
     )
     se: bool = Field(default=False, description="SE block in every unit of a ResNet")
     size: int = Field(default=0, ge=0, description="embedding size; 0 for the network's own")
@@ -140,7 +141,9 @@ class RunSection(_Section):
         default=("lfw", "cfp_fp", "agedb_30"), description=".bin files in data"
     )
     pretrained: str = Field(
-        default="", description="a .pt of ours or an MXNet .params file to start from"
+        default="",
+        description="a .pt of ours, an MXNet .params file or a backbone.pth of arcface_torch to "
+        "start from",
     )
 
 
