@@ -23,7 +23,7 @@ def test_detection_is_measured() -> None:
     assert measured["n_faces"] == 1
     assert measured["ms"] > 0
     assert {stage["name"] for stage in measured["stages"]} >= {"P-Net", "R-Net", "O-Net"}
-    assert "following 1 faces" in run("detect", image, "--device", "cpu")
+    assert "tracking 1 faces" in run("detect", image, "--device", "cpu")
 
 
 def test_embedding_is_measured() -> None:
