@@ -162,7 +162,7 @@ def test_nothing_hangs_while_recognition_cannot_run(monkeypatch: pytest.MonkeyPa
             await until(lambda: service.cameras.get("demo").latest)
             is_broken.set()
             await until(lambda: not service.is_recognizing)
-            assert "recognition does not run now: see the log" in service.problems()
+            assert "recognition is not running: see the log" in service.problems()
             calls = [
                 service.inference.run(lambda: 3),
                 service.cameras.add(CameraConfig(name="other", url="demo:")),
