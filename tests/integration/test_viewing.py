@@ -121,7 +121,7 @@ async def test_raw_video_without_a_channel_is_only_raw(show: Show) -> None:
 async def test_one_that_vanishes_without_a_word_is_let_go_soon(
     show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(viewing, "SILENCE_S", 6.0)
+    monkeypatch.setattr(viewing, "SILENCE_S", 15.0)
     peers = open_peers()
     async with watching(peers, show) as stays, watching(peers, show) as vanishes:
         await until(lambda: stays.seen and vanishes.seen)
