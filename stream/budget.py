@@ -1,4 +1,4 @@
-"""Places that clients share, so that nobody takes those of all others."""
+"""Limits on concurrent use, shared fairly between clients."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from stream.errors import BusyError
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who asks.
+    """The sender of a request.
 
     Attributes:
         address: an IPv4 address or an IPv6 network, see `stream.api.connections.network_of`.
-        is_admin: whether they may change things.
+        is_admin: whether it may change things.
     """
 
     address: str
@@ -20,10 +20,10 @@ class Client:
 
 
 class Budget:
-    """A number of places; a fifth is kept for administrators, and one client takes half at most.
+    """A limited number of places: a fifth reserved for administrators, at most half per client.
 
     Args:
-        what: of what there may be too many, as in "too many viewers".
+        what: what is limited, as in "too many viewers".
         places: how many there are.
     """
 
@@ -36,10 +36,10 @@ class Budget:
         return self._taken.total()
 
     def take(self, client: Client | None) -> None:
-        """Take a place; None for the service's own, which count in the total alone.
+        """Take a place; None is the service itself, which counts only toward the total.
 
         Raises:
-            BusyError: if there is none for that client.
+            BusyError: if none is left for that client.
         """
         total = len(self)
         if total >= self._places:
@@ -55,7 +55,7 @@ class Budget:
         self._taken[client] += 1
 
     def give_back(self, client: Client | None) -> None:
-        """Give a place back."""
+        """Release a place."""
         self._taken[client] -= 1
         if self._taken[client] <= 0:
             del self._taken[client]

@@ -1,4 +1,4 @@
-"""`facewire check`: whether this installation and machine have what serving needs."""
+"""`facewire check`: checks that this installation and machine can run the service."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ OUR_PACKAGES = ("stream", "recognizer", "gallery", "trainer")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: what was looked at.
-        is_fine: whether it is as it should be.
-        detail: what was found, and what to do where it is not fine.
+        what: what was checked.
+        is_fine: whether the check passed.
+        detail: what was found, and what to do if the check failed.
     """
 
     what: str
@@ -30,7 +30,7 @@ class Finding:
 
 
 def run_checks(*, model: str, device: str) -> list[Finding]:
-    """Look at packages, directories, network and models; the latter are fetched if missing."""
+    """Check packages, directories, network and models; missing models are fetched."""
     return [
         check_owners(packages_distributions()),
         *check_directories({"cache": default_cache(), "data": data_dir()}),
@@ -40,10 +40,10 @@ def run_checks(*, model: str, device: str) -> list[Finding]:
 
 
 def check_owners(owners: Mapping[str, Sequence[str]]) -> Finding:
-    """Look whether another distribution has put its files into one of our packages.
+    """Check that no other distribution has put files into facewire's packages.
 
-    The four are also names of packages on PyPI: installed beside facewire, one overwrites the
-    other's files without a word.
+    Their four names are also names of packages on PyPI: if both are installed, one overwrites
+    the files of the other without a warning.
 
     Args:
         owners: distributions by top-level package.
@@ -63,7 +63,7 @@ def check_owners(owners: Mapping[str, Sequence[str]]) -> Finding:
 
 
 def check_directories(directories: Mapping[str, Path]) -> Iterator[Finding]:
-    """Look whether directories, or the nearest ones above that exist, can be written to."""
+    """Check that directories, or their nearest existing parents, are writable."""
     for what, directory in directories.items():
         nearest = next(place for place in (directory, *directory.parents) if place.exists())
         is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
@@ -72,7 +72,7 @@ def check_directories(directories: Mapping[str, Path]) -> Iterator[Finding]:
 
 
 def check_addresses(addresses: Iterable[str | tuple[str, int, int]]) -> Finding:
-    """Look for an address that WebRTC can use: loopback ones are never offered."""
+    """Check that there is an address for WebRTC, which never offers loopback addresses."""
     usable = [
         address
         for address in addresses

@@ -1,22 +1,22 @@
-"""What can go wrong in `stream`.
+"""Exceptions of `stream`.
 
 StreamError
-├── EnrolmentError          there is nothing to enrol from, or nobody to enrol
+├── EnrolmentError          no usable face or photo to enroll from, or an invalid name
 ├── ConfigError             a key, value or flag of the configuration is wrong
-│   └── CameraExistsError   a camera of that name is there already
-├── SourceError             a camera gives no pictures
-│   ├── SourceUnavailable   it cannot be opened or stopped answering; trying again may help
-│   └── SourceEnded         a file has been played to its end
+│   └── CameraExistsError   a camera with that name already exists
+├── SourceError             a camera delivers no frames
+│   ├── SourceUnavailable   it cannot be opened or stopped answering; a retry may help
+│   └── SourceEnded         a file was played to its end
 ├── SignalingError          a browser's or player's offer cannot be answered
-│   └── BusyError           there is no place for another viewer, page or upload now
-├── UnknownCameraError      there is no camera of that name
+│   └── BusyError           too many viewers, pages or uploads at the moment
+├── UnknownCameraError      there is no camera with that name
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
 │   └── CameraStoreFullError its disk is full
-├── UnknownTrackError       the face has left the picture
-├── WorkerError             a thread of the service failed; it is run again
-├── UnknownEventError       there is no event of that number
+├── UnknownTrackError       the face has left the frame
+├── WorkerError             a thread of the service failed; it is restarted
+├── UnknownEventError       there is no event with that number
 └── EventLogError           the file of past events cannot be opened, read or written
-    ├── EventLogBusyError   another program holds it
+    ├── EventLogBusyError   another program has it locked
     └── EventLogFullError   its disk is full
 """
 
@@ -30,7 +30,7 @@ class ConfigError(StreamError):
 
 
 class CameraExistsError(ConfigError):
-    """Raised when a camera of that name is there already.
+    """Raised when a camera with that name already exists.
 
     Attributes:
         camera: the name.
@@ -42,14 +42,14 @@ class CameraExistsError(ConfigError):
 
 
 class SourceError(StreamError):
-    """Raised when a camera gives no pictures."""
+    """Raised when a camera delivers no frames."""
 
 
 class SourceUnavailable(SourceError):  # noqa: N818 - a state more than an error
-    """Raised when a camera cannot be opened or stopped answering; trying again may help.
+    """Raised when a camera cannot be opened or stopped answering; a retry may help.
 
     Attributes:
-        retry_after_s: seconds to leave it alone at least, as after a wrong password.
+        retry_after_s: minimum seconds before the next try, as after a wrong password.
     """
 
     def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
@@ -58,22 +58,22 @@ class SourceUnavailable(SourceError):  # noqa: N818 - a state more than an error
 
 
 class SourceEnded(SourceError):  # noqa: N818
-    """Raised when a file has been played to its end."""
+    """Raised when a file was played to its end."""
 
 
 class SignalingError(StreamError):
-    """Raised when an offer of a browser or player cannot be answered."""
+    """Raised when the offer of a browser or player cannot be answered."""
 
 
 class BusyError(SignalingError):
-    """Raised when there is no place for another viewer, page or upload now."""
+    """Raised when there are too many viewers, pages or uploads at the moment."""
 
 
 class UnknownCameraError(StreamError):
-    """Raised when there is no camera of the asked name.
+    """Raised when there is no camera with the requested name.
 
     Attributes:
-        camera: the asked name.
+        camera: the requested name.
     """
 
     def __init__(self, camera: str) -> None:
@@ -90,10 +90,10 @@ class CameraStoreFullError(CameraStoreError):
 
 
 class UnknownTrackError(StreamError):
-    """Raised when a track to be named has left the picture.
+    """Raised when a track to be named has left the frame.
 
     Attributes:
-        track_id: the asked track.
+        track_id: the requested track.
     """
 
     def __init__(self, track_id: str) -> None:
@@ -102,15 +102,15 @@ class UnknownTrackError(StreamError):
 
 
 class EnrolmentError(StreamError):
-    """Raised when there is nothing to enrol from, or the name is none."""
+    """Raised when there is no usable face or photo to enroll from, or the name is invalid."""
 
 
 class WorkerError(StreamError):
-    """Raised in place of a result by a thread that failed; trying again in some seconds helps."""
+    """Raised in place of a result when a thread failed; a retry after some seconds helps."""
 
 
 class UnknownEventError(StreamError):
-    """Raised when there is no event of the asked number."""
+    """Raised when there is no event with the requested number."""
 
     def __init__(self, event_id: int) -> None:
         super().__init__(f"there is no event {event_id}: it may have been erased")
@@ -120,7 +120,7 @@ class EventLogError(StreamError):
     """Raised when the file of past events cannot be opened, read or written.
 
     Attributes:
-        may_pass: whether trying again later may help.
+        may_pass: whether a later retry may help.
     """
 
     def __init__(self, message: str, *, may_pass: bool = False) -> None:
@@ -129,7 +129,7 @@ class EventLogError(StreamError):
 
 
 class EventLogBusyError(EventLogError):
-    """Raised when another program holds the file of past events for too long."""
+    """Raised when another program locks the file of past events for too long."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, may_pass=True)

@@ -1,4 +1,4 @@
-"""The values that pass through `stream`: frames in, frames with tracks out."""
+"""Data types of `stream`: frames, tracks, events and results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from recognizer import Quality
 
 
 class Matrix(IntEnum):
-    """Matrix coefficients of YUV; the values of ISO/IEC 23091-2, section 8.3."""
+    """YUV matrix coefficients, with the values of ISO/IEC 23091-2, section 8.3."""
 
     BT709 = 1
     BT601 = 6
@@ -24,7 +24,7 @@ class Planes:
     """The YUV planes that an image was converted from, pixel for pixel.
 
     Attributes:
-        picture: yuv420p, limited range, even sides. Only its time and its type may be changed.
+        picture: yuv420p, limited range, even sides. Only its time and type may be changed.
         matrix: its matrix coefficients.
     """
 
@@ -41,8 +41,8 @@ class Frame:
         seq: counts from 0 per camera; gaps are dropped frames.
         captured_at: seconds, monotonic clock.
         image: (H, W, 3) uint8 RGB, read-only.
-        planes: what the image was converted from; None where it was changed since, where its form
-            is another, or where nobody watches raw video.
+        planes: what the image was converted from; None if it was changed since, has another
+            format, or raw video has no viewer.
     """
 
     camera: str
@@ -108,8 +108,8 @@ class Event:
     Attributes:
         kind: the kind of event.
         camera: the camera's name.
-        at: seconds, monotonic clock, of the frame that decided it.
-        track_id: the track by which its person came into view, the same for all events of their
+        at: seconds, monotonic clock, of the frame that caused it.
+        track_id: the track with which the person came into view, the same for all events of the
             stay; None for camera events.
         match: the identity; None for strangers and camera events.
         first_seen: seconds, monotonic clock: the first frame of the track, or `at`.
@@ -140,7 +140,7 @@ class FrameResult:
     Attributes:
         frame: the frame as captured.
         tracks: the faces in it.
-        events: those that this frame decided.
+        events: those that this frame caused.
         timings_ms: milliseconds of the whole tick by stage: detect, follow, align, embed,
             search, track.
     """

@@ -1,4 +1,4 @@
-"""HTTP addresses that people type: checked, with international names and paths in ASCII."""
+"""Validates HTTP addresses, and converts international names and paths to ASCII."""
 
 import re
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ def parse_http_address(url: str) -> httpx2.URL:
     """Return an http:// or https:// URL, its host by IDNA and its path percent-encoded.
 
     Raises:
-        ValueError: if it is none; the message says what is wrong and never holds the URL.
+        ValueError: if it is invalid; the message says what is wrong and never contains the URL.
     """
     if len(url) > MAX_URL:
         raise ValueError(f"must have at most {MAX_URL} characters, has {len(url)}")
@@ -35,5 +35,5 @@ def parse_http_address(url: str) -> httpx2.URL:
 
 
 def origin(url: httpx2.URL) -> str:
-    """Return scheme, host and, where it is not the default, port: what may be shown of a URL."""
+    """Return the scheme, host and non-default port of a URL: the parts that may be shown."""
     return f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -1,4 +1,4 @@
-"""STUN and TURN servers: what the service itself uses, and what its viewers get.
+"""STUN and TURN servers for the service and its viewers.
 
 Both ends need them: a viewer behind a NAT finds its own public address by STUN, and where no
 direct path exists, both send through TURN.
@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
-from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on only
+from typing_extensions import TypedDict  # pydantic accepts the standard one from Python 3.12 on
 
 CREDENTIAL_S = 24 * 3600
 """Seconds for which a time-limited TURN credential is good: a page that stays open asks anew."""
 
-# RFC 7064 and 7065, and before the host the login that we take out again.
+# RFC 7064 and 7065, plus a login before the host, which is removed again.
 _URL = re.compile(
     r"(?P<scheme>stuns?|turns?):"
     r"(?:(?P<username>[^:@]*):(?P<credential>.*)@)?"
@@ -49,8 +49,8 @@ class IceServer:
 
     Attributes:
         url: without credentials.
-        username: of TURN; empty without.
-        credential: of TURN; empty without.
+        username: of TURN; empty for none.
+        credential: of TURN; empty for none.
     """
 
     url: str
@@ -59,17 +59,17 @@ class IceServer:
 
     @property
     def is_turn(self) -> bool:
-        """Whether it relays, and so needs credentials."""
+        """Whether it is a TURN server, which needs credentials."""
         return self.url.startswith("turn")
 
     def to_json(self) -> IceServerJson:
-        """Return it as RTCPeerConnection takes it."""
+        """Return the server as RTCPeerConnection expects it."""
         if not self.username:
             return {"urls": self.url}
         return {"urls": self.url, "username": self.username, "credential": self.credential}
 
     def to_link(self) -> str:
-        """Return it as the value of a Link header (RFC 9725, section 4.6)."""
+        """Return the server as the value of a Link header (RFC 9725, section 4.6)."""
         link = f'<{self.url}>; rel="ice-server"'
         if not self.username:
             return link
@@ -89,7 +89,7 @@ class IceServers:
         wall_clock: seconds since 1970.
 
     Raises:
-        ValueError: if a URL is none, or a TURN server has no credentials.
+        ValueError: if a URL is invalid, or a TURN server has no credentials.
     """
 
     def __init__(
@@ -105,11 +105,11 @@ class IceServers:
                 )
 
     def current(self) -> list[IceServer]:
-        """Return the servers with credentials that are good from now on."""
+        """Return the servers with credentials valid from now on."""
         return [self._with_credential(server) for server in self._servers]
 
     def to_json(self) -> IceServersJson:
-        """Return what a page needs."""
+        """Return the servers and the lifetime of their credentials, for a page."""
         servers = [server.to_json() for server in self.current()]
         return {"ice_servers": servers, "valid_s": CREDENTIAL_S}
 
@@ -118,7 +118,7 @@ class IceServers:
         return [server.to_link() for server in self.current()]
 
     def _with_credential(self, server: IceServer) -> IceServer:
-        """Add the credential of draft-uberti-behave-turn-rest-00 where there is none."""
+        """Return the server; adds a credential of draft-uberti-behave-turn-rest-00 if needed."""
         if not server.is_turn or server.username:
             return server
         username = f"{int(self._wall_clock()) + CREDENTIAL_S}:facewire"
@@ -127,10 +127,10 @@ class IceServers:
 
 
 def parse_ice_server(url: str) -> IceServer:
-    """Read a STUN or TURN server's URL, with its credentials if it holds some.
+    """Return the server of a STUN or TURN URL, with the credentials in it, if any.
 
     Raises:
-        ValueError: if it is none; the message never holds it.
+        ValueError: if the URL is invalid; the message never contains it.
     """
     match = _URL.fullmatch(url)
     if match is None or int(match["port"] or 1) not in range(1, 65536):

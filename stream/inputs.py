@@ -1,4 +1,4 @@
-"""What the HTTP API takes from people as text and numbers, bounded before anything is stored."""
+"""Types of the texts and numbers that the HTTP API accepts, with their limits."""
 
 import re
 import unicodedata
@@ -8,9 +8,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, With
 
 from gallery import MAX_NAME_LENGTH, clean_name, is_text
 
-MAX_SAFE_INTEGER = 2**53 - 1  # the largest that every reader of JSON keeps as it is
-MAX_URL_LENGTH = 2000  # characters: what browsers and proxies take
-MAX_REFERENCE_LENGTH = 1000  # characters of a name or id to look up: a name's form is not one yet
+MAX_SAFE_INTEGER = 2**53 - 1  # the largest integer that every JSON parser represents exactly
+MAX_URL_LENGTH = 2000  # characters: the limit of browsers and proxies
+MAX_REFERENCE_LENGTH = 1000  # characters of a name or id to look up, before its form is checked
 
 
 def _text(text: str) -> str:
@@ -30,7 +30,7 @@ def _line(text: str) -> str:
 Text = Annotated[str, AfterValidator(_text)]
 """Text of UTF-8; JSON can hold lone surrogates, which no file or database takes."""
 
-# What `clean_name` takes, near enough for programs: no control characters, not spaces alone.
+# Roughly what `clean_name` accepts, for programs: no control characters, not only spaces.
 _ANY = r"[^\u0000-\u001F\u007F-\u009F\u2028\u2029\uE000-\uF8FF\uFFF0-\uFFFF]"
 _INK = r"[^\u0000-\u0020\u007F-\u00A0\u00AD\u1680\u2000-\u206F\u3000\uE000-\uF8FF\uFFF0-\uFFFF]"
 _NAME = {
@@ -47,7 +47,7 @@ PersonName = Annotated[
 
 
 def _date_and_time(value: object) -> object:
-    # pydantic takes numbers, too.
+    # pydantic accepts numbers, too.
     if isinstance(value, str) and not re.match(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}", value):
         raise ValueError("must be a date and time, such as 2026-01-31T12:00:00Z")
     return value

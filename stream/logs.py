@@ -1,4 +1,4 @@
-"""The lines of the log: without passwords, one a record, and never a flood."""
+"""Log formatting: one line per record, no passwords, and a limit on repeated messages."""
 
 import json
 import logging
@@ -9,24 +9,24 @@ from datetime import UTC, datetime
 
 from stream.redaction import redact
 
-# Lines of one kind in a period; a traceback counts as many.
+# Lines of one kind per period; each line of a traceback counts.
 MAX_LINES, PERIOD_S = 60, 60.0
 LINES_OF_TRACEBACK = 15
 
-# Kinds that are counted at one time; a program has some hundreds of messages.
+# Kinds counted at one time; a program has some hundreds of messages.
 MAX_KINDS = 2000
 
-# What would end a line or steer a terminal.
+# Characters that end a line or control a terminal.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def one_line(text: str) -> str:
-    r"""Write control characters as escapes such as \n, so that nothing forges a line."""
+    r"""Return the text with control characters as escapes such as \n, so no line can be forged."""
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, for programs that collect logs; holds no password of a URL."""
+    """Formats a record as one line of JSON, for log collectors; passwords in URLs are masked."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format the record."""
@@ -43,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class RedactingFormatter(logging.Formatter):
-    """A formatter whose lines, tracebacks included, hold no password of a URL."""
+    """Masks the passwords of URLs in all lines, including tracebacks."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         """Format the line without its traceback."""
@@ -55,10 +55,10 @@ class RedactingFormatter(logging.Formatter):
 
 
 class RepeatLimit(logging.Filter):
-    """Lets through `MAX_LINES` lines of a kind each minute, and says how many were left out.
+    """Passes `MAX_LINES` lines of each kind per minute and reports how many were dropped.
 
-    A kind is a message before its values are put in, so that nobody fills the disk by asking for
-    the same thing again and again.
+    A kind is a message without its values, so that a client that repeats the same request cannot
+    fill the disk.
 
     Args:
         clock: seconds, monotonic.
@@ -71,7 +71,7 @@ class RepeatLimit(logging.Filter):
         self._kinds: dict[tuple[str, str], tuple[float, int, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be written; adds to its text what was left out before."""
+        """Return whether to write a record; appends the number dropped before to its text."""
         kind = (record.name, str(record.msg)[:200])
         with self._lock:
             now = self._clock()

@@ -1,4 +1,4 @@
-"""Giving a face its name: one in view of a camera, or that of a past event."""
+"""Enrolls a face under a name: one in view of a camera, or one of a past event."""
 
 from contextlib import suppress
 
@@ -19,18 +19,18 @@ from stream.recognition.worker import Inference
 
 
 class FaceNaming:
-    """Enrolls faces that a person points at.
+    """Enrolls the faces of tracks and events.
 
     Args:
         cameras: where faces are in view.
-        inference: runs what uses the live recognizer or the tracks.
-        pipeline: has the tracks; used in the inference thread alone.
+        inference: runs calls that use the live recognizer or the tracks.
+        pipeline: has the tracks; used only in the inference thread.
         recognizer: of the pipeline.
         gallery: where faces are enrolled.
-        gallery_worker: writes it.
-        matching: what other people's faces are refused by.
-        event_log: has the crops of past faces.
-        journal: runs what uses the log.
+        gallery_worker: writes the gallery.
+        matching: limits by which another person's face is refused.
+        event_log: has the crops of past events.
+        journal: runs calls that use the log.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class FaceNaming:
     async def name_track(
         self, camera: str, track_id: str, name: str, *, force: bool = False
     ) -> Identity:
-        """Enroll the best crops of a track under a name, which it has from the next frame on.
+        """Enroll the best crops of a track under a name, effective from the next frame.
 
         Args:
             camera: where it is.
@@ -75,8 +75,8 @@ class FaceNaming:
         """
         self._cameras.get(camera)
         faces = await self._inference.run(self._pipeline.faces_of, camera, track_id)
-        # A few embeddings, in the thread that has them at hand: another recognizer takes seconds to
-        # open, and who names a face is looking at it.
+        # A few embeddings, with the live recognizer: another one takes seconds to open, and the
+        # user is waiting.
         faces = await self._inference.run(with_mirrors, self._recognizer, faces)
         identity = await self._enroll(name, faces, force=force)
         with suppress(UnknownTrackError):  # gone by now: the next one is recognized
@@ -84,10 +84,10 @@ class FaceNaming:
         return identity
 
     async def name_event(self, event_id: int, name: str, *, force: bool = False) -> Identity:
-        """Enroll the face of an event under a name; the event and others of its track get it too.
+        """Enroll the face of an event under a name, and rename the events of its track.
 
-        Nothing but the event decides which face that is: its track may be long gone, and the
-        service may have been restarted since. Asked again it changes nothing.
+        Only the event is needed: its track may be gone, and the service may have been restarted.
+        A second call with the same arguments changes nothing.
 
         Args:
             event_id: of the event.
@@ -97,7 +97,7 @@ class FaceNaming:
         Raises:
             UnknownEventError: if there is no such event.
             EnrolmentError: if the event has no crop, or it does not pass the checks.
-            GalleryError: if the gallery cannot take it; nothing is changed.
+            GalleryError: if the gallery cannot store it; nothing is changed.
             EventLogError: if the event cannot be read or changed.
         """
         face = await self._journal.run(self._event_log.face, event_id)
@@ -121,12 +121,12 @@ class FaceNaming:
 
 
 def face_crop(recognizer: Recognizer, face: LoggedFace, label: str) -> FaceCrop:
-    """Return the face of an event as enrollment takes it.
+    """Return the face of an event, ready to enroll.
 
     Args:
-        recognizer: of the gallery's model: embeds the crop where another model did, or none.
-        face: as the log has it.
-        label: what to call it.
+        recognizer: of the gallery's model: embeds the crop if another model or none did.
+        face: as stored in the log.
+        label: name of the face in messages.
     """
     embedding = face.embedding if face.model_id == recognizer.model_id else None
     if embedding is None:
@@ -137,7 +137,7 @@ def face_crop(recognizer: Recognizer, face: LoggedFace, label: str) -> FaceCrop:
 
 
 def _quality_of_crop(recognizer: Recognizer, face: LoggedFace) -> Quality:
-    """Measure what a crop alone can tell: not the size in the frame, not the pose."""
+    """Return the quality of a crop, without the size in the frame and the pose."""
     side = float(face.crop.shape[0])
     whole = Detections(
         np.array([[0.0, 0.0, side, side]], np.float32),

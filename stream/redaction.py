@@ -1,15 +1,15 @@
-"""Keeps passwords out of logs, errors, events and pages.
+"""Masks passwords in logs, errors, events and pages.
 
-What a camera's password looks like in its URL cannot be listed, so what is shown is: the scheme,
-the host, the port, and of path and query only words that cameras use for their streams. All else
-is masked. Time is linear in the length of the text.
+Passwords have no fixed place or form in camera URLs. So only the scheme, host and port are shown,
+and of path and query only words that cameras use for their streams. Everything else is masked.
+Time is linear in the length of the text.
 """
 
 import re
 
 MASK = "***"
 
-# Characters before "://" that can be a scheme; none that we know is longer.
+# Characters before "://" that can be a scheme; no known scheme is longer.
 MAX_SCHEME = 12
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*$")
@@ -18,11 +18,11 @@ _HOST = re.compile(
 )
 _PORT = re.compile(r"\d{1,5}")
 
-# What ends a URL in running text.
+# Characters that end a URL in running text.
 _WORD_END = re.compile(r"""[\s"'<>`]""")
 _TRAILING = ".,:;!?)]}"
 
-# Words of the paths of cameras' streams and of the files that this project names.
+# Words in the paths of camera streams and of the files that this project names.
 _WORDS = frozenset(
     """
     h h264 h265 hevc avc mpeg mpeg4 mp mp4 mjpeg mjpg jpeg jpg png gif mpg ts m3u m3u8 sdp mkv mov
@@ -39,7 +39,7 @@ _WORDS = frozenset(
 )
 _PIECES = re.compile(r"[A-Za-z]+|\d+|[^A-Za-z0-9]+")
 
-# Files of models, which are fetched from the web.
+# Model files, which are fetched from the web.
 _MODEL = re.compile(r"[\w.+-]{1,120}\.(?:onnx|whl|npz|params)", re.ASCII)
 
 _QUERY_KEYS = frozenset(
@@ -52,11 +52,11 @@ _QUERY_VALUE = re.compile(r"\d{1,4}(?:x\d{1,4})?")
 
 
 def safe_url(url: str) -> str:
-    """Return what of a camera's URL may be shown: never its user, password or token.
+    """Return a camera's URL for display, without its user, password or token.
 
     `rtsp://***@192.0.2.7:554/***/101`: the scheme, the host, the port, the last part of the path
     and the numbers of its query; `***` for the user and password, and for every part that may
-    hold a secret. A path of this machine is shown whole unless it looks like an address.
+    hold a secret. A local path is shown whole unless it has the form of an address.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -67,7 +67,7 @@ def safe_url(url: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Mask what may be secret in every URL in a text, be it a message or a traceback."""
+    """Return a text, such as a message or traceback, with possible secrets of its URLs masked."""
     if "://" not in text and "@" not in text:
         return text
     return "\n".join(_redact_line(line) for line in text.split("\n"))
@@ -83,7 +83,7 @@ def _redact_line(line: str) -> str:
 
 
 def _redact_rest(rest: str) -> str:
-    """Mask what follows "://" up to the end of the URL; a password may hold anything."""
+    """Mask what follows "://" up to the end of the URL; a password may contain any character."""
     end = _WORD_END.search(rest, rest.rfind("@") + 1)
     url, after = (rest, "") if end is None else (rest[: end.start()], rest[end.start() :])
     bare = url.rstrip(_TRAILING if "[" in url else _TRAILING + "]")
@@ -108,7 +108,7 @@ def _safe_rest(rest: str) -> str:
     end = next((i for i, character in enumerate(rest) if character in "/?#\\"), len(rest))
     authority, tail = rest[:end], rest[end:]
     if "@" in tail:
-        # A raw / ? or # in the password: nobody can tell where it ends.
+        # A raw / ? or # in the password: its end cannot be determined.
         return MASK
     _, at, address = authority.rpartition("@")
     host, port = _split_port(address)
@@ -127,7 +127,7 @@ def _split_port(address: str) -> tuple[str, str | None]:
 
 
 def _safe_tail(tail: str) -> str:
-    """Return what may be shown of path and query; what is left out leaves a mask."""
+    """Return what may be shown of path and query; the rest is masked."""
     tail, _, fragment = tail.partition("#")
     path, _, query = tail.partition("?")
     shown = path
@@ -149,7 +149,7 @@ def _is_safe_pair(pair: str) -> bool:
 
 
 def is_stream_word(part: str) -> bool:
-    """Tell whether a part of a path is made of cameras' words and short numbers alone."""
+    """Return whether a part of a path consists only of camera words and short numbers."""
     if len(part) > 40 or not part.isascii():
         return _MODEL.fullmatch(part) is not None
     words, numbers = 0, ""
@@ -165,6 +165,6 @@ def is_stream_word(part: str) -> bool:
 
 
 def _safe_path(path: str) -> str:
-    """Return a path of this machine, or what may be shown of something that is none."""
+    """Return a local path, or what may be shown of anything else."""
     is_path = not any(character in path for character in "@=?&\n\r") and len(path) <= 4096
     return path if is_path else MASK

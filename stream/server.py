@@ -55,13 +55,13 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; a second one exits at once.
 
-    At SIGHUP the configuration is read again, and its cameras are taken in.
+    At SIGHUP the configuration is read again and its cameras are applied.
 
     Args:
         config: the whole configuration.
         progress: called while models are fetched.
-        on_ready: gets the page's address once it answers.
-        reload: reads the configuration again; None to do without.
+        on_ready: called with the page's address once it answers.
+        reload: reads the configuration again; None to ignore SIGHUP.
 
     Raises:
         ConfigError: if the address cannot be listened on.
@@ -115,7 +115,7 @@ async def _serve(
                 ),
                 log_config=None,
                 access_log=False,
-                proxy_headers=False,  # `stream.api.proxies` reads them, and more of them
+                proxy_headers=False,  # `stream.api.proxies` reads these headers and others
                 backlog=BACKLOG,
                 timeout_keep_alive=math.ceil(config.server.idle_timeout_s),
                 timeout_graceful_shutdown=GRACE_S,
@@ -143,7 +143,7 @@ async def _serve(
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
-        if server.started:  # else it was stopped before it answered
+        if server.started:  # otherwise it was stopped before it answered
             host, port = listener.getsockname()[:2]
             on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         await serving
@@ -161,14 +161,14 @@ async def _reload(service: Service, reload: Callable[[], Config]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server whose signals are ours: uvicorn would raise them again after its own end."""
+    """A uvicorn server without signal handlers: its own raise the signals again at the end."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         super().__init__(config)
         self._connections = connections
 
     async def on_tick(self, counter: int) -> bool:
-        """Close slow connections once a second; uvicorn calls it ten times."""
+        """Close slow connections once a second; uvicorn calls this ten times a second."""
         if counter % 10 == 0:
             self._connections.sweep()
         return await super().on_tick(counter)
@@ -186,13 +186,13 @@ def _stop(server: _Server) -> None:
 
 
 def _bind(config: ServerConfig) -> socket.socket:
-    """Take the port before models are loaded, so that a taken one is said at once."""
+    """Bind the port before models are loaded, so that a port in use is reported at once."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
-    except (OSError, UnicodeError, ValueError) as error:  # a name of no host is no OSError
+    except (OSError, UnicodeError, ValueError) as error:  # an invalid host name is not an OSError
         listener.close()
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The running service: cameras, recognition, events and viewers put together."""
+"""The running service: cameras, recognition, events and viewers combined."""
 
 import asyncio
 import logging
@@ -50,28 +50,28 @@ DEMO_CAMERA = CameraConfig(name="demo", url="demo:")
 
 
 class Service:
-    """Cameras in, packets and events out. Made by `Service.open`, which starts and stops it.
+    """Cameras in, packets and events out. `Service.open` creates, starts and stops it.
 
-    What it can do is done by its parts; the service itself answers for its health.
+    Its parts do the work; the service itself reports its health.
 
     Attributes:
         recognizer: finds and embeds the faces of live frames, in the inference thread.
         cameras: every camera by name.
-        inference: the thread that recognizes.
-        pipeline: what it runs; used in that thread alone.
-        photo_worker: work on photos, beside live video.
-        gallery: who is known.
-        gallery_worker: runs what reads or writes the gallery's file.
-        matching: from which similarity a face is a match.
-        naming: gives a face its name.
-        doubts: whose photos were refused in the last minutes.
+        inference: the inference thread.
+        pipeline: runs in the inference thread, and is used only there.
+        photo_worker: recognition of photos, beside live video.
+        gallery: the enrolled identities.
+        gallery_worker: runs reads and writes of the gallery's file.
+        matching: threshold and margin of a match.
+        naming: enrolls faces from cameras and events under a name.
+        doubts: photos refused in the last minutes, by person.
         event_log: past events.
-        journal: writes them, and publishes new ones.
+        journal: writes past events and publishes new ones.
         webhooks: one for each receiver of events.
         peers: WebRTC connections.
         leaving: the tasks of cameras whose sender has left.
-        figures: what /metrics counts in histograms.
-        supervisor: runs threads and tasks again where they fail.
+        figures: the histograms of /metrics.
+        supervisor: restarts threads and tasks that fail.
         is_demo: whether the demo camera is shown.
     """
 
@@ -181,7 +181,7 @@ class Service:
         progress: Progress | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> AsyncIterator[Self]:
-        """Open models, gallery and event log, start the cameras, and stop them all at the end.
+        """Open models, gallery and event log, start the cameras, and stop everything at the end.
 
         Raises:
             RecognizerError: if a model cannot be fetched or opened.
@@ -199,7 +199,7 @@ class Service:
         )
         directory = config.gallery_directory
         if config.gallery.directory is None:
-            with suppress(OSError):  # whatever is opened in it says why
+            with suppress(OSError):  # the next file opened in it reports why
                 make_private_directory(data_dir(), own=("demo", "gallery", "services"))
         with ExitStack() as stack:
             stack.enter_context(only_service(directory))
@@ -262,7 +262,7 @@ class Service:
             )
 
     def waiting(self) -> dict[str, int]:
-        """Return how much waits in each queue."""
+        """Return the number of waiting items of each queue."""
         return {
             "frames": self.inference.batcher.n_waiting,
             "calls": self.inference.n_jobs,
@@ -272,11 +272,11 @@ class Service:
 
     @property
     def is_recognizing(self) -> bool:
-        """Whether the inference thread runs; false while it waits to be run again."""
+        """Whether the inference thread runs; false while it waits to be restarted."""
         return self.inference.is_alive
 
     def problems(self) -> list[str]:
-        """Return why the service is degraded, one line each; empty when all is well."""
+        """Return the reasons why the service is degraded, one line each; empty if it is not."""
         lines = [
             f"camera {status.name} is {status.state}: {status.reason}"
             for status in self.cameras.statuses()
@@ -301,7 +301,7 @@ class Service:
         return lines
 
     def notices(self) -> list[str]:
-        """Return what a person should know though all is well, one line each."""
+        """Return notices that are not problems, one line each."""
         return list(self.event_log.notices())
 
     async def _close(self) -> None:
@@ -317,7 +317,7 @@ class Service:
         for camera in self.cameras:
             camera.video.hub.close()
         await asyncio.to_thread(self.inference.join, self._left_s(deadline))
-        # The thread of a camera that hangs ends with the process.
+        # The thread of a hanging camera ends with the process.
         await self.cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
         await asyncio.to_thread(self.gallery_worker.join, self._left_s(deadline))
         await asyncio.to_thread(self.journal.close)
@@ -329,12 +329,12 @@ class Service:
         self.photo_worker.close()
 
     def _left_s(self, deadline: float) -> float:
-        """Return the seconds until `deadline`, but enough for a thread that does end."""
+        """Return the seconds until `deadline`, at least enough for a thread that is ending."""
         return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
 
 
 def _shared(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the tables that other commands use beside the service, valid in any directory."""
+    """Return the settings for commands that run beside the service, valid in any directory."""
     tables = config.model_dump(
         mode="json",
         include={"recognizer", "gallery"},
@@ -348,10 +348,10 @@ def _shared(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
-    """Open the webhooks with what is pending for each; the event log is open by then."""
+    """Open the webhooks with their pending events; the event log must be open."""
     keys = hook_keys([each.url for each in config.webhooks])
     directory = config.gallery_directory
-    forget_others(directory, keys)  # all of them where none is configured any more
+    forget_others(directory, keys)  # all of them if none is configured any more
     webhooks = []
     for number, (each, key) in enumerate(zip(config.webhooks, keys, strict=True), 1):
         outbox = Outbox(directory, key)

@@ -1,7 +1,7 @@
-"""Locks of running services: one service for a gallery, and which galleries have one.
+"""Locks of running services: one service per gallery, and a list of those that run.
 
-Two services on one gallery would both write its events and cameras. Other commands work beside a
-service, and find it by a file below the data directory that it holds a lock on.
+Two services on one gallery would both write its events and cameras. Other commands may run beside
+a service. They find it by a file below the data directory, which the service keeps locked.
 """
 
 import fcntl
@@ -27,13 +27,13 @@ SERVICES = "services"
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """A service that runs.
+    """A running service.
 
     Attributes:
-        process: its number.
-        user: number of the user that it runs as.
+        process: process id.
+        user: id of the user that it runs as.
         directory: of its gallery, absolute.
-        settings: its tables [recognizer] and [gallery], as far as they are set.
+        settings: those of its tables [recognizer] and [gallery] that are set.
     """
 
     process: int
@@ -46,11 +46,11 @@ class RunningService:
 def announced(
     directory: Path, *, data: Path, settings: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[None]:
-    """Let `running_services` find this service; a kill ends that too.
+    """Publish this service for `running_services`, until it ends or is killed.
 
     Args:
         directory: of its gallery.
-        data: the data directory; where it cannot be written, nobody finds the service.
+        data: the data directory; if it cannot be written, the service is not listed.
         settings: see `RunningService`; JSON, without secrets.
     """
     real = os.path.realpath(directory)  # `Path.resolve` raises where links go in circles
@@ -77,10 +77,10 @@ def announced(
 
 
 def running_services(data: Path) -> list[RunningService]:
-    """Return the services that were started with this data directory and still run.
+    """Return the running services that were started with this data directory.
 
     Args:
-        data: the data directory; one that cannot be read has none.
+        data: the data directory; an unreadable one has none.
     """
     found = []
     with suppress(OSError):
@@ -103,22 +103,22 @@ def _read(path: Path) -> RunningService | None:
                     directory=Path(document.pop("directory")),
                     settings=document,
                 )
-    except (OSError, ValueError, KeyError):  # it ends or begins at this moment
+    except (OSError, ValueError, KeyError):  # it is stopping or starting at this moment
         pass
     return None
 
 
 @contextmanager
 def only_service(directory: Path) -> Iterator[None]:
-    """Hold the data directory of a service; other commands may use it meanwhile.
+    """Lock the data directory for one service; other commands may still use it.
 
     The lock ends with the process, however that ends; the file stays.
 
     Args:
-        directory: of the gallery and the event log; made where it is not there.
+        directory: of the gallery and the event log; created if missing.
 
     Raises:
-        ConfigError: if another service holds it.
+        ConfigError: if another service has locked it.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def only_service(directory: Path) -> Iterator[None]:
     except OSError:
         file = -1
     if file < 0:
-        yield  # what is opened in it next says why it cannot be used
+        yield  # the next file opened in it reports why it cannot be used
         return
     try:
         try:

@@ -1,7 +1,7 @@
 """Detects that a person's first photo is wrong, rather than all later ones.
 
-A person's first photo decides what later ones must look like. Where it shows somebody else, every
-right photo is refused as unlike it: several refused photos that are similar to each other show it.
+Later photos must be similar to a person's first photo. If that shows another person, every correct
+photo is refused. Several refused photos that are similar to each other indicate this.
 """
 
 import threading
@@ -26,7 +26,7 @@ SAME_PHOTO = 0.999
 
 
 class Doubts:
-    """Remembers, in memory alone and for some minutes, which faces were refused for whom.
+    """Stores refused faces by person, in memory only and for some minutes.
 
     Any thread may call.
 
@@ -40,16 +40,16 @@ class Doubts:
         self._refused: OrderedDict[str, list[tuple[float, Floats]]] = OrderedDict()
 
     def refuse(self, identity_id: str, embeddings: Sequence[Floats], *, least: float) -> int:
-        """Note faces that were refused as unlike a person.
+        """Store faces that were refused because they are not similar to a person.
 
         Args:
             identity_id: of the person.
             embeddings: (D,) float32 of unit length each.
-            least: cosine from which on two faces may be one person's.
+            least: minimum cosine of two faces that may be the same person.
 
         Returns:
-            How many of those refused for this person by now look alike: as much as one of them
-            and all that are like it.
+            The number of faces refused for this person that are similar to each other: one of
+            them and all those similar to it.
         """
         now = self._clock()
         with self._lock:
@@ -65,16 +65,16 @@ class Doubts:
         return int(((rows @ rows.T) >= least).sum(axis=1).max())
 
     def forget(self, identity_id: str) -> None:
-        """Forget who was refused for a person."""
+        """Drop the refused faces of a person."""
         with self._lock:
             self._refused.pop(identity_id, None)
 
 
 def hint(n_alike: int, n_held: int, name: str) -> str:
-    """Return what to say after the reason of a refusal, "" where nothing is in doubt.
+    """Return the hint to append to the reason of a refusal, "" if there is no doubt.
 
     Args:
-        n_alike: refused photos that look alike.
+        n_alike: refused photos that are similar to each other.
         n_held: photos that the person has.
         name: of the person.
     """

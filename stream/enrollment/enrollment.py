@@ -1,7 +1,7 @@
-"""Adding people from photos: the one way, for the command line, the scripts and the API.
+"""Enrolls people from photos, for the command line, the scripts and the API.
 
-A gallery is as good as its photos. Every image is accepted, or rejected with its reason; one
-person's photos are judged together, so that a wrong one among them shows whatever their order.
+Every image is accepted, or rejected with a reason. The photos of one person are checked together,
+so that a wrong one among them is found in any order.
 """
 
 import hashlib
@@ -47,9 +47,9 @@ __all__ = [
 
 Image = NDArray[np.uint8]
 
-BATCH_IMAGES = 16  # beyond it detection and embedding gain nothing more per image
-BATCH_PIXELS = 16_000_000  # 48 MB of images in memory, whatever their size
-TOGETHER = 64  # photos of one person judged and stored in one step: what a stop may cost
+BATCH_IMAGES = 16  # larger batches do not make detection and embedding faster per image
+BATCH_PIXELS = 16_000_000  # 48 MB of images in memory, regardless of their size
+TOGETHER = 64  # photos of one person checked and stored in one step, repeated after a stop
 LOADERS = 2  # threads that read and decode; decoding keeps up with inference on 2 cores
 
 
@@ -58,11 +58,11 @@ class EnrolItem:
     """One photo to be enrolled.
 
     Attributes:
-        label: what to call it in the report, such as its path.
-        name: whose it is.
+        label: name of the photo in the report, such as its path.
+        name: of the person.
         load: returns the file's bytes; may raise OSError.
-        identity_id: of whom it is, if known: followed through renames and merges. None for the
-            person who has the name when the first photo of them comes, or who is new then.
+        identity_id: of the person, if known: followed through renames and merges. None for the
+            person who has the name when their first photo is read, or a new person.
     """
 
     label: str
@@ -97,24 +97,24 @@ def enroll_images(
 ) -> EnrolReport:
     """Add photos of people to a gallery.
 
-    What is reported as enrolled is on the disk. The same items again change nothing, so a run
-    that was stopped is resumed by running it again. Reading and decoding run in threads of this
-    call; recognizer and gallery are used in the calling thread alone, but for looking up hashes.
+    Photos reported as enrolled are on the disk. Repeated items change nothing, so an interrupted
+    run is resumed by running it again. Reading and decoding run in threads of this call. The
+    recognizer and gallery are used only in the calling thread, except for looking up hashes.
 
     Args:
         recognizer: of the gallery's model.
-        gallery: where to.
-        items: photos; those of one person should follow each other, they are judged together.
-        limits: what a photo must be like; None for the defaults.
-        force: take what is readable and has a face, the one in the middle or the largest if
-            there are several, whatever it looks like.
+        gallery: where they are stored.
+        items: photos; those of one person should be adjacent, they are checked together.
+        limits: minimum quality of a photo; None for the defaults.
+        force: accept any readable photo with a face (of several, the one in the middle or the
+            largest), without the checks.
         keep_crops: store the aligned crops, which another model can embed again.
-        doubts: remembers who was refused in earlier calls; None for this call alone.
+        doubts: faces refused in earlier calls; None for this call only.
         progress: called with each photo's outcome as soon as it is known.
 
     Raises:
-        EnrolmentError: if a name is none.
-        GalleryError: if the gallery cannot take them; those reported so far are safe.
+        EnrolmentError: if a name is invalid.
+        GalleryError: if the gallery cannot store them; those reported so far are stored.
     """
     finder = _FaceFinder(recognizer, gallery, limits or EnrolLimits(), force=force)
     doubts = doubts or Doubts()
@@ -136,7 +136,7 @@ def enroll_images(
 def _without_erased(
     gallery: Gallery, outcomes: Sequence[Enrolled | Rejected]
 ) -> list[Enrolled | Rejected]:
-    """Return the outcomes, with the photos of people who were erased meanwhile as rejected."""
+    """Return the outcomes, with the photos of people erased meanwhile as rejected."""
     ids = {each.identity.identity_id for each in outcomes if isinstance(each, Enrolled)}
     present = gallery.people.present(sorted(ids))
     true = []
@@ -166,7 +166,7 @@ class _Loaded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shot:
-    """The one good face of a photo, not embedded yet."""
+    """The one usable face of a photo, not embedded yet."""
 
     item: EnrolItem
     source_sha256: str
@@ -188,7 +188,7 @@ def _with_names(items: Iterable[EnrolItem]) -> Iterator[EnrolItem]:
 
 
 class _FaceFinder:
-    """Finds the one good face of each photo; the calling thread's, but for `_load`."""
+    """Finds the one usable face of each photo; all but `_load` runs in the calling thread."""
 
     def __init__(
         self, recognizer: Recognizer, gallery: Gallery, limits: EnrolLimits, *, force: bool
@@ -231,12 +231,12 @@ class _FaceFinder:
             doubts=doubts,
         )
         if report.identity is not None:
-            # A new person has an id from here on: if erased, they do not come back by name.
+            # A new person has an id from here on: if erased, they are not added again by name.
             self._targets[owner] = Target(owner[0], report.identity.identity_id)
         return iter(report.outcomes)
 
     def _aimed(self, items: Iterable[EnrolItem]) -> Iterator[EnrolItem]:
-        """Look up whom each name means, once, when their first photo comes."""
+        """Look up the person of each name once, at their first photo."""
         for item in items:
             owner = _owner_of(item)
             if owner not in self._targets:
@@ -254,7 +254,7 @@ class _FaceFinder:
             why = (error.strerror or str(error)).lower()
             return _refused(item, Reason.UNREADABLE, f"cannot read {item.label}: {why}")
         source = hashlib.sha256(data).hexdigest()
-        # Asked again when it is written; here it saves decoding what is enrolled already.
+        # Checked again when it is written; here it avoids decoding photos already enrolled.
         known = present_target(self._gallery, self._targets[_owner_of(item)])
         fault = holder_fault(self._gallery, source, known, force=self._force)
         if fault is not None:
@@ -298,7 +298,7 @@ class _FaceFinder:
 def _in_threads(
     load: Callable[[EnrolItem], _Loaded | Rejected], items: Iterable[EnrolItem]
 ) -> Iterator[tuple[EnrolItem, _Loaded | Rejected]]:
-    """Yield each item with load(item) in order, a few ahead of the reader."""
+    """Yield each item with load(item) in order, loading a few items ahead."""
     with ThreadPoolExecutor(LOADERS, thread_name_prefix="enroll-load") as pool:
         pending: deque[tuple[EnrolItem, Future[_Loaded | Rejected]]] = deque()
         try:
@@ -316,7 +316,7 @@ def _in_threads(
 
 
 def _pixels(pending: Iterable[tuple[EnrolItem, Future[_Loaded | Rejected]]]) -> int:
-    """Return how many pixels are decoded and wait for inference."""
+    """Return the number of decoded pixels that wait for inference."""
     loaded = [future.result() for _, future in pending if future.done()]
     return sum(each.image.size // 3 for each in loaded if isinstance(each, _Loaded))
 

@@ -1,8 +1,8 @@
 """Threads that read and write the gallery's file while cameras are recognized.
 
-The recognition thread never touches the file: it searches what is in memory, and is notified once
-that has been replaced. Reads, writes and the watch over other processes' changes have threads of
-their own here, so that a file that is locked, slow or gone delays only the calls that need it.
+The recognition thread never uses the file: it searches the index in memory, and is notified once
+that has been replaced. Reads, writes and the check for changes by other processes have their own
+threads, so that a file that is locked, slow or gone delays only the calls that need it.
 """
 
 import asyncio
@@ -34,15 +34,15 @@ READERS = 4
 
 
 class GalleryWorker:
-    """Runs calls of the gallery in threads of its own, and watches its file.
+    """Runs calls of the gallery in its own threads, and watches its file.
 
     Args:
         gallery: the gallery, opened with `wait_s=WAIT_S`.
-        threshold: returns what makes a match among so many people, cosine; reads the file.
-        changed: called with the threshold after any change to people or photos, by whatever
-            process; in a thread of this worker.
-        applied: awaited after a change of this process; returns once tracks are named by it.
-        supervisor: runs the threads again where they fail.
+        threshold: returns the match threshold for the present people, cosine; reads the file.
+        changed: called with the threshold after any change to people or photos, by any process;
+            in a thread of this worker.
+        applied: awaited after a change by this process; returns once it is applied to the tracks.
+        supervisor: restarts the threads that fail.
         clock: seconds, monotonic.
 
     Attributes:
@@ -78,26 +78,28 @@ class GalleryWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Refuse further calls and end the threads; a call that waits for the disk is left."""
+        """Refuse further calls and end the threads; a call blocked on the disk is not awaited."""
         self._stopping.set()
         self._thread.stop()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._writer.close(drop=True)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of the threads that watch and write, each for so long."""
+        """Wait for the threads that watch and write, up to the timeout each."""
         self._thread.join(timeout_s)
         self._writer.join(timeout_s)
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that reads people; it does not wait for writes."""
+        """Return the result of a function that reads people; does not wait for writes."""
         return await self._run(partial(function, *args, **kwargs))
 
     async def write(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that changes people, one at a time; tracks are named by it on return.
+        """Return the result of a function that changes people, once it is applied to the tracks.
+
+        One function runs at a time.
 
         Raises:
-            GalleryBusyError: if other writers were in the way for too long; nothing was changed.
+            GalleryBusyError: if other writers locked the file for too long; nothing was changed.
         """
         called_at = self._clock()
 
@@ -113,7 +115,7 @@ class GalleryWorker:
         return result
 
     async def notify(self) -> None:
-        """Notify of changes made elsewhere in this process; tracks are named by them on return."""
+        """Apply changes made elsewhere in this process to the tracks, before it returns."""
         await self._run(self._notify)
         await self._applied()
 
@@ -139,18 +141,18 @@ class GalleryWorker:
             self.trouble = trouble
 
     def _check(self) -> str:
-        """Apply what others changed; return what is wrong with the file, one line."""
+        """Apply the changes of other processes; return the problem with the file, one line."""
         file = self._gallery.file
         try:
             if file.is_replaced():
-                # Otherwise the new file would be opened with the log of the old one.
+                # Otherwise the new file would be opened with the old file's log.
                 file.truncate_log()
                 return str(replaced(file.path))
             self._gallery.refresh()
             self._notify()
             is_locked = file.is_locked()
         except GalleryError as error:
-            # Damaged, unreadable or another model's by now: what is in memory still names people.
+            # Damaged, unreadable or of another model by now: the index in memory stays in use.
             return str(error)
         if not is_locked:
             self._locked_since = None

@@ -1,4 +1,4 @@
-"""From which similarity on faces are named: by model card, gallery, and number of people."""
+"""Match thresholds, derived from the model card, the gallery and the number of people."""
 
 import logging
 from dataclasses import replace
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 def limits_for(recognizer: Recognizer, gallery: Gallery) -> SimilarityLimits:
     """Return the working numbers of a recognizer's model in a gallery.
 
-    They follow from the model card. Where that does not say how similar different people are, they
-    follow from what `gallery calibrate --apply` measured on the gallery's own people. Where nobody
-    calibrated either, they are cautious ones, or those of the people who are enrolled so far if
-    these are more cautious still; a model that tells people apart too poorly for them names nobody.
+    They follow from the model card. If that does not state the similarities of different people,
+    they follow from what `gallery calibrate --apply` measured on the gallery's own people. Without
+    a calibration they are cautious defaults, or those of the people enrolled so far if these are
+    more cautious. A model that distinguishes people too poorly for them names nobody.
 
     Raises:
         GalleryError: if the calibration in the gallery is damaged, or it cannot be read.
@@ -50,13 +50,13 @@ def limits_for(recognizer: Recognizer, gallery: Gallery) -> SimilarityLimits:
 
 
 def threshold_for(recognizer: Recognizer, gallery: Gallery) -> float:
-    """Return the similarity from which a face is a match; see `Gallery.threshold_for`."""
+    """Return the minimum similarity of a match; see `Gallery.threshold_for`."""
     limits = limits_for(recognizer, gallery)
     return gallery.threshold_for(limits.pair, limits)
 
 
 def unmeasured(model: str) -> str:
-    """Return the line about a model whose similarities nobody measured."""
+    """Return the message about a model without measured similarities."""
     return (
         f"how similar people are to {model} is not measured, so it names fewer than it could: "
         "measure it by `facewire models add` with --images and --replace, or by "
@@ -65,18 +65,18 @@ def unmeasured(model: str) -> str:
 
 
 class Matching:
-    """What makes a match in a gallery: configured, calibrated, or fit for so many people.
+    """Threshold and margin of a match: configured, calibrated, or by the number of people.
 
     Args:
         recognizer: of the gallery's model.
         gallery: read when this is made and by `threshold_now`.
-        threshold: configured, cosine; None for what suits the gallery.
+        threshold: configured, cosine; None for the gallery's.
         margin: configured, cosine; None for the model's.
 
     Attributes:
         limits: working numbers of the model in this gallery.
-        margin: how much more similar than the next person a match is, cosine.
-        threshold: from which similarity a face is a match, as of the last change of people.
+        margin: minimum lead of a match over the next person, cosine.
+        threshold: minimum similarity of a match, cosine, as of the last change of people.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Matching:
         self.threshold = self.threshold_now()
 
     def threshold_now(self) -> float:
-        """Return the threshold for the people of this moment; reads the gallery's file.
+        """Return the threshold for the present people; reads the gallery's file.
 
         Raises:
             GalleryError: if the file cannot be read.
