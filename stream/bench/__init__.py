@@ -1,1 +1,1 @@
-"""What live recognition and search cost on this machine."""
+"""Benchmarks of live recognition and search."""

@@ -1,27 +1,27 @@
-"""A viewer that counts frames without decoding them, for benches with many."""
+"""A viewer that counts frames without decoding them, for benchmarks with many viewers."""
 
 import asyncio
 
 from aiortc import RTCRtpReceiver
 from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket
 
-# Seconds between receiver reports, as browsers do.
+# Seconds between receiver reports, as in browsers.
 REPORT_S = 1.0
 
 SSRC = 1
 
 
 class LightViewer:
-    """Takes the RTP of a receiver before aiortc decrypts, sorts and decodes it.
+    """Intercepts the RTP of a receiver before aiortc decrypts, sorts and decodes it.
 
-    Thirty decoders would take the processor from the service that is measured. Frames are told by
-    RTP's marker bit and whole by their sequence numbers, both of which travel in the clear.
+    Thirty decoders would compete with the measured service for the CPU. RTP's marker bit separates
+    frames and the sequence numbers show missing packets; neither is encrypted.
 
     Attributes:
-        n_frames: frames of which every packet came, since it was last set to 0.
+        n_frames: complete frames since it was last set to 0.
 
     Args:
-        receiver: not yet connected; gets no packets any more.
+        receiver: not yet connected; receives no packets any more.
     """
 
     def __init__(self, receiver: RTCRtpReceiver) -> None:
@@ -33,7 +33,7 @@ class LightViewer:
         self._n_expected = 0
         self._n_lost = 0
         self._is_whole = True
-        # Private names: aiortc has no way to leave out the rest.
+        # Private names: aiortc has no public way to skip the rest.
         self._transport._handle_rtp_data = self._take  # type: ignore[method-assign]
         self._reporting = asyncio.get_running_loop().create_task(self._report())
 
@@ -42,7 +42,7 @@ class LightViewer:
         self._reporting.cancel()
 
     async def _take(self, data: bytes, arrival_time_ms: int) -> None:
-        """Look at the fixed header, RFC 3550 section 5.1."""
+        """Parse the fixed header, RFC 3550 section 5.1."""
         sequence, ssrc = int.from_bytes(data[2:4], "big"), int.from_bytes(data[8:12], "big")
         if self._ssrc not in (0, ssrc):
             return  # retransmissions
@@ -59,7 +59,7 @@ class LightViewer:
             self._is_whole = True
 
     async def _report(self) -> None:
-        """Say what was lost, for one that says nothing is taken for gone."""
+        """Report the losses: a viewer without reports is considered gone."""
         while True:
             await asyncio.sleep(REPORT_S)
             if not self._n_expected:

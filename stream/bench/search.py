@@ -1,4 +1,4 @@
-"""How fast and how exact a gallery of a size is on this machine, on made-up people."""
+"""`facewire bench search`: speed and accuracy of a gallery of a given size, synthetic people."""
 
 import resource
 import statistics
@@ -17,24 +17,24 @@ from gallery.templates import trim_journal
 Floats = NDArray[np.float32]
 
 CHUNK = 50_000
-PER_PERSON = 5  # photos; five is what enrolment asks for
+PER_PERSON = 5  # photos; enrollment recommends five
 REPEATS = 30
-# Probes compared with the obvious product: enough to see one wrong answer in 10,000. At a million
-# templates they take about as long as filling the gallery.
+# Probes compared with the plain matrix product: enough to detect one wrong answer in 10,000. At a
+# million templates they take about as long as filling the gallery.
 N_EXACT = 20_000
-TOGETHER = 32  # probes a search when the answers are compared
-EXACT_ROWS = 250  # probes a product: 50 MB of similarities
-NOISE = 0.06  # a number's deviation: such probes are as like their template as photos in LFW are
+TOGETHER = 32  # probes per search when the answers are compared
+EXACT_ROWS = 250  # probes per product: 50 MB of similarities
+NOISE = 0.06  # deviation per component: probes are as similar to their template as in LFW
 
 
 @dataclass(frozen=True, slots=True)
 class SearchFigures:
-    """What was measured.
+    """The results of one run.
 
     Attributes:
-        n_templates: how many.
+        n_templates: number of templates.
         embedding_size: D.
-        kind: how the index holds them.
+        kind: how the index stores them.
         fill_s: time to write all of them to the file, seconds.
         start_s: time to open the gallery, seconds.
         one_ms: a search for one probe, median, milliseconds.
@@ -43,8 +43,8 @@ class SearchFigures:
         add_ms: enrolling one photo of a new person, median, on the disk and searched.
         remove_ms: erasing one person, median.
         pause_ms: the longest search of one probe while another thread enrolled and erased.
-        n_probes: probes whose answer was compared with the obvious product's.
-        top1: the rate of those with the same best template.
+        n_probes: probes whose answer was compared with the plain matrix product's.
+        top1: the fraction of those with the same best template.
         rss_mib: memory of the process with the gallery open, MiB, its libraries included.
         file_mib: size of the file.
     """
@@ -74,17 +74,17 @@ def bench_search(
     n_exact: int = N_EXACT,
     progress: Callable[[float], None] | None = None,
 ) -> SearchFigures:
-    """Fill a gallery with made-up people and measure it.
+    """Return the figures of a gallery filled with synthetic people.
 
-    Half of the probes are noisy templates, the other half strangers, which are the harder half:
-    nothing stands out.
+    Half of the probes are noisy templates, the other half strangers. Strangers are harder: no
+    template stands out.
 
     Args:
         directory: empty; the gallery's file stays in it.
-        n_templates: how many photos, five a person.
+        n_templates: number of photos, five per person.
         embedding_size: D.
-        n_exact: how many probes are compared with the obvious product.
-        progress: called with the part that is done, in [0, 1].
+        n_exact: number of probes compared with the plain matrix product.
+        progress: called with the fraction done, in [0, 1].
     """
     tell = progress or (lambda part: None)
     began = time.perf_counter()
@@ -235,4 +235,4 @@ def _rss_mib() -> float:
         for line in status.read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # the peak, elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # the peak, on other systems

@@ -1,4 +1,4 @@
-"""`facewire bench stream`: what live recognition costs on this machine."""
+"""`facewire bench stream`: speed and CPU use of live recognition on this machine."""
 
 import asyncio
 import multiprocessing
@@ -38,13 +38,13 @@ class CameraBench:
     """The figures of one camera.
 
     Attributes:
-        camera: where it comes from, passwords masked.
+        camera: its source, passwords masked.
         width: pixels.
         height: pixels.
-        fps_in: frames captured a second.
-        fps_recognised: frames a second whose faces were found or followed.
+        fps_in: frames captured per second.
+        fps_recognised: frames per second whose faces were detected or followed.
         dropped: frames replaced before recognition.
-        faces: faces in view, on average over the seconds.
+        faces: mean number of faces in view.
     """
 
     camera: str
@@ -58,27 +58,27 @@ class CameraBench:
 
 @dataclass(frozen=True, slots=True)
 class StreamBench:
-    """The figures of one run; those without a camera's name are of the first, which is watched.
+    """The figures of one run; those not listed per camera are of the first, which is watched.
 
     Attributes:
         machine: processor, cores, operating system.
-        camera: what was watched.
+        camera: the watched one.
         engine: inference engine and device.
         seconds: measured, without warm-up.
         width: pixels.
         height: pixels.
-        viewers: peers that watched by WebRTC from another process.
+        viewers: WebRTC peers, in another process.
         cameras: every camera, the watched one first.
         stages_ms: milliseconds by stage: decode (processor time), annotate and encode per
-            frame; the others per tick that did them.
-        fps_in: frames captured a second.
-        fps_out: annotated frames encoded a second.
-        fps_viewer: whole frames a second at the slowest viewer; 0 without viewers.
+            frame; the others per tick with that stage.
+        fps_in: frames captured per second.
+        fps_out: annotated frames encoded per second.
+        fps_viewer: complete frames per second at the slowest viewer; 0 without viewers.
         dropped: frames replaced before recognition.
         encoder_dropped: annotated frames replaced before encoding.
         latency_ms: capture to encoded packet.
-        time_to_name_ms: a face's first frame to its name's event.
-        cores: processor seconds of the service a second, viewers not counted.
+        time_to_name_ms: a face's first frame to the event with its name.
+        cores: processor seconds per second of the service, without viewers.
         peak_rss_mib: MiB of memory of the service at its peak.
     """
 
@@ -109,17 +109,17 @@ def bench_stream(
     viewers: int,
     tick: Callable[[float], None] = lambda done: None,
 ) -> StreamBench:
-    """Run the whole service on its cameras and measure it.
+    """Run the whole service on its cameras and return the figures.
 
     Args:
         config: the configuration; its first camera, or the demo, is watched.
-        seconds: how long to measure, after the warm-up.
-        viewers: peers that watch it by WebRTC from another process, so that their cost stays out
-            of the figures.
-        tick: hears about every second what share in [0, 1] is done.
+        seconds: duration of the measurement, after the warm-up.
+        viewers: WebRTC peers that watch it, in another process so that their cost stays out of
+            the figures.
+        tick: called about every second with the fraction done, in [0, 1].
 
     Raises:
-        StreamError: if a camera gives no pictures.
+        StreamError: if a camera delivers no frames.
         RecognizerError: if a model cannot be fetched or opened.
     """
     with _viewer_process(viewers) as connection:
@@ -214,14 +214,14 @@ def _is_giving(status: CameraStatus) -> bool:
 
 
 def machine() -> str:
-    """Describe this machine in a few words, for tables."""
+    """Return a short description of this machine, for tables."""
     facts: dict[str, str] = {}
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
             key, _, value = line.partition(":")
             facts.setdefault(key.strip(), value.strip())
     model = facts.get("model name") or platform.processor() or platform.machine()
-    # what networks cost hangs on it: processors of one name have it or not
+    # the speed of networks depends on it: processors of the same name may lack it
     flags = facts.get("flags", "").split()
     vectors = [name for flag, name in VECTORS.items() if flag in flags][:1]
     cores = f"{multiprocessing.cpu_count()} cores"

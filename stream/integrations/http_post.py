@@ -1,4 +1,4 @@
-"""HTTP POSTs that end in time, whatever the receiver does, and never show what it sent."""
+"""HTTP POSTs with a total deadline, whose errors quote nothing that the receiver sent."""
 
 import socket
 import ssl
@@ -17,14 +17,14 @@ CONNECT_S = 5.0
 
 
 class PostError(Exception):
-    """Raised when a receiver did not answer; the message is the reason and quotes nothing of it."""
+    """Raised when a receiver did not answer; the message is the reason, without its data."""
 
 
 class HttpPost:
-    """Posts to one URL, each time over a new connection; for one thread at a time.
+    """Posts to one URL, each time over a new connection; not thread-safe.
 
-    The environment's proxies are not used. Redirects are not followed, since what is posted is
-    signed. The body of the answer is not read.
+    Proxies of the environment are not used. Redirects are not followed, since posts are signed.
+    The body of the answer is not read.
 
     Args:
         url: http or https; a user and password in it are sent as Basic authentication.
@@ -47,7 +47,7 @@ class HttpPost:
         """Post and return the status of the answer.
 
         Raises:
-            PostError: if there is no answer in time, or none in HTTP.
+            PostError: if there is no HTTP answer in time.
         """
         with _Deadline(self._deadline_s) as deadline:
             request = self._client.build_request(
@@ -60,7 +60,7 @@ class HttpPost:
             try:
                 response = self._client.send(request, stream=True)
             except (httpx2.HTTPError, OSError) as error:
-                # Not chained: its text may hold the URL, or what the receiver sent.
+                # Not chained: its text may contain the URL, or data from the receiver.
                 raise PostError(_reason(error, is_late=deadline.is_over)) from None
             response.close()
             return response.status_code
@@ -71,7 +71,7 @@ class HttpPost:
 
 
 class _Deadline:
-    """Ends the connection of a request after a time: the client bounds each wait, not their sum."""
+    """Closes the connection of a request after a time: the client limits each wait, not the sum."""
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
@@ -98,11 +98,11 @@ class _Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time has passed."""
+        """Whether the deadline has passed."""
         return time.monotonic() >= self._ends_at
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Keep a duplicate of the socket when it is connected: TLS replaces the client's own."""
+        """Keep a duplicate of the socket once it is connected: TLS replaces the client's own."""
         if event.endswith("connect_tcp.complete"):
             connected: socket.socket = info["return_value"].get_extra_info("socket")
             with self._lock:
@@ -118,7 +118,7 @@ class _Deadline:
 
 
 def _reason(error: Exception, *, is_late: bool) -> str:
-    """Return why a request failed, in words of our own."""
+    """Return why a request failed, without the text of the exception."""
     causes = tuple(_causes(error))
     if is_late or isinstance(error, httpx2.TimeoutException):
         return "does not answer in time"

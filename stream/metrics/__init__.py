@@ -1,1 +1,1 @@
-"""Figures that are counted while the service runs."""
+"""Metrics of the running service."""

@@ -1,13 +1,13 @@
-"""What a service measures for Prometheus as it happens; the rest is read when asked for."""
+"""Prometheus histograms of a service; other metrics are read at each scrape."""
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Histogram
 
-# Seconds. From a follow of one face to a detection scan of 4K on a busy machine.
+# Seconds. From following one face to detecting in a 4K frame on a busy machine.
 STAGE_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
-# Seconds. The service's promises are 0.3, 0.8 and 1.5.
+# Seconds. The service's targets are 0.3, 0.8 and 1.5.
 NAME_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0)
@@ -17,11 +17,11 @@ BATCH_BUCKETS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 32)
 
 
 class Figures:
-    """The histograms of one service, in a registry of its own; any thread observes.
+    """The histograms of one service, in their own registry; thread-safe.
 
     Attributes:
-        registry: holds them; whoever has more figures adds a collector.
-        tick_frames: frames recognised together.
+        registry: contains them; more metrics are added as collectors.
+        tick_frames: frames recognized together.
         tick_faces: faces in them.
         time_to_name: seconds from a face's first frame to the event with its name.
     """
@@ -62,15 +62,15 @@ class Figures:
         )
 
     def stage(self, name: str) -> Callable[[float], None]:
-        """Return what takes in the seconds of a stage."""
+        """Return the function that observes the seconds of a stage."""
         observe: Callable[[float], None] = self._stages.labels(name).observe
         return observe
 
     def forget(self, camera: str) -> None:
-        """Leave out a camera that was removed."""
+        """Drop the metrics of a removed camera."""
         self._latency.remove(camera)
 
     def latency(self, camera: str) -> Callable[[float], None]:
-        """Return what takes in a camera's seconds from capture to packet."""
+        """Return the function that observes a camera's seconds from capture to packet."""
         observe: Callable[[float], None] = self._latency.labels(camera).observe
         return observe

@@ -1,4 +1,4 @@
-"""Figures of the running service: rates and percentiles over a sliding window."""
+"""Rates and percentiles over a sliding window."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Median and tail of a window; zeros while it is empty."""
+    """Median and 95th percentile of a window; zeros while it is empty."""
 
     p50: float
     p95: float
@@ -17,7 +17,7 @@ class Percentiles:
 
 
 class Window:
-    """The last values of one quantity in milliseconds; one thread adds, any reads."""
+    """The last values of one quantity in milliseconds; one thread adds, any thread reads."""
 
     def __init__(
         self, size: int = 1500, *, observe: Callable[[float], None] = lambda seconds: None
@@ -25,23 +25,23 @@ class Window:
         """Make an empty window.
 
         Args:
-            size: values to keep: a minute at 25 fps by default.
-            observe: gets every value too, in seconds, such as a histogram's `observe`.
+            size: values to keep; the default is a minute at 25 fps.
+            observe: also called with every value, in seconds, such as a histogram's `observe`.
         """
         self._values: deque[float] = deque(maxlen=size)
         self._observe = observe
 
     def add(self, value: float) -> None:
-        """Take a value in; the oldest falls out."""
+        """Add a value; the oldest is dropped."""
         self._values.append(value)
         self._observe(value / 1e3)
 
     def clear(self) -> None:
-        """Forget everything, to measure from now on."""
+        """Drop all values."""
         self._values.clear()
 
     def percentiles(self) -> Percentiles:
-        """Return median and 95th percentile of what is in the window."""
+        """Return the median and 95th percentile of the window."""
         values = list(self._values)
         if not values:
             return Percentiles(0.0, 0.0, 0)
@@ -50,7 +50,7 @@ class Window:
 
 
 class Rate:
-    """Events a second over the last seconds."""
+    """Events per second over the last seconds."""
 
     def __init__(self, span_s: float = 2.0) -> None:
         """Average over `span_s` seconds."""

@@ -1,4 +1,4 @@
-"""The newest frames of every camera, for one inference thread."""
+"""Collects the newest frames of every camera for one inference thread."""
 
 import threading
 from collections import deque
@@ -16,10 +16,10 @@ camera."""
 
 
 class Batcher:
-    """Holds the newest two frames a camera; a third replaces the oldest and is counted.
+    """Holds the newest two frames per camera; a third replaces the oldest, counted as dropped.
 
-    Capture threads put, one inference thread takes. With several cameras a tick waits a
-    little for the others, so that their faces share one call of each net.
+    Capture threads put, one inference thread takes. With several cameras a tick waits briefly
+    for the others, so that their faces share one call of each network.
     """
 
     def __init__(self, *, clock: Callable[[], float], max_wait_s: float = 0.008) -> None:
@@ -27,8 +27,8 @@ class Batcher:
 
         Args:
             clock: seconds, monotonic.
-            max_wait_s: how long the first frame of a tick waits for the other cameras';
-                a fifth of the frame interval at 25 fps, so that latency hardly shows it.
+            max_wait_s: how long the first frame of a tick waits for other cameras; a fifth of
+                the frame interval at 25 fps, so that it adds little latency.
         """
         self._clock = clock
         self._max_wait_s = max_wait_s
@@ -45,7 +45,7 @@ class Batcher:
             self._dropped.setdefault(camera, 0)
 
     def remove(self, camera: str) -> None:
-        """Forget the camera, its waiting frame and its count of drops."""
+        """Drop the camera, its waiting frames and its count of drops."""
         with self._changed:
             self._last_put.pop(camera, None)
             self._frames.pop(camera, None)
@@ -60,7 +60,7 @@ class Batcher:
                 self._dropped[name] = self._dropped.pop(camera) + waiting
 
     def put(self, frame: Frame) -> None:
-        """Offer a frame; frames of cameras not added are ignored."""
+        """Queue a frame; frames of cameras not added are ignored."""
         with self._changed:
             if frame.camera not in self._last_put:
                 return
@@ -95,11 +95,11 @@ class Batcher:
 
     @property
     def n_waiting(self) -> int:
-        """How many frames wait to be taken."""
+        """Number of frames that wait to be taken."""
         with self._changed:
             return sum(map(len, self._frames.values()))
 
     def dropped(self, camera: str) -> int:
-        """Return how many frames of the camera a newer one replaced before they were taken."""
+        """Return the number of the camera's frames replaced before they were taken."""
         with self._changed:
             return self._dropped.get(camera, 0)

@@ -43,10 +43,10 @@ class Watch:
     Attributes:
         tracker: its faces.
         presence: its people.
-        new_memory: makes the memory of a new track.
+        new_memory: creates the history of a new track.
         limits: which faces count.
-        memories: by track id, of the present tracks.
-        departed: the same of tracks that have gone, oldest first.
+        memories: histories of the present tracks, by track id.
+        departed: histories of former tracks, oldest first.
         at: seconds, its last frame.
         scanned_at: seconds, its last full scan.
         is_lost: a face was lost since then, or the scene changed.
@@ -70,7 +70,7 @@ class Watch:
         """Detect a cut, a gap or a changed frame size before faces are followed."""
         size = frame.image.shape[0], frame.image.shape[1]
         step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
-        samples = frame.image[::step_y, ::step_x, 1].astype(np.float32)  # green for lightness
+        samples = frame.image[::step_y, ::step_x, 1].astype(np.float32)  # green as lightness
         is_cut = (
             size != self.size
             or frame.captured_at - self.at > GAP_S
@@ -105,7 +105,7 @@ class Watch:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a face in view waits while others are embedded."""
+        """Whether a face in view is waiting while others are embedded."""
         return any(
             not track.is_lost and self.remember(track).waits_since is not None
             for track in self.tracker.tracks

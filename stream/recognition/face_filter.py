@@ -17,23 +17,23 @@ class Limits:
     """Size and region of the faces that count.
 
     Attributes:
-        min_face_px: longer side of its box, pixels; held to where a face is found, not while it
-            is followed.
-        region: x1, y1, x2, y2 in [0, 1] of the picture, where its middle must be.
+        min_face_px: minimum longer side of its box, pixels; applied when a face is detected, not
+            while it is followed.
+        region: x1, y1, x2, y2 in [0, 1] of the frame, which must contain the center of the box.
     """
 
     min_face_px: int = 0
     region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
     def holds(self, boxes: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return (N,): whether the middle of each box (N, 4) is in the region.
+        """Return (N,): whether the center of each box (N, 4) is in the region.
 
         Args:
             boxes: x1 y1 x2 y2, pixels.
-            size: (height, width) of the picture.
+            size: (height, width) of the frame.
         """
         if self.region == (0.0, 0.0, 1.0, 1.0):
-            # A face at the edge may have its middle outside the frame.
+            # A face at the edge may have its center outside the frame.
             return np.ones(len(boxes), bool)
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / np.array([size[1], size[0]], np.float32)
         corners = np.array(self.region, np.float32)

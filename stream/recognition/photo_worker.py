@@ -1,4 +1,4 @@
-"""Work on photos, beside live video: a recognizer and a thread of its own."""
+"""Recognizes photos beside live video, with its own recognizer and thread."""
 
 import logging
 from collections.abc import Callable
@@ -17,8 +17,8 @@ class PhotoWorker:
 
     Args:
         open_recognizer: opens a recognizer of the live one's model; takes `attributes`, whether it
-            knows gender and age. Called with the first photos.
-        supervisor: runs the thread again where it fails.
+            estimates gender and age. Called with the first photos.
+        supervisor: restarts the thread if it fails.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class PhotoWorker:
         self._worker = supervisor.jobs("photos")
 
     async def run(self, function: Callable[[Recognizer], T]) -> T:
-        """Return what a function makes of the recognizer for photos.
+        """Return the result of a function called with the recognizer for photos.
 
         Raises:
             RecognizerError: if the recognizer cannot be opened.
@@ -38,14 +38,14 @@ class PhotoWorker:
         return await self._worker.run(self._with_recognizer, function)
 
     def close(self) -> None:
-        """End the thread; work that waits is refused."""
+        """End the thread; waiting calls are refused."""
         self._worker.close(drop=True)
 
     def _with_recognizer(self, function: Callable[[Recognizer], T]) -> T:
         if self._recognizer is None:
             try:
                 self._recognizer = self._open_recognizer(attributes=True)
-            except ModelFileError as error:  # never fetched, and offline
+            except ModelFileError as error:  # not fetched yet, and offline
                 logger.warning("answers about photos leave out gender and age: %s", error)
                 self._recognizer = self._open_recognizer(attributes=False)
         return function(self._recognizer)

@@ -1,8 +1,8 @@
 """Frames in, named tracks and events out: pure and synchronous, for all cameras of a tick.
 
 Every tick scans a few frames in full and follows the known faces in the others; all faces of all
-cameras share one detection, one follow, one embedding call and one search. Work is spread, by what
-it was measured to take: as many scans and embeddings in a tick as leave every camera its frames.
+cameras share one detection, one follow, one embedding call and one search. Scans and embeddings are
+spread over the ticks by their measured cost, so that no camera drops frames.
 """
 
 import itertools
@@ -96,7 +96,7 @@ class _Job:
         """Return the faces of this frame to embed.
 
         Args:
-            only_open: leave out those whose name is decided.
+            only_open: leave out tracks with a decided name.
         """
         at = self.frame.captured_at
         wanted = []
@@ -130,8 +130,8 @@ class Pipeline:
         camera_away_s: seconds without frames from a camera until those in front of it have left.
         cooldown_s: seconds in which the same person does not enter again.
         clock: measures the stages, seconds.
-        run: begins the ids of this pipeline's tracks; random unless given, so that an id that a
-            page or the event log keeps never means another face after a restart.
+        run: prefix of this pipeline's track ids; random unless given, so that an id stored by a
+            page or the event log never refers to another face after a restart.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class Pipeline:
 
         Raises:
             UnknownTrackError: if the track is not kept any more.
-            EnrolmentError: if no crop of the face was good enough to learn from.
+            EnrolmentError: if no crop of the face was good enough to enroll.
         """
         memory = self._memory(camera, track_id)
         if not memory.shots:
@@ -249,14 +249,14 @@ class Pipeline:
             state.limits = limits
 
     def leave(self, now: float) -> list[Event]:
-        """Return the exits at cameras that give no frames; `now` in seconds, monotonic clock."""
+        """Return the exits at cameras without frames; `now` in seconds, monotonic clock."""
         return [event for camera in self._cameras.values() for event in camera.presence.leave(now)]
 
     def drop_camera(self, name: str, now: float) -> list[Event]:
         """Drop a camera, its tracks and its limits; track ids are not reused.
 
         Returns:
-            The exits of those who were there, `now` in seconds, monotonic clock.
+            The exits of the people present, at `now` in seconds, monotonic clock.
         """
         self._limits.pop(name, None)
         camera = self._cameras.pop(name, None)
@@ -270,7 +270,7 @@ class Pipeline:
             camera = self._cameras[new_name] = self._cameras.pop(name)
             camera.presence.rename_camera(new_name)
 
-    # One tick, step by step
+    # Steps of a tick
 
     def _due(self, jobs: list[_Job], now: float) -> list[_Job]:
         """Return which frames to scan, the most overdue first."""
@@ -329,7 +329,7 @@ class Pipeline:
             wanted.sort(key=_rank)
             room = int((deadline - self._clock()) / self._embed_s) if self._embed_s else 1
             is_late = any(want.memory.waits_since is not None for want in wanted)
-            # At least one; a second of those that wait, in the time that a scan would have taken.
+            # At least one; a second of the waiting ones in the time that a scan would have taken.
             may_second = is_late and 0 < self._embed_s <= self._scan_s
             least = int(is_late) if is_scan else 1 + may_second
             budget = min(max(room, least), MAX_EMBEDDINGS)

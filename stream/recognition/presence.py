@@ -1,7 +1,7 @@
 """People in front of a camera: tracks in, debounced events out.
 
-A person enters once, however many tracks they make: known people are remembered by identity,
-strangers by embedding. Pure: time is an argument, in seconds.
+A person enters once, regardless of the number of their tracks: known people are matched by
+identity, strangers by embedding. Pure: time is an argument, in seconds.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,8 @@ class Seen:
         crop: (112, 112, 3) uint8 RGB, its best one; None before it was embedded.
         embedding: (D,) float32 of unit length, of that crop; None where there is none.
         quality: of that crop, measured in its frame; None where there is none.
-        stay: the track by which the person came into view, which events name: a person leaves
-            many tracks behind, and what is known of one event holds for all of the stay. Empty
-            before it is known.
+        stay: id of the track with which the person came into view, used in all events of the
+            stay, which may have many tracks. Empty before it is known.
     """
 
     track_id: str
@@ -75,8 +74,8 @@ class Presence:
         camera: its name.
         confirm_s: how long a face is seen before it can enter.
         absence_s: how long it is not seen before it has left.
-        camera_away_s: how long no frames come before everybody has left; no frames for a shorter
-            time are no absence of people.
+        camera_away_s: how long there are no frames before everybody has left; a shorter gap does
+            not count as absence.
         cooldown_s: how long after leaving the same person does not enter again.
         same_face: similarity from which a stranger is the same as a moment ago.
     """
@@ -113,9 +112,9 @@ class Presence:
         return events + self._leave(at)
 
     def leave(self, at: float) -> list[Event]:
-        """Return the exits at a camera without frames: of everybody, once it is away too long.
+        """Return the exits at a camera without frames: of everybody, once the gap is too long.
 
-        Before that nobody leaves, since it is not known who is present.
+        Before that there are no exits, since it is unknown who is present.
         """
         if self._frame_at is None or at - self._frame_at < self._camera_away_s:
             return []
@@ -129,7 +128,7 @@ class Presence:
         return events
 
     def _skip_gap(self, at: float) -> None:
-        """Do not count a time without frames as absence: nobody could be seen."""
+        """Do not count a time without frames as absence, since no person could be seen."""
         if self._frame_at is not None and (skipped_s := at - self._frame_at - GAP_S) > 0:
             for person in self._people:
                 last_seen = person.seen.last_seen + skipped_s
@@ -150,7 +149,7 @@ class Presence:
         return events
 
     def rename_camera(self, camera: str) -> None:
-        """Rename the camera of the events to come."""
+        """Rename the camera, effective from the next event."""
         self._camera = camera
 
     def end(self, at: float) -> list[Event]:
@@ -202,11 +201,11 @@ class Presence:
         return [self._event(EventKind.RENAMED, seen, at, previous)] if is_announced else []
 
     def _holder(self, track_id: str) -> _Person | None:
-        """Return the person that the track belonged to so far."""
+        """Return the person to whom the track belonged so far."""
         return next((p for p in self._people if p.seen.track_id == track_id), None)
 
     def _find(self, seen: Seen) -> _Person | None:
-        """Return the person that the track shows, among those who are or were present."""
+        """Return the person of the track, among those who are or were present."""
         if seen.match is not None:
             identity_id = seen.match.identity.identity_id
             return next((p for p in self._people if p.identity_id == identity_id), None)

@@ -50,7 +50,7 @@ class Memory:
     """The history of one track.
 
     Args:
-        voter: decides its name.
+        voter: decides the track's name.
     """
 
     def __init__(self, voter: Voter) -> None:
@@ -58,7 +58,7 @@ class Memory:
         self.shots: list[Shot] = []
         self.is_open = False  # embeddings or a gallery changed since the voter decided
         self.waits_since: float | None = (
-            None  # since when it waits while other tracks are embedded, seconds
+            None  # waiting since, while other tracks are embedded, seconds
         )
         self._looked_at = float("-inf")
         self._best_value = 0.0
@@ -122,6 +122,6 @@ def shot_value(box: Floats, landmarks: Floats, size: tuple[int, int]) -> float:
     # The nose lies between the eyes of a frontal face, and beyond one in profile.
     aside = abs(float((nose - (left + right) / 2) @ axis)) / length**2
     frontal = 1 - min(max((aside - 0.1) / 0.5, 0.0), 1.0)
-    # 20 px is nothing, from 100 px on the crop is not enlarged: as the recognizer's quality.
+    # 0 at 20 px, 1 from 100 px on, where the crop is not enlarged: as in the recognizer's quality.
     large = min(max((float(min(box[2] - box[0], box[3] - box[1])) - 20) / 80, 0.0), 1.0)
     return frontal * large

@@ -1,8 +1,8 @@
-"""Which face of this frame is which face of the last one: tracks of one camera.
+"""Tracks of one camera: matches the faces of a frame to those of the previous one.
 
 Between scans each face is followed by itself; a scan's detections are assigned to tracks by
-overlap, and by appearance where overlap cannot tell: two faces that crossed, a face that comes
-back from behind something, a cut to another scene. Pure: time and faces are arguments.
+overlap, and by appearance where overlap is ambiguous: two faces that crossed, a face that returns
+after an occlusion, a cut to another scene. Pure: time and faces are arguments.
 """
 
 from collections.abc import Callable
@@ -62,17 +62,17 @@ class Tracked:
     """One face followed through time.
 
     Attributes:
-        track_id: never used again, in no run of the service.
-        box: (4,) float32, x1 y1 x2 y2 in pixels, where it was seen last.
-        steady_box: the same, freed of the detector's trembling.
+        track_id: never reused, not even in another run of the service.
+        box: (4,) float32, x1 y1 x2 y2 in pixels, where it was last seen.
+        steady_box: the same, smoothed against the detector's jitter.
         landmarks: (5, 2) float32, xy in pixels, likewise.
         score: detector confidence in [0, 1].
         first_seen, last_seen: seconds.
         n_seen: frames in which it was seen.
-        velocity: (2,) pixels a second, smoothed.
-        template: (D,) float32 unit vector of how it looks; None until somebody sets it.
-        is_lost: it is not where it was and is waited for.
-        is_doubtful: it may be on another face; only appearance can tell.
+        velocity: (2,) pixels per second, smoothed.
+        template: (D,) float32 unit embedding of its appearance; None until set.
+        is_lost: no longer found where it was, but not dropped yet.
+        is_doubtful: it may be on another face; only appearance can decide.
         missed_scans: scans since one found it.
     """
 
@@ -127,8 +127,8 @@ class Tracker:
     """The faces of one camera.
 
     Args:
-        new_id: gives the next track id; shared by all cameras, so that ids are never reused.
-        same_face: cosine from which two detections of moments apart are one face, of the model.
+        new_id: returns the next track id; shared by all cameras, so that ids are never reused.
+        same_face: the model's minimum cosine of two detections of one face moments apart.
     """
 
     def __init__(self, new_id: Callable[[], str], *, same_face: float) -> None:
@@ -138,7 +138,7 @@ class Tracker:
 
     @property
     def tracks(self) -> tuple[Tracked, ...]:
-        """All faces, lost ones too, in the order they appeared."""
+        """All faces, including lost ones, in the order of their appearance."""
         return tuple(self._tracks)
 
     @property
@@ -172,7 +172,7 @@ class Tracker:
         Args:
             found: all faces of the frame.
             at: seconds, when the frame was captured.
-            appearance: asked for at most `MAX_LOOKS` rows, and only where overlap cannot tell.
+            appearance: called for at most `MAX_LOOKS` rows, and only where overlap is ambiguous.
 
         Returns:
             Each track seen in this frame with its row in `found`.
@@ -247,7 +247,7 @@ class Tracker:
         templates = {
             i: track.template for i, track in enumerate(self._tracks) if track.template is not None
         }
-        # A detection that several tracks, or none but a lost one near by, may claim.
+        # A detection that matches several tracks, or only a lost one nearby.
         claims = may_be.sum(axis=0)
         comes_back = (is_open[:, None] & self._is_near(found, at)).any(axis=0)
         is_disputed = (claims > 1) | (may_be & is_open[:, None]).any(axis=0)
@@ -258,9 +258,9 @@ class Tracker:
         return similarities
 
     def _is_near(self, found: Detections, at: float) -> NDArray[np.bool_]:
-        """Return (T, N): whether a face could have come from there to here since it was seen.
+        """Return (T, N): whether a track's face could have moved to the detection since last seen.
 
-        After a cut anybody can be anywhere.
+        After a cut every position is possible.
         """
         near = np.zeros((len(self._tracks), len(found)), bool)
         for i, track in enumerate(self._tracks):
@@ -270,7 +270,7 @@ class Tracker:
         return near
 
     def _give_up_stolen(self, stray: dict[str, float]) -> None:
-        """Where two tracks are on one face, mark the one that jumped to it as lost."""
+        """If two tracks are on one face, mark the one that jumped to it as lost."""
         tracks = [track for track in self.followed if track.track_id in stray]
         if len(tracks) < 2:
             return
@@ -284,8 +284,8 @@ class Tracker:
             first.is_doubtful = second.is_doubtful = True
 
     def _forget(self, at: float) -> None:
-        # One sighting alone is no face yet: a track that the very next frame does not confirm
-        # was a mistake of the detector.
+        # One detection is not enough: a track that the next frame does not confirm was a false
+        # detection.
         self._tracks = [
             track
             for track in self._tracks

@@ -1,8 +1,8 @@
 """Decides the identity of a track from several embeddings; no name rather than a wrong one.
 
 Every embedding has a weight. Each is searched by itself (a vote), and all are pooled into one,
-which is far steadier than any of them. A name needs both: the pooled embedding matches it, and
-enough votes agree. It is kept until the embeddings clearly contradict it.
+which is much more stable. A name needs both: the pooled embedding matches it, and enough votes
+agree. It is kept until the embeddings clearly contradict it.
 """
 
 from collections.abc import Sequence
@@ -84,7 +84,7 @@ class Voter:
         return self._drop_contradicted()
 
     def assign(self, match: Match) -> None:
-        """Assign an identity that a user chose; it is kept like one that was voted for."""
+        """Assign an identity that a user chose; it is kept like a voted one."""
         self.state, self.match = TrackState.KNOWN, match
 
     def forget_candidates(self) -> None:

@@ -28,21 +28,21 @@ TICK_TIMEOUT_S = 0.25
 
 
 class Inference:
-    """Takes frames from a batcher and passes results on, until it is stopped.
+    """Processes frames from a batcher and passes the results on, until it is stopped.
 
     Args:
-        pipeline: recognizes; belongs to this thread alone once it is started.
+        pipeline: used only in this thread once it is started.
         show: receives every recognized frame, in this thread.
         log: receives every event, in this thread.
         figures: metrics of ticks.
-        supervisor: runs the thread again where it fails.
+        supervisor: restarts the thread if it fails.
         clock: seconds, monotonic.
 
     Attributes:
-        batcher: takes the cameras' frames.
+        batcher: receives the cameras' frames.
         windows: milliseconds by stage of a tick.
-        ticks: how many there were.
-        failures: how many of them failed.
+        ticks: number of ticks.
+        failures: number of failed ticks.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class Inference:
         """Wait for the end of the thread."""
         self._thread.join(timeout_s)
         if not self._thread.is_alive:
-            self._end_jobs("has ended")  # where it was stopped in a delay after a failure
+            self._end_jobs("has ended")  # if it was stopped in a delay after a failure
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs: false in the delay after a failure, too."""
+        """Whether the thread runs; false in the delay after a failure."""
         return self._thread.is_running
 
     @property
@@ -107,20 +107,20 @@ class Inference:
         self._jobs.append((future, partial(function, *args, **kwargs)))
         self.batcher.wake()
         if not self._thread.is_alive and self._stopping.is_set():
-            self._end_jobs("has ended")  # it may have ended before this call was in its queue
+            self._end_jobs("has ended")  # it may have ended before this call was queued
         return await asyncio.wrap_future(future)
 
     def gallery_changed(self, threshold: float) -> None:
         """Decide all tracks again, with the next tick; from any thread, returns at once.
 
         Args:
-            threshold: what makes a match from now on, cosine.
+            threshold: minimum similarity of a match from now on, cosine.
         """
         self._thresholds.append(threshold)
         self.batcher.wake()
 
     async def gallery_applied(self) -> None:
-        """Wait until all tracks are named as of the last `gallery_changed`.
+        """Wait until the last `gallery_changed` is applied to all tracks.
 
         Raises:
             WorkerError: as `run`.
@@ -133,7 +133,7 @@ class Inference:
             self._name_anew()
             if frames:
                 self._tick(frames)
-            # After the frames that were taken: a job may remove or rename their camera.
+            # After the frames of this tick: a job may remove or rename their camera.
             while self._jobs:
                 run_job(*self._jobs[0])
                 self._jobs.popleft()
@@ -142,7 +142,7 @@ class Inference:
         self._end_jobs("has ended")
 
     def _answer_jobs(self, in_row: int) -> None:
-        """Answer the call that ran at a failure; all of them where failure follows failure."""
+        """Answer the call that ran at a failure; after repeated failures, all waiting calls."""
         if self._stopping.is_set() or in_row > 1:
             self._end_jobs("failed: try again")
         elif self._jobs and (self._jobs[0][0].running() or self._jobs[0][0].done()):
@@ -150,7 +150,7 @@ class Inference:
 
     def _end_jobs(self, why: str) -> None:
         with suppress(IndexError):  # another thread may take them
-            for _ in range(len(self._jobs)):  # not those that come meanwhile
+            for _ in range(len(self._jobs)):  # not those queued meanwhile
                 fail(self._jobs.popleft()[0], WorkerError(f"recognition {why}"))
 
     def _name_anew(self) -> None:
@@ -164,13 +164,13 @@ class Inference:
         try:
             results = self._pipeline.process(frames, self._clock())
         except Exception:
-            # One bad frame must not end the service; it is counted and shown by /healthz.
+            # One bad frame must not end the service; it is counted and reported by /healthz.
             self.failures += 1
             logger.exception("recognition failed on a frame")
             return
         self.ticks += 1
         for stage, milliseconds in results[0].timings_ms.items():
-            if milliseconds > 0:  # else this tick did without
+            if milliseconds > 0:  # otherwise the stage did not run in this tick
                 if stage not in self.windows:
                     self.windows[stage] = Window(observe=self._figures.stage(stage))
                 self.windows[stage].add(milliseconds)
