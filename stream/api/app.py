@@ -1,4 +1,4 @@
-"""The service over HTTP: the page, the API and the WebSocket behind one gate."""
+"""The HTTP application: the page, the API and the WebSocket behind one access check."""
 
 import time
 from collections.abc import Collection
@@ -49,12 +49,12 @@ from stream.errors import (
 )
 from stream.service import Service
 
-RETRY_AFTER_S = 5  # what another process writes to the gallery is done by then, mostly
+RETRY_AFTER_S = 5  # by then another process has usually finished its write to the gallery
 WEB = Path(__file__).parents[1] / "web"
 
 ROUTERS = (api_session.router, api_cameras.router, api_people.router, api_events.router)
 
-# The first class that fits decides, so the narrower stand before the wider.
+# The first matching class decides, so subclasses come before their bases.
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UnknownCameraError, 404),
     (UnknownTrackError, 404),
@@ -92,24 +92,24 @@ def create_app(
     max_pages: int = 200,
     max_uploads: int = 16,
 ) -> FastAPI:
-    """Make the application of a running service.
+    """Return the application of a running service.
 
     Args:
         service: the running service.
         host: the address or name it listens on.
-        token: the secret that is asked for; None asks for none.
-        viewer_token: the secret of those who only watch and read; None for nobody.
-        allowed_hosts: further names by which browsers may call it, such as a proxy's.
-        port: that it listens on.
-        proxies: whose X-Forwarded- headers are believed; None for nobody's.
-        root_path: the path below which a proxy shows it; empty for none.
-        max_pages: WebSockets at one time.
-        max_uploads: requests with photos at one time.
+        token: the administrators' token; None to require none.
+        viewer_token: the token of clients that only watch and read; None for none.
+        allowed_hosts: further host names that browsers may use, such as a proxy's.
+        port: the port it listens on.
+        proxies: addresses whose X-Forwarded- headers are trusted; None for none.
+        root_path: the path below which a proxy serves it; empty for none.
+        max_pages: concurrent WebSockets.
+        max_uploads: concurrent requests with photos.
     """
     app = FastAPI(
         title="facewire",
         description="Faces over the wire: cameras in, names out, live in the browser.",
-        # Their pages load scripts from elsewhere.
+        # Their pages load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
     )
@@ -148,7 +148,7 @@ def create_app(
         allowed_hosts=allowed_hosts,
         max_uploads=max_uploads,
     )
-    # The last that is added is the first that is asked.
+    # The middleware added last runs first.
     app.add_middleware(Proxies, trusted=proxies or TrustedProxies(), root_path=root_path)
     make_document = app.openapi
     app.openapi = lambda: complete(make_document())  # type: ignore[method-assign]
@@ -188,6 +188,6 @@ async def _answer_surprise(request: Request, error: Exception) -> Response:
 
 def _error(status: int, message: str, headers: object = None) -> Response:
     assert headers is None or isinstance(headers, dict)
-    # A message may name what was asked for: no lone surrogate of it can be sent.
+    # A message may quote the request, and a lone surrogate cannot be sent.
     line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
     return JSONResponse({"error": line}, status, headers=headers)

@@ -1,4 +1,4 @@
-"""The cameras' states as the pages' WebSockets carry them: made once for all pages."""
+"""The camera states sent over the pages' WebSockets, built once for all pages."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ Key = tuple[tuple[str, CameraState, str], ...]
 
 @dataclass(slots=True, eq=False)
 class CameraMessage:
-    """The `cameras` message of one moment; its text is made when it is first asked for.
+    """The `cameras` message of one moment; its text is built on first use.
 
     Attributes:
-        statuses: how every camera was doing.
-        at: seconds, when.
+        statuses: status of every camera.
+        at: time of the statuses, seconds.
     """
 
     statuses: Sequence[CameraStatus]
@@ -31,7 +31,7 @@ class CameraMessage:
     _texts: dict[bool, str] = field(default_factory=dict)
 
     def text(self, *, is_admin: bool) -> str:
-        """Return it as JSON, for administrators or for viewers, who see no URL."""
+        """Return the message as JSON; without URLs for viewers."""
         if is_admin not in self._texts:
             cameras = [camera_json(status, is_admin=is_admin) for status in self.statuses]
             message = {"type": "cameras", "cameras": cameras}
@@ -40,7 +40,7 @@ class CameraMessage:
 
 
 class CameraMessages:
-    """Gives every page the same message, another one only where something has changed.
+    """Returns the same message to every page, and a new one only after a change.
 
     Args:
         cameras: of the service.
@@ -55,7 +55,7 @@ class CameraMessages:
         self._message = CameraMessage((), float("-inf"))
 
     def current(self) -> CameraMessage:
-        """Return the message that is due: the same object until a state or a figure is new."""
+        """Return the current message: the same object until a state or a figure changes."""
         now = self._clock()
         if now - self._checked_at >= CHECK_S:
             self._checked_at = now

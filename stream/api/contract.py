@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside what FastAPI finds out: errors, images, sign-in."""
+"""Additions to FastAPI's OpenAPI document: errors, images, sign-in."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,13 +28,13 @@ REASONS: Mapping[int, str] = {
     507: "The disk is full.",
 }
 
-# Any request may be answered so, by the door alone.
+# Any request may get these answers, from the access check.
 ALWAYS = (400, 401, 403, 413, 421, 422, 429, 503, 507)
 
 BINARY: Mapping[str, str] = {"type": "string", "format": "binary"}
 TEXT: Mapping[str, object] = {"type": "string", "minLength": 1}
 
-# Requests and answers that are no JSON, by method and the end of the path.
+# Requests and answers that are not JSON, by method and end of the path.
 BODIES: Mapping[tuple[str, str], str] = {
     ("post", "/whep"): "application/sdp",
     ("post", "/whip"): "application/sdp",
@@ -57,17 +57,17 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def errors(*statuses: int) -> Responses:
-    """Return what FastAPI takes as `responses` for refusals of these kinds."""
+    """Return FastAPI's `responses` for these kinds of refusals."""
     return {
         status: {"model": ErrorJson, "description": REASONS[status]} for status in sorted(statuses)
     }
 
 
 def complete(document: dict[str, Any]) -> dict[str, Any]:
-    """Add to the OpenAPI document what FastAPI does not know of; changes and returns it.
+    """Return the OpenAPI document, completed in place.
 
-    That is: how to sign in; that a thing may not be there, or stand in the way of another; and the
-    kinds of requests and answers that are no JSON.
+    Adds the sign-in, the answers for missing and conflicting resources, and the types of requests
+    and answers that are not JSON.
     """
     document["components"]["securitySchemes"] = {
         "bearer": {
@@ -77,7 +77,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
             "configuration has none.",
         }
     }
-    # One of them is enough; {} is none.
+    # One of them is enough; {} is no sign-in.
     document["security"] = [{"bearer": []}, {}]
     refused = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorJson"}}}
     for path, methods in document["paths"].items():
@@ -98,7 +98,7 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell_rejected(answers: dict[str, Any]) -> None:
-    """Say that photos of which none was taken are listed as 422, as those that were are as 201."""
+    """Document the answer 422 if no photo was added, which lists photos as 201 does."""
     added = answers.get("201", {}).get("content", {}).get("application/json", {}).get("schema", {})
     if added.get("$ref", "").endswith("/EnrolJson"):
         refused = {"$ref": "#/components/schemas/ErrorJson"}
@@ -106,7 +106,7 @@ def _tell_rejected(answers: dict[str, Any]) -> None:
 
 
 class Undone:
-    """ASGI application of every API address that no route takes: 405 with Allow, or 404."""
+    """ASGI application for API paths without a route: answers 405 with Allow, or 404."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         self._routes = routes
@@ -119,10 +119,10 @@ class Undone:
 
 
 def allowed_methods(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
-    """Return what may be asked of a request's address, sorted; nothing where there is no such.
+    """Return the methods allowed for a request's path, sorted; empty if there is no such path.
 
-    Where an address is one of its own, such as /api/identities/from-camera, it is not taken for
-    the one of a thing of that name.
+    A literal path, such as /api/identities/from-camera, takes precedence over a route with a
+    parameter in its place.
     """
     matching = [
         route

@@ -106,7 +106,7 @@ def _workers(statuses: Sequence[WorkerStatus]) -> Iterable[Metric]:
     failures = CounterMetricFamily(
         "facewire_worker_failures", "Failures of threads and tasks.", labels=["worker"]
     )
-    # Several may have one name, such as the old and the new session of one camera.
+    # Several may share a name, such as the old and the new session of one camera.
     by_name: dict[str, list[WorkerStatus]] = {}
     for status in statuses:
         by_name.setdefault(status.name, []).append(status)
@@ -118,7 +118,7 @@ def _workers(statuses: Sequence[WorkerStatus]) -> Iterable[Metric]:
 
 
 def registry_of(service: Service) -> CollectorRegistry:
-    """Return a registry of this service alone, its histograms included; nothing is global."""
+    """Return a registry of only this service, including its histograms; nothing is global."""
     registry = service.figures.registry
     registry.register(ServiceCollector(service))
     return registry

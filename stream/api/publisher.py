@@ -1,4 +1,4 @@
-"""Cameras that arrive over WebRTC, from a browser or an encoder, and end with the connection."""
+"""Cameras sent over WebRTC by a browser or an encoder, removed when the connection ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,18 +23,18 @@ async def publish(
     on_close: Callable[[], None] = lambda: None,
     client: Client | None = None,
 ) -> Answer:
-    """Receive a camera under a name, for as long as its sender is connected.
+    """Add a camera under a name for as long as its sender is connected; return the answer.
 
     Args:
         cameras: where the camera is added.
         peers: answers the offer.
         leaving: the tasks that remove a camera whose sender has left.
-        name: the camera's name: free until now, or of a sender that stopped sending, such
-            as an encoder that crashed, which is replaced.
+        name: the camera's name: unused, or that of a sender that stopped sending, such as a
+            crashed encoder, which is replaced.
         offer_sdp: complete, not trickled.
-        is_shown_back: whether the annotated video returns over the same connection.
+        is_shown_back: whether the annotated video is sent back over the same connection.
         on_close: called once when the connection has ended.
-        client: who sends; None for the service itself.
+        client: the sender; None for the service itself.
 
     Raises:
         ConfigError: if the name is taken.
@@ -47,7 +47,7 @@ async def publish(
     camera = await cameras.push(name)
 
     async def close() -> None:
-        with suppress(WorkerError):  # the service is stopping, or recognition is run again
+        with suppress(WorkerError):  # the service is stopping, or recognition is restarting
             await camera.close()
 
     def leave() -> asyncio.Task[None]:
@@ -66,7 +66,7 @@ async def publish(
             client=client,
         )
     except BaseException:
-        # Also where the page leaves in the middle of it: nothing else would end the camera.
+        # Also if the page disconnects meanwhile: nothing else would end the camera.
         await asyncio.shield(leave())
         raise
 

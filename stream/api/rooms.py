@@ -1,6 +1,6 @@
-"""What the routes are given: the parts of the running service that each of them uses.
+"""FastAPI dependencies: the parts of the running service that the routes use.
 
-All are coroutines: FastAPI would run plain functions in a thread each.
+All are coroutines: FastAPI would run each plain function in a thread.
 """
 
 from typing import Annotated
@@ -31,7 +31,7 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 
 
 async def get_client(request: Request) -> Client:
-    """Return who asks."""
+    """Return the sender of the request."""
     client: Client = request.state.client
     return client
 

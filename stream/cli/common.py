@@ -1,6 +1,6 @@
 """Options, output and progress bars that commands share.
 
-Nothing heavy is imported before a command needs it, so that `facewire --help` is quick.
+Heavy modules are imported only when a command needs them, so that `facewire --help` is fast.
 """
 
 import itertools
@@ -108,7 +108,7 @@ MinFace = Annotated[
 
 
 def json_text(document: Any, *, indent: int | None = None) -> str:
-    """Return a document as JSON that every reader accepts, whatever file names it holds."""
+    """Return a document as valid JSON, even if file names in it are not UTF-8."""
     is_unicode = str(getattr(sys.stdout, "encoding", "")).lower().startswith("utf")
     return json.dumps(_plain(document), indent=indent, ensure_ascii=not is_unicode)
 
@@ -124,15 +124,15 @@ def say(line: object) -> None:
 
 
 def complain(message: object) -> None:
-    """Print one line on stderr, in the form of all errors."""
+    """Print one line on stderr, in the format of all errors."""
     typer.echo(f"facewire: {escaped(str(message))}", err=True)
 
 
 def write_output(path: Path, data: bytes, *, replace: bool = False) -> None:
-    """Write an output file: all of it, and never over another.
+    """Write an output file atomically, without overwriting another.
 
     Raises:
-        StreamError: if it cannot be written, or is there already and `replace` is not set.
+        StreamError: if it cannot be written, or exists and `replace` is not set.
     """
     from recognizer import write_file
 
@@ -145,7 +145,7 @@ def write_output(path: Path, data: bytes, *, replace: bool = False) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value whose file names that are not UTF-8 are replaced as by `escaped`."""
+    """Return a value with file names that are not UTF-8 replaced by `escaped`."""
     match value:
         case str():
             return value if is_text(value) else escaped(value)
@@ -157,7 +157,7 @@ def _plain(value: Any) -> Any:
 
 
 def finite(number: float | tuple[float, ...] | None) -> float | tuple[float, ...] | None:
-    """Refuse NaN and infinity, which the range of an option does not."""
+    """Refuse NaN and infinity, which the range check of an option accepts."""
     numbers = number if isinstance(number, tuple) else (number,)
     if any(each is not None and not math.isfinite(each) for each in numbers):
         raise typer.BadParameter("must be a finite number")
@@ -172,7 +172,7 @@ def table_console() -> Console:
 
 @contextmanager
 def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
-    """Open a gallery to change it, and the event log, which follows the changes."""
+    """Open a gallery for changes, and the event log, to which they are applied."""
     from gallery import Gallery
     from stream.events.log import EventLog
 
@@ -190,7 +190,7 @@ class FetchBars:
         self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """Show how much of a model is fetched, in bytes."""
+        """Update the bar of a model, in bytes."""
         if self._bars is None:
             self._bars = Progress(
                 TextColumn("fetching {task.description}"),
@@ -205,7 +205,7 @@ class FetchBars:
         self._bars.update(self._tasks[name], completed=done)
 
     def close(self) -> None:
-        """Leave the bars as they are; safe to call twice."""
+        """Stop updating the bars; safe to call twice."""
         if self._bars is not None:
             self._bars.stop()
         self._bars = None
@@ -214,7 +214,7 @@ class FetchBars:
 
 @contextmanager
 def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr until the end; the yielded function takes done and total.
+    """Show a progress bar on stderr; the yielded function takes the done and total counts.
 
     The bar appears with the first call, so that a line printed before it stays readable.
     """
@@ -236,7 +236,7 @@ def counted(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar on stderr until the end; the yielded function counts one."""
+    """Show a progress bar on stderr; each call of the yielded function adds one."""
     with counted(what) as progress:
         progress(0, total)
         done = itertools.count(1)

@@ -1,4 +1,4 @@
-"""Entry point of the command `facewire`, which imports nothing slow at first."""
+"""Entry point of the command `facewire`, which delays slow imports."""
 
 import errno
 import faulthandler
@@ -43,12 +43,12 @@ def main() -> None:
 def _prepare_streams() -> None:
     """Make standard streams accept any text, and open those that are closed.
 
-    A closed descriptor would be given to the next file that is opened, such as a database, and
-    what is printed would be written into that. Source: https://www.sqlite.org/howtocorrupt.html
+    The next opened file, such as a database, would get the closed descriptor, and output would be
+    written into it. Source: https://www.sqlite.org/howtocorrupt.html
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            # Opened for reading: output to it is an error, not lost without a word.
+            # Opened for reading: output to it is an error, not dropped silently.
             os.dup2(os.open(os.devnull, os.O_RDONLY), number)
             mode = "w" if number else "r"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
@@ -60,7 +60,7 @@ def _prepare_streams() -> None:
 
 
 def _silence_libraries() -> None:
-    """Hide what image and video libraries print to descriptor 2, which names no file.
+    """Hide messages of image and video libraries on descriptor 2, which do not name the file.
 
     Python's own stderr still works, and shows the traceback if a library ends the process.
     """
@@ -72,11 +72,11 @@ def _silence_libraries() -> None:
 
 
 def _leave(end: SystemExit) -> NoReturn:
-    """End the process without the interpreter's shutdown: everything is stored and printed.
+    """End the process without the interpreter's shutdown; everything is stored and printed.
 
-    Unloading networks and libraries takes a second on two busy cores. And if a thread outlives its
-    bounded stop, such as one that waits for a camera, the interpreter ends it within C++, which
-    aborts the process with the exit status of a crash.
+    Unloading networks and libraries takes a second on two busy cores. If a thread is still running,
+    such as one that waits for a camera, the interpreter would end it within C++, which aborts the
+    process with the exit status of a crash.
     """
     status = end.code if isinstance(end.code, int) else int(end.code is not None)
     try:
@@ -87,7 +87,7 @@ def _leave(end: SystemExit) -> NoReturn:
         if status == 0:
             end.code = _cannot_write(error)
         status = status or 1
-    with suppress(OSError):  # there is no stream left for it
+    with suppress(OSError):  # no stream is left for the output
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
         sys.stderr.flush()
@@ -106,8 +106,8 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
 def _exit(number: int, frame: FrameType | None) -> None:
     """Exit through every `finally`; `facewire serve` installs its own handlers.
 
-    During an import, which may turn the exception into another, the process exits at once. So it
-    does where no code can catch it, such as in a callback of the garbage collector.
+    The process exits at once during an import, which may turn the exception into another, and where
+    no code can catch it, such as in a callback of the garbage collector.
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):

@@ -2,7 +2,7 @@
 
 Order: the defaults < the configuration file < flags. The file is that of --config, else of
 FACEWIRE_CONFIG. Without both, a running service's gallery and settings are used, so that a command
-never changes another gallery than the one that people see on the page.
+changes the gallery that the page shows.
 """
 
 import os
@@ -31,15 +31,15 @@ CHOOSE = "choose a gallery by --gallery or --config"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a command works with.
+    """The gallery and the settings of a command.
 
     Attributes:
         directory: of the gallery and its events.
-        origin: what chose the directory, for people.
-        threshold: [gallery] threshold; None unless it is set.
-        margin: [gallery] margin; None unless it is set.
+        origin: source of the directory, for messages.
+        threshold: [gallery] threshold; None if not set.
+        margin: [gallery] margin; None if not set.
         recognizer: arguments of `open_recognizer`.
-        service: the running service whose gallery it is; None for none.
+        service: the running service of that gallery; None for none.
         others: the running services on other galleries.
     """
 
@@ -52,10 +52,10 @@ class Settings:
     others: tuple[RunningService, ...]
 
     def to_write(self) -> Path:
-        """Return the directory to change, and say on stderr which it is.
+        """Return the directory to change, and print it on stderr.
 
         Raises:
-            ConfigError: if it is found by its service alone, and that runs as another user: files
+            ConfigError: if only its running service specifies it, and runs as another user: files
                 of this user in it would stop the service.
         """
         if self.service is not None and self.origin == _of(self.service):
@@ -66,7 +66,7 @@ class Settings:
         return self.directory
 
     def open_recognizer(self, *, attributes: bool = False) -> "Recognizer":
-        """Open a recognizer, with bars for the models that are fetched."""
+        """Open a recognizer, with progress bars for the models that are fetched."""
         from recognizer import open_recognizer
 
         with closing(FetchBars()) as progress:
@@ -80,16 +80,16 @@ def settings_for(
     needs_gallery: bool = True,
     **recognizer: str | int | None,
 ) -> Settings:
-    """Return what a command works with.
+    """Return the gallery and the settings of a command.
 
     Args:
         config: the flag --config.
         gallery: the flag --gallery.
-        needs_gallery: whether the command uses it; if not, any service's settings will do.
-        recognizer: flags that are arguments of `open_recognizer`; None where they are not given.
+        needs_gallery: whether the command uses it; if not, any service's settings are used.
+        recognizer: flags that are arguments of `open_recognizer`; None if not given.
 
     Raises:
-        ConfigError: if the file is wrong, or it is not clear which gallery is meant.
+        ConfigError: if the file is invalid, or the gallery is ambiguous.
     """
     file = configuration_file(config)
     services = _services()
@@ -117,7 +117,7 @@ def settings_for(
         origin=origin,
         threshold=tables.gallery.threshold,
         margin=tables.gallery.margin,
-        # One thread is for a service, which runs beside others all day.
+        # One thread is for a service, which runs permanently beside other programs.
         recognizer={"threads": 0, **tables.recognizer.model_dump(exclude_unset=True), **flags},
         service=service,
         others=tuple(each for each in services if not _is_same(each.directory, directory)),
@@ -125,10 +125,10 @@ def settings_for(
 
 
 def settings_to_measure(config: Path | None, **recognizer: str | int | None) -> dict[str, Any]:
-    """Return arguments of `open_recognizer`, of flags and a file, whatever a service uses.
+    """Return arguments of `open_recognizer` from flags and a file, ignoring running services.
 
     Raises:
-        ConfigError: if the file is wrong.
+        ConfigError: if the file is invalid.
     """
     tables = load_config(configuration_file(config), is_served=False)
     flags = {key: value for key, value in recognizer.items() if value is not None}
@@ -136,7 +136,7 @@ def settings_to_measure(config: Path | None, **recognizer: str | int | None) -> 
 
 
 def _services() -> list[RunningService]:
-    """Return the services of this data directory; where none is named, also the system's own."""
+    """Return the services of this data directory; if none is set, also the system's service."""
     found = running_services(data_dir())
     if not os.environ.get("FACEWIRE_DATA"):
         found += running_services(SYSTEM_DATA)
@@ -144,7 +144,7 @@ def _services() -> list[RunningService]:
 
 
 def _refuse_other(directory: Path, services: Sequence[RunningService]) -> None:
-    """Refuse the gallery of FACEWIRE_CONFIG where services run, but on others."""
+    """Refuse the gallery of FACEWIRE_CONFIG if services run, but only on others."""
     if services and not any(_is_same(each.directory, directory) for each in services):
         raise ConfigError(
             f"a service runs on {services[0].directory} (process {services[0].process}), "
@@ -169,7 +169,7 @@ def _refuse_other_user(service: RunningService) -> None:
 def _config_of(service: RunningService) -> Config:
     try:
         return Config.model_validate(service.settings)
-    except ValidationError as error:  # it is of another version
+    except ValidationError as error:  # written by another version
         source = f"the running service (process {service.process})"
         raise ConfigError(f"{describe(error, source)}: restart it, or name its --config") from None
 

@@ -16,9 +16,9 @@ from stream.errors import EnrolmentError, SourceEnded
 from stream.frames import Frame
 
 FRAMES_PER_S = 4.0  # a head takes about a second to turn
-N_SHOTS = 8  # more of the same person add little to the best similarity
+N_SHOTS = 8  # more photos of the same person add little to the best similarity
 MAX_FRAMES = 240  # a minute of video
-MAX_STRANGE = 0.2  # fraction of shots of others, above which more than one person is in view
+MAX_STRANGE = 0.2  # fraction of shots of other people above which more than one person is in view
 PNG_LEVEL = 1
 
 
@@ -34,7 +34,7 @@ def frames_of(source: Source, name: str) -> Iterator[Frame]:
     """Yield a source's frames to its end, under a camera's name.
 
     Raises:
-        SourceUnavailable: if the camera stopped or fell silent.
+        SourceUnavailable: if the camera stopped or delivers no more frames.
     """
     for seq in itertools.count():
         try:
@@ -56,7 +56,7 @@ def best_shots(
 
     Args:
         recognizer: finds and compares the faces.
-        frames: some a second; reading stops after `MAX_FRAMES` of them.
+        frames: some per second; reading stops after `MAX_FRAMES` of them.
         name: of the person.
         limits: minimum quality of a frame; others are skipped.
         n_shots: maximum number of items.

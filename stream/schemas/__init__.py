@@ -1,1 +1,1 @@
-"""What is answered as JSON: the one place where results become dicts, a module for each thing."""
+"""JSON schemas of the API, and functions that convert results to them, one module per resource."""

@@ -51,7 +51,7 @@ class CameraJson(TypedDict):
 
 
 def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
-    """Describe a camera; its URL, masked, is for administrators alone."""
+    """Return a camera as JSON; its masked URL is only for administrators."""
     url = status.url if is_admin else ""
     return {
         "name": status.name,

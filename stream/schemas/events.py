@@ -37,7 +37,7 @@ class EventsJson(TypedDict):
 
 
 def event_json(event: LoggedEvent) -> EventJson:
-    """Describe a logged event."""
+    """Return a logged event as JSON."""
     return {
         "id": event.id,
         "kind": str(event.kind),
@@ -48,6 +48,6 @@ def event_json(event: LoggedEvent) -> EventJson:
         "name": event.name,
         "similarity": None if event.similarity is None else similarity(event.similarity),
         "previous_name": event.previous_name,
-        "detail": redact(event.detail),  # logs of former versions hold URLs
+        "detail": redact(event.detail),  # logs of former versions contain URLs
         "has_crop": event.has_crop,
     }

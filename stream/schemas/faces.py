@@ -1,13 +1,13 @@
 """Faces as JSON: in view of a camera, in an uploaded photo, and in the files of a command.
 
-A position is in pixels to two places, a score to four, an age in years to one, and a similarity
-(cosine, -1 to 1) to six, about the precision of float32, wherever it is answered.
+Positions are in pixels with two decimals, scores have four, ages in years one, and similarities
+(cosine, -1 to 1) six, about the precision of float32.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NotRequired
 
-from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic accepts the standard one from Python 3.12 on
 
 if TYPE_CHECKING:  # `facewire detect` needs neither a gallery nor a camera
     import numpy as np
@@ -78,7 +78,7 @@ class TracksJson(TypedDict):
 
 
 def tracks_json(camera: str, result: "FrameResult | None") -> TracksJson:
-    """Describe the faces of a camera's last frame; none before its first."""
+    """Return the faces of a camera's last frame as JSON; empty before its first."""
     if result is None:
         return {"camera": camera, "seq": -1, "width": 0, "height": 0, "tracks": []}
     height, width = result.frame.image.shape[:2]
@@ -92,7 +92,7 @@ def tracks_json(camera: str, result: "FrameResult | None") -> TracksJson:
 
 
 def track_json(track: "Track") -> TrackJson:
-    """Describe a face in view."""
+    """Return a face in view as JSON."""
     who = None if track.match is None else match_json(track.match)
     return {
         "track_id": track.track_id,
@@ -106,7 +106,7 @@ def track_json(track: "Track") -> TrackJson:
 
 
 def face_json(face: "Face") -> FaceJson:
-    """Describe a face of an image."""
+    """Return a face of an image as JSON."""
     return {
         "box": position(face.box),
         "score": round(face.score, 4),
@@ -117,7 +117,7 @@ def face_json(face: "Face") -> FaceJson:
 
 
 def match_json(match: "Match") -> MatchJson:
-    """Describe who a face is, or may be."""
+    """Return a match or candidate as JSON."""
     return {
         "name": match.identity.name,
         "similarity": similarity(match.similarity),
@@ -131,13 +131,13 @@ def identified_json(
     matches: "Sequence[Match | None]",
     candidates: "Sequence[Sequence[Match]]",
 ) -> IdentifiedJson:
-    """Describe the faces of an image and who they are.
+    """Return the faces of an image and their identities as JSON.
 
     Args:
-        image: what to call it.
-        faces: found in it.
-        matches: of each face, None for a stranger.
-        candidates: of each face, the most similar people, best first.
+        image: its name in the answer.
+        faces: its faces.
+        matches: per face, None for a stranger.
+        candidates: per face, the most similar people, best first.
     """
     return {
         "image": image,
@@ -153,10 +153,10 @@ def identified_json(
 
 
 def similarity(cosine: float) -> float:
-    """Return a cosine as it is answered everywhere."""
+    """Return a cosine, rounded for JSON."""
     return round(cosine, 6)
 
 
 def position(values: "NDArray[np.float32]") -> list[float]:
-    """Return coordinates in pixels as they are answered everywhere."""
+    """Return coordinates in pixels, rounded for JSON."""
     return [round(float(value), 2) for value in values]

@@ -1,4 +1,4 @@
-"""People, their photos, and what became of new photos, as JSON."""
+"""People, their photos, and the outcome of new photos, as JSON."""
 
 from typing_extensions import TypedDict
 
@@ -63,12 +63,12 @@ class EnrolJson(TypedDict):
 
 
 def identity_json(identity: Identity) -> IdentityJson:
-    """Describe a person."""
+    """Return a person as JSON."""
     return {"identity_id": identity.identity_id, "name": identity.name}
 
 
 def person_json(summary: IdentitySummary) -> PersonJson:
-    """Describe a person as a list shows it."""
+    """Return a person of a list as JSON."""
     return {
         "identity_id": summary.identity.identity_id,
         "name": summary.identity.name,
@@ -79,7 +79,7 @@ def person_json(summary: IdentitySummary) -> PersonJson:
 
 
 def photo_json(photo: Photo) -> PhotoJson:
-    """Describe an enrolled photo."""
+    """Return an enrolled photo as JSON."""
     return {
         "photo_id": photo.photo_id,
         "quality": round(photo.quality, 3),
@@ -90,7 +90,7 @@ def photo_json(photo: Photo) -> PhotoJson:
 
 
 def enrol_json(report: EnrolReport) -> EnrolJson:
-    """Describe what became of one person's photos."""
+    """Return the outcome of one person's photos as JSON."""
     return {
         "identity": None if report.identity is None else identity_json(report.identity),
         "enrolled": [

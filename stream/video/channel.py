@@ -1,4 +1,4 @@
-"""Encodes a camera's frames for its viewers; encoders exist only while somebody watches."""
+"""Encodes a camera's frames for its viewers; encoders exist only while there are viewers."""
 
 from collections.abc import Callable, Mapping
 
@@ -44,7 +44,7 @@ class VideoOut:
         self._encoders: dict[Feed, Encoder] = {}
 
     def render(self, result: FrameResult) -> dict[Feed, NDArray[np.uint8]]:
-        """Render the image of every feed that is watched; feeds that look the same share it."""
+        """Render the image of every watched feed; feeds with equal images share it."""
         looks: dict[tuple[bool, bool], NDArray[np.uint8]] = {}
         pictures = {}
         for feed in self._hub.feeds():
@@ -55,14 +55,14 @@ class VideoOut:
         return pictures
 
     def send(self, pictures: Mapping[Feed, NDArray[np.uint8]], result: FrameResult) -> int:
-        """Encode and publish one frame for everybody who watches.
+        """Encode and publish one frame for all viewers.
 
         Args:
-            pictures: what `render` made of it; sizes may change from one call to the next.
-            result: the frame; the packets of raw feeds carry it along as `opaque`.
+            pictures: the images that `render` returned; sizes may change between calls.
+            result: the frame; the packets of raw feeds carry it as `opaque`.
 
         Returns:
-            Bytes published; 0 when nobody watches.
+            Bytes published; 0 without viewers.
         """
         for feed in self._encoders.keys() - pictures.keys():
             del self._encoders[feed]
@@ -109,7 +109,7 @@ class VideoChannel:
         hub: takes the packets.
         bitrate_kbps: kbit/s of the video; 0 to choose by the frame size.
         figures: metrics of its frames.
-        supervisor: runs its thread again where it fails.
+        supervisor: restarts its thread if it fails.
         clock: seconds, monotonic.
     """
 
@@ -138,7 +138,7 @@ class VideoChannel:
 
     @property
     def is_watched_raw(self) -> bool:
-        """Whether somebody watches its frames as they are captured; from any thread."""
+        """Whether raw video has a viewer; from any thread."""
         return any(feed.raw and not feed.small for feed in self.hub.feeds())
 
     @property
@@ -148,11 +148,11 @@ class VideoChannel:
 
     @property
     def n_waiting(self) -> int:
-        """Recognized frames that wait for the encoder."""
+        """Number of recognized frames that wait for the encoder."""
         return len(self._results)
 
     def fps_out(self, now: float) -> float:
-        """Return the frames a second encoded over the last seconds; `now` in seconds."""
+        """Return the encoded frames per second over the last seconds; `now` in seconds."""
         return self._rate_out.per_s(now)
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Encodes images into packets that WebRTC carries as they are: once per camera, not per viewer."""
+"""Encodes images into packets that WebRTC sends unchanged: once per camera, not per viewer."""
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -18,7 +18,7 @@ from stream.frames import Matrix, Planes
 CLOCK_HZ = 90_000
 TIME_BASE = Fraction(1, CLOCK_HZ)
 
-# Packets from an encoder belong to no stream of a file; the type only wants some parameter.
+# Packets from an encoder belong to no stream of a file; the type only requires a parameter.
 VideoPacket: TypeAlias = "av.Packet[av.VideoStream]"
 
 # A keyframe this often even without a request: bounds how long unnoticed damage stays on screen.
@@ -31,25 +31,25 @@ VBV_S = 0.5
 # Judged by eye: 3 Mb/s at 720p25 and 5 Mb/s at 1080p30; the power law through both elsewhere.
 REFERENCE_BITRATE, REFERENCE_PIXELS, BITRATE_POWER = 3_000_000, 1280 * 720, 0.63
 
-# Below it x264 spends all on headers and small frames turn gray.
+# Below this x264 spends all bits on headers, and small frames turn gray.
 MIN_BITRATE = 100_000
 
 # Smaller changes of the bitrate are ignored, as by aiortc's encoder.
 BITRATE_STEP = 0.1
 
-# x264's buffer is that of the rate it was opened with: it sends no more than that rate, and at a
-# third of it one picture may take a second's bits. Beyond these parts of it, it is opened anew.
+# x264's buffer has the size for the rate it was opened with: it never exceeds that rate, and at a
+# third of it one frame may take the bits of a second. Outside this range it is reopened.
 REOPEN_BELOW, REOPEN_ABOVE = 0.75, 1 + BITRATE_STEP
 
 # One thread takes 4.3 ms of wall time for 720p and leaves the other cores to the cameras.
 SINGLE_THREAD_PIXELS = 1920 * 1080
 
-# Written to the stream, since players assume BT.709 for 720p. cv2 converts by BT.601.
+# Signaled in the stream, since players assume BT.709 for 720p. cv2 converts by BT.601.
 RANGE_STUDIO, BT709 = 1, 1
 
 
 class Codec(StrEnum):
-    """How the video for viewers is compressed; the value is aiortc's name of it."""
+    """Codec of the video for viewers; the value is aiortc's name for it."""
 
     H264 = "video/H264"
     VP8 = "video/VP8"
@@ -64,7 +64,7 @@ MATRICES: Mapping[Codec, frozenset[Matrix]] = {
 
 
 def bitrate_for(width: int, height: int) -> int:
-    """Return the bits per second that suit a frame size at 25 to 30 fps."""
+    """Return the bits per second for a frame size at 25 to 30 fps."""
     scale: float = (width * height / REFERENCE_PIXELS) ** BITRATE_POWER
     return max(MIN_BITRATE, round(REFERENCE_BITRATE * scale))
 
@@ -73,7 +73,7 @@ class Encoder:
     """Encodes the frames of one camera, each into one packet, without delay.
 
     Attributes:
-        width: pixels, even: an odd last column is left out.
+        width: pixels, even: an odd last column is dropped.
         height: pixels, even likewise.
         last_pts: of the last frame, 1/90000 s; an encoder that replaces another continues from it.
 
@@ -112,11 +112,11 @@ class Encoder:
         return image.shape[:2] == self._size and matrix is self._matrix
 
     def set_bitrate(self, bitrate: int) -> bool:
-        """Change the bitrate, effective from the next frame, where it differs noticeably.
+        """Change the bitrate, effective from the next frame, if it differs noticeably.
 
         Returns:
-            False where that takes another encoder: FFmpeg gives only x264 a new rate, and not the
-            buffer that goes with it.
+            False if that requires a new encoder: FFmpeg changes the rate only of x264, and not its
+            buffer size.
         """
         if abs(bitrate - self._bitrate) <= BITRATE_STEP * self._bitrate:
             return True
@@ -132,13 +132,13 @@ class Encoder:
         """Encode one image.
 
         Args:
-            image: (height, width, 3) uint8 RGB; or planes, of the encoder's matrix.
+            image: (height, width, 3) uint8 RGB; or planes with the encoder's matrix.
             at: when it was captured, seconds, monotonic clock.
-            keyframe: make it decodable by itself.
+            keyframe: encode it as a keyframe.
 
         Returns:
             Its packets, in practice one, with pts in 1/90000 s of the monotonic clock; strictly
-            rising even where `at` does not.
+            increasing even if `at` does not increase.
 
         Raises:
             ValueError: if the image has another size or other colors.
@@ -146,7 +146,7 @@ class Encoder:
         frame = self._planes_of(image).picture
         pts = round(at * CLOCK_HZ)
         if self.last_pts is not None:
-            # At least a millisecond apart: browsers merge two frames of one time.
+            # At least a millisecond apart: browsers merge frames of the same time.
             pts = max(pts, self.last_pts + CLOCK_HZ // 1000)
         self.last_pts = pts
         frame.pts, frame.time_base = pts, TIME_BASE
@@ -176,7 +176,7 @@ def _open_h264(width: int, height: int, fps: float, bitrate: int) -> VideoCodecC
     context.options = {
         "preset": "ultrafast",
         "tune": "zerolatency",
-        # Constrained baseline, which every browser decodes, and no B-frames to wait for.
+        # Constrained baseline, which every browser decodes, without B-frames, which add delay.
         "profile": "baseline",
         "forced-idr": "1",
         "maxrate": str(bitrate),

@@ -1,8 +1,8 @@
-"""Fonts for names in every script: OpenCV's own, else one that the system has.
+"""Fonts for names in every script: OpenCV's own, else an installed one.
 
-OpenCV brings Latin, Greek, Cyrillic, Hebrew, Arabic, Chinese, Japanese and Korean letters. For
-others fontconfig is asked which installed font has all of a label's characters; where none has, or
-there is no fontconfig, they are drawn as question marks.
+OpenCV includes Latin, Greek, Cyrillic, Hebrew, Arabic, Chinese, Japanese and Korean letters. For
+others fontconfig finds an installed font that has all of a label's characters. Without such a font,
+or without fontconfig, they are drawn as question marks.
 """
 
 import subprocess
@@ -29,17 +29,17 @@ REMEMBERED = 4096
 
 
 def font_for(text: str) -> cv2.FontFace:
-    """Return a font that has a text's characters, for the calling thread alone."""
+    """Return a font that has a text's characters, for the calling thread only."""
     missing = frozenset(each for each in text if not each.isspace() and not _has_own(each))
-    # All digits, so that fontconfig is not asked again when a similarity or an age changes.
+    # All digits, so that fontconfig is not called again when a similarity or an age changes.
     path = _installed(missing | DIGITS | set(filter(str.isalpha, text))) if missing else ""
-    # A face draws in one thread at a time.
+    # A font face may be used by one thread at a time.
     return _open(path or OWN, threading.get_ident())
 
 
 @lru_cache(REMEMBERED)
 def _has_own(character: str) -> bool:
-    """Return whether OpenCV's own font draws a character as something of its own."""
+    """Return whether OpenCV's own font has a character."""
     return character == "?" or not np.array_equal(_drawn(character), _drawn(MISSING))
 
 
@@ -52,7 +52,7 @@ def _drawn(character: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 @lru_cache(REMEMBERED)
 def _installed(characters: frozenset[str]) -> str:
-    """Return the file of a plain sans-serif font with all the characters; empty if none has."""
+    """Return the file of a plain sans-serif font with all the characters; empty for none."""
     wanted = " ".join(f"{ord(each):x}" for each in sorted(characters))
     try:
         answer = subprocess.run(
@@ -64,13 +64,13 @@ def _installed(characters: frozenset[str]) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    # One font a line, "FILE: FAMILY:style=STYLE"; collections (.ttc) hold several faces.
+    # One font per line, "FILE: FAMILY:style=STYLE"; collections (.ttc) contain several.
     fonts = [line for line in answer.stdout.splitlines() if ".ttc:" not in line]
     return min(fonts, key=_unlikeness, default="").partition(": ")[0]
 
 
 def _unlikeness(font: str) -> tuple[bool, bool, str]:
-    """Sort by how little a font is like OpenCV's: upright, even sans-serif letters first."""
+    """Return the sort key of a font: like OpenCV's, upright, even sans-serif letters first."""
     return "Sans" not in font, not font.endswith(("Regular", "Book", "Medium")), font
 
 

@@ -1,22 +1,22 @@
-"""What a viewer's link carries, and which rendition suits it. Pure, time is an argument."""
+"""Estimates the capacity of a viewer's link and selects its rendition; time is an argument."""
 
 from collections.abc import Sequence
 
 # Losses above the first shrink the estimate, below the second it grows, in between retransmission
-# copes: the loss-based controller of draft-ietf-rmcat-gcc-02 section 6, once a receiver report.
+# is enough: the loss-based controller of draft-ietf-rmcat-gcc-02 section 6, per receiver report.
 HEAVY_LOSS, LIGHT_LOSS = 0.10, 0.02
 GROWTH = 1.08
 
-# A queue that overflowed says only that the link is much too slow.
+# A queue that overflowed shows only that the link is much too slow.
 OVERFLOW_LOSS = 0.5
 
-# The small rendition's part of the full one's bits: it has a quarter of the pixels.
+# The small rendition's share of the full one's bits: it has a quarter of the pixels.
 SMALL_SHARE = 0.25
 
-# Below that the small rendition turns grey, so nothing is gained.
+# Below this the small rendition turns gray, so a lower rate is useless.
 MIN_SHARE = 0.1
 
-# Apart from one another, so that a viewer in between stays where it is.
+# Different, so that a viewer in between keeps its rendition.
 DOWN_BELOW_SHARE, UP_FROM_SHARE = 0.5, 0.9
 
 # Seconds on the small rendition before the full one is tried again; twice as long after every
@@ -25,11 +25,11 @@ FIRST_HOLD_S, LONGEST_HOLD_S, TRIAL_S = 8.0, 120.0, 30.0
 
 
 class Link:
-    """One viewer's link, as its receiver reports tell.
+    """One viewer's link, estimated from its receiver reports.
 
     Attributes:
-        share: what part of the full rendition's bits it carries, in [MIN_SHARE, 1].
-        is_small: whether the small rendition suits it.
+        share: the fraction of the full rendition's bits that it carries, in [MIN_SHARE, 1].
+        is_small: whether to send the small rendition.
     """
 
     def __init__(self) -> None:
@@ -39,10 +39,10 @@ class Link:
         self._changed_at = float("-inf")
 
     def report(self, lost: float, now: float) -> None:
-        """Take in what was lost since the last report.
+        """Update from the losses since the last report.
 
         Args:
-            lost: part of the packets sent, in [0, 1].
+            lost: fraction of the packets sent, in [0, 1].
             now: seconds, monotonic clock.
         """
         if lost > HEAVY_LOSS:
@@ -59,10 +59,10 @@ class Link:
 
 
 def shared_part(shares: Sequence[float], *, small: bool) -> float:
-    """Return what part of a rendition's usual bits suits all of its viewers.
+    """Return the fraction of a rendition's usual bits to send to all of its viewers.
 
-    The upper median of them: losses that most have make the video smaller for all, but one bad
-    link does not take the others' picture quality; it goes to the small rendition alone.
+    The upper median of them: losses on most links reduce the bitrate for all, but one bad link
+    does not reduce the others' quality; only it changes to the small rendition.
 
     Args:
         shares: `Link.share` of each viewer of the rendition; may be empty.

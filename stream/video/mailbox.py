@@ -1,4 +1,4 @@
-"""A slot for the newest items; replaced ones are counted as dropped."""
+"""A bounded queue of the newest items; replaced ones are counted as dropped."""
 
 import threading
 from collections import deque
@@ -12,11 +12,11 @@ class MailboxClosed(Exception):  # noqa: N818 - an end, not a failure
 
 
 class LatestMailbox(Generic[T]):
-    """Hands the newest items from one thread to another; never holds more than `size`.
+    """Passes the newest items from one thread to another; holds at most `size`.
 
     Args:
-        size: 1 where only the newest counts; more where a short hiccup of the reader must drop
-            nothing.
+        size: 1 if only the newest matters; more if a short delay of the reader must not drop
+            items.
 
     Attributes:
         dropped: items that were replaced before they were read.
@@ -33,7 +33,7 @@ class LatestMailbox(Generic[T]):
         return len(self._items)
 
     def put(self, item: T) -> None:
-        """Put an item, replacing the oldest unread one of too many; nothing after `close`."""
+        """Put an item, replacing the oldest unread one if full; ignored after `close`."""
         with self._changed:
             if self._closed:
                 return
@@ -44,13 +44,13 @@ class LatestMailbox(Generic[T]):
             self._changed.notify()
 
     def get(self, timeout_s: float) -> T | None:
-        """Take the item, waiting for one.
+        """Take the oldest item, waiting for one.
 
         Args:
-            timeout_s: how long to wait; 0 only looks.
+            timeout_s: how long to wait; 0 does not wait.
 
         Returns:
-            The oldest item held, or None when none came in time.
+            The oldest item, or None if there was none in time.
 
         Raises:
             MailboxClosed: if the mailbox was closed and its last item has been taken.

@@ -15,7 +15,7 @@ from stream.video.rendition import Feed
 MAX_QUEUED_PACKETS = 25
 
 # Seconds between keyframes made on request. One viewer's losses must not reduce the
-# quality of all others; three a second is as fast as a person notices.
+# quality of all others; more than three per second would make no visible difference.
 MIN_KEYFRAME_GAP_S = 0.3
 
 # Deliveries that wait for the event loop; two seconds of frames.
@@ -56,11 +56,11 @@ class KeyframeRequests:
 class Subscription:
     """One viewer's packets: bounded, and always decodable from the first to the last.
 
-    Nothing is queued before the first `recv`, for a connection takes its time to come up.
+    Nothing is queued before the first `recv`, since a connection takes time to establish.
 
     Attributes:
-        feed: what its packets are.
-        share: what part of the full rendition's bits its link carries, in (0, 1].
+        feed: the form of its video.
+        share: the fraction of the full rendition's bits that its link carries, in (0, 1].
         dropped: packets dropped because the viewer was behind.
     """
 
@@ -78,7 +78,7 @@ class Subscription:
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
-        """The feeds to encode for it: its own, and the one it is about to change to."""
+        """The feeds to encode for it: its own, and the one it is changing to."""
         coming = self._coming
         return (self.feed,) if coming is None else (self.feed, coming)
 
@@ -101,7 +101,7 @@ class Subscription:
         self._hub.request_keyframe(self.feed)
 
     def change(self, *, small: bool) -> None:
-        """Change to another rendition as soon as that has a keyframe."""
+        """Change to another rendition at its next keyframe."""
         target = replace(self.feed, small=small)
         if target == self.feed:
             self._coming = None
@@ -168,7 +168,7 @@ class PacketHub:
 
     @property
     def n_viewers(self) -> int:
-        """How many viewers are connected and watching."""
+        """Number of viewers that are connected and watching."""
         return len(self._viewers)
 
     @property
@@ -177,11 +177,11 @@ class PacketHub:
         return self._n_dropped + sum(viewer.dropped for viewer in list(self._subscriptions))
 
     def feeds(self) -> tuple[Feed, ...]:
-        """Return the feeds that are watched or about to be, each once."""
+        """Return the feeds that are watched or about to be, without duplicates."""
         return tuple(dict.fromkeys(feed for viewer in self._viewers for feed in viewer.feeds))
 
     def part(self, feed: Feed) -> float:
-        """Return the part of the usual bitrate that suits a feed's viewers, in (0, 1]."""
+        """Return the fraction of the usual bitrate to send to a feed's viewers, in (0, 1]."""
         shares = [viewer.share for viewer in self._viewers if viewer.feed == feed]
         return shared_part(shares, small=feed.small)
 
@@ -236,14 +236,14 @@ class PacketHub:
             subscription.close()
 
     def _is_sound(self, feed: Feed, packets: Sequence[VideoPacket], is_stuck: bool) -> bool:
-        """Note a feed's keyframes and gaps; whether these packets can still be decoded."""
+        """Record a feed's keyframes and gaps; return whether these packets can still be decoded."""
         if any(packet.is_keyframe for packet in packets):
             self._requests[feed].made(self._clock())
             self._broken.discard(feed)
         if is_stuck:
             self._broken.add(feed)
         if feed in self._broken:
-            # The event loop was stuck, and what follows is of no use without a keyframe.
+            # The event loop was blocked, and the following packets are useless without a keyframe.
             self._n_dropped += len(packets)
             self._requests[feed].request()
             return False

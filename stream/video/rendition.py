@@ -13,12 +13,12 @@ from stream.video.encoder import Codec
 # Half the width and height of the full rendition, for a quarter of the bits.
 SMALL_SCALE = 0.5
 
-# Pixels. Below that faces are not recognizable by eye, so smaller frames are sent as they are.
+# Pixels. Below this faces are not recognizable by eye, so smaller frames are sent unchanged.
 SMALL_MIN_HEIGHT = 180
 
 
-# Pixels a side. One macroblock, which every decoder takes; and what VP8 (14 bits) and x264 take,
-# with room, and no camera exceeds.
+# Pixels per side. One macroblock, which every decoder accepts; and a maximum below the limits of
+# VP8 (14 bits) and x264, which no camera exceeds.
 MIN_SIDE, MAX_SIDE = 16, 8192
 
 SNAPSHOT_QUALITY = 85
@@ -30,8 +30,8 @@ class Feed:
     """One form of a camera's video; encoded once for all its viewers.
 
     Attributes:
-        codec: how it is compressed.
-        small: half as wide and high, for links too slow for the full one.
+        codec: its codec.
+        small: half the width and height, for links too slow for the full one.
         raw: without boxes and names; the page draws them itself.
     """
 
@@ -43,8 +43,8 @@ class Feed:
 def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
     """Render the image of a feed.
 
-    Labels are drawn after shrinking: at half the size they could not be read. An image that no
-    encoder takes is enlarged at its right and lower edge, or shrunk.
+    Labels are drawn after shrinking: at half the size they would be unreadable. An image too
+    small for an encoder is padded at its right and lower edge; one too large is shrunk.
 
     Returns:
         (H, W, 3) uint8 RGB; must not be written to.
