@@ -17,7 +17,7 @@ class ImageError(RecognizerError):
 
 
 class DeviceError(RecognizerError):
-    """Raised when the wanted device or engine is not usable on this machine."""
+    """Raised when the requested device or engine is not usable on this machine."""
 
 
 class ModelFileError(RecognizerError):
@@ -25,4 +25,4 @@ class ModelFileError(RecognizerError):
 
 
 class ModelCardError(ModelFileError):
-    """Raised when a model file lacks the facts about itself that inference needs."""
+    """Raised when a model file lacks metadata that inference needs."""

@@ -237,15 +237,15 @@ class SimilarityLimits:
         pair: from which two faces are one person.
         caution: added to `pair` to name a person by a gallery, before it is raised.
         per_decade: how much more similar the most similar stranger among ten times as many is.
-        most_raised: what a growing gallery adds to `pair` at most, with `caution`.
+        most_raised: maximum that a growing gallery adds to `pair`, including `caution`.
         margin: by which the best identity leads the second.
         sure_lead: how far above the threshold one good embedding alone may name.
         hysteresis: how far below the threshold a name, once given, is kept.
-        contradiction: below which a good embedding shows another face than the track's.
+        contradiction: below which a good embedding is of another face than the track's.
         same_face: from which two detections moments apart are one face.
         min_own: of a photo to the most similar other one of its person.
-        max_other: from which a photo looks like another enrolled person, among up to a hundred.
-        most_similar: from which a frame shows nothing that another does not.
+        max_other: from which a photo matches another enrolled person, among up to a hundred.
+        most_similar: from which a frame adds nothing new to another.
         min_mirror: of a photo to its mirror image; -1 where it was not measured.
     """
 
@@ -265,7 +265,7 @@ class SimilarityLimits:
     min_mirror: float
 
     def other_among(self, n_people: int) -> float:
-        """Return the cosine from which a photo looks like another of `n_people` enrolled people.
+        """Return the cosine from which a photo matches another of `n_people` enrolled people.
 
         Without the raise, one in 30 newcomers to a gallery of 4,000 would be given a name.
         """

@@ -13,8 +13,8 @@ from trainer.data.faceset import FaceSet
 from trainer.data.loader import Augmentation, Plan, batches
 from trainer.heads.classification import MARGINS, MarginHead
 
-CLASSES = 1000  # of the head: its share of the time is small, as it is for most sets
-CLOCK_STEP = 1e-9  # seconds: nothing is faster
+CLASSES = 1000  # of the head: its share of the time is small, as for most sets
+CLOCK_STEP = 1e-9  # seconds: lower bound of a measured time
 
 Clock = Callable[[], float]
 

@@ -33,7 +33,7 @@ from trainer.evaluation.verification import (
 
 OnProgress = Callable[[int, int], None]
 
-POINTS_DRAWN = 20_000  # of a curve; a curve of millions takes minutes and looks the same
+POINTS_DRAWN = 20_000  # of a curve; a plot of millions takes minutes and shows no difference
 
 
 def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, Embed]]:

@@ -1,10 +1,10 @@
-"""Finds faces in photos that may be turned by quarters: the detector knows upright faces only.
+"""Finds faces in photos rotated by quarter turns: the detector finds upright faces only.
 
-Cameras without an orientation sensor, scanners, and programs that drop EXIF leave photos turned by
-quarters. The detector finds nothing in most of them, and in one in ten a face with upright
-landmarks on a face that is not upright: its embedding matches nobody. The score, averaged over the
-photo and its mirror image, shows which orientation is right: of 573 turned photos of LFW (191,
-three ways) it turns 572 upright (the plain score 565), and none of the 191 upright ones.
+Cameras without an orientation sensor, scanners, and programs that drop EXIF leave photos rotated.
+The detector finds nothing in most of them; in one in ten it places upright landmarks on a face that
+is not upright, whose embedding matches no person. The score, averaged over the photo and its mirror
+image, shows the correct orientation: of 573 rotated photos of LFW (191, three ways) it turns 572
+upright (the plain score 565), and leaves all of the 191 upright ones as they are.
 """
 
 from collections.abc import Callable, Sequence

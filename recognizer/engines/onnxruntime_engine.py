@@ -71,7 +71,7 @@ class OnnxRuntimeEngine:
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
         self._runtime = onnxruntime
-        # what loading and running raise: Exception is their only common base
+        # raised by loading and running; Exception is their only common base
         self.errors = (
             *(state.Fail, state.EPFail, state.InvalidArgument, state.InvalidGraph),
             *(state.InvalidProtobuf, state.NotImplemented, state.RuntimeException),
@@ -127,11 +127,11 @@ class OnnxRuntimeEngine:
         )
 
     def _build(self, model: bytes, name: str, most_rows: int, folder: Path) -> Any:
-        """Let TensorRT build a network that this engine has loaded, or find what it built.
+        """Make TensorRT build the loaded network, or load a cached build.
 
-        It builds for the sizes that it has seen, and again for any beyond: the largest and the
-        smallest run first, so that nothing is built while video runs. Its cache distinguishes
-        neither weights nor versions.
+        A build covers the range of sizes seen so far; a size outside it triggers a new one. So the
+        largest and smallest sizes run first, and nothing is built while video runs. TensorRT's
+        cache distinguishes neither weights nor versions.
 
         Source: ONNX Runtime's page on the TensorRT execution provider.
         """

@@ -1,1 +1,1 @@
-"""Models: the manifest of those that facewire knows, the user's own, and how one is named."""
+"""Models: the manifest of the built-in ones, the user's own, and their names."""

@@ -30,7 +30,7 @@ from recognizer.models.manifest import (
 Progress = Callable[[str, int, int], None]
 """Called with a model's name, the bytes done and the total while it is fetched."""
 
-POLL_S = 0.1  # between two readings of a download's progress: ten a second look smooth
+POLL_S = 0.1  # seconds between progress updates of a download: ten per second are smooth
 PHOTO_ROLE = "photo"
 
 

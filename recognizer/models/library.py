@@ -240,7 +240,7 @@ def _trial(model: onnx.ModelProto, name: str, size: tuple[int, int]) -> Iterator
 
 
 def _check_memory(model: onnx.ModelProto, name: str, size: tuple[int, int]) -> None:
-    """Refuse a model with a layer that no network has; a forged padding asks for terabytes."""
+    """Refuse a model with an implausible layer; a forged padding would allocate terabytes."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in _fed(sized):

@@ -1,4 +1,4 @@
-"""The models that facewire knows, each a table of `models.toml`, and those that the user added."""
+"""The built-in models, each a table of `models.toml`, and those that the user added."""
 
 import tomllib
 from dataclasses import dataclass

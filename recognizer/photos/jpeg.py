@@ -72,8 +72,8 @@ def read_scans(data: bytes, opened: "JpegImageFile") -> JpegScans:
 def completions(data: bytes) -> tuple[bytes, bytes]:
     """Return a JPEG without an end marker, completed in two ways.
 
-    The decoder supplies what is missing from what follows. Where no pixel is missing both decode
-    to the same pixels, so that a photo which lost its end marker alone can be read.
+    The decoder fills in missing data from the bytes that follow. If no pixel is missing, both
+    decode to the same pixels, so that a photo that lacks only its end marker can be read.
     """
     end = data.rstrip(b"\xff")  # the first half of a marker
     # where whole intervals are missing, the decoder skips to the restart marker that comes next
@@ -93,7 +93,7 @@ def _scan_headers(data: bytes, start: int, end: int) -> list[bytes]:
 
 
 def _final_components(header: bytes) -> set[int]:
-    """Return the components whose last coefficients a scan holds, to the last bit."""
+    """Return the components of a scan that includes their last coefficients, to the last bit."""
     n = header[0]
     last, bits = header[2 + 2 * n], header[3 + 2 * n]
     if last < 63 or bits & 0x0F:  # Se, and Al of Ah and Al

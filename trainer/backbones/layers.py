@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainer.backbones.prelu import PReLU
 
 BN_MOMENTUM = 0.1  # torch counts the new share; MXNet's bn_mom = 0.9 counts the old
-EPS_MXNET = 1e-3  # BatchNorm where nothing is said
+EPS_MXNET = 1e-3  # default of BatchNorm
 EPS_FINE = 2e-5  # what the reference passes in residual units and heads
 EPS_GLUON = 1e-5  # gluon.nn.BatchNorm
 EPS_TORCH = 1e-5  # torch.nn.BatchNorm2d; arcface_torch has no other
@@ -139,7 +139,7 @@ def _last_norm(size: int) -> nn.Module:
 def _gnap(channels: int, size: int, act: str) -> "OrderedDict[str, nn.Module]":
     """Build the norm-aware average: all positions of the map have equal weight.
 
-    The reference builds it for maps of 512 channels alone; ours takes any.
+    The reference supports only maps of 512 channels; this one supports any number.
     """
     last: OrderedDict[str, nn.Module] = OrderedDict()
     if size > channels:
@@ -162,8 +162,8 @@ def _gnap(channels: int, size: int, act: str) -> "OrderedDict[str, nn.Module]":
 class EqualNorms(nn.Module):
     """Gives the features of every place the mean norm of their image's places.
 
-    The reference takes the mean over the batch, so that a face's embedding depends on its
-    neighbours. For a batch of one both are the same.
+    The reference takes the mean over the batch, so that a face's embedding depends on the other
+    faces of the batch. For a batch of one both are the same.
 
     Source: Global Norm-Aware Pooling (Chen et al. 2018, arXiv:1808.00435).
     """

@@ -27,10 +27,10 @@ class Inspected:
         n_identities: with at least one image.
         n_classes: that a classifier needs.
         histogram: number of identities by their number of images.
-        sizes: number of images by "HxW", of those looked at.
-        damaged: what is wrong with records that cannot be decoded, of those looked at.
-        labels: what is wrong or odd about the class labels; empty where nothing is.
-        n_looked_at: images decoded.
+        sizes: number of images by "HxW", of those inspected.
+        damaged: errors of records that cannot be decoded, of those inspected.
+        labels: what is wrong or unusual about the class labels; empty if nothing.
+        n_looked_at: number of images decoded.
     """
 
     n_images: int
@@ -46,12 +46,12 @@ class Inspected:
 def inspect(
     faces: FaceSet, *, limit: int = 2000, on_progress: Callable[[int, int], None] | None = None
 ) -> Inspected:
-    """Look at a set.
+    """Return facts about a set.
 
     Args:
         faces: the set.
-        limit: images that are decoded, evenly spread; 0 for all.
-        on_progress: called with images done and in all.
+        limit: maximum number of images to decode, evenly spread; 0 for all.
+        on_progress: called with images done and in total.
     """
     sizes: dict[str, int] = {}
     damaged = []

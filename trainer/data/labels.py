@@ -42,7 +42,7 @@ class Labels:
         return ""
 
     def warning(self, n_classes: int) -> str:
-        """Return what is odd about them but can be trained on, "" where nothing is."""
+        """Return what is unusual about labels that can still be trained on, "" if nothing."""
         empty = n_classes - len(self.values)
         if empty <= 0:
             return ""

@@ -76,15 +76,15 @@ def pack(
 ) -> Packed:
     """Detect, align and pack a folder of people; an interrupted run continues.
 
-    Photos of exactly 112x112 pixels are taken for aligned crops and kept byte for byte.
+    Photos of exactly 112x112 pixels are treated as aligned crops and stored byte for byte.
 
     Args:
         folder: FOLDER/NAME/*.jpg.
         out: directory of the set: train.rec, train.idx, property, names.txt, rejected.json.
-        open_detector: called when the first photo that is no crop comes; with several workers it
-            must be picklable, and each calls it.
+        open_detector: called at the first photo that is not a crop; with several workers it must be
+            picklable, and each calls it.
         min_images: people with fewer good photos are left out.
-        workers: processes; few photos are done in this one.
+        workers: number of processes; few photos are processed in this one.
         replace: replace a set in `out`, once the new one is complete.
         on_progress: called with photos done and photos in all.
 

@@ -72,8 +72,8 @@ class _Unpickler(pickle.Unpickler):
 def alternate(pairs: PairSet) -> PairSet:
     """Put pairs of one person and of two in turn, what is left over of one kind last.
 
-    LFW's lists have one kind after the other. Of a list of one fold alone, each of the ten folds of
-    the protocol would hold one kind, and its accuracy would say little.
+    LFW's lists have one kind after the other. With a list of a single fold, each of the ten folds
+    of the protocol would contain only one kind, and its accuracy would mean little.
     """
     same, other = np.flatnonzero(pairs.is_same), np.flatnonzero(~pairs.is_same)
     n = min(len(same), len(other))
@@ -97,7 +97,7 @@ def read_bin(path: Path) -> PairSet:
         loaded = _Unpickler(io.BytesIO(data), encoding="bytes").load()
     except RecordError as error:
         raise RecordError(f"{path}: {error}") from error
-    # a damaged pickle can raise nearly anything the allowed constructors raise
+    # a damaged pickle can raise nearly any exception of the allowed constructors
     except (
         pickle.UnpicklingError,
         EOFError,

@@ -37,11 +37,11 @@ _HEADER = struct.Struct("<IfQQ")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What MXNet calls an image record: labels, ids, and the encoded image.
+    """An MXNet image record: labels, ids, and the encoded image.
 
     Attributes:
-        labels: one value, or any number of them. They are float32 in the file: whole numbers
-            above 16,777,216 lose their last digits there.
+        labels: one value, or any number of them. They are float32 in the file: integers above
+            16,777,216 are rounded there.
         record_id: 64-bit.
         second_id: 64-bit.
         image: the encoded image, JPEG or PNG; empty in header and identity records.

@@ -51,7 +51,7 @@ def repair(
         name: of the files of both.
         check_images: leave out images that cannot be decoded.
         replace: replace a set in `out`.
-        on_progress: called with images done and in all.
+        on_progress: called with images done and in total.
 
     Raises:
         RecordError: if the set cannot be read.

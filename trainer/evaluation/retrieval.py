@@ -27,7 +27,7 @@ class Retrieval:
         n_people: in the gallery, without distractors.
         n_gallery: images of them.
         n_distractors: images of other people.
-        undetected: probes without a face: they find nobody.
+        undetected: probes without a face: they match no image.
         undetected_gallery: gallery images and distractors without a face: they are not found.
         places: (P,) rank of each probe, from 1; inf if no image of the person is found.
         rates: share of the probes by rank: those that have this rank or a better one.

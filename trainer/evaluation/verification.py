@@ -1,7 +1,7 @@
 """Face verification accuracy on pairs, by the protocol of the field.
 
-Distances are squared Euclidean between unit vectors, d = 2 - 2 cosine, in [0, 4]; results speak of
-similarities. A pair of which a face was not detected has the distance NaN: it counts as an error.
+Distances are squared Euclidean between unit vectors, d = 2 - 2 cosine, in [0, 4]; results are given
+as similarities. A pair with an undetected face has the distance NaN: it counts as an error.
 
 Source: LFW (Huang et al. 2007), "view 2"; the reference's verification.py (its quirks kept: 400
 thresholds of 0.01, the first best one, contiguous folds).

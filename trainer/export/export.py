@@ -82,7 +82,7 @@ def export_checkpoint(
             them; None leaves them unmeasured.
         name: for the card; empty for the file's.
         licence: of the weights, for the card.
-        on_progress: called with images done and in all.
+        on_progress: called with images done and in total.
 
     Returns:
         What was written and measured.

@@ -50,7 +50,7 @@ def symbol_of(backbone: nn.Module) -> dict[str, Any]:
             variable = names[id(getattr(operation.layer, tensor))]
             nodes.append({"op": "null", "name": variable, "inputs": []})
             if isinstance(operation.layer, nn.PReLU) and operation.layer.num_parameters == 1:
-                nodes[-1]["attrs"] = {"__shape__": "(1,)"}  # else MXNet wants one each channel
+                nodes[-1]["attrs"] = {"__shape__": "(1,)"}  # else MXNet needs one per channel
         index[operation.name] = len(nodes)
         node: dict[str, Any] = {"op": op, "name": operation.name, "inputs": inputs}
         if attributes:

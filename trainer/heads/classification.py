@@ -40,7 +40,7 @@ MARGINS = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What a head says of a batch: mean loss (scalar, with gradient) and accuracy in [0, 1]."""
+    """Result of a head for a batch: mean loss (scalar, with gradient) and accuracy in [0, 1]."""
 
     loss: Tensor
     accuracy: Tensor
@@ -94,7 +94,7 @@ class SoftmaxHead(nn.Module):
 class MarginHead(nn.Module):
     """s (cos(m1 t + m2) - m3) and cross entropy.
 
-    With several centres a class the nearest one counts (Sub-center ArcFace, Deng et al. 2020,
+    With several centers per class the nearest one counts (Sub-center ArcFace, Deng et al. 2020,
     equation 4).
     """
 

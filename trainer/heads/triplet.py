@@ -59,7 +59,7 @@ def pick_triplets(
 
     Args:
         embeddings: (N, D) unit vectors.
-        labels: (N,); equal neighbours are one person.
+        labels: (N,); equal adjacent labels are one person.
         alpha: the margin, of squared distance.
         rng: chooses among the candidates and shuffles.
 

@@ -1,7 +1,7 @@
 """A head whose classes are spread over the ranks, with optional sampling of classes in each step.
 
-Every rank holds ceil(C / world) classes and sees all ranks' embeddings; the softmax runs over all
-shards together. With a rate below 1 the classes of the batch and random others take part.
+Every rank has ceil(C / world) classes and receives all ranks' embeddings; the softmax runs over all
+shards together. With a rate below 1 the classes of the batch and random others are used.
 
 Source: Partial FC (An et al. 2021), algorithm 1; the reference's train_parall.py.
 """

@@ -1,4 +1,4 @@
-"""What a run says of itself."""
+"""Progress reports of a training run."""
 
 from dataclasses import dataclass
 

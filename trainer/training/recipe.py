@@ -204,7 +204,7 @@ def read_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
 
 
 def _refuse_idle(own: Recipe, recipe: Recipe, given: Sequence[str]) -> None:
-    """Refuse keys that are named but do nothing; those of a file by --set's doing are logged."""
+    """Refuse keys that do nothing; those of a file made idle by --set are only logged."""
     from trainer.training.recipe_keys import idle_keys
 
     idle, in_file = idle_keys(recipe), idle_keys(own)

@@ -2,8 +2,8 @@
 
 `last.pt` is of the first process, as without shards, and names its step and the number of
 processes. The others' classes are in `last-STEP.rankR.pt`. These are written first, then all
-processes agree, then `last.pt` is renamed into place: it is the one commit, so that all parts of a
-step are there or the parts of the step before.
+processes synchronize, then `last.pt` is renamed into place: it is the only commit, so that either
+all parts of a step exist or those of the step before.
 """
 
 import os
@@ -126,7 +126,7 @@ def shard_of(state: State) -> State:
 
 
 def read_shard(state: State, path: Path, rank: int) -> State:
-    """Return what another rank than the first has kept of a checkpoint.
+    """Return the part of a checkpoint that a rank other than the first has stored.
 
     Raises:
         CheckpointError: if it is missing, or of another step or run.

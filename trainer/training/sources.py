@@ -34,8 +34,8 @@ class Source(Protocol):
         """Go back to a position, before the first `next`.
 
         Args:
-            state: of this rank; of the first where none of this rank was kept.
-            is_own: which of the two.
+            state: of this rank, or of the first rank if this rank's was not stored.
+            is_own: whether the state is of this rank.
         """
 
 

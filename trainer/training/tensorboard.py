@@ -49,5 +49,5 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         if self._writer:
-            with suppress(OSError):  # what `add` has raised comes again
+            with suppress(OSError):  # raises the error of `add` again
                 self._writer.close()

@@ -31,7 +31,7 @@ GENDER_AGE_SIZE = 202  # 2 for gender, 2 for each of 100 years
 
 
 class Network(nn.Module):
-    """Backbone and head in one call, as DDP wants it; the pixels are laid out as the weights."""
+    """Backbone and head in one call, as DDP requires; pixels get the weights' memory format."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module, layout: torch.memory_format) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class Trainee:
 
     @property
     def ema(self) -> nn.Module | None:
-        """The averaged backbone, where the recipe wants one."""
+        """The averaged backbone, if the recipe requests one."""
         return None if self._averaged is None else self._averaged.module
 
     @property
