@@ -1,4 +1,4 @@
-"""What a newcomer sees: the demo camera, its names, and a stranger who is given one."""
+"""The first start: the demo camera, its names, and naming a stranger."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def _name_the_stranger(page: Page, facewire: RunningService) -> None:
 
 
 def _best_outline(page: Page, facewire: RunningService, state: TrackState) -> float:
-    """Return how much of a face's outline has its state's colour in the pixels, at best."""
+    """Return the maximum fraction of a face's outline that has its state's color in the pixels."""
     best = 0.0
     while best <= 0.15:  # the scene goes round and round
         with urlopen(f"{facewire.url}api/cameras/demo/tracks") as answer:

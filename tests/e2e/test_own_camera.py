@@ -83,7 +83,7 @@ def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
 
 
 def _outline(page: Page, facewire: RunningService) -> float:
-    """Return how much of the face's outline has its colour in the pixels that came back."""
+    """Return the fraction of the face's outline that has its color in the received pixels."""
     own = page.url.rpartition("/")[2]
     best = 0.0
     while best <= 0.15:

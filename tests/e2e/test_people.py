@@ -1,4 +1,4 @@
-"""The people of the page, as a person looks after them: photos, corrections, merging, erasing."""
+"""Managing people on the page: photos, corrections, merging, erasing."""
 
 import re
 from contextlib import suppress
@@ -84,7 +84,7 @@ def test_photos_are_sent_one_by_one_and_can_be_stopped(tmp_path: Path) -> None:
 
 
 def _add_a_twin(page: Page, directory: Path) -> None:
-    """A photo that looks like somebody else is added if the person says so."""
+    """A photo that matches another person is added if the user confirms it."""
     twin = directory / "twin.png"
     image = read_bgr(photos() / "biden.jpg")
     cv2.imwrite(str(twin), image[:, ::-1])
@@ -124,7 +124,7 @@ def _stop_midway(page: Page, large: list[Path]) -> None:
 
 
 def _send_all(page: Page, large: list[Path]) -> None:
-    """Forty megabytes are sent, photo by photo; what is there already says so and stays."""
+    """Forty megabytes are sent, photo by photo; photos already enrolled are reported and kept."""
     assert sum(path.stat().st_size for path in large) > 33 * 1024 * 1024
     page.get_by_role("button", name="Add photos of Barack Obama").click()
     page.set_input_files("#person-form-photos", large)
@@ -322,7 +322,7 @@ def _erase(page: Page) -> None:
 
 
 def _try_until_seen(page: Page) -> None:
-    """Press the button until the face has been looked at: a person waits a second, too."""
+    """Press the button until the face has been embedded: a user waits a second, too."""
     dialog = page.locator("#person-dialog")
     while dialog.is_visible():
         with suppress(TimeoutError):  # it may close before the click

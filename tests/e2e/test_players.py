@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 INSTALL = Path(__file__).parent / "players" / "install"
 
-# Served by the test under the service's own origin, as somebody's page behind the same proxy.
+# Served by the test under the service's own origin, like another page behind the same proxy.
 PAGE = """<!doctype html><meta charset="utf-8"><title>players</title>
 <link rel="icon" href="data:,">
 <body style="margin:0"><video id="video" width="640" autoplay muted playsinline></video>

@@ -1,4 +1,4 @@
-"""The page behind nginx as people set it up: it works, or says what the proxy lacks."""
+"""The page behind common nginx setups: it works, or reports what the proxy lacks."""
 
 import json
 import re
@@ -38,7 +38,7 @@ PLAIN = "proxy_pass http://127.0.0.1:{port};"
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 (ADVISED,) = re.findall(r"^```nginx\n((?:.*\n)*?)```$", README, re.MULTILINE)
 
-# What nginx's location holds, where the page is, and what the page says; "" where all works.
+# Contents of nginx's location, path of the page, and the page's message; "" if all works.
 SET_UPS = {
     "as README advises": (
         "location / {{ " + ADVISED.replace("8080", "{port}").replace("\n", " ") + " }}",

@@ -19,7 +19,7 @@ from tests.e2e.harness import (
 
 pytestmark = pytest.mark.e2e
 
-# How many pixels of the canvas are drawn on, pictures with their own faces, and all pictures.
+# Number of pixels drawn on the canvas, of frames with their own faces, and of all frames.
 LOOK = """() => {
   const canvas = document.querySelector("canvas.raw-faces");
   if (!canvas.width) return [0, 0, 0];

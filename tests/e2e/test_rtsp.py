@@ -1,4 +1,4 @@
-"""A camera with a password that dies and comes back."""
+"""A camera with a password that disconnects and returns."""
 
 from pathlib import Path
 from urllib.request import urlopen

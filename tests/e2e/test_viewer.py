@@ -1,4 +1,4 @@
-"""The page of somebody who may watch and read: nothing on it can be refused."""
+"""The page with a viewer's token, which may watch and read: no request of it is refused."""
 
 import time
 from contextlib import suppress
@@ -36,7 +36,7 @@ ADD_A_CAMERA_THAT_IS_OFF = """async () => {
 
 
 class Answers:
-    """Waits for what the service still answers a page."""
+    """Waits for the service's pending answers to a page."""
 
     def __init__(self, page: Page) -> None:
         self._page = page

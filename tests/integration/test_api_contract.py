@@ -1,4 +1,4 @@
-"""schemathesis against the real service: it answers as its OpenAPI document says."""
+"""schemathesis against the real service: answers conform to its OpenAPI document."""
 
 import os
 import subprocess

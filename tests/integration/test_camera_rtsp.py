@@ -1,4 +1,4 @@
-"""A camera's whole life against a real RTSP server: it dies, hangs, returns in another size."""
+"""A camera on a real RTSP server that stops, hangs, and returns with another size."""
 
 import re
 import threading

@@ -102,7 +102,7 @@ def test_a_camera_switched_off_lets_its_people_go_and_its_viewers_wait() -> None
             assert told.count("camera_down") == 1
             await change(service, "demo", enabled=True)
             await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
-            async with asyncio.timeout(PATIENCE_S):  # what waits for the viewer, and then the new
+            async with asyncio.timeout(PATIENCE_S):  # queued packets, then the new ones
                 while (await subscription.recv()).is_keyframe is False:
                     pass
             subscription.close()

@@ -1,4 +1,4 @@
-"""The command `facewire` as a process, on real photos and pictures of every bad kind."""
+"""The command `facewire` as a process, on real photos and on every kind of bad image."""
 
 import json
 import os
@@ -161,7 +161,7 @@ def test_enrolling_the_same_photo_again_is_no_failure(faces: Path, tmp_path: Pat
 
 
 def _exif_rotated(image: np.ndarray) -> bytes:
-    """Return a JPEG that lies on its side and says so: orientation 6, turn right to see it."""
+    """Return a rotated JPEG with EXIF orientation 6: turn it right to display it."""
     _, jpeg = cv2.imencode(".jpg", cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE))
     tiff = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     exif = b"Exif\0\0" + tiff
@@ -175,7 +175,7 @@ def test_pictures_of_every_kind(faces: Path, tmp_path: Path):
     huge = np.zeros((11, 11, 3), np.uint8)
     _, png = cv2.imencode(".png", huge)
     bomb = bytearray(png.tobytes())
-    bomb[16:24] = (30_000).to_bytes(4, "big") * 2  # IHDR says 900 megapixels
+    bomb[16:24] = (30_000).to_bytes(4, "big") * 2  # 900 megapixels according to IHDR
 
     bad = {
         "empty.jpg": b"",

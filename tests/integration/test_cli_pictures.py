@@ -1,4 +1,4 @@
-"""Questions about pictures from the command line: what it says when something is wrong."""
+"""Recognition of images from the command line, and its error messages."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def refusal(*arguments: object, **environment: str) -> str:
-    """Return the one line that a command which fails as expected says."""
+    """Return the single error line of a command that fails as expected."""
     result = run(*arguments, **environment)
     assert (result.returncode, result.stdout) == (1, ""), result
     (line,) = result.stderr.splitlines()
@@ -42,7 +42,7 @@ def refusal(*arguments: object, **environment: str) -> str:
 def cmyk_jpeg(rgb: np.ndarray) -> bytes:
     """Return a JPEG of four inks as Adobe's programs write it, one scan an ink, 255 for no ink.
 
-    OpenCV writes no such files: the scans of four gray pictures with the same tables make one.
+    OpenCV writes no such files: it is made of the scans of four gray images with the same tables.
     """
     planes = [*np.moveaxis(rgb, 2, 0), np.full(rgb.shape[:2], 255, np.uint8)]
     tables, scans = b"", []
@@ -102,7 +102,7 @@ def test_what_cannot_be_compared_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Ann_Veneman_0008", "Boris_Becker_0006"])
 def test_a_photo_that_can_be_enrolled_can_be_compared(name: str, tmp_path: Path) -> None:
-    person = shared_data("lfw_mini_250") / name[:-5]  # somebody of nearly the same size is beside
+    person = shared_data("lfw_mini_250") / name[:-5]  # beside a face of nearly the same size
     photo = person / f"{name}.jpg"
     enrolled = run("enroll", "Somebody", photo, "--gallery", tmp_path / "people")
     assert enrolled.returncode == 0, enrolled.stderr
@@ -154,7 +154,7 @@ def test_boxes_are_in_the_pixels_of_the_file(tmp_path: Path) -> None:
 def test_a_wrong_model_is_named(model: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "junk.onnx").write_text("junk")
     face = photos() / "obama.jpg"
-    for name in ("mtcnn", "sface"):  # without the models that somebody added here
+    for name in ("mtcnn", "sface"):  # without the models added on this machine
         (tmp_path / name).symlink_to(default_cache() / name)
     model = model.replace("{}", str(tmp_path))
     line = refusal("compare", face, face, "--model", model, FACEWIRE_CACHE=str(tmp_path))

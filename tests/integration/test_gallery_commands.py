@@ -1,4 +1,4 @@
-"""The commands that look after a gallery, run as a person runs them."""
+"""The commands that maintain a gallery, run as processes."""
 
 import json
 import os

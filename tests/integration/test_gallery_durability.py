@@ -22,7 +22,7 @@ pytestmark = pytest.mark.integration
 
 MODEL, SIZE = "sface-0ba9fbfa", 128
 
-# Enrols so many photos, with crops, and says each number once it is acknowledged.
+# Enrolls so many photos, with crops, and prints each number once it is acknowledged.
 WRITER = f"""
 import sys
 import numpy as np
@@ -129,7 +129,7 @@ def test_an_enrolment_of_1000_photos_killed_ten_times_is_taken_up_again(tmp_path
         assert len(now) > len(held)  # it had begun
         held = now
         n_kills += 1
-    assert n_kills >= 5  # ten, unless this machine enrols quicker than it is watched
+    assert n_kills >= 5  # ten, unless this machine enrolls faster than it is polled
     last = json.loads(subprocess.run(command, capture_output=True, check=False).stdout)
     reasons = {each["reason"] for each in last["rejected"]}
     assert reasons <= {"duplicate"}

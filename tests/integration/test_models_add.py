@@ -1,4 +1,4 @@
-"""`models add` looks at inputs and outputs, runs the model once, and asks for what is missing."""
+"""`models add` checks inputs and outputs, runs the model once, and reports missing facts."""
 
 import shutil
 from pathlib import Path
@@ -169,7 +169,7 @@ def test_a_stated_threshold_gets_its_measured_rate(tmp_path: Path, cache: Path) 
     card = resolve_model("mine", cache=cache).card
     assert card.threshold == 0.2
     assert card.far > 0.5  # one layer of random weights: nearly everybody is that similar
-    assert card.limits.pair + card.limits.caution > 0.9  # so nobody is named by it
+    assert card.limits.pair + card.limits.caution > 0.9  # so it names nobody
 
 
 def test_photos_are_detected_and_faceless_ones_are_named(tmp_path: Path, cache: Path) -> None:

@@ -1,7 +1,7 @@
-"""Every verb, each of its arguments and options in turn with values that nobody means.
+"""Every command, with an invalid value for each of its arguments and options in turn.
 
-Whatever is given, a command ends with 0, 1 or 2: never in a traceback, never waiting for a pipe,
-and a failure is said in lines of its own form.
+With any value a command exits with 0, 1 or 2: without a traceback, without waiting for a pipe, and
+with errors in the usual format.
 """
 
 import functools

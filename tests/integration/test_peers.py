@@ -45,7 +45,7 @@ async def _close_viewers() -> AsyncIterator[None]:
 
 
 def longest_run(viewer: Viewer, since: int = 0) -> int:
-    """Return how many pictures came in a row, none of them missing; a busy machine drops some."""
+    """Return the longest run of frames without a missing one; a busy machine drops some."""
     longest = run = 0
     last = -2
     for number, _ in viewer.seen[since:]:
@@ -207,7 +207,7 @@ async def test_wrong_directions_are_named(show: Show) -> None:
 
 
 class BrowserCamera(VideoStreamTrack):
-    """What a browser would send: numbered pictures at 30 a second."""
+    """A track like a browser's: numbered frames at 30 per second."""
 
     def __init__(self) -> None:
         super().__init__()

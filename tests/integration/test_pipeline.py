@@ -1,4 +1,4 @@
-"""The real nets on moving pictures: whom the pipeline names, and that it never names wrongly."""
+"""The real networks on moving images: the pipeline's names are complete and never wrong."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -42,7 +42,7 @@ def test_both_answer_alike(
     assert (len(found), len(none)) == (N_FACES, 0)
 
     boxes = found.boxes.copy()
-    boxes[1] = (0, 0, 60, 60)  # nobody is there
+    boxes[1] = (0, 0, 60, 60)  # no face is there
     followed, nobody = recognizer.follow(
         [full.image, empty.image], [boxes, np.empty((0, 4), np.float32)]
     )

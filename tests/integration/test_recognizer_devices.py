@@ -1,7 +1,7 @@
 """The image work of a GPU, run by CPU engines here and by CUDA where there is one.
 
 Tolerances: the same faces; boxes and landmarks of the default preset within 0.5 px (0.14 measured
-over these photos), aligned crops within two grey levels, embeddings with a cosine above 0.999;
+over these photos), aligned crops within two gray levels, embeddings with a cosine above 0.999;
 the same gender, an age within a year.
 """
 

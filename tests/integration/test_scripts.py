@@ -165,7 +165,7 @@ def test_setup_names_the_python_it_needs(clone: Path):
 
 
 def test_setup_names_the_package_that_debian_leaves_out(clone: Path):
-    """A python3 without venv, and nobody who could install it without a password."""
+    """A python3 without venv, which cannot be installed without a password."""
     fake(clone, "python3", 'case "$2" in *ensurepip*) exit 1 ;; *print*) echo 3.12 ;; esac')
     result = setup(
         clone, "as_root() { return 1; }; setup serve", FACEWIRE_PYTHON=str(clone / "python3")
@@ -176,7 +176,7 @@ def test_setup_names_the_package_that_debian_leaves_out(clone: Path):
 
 
 def test_the_labelled_clip_is_named_as_before():
-    """Every frame in which the face is found bears the right name, and nobody a wrong one."""
+    """Every frame in which the face is found has the right name, and no face a wrong one."""
     clip, people = shared_data("video/short_hamilton_clip.mp4"), shared_data("video/enrol")
     result = run("name_clip.py", clip, people)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -42,7 +42,7 @@ def test_five_cameras_and_three_deaf_webhooks_do_not_hold_up_the_end(
         # Takes connections and never answers, as a camera and as a webhook.
         mute = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         urls = [hung.url, *(server.url for server in servers), f"rtsp://127.0.0.1:{mute}/live"]
-        urls.append("rtsp://10.255.255.1/live")  # nobody is there
+        urls.append("rtsp://10.255.255.1/live")  # no host is there
         config = tmp_path / "facewire.toml"
         hooks = [f'[[webhooks]]\nurl = "http://127.0.0.1:{mute}/{path}"\n' for path in "abc"]
         cameras = [

@@ -1,4 +1,4 @@
-"""Every long-lived thread of a running service, killed: it is run again, and health says so."""
+"""Every long-lived thread of a running service, killed, is restarted, and health reports it."""
 
 import asyncio
 import threading

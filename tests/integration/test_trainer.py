@@ -443,7 +443,7 @@ TRIPLETS = (
 
 @pytest.fixture
 def hard(tmp_path):
-    """Eight people of synthetic texture who look so alike that triplets are found."""
+    """Eight people of synthetic texture, so similar that triplets are found."""
     rng = np.random.default_rng(0)
     with FaceSetWriter(tmp_path / "hard") as writer:
         for _ in range(8):

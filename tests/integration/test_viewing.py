@@ -35,10 +35,10 @@ async def _close_viewers() -> AsyncIterator[None]:
 
 
 class BadLink:
-    """Loses a part of the RTP packets that a peer of the service sends; RTCP passes.
+    """Drops a fraction of the RTP packets that a peer of the service sends; RTCP passes.
 
     Attributes:
-        lost: which part, in [0, 1].
+        lost: the fraction, in [0, 1].
         times: RTP timestamps of all, in order.
     """
 
@@ -129,7 +129,7 @@ async def test_one_that_vanishes_without_a_word_is_let_go_soon(
         async def nowhere(data: bytes) -> None:
             pass
 
-        # As one whose network has gone: nothing it says arrives, ICE's answers neither.
+        # Like a viewer without a network: none of its packets arrive, not even ICE's answers.
         vanishes.connection.getReceivers()[0].transport._send_rtp = nowhere
         await until(lambda: len(peers) == 1)
         n_before = len(stays.seen)

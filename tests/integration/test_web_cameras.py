@@ -466,7 +466,7 @@ def test_a_self_signed_certificate_needs_a_switch(certificate: Path) -> None:
         reason = failure(url)
         assert "certificate cannot be verified (self-signed certificate)" in reason
         assert "verify_tls = false" in reason
-        # RTSP over TLS goes by the same setting.
+        # The same setting applies to RTSP over TLS.
         assert "certificate cannot be verified" in failure(url.replace("https:", "rtsps:"))
         with closing(open_camera(url, SourceSettings(verify_tls=False))) as source:
             assert levels(read(source, 1)) == [2]

@@ -460,7 +460,7 @@ def test_webhooks_that_are_removed_altogether_begin_anew_when_they_are_added_aga
         for webhook in webhooks:
             webhook.stop()
             webhook.join(10)
-        happened(tmp_path, 3)  # nobody is to get them
+        happened(tmp_path, 3)  # no receiver may get them
 
 
 def test_what_is_owed_is_bounded_and_of_the_asked_kinds(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ async def fetch(url: str, method: str = "GET", body: str | None = None) -> Fetch
 
 
 async def camera(facewire: RunningService, name: str) -> dict[str, object]:
-    """Return a camera as the API tells it; empty where there is none."""
+    """Return a camera's JSON from the API; empty if there is none."""
     _, _, text = await fetch(f"{facewire.url}api/cameras")
     return next((each for each in json.loads(text) if each["name"] == name), {})
 

@@ -58,7 +58,7 @@ def test_commands_work_on_the_gallery_of_the_service(tmp_path: Path, photo: Path
         assert names(running) == {"Grace"}
         assert not (data / "gallery").exists()
 
-        # Its threshold is the service's, unless a flag says another.
+        # Its threshold is the service's, unless a flag sets another.
         image = tmp_path / "smaller.jpg"
         shutil.copy(photos() / "obama.jpg", image)
         assert run(data, "enroll", "Barack", photos() / "obama2.jpg").returncode == 0

@@ -91,7 +91,7 @@ def test_commands_of_tables_are_found():
 
 
 class Home:
-    """A folder with what the pages speak of, and commands run in it."""
+    """A folder with the files that the pages mention, and commands run in it."""
 
     def __init__(self, path: Path, stack: ExitStack, settings: str) -> None:
         self.path = path

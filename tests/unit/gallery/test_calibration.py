@@ -87,7 +87,7 @@ def test_a_large_gallery_measures_some_pairs_and_looks_for_alike_ones_with_more(
     assert len(some.genuine) == some.n_photos
     # not to the last bit: how a product is summed depends on its matrices' sizes
     assert np.abs(some.impostor[:, None] - whole.impostor).min(axis=1).max() < 1e-6
-    # Everybody looked for the nearest other person, not only those who were measured.
+    # The nearest other person is searched among everybody, not only among those measured.
     assert some.alike[0] == whole.alike[0]
 
 

@@ -74,7 +74,7 @@ def test_importing_brings_what_is_missing(few, tmp_path):
 
 
 def with_a_clash(empty, few, tmp_path):
-    """Export few; make somebody else in empty have one of the names."""
+    """Export few; give another person in empty one of the names."""
     export_people(few, tmp_path / "one")
     photo = NewPhoto(few.photos.embeddings("Pérson 0")[0], None, "f" * 64, 0.5)
     held, _ = empty.photos.add("PÉRSON 3", [photo])

@@ -104,7 +104,7 @@ def test_a_model_with_one_embedding_for_everybody_names_nobody(value, pair):
 
 
 def test_where_all_faces_are_similar_the_numbers_are_finer():
-    """Ten times narrower than SFace's, all above 0.98: rounded to 0.001 it could not be told."""
+    """Ten times narrower than SFace's, all above 0.98: rounding to 0.001 would hide differences."""
     limits = derive(measured(normal(0.998, 0.0005, 500), normal(0.988, 0.002, 100_000)))
     assert 0.9941 < limits.pair < 0.9943
     assert 0.0011 < limits.per_decade < 0.0013

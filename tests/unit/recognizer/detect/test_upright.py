@@ -21,7 +21,7 @@ def one(score: float, landmarks: np.ndarray = LANDMARKS) -> Detections:
 
 
 class Scene:
-    """A photo whose pixels say where they are, and a detector that knows each orientation."""
+    """A photo whose pixels encode their position, and a detector that scores each orientation."""
 
     def __init__(self, scores: dict[int, float], *, mirrored: dict[int, float] | None = None):
         upright = np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8)

@@ -23,7 +23,7 @@ def noise(height: int, width: int, seed: int = 0) -> Image:
 
 
 class CountingEngine(OnnxRuntimeEngine):
-    """Counts the pictures that go up."""
+    """Counts the uploaded images."""
 
     def __init__(self) -> None:
         super().__init__("cpu", threads=1)
@@ -35,7 +35,7 @@ class CountingEngine(OnnxRuntimeEngine):
 
 
 class Eye:
-    """Stands for P-Net: keeps the levels that it sees, and takes bright red for a face."""
+    """Stands for P-Net: stores its input levels, and detects bright red as a face."""
 
     def __init__(self, engine: Engine | None) -> None:
         self.levels: list[Image] = []
@@ -66,7 +66,7 @@ def work(engine: Engine) -> DeviceImageWork:
 
 
 def close(device: Array, host: Array) -> None:
-    """Assert the same pixels, but for a grey level where rounding is undecided."""
+    """Assert the same pixels, except for one gray level where rounding is ambiguous."""
     difference = np.abs(device.astype(int) - host)
     assert difference.max(initial=0) <= 1
     assert (difference > 0).mean() < 0.01

@@ -19,7 +19,7 @@ def test_scales_start_where_the_smallest_face_fills_the_window() -> None:
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """A picture whose red grows with x and whose green grows with y, one level a pixel."""
+    """An image whose red grows with x and green with y, one level per pixel."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
 

@@ -17,7 +17,7 @@ from recognizer.photos import photos as images
 from recognizer.photos.photos import decode_image, decode_photo, read_image
 from tests.heic import heic
 
-# 16x8 CMYK JPEG of one colour, about RGB (200, 30, 60)
+# 16x8 CMYK JPEG of one color, about RGB (200, 30, 60)
 CMYK = base64.b64decode(
     "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAQCwwODAoQDg0OEhEQExgoGhgWFhgxIyUdKDozPTw5Mzg3QEhcTkBEV0U3OF"
     "BtUVdfYmdoZz5NcXlwZHhcZWdj/8AAFAgACAAQBEMRAE0RAFkRAEsRAP/EABYAAQEBAAAAAAAAAAAAAAAAAAAGB//E"

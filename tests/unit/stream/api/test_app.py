@@ -53,7 +53,7 @@ def enrol(service, name, person):
 
 
 def photo(service, *faces):
-    """Return a PNG in which the fake recognizer sees these faces."""
+    """Return a PNG in which the fake recognizer detects these faces."""
     frame = service.world.frame(faces, at=0.0, scene=len(service.world.scenes))
     _, png = cv2.imencode(".png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
     return png.tobytes()
@@ -499,7 +499,7 @@ def test_photos_are_split_off_with_the_events_that_show_them(client, service):
         enrol(service, "Ada", person)
     path = f"/api/identities/{ada.identity_id}"
     for person in (1, 2, 3):
-        # Crops without noise, so that JPEG leaves them recognisable to the fake.
+        # Crops without noise, so that the fake still recognizes them after JPEG.
         crop = np.full((112, 112, 3), person, np.uint8)
         log.append(
             Event(EventKind.ENTER, "door", 1.0, f"run-{person}", Match(ada, 0.9), 0.5, crop, ""),
@@ -702,7 +702,7 @@ def test_a_twin_is_added_by_force(client, service):
 @pytest.mark.parametrize("way", ["by id", "by name"])
 @pytest.mark.parametrize("change", ["erase", "rename", "merge"])
 def test_photos_go_to_the_person_they_were_sent_for(client, service, monkeypatch, way, change):
-    """Whatever another process does to the person while the photos are looked at."""
+    """Even if another process changes the person while the photos are processed."""
     ada = enrol(service, "Ada", 3)
     eve = enrol(service, "Eve", 1)
     detect = service.recognizer.detect

@@ -21,7 +21,7 @@ N_PAGES = 5
 
 
 class Clock:
-    """Seconds that pass only when a test says so."""
+    """A clock in seconds that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -66,7 +66,7 @@ def service(tmp_path: Path) -> Iterator[FakeService]:
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
-    """List the cameras of which JSON was made, and for whom."""
+    """List the cameras whose JSON was built, and for which role."""
     made: list[tuple[str, bool]] = []
 
     def counting(each: CameraStatus, *, is_admin: bool) -> object:

@@ -21,7 +21,7 @@ LIMITS = ConnectionLimits(total=10, per_address=4, header_s=10, body_s=20, idle_
 
 
 class FakeTransport:
-    """A connection whose other side takes nothing while `unsent` says so."""
+    """A connection whose other side reads nothing while `unsent` is set."""
 
     def __init__(self) -> None:
         self.is_open = True

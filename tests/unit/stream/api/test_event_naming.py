@@ -43,7 +43,7 @@ KEPT = 99
 
 
 def face(person: int, track: str = "run-1", *, quality: Quality = GOOD) -> Event:
-    """Return a stranger's event; its crop is without noise, so that JPEG leaves it as it is."""
+    """Return a stranger's event; its crop has no noise, so that JPEG does not change it."""
     crop = np.full((112, 112, 3), person, np.uint8)
     return Event(
         EventKind.UNKNOWN,

@@ -29,7 +29,7 @@ COLORS = ((200, 40, 40), (40, 200, 40), (40, 40, 200))
 def write_video(
     path: Path, *, n: int = 6, fps: int = 100, size: tuple[int, int] = (48, 64), bframes: int = 0
 ) -> Path:
-    """Write a film whose pictures are red, green, blue, red, and so on.
+    """Write a video whose frames are red, green, blue, red, and so on.
 
     A bare .h264 has no length, like a live stream.
     """
@@ -267,7 +267,7 @@ def write_junk(path: Path, n: int) -> Path:
 
 
 class Clock:
-    """Goes on by some seconds at each look at it."""
+    """A clock that advances by some seconds each time it is read."""
 
     def __init__(self, step_s: float) -> None:
         self.now = 0.0
@@ -322,7 +322,7 @@ def test_a_stream_joined_long_before_its_next_keyframe_plays_from_there(tmp_path
 
 
 def test_silence_is_noticed_by_the_clock(tmp_path: Path) -> None:
-    # Every look at it takes as long as a camera may be silent.
+    # Every read advances it by the time that a camera may be silent.
     source = open_live(write_video(tmp_path / "a.h264"), Clock(7.0), read_timeout_s=7.0)
     with pytest.raises(
         SourceUnavailable, match="lost rtsp://cam/x: timed out, no data for over 7 s"

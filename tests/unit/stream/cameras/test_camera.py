@@ -56,7 +56,7 @@ class ScriptedSource:
 
 
 class HangingSource(ScriptedSource):
-    """Gives its frames, then waits until it is told to go on, then fails."""
+    """Yields its frames, then waits for the test's signal, then fails."""
 
     def __init__(self, n_frames: int, end: Exception) -> None:
         super().__init__(n_frames, end)
@@ -72,7 +72,7 @@ class HangingSource(ScriptedSource):
 
 
 class Log:
-    """What a camera told, and a wait for more of it."""
+    """The reports of a camera, and a wait for further ones."""
 
     def __init__(self) -> None:
         self.states: list[tuple[CameraState, str]] = []

@@ -28,7 +28,7 @@ def write(
     tag: int | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write a film of RGB images in a matrix; it says which where `tag` gives its number."""
+    """Write a video of RGB images in a matrix; `tag` is the number signaled for it."""
     height, width = images[0].shape[:2]
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream(codec, rate=100, options={"crf": "4", **(options or {})})
@@ -78,7 +78,7 @@ def plain(
         (576, "ITU601", None, False),
         (720, "ITU709", None, False),
         (1080, "ITU709", None, False),
-        # Tagged: as it says, of any height, and in full range too.
+        # Tagged: as signaled, at any height, and in full range too.
         (360, "ITU709", 1, False),
         (720, "ITU601", 5, False),
         (720, "ITU601", 6, False),
@@ -114,7 +114,7 @@ def test_hevc_in_full_range_keeps_its_grays(tmp_path: Path) -> None:
         # As good as square, and as good as impossible.
         ((144, 352), Fraction(100, 101), None, (144, 352)),
         ((144, 352), Fraction(20), None, (144, 352)),
-        # The setting knows better than the video.
+        # The setting overrides the video.
         ((144, 352), Fraction(2), Fraction(1), (144, 352)),
         ((144, 352), None, Fraction(12, 11), (144, 384)),
         ((99, 101), None, None, (99, 101)),
@@ -196,7 +196,7 @@ def test_the_colors_of_interlaced_hd_are_those_of_hd(tmp_path: Path) -> None:
 def converted(
     *, size: tuple[int, int] = (48, 64), pix_fmt: str = "yuv420p", matrix: int = 2, span: int = 0
 ) -> Captured:
-    """Convert a gray frame of a height and a width that says this of its colors."""
+    """Convert a gray frame of a height and a width with these color tags."""
     frame = av.VideoFrame(size[1], size[0], pix_fmt)
     for plane in frame.planes:
         plane.update(bytes([128]) * plane.buffer_size)

@@ -89,7 +89,7 @@ def test_only_frames_without_a_difference_are_frozen() -> None:
     assert not any(stillness.is_frozen(frame(1), float(at)) for at in range(30))
     assert stillness.is_frozen(frame(1), 30.0)
     assert stillness.is_frozen(frame(1), 90.0)
-    # One gray level in one pixel, in a row that is looked at first and in one that is not.
+    # One gray level in one pixel, in a row that is compared first and in one that is not.
     for number, place in enumerate([(16, 3), (17, 59)]):
         assert not stillness.is_frozen(frame(2, place), 100.0 + number)
     assert not stillness.is_frozen(np.zeros((20, 20, 3), np.uint8), 200.0)

@@ -14,7 +14,7 @@ PERIOD_S = 0.04
 
 
 def due_times(pts: list[float | None], spent_s: float = 0.0) -> list[float]:
-    """When each picture is let go by a reader that waits as told and spends some time on each."""
+    """Times at which a reader releases each frame if it waits as paced and spends time on each."""
     pacer = Pacer(PERIOD_S)
     now, times = 100.0, []
     for each in pts:

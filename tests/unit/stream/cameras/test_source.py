@@ -122,7 +122,7 @@ class Scene:
 
 def test_the_demo_draws_what_is_due_and_leaves_out_what_is_late() -> None:
     scene = Scene()
-    # Looked at twice a picture, and once at the start.
+    # Read twice per frame, and once at the start.
     times = iter([50.0, 50.0, 50.0, 50.04, 50.04, 50.08, 50.08, 50.30, 50.30])
     source = DemoSource(scene, clock=lambda: next(times))
     frames = [source.read() for _ in range(4)]

@@ -132,7 +132,7 @@ def test_the_systems_own_service_is_found_and_left_to_its_user(
     data: Path, serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(tmp_path / "people", at=tmp_path / "system")
-    assert settings_for(config=None).service is None  # FACEWIRE_DATA says which
+    assert settings_for(config=None).service is None  # set by FACEWIRE_DATA
     monkeypatch.delenv("FACEWIRE_DATA")
     monkeypatch.setattr(module, "data_dir", lambda: data)
     found = settings_for(config=None)

@@ -123,7 +123,7 @@ def test_the_room_is_drawn_the_same_each_time() -> None:
 
 
 def _is_in_view(step: Step, t: float) -> bool:
-    """Return whether a face is wholly in the picture."""
+    """Return whether a face is completely in the frame."""
     left, _, width, _ = view_at(t)
     middle = CANVAS_SCALE * (step.x + 200)
     half = CANVAS_SCALE * step.face_px / 2

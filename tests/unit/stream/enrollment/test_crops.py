@@ -1,4 +1,4 @@
-"""Adding aligned faces to a gallery: checks and writing as one, whoever else changes people."""
+"""Adding aligned faces to a gallery: checks and writes are atomic under concurrent changes."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -164,7 +164,7 @@ def test_checks_know_what_another_process_has_just_written(
 def test_of_two_who_enroll_one_new_name_at_once_one_wins(
     people: Gallery, elsewhere: Gallery, _attempt: int
 ) -> None:
-    """Each looked the name up before the other wrote; both are strangers to each other."""
+    """Each looked the name up before the other wrote; the faces are of different people."""
     start = threading.Barrier(2)
 
     def enroll(gallery: Gallery, person: int) -> EnrolReport:

@@ -1,4 +1,4 @@
-"""Which faces were refused for whom, and what that says."""
+"""Refused faces by person, and the hint derived from them."""
 
 import pytest
 

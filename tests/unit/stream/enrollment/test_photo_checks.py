@@ -73,7 +73,7 @@ def found(*faces: tuple[float, ...]) -> Detections:
         ([], Reason.NO_FACE, Reason.NO_FACE),
         ([(*MIDDLE, 0.6)], Reason.NO_FACE, Reason.NO_FACE),
         ([SMALL], 0, 0),
-        ([SMALL, BESIDE], 1, 1),  # whoever is much larger is meant, wherever
+        ([SMALL, BESIDE], 1, 1),  # a much larger face is the main one, in any place
         ([MIDDLE, BESIDE], 0, 0),  # a neighbor a little larger than who is in the middle
         ([BESIDE, MIDDLE], 1, 1),
         ([MIDDLE, (*BESIDE, 0.7)], 0, 0),

@@ -159,7 +159,7 @@ def test_no_tick_embeds_more_than_its_share(hall: Hall) -> None:
     for _ in range(25):
         hall.recognizer.calls.clear()
         result = hall.tick(*faces)
-        assert hall.recognizer.count("embed") <= 1  # nobody knows yet what one takes
+        assert hall.recognizer.count("embed") <= 1  # its cost is not measured yet
         assert [name for name, _ in hall.recognizer.calls].count("embed") <= 1
     assert names(result) == ["Ann", "Bob", *["unknown"] * 4]
 
@@ -222,7 +222,7 @@ def test_all_cameras_share_each_call(hall: Hall) -> None:
 
 def test_slow_scans_become_rarer(hall: Hall) -> None:
     ticks = iter(range(10**9))
-    # Every look at the clock takes 50 ms: a scan, 50 ms; its share of the time is bounded.
+    # Every read of the clock takes 50 ms: a scan, 50 ms; its share of the time is bounded.
     hall.pipeline = hall.new_pipeline(lambda: next(ticks) * 0.05)
     cameras = [f"camera{i}" for i in range(4)]
     for _ in range(250):
@@ -407,7 +407,7 @@ def test_people_leave_a_camera_that_gives_no_frames(hall: Hall) -> None:
 
 
 def test_only_faces_within_a_cameras_limits_are_reported(hall: Hall) -> None:
-    # The fake's pictures are 640 x 240; of the right half only faces of 60 pixels count.
+    # The fake's frames are 640 x 240; in the right half only faces of 60 pixels count.
     hall.pipeline.set_limits("door", Limits(min_face_px=60, region=(0.5, 0.0, 1.0, 1.0)))
     left, right, small = FakeFace(1, 100), FakeFace(2, 500), FakeFace(3, 400, size=40)
     result = hall.run(1.0, left, right, small)
@@ -473,7 +473,7 @@ class Timed(FakeRecognizer):
 def test_twelve_slow_cameras_that_fill_at_once_have_their_names_soon(hall: Hall) -> None:
     hall.recognizer = timed = Timed(hall.world)
     hall.pipeline = hall.new_pipeline(lambda: timed.now)
-    # Two of the gallery and a stranger before each camera, 5 frames a second one after the other.
+    # Two enrolled people and a stranger at each camera, 5 frames per second in turn.
     faces = [FakeFace(1, 100), FakeFace(2, 300), FakeFace(3, 500)]
     interval_s, n_cameras = 0.2, 12
     due = [number * interval_s / n_cameras for number in range(n_cameras)]

@@ -21,7 +21,7 @@ def seen(
     at: float,
     name: str | None = None,
 ) -> Seen:
-    """A track: of the person `who`, of stranger number `who`, or of nobody knows whom."""
+    """A track: of the person `who`, of stranger number `who`, or undecided."""
     is_known = isinstance(who, str)
     return Seen(
         track_id=f"run-{track_id}",

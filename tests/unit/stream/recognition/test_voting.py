@@ -89,7 +89,7 @@ def test_the_similarity_is_the_pooled_one() -> None:
     poll.look(at_cosine(axis(0), 0.5, 5))
     poll.look(at_cosine(axis(0), 0.5, 6))
     assert poll.voter.match is not None
-    # Two looks whose errors are independent: (1 + 1) * 0.5 / |sum| = 1 / sqrt(2 + 2 * 0.25).
+    # Two embeddings with independent errors: (1 + 1) * 0.5 / |sum| = 1 / sqrt(2 + 2 * 0.25).
     assert poll.voter.match.similarity == pytest.approx(1 / np.sqrt(2.5), abs=1e-5)
 
 
@@ -134,7 +134,7 @@ def test_a_name_ends_when_the_looks_speak_against_it() -> None:
     poll.look(at_cosine(axis(0), 0.52, 5))
     assert poll.name == "Ann"
     for _ in range(MAX_LOOKS):
-        # Alike the first look, so that it is no other face, but not Ann.
+        # Similar to the first embedding, so that it is the same face, but not Ann.
         state = poll.look(at_cosine(axis(0), 0.2, 5))
     assert (state, poll.name) == (TrackState.UNKNOWN, None)
 

@@ -85,7 +85,7 @@ def test_labels_stay_inside_the_picture(box: tuple[float, float, float, float]) 
     image = picture()
     annotate(image, [track(box, name="Somebody with a rather long name")], now=1.0)
     is_colour = (image == COLORS[TrackState.KNOWN]).all(axis=2)
-    # Three hundred pixels of one colour in a row: only a label's own ground.
+    # Three hundred adjacent pixels of one color: only the background of a label.
     rows = np.flatnonzero(is_colour.sum(axis=1) > 300)
     assert rows.max() - rows.min() >= 28, "the whole height of a label is there"
 

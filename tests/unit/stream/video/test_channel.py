@@ -128,7 +128,7 @@ async def test_lossy_links_get_fewer_bits(codec: Codec) -> None:
 async def bits_of(
     shares: list[float], *, bitrate: int, codec: Codec, first: int = 0
 ) -> tuple[list[int], list[VideoPacket]]:
-    """Bits of each picture, of noise that wants more, with a viewer's share at each."""
+    """Bits of each frame, of noise that exceeds any rate, with a viewer's share at each."""
     hub = PacketHub(lambda: 0.0)
     out = VideoOut(hub, fps=25, bitrate=bitrate)
     viewer = hub.subscribe(Feed(codec))
@@ -137,7 +137,7 @@ async def bits_of(
     bits, packets = list[int](), list[VideoPacket]()
     for number, share in enumerate(shares, first):
         viewer.share = share
-        # A still scene lets the encoder's buffer fill up, for the largest picture after it.
+        # A still scene fills the encoder's buffer, which allows the largest frame after it.
         top = 101 if 110 <= number < 130 else 140
         noise = np.random.default_rng(number).integers(100, top, (90, 160, 3), np.uint8)
         frame = Frame("c", number, number / 25, np.repeat(np.repeat(noise, 4, 0), 4, 1))
@@ -158,7 +158,7 @@ async def test_a_changed_rate_sends_what_a_fresh_encoder_would(
     fresh, _ = await bits_of([after] * 100, bitrate=1_000_000, codec=codec, first=50)
     assert sum(bits[75:]) == pytest.approx(sum(fresh[25:]), rel=0.2)
     assert max(bits[50:]) < 1.3 * max(fresh)
-    # No gap: each picture is there, decodable, and later than the one before.
+    # No gap: each frame arrives, decodable, and later than the previous one.
     times = [packet.pts for packet in packets]
     assert len(times) == 150
     assert all(a is not None and b is not None and a < b for a, b in pairwise(times))
@@ -205,7 +205,7 @@ COLORS = ((220, 40, 30), (30, 200, 60), (40, 60, 210), (230, 210, 40))
 def known_picture(
     height: int, width: int, *, matrix: Matrix, tag: int, pix_fmt: str = "yuv420p", full: bool
 ) -> av.VideoFrame:
-    """A decoded picture of four colors that says `tag` of its matrix, 2 for nothing."""
+    """A decoded frame of four colors with `tag` as its matrix, 2 for unspecified."""
     image = np.empty((height, width, 3), np.uint8)
     for number, color in enumerate(COLORS):
         rows = slice(height // 2) if number < 2 else slice(height // 2, None)
@@ -264,7 +264,7 @@ async def test_raw_video_has_the_colors_of_its_source(
 ) -> None:
     picture = known_picture(*size, matrix=matrix, tag=tag, pix_fmt=pix_fmt, full=full)
     frame = await shown(Feed(codec, small=small, raw=True), captured(picture))
-    # What a stream says of its colors is what players go by; VP8 is BT.601 always.
+    # Players follow the color tags of a stream; VP8 is always BT.601.
     said = "ITU709" if codec is Codec.H264 and frame.colorspace == 1 else "ITU601"
     image = frame.to_ndarray(format="rgb24", src_colorspace=said)
     height, width = image.shape[:2]

@@ -12,7 +12,7 @@ DECODERS = {Codec.H264: "h264", Codec.VP8: "libvpx"}
 
 
 def picture(number: int = 0, size: tuple[int, int] = (120, 160)) -> NDArray[np.uint8]:
-    """A smooth picture that moves."""
+    """A smooth moving image."""
     y, x = np.mgrid[: size[0], : size[1]]
     return np.stack([x + number, y + number, x + y], axis=2).astype(np.uint8) // 2 + 40
 
@@ -156,7 +156,7 @@ def test_noise_stays_within_the_bitrate_and_keyframes_do_not_burst() -> None:
 
 
 def noise_bits(encoder: Encoder, n: int) -> list[int]:
-    """Bits of pictures that no rate is enough for."""
+    """Bits of frames that exceed any rate."""
     rng = np.random.default_rng(1)
     base = rng.integers(0, 256, (360, 640, 3), dtype=np.uint8)
     return [

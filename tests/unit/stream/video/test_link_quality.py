@@ -52,7 +52,7 @@ def test_the_share_has_a_floor_from_which_it_returns() -> None:
 
 
 def test_every_failed_try_doubles_the_wait() -> None:
-    """A link that carries the small rendition only: the full one loses a third."""
+    """A link that carries only the small rendition: a third of the full one is lost."""
     link, changes = Link(), list[float]()
     for second in range(600):
         before = link.is_small

@@ -176,7 +176,7 @@ async def test_codecs_are_kept_apart(hub: PacketHub) -> None:
 
 
 async def show(hub: PacketHub, number: int, *, key: bool) -> None:
-    """Publish one picture in both renditions."""
+    """Publish one frame in both renditions."""
     hub.publish({FULL: [packet(number)], SMALL: [packet(number, key=key)]})
     await asyncio.sleep(0)
 
@@ -197,7 +197,7 @@ async def test_a_change_of_rendition_waits_for_its_keyframe_and_repeats_no_pictu
     assert [each.is_keyframe for each in viewer._packets] == [True, False, False, True, False]
     assert [each.is_keyframe for each in other._packets] == [True, *[False] * 4]
     assert viewer.feed == SMALL
-    # Back again: both may be wanted, then nobody wants the small one.
+    # Back again: both may be watched, then the small one has no viewer.
     viewer.change(small=False)
     assert set(hub.feeds()) == {FULL, SMALL}
     clock.now += 1

@@ -1,4 +1,4 @@
-"""Labels that no classifier can learn are refused before the first step."""
+"""Labels unusable for a classifier are refused before the first step."""
 
 import numpy as np
 import pytest

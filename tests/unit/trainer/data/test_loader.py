@@ -104,7 +104,7 @@ def test_damaged_images_are_left_out_and_named_once(faces, workers, caplog):
     assert len(lines) == 2
     assert "record 4: the image cannot be decoded" in " ".join(lines)
     assert "record 9: " in " ".join(lines)
-    assert_equal(found, take(6, faces, plan, ALL, max_damaged=2))  # whoever reads them
+    assert_equal(found, take(6, faces, plan, ALL, max_damaged=2))  # with any number of workers
     assert all(len(labels) == 5 for _, labels in found)
 
 

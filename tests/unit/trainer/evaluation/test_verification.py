@@ -64,7 +64,7 @@ def test_a_result_says_all_of_the_contract():
     assert result.accuracy_flip.mean > 0.9
     assert lines_of(result, 7)[0] == f"[t][7]XNorm: {result.xnorm:f}"
     assert lines_of(result)[2].startswith("[t]Accuracy-Flip: 0.9")
-    assert result.points == ()  # 30 impostors tell no rate below one in three
+    assert result.points == ()  # 30 impostors allow no rate below one in three
 
 
 def test_an_undetected_face_is_an_error_whatever_the_threshold():
