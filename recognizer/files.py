@@ -36,7 +36,7 @@ def read_file(path: Path, *, max_bytes: int) -> bytes:
         max_bytes: refuse larger files without reading them.
 
     Raises:
-        OSError: if it is no regular file, too large, or cannot be read; `strerror` has the reason.
+        OSError: if it is not a regular file, too large, or unreadable; `strerror` has the reason.
     """
     refuse_special(path)
     # Opened without waiting, and checked again: the path may name another file by now.

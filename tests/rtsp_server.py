@@ -176,13 +176,13 @@ def extract_h264(file: Path, target: Path) -> Fraction:
     return Fraction(fps.numerator, fps.denominator)
 
 
-# x264enc makes no delay and one slice a picture; the payloader sends SPS and PPS only in the SDP
+# x264enc adds no delay, one slice per frame; the payloader sends SPS and PPS only in the SDP
 # and as the encoder does, for with config-interval=-1 keyframes decode half green.
 TEST_PICTURE = (
     "videotestsrc is-live=true pattern=ball ! "
     "video/x-raw,width={width},height={height},framerate={fps}/1 ! {encoder} ! {payloader} "
 )
-# What does not go out at once is of no use: two pictures wait at most.
+# Late frames are useless: at most two wait.
 FED = (
     "appsrc name=camera is-live=true do-timestamp=true format=time max-buffers=2 "
     "leaky-type=downstream caps=video/x-h264,stream-format=byte-stream,alignment=au "

@@ -69,7 +69,7 @@ def add_model(
     Raises:
         ModelCardError: if a fact is neither in the file nor given, or the images are too few;
             the message names it.
-        ModelFileError: if the file is no embedding model or its trial run fails.
+        ModelFileError: if the file is not an embedding model or its trial run fails.
     """
     if not NAME.fullmatch(name) or name in read_manifest():
         raise ModelFileError(

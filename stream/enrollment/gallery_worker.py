@@ -160,7 +160,7 @@ class GalleryWorker:
         now = self._clock()
         if self._locked_since is None:
             self._locked_since = now
-            return ""  # a short write is no problem
+            return ""  # a short write is not reported
         return (
             f"the gallery {file.path.parent} is busy: another process is writing to it; people "
             "are recognized, but cannot be added or changed until it ends"

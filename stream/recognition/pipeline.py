@@ -290,7 +290,7 @@ class Pipeline:
             started = self._clock()
             found = self._recognizer.detect([job.frame.image for job in jobs])
             took_s = (self._clock() - started) / len(jobs)
-        # Smoothed over some scans: one slow scan is no load.
+        # Smoothed over some scans: a single slow scan does not mean high load.
         self._scan_s += 0.2 * (took_s - self._scan_s)
         for job, detections in zip(jobs, found, strict=True):
             with self._stage("track"):

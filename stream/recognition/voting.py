@@ -101,7 +101,7 @@ class Voter:
         return np.stack([*new, template])
 
     def decide(self, found: Sequence[Sequence[Match]]) -> None:
-        """Decide anew.
+        """Decide again.
 
         Args:
             found: for each of `probes`, the two most similar identities, best first.

@@ -27,7 +27,7 @@ def happen(log: EventLog, kind: EventKind, camera: str, who: str | None, at: flo
 
 @pytest.fixture
 def now() -> float:
-    # Asked for by each test: the whole suite takes longer than these events are apart.
+    # Requested by each test: the whole suite takes longer than these events are apart.
     return time.time()
 
 

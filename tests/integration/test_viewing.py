@@ -70,7 +70,7 @@ async def test_a_bad_link_gets_the_small_rendition_and_the_full_one_when_it_is_g
         assert show.hub.feeds() == (Feed(),)
         bad_link.lost = 0.5
         await until(lambda: Feed(small=True) in show.hub.feeds())
-        # The small rendition decodes once the link is no worse than what retransmission mends.
+        # The small rendition decodes once retransmission can repair the link's losses.
         bad_link.lost = 0.05
         await until(lambda: SMALL_SIZE in bad.sizes)
         bad_link.lost = 0.0

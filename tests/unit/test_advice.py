@@ -119,7 +119,7 @@ def all_options(command: Any) -> Iterator[str]:
 def test_every_command_that_is_advised_exists():
     advised = {(where, line) for where, text in texts() for line in commands_in(text)}
     assert len(advised) > 40
-    # A sentence of prose may begin with the name: its second word is no verb of the command.
+    # A sentence of prose may begin with the name: its second word is not a subcommand.
     faults = [
         f"{where}: {line.strip()}: {fault}"
         for where, line in sorted(advised)

@@ -135,7 +135,7 @@ def pack(
 
 
 class _Cropper:
-    """Crops photos one by one; its detector is opened for the first that is no crop."""
+    """Crops photos one by one; opens its detector at the first photo that is not a crop."""
 
     def __init__(self, open_detector: Callable[[], Recognizer]) -> None:
         self._open = open_detector

@@ -55,7 +55,7 @@ def pairs_of_photos(
         directory: of the photos, DIRECTORY/NAME/NAME_0001.jpg.
         pairs: of photos.
         name: of the set.
-        open_detector: called when the first photo that is no crop comes.
+        open_detector: called at the first photo that is not a crop.
         on_progress: called with photos done and photos in all.
 
     Returns:

@@ -30,7 +30,7 @@ def device_kind(name: str) -> str:
     """Return "cpu" or "cuda" for what a user names.
 
     Raises:
-        TrainingError: if it is none of auto, cpu and cuda, or there is no GPU.
+        TrainingError: if it is not auto, cpu or cuda, or there is no GPU.
     """
     if name not in DEVICES:
         raise TrainingError(f"unknown device {name!r} (choose {', '.join(DEVICES)})")

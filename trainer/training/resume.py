@@ -30,7 +30,7 @@ def restore(
     """Restore this rank's part of a checkpoint.
 
     With the number of processes of the checkpoint a run continues bit for bit. With another one
-    the classes are divided anew, and a rank that is new begins with random numbers of its own.
+    the classes are divided again, and a new rank begins with its own random numbers.
 
     Returns:
         The step, and the best mean accuracy so far.

@@ -11,7 +11,7 @@ SIZE = 128
 
 
 def people(directory: Path, n_people: int, n_photos: int, *, spread: float = 0.05) -> Gallery:
-    """Return a gallery of made-up people whose photos lie around a random direction each."""
+    """Return a gallery of synthetic people, each with photos around a random direction."""
     rng = np.random.default_rng(0)
     gallery = Gallery.open(directory, model_id=MODEL, embedding_size=SIZE)
     number = 0
@@ -30,6 +30,6 @@ def people(directory: Path, n_people: int, n_photos: int, *, spread: float = 0.0
 
 @pytest.fixture
 def few(tmp_path: Path) -> Iterator[Gallery]:
-    """Return five made-up people with four photos each, two thirds of them with crops."""
+    """Return five synthetic people with four photos each, two thirds of them with crops."""
     with people(tmp_path / "few", 5, 4) as gallery:
         yield gallery

@@ -27,7 +27,7 @@ from stream.video.rendition import Feed
 
 
 class ScriptedSource:
-    """Gives as many frames as asked for, then raises."""
+    """Yields the given number of frames, then raises."""
 
     fps = 25.0
     size = (4, 6)

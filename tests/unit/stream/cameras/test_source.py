@@ -110,7 +110,7 @@ def test_an_absent_device_is_named() -> None:
 
 
 class Scene:
-    """Draws the time it is asked for."""
+    """Records the requested times."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
