@@ -4,7 +4,7 @@ import errno
 import shutil
 import sqlite3
 import stat
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,19 +37,16 @@ def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> s
         raise _missing(path)
     if create:
         make_private_file(path)
-    with sqlite_errors(path):
+    with ExitStack() as on_failure, sqlite_errors(path):
         connection = sqlite3.connect(
             path, timeout=wait_s, isolation_level=None, check_same_thread=False
         )
-    try:
-        with sqlite_errors(path):
-            connection.create_function("name_key", 1, name_key, deterministic=True)
-            refuse_foreign(connection, path)
-            keep_private(path)
-            _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
+        on_failure.callback(connection.close)
+        connection.create_function("name_key", 1, name_key, deterministic=True)
+        refuse_foreign(connection, path)
+        keep_private(path)
+        _prepare(connection)
+        on_failure.pop_all()
     return connection
 
 
@@ -74,7 +71,7 @@ def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3
     if not _is_there(path):
         raise _missing(path)
     mode = "immutable=1" if is_unchanging else "mode=ro"
-    with sqlite_errors(path):
+    with ExitStack() as on_failure, sqlite_errors(path):
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?{mode}",
             uri=True,
@@ -82,22 +79,19 @@ def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3
             isolation_level=None,
             check_same_thread=False,
         )
-    try:
-        with sqlite_errors(path):
-            try:
-                pragma(connection, "user_version")
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _NOT_RECOVERABLE_HERE:
-                    raise
-                connection.close()
-                connection = _recovered_copy(path)
-            refuse_foreign(connection, path)
-            connection.execute("PRAGMA temp_store = MEMORY")
-            if is_old(connection):
-                connection = _migrated_copy(connection)
-    except BaseException:
-        connection.close()
-        raise
+        on_failure.callback(lambda: connection.close())  # of what the name stands for then
+        try:
+            pragma(connection, "user_version")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _NOT_RECOVERABLE_HERE:
+                raise
+            connection.close()
+            connection = _recovered_copy(path)
+        refuse_foreign(connection, path)
+        connection.execute("PRAGMA temp_store = MEMORY")
+        if is_old(connection):
+            connection = _migrated_copy(connection)
+        on_failure.pop_all()
     return connection
 
 
@@ -165,13 +159,12 @@ def _recovered_copy(path: Path) -> sqlite3.Connection:
 def _migrated_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
     """Return a migrated in-memory copy of an older version's file."""
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    copy.create_function("name_key", 1, name_key, deterministic=True)
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(copy.close)
+        copy.create_function("name_key", 1, name_key, deterministic=True)
         connection.backup(copy)
         migrate(copy)
-    except BaseException:
-        copy.close()
-        raise
+        on_failure.pop_all()
     connection.close()
     return copy
 

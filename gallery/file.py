@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -70,12 +70,11 @@ class GalleryFile:
             _make(directory)
         if access is not Access.READ:
             self._writer = connect(self.path, create=access is Access.CREATE, wait_s=wait_s)
-        try:
-            self._watcher = self._open_reader()
-        except BaseException:
+        with ExitStack() as on_failure:
             if self._writer is not None:
-                self._writer.close()
-            raise
+                on_failure.callback(self._writer.close)
+            self._watcher = self._open_reader()
+            on_failure.pop_all()
         self._file = self._watcher.file
 
     def close(self) -> None:
@@ -152,10 +151,9 @@ class GalleryFile:
                 try:
                     yield writer
                     writer.execute("COMMIT")
-                except BaseException:
+                finally:
                     if writer.in_transaction:
                         writer.execute("ROLLBACK")
-                    raise
         finally:
             self._write_lock.release()
 
@@ -173,16 +171,19 @@ class GalleryFile:
             if self._writer is not None and self.is_replaced():
                 raise replaced(self.path)
             reader = self._take_reader()
+            is_usable = False
             try:
                 reader.wait(wait_s)
                 yield reader.connection
+                is_usable = True
             except GalleryError:
-                self._give_back(reader)
+                is_usable = True
                 raise
-            except BaseException:
-                reader.connection.close()
-                raise
-            self._give_back(reader)
+            finally:
+                if is_usable:
+                    self._give_back(reader)
+                else:
+                    reader.connection.close()
 
     def _take_reader(self) -> "_Reader":
         with self._pool_lock:

@@ -1,6 +1,6 @@
 """The gallery: people, their photos, and the search for faces."""
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -72,18 +72,18 @@ class Gallery:
             GalleryFormatError: if it is not a gallery, damaged, or newer.
             GalleryError: if the disk or the permissions do not allow it.
         """
-        file = GalleryFile(directory, access=Access.CREATE, wait_s=wait_s)
-        try:
+        with ExitStack() as on_failure:
+            file = GalleryFile(directory, access=Access.CREATE, wait_s=wait_s)
+            on_failure.callback(file.close)
             if Facts(file).get("model_id") is None:
                 Facts(file).claim_model(model_id, embedding_size)
             _check_model(file, model_id, embedding_size)
             # It only saves space, which can wait for the next start.
             with suppress(GalleryBusyError):
                 templates.trim_journal(file)
-            return cls(file, model_id=model_id, embedding_size=embedding_size)
-        except BaseException:
-            file.close()
-            raise
+            gallery = cls(file, model_id=model_id, embedding_size=embedding_size)
+            on_failure.pop_all()
+        return gallery
 
     @classmethod
     def open_to_read(cls, directory: Path, *, model_id: str, embedding_size: int) -> Self:
@@ -99,14 +99,14 @@ class Gallery:
             GalleryFormatError: if there is none, or it is foreign, damaged or newer.
             GalleryError: if the permissions do not allow it.
         """
-        file = GalleryFile(directory, access=Access.READ)
-        try:
+        with ExitStack() as on_failure:
+            file = GalleryFile(directory, access=Access.READ)
+            on_failure.callback(file.close)
             if Facts(file).get("model_id") is not None:
                 _check_model(file, model_id, embedding_size)
-            return cls(file, model_id=model_id, embedding_size=embedding_size)
-        except BaseException:
-            file.close()
-            raise
+            gallery = cls(file, model_id=model_id, embedding_size=embedding_size)
+            on_failure.pop_all()
+        return gallery
 
     @classmethod
     def open_any(cls, directory: Path, *, access: Access = Access.WRITE) -> Self:
@@ -121,16 +121,16 @@ class Gallery:
             GalleryFormatError: if there is none, or it is foreign, damaged or newer.
             GalleryError: if the disk or the permissions do not allow it.
         """
-        file = GalleryFile(directory, access=access)
-        facts = Facts(file)
-        try:
+        with ExitStack() as on_failure:
+            file = GalleryFile(directory, access=access)
+            on_failure.callback(file.close)
+            facts = Facts(file)
             model_id, size = facts.get("model_id"), facts.get("embedding_size")
             if model_id is None or size is None:
                 raise GalleryFormatError(f"the gallery {directory} is empty: enroll somebody first")
-            return cls(file, model_id=model_id, embedding_size=int(size))
-        except BaseException:
-            file.close()
-            raise
+            gallery = cls(file, model_id=model_id, embedding_size=int(size))
+            on_failure.pop_all()
+        return gallery
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

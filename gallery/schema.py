@@ -144,10 +144,9 @@ def migrate(connection: sqlite3.Connection) -> None:
                 "SELECT count(*) - count(DISTINCT name_key) FROM identities"
             ).fetchone()[0]
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
     if n_doubles:  # no names: others can read logs
         logger.warning(
             "%d people of the gallery have a name that differs from another's in case or width "

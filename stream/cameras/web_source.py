@@ -5,7 +5,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from typing import Any, cast
 
@@ -60,13 +60,11 @@ def open_web(
         SourceUnavailable: if it does not respond, or refuses.
     """
     source = WebSource(address, clock=clock, settings=settings)
-    try:
+    with ExitStack() as unless_open:
+        unless_open.callback(source.close)
         if source.open():
+            unless_open.pop_all()
             return source
-    except BaseException:
-        source.close()
-        raise
-    source.close()
     return None
 
 

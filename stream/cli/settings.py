@@ -175,7 +175,8 @@ def _config_of(service: RunningService) -> Config:
 
 
 def _of(service: RunningService) -> str:
-    return f"of the running service (process {service.process})"
+    what = "demo, whose people are kept apart" if service.directory.name == "demo" else "service"
+    return f"of the running {what} (process {service.process})"
 
 
 def _is_same(one: Path, other: Path) -> bool:

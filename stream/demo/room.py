@@ -103,13 +103,13 @@ def _draw_counter(image: Image, top: int) -> None:
     cv2.line(image, (0, top), (width, top), (196, 154, 118), 4)
     cv2.rectangle(image, (0, top + 32), (width, top + 44), (52, 36, 26), -1)
     caption = "demo camera: public-domain portraits in a drawn room"
-    _draw_centred(image, "facewire", top + 156, INK, size=92, weight=700)
-    _draw_centred(image, caption, top + 214, (190, 172, 152), size=36, weight=400)
+    _draw_centered(image, "facewire", top + 156, INK, size=92, weight=700)
+    _draw_centered(image, caption, top + 214, (190, 172, 152), size=36, weight=400)
 
 
-def _draw_centred(
-    image: Image, text: str, y: int, colour: tuple[int, int, int], *, size: int, weight: int
+def _draw_centered(
+    image: Image, text: str, y: int, color: tuple[int, int, int], *, size: int, weight: int
 ) -> None:
     font = cv2.FontFace("sans")
     _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), font, size, weight)
-    cv2.putText(image, text, ((image.shape[1] - width) // 2, y), colour, font, size, weight)
+    cv2.putText(image, text, ((image.shape[1] - width) // 2, y), color, font, size, weight)

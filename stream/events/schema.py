@@ -9,7 +9,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from gallery.private_files import keep_private, make_private_directory, make_private_file
@@ -111,13 +111,11 @@ def connect(directory: Path) -> sqlite3.Connection:
         )
     except (OSError, sqlite3.Error) as error:
         raise EventLogError(f"cannot open the event log {path}: {error}") from error
-    try:
-        with log_errors(path, "cannot open the event log"):
-            _prepare(connection, path)
-            connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-    except BaseException:
-        connection.close()
-        raise
+    with ExitStack() as on_failure, log_errors(path, "cannot open the event log"):
+        on_failure.callback(connection.close)
+        _prepare(connection, path)
+        connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        on_failure.pop_all()
     return connection
 
 
@@ -137,13 +135,12 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
         except sqlite3.OperationalError:
             # SQLite creates two files beside a log that it reads, which fails here.
             connection = _reading(path, "immutable=1")
-    try:
+    with ExitStack() as on_failure:
+        on_failure.callback(connection.close)
         with log_errors(path, what):
             version = _version(connection)
         _refuse_newer(version, path)
-    except BaseException:
-        connection.close()
-        raise
+        on_failure.pop_all()
     if version == len(MIGRATIONS):
         return connection
     connection.close()
@@ -197,10 +194,9 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 def _is_full(path: Path) -> bool:

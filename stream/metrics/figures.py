@@ -44,13 +44,13 @@ class Figures:
         )
         self.tick_frames = Histogram(
             "facewire_tick_frames",
-            "Frames recognised together.",
+            "Frames recognized together.",
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
         self.tick_faces = Histogram(
             "facewire_tick_faces",
-            "Faces in the frames recognised together.",
+            "Faces in the frames recognized together.",
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )

@@ -105,7 +105,7 @@ class Tracked:
         self.steady_box = box if is_jump else expected + STEADYING * (box - expected)
         elapsed_s = at - self.last_seen
         if elapsed_s > 0:
-            motion = (_centre(box) - _centre(self.box)) / max(elapsed_s, 0.02)
+            motion = (_center(box) - _center(self.box)) / max(elapsed_s, 0.02)
             self.velocity = (SMOOTHING * motion + (1 - SMOOTHING) * self.velocity).astype(
                 np.float32
             )
@@ -157,7 +157,7 @@ class Tracker:
                 track.is_lost = True
                 continue
             box = found.boxes[row]
-            away = np.linalg.norm(_centre(box) - _centre(track.box_at(at)))
+            away = np.linalg.norm(_center(box) - _center(track.box_at(at)))
             stray[track.track_id] = float(away / max(_width(box), 1.0))
             track.is_doubtful |= stray[track.track_id] > MAX_STRAY
             track.see(box, found.landmarks[row], float(found.scores[row]), at)
@@ -264,7 +264,7 @@ class Tracker:
         """
         near = np.zeros((len(self._tracks), len(found)), bool)
         for i, track in enumerate(self._tracks):
-            away = np.linalg.norm(_centre(found.boxes) - _centre(track.box), axis=-1)
+            away = np.linalg.norm(_center(found.boxes) - _center(track.box), axis=-1)
             reach = REACH * max(_width(track.box), 1.0) * (1 + at - track.last_seen)
             near[i] = (away <= reach) | (track.is_lost and track.is_doubtful)
         return near
@@ -303,7 +303,7 @@ def iou(first: Floats, second: Floats) -> NDArray[np.float64]:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
-def _centre(box: Floats) -> Floats:
+def _center(box: Floats) -> Floats:
     return np.asarray((box[..., :2] + box[..., 2:]) / 2, np.float32)
 
 

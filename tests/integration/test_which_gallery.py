@@ -99,7 +99,10 @@ def test_the_demo_is_a_running_service_too(tmp_path: Path) -> None:
     with service("which-demo", tmp_path) as running:
         assert "Joe Biden" in names(running)
         renamed = run(tmp_path, "gallery", "rename", "Joe Biden", "Joseph Biden")
-        assert f"gallery {tmp_path / 'demo'}, of the running service" in renamed.stderr
+        assert (
+            f"gallery {tmp_path / 'demo'}, of the running demo, whose people are kept apart"
+            in renamed.stderr
+        )
         assert "Joseph Biden" in names(running)
 
 

@@ -167,7 +167,7 @@ class Recipe(_Section):
         if self.data.relabel and self.head.loss in ("triplet", "atriplet", "distill", "genderage"):
             raise ValueError(f"data.relabel needs a head with classes, not {self.head.loss}")
         if self.head.sharded and self.head.centres > 1:
-            raise ValueError("head.sharded has one centre a class")
+            raise ValueError("head.sharded has one center per class (head.centres = 1)")
         return self
 
 
