@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.detect.mtcnn import INPUT_SIZE, NetWeights, build_graph
+from recognizer.detect.mtcnn import INPUT_SIZE, NetWeights, ProposalNet, build_graph
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.engines.device_images import MAX_BATCH
 from recognizer.engines.engine import Engine, Network, rows_for
@@ -118,13 +118,10 @@ class Detector:
         self._device = engine.device
         self.image_work = image_work or open_image_work(engine)
         self._refiner = refiner
-        self._pnet, self._rnet, self._onet = (
-            engine.load(
-                build_graph(weights[name]),
-                name=name,
-                most_rows=MAX_BATCH if name in INPUT_SIZE else 0,
-            )
-            for name in ("pnet", "rnet", "onet")
+        self._pnet = ProposalNet(engine, weights["pnet"])
+        self._rnet, self._onet = (
+            engine.load(build_graph(weights[name]), name=name, most_rows=MAX_BATCH)
+            for name in INPUT_SIZE
         )
 
     def detect(self, images: Sequence[Image]) -> list[Detections]:

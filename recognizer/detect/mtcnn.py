@@ -7,6 +7,7 @@ offsets, then, for O-Net, five x and five y of the landmarks.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import joblib
 import lz4.frame
 import numpy as np
 
+from recognizer.engines.engine import Array, Engine, Network, Tensor
 from recognizer.errors import ModelFileError
 from recognizer.faces import Floats
 from recognizer.onnx_graph import FLOAT, UINT8, OnnxGraph
@@ -135,34 +137,77 @@ def build_graph(net: NetWeights) -> bytes:
     sides = [INPUT_SIZE.get(net.name, side) for side in "HW"]
     image = graph.input("image", UINT8, ["N", *sides, 3])
     graph.add("Transpose", [image], "planes", perm=[0, 3, 1, 2])
-    x = graph.add("Cast", ["planes"], "floats", to=FLOAT)
+    head = add_net(graph, net, graph.add("Cast", ["planes"], "floats", to=FLOAT))
+    is_map = net.head.weight.ndim == 4
+    graph.output(head, FLOAT, ["N", len(net.head.weight), *(["h", "w_out"] if is_map else [])])
+    return graph.serialized()
+
+
+def add_net(graph: OnnxGraph, net: NetWeights, planes: str, suffix: str = "") -> str:
+    """Append a network's layers to a graph.
+
+    Args:
+        graph: under construction; the weights are kept in it once, however often this is called.
+        net: its weights; the normalization is folded into the first layer.
+        planes: name of its input, (N, 3, H, W) float32, gray levels.
+        suffix: of the names of the nodes.
+
+    Returns:
+        The name of its output.
+    """
+    x = planes
     for i, layer in enumerate(net.layers):
         weight, bias = layer.weight, layer.bias
         if i == 0:
             weight, bias = _fold_normalization(weight, bias)
         if weight.ndim == 4:
             inputs = [x, graph.constant(f"w{i}", weight), graph.constant(f"b{i}", bias)]
-            x = graph.add("Conv", inputs, f"conv{i}", kernel_shape=weight.shape[2:])
+            x = graph.add("Conv", inputs, f"conv{i}{suffix}", kernel_shape=weight.shape[2:])
             slope = layer.slope[:, None, None]
         else:
-            x = graph.add("Flatten", [x], "flat", axis=1)
+            x = graph.add("Flatten", [x], f"flat{suffix}", axis=1)
             inputs = [x, graph.constant(f"w{i}", weight), graph.constant(f"b{i}", bias)]
-            x = graph.add("Gemm", inputs, f"dense{i}", transB=1)
+            x = graph.add("Gemm", inputs, f"dense{i}{suffix}", transB=1)
             slope = layer.slope
-        x = graph.add("PRelu", [x, graph.constant(f"s{i}", slope)], f"prelu{i}")
+        x = graph.add("PRelu", [x, graph.constant(f"s{i}", slope)], f"prelu{i}{suffix}")
         pool = POOLS[net.name][i] if i < len(POOLS[net.name]) else None
         if pool:
             shape = {"kernel_shape": pool[:1] * 2, "strides": pool[1:] * 2}
-            x = graph.add("MaxPool", [x], f"pool{i}", ceil_mode=1, **shape)
-    head = net.head
-    inputs = [x, graph.constant("w", head.weight), graph.constant("b", head.bias)]
-    if head.weight.ndim == 4:
-        graph.add("Conv", inputs, "faces", kernel_shape=[1, 1])
-        graph.output("faces", FLOAT, ["N", len(head.weight), "h", "w_out"])
-    else:
-        graph.add("Gemm", inputs, "faces", transB=1)
-        graph.output("faces", FLOAT, ["N", len(head.weight)])
-    return graph.serialized()
+            x = graph.add("MaxPool", [x], f"pool{i}{suffix}", ceil_mode=1, **shape)
+    inputs = [x, graph.constant("w", net.head.weight), graph.constant("b", net.head.bias)]
+    if net.head.weight.ndim == 4:
+        return graph.add("Conv", inputs, f"faces{suffix}", kernel_shape=[1, 1])
+    return graph.add("Gemm", inputs, f"faces{suffix}", transB=1)
+
+
+class ProposalNet:
+    """P-Net for a level of a pyramid, and as a part of a graph for all levels."""
+
+    def __init__(self, engine: Engine, net: NetWeights) -> None:
+        self._engine = engine
+        self._net = net
+
+    @cached_property
+    def _network(self) -> Network:
+        return self._engine.load(build_graph(self._net), name=self._net.name)
+
+    def __call__(self, *inputs: Tensor) -> list[Array]:
+        """Run it on (N, H, W, 3) uint8 pixels: (N, 5, h, w) float32."""
+        return self._network(*inputs)
+
+    def add_to(self, graph: OnnxGraph, planes: str, suffix: str) -> str:
+        """Append its layers to a graph, see `add_net`."""
+        return add_net(graph, self._net, planes, suffix)
+
+    def head_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of its output for a level of that size, in pixels."""
+        sides = np.array([height, width])
+        for i, layer in enumerate(self._net.layers):
+            sides -= layer.weight.shape[2] - 1
+            if pool := POOLS[self._net.name][i]:
+                kernel, stride = pool
+                sides = -(-(sides - kernel) // stride) + 1
+        return int(sides[0]), int(sides[1])
 
 
 def _fold_normalization(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:

@@ -4,11 +4,14 @@ Only operators that ONNX Runtime has for CUDA. Results are rounded to whole gray
 rounds them, so that the pixels of both ways differ by one gray level at most.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.engines.engine import LevelNetwork
+from recognizer.geometry.pyramid import octave_for_level
 from recognizer.onnx_graph import FLOAT, INT64, UINT8, OnnxGraph
 
 Array = NDArray[Any]
@@ -18,9 +21,9 @@ SAMPLING = {"padding_mode": "zeros", "align_corners": 0}
 class _ImageGraph(OnnxGraph):
     """A graph with the steps that several of them share."""
 
-    def frames(self) -> str:
+    def frames(self, height: int | str = "H", width: int | str = "W") -> str:
         """Take (B, H, W, 3) uint8 frames, and return them as (B, 3, H, W) float32 planes."""
-        frames = self.input("frames", UINT8, ["B", "H", "W", 3])
+        frames = self.input("frames", UINT8, ["B", height, width, 3])
         self.add("Transpose", [frames], "bytes", perm=[0, 3, 1, 2])
         return self.add("Cast", ["bytes"], "planes0", to=FLOAT)
 
@@ -62,23 +65,42 @@ def sheet_graph(n_octaves: int) -> bytes:
     return graph.serialized()
 
 
-def first_level_graph(octave: int) -> bytes:
-    """Make the first level of the pyramid from an octave of the images.
+def scan_graph(
+    net: LevelNetwork, height: int, width: int, sizes: Sequence[tuple[int, int]]
+) -> bytes:
+    """Scale frames of one size to all levels of the pyramid and run P-Net over each.
 
-    Inputs: frames (B, H, W, 3) uint8; for the columns and then for the rows of the level what
-    `line_weights` gives. Outputs: the level as (B, 3, h, w) float32 and as (B, h, w, 3) uint8.
+    One run takes the place of three for each level, whose launching took longer than the work.
+    Only the cells where P-Net finds a face are given, so that only they are downloaded.
+
+    Inputs: frames (B, H, W, 3) uint8; limit () float32 that a face's logit must exceed. Outputs:
+    cells (K, 2) int64, ascending: image, and index of the cell among all cells of its levels, row
+    by row and level by level; values (K, 5) float32 of P-Net.
     """
-    graph = _ImageGraph("level")
-    planes = graph.frames()
+    graph = _ImageGraph("scan")
+    planes = graph.frames(height, width)
+    octave = octave_for_level(height, width, sizes[0][0])
     for i in range(octave):
         planes = graph.halved(planes, i + 1)
-    return _finish_level(graph, planes)
-
-
-def next_level_graph() -> bytes:
-    """Make a level from the one before: (B, 3, H, W) float32 instead of frames in."""
-    graph = _ImageGraph("level")
-    return _finish_level(graph, graph.input("larger", FLOAT, ["B", 3, "H", "W"]))
+    larger = (height >> octave, width >> octave)
+    flat = graph.constant("flat", [0, 5, -1])
+    heads = []
+    for i, size in enumerate(sizes):
+        planes = _scaled(graph, planes, larger, size, f"_{i}")
+        head = net.add_to(graph, planes, f"_{i}")
+        heads.append(graph.add("Reshape", [head, flat], f"cells_{i}"))
+        larger = size
+    every = graph.add("Concat", heads, "every", axis=2)
+    limit = graph.input("limit", FLOAT, [])
+    scores = graph.add("Gather", [every, graph.constant("first", 0)], "scores", axis=1)
+    graph.add("Greater", [scores, limit], "is_face")
+    graph.add("NonZero", ["is_face"], "found")
+    graph.add("Transpose", ["found"], "cells", perm=[1, 0])
+    graph.add("Transpose", [every], "rows", perm=[0, 2, 1])
+    graph.add("GatherND", ["rows", "cells"], "values")
+    graph.output("cells", INT64, ["K", 2])
+    graph.output("values", FLOAT, ["K", 5])
+    return graph.serialized()
 
 
 def line_weights(n_from: int, n_to: int) -> list[Array]:
@@ -101,35 +123,30 @@ def line_weights(n_from: int, n_to: int) -> list[Array]:
     return [first, second, *weights]
 
 
-def _finish_level(graph: _ImageGraph, planes: str) -> bytes:
+def _scaled(
+    graph: _ImageGraph,
+    planes: str,
+    larger: tuple[int, int],
+    size: tuple[int, int],
+    suffix: str,
+) -> str:
     """Scale as OpenCV scales bytes: a 16th of the columns' sums, quarters of the rows', whole."""
-    columns, column_weights = _line_inputs(graph, "column", "w")
-    rows, row_weights = _line_inputs(graph, "row", "h")
-    for i in range(2):
-        graph.add("Gather", [planes, columns[i]], f"side{i}", axis=3)
-        graph.add("Mul", [f"side{i}", column_weights[i]], f"weighed_side{i}")
-    graph.add("Add", ["weighed_side0", "weighed_side1"], "wide")
-    wide = graph.floored("wide", 1 / 16)
-    ones = graph.constant("upright", [-1, 1])
-    for i in range(2):
-        graph.add("Gather", [wide, rows[i]], f"line{i}", axis=2)
-        graph.add("Reshape", [row_weights[i], ones], f"upright{i}")
-        graph.add("Mul", [f"line{i}", f"upright{i}"], f"weighed_line{i}")
-        graph.floored(f"weighed_line{i}", 1 / 65536)
-    graph.add("Add", ["weighed_line0_whole", "weighed_line1_whole"], "quarters")
-    graph.add("Mul", ["quarters", graph.constant("quarter", 0.25, np.float32)], "exact")
-    level = graph.rounded("exact", "level")
-    graph.add("Transpose", [level], "pixels", perm=[0, 2, 3, 1])
-    graph.add("Cast", ["pixels"], "image", to=UINT8)
-    graph.output("level", FLOAT, ["B", 3, "h", "w"])
-    graph.output("image", UINT8, ["B", "h", "w", 3])
-    return graph.serialized()
-
-
-def _line_inputs(graph: _ImageGraph, line: str, n: str) -> tuple[list[str], list[str]]:
-    """Take what `line_weights` gives: indices of lines, and their weights."""
-    indices = [graph.input(f"{line}{i}", INT64, [n]) for i in range(2)]
-    return indices, [graph.input(f"{line}_weight{i}", FLOAT, [n]) for i in range(2)]
+    sums = planes
+    for axis, shape in ((3, (1, 1, 1, -1)), (2, (1, 1, -1, 1))):
+        lines = line_weights(larger[axis - 2], size[axis - 2])
+        sides = []
+        for i in range(2):
+            name = f"axis{axis}_{i}{suffix}"
+            line = graph.constant(f"line_{name}", lines[i])
+            weight = graph.constant(f"weight_{name}", lines[2 + i].reshape(shape))
+            side = graph.add("Gather", [sums, line], f"side_{name}", axis=axis)
+            side = graph.add("Mul", [side, weight], f"weighed_{name}")
+            sides.append(side if axis == 3 else graph.floored(side, 1 / 65536))
+        sums = graph.add("Add", sides, f"sums{axis}{suffix}")
+        if axis == 3:
+            sums = graph.floored(sums, 1 / 16)
+    exact = graph.add("Mul", [sums, graph.constant("quarter", 0.25, np.float32)], f"exact{suffix}")
+    return graph.rounded(exact, f"level{suffix}")
 
 
 def sample_graph(side: int) -> bytes:
@@ -158,24 +175,4 @@ def sample_graph(side: int) -> bytes:
     graph.add("Reshape", ["pixels", graph.constant("as_crops", [-1, side, side, 3])], "all")
     graph.add("Gather", ["all", order], "crops", axis=0)
     graph.output("crops", UINT8, ["N", side, side, 3])
-    return graph.serialized()
-
-
-def select_graph() -> bytes:
-    """Select the cells where P-Net finds a face, so that only they are downloaded.
-
-    Inputs: heads (B, 5, h, w) float32, limit () float32 that the first channel must exceed.
-    Outputs: cells (K, 3) int64, image, y and x; values (K, 5) float32.
-    """
-    graph = OnnxGraph("select")
-    heads = graph.input("heads", FLOAT, ["B", 5, "h", "w"])
-    limit = graph.input("limit", FLOAT, [])
-    graph.add("Gather", [heads, graph.constant("first", 0)], "scores", axis=1)
-    graph.add("Greater", ["scores", limit], "is_face")
-    graph.add("NonZero", ["is_face"], "found")
-    graph.add("Transpose", ["found"], "cells", perm=[1, 0])
-    graph.add("Transpose", [heads], "rows", perm=[0, 2, 3, 1])
-    graph.add("GatherND", ["rows", "cells"], "values")
-    graph.output("cells", INT64, ["K", 3])
-    graph.output("values", FLOAT, ["K", 5])
     return graph.serialized()

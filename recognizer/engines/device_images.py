@@ -4,6 +4,7 @@ An image is on a sheet with all its octaves (`device_graphs`); every crop and ev
 is an affine map into it. Equally sized images of a call are one tensor, and share each run.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.engines import device_graphs
-from recognizer.engines.engine import Array, Engine, Network, Tensor
+from recognizer.engines.engine import Array, Engine, LevelNetwork, Network, Tensor
 from recognizer.faces import Floats, Image, checked_image
 from recognizer.geometry.boxes import Boxes
-from recognizer.geometry.pyramid import deepest_octave, octave_for_level, octaves_for_crops
+from recognizer.geometry.pyramid import deepest_octave, octaves_for_crops
 
 Floating = NDArray[np.floating[Any]]
 
 # each round of the service uploads twice, the frames to scan and those to track in, and then aligns
 # faces of both; read-only images are recognized by their identity
 KEPT_UPLOADS = 2
-MAX_LINES = 1024  # ways to scale that stay uploaded: the levels of some fifty sizes of images
+MAX_SCANNERS = 16  # sizes of images whose graph of all levels stays loaded
 MAX_BATCH = 512  # crops per run: bounds the memory for hundreds of candidates
 
 
@@ -34,7 +35,7 @@ class DeviceImageWork:
         self._engine = engine
         self._graphs: dict[str, Network] = {}
         self._uploads: list[list[tuple[Image, Place]]] = []
-        self._lines: dict[tuple[int, int], list[Tensor]] = {}
+        self._scanners: OrderedDict[object, Scanner] = OrderedDict()
 
     def open(self, images: Sequence[Image]) -> "DeviceImages":
         """Upload (H, W, 3) uint8 RGB images, except read-only ones that are uploaded already."""
@@ -63,27 +64,67 @@ class DeviceImageWork:
         if name not in self._graphs:
             build = {
                 "sheet": lambda: device_graphs.sheet_graph(size),
-                "first_level": lambda: device_graphs.first_level_graph(size),
-                "next_level": device_graphs.next_level_graph,
                 "sample": lambda: device_graphs.sample_graph(size),
-                "select": device_graphs.select_graph,
             }[kind]
             self._graphs[name] = self._engine.load(build(), name=name)
         return self._graphs[name]
 
-    def lines(self, n_from: int, n_to: int) -> list[Tensor]:
-        """Return `device_graphs.line_weights` on the device."""
-        if (n_from, n_to) not in self._lines:
-            if len(self._lines) >= MAX_LINES:
-                self._lines.clear()
-            weights = device_graphs.line_weights(n_from, n_to)
-            self._lines[n_from, n_to] = [self._engine.upload(array) for array in weights]
-        return self._lines[n_from, n_to]
+    def scanner(
+        self, net: LevelNetwork, height: int, width: int, sizes: tuple[tuple[int, int], ...]
+    ) -> "Scanner":
+        """Return P-Net over all levels of frames of a size, loaded at the first request."""
+        key = (net, height, width, sizes)
+        scanner = self._scanners.pop(key, None) or Scanner(self._engine, *key)
+        self._scanners[key] = scanner  # the last is the one used most recently
+        if len(self._scanners) > MAX_SCANNERS:
+            self._scanners.popitem(last=False)
+        return scanner
 
     def _known(self, image: Image) -> "Place | None":
         return next(
             (place for upload in self._uploads for known, place in upload if known is image), None
         )
+
+
+class Scanner:
+    """P-Net over all levels of images of one size, in one run."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        net: LevelNetwork,
+        height: int,
+        width: int,
+        sizes: tuple[tuple[int, int], ...],
+    ) -> None:
+        model = device_graphs.scan_graph(net, height, width, sizes) if sizes else b""
+        self._network = engine.load(model, name="pnet") if sizes else None
+        heads = np.array([net.head_size(*size) for size in sizes], np.intp).reshape(-1, 2)
+        self._widths = heads[:, 1]
+        self._starts = np.concatenate([[0], np.cumsum(heads.prod(axis=1))])
+
+    def cells(
+        self, frames: Tensor, slots: NDArray[np.intp], limit: float
+    ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
+        """Yield for each level the cells with a face of the images in `slots`, see `Images.scan`.
+
+        Args:
+            frames: (B, H, W, 3) uint8.
+            slots: (M,) indices of frames.
+            limit: the logit that a cell must exceed.
+        """
+        if self._network is None:
+            return
+        found, values = self._network(frames, np.array(limit, np.float32))
+        n_cells = self._starts[-1]
+        order = found[:, 0] * n_cells + found[:, 1]
+        ends = np.searchsorted(order, slots[:, None] * n_cells + self._starts)
+        for level, width in enumerate(self._widths):
+            of_level = []
+            for first, end in ends[:, level : level + 2]:
+                spots = np.stack(np.divmod(found[first:end, 1] - self._starts[level], width), 1)
+                of_level.append((spots, values[first:end]))
+            yield of_level
 
 
 class Sheet:
@@ -201,7 +242,7 @@ class DeviceImages:
 
     def scan(
         self,
-        net: Network,
+        net: LevelNetwork,
         members: NDArray[np.intp],
         sizes: Sequence[tuple[int, int]],
         *,
@@ -209,21 +250,8 @@ class DeviceImages:
     ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
         """Run P-Net over the levels of a sheet's images."""
         sheet = self._places[members[0]].sheet
-        larger: Tensor | None = None
-        for size in sizes:
-            if larger is None:
-                octave = octave_for_level(sheet.height, sheet.width, size[0])
-                network, source = self._work.graph("first_level", octave), sheet.frames
-                height, width = sheet.height >> octave, sheet.width >> octave
-            else:
-                network, source = self._work.graph("next_level"), larger
-            lines = [*self._work.lines(width, size[1]), *self._work.lines(height, size[0])]
-            larger, level = network.keep(source, *lines)
-            height, width = size
-            (heads,) = net.keep(level)
-            cells, values = self._work.graph("select")(heads, np.array(limit, np.float32))
-            rows = [np.flatnonzero(cells[:, 0] == slot) for slot in self._slots[members]]
-            yield [(cells[row, 1:], values[row]) for row in rows]
+        scanner = self._work.scanner(net, sheet.height, sheet.width, tuple(sizes))
+        return scanner.cells(sheet.frames, self._slots[members], limit)
 
     def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Divide crops by sheet, and into as many rows as memory should hold."""

@@ -5,6 +5,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer.onnx_graph import OnnxGraph
+
 Array = NDArray[Any]
 
 
@@ -40,6 +42,28 @@ class Network(Protocol):
 
     def keep(self, *inputs: Tensor) -> list[Tensor]:
         """Run it as by a call, and leave the outputs where the network runs."""
+
+
+class LevelNetwork(Protocol):
+    """P-Net: as a network for one level of a pyramid, and as a part of a graph for all of them."""
+
+    def __call__(self, *inputs: Tensor) -> list[Array]:
+        """Run it on (N, H, W, 3) uint8 pixels of a level: (N, 5, h, w) float32."""
+
+    def add_to(self, graph: OnnxGraph, planes: str, suffix: str) -> str:
+        """Append its layers to a graph under construction.
+
+        Args:
+            graph: where the weights are kept once, however often this is called.
+            planes: name of its input there, (N, 3, H, W) float32 gray levels.
+            suffix: of the names of the new nodes.
+
+        Returns:
+            The name of its output.
+        """
+
+    def head_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width of its output for a level of that size."""
 
 
 class Engine(Protocol):

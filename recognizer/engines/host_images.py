@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.engines.engine import Network
+from recognizer.engines.engine import LevelNetwork
 from recognizer.faces import Floats, Image, checked_image
 from recognizer.geometry.alignment import warp
 from recognizer.geometry.boxes import Boxes
@@ -44,7 +44,7 @@ class HostImages:
 
     def scan(
         self,
-        net: Network,
+        net: LevelNetwork,
         members: NDArray[np.intp],
         sizes: Sequence[tuple[int, int]],
         *,
@@ -81,14 +81,14 @@ class HostImages:
         return warp([octaves[0] for octaves in self._octaves], owners, matrices, size=size)
 
 
-def _in_bands(net: Network, level: Image) -> Floats:
+def _in_bands(net: LevelNetwork, level: Image) -> Floats:
     """Run P-Net over a level in as many bands of rows as memory should hold, with one result.
 
     Output row i sees input rows 2i to 2i + 11. A band of an even number of rows ends where the
     pooling does, so that its rows are those of the whole level.
 
     Args:
-        net: P-Net, pixels in.
+        net: P-Net.
         level: (N, H, W, 3) uint8.
 
     Returns:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.engines.device_images import DeviceImageWork
-from recognizer.engines.engine import Engine, Network, Tensor
+from recognizer.engines.engine import Engine, LevelNetwork, Tensor
 from recognizer.engines.host_images import HostImageWork
 from recognizer.faces import Floats, Image
 from recognizer.geometry.boxes import Boxes
@@ -34,7 +34,7 @@ class Images(Protocol):
 
     def scan(
         self,
-        net: Network,
+        net: LevelNetwork,
         members: NDArray[np.intp],
         sizes: Sequence[tuple[int, int]],
         *,
@@ -43,7 +43,7 @@ class Images(Protocol):
         """Run P-Net over the levels of a stack.
 
         Args:
-            net: P-Net, pixels in.
+            net: P-Net.
             members: one of `stacks()`.
             sizes: (height, width) of each level, the largest first.
             limit: the logit that a cell must exceed.

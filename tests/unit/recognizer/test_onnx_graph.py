@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from recognizer.detect.mtcnn import POOLS, build_graph, read_weights
+from recognizer.detect.mtcnn import POOLS, ProposalNet, build_graph, read_weights
 from recognizer.engines import device_graphs
 from recognizer.engines.engine import Engine
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -71,14 +71,27 @@ def test_a_graph_before_a_model_gives_the_model_its_input(engine: Engine) -> Non
     "build",
     [
         partial(device_graphs.sheet_graph, 4),
-        partial(device_graphs.first_level_graph, 2),
-        device_graphs.next_level_graph,
         partial(device_graphs.sample_graph, 48),
-        device_graphs.select_graph,
     ],
 )
 def test_shapes_of_the_device_graphs_follow(build: Callable[[], bytes]) -> None:
     onnx.checker.check_model(build(), full_check=True)
+
+
+def test_shapes_of_the_scan_follow(tmp_path: Path) -> None:
+    write_weights(tmp_path)
+    net = ProposalNet(OnnxRuntimeEngine("cpu", threads=1), read_weights(tmp_path)["pnet"])
+    sizes = [(60, 81), (43, 58), (31, 41), (22, 29), (15, 21)]
+    model = onnx.load_from_string(device_graphs.scan_graph(net, 203, 271, sizes))
+    onnx.checker.check_model(model, full_check=True)
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim[2:]]
+        for value in inferred.graph.value_info
+    }
+    for i, size in enumerate(sizes):
+        assert shapes[f"level_{i}"] == list(size)
+        assert shapes[f"faces_{i}"] == list(net.head_size(*size))
 
 
 @pytest.mark.parametrize("name", POOLS)

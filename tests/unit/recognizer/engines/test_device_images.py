@@ -1,11 +1,10 @@
 """The device's image work, on the CPU engines, against OpenCV's."""
 
-from typing import Any
-
 import cv2
 import numpy as np
 import pytest
 
+from recognizer.detect.mtcnn import Layer, NetWeights, ProposalNet
 from recognizer.engines.device_graphs import line_weights
 from recognizer.engines.device_images import KEPT_UPLOADS, DeviceImageWork
 from recognizer.engines.engine import Array, Engine, Network, to_host
@@ -34,21 +33,11 @@ class CountingEngine(OnnxRuntimeEngine):
         return super().upload(array)
 
 
-class Eye:
-    """Stands for P-Net: stores its input levels, and detects bright red as a face."""
-
-    def __init__(self, engine: Engine | None) -> None:
-        self.levels: list[Image] = []
-        self._engine = engine
-
-    def __call__(self, level) -> list[Array]:
-        pixels = to_host(level)
-        self.levels.append(pixels.copy())
-        planes = pixels.transpose(0, 3, 1, 2).astype(np.float32)
-        return [np.concatenate([planes, planes[:, :2]], axis=1)]
-
-    def keep(self, level) -> list[Any]:
-        return [self._engine.upload(each) for each in self(level)]
+def eye() -> NetWeights:
+    """A network whose outputs are its inputs: red, green, blue, red, green."""
+    weight = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1], :, None, None]
+    empty = np.empty(0, np.float32)
+    return NetWeights("pnet", (), Layer(weight, np.zeros(5, np.float32), empty))
 
 
 @pytest.fixture(
@@ -82,17 +71,23 @@ def test_levels_and_cells_are_the_hosts(work: DeviceImageWork, engine: Engine) -
         height, width = host.sizes[members[0]]
         sizes = [(height // 2, width // 2), (height * 2 // 5, width * 2 // 5), (12, 13)]
         works: tuple[Images, ...] = (host, device)
-        eyes: Any = Eye(None), Eye(engine)
-        scans = [
-            list(each.scan(eye, members, sizes, limit=200.0))
-            for each, eye in zip(works, eyes, strict=True)
-        ]
-        for expected, level in zip(eyes[0].levels, eyes[1].levels, strict=True):
-            np.testing.assert_array_equal(level, expected)
-        for expected, found in zip(*scans, strict=True):
-            for (spots, heads), (other_spots, other_heads) in zip(expected, found, strict=True):
-                np.testing.assert_array_equal(other_spots, spots)
-                np.testing.assert_array_equal(other_heads, heads)
+        # the limits leave all cells but black ones, some, and none
+        for limit in (0.0, 200.0, 300.0):
+            scans = [
+                list(each.scan(ProposalNet(engine, eye()), members, sizes, limit=limit))
+                for each in works
+            ]
+            assert len(scans[0]) == len(scans[1]) == len(sizes)
+            for expected, found in zip(*scans, strict=True):
+                for (spots, heads), (other_spots, other_heads) in zip(expected, found, strict=True):
+                    np.testing.assert_array_equal(other_spots, spots)
+                    np.testing.assert_array_equal(other_heads, heads)
+
+
+def test_no_level(work: DeviceImageWork, engine: Engine) -> None:
+    opened = work.open([noise(5, 90, 1)])
+    levels = opened.scan(ProposalNet(engine, eye()), np.zeros(1, np.intp), [], limit=0.0)
+    assert list(levels) == []
 
 
 @pytest.mark.parametrize("side", [24, 48])
