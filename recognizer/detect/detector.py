@@ -16,7 +16,7 @@ from recognizer.engines.device_images import MAX_BATCH
 from recognizer.engines.engine import Engine, Network, rows_for
 from recognizer.engines.image_work import Images, ImageWork, open_image_work
 from recognizer.faces import Detections, Floats, Followed, Image
-from recognizer.geometry.boxes import Boxes, calibrate, square, suppress, touches
+from recognizer.geometry.boxes import Boxes, calibrate, square, suppress_each, touches
 from recognizer.geometry.pyramid import scales
 
 WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
@@ -207,12 +207,12 @@ class Detector:
         sizes = [(int(np.ceil(height * share)), int(np.ceil(width * share))) for share in shares]
         limit = _logit(options.thresholds[0])
         levels = opened.scan(self._pnet, members, sizes, limit=limit)
-        for size, level in zip(sizes, levels, strict=True):
-            for member, (spots, heads) in zip(members, level, strict=True):
-                cells = _candidates(spots, heads, (height, width), size)
-                kept = suppress(cells.boxes, cells.scores, overlap=options.level_overlap)
-                cells.owners += member
-                found.append(cells[kept])
+        for size, (which, spots, heads) in zip(sizes, levels, strict=True):
+            cells = _candidates(members[which], spots, heads, (height, width), size)
+            kept = suppress_each(
+                cells.boxes, cells.scores, cells.owners, overlap=options.level_overlap
+            )
+            found.append(cells[kept])
         return found
 
     def _refine(self, opened: Images, found: Candidates) -> Candidates:
@@ -230,25 +230,25 @@ class Detector:
         landmarks = _landmarks(found.boxes, head[:, 5:])
         boxes = calibrate(found.boxes, head[:, 1:5])
         scores = _sigmoid(head[:, 0])
-        results = []
-        for index in range(len(opened.sizes)):
-            rows = np.flatnonzero((found.owners == index) & (scores > self.options.thresholds[2]))
-            kept = rows[
-                suppress(
-                    boxes[rows],
-                    scores[rows],
-                    overlap=self.options.output_overlap,
-                    by_smaller=True,
-                )
-            ]
-            results.append(
-                Detections(
-                    boxes[kept].astype(np.float32),
-                    landmarks[kept].astype(np.float32),
-                    scores[kept].astype(np.float32),
-                )
+        rows = np.flatnonzero(scores > self.options.thresholds[2])
+        kept = rows[
+            suppress_each(
+                boxes[rows],
+                scores[rows],
+                found.owners[rows],
+                overlap=self.options.output_overlap,
+                by_smaller=True,
             )
-        return results
+        ]
+        ends = np.searchsorted(found.owners[kept], np.arange(1, len(opened.sizes)))
+        return [
+            Detections(
+                boxes[part].astype(np.float32),
+                landmarks[part].astype(np.float32),
+                scores[part].astype(np.float32),
+            )
+            for part in np.split(kept, ends)[: len(opened.sizes)]
+        ]
 
     def _merge(self, found: Candidates, *, overlap: float) -> Candidates:
         """Calibrate, suppress and square.
@@ -264,22 +264,13 @@ class Detector:
 
     def _suppress_each(self, found: Candidates, *, overlap: float) -> Candidates:
         """Suppress within each image; results are ordered by image, then by score."""
-        kept = [np.empty(0, np.intp)]
-        for owner in np.unique(found.owners):
-            rows = np.flatnonzero(found.owners == owner)
-            best = suppress(found.boxes[rows], found.scores[rows], overlap=overlap)
-            kept.append(rows[best])
-        return found[np.concatenate(kept)]
+        return found[suppress_each(found.boxes, found.scores, found.owners, overlap=overlap)]
 
     def _are_visible(
         self, opened: Images, owners: NDArray[np.intp], boxes: Boxes
     ) -> NDArray[np.bool_]:
-        result = np.zeros(len(boxes), np.bool_)
-        for owner in np.unique(owners):
-            height, width = opened.sizes[owner]
-            rows = owners == owner
-            result[rows] = touches(boxes[rows], height=height, width=width)
-        return result
+        height, width = np.array(opened.sizes, np.intp).reshape(-1, 2)[owners].T
+        return touches(boxes, height=height, width=width)
 
     def _run(
         self,
@@ -304,7 +295,11 @@ class Detector:
 
 
 def _candidates(
-    cells: NDArray[np.intp], heads: Floats, full: tuple[int, int], size: tuple[int, int]
+    owners: NDArray[np.intp],
+    cells: NDArray[np.intp],
+    heads: Floats,
+    full: tuple[int, int],
+    size: tuple[int, int],
 ) -> Candidates:
     """Turn the cells (K, 2) of a level, y and x, into boxes of the full image."""
     found = heads.T.astype(np.float64)
@@ -313,7 +308,7 @@ def _candidates(
     # the networks were trained on one-based, inclusive boxes: 1..12 for the first window
     ratio = full[1] / size[1], full[0] / size[0]
     boxes = (corner + np.array([1, 1, WINDOW, WINDOW])) * np.array([*ratio, *ratio])
-    return Candidates(np.zeros(len(x), np.intp), boxes, _sigmoid(found[0]), found[1:5].T)
+    return Candidates(owners, boxes, _sigmoid(found[0]), found[1:5].T)
 
 
 def _landmarks(boxes: Boxes, shares: Boxes) -> Boxes:

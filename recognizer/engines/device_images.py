@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.engines import device_graphs
-from recognizer.engines.engine import Array, Engine, LevelNetwork, Network, Tensor
-from recognizer.faces import Floats, Image, checked_image
+from recognizer.engines.engine import Array, Cells, Engine, LevelNetwork, Network, Tensor
+from recognizer.faces import Image, checked_image
 from recognizer.geometry.boxes import Boxes
 from recognizer.geometry.pyramid import deepest_octave, octaves_for_crops
 
@@ -58,15 +58,15 @@ class DeviceImageWork:
             self._uploads = [*self._uploads, uploaded][-KEPT_UPLOADS:]
         return DeviceImages(self, [place for place in places if place is not None])
 
-    def graph(self, kind: str, size: int = 0) -> Network:
+    def graph(self, kind: str, size: int) -> Network:
         """Return a graph of `device_graphs`, loaded at the first request."""
         name = f"{kind}{size}"
         if name not in self._graphs:
             build = {
-                "sheet": lambda: device_graphs.sheet_graph(size),
-                "sample": lambda: device_graphs.sample_graph(size),
+                "sheet": device_graphs.sheet_graph,
+                "sample": device_graphs.sample_graph,
             }[kind]
-            self._graphs[name] = self._engine.load(build(), name=name)
+            self._graphs[name] = self._engine.load(build(size), name=name)
         return self._graphs[name]
 
     def scanner(
@@ -103,9 +103,7 @@ class Scanner:
         self._widths = heads[:, 1]
         self._starts = np.concatenate([[0], np.cumsum(heads.prod(axis=1))])
 
-    def cells(
-        self, frames: Tensor, slots: NDArray[np.intp], limit: float
-    ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
+    def cells(self, frames: Tensor, slots: NDArray[np.intp], limit: float) -> Iterator[Cells]:
         """Yield for each level the cells with a face of the images in `slots`, see `Images.scan`.
 
         Args:
@@ -116,15 +114,14 @@ class Scanner:
         if self._network is None:
             return
         found, values = self._network(frames, np.array(limit, np.float32))
-        n_cells = self._starts[-1]
-        order = found[:, 0] * n_cells + found[:, 1]
-        ends = np.searchsorted(order, slots[:, None] * n_cells + self._starts)
-        for level, width in enumerate(self._widths):
-            of_level = []
-            for first, end in ends[:, level : level + 2]:
-                spots = np.stack(np.divmod(found[first:end, 1] - self._starts[level], width), 1)
-                of_level.append((spots, values[first:end]))
-            yield of_level
+        # members may be in any order, and one frame may be several of them
+        rows, member = np.nonzero(found[:, :1] == slots)
+        cell, values = found[rows, 1], values[rows]
+        level = np.searchsorted(self._starts, cell, side="right") - 1
+        for i, width in enumerate(self._widths):
+            part = level == i
+            spots = np.stack(np.divmod(cell[part] - self._starts[i], width), axis=1)
+            yield member[part], spots, values[part]
 
 
 class Sheet:
@@ -235,6 +232,10 @@ class DeviceImages:
         self._work = work
         self._places = places
         self._slots = np.array([place.slot for place in places], np.intp)
+        numbers: dict[int, int] = {}
+        for place in places:
+            numbers.setdefault(id(place.sheet), len(numbers))
+        self._sheets = np.array([numbers[id(place.sheet)] for place in places], np.intp)
 
     def stacks(self) -> list[NDArray[np.intp]]:
         """Group the images by sheet."""
@@ -247,7 +248,7 @@ class DeviceImages:
         sizes: Sequence[tuple[int, int]],
         *,
         limit: float,
-    ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
+    ) -> Iterator[Cells]:
         """Run P-Net over the levels of a sheet's images."""
         sheet = self._places[members[0]].sheet
         scanner = self._work.scanner(net, sheet.height, sheet.width, tuple(sizes))
@@ -293,7 +294,5 @@ class DeviceImages:
         return sheet.sample(slots, np.zeros(n, np.intp), maps, side=size, rows=n)
 
     def _by_sheet(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
-        sheets: dict[int, list[int]] = {}
-        for row, owner in enumerate(owners):
-            sheets.setdefault(id(self._places[owner].sheet), []).append(row)
-        return (np.array(rows, np.intp) for rows in sheets.values())
+        sheets = self._sheets[owners]
+        return (np.flatnonzero(sheets == sheet) for sheet in np.unique(sheets))

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from recognizer.onnx_graph import OnnxGraph
 
 Array = NDArray[Any]
+Cells = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
+"""Cells of a level where P-Net finds a face: (K,) which image; (K, 2) y, x; (K, 5) its outputs."""
 
 
 class Tensor(Protocol):

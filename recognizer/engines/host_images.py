@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.engines.engine import LevelNetwork
+from recognizer.engines.engine import Cells, LevelNetwork
 from recognizer.faces import Floats, Image, checked_image
 from recognizer.geometry.alignment import warp
 from recognizer.geometry.boxes import Boxes
@@ -49,7 +49,7 @@ class HostImages:
         sizes: Sequence[tuple[int, int]],
         *,
         limit: float,
-    ) -> Iterator[list[tuple[NDArray[np.intp], Floats]]]:
+    ) -> Iterator[Cells]:
         """Run P-Net over the levels of equally sized images."""
         larger: list[Image | None] = [None] * len(members)
         for size in sizes:
@@ -58,11 +58,8 @@ class HostImages:
                 shrink(self._octaves[member], larger[i], size, level[i])
                 larger[i] = level[i]
             heads = _in_bands(net, level)
-            cells = []
-            for head in heads:
-                y, x = np.nonzero(head[0] > limit)
-                cells.append((np.stack([y, x], axis=1), np.asarray(head[:, y, x].T, np.float32)))
-            yield cells
+            which, y, x = np.nonzero(heads[:, 0] > limit)
+            yield which, np.stack([y, x], axis=1), heads[which, :, y, x]
 
     def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Divide crops into as many rows as memory should hold."""

@@ -11,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.engines.device_images import DeviceImageWork
-from recognizer.engines.engine import Engine, LevelNetwork, Tensor
+from recognizer.engines.engine import Cells, Engine, LevelNetwork, Tensor
 from recognizer.engines.host_images import HostImageWork
-from recognizer.faces import Floats, Image
+from recognizer.faces import Image
 from recognizer.geometry.boxes import Boxes
-
-Cells = tuple[NDArray[np.intp], Floats]
-"""The cells of a level with a face by P-Net: (K, 2) y and x, and (K, 5) its outputs there."""
 
 
 class Images(Protocol):
@@ -39,7 +36,7 @@ class Images(Protocol):
         sizes: Sequence[tuple[int, int]],
         *,
         limit: float,
-    ) -> Iterator[list[Cells]]:
+    ) -> Iterator[Cells]:
         """Run P-Net over the levels of a stack.
 
         Args:
@@ -49,7 +46,7 @@ class Images(Protocol):
             limit: the logit that a cell must exceed.
 
         Yields:
-            For each level, the cells of each member.
+            For each level, its cells with a face; `members[which]` is a cell's image.
         """
 
     def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recognizer.geometry.boxes import calibrate, square, suppress, touches
+from recognizer.geometry.boxes import (
+    MAX_PAIRS,
+    calibrate,
+    square,
+    suppress,
+    suppress_each,
+    touches,
+)
 from tests.mtcnn_oracle import plain_suppress
 
 
@@ -58,3 +65,28 @@ def test_squares_are_square_about_the_same_centre(corners) -> None:
 )
 def test_touches(box: list[float], expected: bool) -> None:
     assert touches(np.array([box], float), height=100, width=100).tolist() == [expected]
+
+
+@pytest.mark.parametrize("by_smaller", [False, True])
+@pytest.mark.parametrize("most", [0, MAX_PAIRS])
+def test_groups_suppress_apart(
+    by_smaller: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recognizer.geometry.boxes.MAX_PAIRS", most)
+    rng = np.random.default_rng(3)
+    corners = rng.uniform(0, 60, (200, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (200, 2))], axis=1)
+    boxes[7] = np.nan
+    scores, groups = rng.uniform(size=200), rng.integers(0, 9, 200) * 3
+    expected = [
+        rows[suppress(boxes[rows], scores[rows], overlap=0.3, by_smaller=by_smaller)]
+        for rows in (np.flatnonzero(groups == group) for group in np.unique(groups))
+    ]
+    kept = suppress_each(boxes, scores, groups, overlap=0.3, by_smaller=by_smaller)
+    np.testing.assert_array_equal(kept, np.concatenate(expected))
+    assert 0 < len(kept) < 200
+
+
+def test_no_groups() -> None:
+    none = np.empty(0)
+    assert len(suppress_each(none.reshape(0, 4), none, none.astype(int), overlap=0.3)) == 0
