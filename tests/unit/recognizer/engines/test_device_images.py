@@ -1,5 +1,7 @@
 """The device's image work, on the CPU engines, against OpenCV's."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
