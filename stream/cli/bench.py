@@ -13,6 +13,8 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from stream.cli.common import (
+    EXPECTED_FAILURE,
+    MAX_FACE_PX,
     AsJson,
     ConfigFileAlone,
     DeviceName,
@@ -20,17 +22,23 @@ from stream.cli.common import (
     MinFace,
     ModelSpec,
     Threads,
+    complain,
+    counted,
     finite,
     print_json,
     table_console,
+    write_output,
 )
 from stream.cli.settings import settings_to_measure
 from stream.config import configuration_file, load_config, parse_camera
+from stream.errors import StreamError
 
 if TYPE_CHECKING:
+    from stream.bench.quality import QualityFigures
     from stream.bench.stream import StreamBench
 
 MAX_TEMPLATES = 100_000_000  # 13 GB in one byte a number
+MAX_PEOPLE = 100_000
 MAX_SIZE = 16_384  # of an embedding, as of model cards
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
@@ -212,6 +220,145 @@ def embed(
     console = table_console()
     console.print(f"{result.model}, {result.engine} on {result.device}, {result.threads} threads")
     console.print(f"one crop {result.ms_one:.1f} ms, eight in a call {result.ms_eight:.1f} ms")
+
+
+@app.command()
+def quality(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", show_default=False, help="Photos of people, DIR/NAME/PHOTO.jpg."
+        ),
+    ],
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help="These degradations, such as dark,turned-90; all if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            max=MAX_PEOPLE,
+            help="Take so many people, chosen by the seed; all if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Of the noise and the choice of people.")
+    ] = 0,
+    any_way_up: Annotated[
+        bool,
+        typer.Option("--any-way-up", help="Detect as in photos: faces in all four orientations."),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Write a chart as PNG, needs matplotlib; no file is overwritten.",
+            show_default=False,
+        ),
+    ] = None,
+    min_face_px: Annotated[
+        int | None,
+        typer.Option(
+            "--min-face-px",
+            min=12,
+            max=MAX_FACE_PX,
+            help="Smallest face to detect, pixels; else as configured, or 12.",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    config: ConfigFileAlone = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure who is found and recognized in photos that are small, dark, blurred or turned.
+
+    Each photo is degraded and compared with all other photos as they are.
+
+    Examples: facewire bench quality people/
+              facewire bench quality people/ --only as-is,dark,24px --plot quality.png
+    """
+    from recognizer import open_recognizer
+    from stream.bench.quality import (
+        bench_quality,
+        choose_photos,
+        chosen_degradations,
+        quality_chart,
+        require_matplotlib,
+    )
+
+    degradations = chosen_degradations(only)
+    if plot is not None:
+        require_matplotlib()
+        if plot.exists():
+            raise StreamError(f"{plot} already exists: name another file")
+    settings = settings_to_measure(
+        config, model=model, device=device, threads=threads, min_face_px=min_face_px
+    )
+    settings.setdefault("min_face_px", 12)
+    photos = choose_photos(directory, limit=limit, seed=seed)
+    with closing(FetchBars()) as bars:
+        recognizer = open_recognizer(**settings, progress=bars)
+    with counted("photos") as progress:
+        result = bench_quality(
+            recognizer,
+            photos,
+            degradations,
+            min_face_px=settings["min_face_px"],
+            any_way_up=any_way_up,
+            seed=seed,
+            progress=progress,
+        )
+    for reason in result.unreadable:
+        complain(reason)
+    if plot is not None:
+        write_output(plot, quality_chart(result))
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        _print_quality(result)
+    if result.unreadable:
+        raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _print_quality(result: "QualityFigures") -> None:
+    from stream.bench.quality import FARS
+
+    console = table_console()
+    console.print(
+        f"{result.model}, {result.engine} on {result.device}, smallest face "
+        f"{result.min_face_px} px; {result.photos} photos of {result.people} people, "
+        f"{result.genuine} genuine and {result.impostors} impostor pairs"
+    )
+    table = Table("", "undetected", "false faces", "accuracy", box=None, pad_edge=False)
+    for far in FARS:
+        table.add_column(f"TAR@{far:g}")
+    for far in FARS:
+        table.add_column(f"both@{far:g}")
+    table.add_column("ms")
+    for each in result.degradations:
+        found = [
+            {rate.far: f"{rate.tar:.3f}" for rate in some}
+            for some in (each.tar_at_far, each.tar_at_far_degraded)
+        ]
+        table.add_row(
+            each.name,
+            f"{each.undetected:.3f}",
+            f"{each.false_faces:.2f}",
+            f"{each.accuracy:.3f}",
+            *(some.get(far, "") for some in found for far in FARS),
+            f"{each.ms:.0f}",
+        )
+    console.print(table)
+    console.print("TAR: degraded against photos as they are; both: degraded against degraded")
 
 
 def _show(bar: Progress, task: TaskID, done: float) -> None:

@@ -59,6 +59,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "bench search": ("100",),
     "bench stream": ("missing.mp4",),
     "bench detect": ("missing.jpg",),
+    "bench quality": ("missing",),
 }
 
 

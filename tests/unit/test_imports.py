@@ -36,6 +36,7 @@ ALLOWED = {
         "h11",  # what uvicorn reads HTTP with
         "httpx2",  # cameras over HTTP, and the addresses of webhooks
         *("prometheus_client", "pydantic", "platformdirs", "typer", "rich"),
+        "matplotlib",  # the chart of bench quality, where it is installed
         "typing_extensions",  # pydantic wants its TypedDict before Python 3.12
     },
 }

@@ -39,6 +39,7 @@ COMMANDS = {
     "bench detect": ["--config", "--device", "--json"],
     "bench embed": ["--config", "--model", "--json"],
     "bench stream": ["--config", "--json"],
+    "bench quality": ["--only", "--limit", "--seed", "--plot", "--model", "--json"],
     "check": ["--config", "--json"],
     "events": [
         "--config",
