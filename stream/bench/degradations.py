@@ -79,7 +79,7 @@ def _backlit(image: Image, box: Floats, rng: np.random.Generator) -> Degraded:
     """Put the head in the dark, before a bright background."""
     height, width = image.shape[:2]
     center = (box[:2] + box[2:]) / 2
-    radii = 0.9 * (box[2:] - box[:2])
+    radii = np.maximum(0.9 * (box[2:] - box[:2]), 1)
     y, x = np.ogrid[:height, :width]
     distance = np.hypot((x - center[0]) / radii[0], (y - center[1]) / radii[1])
     share = np.clip(2 * (distance - 0.75), 0, 1)[..., None]  # of the background's light

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from recognizer import read_image
 from stream.cli.bench import app
+from stream.errors import StreamError
 from tests.shared_data import photos, shared_data
 
 pytestmark = pytest.mark.integration
@@ -28,7 +29,7 @@ def test_photos_get_worse_and_the_figures_with_them(tmp_path: Path):
     folder = shared_data("lfw_mini_250")
     chart = tmp_path / "quality.png"
     result = measured(
-        folder, "--only", "as-is,24px,12px,dark-6,fog", "--limit", 10, "--plot", chart
+        folder, "--only", "as-is,24px,12px,dark-6,fog", "--limit", 20, "--plot", chart
     )
     rows = {each["name"]: each for each in result["degradations"]}
     assert list(rows) == ["as-is", "24px", "12px", "dark-6", "fog"]
@@ -41,7 +42,7 @@ def test_photos_get_worse_and_the_figures_with_them(tmp_path: Path):
     assert rows["12px"]["tar"] < clean["tar"]
     assert rows["dark-6"]["undetected"] > 0.05
     assert all(each["ms"] > 0 for each in rows.values())
-    assert result["people"] == 10
+    assert result["people"] == 20
     assert min(read_image(chart).shape[:2]) > 300
 
 
@@ -77,8 +78,15 @@ def test_the_same_seed_gives_the_same_figures(tmp_path: Path):
 
 
 def test_wrong_arguments_are_one_line(tmp_path: Path):
-    from stream.errors import StreamError
-
+    for wrong, message in {
+        "missing": "cannot read",
+        "text.jpg": "not a directory",
+        "empty": "no folder of a person",
+    }.items():
+        (tmp_path / "text.jpg").write_text("no photo")
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(StreamError, match=message):
+            run(tmp_path / wrong)
     with pytest.raises(StreamError, match="one of as-is"):
         run(tmp_path, "--only", "nonsense")
     (tmp_path / "chart.png").write_bytes(b"kept")

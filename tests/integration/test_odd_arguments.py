@@ -85,6 +85,8 @@ CASES = [
     and not getattr(param, "is_flag", False)
     # What it measures is a service with cameras: their addresses are tried for seconds each.
     and (verb, param.name) not in {("bench stream", "sources"), ("bench stream", "config")}
+    # It reads every file below a folder, such as those of all other tests.
+    and (verb, param.name) != ("bench quality", "directory")
 ]
 
 

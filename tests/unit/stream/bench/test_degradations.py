@@ -21,13 +21,9 @@ def spot_in(image: np.ndarray) -> np.ndarray:
     return np.array([x.mean(), y.mean()])
 
 
-@pytest.mark.parametrize("name", DEGRADATIONS)
+@pytest.mark.parametrize("name", [n for n in DEGRADATIONS if any(g in n for g in GEOMETRIC)])
 def test_the_map_leads_to_where_the_face_went(name: str):
     degraded = DEGRADATIONS[name](photo(), BOX, np.random.default_rng(0))
-    assert degraded.image.dtype == np.uint8
-    assert degraded.image.ndim == 3
-    if name in ("gray", "infrared"):  # without the color of the spot
-        return
     mapped = degraded.matrix @ np.array([109.5, 99.5, 1.0])
     scale = np.sqrt(abs(np.linalg.det(degraded.matrix[:, :2])))
     assert np.abs(spot_in(degraded.image) - mapped).max() <= max(1.0, scale)
@@ -39,6 +35,8 @@ def test_a_seed_gives_the_same_image_and_the_photo_stays(name: str):
     one, other = (DEGRADATIONS[name](image, BOX, np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one.image, other.image)
     assert np.array_equal(image, photo())
+    assert one.image.dtype == np.uint8
+    assert one.image.ndim == 3
     if not any(part in name for part in GEOMETRIC):
         assert one.image.shape == image.shape
 
