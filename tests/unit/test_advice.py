@@ -199,4 +199,4 @@ def test_every_package_that_is_advised_is_ours_or_known():
                 assert extra[1] is None or extra[1] in PROJECT["optional-dependencies"], where
             else:
                 assert Requirement(word).name in known, f"{where}: pip install {word}"
-    assert ("trainer/cli.py", ".[train]") in advised
+    assert ("trainer/cli/main.py", ".[train]") in advised
