@@ -61,8 +61,8 @@ class Recognizer:
 
         Args:
             images: the images.
-            any_way_up: try all four orientations where no face is certainly upright; for photos,
-                up to four times the work. Landmarks are the person's in any orientation.
+            any_way_up: try eight orientations where no face is certainly upright; for photos, up
+                to twelve times the work. Landmarks are the person's in any orientation.
         """
         if any_way_up:
             return detect_any_way_up(self._detector.detect, images)

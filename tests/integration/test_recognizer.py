@@ -11,6 +11,7 @@ from recognizer import DeviceError, ModelFileError, Recognizer, fetch, open_reco
 from recognizer.bench import bench_detect, bench_embed
 from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import MEAN, POOLS, SCALE, build_graph, read_weights
+from recognizer.detect.turning import Turn, mapped
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.geometry.alignment import similarity_transforms
 from recognizer.models.fetch import ensure
@@ -134,6 +135,24 @@ def test_a_batch_of_photos_equals_its_photos(recognizer: Recognizer) -> None:
         assert len(alone) == len(together)
         np.testing.assert_allclose(together.boxes, alone.boxes, atol=1e-4)
         np.testing.assert_allclose(together.landmarks, alone.landmarks, atol=1e-4)
+
+
+@pytest.mark.parametrize("degrees", [30, 45, 60, 90, 120, 180, 225, 300])
+def test_a_photo_turned_by_any_angle_shows_the_same_person(
+    recognizer: Recognizer, degrees: int
+) -> None:
+    for name in ("obama.jpg", "biden.jpg", "astronaut.png"):
+        image = read_image(photos() / name)
+        (upright,) = recognizer.recognize([image])
+        turn = Turn(degrees, *image.shape[:2])
+        (turned,) = recognizer.recognize([turn.image_of(image)], any_way_up=True)
+        best = max(turned, key=lambda face: face.score)
+        assert best.embedding @ upright[0].embedding > 0.8
+        expected = mapped(upright[0].landmarks, turn.matrix)
+        eyes = np.linalg.norm(expected[0] - expected[1])
+        assert np.abs(best.landmarks - expected).max() < 0.25 * eyes
+        middle = (best.box[:2] + best.box[2:]) / 2
+        assert np.linalg.norm(middle - expected.mean(axis=0)) < 0.6 * eyes
 
 
 def test_follow_finds_a_face_that_moved(recognizer: Recognizer) -> None:
