@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -232,17 +233,19 @@ def embed() -> Result:
     from recognizer.models.resolve import resolve_model
 
     result: Result = {}
+    precisions = ("f32", "tf32") if DEVICE == "cuda" else ("f32",)
     models = {"sface": resolve_model("sface")}
     y1 = SHARED / "models/y1"
     if y1.with_name("y1-0000.params").exists():
         models["y1"] = resolve_model(f"{y1},0")
     rng = np.random.default_rng(0)
-    for name, resolved in models.items():
-        embedder = Embedder(open_engine(DEVICE), resolved.model, resolved.card)
+    for (name, resolved), precision in product(models.items(), precisions):
+        engine = open_engine(DEVICE, precision=precision)
+        embedder = Embedder(engine, resolved.model, resolved.card)
         for batch in (*BATCHES, 64, 256):
             crops = rng.integers(0, 256, (batch, 112, 112, 3), dtype=np.uint8)
             ms = median_ms(partial(embedder.embed, crops), 10)
-            result[f"{name}, batch {batch}"] = {
+            result[f"{name}, {precision}, batch {batch}"] = {
                 "ms": ms,
                 "faces_s": 1e3 * batch / ms,
                 **_profiled(partial(embedder.embed, crops)),
@@ -279,9 +282,8 @@ OPTIONS: dict[str, dict[str, str]] = {
     "tf32": {**PLAIN, "use_tf32": "1"},
     "tf32 nhwc": {**PLAIN, **NHWC, "use_tf32": "1"},
     "f16": PLAIN,
-    "f16 nhwc": {**PLAIN, **NHWC},
     "graph": {**PLAIN, "enable_cuda_graph": "1"},
-    "f16 nhwc graph": {**PLAIN, **NHWC, "enable_cuda_graph": "1"},
+    "tf32 nhwc graph": {**PLAIN, **NHWC, "use_tf32": "1", "enable_cuda_graph": "1"},
 }
 """Options of the provider by name; f16 converts the network, too."""
 

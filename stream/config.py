@@ -301,8 +301,9 @@ class RecognizerConfig(Section):
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="where the networks run"
     )
-    precision: Literal["f32", "bf16"] = Field(
-        "f32", description="of the embedding network; bf16 is faster on a CPU that has it"
+    precision: Literal["f32", "bf16", "tf32"] = Field(
+        "f32",
+        description="of the embedding network; faster: bf16 on a CPU that has it, tf32 with cuda",
     )
     threads: int = Field(
         1, ge=0, le=256, description="CPU threads of the networks; 0 uses every core"

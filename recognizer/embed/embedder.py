@@ -15,7 +15,7 @@ from recognizer.onnx_graph import FLOAT, UINT8, OnnxGraph, value_info
 
 # crops per run: on a CPU more gain nothing, and OpenVINO keeps buffers for every size it has seen
 # (SFace: 340 MiB more after all sizes up to 32); a GPU needs them to be busy
-MAX_BATCH = {"cpu": 8, "cuda": 64}
+MAX_BATCH = {"cpu": 8, "cuda": 256}
 SMALL = 2_000_000  # weights that may be held twice, y1: 20 MiB more; SFace would be 89
 
 

@@ -46,6 +46,18 @@ class _ImageGraph(OnnxGraph):
         return self.rounded(pooled, f"planes{octave}")
 
 
+def join_graph(n_frames: int) -> bytes:
+    """Join frames of one size to a batch.
+
+    Inputs: n_frames of (1, H, W, 3) uint8. Output: (n_frames, H, W, 3) uint8.
+    """
+    graph = _ImageGraph("join")
+    frames = [graph.input(f"frame{i}", UINT8, [1, "H", "W", 3]) for i in range(n_frames)]
+    graph.add("Concat", frames, "frames", axis=0)
+    graph.output("frames", UINT8, [n_frames, "H", "W", 3])
+    return graph.serialized()
+
+
 def sheet_graph(n_octaves: int) -> bytes:
     """Put each image and all its octaves on one tall sheet, for one GridSample to read them all.
 

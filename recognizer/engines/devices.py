@@ -9,7 +9,7 @@ from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.errors import DeviceError
 
 DEVICES = ("auto", "cpu", "cuda", "tensorrt")
-PRECISIONS = ("f32", "bf16")
+PRECISIONS = ("f32", "bf16", "tf32")
 
 
 def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32") -> Engine:
@@ -21,7 +21,7 @@ def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32
             networks of one input size by TensorRT, which it builds for minutes at the first
             start; "auto": cuda if usable, else cpu.
         threads: of the CPU; 0 for all that this process may use.
-        precision: "f32", or "bf16" on a CPU that has it.
+        precision: "f32"; "bf16" on a CPU that has it; "tf32" with "cuda".
 
     Raises:
         DeviceError: if the device is not usable; the message names what is missing.
@@ -36,9 +36,11 @@ def open_engine(device: str = "auto", *, threads: int = 0, precision: str = "f32
     if device == "tensorrt":
         # TensorRT's provider has no option like CUDA's `use_tf32`, and this is read only once
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    if precision == "tf32" and device != "cuda":
+        raise DeviceError(f"tf32 is for NVIDIA GPUs: leave the precision at f32 with {device}")
     if device != "cpu" and not (missing := missing_for_cuda()):
         built = default_cache() / "tensorrt" if device == "tensorrt" else None
-        return OnnxRuntimeEngine("cuda", threads=threads, tensorrt=built)
+        return OnnxRuntimeEngine("cuda", threads=threads, tensorrt=built, precision=precision)
     if device in ("cuda", "tensorrt"):
         raise DeviceError(f"cannot run on {device}: {missing}")
     try:

@@ -24,6 +24,8 @@ CUDA_OPTIONS = {
     # float32 as on the CPU: TF32 keeps ten bits of a number, too few for the positions of crops
     "use_tf32": "0",
 }
+TF32_OPTIONS = CUDA_OPTIONS | {"use_tf32": "1", "prefer_nhwc": "1"}
+"""For embedding networks: tensor cores, and the layout of channels that they take as it is."""
 TENSORRT = "TensorrtExecutionProvider"
 NO_PROVIDER = (
     "onnxruntime could not start its CUDA provider "
@@ -56,13 +58,21 @@ def missing_for_cuda() -> str:
 class OnnxRuntimeEngine:
     """ONNX Runtime: CUDA where there is an NVIDIA GPU, or any CPU."""
 
-    def __init__(self, device: str, *, threads: int, tensorrt: Path | None = None) -> None:
+    def __init__(
+        self,
+        device: str,
+        *,
+        threads: int,
+        tensorrt: Path | None = None,
+        precision: str = "f32",
+    ) -> None:
         """Prepare for a device.
 
         Args:
             device: "cpu" or "cuda".
             threads: of the CPU.
             tensorrt: where TensorRT keeps what it builds; None to do without it.
+            precision: "f32", or "tf32" with `cuda`.
 
         Raises:
             DeviceError: if TensorRT is wanted and not installed.
@@ -93,6 +103,9 @@ class OnnxRuntimeEngine:
                 onnxruntime.preload_dlls(directory="")
             self.not_found = printed.getvalue().partition("\n")[0]
             self._providers, self._provider_options = ["CUDAExecutionProvider"], [CUDA_OPTIONS]
+        if precision == "tf32":
+            self._provider_options = [TF32_OPTIONS]
+            self.name += " in tf32"
         self._tensorrt = tensorrt
         if tensorrt:
             self._versions = f"{onnxruntime.__version__}-{_tensorrt_version()}"

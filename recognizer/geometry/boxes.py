@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Boxes = NDArray[np.float64]
-MAX_PAIRS = 1 << 20  # of boxes that are compared at once: 60 MB
+CACHED_PAIRS = 1 << 14  # of boxes that are compared at once
 
 
 def suppress(
@@ -47,25 +47,27 @@ def suppress_each(
     Returns:
         Indices of the boxes that stay, by group and then by descending score.
     """
+    if len(groups) == 0 or (groups == groups[0]).all():
+        return suppress(boxes, scores, overlap=overlap, by_smaller=by_smaller)
     order = np.lexsort((-scores, groups))
     _, counts = np.unique(groups, return_counts=True)
-    if len(counts) == 0:
-        return order
     starts = np.cumsum(counts) - counts
-    if len(counts) == 1 or len(counts) * counts.max() ** 2 > MAX_PAIRS:
-        parts = (order[start : start + n] for start, n in zip(starts, counts, strict=True))
-        return np.concatenate(
-            [
-                rows[suppress(boxes[rows], scores[rows], overlap=overlap, by_smaller=by_smaller)]
-                for rows in parts
-            ]
-        )
-    is_row = np.arange(counts.max()) < counts[:, None]
-    # boxes of no numbers overlap nothing
-    padded = np.full((*is_row.shape, 4), np.nan)
-    padded[is_row] = boxes[order]
-    is_kept = _greedy(_are_close(padded, overlap=overlap, by_smaller=by_smaller))
-    return order[is_kept[is_row]]
+    is_kept = np.ones(len(order), np.bool_)
+    # groups of like size are padded to one, and compared while they fit the processor's cache
+    by_size = np.argsort(-counts, kind="stable")
+    first = 0
+    while first < len(by_size) and (most := int(counts[by_size[first]])) > 1:
+        part = by_size[first : first + max(CACHED_PAIRS // most**2, 1)]
+        first += len(part)
+        nth = np.arange(most)
+        is_row = nth < counts[part, None]
+        rows = (starts[part, None] + nth)[is_row]
+        # boxes of no numbers overlap nothing
+        padded = np.full((*is_row.shape, 4), np.nan)
+        padded[is_row] = boxes[order[rows]]
+        kept = _greedy(_are_close(padded, overlap=overlap, by_smaller=by_smaller))
+        is_kept[rows] = kept[is_row]
+    return order[is_kept]
 
 
 def _are_close(boxes: Boxes, *, overlap: float, by_smaller: bool) -> NDArray[np.bool_]:
@@ -82,13 +84,18 @@ def _are_close(boxes: Boxes, *, overlap: float, by_smaller: bool) -> NDArray[np.
 
 
 def _greedy(is_close: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return (..., N): which boxes stay, of (..., N, N) and the best first."""
-    n = is_close.shape[-1]
-    is_kept = np.ones(is_close.shape[:-1], np.bool_)
-    matters = np.triu(is_close, 1).any(axis=-1)
-    for i in np.flatnonzero(matters.reshape(-1, n).any(axis=0)):
-        is_kept[..., i + 1 :] &= ~(is_close[..., i, i + 1 :] & is_kept[..., i, None])
-    return is_kept
+    """Return (..., N): which boxes stay, of (..., N, N) and the best first.
+
+    A box stays unless a better one that stays is close. Assume that all stay and apply the rule
+    until nothing changes: round i settles at least the i best boxes, and some four settle all.
+    """
+    is_worse = np.triu(is_close, 1)
+    is_kept: NDArray[np.bool_] = np.ones(is_close.shape[:-1], np.bool_)
+    while True:
+        settled = np.logical_not((is_worse & is_kept[..., None]).any(axis=-2))
+        if np.array_equal(settled, is_kept):
+            return is_kept
+        is_kept = settled
 
 
 def calibrate(boxes: Boxes, offsets: Boxes) -> Boxes:

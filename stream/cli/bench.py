@@ -190,7 +190,7 @@ def embed(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="f32, or bf16 on a CPU that has it; else as configured, or f32.",
+            help="f32, bf16 on a CPU that has it, or tf32 with cuda; else as configured, or f32.",
             show_default=False,
         ),
     ] = None,

@@ -70,6 +70,7 @@ def test_a_graph_before_a_model_gives_the_model_its_input(engine: Engine) -> Non
 @pytest.mark.parametrize(
     "build",
     [
+        partial(device_graphs.join_graph, 3),
         partial(device_graphs.sheet_graph, 4),
         partial(device_graphs.sample_graph, 48),
     ],

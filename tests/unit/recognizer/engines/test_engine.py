@@ -216,8 +216,9 @@ def has_bf16() -> bool:
 @pytest.mark.parametrize(
     ("device", "precision", "message"),
     [
-        ("cpu", "f16", r"unknown precision 'f16' \(choose f32, bf16\)"),
+        ("cpu", "f16", r"unknown precision 'f16' \(choose f32, bf16, tf32\)"),
         ("cuda", "bf16", "bf16 is for the CPU"),
+        ("cpu", "tf32", "tf32 is for NVIDIA GPUs"),
     ],
 )
 def test_a_precision_that_cannot_be_had_is_refused(

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recognizer.geometry.boxes import (
-    MAX_PAIRS,
+    CACHED_PAIRS,
     calibrate,
     square,
     suppress,
@@ -68,11 +68,11 @@ def test_touches(box: list[float], expected: bool) -> None:
 
 
 @pytest.mark.parametrize("by_smaller", [False, True])
-@pytest.mark.parametrize("most", [0, MAX_PAIRS])
+@pytest.mark.parametrize("most", [0, 2000, CACHED_PAIRS])
 def test_groups_suppress_apart(
     by_smaller: bool, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recognizer.geometry.boxes.MAX_PAIRS", most)
+    monkeypatch.setattr("recognizer.geometry.boxes.CACHED_PAIRS", most)
     rng = np.random.default_rng(3)
     corners = rng.uniform(0, 60, (200, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(5, 40, (200, 2))], axis=1)
