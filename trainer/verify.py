@@ -26,6 +26,7 @@ from trainer.evaluation.templates import TemplateVerification, verify_templates
 from trainer.evaluation.verification import (
     Floats64,
     Verification,
+    check_pairs,
     operating_points,
     roc,
     verify_embeddings,
@@ -65,21 +66,29 @@ def open_pairs(
     images: Path | None,
     open_detector: Callable[[], Recognizer],
     *,
+    folds: int,
+    fars: Sequence[float] | None,
     on_progress: OnProgress,
 ) -> PairSet:
-    """Open a `.bin`, or the photos that a pairs.txt names.
+    """Open a `.bin`, or the photos that a pairs.txt names, for a verification.
 
     Raises:
-        DataError: if pairs.txt comes without a directory of photos.
+        DataError: if pairs.txt comes without a directory of photos, there are fewer pairs than
+            folds, or a wanted FAR is too fine.
         RecordError: if the file is damaged.
     """
     if path.suffix != ".txt":
-        return read_bin(path)
+        found = read_bin(path)
+        check_pairs(found.is_same, folds=folds, fars=fars, target=found.name)
+        return found
     if images is None:
         raise DataError(f"{path} needs --images, the directory of the photos")
+    pairs = read_pairs_txt(path)
+    is_same = np.array([pair.is_same for pair in pairs], bool)
+    check_pairs(is_same, folds=folds, fars=fars, target=path.stem)
     return pairs_of_photos(
         images,
-        read_pairs_txt(path),
+        pairs,
         name=path.stem,
         open_detector=open_detector,
         on_progress=on_progress,

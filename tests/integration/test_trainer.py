@@ -190,6 +190,8 @@ def test_the_machine_chooses_the_precision_once(
     data, tmp_path, monkeypatch, caplog, has_bf16, precision
 ):
     monkeypatch.setattr("trainer.training.device.calculates_in_bf16", lambda place: has_bf16)
+    why = f"run.precision is auto, and it has {'' if has_bf16 else 'no '}instructions for bf16"
+    plan = "batch 6, lr 0.1 (cosine after 10 steps of warm-up)"
     with caplog.at_level("INFO", "trainer.training.run"):
         run(data, tmp_path, "run.steps=1", "run.precision=auto")
         monkeypatch.setattr(
@@ -197,10 +199,10 @@ def test_the_machine_chooses_the_precision_once(
         )
         run(data, tmp_path, "run.steps=2", "run.precision=auto", resume=True)
     assert caplog.messages == [
-        f"training in {precision} on cpu",
-        "batch 6, lr 0.1 (cosine), 1 steps: 0.3 times the 20 images of the set",
-        f"training in {precision} on cpu",
-        "batch 6, lr 0.1 (cosine), 2 steps: 0.6 times the 20 images of the set",
+        f"training in {precision} on cpu: {why}",
+        f"{plan}, 1 steps: 0.3 times the 20 images of the set",
+        f"training in {precision} on cpu: as before",
+        f"{plan}, 2 steps: 0.6 times the 20 images of the set",
     ]
     state = read_checkpoint(tmp_path / "last.pt")
     assert (state["step"], json.loads(state["recipe"])["run"]["precision"]) == (2, precision)
@@ -222,6 +224,82 @@ def test_a_resumed_run_remembers_its_highest_accuracy(data, tmp_path, caplog):
     with caplog.at_level("INFO", "trainer.training.run_log"):
         run(data, tmp_path, "run.steps=2", target, resume=True)
     assert caplog.messages[-1] == "[2]Accuracy-Highest: 1.00000"
+
+
+@pytest.mark.parametrize("sharded", ["false", "true"])
+def test_a_kill_between_two_files_of_a_step_repeats_the_step(data, tmp_path, monkeypatch, sharded):
+    """best.pt is written before last.pt: else a resumed run would never write it."""
+    settings = ("run.steps=2", "run.verbose=1", "run.ckpt=always", f"head.sharded={sharded}")
+    run(data, tmp_path / "whole", *settings)
+    written = []
+
+    def killed(path, state):
+        save_checkpoint(path, state)
+        written.append(path.name)
+        if len(written) == 4:  # the first file of step 2
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.training.loop.save_checkpoint", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(data, tmp_path / "parts", *settings)
+    monkeypatch.undo()
+    assert written[:3] == ["best.pt", "step-0000001.pt", "last.pt"]
+    run(data, tmp_path / "parts", *settings, resume=True)
+    for name in ("best.pt", "last.pt", "step-0000001.pt", "step-0000002.pt"):
+        assert equal(*(read_checkpoint(tmp_path / out / name) for out in ("whole", "parts"))), name
+
+
+def test_averaged_weights_are_one_network_everywhere(data, tmp_path):
+    """Verified while training, by `verify`, exported and taken as a start: the average."""
+    target = ('run.targets=["eight"]', "run.steps=4", "run.verbose=2", "run.ema=0.5")
+    summary = run(data, tmp_path / "run", *target)
+    last = tmp_path / "run/last.pt"
+    state = read_checkpoint(last)
+    assert not torch.equal(state["ema"]["fc1.running_mean"], state["backbone"]["fc1.running_mean"])
+    arguments = ("--pairs", data / "eight.bin", "--folds", 8, "--device", "cpu", "--json")
+    export_checkpoint(last, str(tmp_path / "t.onnx"), None, name="t", licence="")
+    xnorms = [row["xnorm"] for row in summary["results"] if row["step"] == 4]
+    for model in (last, tmp_path / "t.onnx"):
+        (row,) = json.loads(command("verify", "--model", model, *arguments).stdout)
+        xnorms.append(row["xnorm"])
+    # a run that starts from it verifies it before its first step
+    start = ('run.targets=["eight"]', "run.steps=2", f"run.pretrained={last}")
+    fresh = run(data, tmp_path / "fresh", *start)
+    xnorms += [row["xnorm"] for row in fresh["results"] if row["step"] == 0]
+    assert len(xnorms) == 4
+    assert xnorms == pytest.approx([xnorms[0]] * 4, rel=1e-4)
+    raw = {**state, "ema": {}}
+    save_checkpoint(tmp_path / "raw.pt", {key: v for key, v in raw.items() if key != "format"})
+    (row,) = json.loads(command("verify", "--model", tmp_path / "raw.pt", *arguments).stdout)
+    assert row["xnorm"] != pytest.approx(xnorms[0], rel=1e-4)  # the test can tell them apart
+
+
+def test_rate_schedule_and_batch_may_change_at_a_resume(data, tmp_path, caplog):
+    settings = ("optimizer.warmup=0", "run.verbose=1")
+    run(data, tmp_path, *settings, "run.steps=2", "optimizer.schedule=steps")
+    changed = ("optimizer.schedule=poly", "optimizer.lr=0.4", "run.batch=4", "run.steps=4")
+    with caplog.at_level("INFO", "trainer.training.resume"):
+        run(data, tmp_path, *settings, *changed, resume=True)
+    assert caplog.messages == [
+        "optimizer.lr was 0.1, after step 2 it is 0.4",
+        "optimizer.schedule was 'steps', after step 2 it is 'poly'",
+        "run.batch was 6, after step 2 it is 4",
+        "the learning rate of step 3 is 0.2; it was to be 0.1 by the recipe before",
+        "a step was 6 images of 1 processes, after step 2 it is 4 of 1 (run.batch=6 keeps it)",
+    ]
+    log = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert log[-1][:2] == ["4", "0.1"]  # poly from 0.4: 0.2 at step 3, 0.1 at step 4
+
+
+def test_a_checkpoint_of_mxnet_is_taken_as_verify_names_it(data, tmp_path):
+    run(data, tmp_path / "a", "run.steps=1")
+    export_checkpoint(tmp_path / "a/best.pt", f"{tmp_path / 'mx'},3", None, name="", licence="")
+    for number, spec in enumerate((f"{tmp_path / 'mx'},3", str(tmp_path / "mx-0003.params"))):
+        run(data, tmp_path / str(number), "run.steps=1", f"run.pretrained='{spec}'")
+    states = [read_checkpoint(tmp_path / n / "last.pt")["backbone"] for n in "01"]
+    assert equal(*states)
+    with pytest.raises(CheckpointError, match=r"cannot read .*mx-0004\.params: no such file"):
+        run(data, tmp_path / "2", "run.steps=1", f"run.pretrained='{tmp_path / 'mx'},4'")
 
 
 def test_a_resumed_run_shows_the_whole_run(data, tmp_path):
@@ -515,7 +593,8 @@ def test_a_sharded_run_continues_over_another_number_of_processes(data, tmp_path
     shutil.copytree(out, tmp_path / "copy")
     with caplog.at_level("INFO", "trainer.training.resume"):
         run(data, out, *SHARDED, "run.batch=8", "run.steps=6", resume=True)
-    assert caplog.messages == ["run.batch was 4, after step 5 it is 8"]
+    assert "run.batch was 4, after step 5 it is 8" in caplog.messages
+    assert not any(message.startswith("a step was") for message in caplog.messages)
     one = read_checkpoint(out / "last.pt")
     assert (one["step"], len(one["head"]["weight"]), one["parts"]) == (6, 4, 1)
     assert one["source"] == {"position": 6, "images": 8}
@@ -939,6 +1018,51 @@ def test_two_runs_do_not_share_a_directory(data, tmp_path):
     names = {file.name for file in (tmp_path / "run").iterdir()}
     assert ".best.pt.4711" not in names
     assert {"notes.pt.txt", "last.pt"} <= names
+
+
+def test_a_second_run_on_a_directory_is_refused_and_the_first_goes_on(data, tmp_path):
+    out = tmp_path / "run"
+    settings = [f"--set={s}" for s in (*SMALL, "run.verbose=500", "run.frequent=1")]
+    common = ("fit", "tiny", "--data", data, "--out", out, "--device=cpu", "--threads=1", *settings)
+    start = [sys.executable, "-c", "from trainer.cli import main; main()", *map(str, common)]
+    first = subprocess.Popen(
+        [*start, "--set=run.steps=500"], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        while not (out / "log.csv").exists() or (out / "log.csv").read_text().count("\n") < 2:
+            assert first.poll() is None
+            time.sleep(0.05)
+        done = command(*common, "--set=run.steps=1", expect=1)
+        assert first.poll() is None
+        assert done.stderr == (
+            f"facewire-train: another run writes to {out}: wait for its end, or choose another "
+            "--out\n"
+        )
+        n_rows = (out / "log.csv").read_text().count("\n")
+        while (out / "log.csv").read_text().count("\n") < n_rows + 2:
+            assert first.poll() is None
+            time.sleep(0.05)
+    finally:
+        first.kill()
+        first.wait()
+    steps = [line.split(",")[0] for line in (out / "log.csv").read_text().splitlines()[1:]]
+    assert steps[: len(steps) - 1] == [str(n) for n in range(1, len(steps))]
+
+
+def test_killed_runs_resume_to_the_same_bits(tmp_path):
+    """Three kills of two processes with a sharded head; scripts/kill_training.py does 30."""
+    program = Path(__file__).parents[2] / "scripts" / "kill_training.py"
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path), "--kills", "3", "--seed", "4", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["differs"], len(found["kills"])) == (0, 3)
+    assert found["equal"] >= 1
+    assert {kill["killed"] for kill in found["kills"]} == {"all", "rank 0", "rank 1"}
 
 
 @pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:0", ""])

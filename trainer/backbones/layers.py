@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.backbones.prelu import PReLU
+from trainer.errors import RecipeError
 
 BN_MOMENTUM = 0.1  # torch counts the new share; MXNet's bn_mom = 0.9 counts the old
 EPS_MXNET = 1e-3  # default of BatchNorm
@@ -100,6 +101,9 @@ def embedding_head(
 
     Returns:
         Modules by name, to be run in order; the last gives the (B, D) embedding.
+
+    Raises:
+        RecipeError: if Z, which has no weights, gives embeddings of another size.
     """
     flat = channels * 49  # a 7x7 map: 112 pixels halved four times
     last: OrderedDict[str, nn.Module] = OrderedDict()
@@ -121,7 +125,10 @@ def embedding_head(
     last["flatten0"] = nn.Flatten()
     if kind == "Z":
         if size != flat:
-            raise ValueError(f"head Z gives {flat} numbers, not {size}")
+            raise RecipeError(
+                f"backbone.output Z gives {flat} numbers, not {size}: set backbone.size = {flat}, "
+                "or choose another output"
+            )
         return last
     is_plain = kind in ("F", "G", "H")  # the embedding is the linear layer itself
     last["fc1" if is_plain else "pre_fc1"] = nn.Linear(flat, size)

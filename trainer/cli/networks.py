@@ -80,6 +80,7 @@ def recipes(
         recipe_keys,
         recipe_summary,
         recipe_values,
+        section_meanings,
     )
 
     keys = [asdict(key) for key in recipe_keys()]
@@ -91,13 +92,21 @@ def recipes(
         lines = []
     else:
         facts["recipes"] = {known: recipe_summary(known) for known in recipe_names()}
-        lines = [f"{known}: {summary}" for known, summary in facts["recipes"].items()]
-        lines += ["", "Keys, for a TOML file or --set section.key=value:"]
+        lines = [
+            "Recipes, for `facewire-train fit RECIPE`; `recipes NAME` shows the values of one:"
+        ]
+        lines += [f"{known}: {summary}" for known, summary in facts["recipes"].items()]
+        lines += ["", "Keys with their defaults, for a TOML file or --set section.key=value:"]
+    sections = section_meanings()
     for key in keys:
+        section = key["name"].partition(".")[0]
+        if section in sections:
+            lines += ["", f"[{section}] {sections.pop(section)}"]
         shown = json.dumps(key["value"] if name else key["default"])
         changed = f" (default {json.dumps(key['default'])})" if name else ""
         changed = "" if name and key["value"] == key["default"] else changed
-        lines.append(f"{key['name']} = {shown}{changed}: {key['meaning']} [{key['kind']}]")
+        form = ", ".join(filter(None, (key["kind"], key["limits"])))
+        lines.append(f"{key['name']} = {shown}{changed}: {key['meaning']} [{form}]")
     emit(facts, lines, as_json=as_json)
 
 
@@ -177,7 +186,14 @@ def verify(
     for path in pairs:
         with bar(f"reading {path.name}") as on_progress:
             targets.append(
-                open_pairs(path, images, opener(device, threads), on_progress=on_progress)
+                open_pairs(
+                    path,
+                    images,
+                    opener(device, threads),
+                    folds=folds,
+                    fars=far,
+                    on_progress=on_progress,
+                )
             )
     rows, lines = [], []
     best: dict[str, float] = {}

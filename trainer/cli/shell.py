@@ -18,7 +18,7 @@ console = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0 for all.")]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all.")]
 
 
 @contextmanager

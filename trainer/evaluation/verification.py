@@ -99,8 +99,7 @@ def verify_embeddings(
     Raises:
         DataError: if there are fewer pairs than folds, or a wanted FAR is too fine.
     """
-    if len(is_same) < max(folds, 1):
-        raise DataError(f"{target} has {len(is_same)} pairs for {folds} folds (lower --folds)")
+    check_pairs(is_same, folds=folds, fars=fars, target=target)
     if 2 * len(is_same) != len(plain):
         raise ValueError(f"plain must be ({2 * len(is_same)}, D), got {plain.shape}")
     lengths = np.linalg.norm(np.concatenate([plain, mirrored]), axis=1)
@@ -119,6 +118,19 @@ def verify_embeddings(
         distances=distances,
         is_same=is_same,
     )
+
+
+def check_pairs(
+    is_same: NDArray[np.bool_], *, folds: int, fars: Sequence[float] | None, target: str
+) -> None:
+    """See that pairs allow a verification, before hours of embedding.
+
+    Raises:
+        DataError: if there are fewer pairs than folds, or a wanted FAR is too fine.
+    """
+    if len(is_same) < max(folds, 1):
+        raise DataError(f"{target} has {len(is_same)} pairs for {folds} folds (lower --folds)")
+    operating_points(np.zeros(len(is_same)), is_same, fars, target=target)
 
 
 def unit_rows(x: Floats64) -> Floats64:

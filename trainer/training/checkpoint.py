@@ -65,6 +65,7 @@ def save_checkpoint(path: Path, state: State) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         scratch.replace(path)
+        synchronize_directory(path.parent)
     except (OSError, RuntimeError) as error:
         # torch raises an error of its own over that of the disk
         causes = (error, error.__context__)
@@ -75,6 +76,15 @@ def save_checkpoint(path: Path, state: State) -> None:
         ) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def synchronize_directory(directory: Path) -> None:
+    """Write the names in a directory to the disk, so that a power cut keeps their order."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -169,14 +179,19 @@ def read_checkpoint(path: Path) -> State:
     return state
 
 
-def load_weights(backbone: nn.Module, path: Path) -> None:
-    """Fill a backbone from a checkpoint of ours, an MXNet `.params` file or arcface_torch's `.pth`.
+def load_weights(backbone: nn.Module, spec: str) -> None:
+    """Fill a backbone from a checkpoint of ours, one of MXNet, or arcface_torch's `.pth`.
 
     Of averaged weights where there are some, as `verify` and `export` do.
+
+    Args:
+        backbone: to be filled.
+        spec: FILE.pt, FILE.pth, PREFIX-0001.params, or PREFIX,1 as `verify` has it.
 
     Raises:
         CheckpointError: if it is of another network; the message names the first keys.
     """
+    path = weights_path(spec)
     if path.suffix == ".params":
         load_mxnet(backbone, path)
         return
@@ -185,6 +200,13 @@ def load_weights(backbone: nn.Module, path: Path) -> None:
         return
     state = read_checkpoint(path)
     load_state(backbone, state["ema"] or state["backbone"], path)
+
+
+def weights_path(spec: str) -> Path:
+    """Return the file of weights for a path, or for MXNet's PREFIX,EPOCH."""
+    prefix, comma, epoch = spec.rpartition(",")
+    is_epoch = comma and epoch.strip().isdecimal()
+    return Path(f"{prefix}-{int(epoch):04d}.params") if is_epoch else Path(spec)
 
 
 def load_state(module: nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:

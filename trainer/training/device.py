@@ -40,13 +40,16 @@ def device_kind(name: str) -> str:
     return "cuda" if has_cuda and name != "cpu" else "cpu"
 
 
-def choose_precision(recipe: Recipe, place: torch.device, then: State) -> Recipe:
+def choose_precision(recipe: Recipe, place: torch.device, then: State) -> tuple[Recipe, str]:
     """Fill in the precision of the networks where the recipe leaves it to the device.
 
     Args:
         recipe: as it was read.
         place: where it runs.
         then: checkpoint to resume from; its precision is kept. Without a recipe there is none.
+
+    Returns:
+        The recipe, and why it has this precision.
     """
     if recipe.run.precision != "auto":
         if recipe.run.precision == "bf16" and not calculates_in_bf16(place):
@@ -55,13 +58,16 @@ def choose_precision(recipe: Recipe, place: torch.device, then: State) -> Recipe
                 "(--set run.precision=auto chooses by the device)",
                 place,
             )
-        return recipe
+        return recipe, "as the recipe says"
     if "recipe" in then:
         precision = Recipe.model_validate_json(then["recipe"]).run.precision
+        reason = "as before"
     else:
-        precision = "bf16" if calculates_in_bf16(place) else "f32"
+        has = calculates_in_bf16(place)
+        precision = "bf16" if has else "f32"
+        reason = f"run.precision is auto, and it has {'' if has else 'no '}instructions for bf16"
     run = recipe.run.model_copy(update={"precision": precision})
-    return recipe.model_copy(update={"run": run})
+    return recipe.model_copy(update={"run": run}), reason
 
 
 def calculates_in_bf16(place: torch.device) -> bool:

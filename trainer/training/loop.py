@@ -13,7 +13,7 @@ from trainer.data.pairs import PairSet
 from trainer.errors import TrainingError
 from trainer.training.checkpoint import State, made_with, save_checkpoint, what_is_left
 from trainer.training.distributed import gather
-from trainer.training.optimizer import learning_rate
+from trainer.training.optimizer import planned_rate
 from trainer.training.progress import Progress, Verified
 from trainer.training.recipe import Recipe
 from trainer.training.resume import restore
@@ -62,7 +62,7 @@ def fit(
     waited, since, images = 0.0, clock(), 0
     trainee.network.train()
     for step in range(start + 1, run.steps + 1):
-        lr = _learning_rate(recipe, step)
+        lr = planned_rate(recipe, step)
         for group in optimizer.param_groups:
             group["lr"] = lr
         for _ in range(recipe.optimizer.accumulate):
@@ -135,9 +135,10 @@ def _save(
     """
     rank, step = place
     ranks = gather({**trainee.rank_state(), "source": source.state()})
-    paths = [out / "last.pt"]
-    paths += [out / "best.pt"] if is_best else []
+    paths = [out / "best.pt"] if is_best else []
     paths += [out / f"step-{step:07d}.pt"] if recipe.run.ckpt == "always" else []
+    # last: a run killed between these repeats the step, else it would never write the others
+    paths += [out / "last.pt"]
 
     def state() -> State:
         return {**_state(recipe, trainee, source, step, best), "ranks": ranks, "parts": len(ranks)}
@@ -173,18 +174,6 @@ def _forward_backward(
             f"optimizer.accumulate ({what_is_left(out)})"
         ) from error
     return loss.detach(), accuracy.detach()
-
-
-def _learning_rate(recipe: Recipe, step: int) -> float:
-    plan = recipe.optimizer
-    return learning_rate(
-        step,
-        kind=plan.schedule,
-        lr=plan.lr,
-        steps=plan.lr_steps,
-        total=recipe.run.steps,
-        warmup=plan.warmup,
-    )
 
 
 def _check_finite(what: str, value: float, step: int, lr: float, out: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainer.training.recipe import Recipe
+
 ACTIVE_ROWS = "active_rows"  # attribute of a parameter: the rows that a step moves; None for all
 
 
@@ -69,6 +71,19 @@ def parameter_groups(
         {"params": [p for p in backbone.parameters() if p.requires_grad]},
         {"params": list(head.parameters()), "lr_mult": head_lr_mult, "wd_mult": head_wd_mult},
     ]
+
+
+def planned_rate(recipe: Recipe, step: int) -> float:
+    """Return the learning rate of an optimizer step by a recipe; the first step is 1."""
+    plan = recipe.optimizer
+    return learning_rate(
+        step,
+        kind=plan.schedule,
+        lr=plan.lr,
+        steps=plan.lr_steps,
+        total=recipe.run.steps,
+        warmup=plan.warmup,
+    )
 
 
 def learning_rate(

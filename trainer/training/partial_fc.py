@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainer.errors import RecipeError
 from trainer.heads.classification import WEIGHT_SIGMA, Margin, Outcome, margin_logits, unit
 from trainer.training.optimizer import ACTIVE_ROWS
 
@@ -85,6 +86,9 @@ def class_range(n_classes: int, rank: int, world: int) -> range:
 class PartialHead(nn.Module):
     """This rank's classes.
 
+    Raises:
+        RecipeError: if there are too few classes for a rank to have any.
+
     Attributes:
         n_classes: of all ranks.
         own: the classes of this rank.
@@ -99,6 +103,12 @@ class PartialHead(nn.Module):
         self.margin, self.rate = margin, rate
         rank, world = _world()
         self.n_classes, self.own = n_classes, class_range(n_classes, rank, world)
+        if n_classes <= (world - 1) * -(-n_classes // world):
+            filled = -(-n_classes // -(-n_classes // world))
+            raise RecipeError(
+                f"head.sharded: {n_classes} classes fill {filled} of {world} processes: start "
+                f"{filled}, or leave head.sharded out"
+            )
         # every rank draws all rows and keeps its own: the same start for any number of ranks
         generator = torch.Generator().manual_seed(seed)
         weight = torch.empty(n_classes, size).normal_(0, WEIGHT_SIGMA, generator=generator)

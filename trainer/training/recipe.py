@@ -5,6 +5,7 @@ are refused.
 """
 
 import copy
+import difflib
 import logging
 import tomllib
 from collections.abc import Sequence
@@ -23,64 +24,103 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Loss = Literal[
+    "softmax",
+    "nsoftmax",
+    "arcface",
+    "cosface",
+    "combined",
+    "margin",
+    "triplet",
+    "atriplet",
+    "genderage",
+    "distill",
+]
+
+
 class BackboneSection(_Section):
-    """The network up to the embedding."""
+    """The network, up to the embedding."""
 
     name: str = Field(
         default="y1",
-        description="r18, r34, r50, r50v1, r100, y1, y2, m1, m05, mnas, d169, iresnet50, mbf...",
+        description="MobileFaceNets y1, y2, mbf; MobileNets m1, m05, m025, mnas, mnas05, mnas025; "
+        "ResNets r18, r34, r50, r50v1, r100, r100fc, as arcface_torch has them iresnet18, "
+        "iresnet34, iresnet50, iresnet100, iresnet200; DenseNets d121, d169, d201",
     )
-    se: bool = Field(default=False, description="SE block in every unit of a ResNet")
-    size: int = Field(default=0, ge=0, description="embedding size; 0 for the network's own")
-    output: str = Field(default="", description="embedding head E, GDC, GNAP...; empty for its own")
+    se: bool = Field(default=False, description="SE block in every unit, for ResNets r...")
+    size: int = Field(
+        default=0, ge=0, description="numbers of an embedding; 0 for the network's own"
+    )
+    output: str = Field(
+        default="",
+        description="layers from the last feature map to the embedding: E, F, FC, G, H, I, J, Z, "
+        "GDC, GAP, GNAP, as the reference names them; empty for the network's own",
+    )
     act: Literal["prelu", "relu"] = Field(default="prelu", description="activation")
 
 
 class HeadSection(_Section):
-    """The loss."""
+    """The loss, and the classifier that it needs; only the backbone is exported."""
 
-    loss: str = Field(
+    loss: Loss = Field(
         default="arcface",
-        description="softmax, nsoftmax, arcface, cosface, combined, margin (by scale, m1, m2, m3), "
-        "triplet, atriplet, genderage, distill",
+        description="softmax; on cosines, times 64: nsoftmax, arcface (margin 0.5 radians), "
+        "cosface (margin 0.35), combined (0.3 radians and 0.2); margin: by scale, m1, m2 and m3; "
+        "triplet by distance, atriplet by angle; genderage; distill: imitate a teacher",
     )
-    scale: float = Field(default=64, gt=0, description="of loss margin")
+    scale: float = Field(
+        default=64, gt=0, description="factor of the cosines before softmax, with loss margin"
+    )
     m1: float = Field(
-        default=1, gt=0, description="of loss margin: cos(m1 t + m2) - m3, t in radians"
+        default=1,
+        gt=0,
+        description="with loss margin: factor m1 of cos(m1 t + m2) - m3, where t is the angle "
+        "between an image and its class",
     )
-    m2: float = Field(default=0, ge=0, description="of loss margin, radians")
-    m3: float = Field(default=0, ge=0, description="of loss margin")
-    centres: int = Field(default=1, ge=1, description="centers per class (sub-center ArcFace)")
+    m2: float = Field(default=0, ge=0, description="with loss margin: the angle m2, radians")
+    m3: float = Field(default=0, ge=0, description="with loss margin: the cosine m3")
+    centres: int = Field(
+        default=1, ge=1, description="centers of each class; the nearest counts (sub-center)"
+    )
     sharded: bool = Field(
-        default=False, description="spread the classes over the ranks (Partial FC)"
+        default=False, description="divide the classes among the processes (Partial FC)"
     )
     rate: float = Field(
-        default=1, gt=0, le=1, description="share of the classes in a step, 0 to 1, with sharded"
+        default=1, gt=0, le=1, description="share of the classes in a step, with sharded"
     )
     lr_mult: float = Field(default=1, ge=0, description="factor of the head's learning rate")
     wd_mult: float = Field(default=1, ge=0, description="factor of the head's weight decay")
-    teacher: str = Field(default="sface", description="with loss distill: the model to imitate")
-    blend: float = Field(
-        default=0,
-        ge=0,
-        le=1,
-        description="share of images mixed with another, 0 to 1, with distill",
+    teacher: str = Field(
+        default="sface",
+        description="with loss distill: the model to imitate, a name, .onnx or PREFIX,EPOCH",
     )
-    warp: float = Field(default=0, ge=0, description="random shifts, pixels, with distill")
+    blend: float = Field(
+        default=0, ge=0, le=1, description="with loss distill: share of images mixed with another"
+    )
+    warp: float = Field(
+        default=0, ge=0, description="with loss distill: standard deviation of warps, pixels"
+    )
 
 
 class DataSection(_Section):
     """How images are read and augmented."""
 
-    mirror: bool = Field(default=True, description="flip images at random")
+    mirror: bool = Field(default=True, description="flip half of the images")
     colour: int = Field(
-        default=0, ge=0, le=2, description="1 jitters colors, 2 also compresses some images again"
+        default=0,
+        ge=0,
+        le=2,
+        description="1 changes brightness, contrast and saturation by up to 12.5 %; 2 also "
+        "compresses half of the images again",
     )
     cutoff: int = Field(
-        default=0, ge=0, le=112, description="side of a gray square, pixels; 0 for none"
+        default=0,
+        ge=0,
+        le=112,
+        description="side of a gray square over half of the images, pixels; 0 for none",
     )
     min_images: int = Field(
-        default=0, ge=0, description="identities with fewer images are left out"
+        default=0, ge=0, description="people with fewer images are left out; 0 keeps all"
     )
     relabel: bool = Field(
         default=False, description="renumber the labels that occur from 0, in ascending order"
@@ -101,49 +141,78 @@ class OptimizerSection(_Section):
     lr: float = Field(
         default=0.1, gt=0, description="learning rate; not scaled by batch or processes"
     )
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="share of the last update kept")
-    weight_decay: float = Field(default=0.0005, ge=0, description="of all weights")
+    momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="share of the last update that is added to the next"
+    )
+    weight_decay: float = Field(
+        default=0.0005, ge=0, description="factor of the weights that is added to their gradients"
+    )
     schedule: Literal["steps", "poly", "cosine"] = Field(
         default="steps",
-        description="of lr: a tenth at each of lr_steps, linear to 0, or half a cosine to 0",
+        description="of lr: steps, a tenth at each of lr_steps; poly, linear to 0 at the last "
+        "step; cosine, half a cosine to 0",
     )
     lr_steps: tuple[int, ...] = Field(
         default=(100000, 160000, 220000),
         description="steps at which the rate falls to a tenth, with schedule steps",
     )
     warmup: int = Field(
-        default=0, ge=0, description="first steps, in which the rate rises linearly"
+        default=0, ge=0, description="first steps, in which lr rises linearly; 0 for none"
     )
-    clip: float = Field(default=0, ge=0, description="largest norm of the gradient; 0 for none")
+    clip: float = Field(
+        default=0, ge=0, description="gradients are scaled down to this norm; 0 for never"
+    )
     accumulate: int = Field(
-        default=1, ge=1, description="batches in an optimizer step, in each process"
+        default=1,
+        ge=1,
+        description="batches of each process in a step: a step has run.batch x processes x "
+        "accumulate images",
     )
 
 
 class RunSection(_Section):
     """The run."""
 
-    batch: int = Field(default=128, ge=1, description="images of one process in a batch")
+    batch: int = Field(
+        default=128, ge=2, description="images of one process in a batch; batch norm needs two"
+    )
     steps: int = Field(default=250000, ge=1, description="optimizer steps")
-    seed: int = Field(default=0, ge=0, description="of everything random")
+    seed: int = Field(
+        default=0, ge=0, description="of everything random: the same seed, the same network"
+    )
     precision: Literal["auto", "f32", "bf16", "fp16"] = Field(
         default="auto", description="auto is bf16 where the device calculates in it, else f32"
     )
-    channels_last: bool = Field(default=True, description="layout of weights and activations")
-    sync_bn: bool = Field(default=False, description="batch norm over all processes")
-    ema: float = Field(default=0, ge=0, lt=1, description="decay of averaged weights; 0 for none")
-    verbose: int = Field(default=2000, ge=1, description="steps between verifications")
+    channels_last: bool = Field(
+        default=True, description="layout of weights and activations in memory: only speed"
+    )
+    sync_bn: bool = Field(
+        default=False, description="take batch norms over the batches of all processes"
+    )
+    ema: float = Field(
+        default=0,
+        ge=0,
+        lt=1,
+        description="decay of averaged weights, such as 0.999, which are verified and exported; "
+        "0 for none",
+    )
+    verbose: int = Field(
+        default=2000, ge=1, description="steps from one verification and checkpoint to the next"
+    )
     frequent: int = Field(default=20, ge=1, description="steps between lines of progress")
     ckpt: Literal["never", "best", "always"] = Field(
-        default="best", description="which models are kept"
+        default="best",
+        description="never: no files, nothing to resume; best: last.pt to resume and best.pt to "
+        "use; always: step-N.pt of every verification too",
     )
     targets: tuple[str, ...] = Field(
-        default=("lfw", "cfp_fp", "agedb_30"), description=".bin files in data"
+        default=("lfw", "cfp_fp", "agedb_30"),
+        description="verify on these: NAME.bin in the directory of the set; [] for none",
     )
     pretrained: str = Field(
         default="",
-        description="a .pt of ours, an MXNet .params file or a backbone.pth of arcface_torch to "
-        "start from",
+        description="start from these weights: a .pt of fit, PREFIX,EPOCH or a .params file of "
+        "MXNet, or a backbone.pth of arcface_torch",
     )
 
 
@@ -230,9 +299,26 @@ def recipe_from(facts: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise RecipeError(_unknown(where)) from error
         text = first["msg"].removeprefix("Value error, ")
         message = f"recipe key {where}: {text.lower()}" if where else f"recipe: {text}"
         raise RecipeError(message) from error
+
+
+def _unknown(key: str) -> str:
+    """Return what is wrong with a key that there is not, and the most similar one."""
+    known = [
+        name
+        for section, field in Recipe.model_fields.items()
+        for name in (
+            section,
+            *(f"{section}.{key}" for key in type(field.get_default()).model_fields),
+        )
+    ]
+    near = difflib.get_close_matches(key, known, n=1)
+    advice = f"did you mean {near[0]}?" if near else "`facewire-train recipes` explains all keys"
+    return f"unknown recipe key {key} ({advice})"
 
 
 def recipe_names() -> list[str]:

@@ -18,12 +18,14 @@ class Key:
     Attributes:
         name: "section.key".
         kind: of its value: "int", "float", "bool", "str", "list", or the choices.
+        limits: of its value, such as "0 or more", "above 0, up to 1"; "" where there are none.
         default: where a recipe does not name it.
         meaning: with the unit of the value.
     """
 
     name: str
     kind: str
+    limits: str
     default: Any
     meaning: str
 
@@ -43,11 +45,32 @@ def recipe_keys() -> list[Key]:
                 Key(
                     f"{section}.{name}",
                     kind,
+                    _limits(facts[name]),
                     list(default) if isinstance(default, tuple) else default,
                     field.description or "",
                 )
             )
     return found
+
+
+def section_meanings() -> dict[str, str]:
+    """Return what each section is about, in one line."""
+    return {
+        name: (type(field.get_default()).__doc__ or "").strip()
+        for name, field in Recipe.model_fields.items()
+    }
+
+
+def _limits(schema: dict[str, Any]) -> str:
+    least, above = schema.get("minimum"), schema.get("exclusiveMinimum")
+    most, below = schema.get("maximum"), schema.get("exclusiveMaximum")
+    words = [f"above {above:g}"] if above is not None else []
+    if least is not None:
+        is_alone = most is None and below is None
+        words.append(f"{least:g} or more" if is_alone else f"{least:g}")
+    words += [f"up to {most:g}"] if most is not None else []
+    words += [f"to below {below:g}"] if below is not None else []
+    return (", " if above is not None else " ").join(words)
 
 
 def recipe_values(recipe: Recipe) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from trainer.errors import CheckpointError
 from trainer.training.checkpoint import read_checkpoint
 from trainer.training.distributed import n_processes
+from trainer.training.optimizer import planned_rate
 from trainer.training.partial_fc import PartialHead
 from trainer.training.recipe import Recipe
 from trainer.training.shards import classes_of
@@ -42,6 +43,8 @@ def restore(
     then = Recipe.model_validate_json(state["recipe"])
     ranks = state.get("ranks", [])
     _compare(then, recipe, path, state["step"], is_first=rank == 0)
+    if rank == 0:
+        _compare_rates(then, recipe, state["step"])
     if rank == 0 and ranks:
         _compare_worlds(then, recipe, len(ranks), state["step"])
     # by an earlier version, each rank's classes were in a whole checkpoint of its own
@@ -80,6 +83,18 @@ def _compare(then: Recipe, now: Recipe, path: Path, step: int, *, is_first: bool
                 )
             if is_first and key in MENTIONED.get(section, ()):
                 logger.info("%s.%s was %r, after step %d it is %r", section, key, old, step, value)
+
+
+def _compare_rates(then: Recipe, now: Recipe, step: int) -> None:
+    """Log the next learning rate where the old recipe has another."""
+    if step >= now.run.steps:
+        return
+    old, new = planned_rate(then, step + 1), planned_rate(now, step + 1)
+    if old != new:
+        logger.info(
+            "the learning rate of step %d is %.3g; it was to be %.3g by the recipe before",
+            *(step + 1, new, old),
+        )
 
 
 def _compare_worlds(then: Recipe, now: Recipe, n_then: int, step: int) -> None:

@@ -118,10 +118,12 @@ def _train(
     place = open_device(run.device, world)
     start = _start(run, world) if run.resume else None
     then: State = read_checkpoint(start) if start else {"step": 0, "best": 0.0}
-    recipe = choose_precision(run.recipe, place, then)
-    logger.info("training in %s on %s", recipe.run.precision, place)
+    recipe, reason = choose_precision(run.recipe, place, then)
     if world.rank == 0:
+        logger.info("training in %s on %s: %s", recipe.run.precision, place, reason)
         logger.info("%s", plan_line(recipe, world.size, len(inputs.faces)))
+        for name in idle_alone(recipe) if world.size == 1 else ():
+            logger.info("%s does nothing in one process", name)
     trainee = Trainee(
         recipe,
         inputs.classes.n_classes or inputs.faces.n_classes,
@@ -159,10 +161,21 @@ def plan_line(recipe: Recipe, n_processes: int, n_images: int) -> str:
     parts += [f"{k} accumulated"] if k > 1 else []
     images = f"{' x '.join(parts)} = {total} images a step" if len(parts) > 1 else f"{parts[0]}"
     epochs = recipe.run.steps * total / n_images
+    plan = recipe.optimizer
+    marks = [str(step) for step in plan.lr_steps if step <= recipe.run.steps]
+    falls = f"a tenth at {', '.join(marks)}" if marks else "constant"
+    schedule = falls if plan.schedule == "steps" else plan.schedule
+    schedule += f" after {plan.warmup} steps of warm-up" if plan.warmup else ""
     return (
-        f"{images}, lr {recipe.optimizer.lr:g} ({recipe.optimizer.schedule}), "
+        f"{images}, lr {plan.lr:g} ({schedule}), "
         f"{recipe.run.steps} steps: {epochs:.3g} times the {n_images} images of the set"
     )
+
+
+def idle_alone(recipe: Recipe) -> list[str]:
+    """Return the keys of a recipe that do nothing in one process."""
+    names = ["run.sync_bn"] if recipe.run.sync_bn else []
+    return [*names, "head.sharded"] if recipe.head.sharded and recipe.head.rate == 1 else names
 
 
 def _start(run: Run, world: World) -> Path:

@@ -15,7 +15,12 @@ import torch
 from torch import Tensor
 
 from trainer.errors import CheckpointError, TrainingError
-from trainer.training.checkpoint import State, read_checkpoint, save_checkpoint
+from trainer.training.checkpoint import (
+    State,
+    read_checkpoint,
+    save_checkpoint,
+    synchronize_directory,
+)
 from trainer.training.distributed import gather
 from trainer.training.partial_fc import class_range
 
@@ -54,6 +59,7 @@ def save_in_two_phases(
             save_checkpoint(own[0], shard())
             for more in own[1:]:
                 _copy(own[0], more)
+            synchronize_directory(own[0].parent)
         except TrainingError as error:
             fault = str(error)
         except OSError as error:

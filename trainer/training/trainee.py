@@ -83,7 +83,7 @@ class Trainee:
         size = size or BACKBONES[recipe.backbone.name].size
         head = _build_head(recipe, n_classes, size, open_teacher)
         if run.pretrained:
-            load_weights(backbone, Path(run.pretrained))
+            load_weights(backbone, run.pretrained)
             keep_classifier(head, Path(run.pretrained))
         layout = torch.channels_last if run.channels_last else torch.contiguous_format
         self.backbone = backbone.to(device).to(memory_format=layout)  # type: ignore[call-overload]

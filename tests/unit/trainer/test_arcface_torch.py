@@ -55,7 +55,7 @@ def test_a_network_embeds_as_arcface_torch_and_goes_back_bit_for_bit(name, size,
     state = random_state(shapes_of(name, size))
     torch.save(state, tmp_path / "backbone.pth")
     backbone = build_backbone(name, size=size, seed=4)
-    load_weights(backbone, tmp_path / "backbone.pth")
+    load_weights(backbone, str(tmp_path / "backbone.pth"))
     close(ours(backbone), embed(state, PIXELS))
     assert write_arcface_torch(backbone, tmp_path / "again.pth") == name
     again = torch.load(tmp_path / "again.pth", weights_only=True)

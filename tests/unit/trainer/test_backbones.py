@@ -183,3 +183,8 @@ def test_another_network_is_refused_by_name(tmp_path):
         load_mxnet(build_backbone("m025", output="J"), params)
     with pytest.raises(CheckpointError, match="cannot read"):
         load_mxnet(build_backbone("m025"), Path("none.params"))
+
+
+def test_an_output_without_weights_names_the_size_to_set():
+    with pytest.raises(RecipeError, match=r"set backbone\.size = 12544, or choose another output"):
+        build_backbone("m025", size=16, output="Z")

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +15,22 @@ def test_every_shipped_recipe_is_right():
     assert {"tiny", "gpu", "r100-arcface", "r50-cosface", "m1-softmax", "m1-triplet"} <= set(names)
     for name in names:
         read_recipe(name)
+
+
+def test_every_shipped_recipe_leaves_the_precision_to_the_device():
+    assert {read_recipe(name).run.precision for name in recipe_names()} == {"auto"}
+
+
+def test_every_network_and_output_is_named():
+    pytest.importorskip("torch")
+    from trainer.backbones.registry import BACKBONES, OUTPUTS
+
+    meanings = {key.name: key.meaning for key in recipe_keys()}
+    words = meanings["backbone.name"].replace(",", " ").replace(";", " ").split()
+    assert set(words) >= BACKBONES.keys()
+    assert set(meanings["backbone.output"].replace(",", " ").replace(";", " ").split()) >= {
+        *OUTPUTS
+    }
 
 
 def test_settings_win_over_the_file():
@@ -32,8 +49,11 @@ def test_a_file_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("run.stops=1", r"recipe key run\.stops: extra inputs"),
-        ("runs.steps=1", "recipe key runs: extra inputs"),
+        ("run.stops=1", r"unknown recipe key run\.stops \(did you mean run\.steps\?\)"),
+        ("runs.steps=1", r"unknown recipe key runs \(did you mean run\?\)"),
+        ("xyz.abc=1", r"unknown recipe key xyz \(`facewire-train recipes` explains all keys\)"),
+        ("run.batch=1", r"recipe key run\.batch: input should be greater than or equal to 2"),
+        ("head.loss=arcfase", r"recipe key head\.loss: input should be 'softmax', .* or 'distill'"),
         ("run.steps=0", r"recipe key run\.steps: input should be greater"),
         ("run.steps=many", r"recipe key run\.steps: input should be a valid integer"),
         ("head.rate=0.5", r"recipe: head\.rate below 1 needs head\.sharded"),
@@ -112,9 +132,14 @@ def test_every_recipe_is_explained():
 def test_recipes_are_shown():
     everything = CliRunner().invoke(app, ["recipes"], catch_exceptions=False).stdout
     assert "tiny: Learns a few people on a CPU" in everything
-    assert "run.batch = 128: images of one process in a batch [int]" in everything
+    assert "run.batch = 128: images of one process in a batch; batch norm needs two" in everything
+    assert "[int, 2 or more]" in everything
+    for form in ("[float, above 0, up to 1]", "[int, 0 up to 2]", "[float, 0 to below 1]"):
+        assert form in everything
+    for section in Recipe.model_fields:
+        assert re.search(rf"^\[{section}\] \w+", everything, re.MULTILINE)
     one = CliRunner().invoke(app, ["recipes", "tiny"], catch_exceptions=False).stdout
-    assert "run.batch = 32 (default 128): images of one process in a batch [int]" in one
+    assert "run.batch = 32 (default 128): images of one process in a batch" in one
     assert "head.teacher" not in one  # does nothing there
     facts = json.loads(CliRunner().invoke(app, ["recipes", "tiny", "--json"]).stdout)
     values = {key["name"]: key["value"] for key in facts["keys"]}
