@@ -26,7 +26,10 @@ from trainer.errors import DataError, RecordError
 
 SIDE = 112  # pixels: crops are 112x112
 HEADER_KEY = 0
-PART = ".part"  # below the directory of a set: files that are not complete
+NAMES = "names.txt"  # of people, in the order of their labels
+REJECTED = "rejected.json"
+PART = ".part"  # below the directory of a set: files that are not in place
+COMPLETE = "complete"  # in there: the names of the files, written when all of them are complete
 EXACT_FLOAT32 = 1 << 24  # whole numbers up to here survive float32
 
 
@@ -64,6 +67,7 @@ class FaceSet:
             RecordError: if the set is missing or damaged.
         """
         self.path = directory / f"{name}.rec"
+        finish_placing(directory)
         if not self.path.exists():
             raise RecordError(f"cannot find {self.path} (`facewire-train pack` makes one)")
         self.reader = RecordReader(self.path)
@@ -223,7 +227,8 @@ def resize_short(image: Image, side: int = SIDE) -> Image:
 class FaceSetWriter(Closing):
     """Writes a set; a context manager that completes it when it is left without an error.
 
-    The files are written beside their place and renamed when they are complete. Images of one
+    The files are written beside their place and renamed when they are complete; where that is
+    interrupted, the next `FaceSet` or writer of the directory renames the rest. Images of one
     identity must come together, identities in the order of their labels.
 
     Args:
@@ -246,7 +251,7 @@ class FaceSetWriter(Closing):
     ) -> None:
         if not replace:
             check_free(directory, name)
-        self._directory, self._name, self._size = directory, name, size
+        self._directory, self._name, self.size = directory, name, size
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -257,18 +262,27 @@ class FaceSetWriter(Closing):
                 f"another program writes a set to {directory}: wait, or choose another directory"
             ) from error
         self._part = directory / PART
+        _place(directory)
         shutil.rmtree(self._part, ignore_errors=True)  # of a program that was killed
         self._part.mkdir()
         self._records = RecordWriter(self._part / f"{name}.rec")
         self._ranges: list[tuple[int, int]] = []
+        self._names: list[str] = []
         self._next = 1
 
-    def add(self, images: Sequence[bytes], extra_labels: Sequence[Sequence[float]] = ()) -> None:
+    def add(
+        self,
+        images: Sequence[bytes],
+        extra_labels: Sequence[Sequence[float]] = (),
+        *,
+        name: str = "",
+    ) -> None:
         """Append one identity with its encoded images.
 
         Args:
             images: JPEG or PNG; an identity without any is not added.
             extra_labels: where given, further labels of each image, kept after the class.
+            name: of the person, for `names.txt`, which is written if every person has one.
         """
         if not images:
             return
@@ -278,11 +292,16 @@ class FaceSetWriter(Closing):
             self._records.write(self._next, Record((label, *extra), self._next, image))
             self._next += 1
         self._ranges.append((start, self._next))
+        self._names.append(name)
         if self._next > EXACT_FLOAT32:
             raise DataError("more than 16,777,215 images: the format cannot count further")
 
-    def _finish(self) -> None:
-        """Write the identity records, record 0 and `property`, and put all in place."""
+    def attach(self, file: str, text: str) -> None:
+        """Add a text file to the directory, put in place together with the set."""
+        (self._part / file).write_text(text, "utf-8")
+
+    def complete(self) -> None:
+        """Write the identity records, record 0, `property` and `names.txt`; all of it to disk."""
         first = self._next
         for number, (start, end) in enumerate(self._ranges):
             key = first + number
@@ -290,18 +309,27 @@ class FaceSetWriter(Closing):
         last = first + len(self._ranges)
         self._records.write(HEADER_KEY, Record((first, last), HEADER_KEY, b"", is_vector=True))
         self._records.close()
-        height, width = self._size
-        line = f"{len(self._ranges)},{height},{width}\n"
-        (self._part / "property").write_text(line, "ascii")
-        # the .rec goes first and comes last: no moment in which old and new files are mixed
-        (self._directory / f"{self._name}.rec").unlink(missing_ok=True)
-        for file in (f"{self._name}.idx", "property", f"{self._name}.rec"):
-            (self._part / file).replace(self._directory / file)
+        height, width = self.size
+        self.attach("property", f"{len(self._ranges)},{height},{width}\n")
+        if all(self._names):
+            self.attach(NAMES, "".join(f"{name}\n" for name in self._names))
+        files = [file.name for file in self._part.iterdir()]
+        for file in files:
+            _flush(self._part / file)
+        scratch = self._part / f"{COMPLETE}.tmp"
+        scratch.write_text("".join(f"{file}\n" for file in files), "utf-8")
+        _flush(scratch)
+        scratch.replace(self._part / COMPLETE)
+
+    def place(self) -> None:
+        """Rename the files of a complete set to their places."""
+        _place(self._directory)
 
     def close(self) -> None:
         """Close the files and remove what is not complete."""
         self._records.close()
-        shutil.rmtree(self._part, ignore_errors=True)
+        if not (self._part / COMPLETE).exists():
+            shutil.rmtree(self._part, ignore_errors=True)
         os.close(self._lock)
 
     def __exit__(
@@ -312,9 +340,54 @@ class FaceSetWriter(Closing):
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                self.complete()
+                self.place()
         finally:
             self.close()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _place(directory: Path) -> None:
+    """Rename the files of a complete set that are not in place; the caller holds the lock."""
+    part = directory / PART
+    try:
+        files = (part / COMPLETE).read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return
+    for name in {NAMES, REJECTED} - set(files):  # of the set that is replaced
+        (directory / name).unlink(missing_ok=True)
+    # the .rec goes first and comes last: no moment in which old and new files are mixed
+    files.sort(key=lambda name: name.endswith(".rec"))
+    if (part / files[-1]).exists():
+        (directory / files[-1]).unlink(missing_ok=True)
+    for name in files:
+        if (part / name).exists():
+            (part / name).replace(directory / name)
+    shutil.rmtree(part)
+
+
+def finish_placing(directory: Path) -> None:
+    """Put a complete set in place where a program was stopped while it did so.
+
+    Raises:
+        RecordError: if the directory cannot be written.
+    """
+    if not (directory / PART / COMPLETE).exists():
+        return
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a writer that is about to do so holds it for a moment
+        _place(directory)
+    except OSError as error:
+        raise RecordError(
+            f"a new set in {directory / PART} cannot be put in place: {error.strerror}"
+        ) from error
+    finally:
+        os.close(lock)
 
 
 def check_free(directory: Path, name: str = "train") -> None:
