@@ -185,8 +185,10 @@ def write_clip(path: Path, photo: Path) -> None:
 
 def add_training_data(home: Path) -> None:
     """Add people, pairs and an MXNet network, as the pages about training have them."""
-    for person in sorted(shared_data("train_mini_112").iterdir())[:20]:
+    people = sorted(shared_data("train_mini_112").iterdir())
+    for person in people[:20]:
         shutil.copytree(person, home / "faces-by-name" / person.name)
+    shutil.copytree(people[20], home / "more-people" / people[20].name)
     (home / "crops").symlink_to(shared_data("lfw_fold1_aligned112"))
     lines = shared_data("lfw_fold1_pairs.txt").read_text().splitlines()
     few = [line for pair in zip(lines[1:11], lines[301:311], strict=True) for line in pair]

@@ -1,4 +1,4 @@
-"""Commands about sets of faces: pack, inspect."""
+"""Commands about sets of faces: pack, merge, split, extract, inspect."""
 
 import os
 from pathlib import Path
@@ -7,20 +7,36 @@ from typing import Annotated, Any
 import typer
 
 from trainer.cli.shell import Device, Json, Threads, app, bar, emit, lines_of_facts, opener
+from trainer.errors import DataError
+
+Replace = Annotated[bool, typer.Option("--replace", help="Replace a set or .bin that is there.")]
 
 
 @app.command()
 def pack(
-    folder: Annotated[Path, typer.Argument(help="FOLDER/NAME/*.jpg; photos, or 112x112 crops.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="FOLDER/NAME/*.jpg: photos, or 112x112 crops; or a list of photos, FILE.lst, as "
+            "im2rec and face2rec2 take it."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Directory of the set, or FILE.bin with --pairs.")],
-    pairs: Annotated[Path | None, typer.Option(help="pairs.txt: pack these as a .bin.")] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="pairs.txt or pairs_label.txt: pack these as a .bin.")
+    ] = None,
     min_images: Annotated[int, typer.Option(min=1, help="Leave out people with fewer images.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that detect faces.")] = 1,
     relabel: Annotated[
         bool, typer.Option("--relabel", help="FOLDER is a set: copy it with labels from 0.")
     ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a set or .bin that is there.")
+    replace: Replace = False,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Add to the set in OUT: new people, and new photos of people it has by name.",
+        ),
     ] = False,
     device: Device = "auto",
     threads: Threads = 0,
@@ -28,8 +44,12 @@ def pack(
 ) -> None:
     """Make a RecordIO set (or a .bin of pairs) of a folder of people; an interrupted run continues.
 
-    Example: facewire-train pack photos faces; facewire-train pack lfw lfw.bin --pairs pairs.txt
+    Example: facewire-train pack photos faces; facewire-train pack more_photos faces --append
+
+    Pairs to measure with: facewire-train pack lfw lfw.bin --pairs pairs.txt
     """
+    if append and (relabel or pairs):
+        raise DataError("--append adds photos to a set: leave out --relabel and --pairs")
     if relabel:
         from trainer.data.repair import repair
 
@@ -61,12 +81,140 @@ def pack(
             min_images=min_images,
             workers=workers,
             replace=replace,
+            append=append,
             on_progress=on_progress,
         )
     rejected = [{"photo": r.photo, "reason": r.reason} for r in packed.rejected]
     facts = {"identities": packed.n_identities, "images": packed.n_images, "rejected": rejected}
     lines = [f"{packed.n_images} images of {packed.n_identities} people in {out}"]
     lines += [f"rejected {r.photo}: {r.reason}" for r in packed.rejected]
+    emit(facts, lines, as_json=as_json)
+
+
+@app.command()
+def merge(
+    sets: Annotated[
+        list[Path],
+        typer.Argument(metavar="SET... OUT", help="Directories of sets, and that of the new one."),
+    ],
+    replace: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Make one set of several; people of one name in their names.txt become one person.
+
+    Example: facewire-train merge faces more_faces all_faces
+    """
+    from trainer.data.labelled import LabelledSet
+    from trainer.data.merge import merge as merge_sets
+
+    if len(sets) < 3:
+        raise DataError("give two sets or more, and the directory of the new set last")
+    *paths, out = sets
+    sources = []
+    for path in paths:
+        with bar(f"reading {path.name}") as on_progress:
+            sources.append(LabelledSet(path, on_progress=on_progress))
+    with bar("merging") as on_progress:
+        merged = merge_sets(sources, out, replace=replace, on_progress=on_progress)
+    facts = {
+        "identities": merged.n_identities,
+        "images": merged.n_images,
+        "joined": merged.n_joined,
+        "duplicates": merged.n_duplicates,
+        "left_out": list(merged.left_out),
+    }
+    lines = [
+        f"{merged.n_images} images of {merged.n_identities} people in {out}",
+        f"{merged.n_joined} people are in more than one set; "
+        f"{merged.n_duplicates} of their images were there twice",
+        *(f"left out: {line}" for line in merged.left_out),
+    ]
+    emit(facts, lines, as_json=as_json)
+
+
+@app.command()
+def split(
+    directory: Annotated[Path, typer.Argument(help="Directory of a set.")],
+    train: Annotated[Path, typer.Argument(help="Directory of the set to train on.")],
+    held_out: Annotated[Path, typer.Argument(help="Directory of the set to measure with.")],
+    people: Annotated[
+        float,
+        typer.Option(
+            min=0, help="People held out with all their images: a number, or a share below 1."
+        ),
+    ] = 0.1,
+    images: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Instead of people, hold out so many images of each person; 0 for people."
+        ),
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice.")] = 0,
+    replace: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Divide a set into one to train on and one to measure with.
+
+    Example: facewire-train split faces train_faces test_faces --people 4
+    """
+    from trainer.data.labelled import LabelledSet
+    from trainer.data.split import split as split_set
+
+    with bar(f"reading {directory.name}") as on_progress:
+        source = LabelledSet(directory, on_progress=on_progress)
+    with bar("splitting") as on_progress:
+        parts = split_set(
+            source,
+            train,
+            held_out,
+            people=people,
+            images=images,
+            seed=seed,
+            replace=replace,
+            on_progress=on_progress,
+        )
+    named = dict(zip(("train", "held_out"), parts, strict=True))
+    facts = {
+        **{k: {"identities": p.n_identities, "images": p.n_images} for k, p in named.items()},
+        "left_out": source.left_out,
+    }
+    lines = [
+        f"{part.n_images} images of {part.n_identities} people in {out}"
+        for part, out in zip(parts, (train, held_out), strict=True)
+    ]
+    lines += [f"left out: {line}" for line in source.left_out]
+    emit(facts, lines, as_json=as_json)
+
+
+@app.command()
+def extract(
+    directory: Annotated[Path, typer.Argument(help="Directory of a set.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, for FOLDER/NAME/*.jpg.")],
+    name: Annotated[str, typer.Option(help="Base name of the set's files.")] = "train",
+    as_json: Json = False,
+) -> None:
+    """Write the images of a set to a folder for each person, byte for byte.
+
+    Example: facewire-train extract faces crops
+    """
+    from trainer.data.extract import extract as extract_images
+    from trainer.data.labelled import LabelledSet
+
+    with bar(f"reading {directory.name}") as on_progress:
+        source = LabelledSet(directory, name=name, on_progress=on_progress)
+    with bar("extracting") as on_progress:
+        done = extract_images(source, folder, on_progress=on_progress)
+    facts = {
+        "identities": done.n_identities,
+        "images": done.n_images,
+        "renamed": done.renamed,
+        "left_out": list(done.left_out),
+    }
+    lines = [
+        f"{done.n_images} images of {done.n_identities} people in {folder}",
+        *(f"{person} is in the folder {given}" for person, given in done.renamed.items()),
+        *(f"left out: {line}" for line in done.left_out),
+    ]
     emit(facts, lines, as_json=as_json)
 
 

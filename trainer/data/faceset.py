@@ -66,10 +66,7 @@ class FaceSet:
         Raises:
             RecordError: if the set is missing or damaged.
         """
-        self.path = directory / f"{name}.rec"
-        finish_placing(directory)
-        if not self.path.exists():
-            raise RecordError(f"cannot find {self.path} (`facewire-train pack` makes one)")
+        self.path = check_there(directory, name)
         self.reader = RecordReader(self.path)
         if not self.reader.offsets:
             raise RecordError(f"{self.path} is empty")
@@ -269,6 +266,7 @@ class FaceSetWriter(Closing):
         self._ranges: list[tuple[int, int]] = []
         self._names: list[str] = []
         self._next = 1
+        self._is_placing = False
 
     def add(
         self,
@@ -292,16 +290,21 @@ class FaceSetWriter(Closing):
             self._records.write(self._next, Record((label, *extra), self._next, image))
             self._next += 1
         self._ranges.append((start, self._next))
-        self._names.append(name)
+        self._names.append(" ".join(name.splitlines()))  # one line each
         if self._next > EXACT_FLOAT32:
             raise DataError("more than 16,777,215 images: the format cannot count further")
 
     def attach(self, file: str, text: str) -> None:
         """Add a text file to the directory, put in place together with the set."""
-        (self._part / file).write_text(text, "utf-8")
+        (self._part / file).write_text(text, "utf-8", "backslashreplace")
 
     def complete(self) -> None:
-        """Write the identity records, record 0, `property` and `names.txt`; all of it to disk."""
+        """Write the identity records, record 0, `property` and `names.txt`; all of it to disk.
+
+        Leaving the context does it too; call it to complete several sets before one is in place.
+        """
+        if (self._part / COMPLETE).exists():
+            return
         first = self._next
         for number, (start, end) in enumerate(self._ranges):
             key = first + number
@@ -323,12 +326,13 @@ class FaceSetWriter(Closing):
 
     def place(self) -> None:
         """Rename the files of a complete set to their places."""
+        self._is_placing = True
         _place(self._directory)
 
     def close(self) -> None:
         """Close the files and remove what is not complete."""
         self._records.close()
-        if not (self._part / COMPLETE).exists():
+        if not self._is_placing:
             shutil.rmtree(self._part, ignore_errors=True)
         os.close(self._lock)
 
@@ -399,6 +403,18 @@ def check_free(directory: Path, name: str = "train") -> None:
     for suffix in (".rec", ".idx"):
         if (path := directory / f"{name}{suffix}").exists():
             raise DataError(f"{path} exists: choose another directory, or replace it (--replace)")
+
+
+def check_there(directory: Path, name: str = "train") -> Path:
+    """Return the `.rec` file of a set, put in place where that was interrupted.
+
+    Raises:
+        RecordError: if there is no set, or it cannot be put in place.
+    """
+    finish_placing(directory)
+    if not (path := directory / f"{name}.rec").exists():
+        raise RecordError(f"cannot find {path} (`facewire-train pack` makes one)")
+    return path
 
 
 def histogram(faces: FaceSet) -> dict[int, int]:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.faceset import NAMES, SIDE, finish_placing, read_property
+from trainer.data.faceset import NAMES, SIDE, check_there, read_property
 from trainer.data.recordio import Record, read_payload, scan_records, unpack_record
 from trainer.errors import DataError, RecordError
 
@@ -59,10 +59,7 @@ class LabelledSet:
         Raises:
             RecordError: if the set is missing or cannot be read.
         """
-        self.directory, self.path = directory, directory / f"{name}.rec"
-        finish_placing(directory)
-        if not self.path.exists():
-            raise RecordError(f"cannot find {self.path} (`facewire-train pack` makes one)")
+        self.directory, self.path = directory, check_there(directory, name)
         self.left_out: list[str] = []
         offsets, labels = self._read_labels(on_progress)
         values, places = np.unique(labels, return_inverse=True)

@@ -155,10 +155,12 @@ class PhotoPair:
 
 
 def read_pairs_txt(path: Path) -> list[PhotoPair]:
-    """Read LFW's pairs.txt: `NAME i j` for one person, `NAME i OTHER j` for two.
+    """Read LFW's pairs.txt or the reference's pairs_label.txt.
 
-    A first line of one or two numbers (folds, pairs a fold) is passed over. Fields are separated by
-    tabs, or by blanks where there are no tabs. Photo i of NAME is NAME/NAME_%04d, of any suffix.
+    The first has rows `NAME i j` for one person, `NAME i OTHER j` for two; photo i of NAME is
+    NAME/NAME_%04d, of any suffix. The second names any two photos, `PATH PATH LABEL`, with label 1
+    for one person, 0 or -1 for two. A first line of one or two numbers (folds, pairs a fold) is
+    passed over. Fields are separated by tabs, or by blanks where there are no tabs.
 
     Raises:
         DataError: if a line is something else, or there is no pair.
@@ -176,8 +178,14 @@ def read_pairs_txt(path: Path) -> list[PhotoPair]:
             a, b, same = (fields[0], fields[1]), (fields[0], fields[2]), True
         elif len(fields) == 4 and fields[1].isdigit() and fields[3].isdigit():
             a, b, same = (fields[0], fields[1]), (fields[2], fields[3]), False
+        elif len(fields) == 3 and fields[2] in ("1", "0", "-1"):
+            pairs.append(PhotoPair(fields[0], fields[1], fields[2] == "1"))
+            continue
         else:
-            raise DataError(f"{path}, line {number}: expected `NAME i j` or `NAME i OTHER j`")
+            raise DataError(
+                f"{path}, line {number}: expected `NAME i j`, `NAME i OTHER j` or "
+                "`PATH PATH LABEL` with label 1 for one person and 0 for two"
+            )
         pairs.append(PhotoPair(_photo(*a), _photo(*b), same))
     if not pairs:
         raise DataError(f"{path} names no pairs")

@@ -15,11 +15,13 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def find_photo(directory: Path, stem: str) -> Path:
-    """Return the photo NAME/NAME_0001 of any suffix.
+    """Return a photo by its path below the directory; NAME/NAME_0001 is of any suffix.
 
     Raises:
         DataError: if there is none.
     """
+    if (directory / stem).is_file():
+        return directory / stem
     for suffix in PHOTO_SUFFIXES:
         for candidate in (stem + suffix, stem + suffix.upper()):
             if (directory / candidate).is_file():
@@ -68,8 +70,8 @@ def pairs_of_photos(
     stems = list(dict.fromkeys(stem for pair in pairs for stem in (pair.a, pair.b)))
     crops: dict[str, bytes] = {}
     recognizer: Recognizer | None = None
-    for number, stem in enumerate(stems, 1):
-        path = find_photo(directory, stem)
+    paths = {stem: find_photo(directory, stem) for stem in stems}  # before any is detected
+    for number, (stem, path) in enumerate(paths.items(), 1):
         image = read_image(path)
         if is_crop(image):
             crops[stem] = path.read_bytes()
@@ -78,6 +80,6 @@ def pairs_of_photos(
             crop = crop_of(image, recognizer)
             crops[stem] = b"" if crop is None else encode(crop, quality=0)
         if on_progress:
-            on_progress(number, len(stems))
+            on_progress(number, len(paths))
     images = [crops[stem] for pair in pairs for stem in (pair.a, pair.b)]
     return PairSet(name, images, np.array([pair.is_same for pair in pairs], bool))

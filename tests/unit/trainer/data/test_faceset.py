@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,39 @@ def test_a_set_is_replaced_on_request_alone_and_only_by_a_complete_one(directory
             FaceSetWriter(directory, replace=True)
     assert len(FaceSet(directory)) == 1
     assert {file.name for file in directory.iterdir()} == {"train.rec", "train.idx", "property"}
+
+
+@pytest.mark.parametrize("moment", range(5))
+def test_a_set_whose_replacement_was_killed_is_the_new_one(directory, monkeypatch, moment):
+    """No moment between the first file that is renamed and the last leaves a mixture, or nothing"""
+    (directory / "names.txt").write_text("old\n")
+    rename, n_renamed = Path.replace, 0
+
+    def replace(source, target):
+        nonlocal n_renamed
+        if source.parent.name == ".part" and target.parent == directory:
+            n_renamed += 1
+            if n_renamed > moment:
+                raise KeyboardInterrupt
+        return rename(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        patch.setattr(Path, "replace", replace)
+        with FaceSetWriter(directory, replace=True) as writer:
+            writer.add([encode(face(1))])
+        raise KeyboardInterrupt  # all renamed
+    faces = FaceSet(directory)
+    assert len(faces) == faces.n_classes == 1
+    assert {file.name for file in directory.iterdir()} == {"train.rec", "train.idx", "property"}
+
+
+def test_a_set_that_was_killed_before_it_was_complete_leaves_the_old_one(directory):
+    (directory / ".part").mkdir()
+    (directory / ".part/train.rec").write_bytes(b"half")
+    assert len(FaceSet(directory)) == 3
+    with FaceSetWriter(directory, replace=True) as writer:
+        writer.add([encode(face(1))])
+    assert len(FaceSet(directory)) == 1
 
 
 def test_without_an_index_the_file_is_scanned(directory, caplog):

@@ -6,6 +6,7 @@ import pytest
 from tests.shared_data import shared_data
 from trainer.data.faceset import encode
 from trainer.data.pairs import PairSet, PhotoPair, alternate, read_bin, read_pairs_txt, write_bin
+from trainer.data.photos import pairs_of_photos
 from trainer.errors import DataError, RecordError
 
 IMAGE = encode(np.full((112, 112, 3), 90, np.uint8))
@@ -153,3 +154,33 @@ def test_kinds_alternate_and_what_is_left_over_comes_last():
     assert [image[0] for image in turned.images] == [0, 1, 6, 7, 2, 3, 8, 9, 4, 5]
     none = alternate(PairSet("none", [], np.zeros(0, bool)))
     assert (len(none.images), len(none.is_same)) == (0, 0)
+
+
+def test_a_list_may_name_any_two_photos(tmp_path):
+    """As the reference's pairs_label.txt does."""
+    folder = tmp_path / "photos"
+    for name, value in (("ada/smile.jpg", 1), ("ada/x y.png", 2), ("bob/1.jpg", 3)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        suffix_quality = 0 if name.endswith("png") else 95
+        crop = encode(np.full((112, 112, 3), value, np.uint8), quality=suffix_quality)
+        (folder / name).write_bytes(crop)
+    (tmp_path / "pairs_label.txt").write_text(
+        "ada/smile.jpg\tada/x y.png\t1\nada/smile.jpg\tbob/1\t0\nbob/1.jpg\tada/x y\t-1\n"
+    )
+    pairs = read_pairs_txt(tmp_path / "pairs_label.txt")
+    made = pairs_of_photos(folder, pairs, name="mine", open_detector=no_detector)
+    assert made.is_same.tolist() == [True, False, False]
+    assert [int(made.image(i).mean()) for i in range(6)] == [1, 2, 1, 3, 3, 2]
+
+
+def test_a_missing_photo_is_named_before_any_is_detected(tmp_path):
+    photo = np.zeros((300, 300, 3), np.uint8)
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada/1.jpg").write_bytes(encode(photo))
+    pairs = [PhotoPair("ada/1.jpg", "ada/2.jpg", is_same=True)]
+    with pytest.raises(DataError, match=r"cannot find .*ada/2"):
+        pairs_of_photos(tmp_path, pairs, name="mine", open_detector=no_detector)
+
+
+def no_detector():
+    raise AssertionError("no photo is to be detected")
