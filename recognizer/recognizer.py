@@ -18,6 +18,7 @@ from recognizer.engines.engine import Engine, to_host
 from recognizer.errors import ModelFileError
 from recognizer.faces import Detections, Face, Floats, Followed, Image, checked_image
 from recognizer.geometry.alignment import CROP_SIZE, similarity_transforms
+from recognizer.geometry.exposure import normalized, normalized_crops, retoned
 from recognizer.geometry.quality import Quality, judge
 from recognizer.models.fetch import Progress, ensure
 from recognizer.models.resolve import resolve_model
@@ -62,11 +63,20 @@ class Recognizer:
         Args:
             images: the images.
             any_way_up: try eight orientations where no face is certainly upright; for photos, up
-                to twelve times the work. Landmarks are the person's in any orientation.
+                to twelve times the work. Where no face is found, its shadows are lifted, then its
+                highlights darkened. Landmarks are the person's in any orientation.
         """
-        if any_way_up:
-            return detect_any_way_up(self._detector.detect, images)
-        return self._detector.detect(images)
+        if not any_way_up:
+            return self._detector.detect(images)
+        # before they are turned: the black corners of a turned photo are no levels of it
+        images = [normalized(checked_image(image)) for image in images]
+        found = detect_any_way_up(self._detector.detect, images)
+        for index, image in enumerate(images):
+            for toned in retoned(image):
+                if len(found[index]):
+                    break
+                found[index] = self._detector.detect([toned])[0]
+        return found
 
     def set_min_face_px(self, min_face_px: int) -> None:
         """Set the smallest face, side in pixels, at least 12; effective with the next `detect`."""
@@ -97,10 +107,11 @@ class Recognizer:
         """Turn (N, 112, 112, 3) uint8 RGB crops into (N, D) float32 unit vectors.
 
         Args:
-            crops: aligned faces.
+            crops: aligned faces; dark and foggy ones are embedded with the levels and the noise
+                of `exposure.normalized_crops`.
             flip: average with the mirrored crops; a little better for twice the work.
         """
-        return self._embedder.embed(crops, flip=flip)
+        return self._embedder.embed(normalized_crops(crops), flip=flip)
 
     def attributes(self, image: Image, landmarks: Floats) -> list[Attributes]:
         """Estimate gender and age of the faces at (N, 5, 2) landmarks.
@@ -178,8 +189,10 @@ class Recognizer:
         embeddings = np.empty((len(owners), self.embedding_size), np.float32)
         for rows in opened.batches(owners):
             warped = opened.warp(owners[rows], matrices[rows], size=CROP_SIZE)
-            crops[rows] = to_host(warped)
-            embeddings[rows] = self._embedder.embed(warped)
+            crops[rows] = seen = to_host(warped)
+            cleared = normalized_crops(seen)
+            # where no crop changed, those on the device are embedded without an upload
+            embeddings[rows] = self._embedder.embed(warped if cleared is seen else cleared)
         if self._attribute_reader is None:
             return crops, embeddings, [None] * len(owners)
         return crops, embeddings, self._attribute_reader.read(opened, owners, landmarks)

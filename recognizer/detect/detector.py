@@ -15,8 +15,9 @@ from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.engines.device_images import MAX_BATCH
 from recognizer.engines.engine import Engine, Network, rows_for
 from recognizer.engines.image_work import Images, ImageWork, open_image_work
-from recognizer.faces import Detections, Floats, Followed, Image
+from recognizer.faces import Detections, Floats, Followed, Image, checked_image
 from recognizer.geometry.boxes import Boxes, calibrate, square, suppress_each, touches
+from recognizer.geometry.exposure import normalized
 from recognizer.geometry.pyramid import scales
 
 WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
@@ -128,7 +129,8 @@ class Detector:
         """Find all faces.
 
         Args:
-            images: each (H, W, 3) uint8 RGB; sizes may differ.
+            images: each (H, W, 3) uint8 RGB; sizes may differ. Dark and foggy ones are searched
+                with the levels of `exposure.normalized`.
 
         Returns:
             One `Detections` per image, in order.
@@ -136,6 +138,7 @@ class Detector:
         Raises:
             ValueError: if an image is of another shape or type.
         """
+        images = [normalized(checked_image(image)) for image in images]
         opened = self.image_work.open(images)
         found = self._propose(opened)
         found = self._refine(opened, found)
@@ -159,7 +162,7 @@ class Detector:
         """
         if len(images) != len(boxes):
             raise ValueError(f"follow needs as many boxes as images: {len(images)}, {len(boxes)}")
-        opened = self.image_work.open(images)
+        opened = self.image_work.open([normalized(checked_image(image)) for image in images])
         groups = [np.asarray(group, np.float64).reshape(-1, 4) for group in boxes]
         counts = [len(group) for group in groups]
         last = np.concatenate([*groups, np.empty((0, 4))])

@@ -29,10 +29,10 @@ def test_photos_get_worse_and_the_figures_with_them(tmp_path: Path):
     folder = shared_data("lfw_mini_250")
     chart = tmp_path / "quality.png"
     result = measured(
-        folder, "--only", "as-is,24px,12px,dark-6,fog", "--limit", 30, "--plot", chart
+        folder, "--only", "as-is,24px,12px,bright-250,fog", "--limit", 30, "--plot", chart
     )
     rows = {each["name"]: each for each in result["degradations"]}
-    assert list(rows) == ["as-is", "24px", "12px", "dark-6", "fog"]
+    assert list(rows) == ["as-is", "24px", "12px", "bright-250", "fog"]
     clean = rows["as-is"]
     assert clean["undetected"] == 0
     assert clean["accuracy"] > 0.97
@@ -40,7 +40,7 @@ def test_photos_get_worse_and_the_figures_with_them(tmp_path: Path):
     assert clean["tar_at_far"][0]["tar"] > 0.97
     assert rows["24px"]["accuracy"] > 0.95
     assert rows["12px"]["tar"] < clean["tar"]
-    assert rows["dark-6"]["undetected"] > 0.05
+    assert rows["bright-250"]["undetected"] > 0.05
     assert all(each["ms"] > 0 for each in rows.values())
     assert result["people"] == 30
     assert min(read_image(chart).shape[:2]) > 300
@@ -93,3 +93,24 @@ def test_wrong_arguments_are_one_line(tmp_path: Path):
     with pytest.raises(StreamError, match=r"chart\.png already exists"):
         run(tmp_path, "--plot", tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes() == b"kept"
+
+
+def test_faces_in_the_dark_and_in_fog_are_found_and_recognized():
+    folder = shared_data("lfw_mini_250")
+    arguments = ("--only", "as-is,dark,dark-6,fog-dense", "--limit", 30, "--seed", 1)
+    rows = {each["name"]: each for each in measured(folder, *arguments)["degradations"]}
+    for name in ("dark", "fog-dense"):
+        assert rows[name]["undetected"] <= 0.05
+        assert rows[name]["tar_at_far"][0]["tar"] >= 0.95
+        assert rows[name]["false_faces"] <= 0.1
+    assert rows["dark-6"]["undetected"] <= 0.05
+    assert rows["dark-6"]["tar_at_far"][0]["tar"] >= 0.75
+
+
+def test_a_face_before_a_bright_window_is_found_in_photos():
+    folder = shared_data("lfw_mini_250")
+    arguments = (folder, "--only", "backlit", "--limit", 40)
+    (live,) = measured(*arguments)["degradations"]
+    (photo,) = measured(*arguments, "--any-way-up")["degradations"]
+    assert photo["undetected"] <= 0.02 < live["undetected"]
+    assert photo["tar_at_far"][0]["tar"] >= 0.98
