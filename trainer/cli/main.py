@@ -6,7 +6,7 @@ import sys
 import typer
 
 from recognizer import RecognizerError
-from trainer.cli import networks, sets  # noqa: F401  they register their commands
+from trainer.cli import adaptation, networks, sets  # noqa: F401  they register their commands
 from trainer.cli.shell import app
 from trainer.errors import TrainerError
 

@@ -1,0 +1,1 @@
+"""Adapting a network to the people and cameras of a site."""
