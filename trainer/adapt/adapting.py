@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -51,6 +51,7 @@ from trainer.training.device import device_kind
 logger = logging.getLogger(__name__)
 
 BLENDS = (0.25, 0.5, 0.75, 1.0)  # shares of the way from the base to the tuned weights
+NEARLY = 0.8  # of the best gain
 EMBED_BATCH = 32
 MAX_DIFFERENCE = 1e-3  # between unit embeddings of the twin and of the base in recognizer
 
@@ -99,11 +100,13 @@ class Adapted:
         refusal: why no model was written; "" if one was.
         facts: the report, as JSON has it.
         changes: of the people left out.
+        model: the network, whether refused or not.
     """
 
     refusal: str
     facts: dict[str, Any]
     changes: list[Change]
+    model: onnx.ModelProto
 
 
 def adapt(request: Request, open_detector: Callable[[], Recognizer], *, shown: Shown) -> Adapted:
@@ -121,7 +124,7 @@ def adapt(request: Request, open_detector: Callable[[], Recognizer], *, shown: S
     _check_free(request)
     if request.threads:
         torch.set_num_threads(request.threads)
-    base = _open_base(request.base)
+    base = open_base(request.base)
     twin = OnnxNetwork(base.model, base.card).eval()
     with shown("reading photos") as on_progress:
         crops, left_out = read_people(
@@ -154,7 +157,7 @@ def adapt(request: Request, open_detector: Callable[[], Recognizer], *, shown: S
     copies = degraded_copies(parts.held_out, seed=request.tuning.seed)
     with shown("measuring") as on_progress:
         compared = [
-            compare_all(pairs, _embedder(request, each, base.card), copies)
+            compare_all(pairs, embedder(request, each, base.card), copies)
             for each in (base.model, model)
         ]
         found = changes(
@@ -189,7 +192,7 @@ def adapt(request: Request, open_detector: Callable[[], Recognizer], *, shown: S
         facts["threshold"] = card.threshold
         write_onnx(model, request.to, replace=request.replace)
     _write_report(request, facts)
-    return Adapted(refusal, facts, found)
+    return Adapted(refusal, facts, found, model)
 
 
 def lines_of(adapted: Adapted) -> list[str]:
@@ -219,7 +222,7 @@ def _check_free(request: Request) -> None:
             raise DataError(f"{path} exists: choose another file, or replace it (--replace)")
 
 
-def _open_base(spec: str) -> ResolvedModel:
+def open_base(spec: str) -> ResolvedModel:
     """Open a model; a checkpoint of `fit` or arcface_torch becomes the ONNX model of `export`."""
     if not spec.endswith((".pt", ".pth")):
         resolved = resolve_model(spec)
@@ -264,14 +267,15 @@ def _plan(base: str, parts: Split, request: Request) -> str:
     )
 
 
-def _embedder(request: Request, model: onnx.ModelProto, card: ModelCard) -> Embed:
+def embedder(request: Request, model: onnx.ModelProto, card: ModelCard) -> Embed:
     """Embed as the service does."""
     engine = open_engine(request.device, threads=request.threads)
-    embedder = Embedder(engine, model, card)
+    network = Embedder(engine, model, card)
 
     def embed(crops: Image) -> Floats:
         parts = range(0, len(crops), EMBED_BATCH)
-        return np.concatenate([embedder.embed(crops[i : i + EMBED_BATCH]) for i in parts])
+        with np.errstate(over="ignore", invalid="ignore"):  # of a network that learned too fast
+            return np.concatenate([network.embed(crops[i : i + EMBED_BATCH]) for i in parts])
 
     return embed
 
@@ -279,7 +283,7 @@ def _embedder(request: Request, model: onnx.ModelProto, card: ModelCard) -> Embe
 def _check_twin(twin: OnnxNetwork, base: ResolvedModel, request: Request) -> None:
     """Refuse a base of which the twin does not give the same embeddings."""
     crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
-    theirs = _embedder(request, base.model, base.card)(crops)
+    theirs = embedder(request, base.model, base.card)(crops)
     with torch.no_grad():
         ours = twin(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
     ours = torch.nn.functional.normalize(ours, dim=1).numpy()
@@ -297,18 +301,16 @@ def _choose(
     crops: Crops,
     on_progress: Callable[[int, int], None],
 ) -> tuple[float, list[dict[str, float]]]:
-    """Return the blend that gains most on degraded photos and loses nothing on clean ones.
+    """Return how far to go from the base to the tuned weights, and the mean changes of each share.
 
-    Returns:
-        The share, and of each the mean changes. If all lose, the smallest: it is then measured, and
-        refused unless the others disagree.
+    The less a network moves, the less it can lose.
     """
     pairs = Pairs(crops.people)
     fars = pairs.rates(CHOOSING_FARS)[-2:] or CHOOSING_FARS[:1]
     copies = degraded_copies(crops, seed=request.tuning.seed + 1)
 
     def mean_rates(model: onnx.ModelProto) -> tuple[float, float]:
-        embed = _embedder(request, model, base.card)
+        embed = embedder(request, model, base.card)
         rates = rates_of(compare_all(pairs, embed, copies), fars)
         return float(np.mean(rates[CLEAN])), float(np.mean(rates[DEGRADED]))
 
@@ -318,9 +320,20 @@ def _choose(
         now = mean_rates(blended(share))
         choices.append({"blend": share, CLEAN: now[0] - clean, DEGRADED: now[1] - degraded})
         on_progress(number, len(BLENDS))
-    good = [each for each in choices if each[CLEAN] >= -request.tolerance / 2]
-    best = max(good or choices[:1], key=lambda each: each[DEGRADED])
-    return best["blend"], choices
+    return pick_blend(choices), choices
+
+
+def pick_blend(choices: Sequence[Mapping[str, float]]) -> float:
+    """Return the smallest blend that gains nearly as much on degraded photos as the best does.
+
+    Only those count that lose nothing on clean photos; if all do, the smallest is taken.
+
+    Args:
+        choices: in rising order: "blend", and the mean changes of "clean" and "degraded".
+    """
+    good = [each for each in choices if each[CLEAN] >= 0] or choices[:1]
+    best = max(each[DEGRADED] for each in good)
+    return next(each["blend"] for each in good if each[DEGRADED] >= min(NEARLY * best, best))
 
 
 def _who(crops: Crops) -> dict[str, Any]:
@@ -333,7 +346,7 @@ def _card(
     """Return the card: similarities are of people who were not learned from."""
     images = np.concatenate([parts.held_out.images, parts.choosing.images])
     people = np.concatenate([parts.held_out.people, parts.choosing.people])
-    embed = _embedder(request, model, base.card)
+    embed = embedder(request, model, base.card)
     plain, mirrored = embed(images), embed(np.ascontiguousarray(images[:, :, ::-1]))
     genuine, impostor = measured_on_people(plain, people.tolist())
     facts: dict[str, Any] = {}

@@ -269,11 +269,11 @@ def why_refused(found: Sequence[Change], *, tolerance: float) -> str:
         said = f"TAR at FAR {each.far:g} of {_words(each.kind)} went {_from_to(each)}"
         if each.kind == CLEAN:
             lowest = each.low if each.far == coarsest else each.gain
-            if lowest < -tolerance:
+            if not lowest >= -tolerance:  # also of NaN
                 return f"{said}: a loss of more than {100 * tolerance:g} points cannot be excluded"
         elif each.kind == DEGRADED:
             lowest = each.low if each.far == coarsest else each.gain
-            if lowest <= 0:
+            if not lowest > 0:
                 return f"{said}: no gain is certain"
         elif each.high < 0:
             return f"{said}: a loss is certain"

@@ -237,7 +237,7 @@ def _in_export(directory: Path) -> list[Entry]:
         raise DataError(f"{directory} is damaged: photos.npz is not of people.jsonl")
 
     def entry(number: int, name: str) -> Entry:
-        place = f"{directory}, photo {number + 1} of {name}"
+        place = f"{directory}, photo {number + 1} ({name})"
         encoded = crops[ends[number - 1] if number else 0 : ends[number]].tobytes()
         if not encoded:
             return name, place, lambda: "the gallery keeps no crop of it"

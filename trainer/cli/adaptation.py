@@ -108,4 +108,7 @@ def adapt(
     adapted = adapt_base(request, opener(device, threads), shown=bar)
     emit(adapted.facts, lines_of(adapted), as_json=as_json)
     if adapted.refusal:
-        raise ExportError(f"no model was written: {adapted.refusal} (see {request.report})")
+        raise ExportError(
+            f"no model was written: {adapted.refusal} (add people or photos, or lower --rate; all "
+            f"figures are in {request.report})"
+        )
