@@ -2,6 +2,7 @@
 
 from recognizer.cache import default_cache
 from recognizer.card import ModelCard, read_card, write_card
+from recognizer.detect.flow import FaceFlow, Picture
 from recognizer.embed.attributes import Attributes
 from recognizer.errors import (
     DeviceError,
@@ -12,6 +13,7 @@ from recognizer.errors import (
 )
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.files import read_file, refuse_special, write_file
+from recognizer.geometry.pyramid import Octaves
 from recognizer.geometry.quality import Quality
 from recognizer.models.fetch import Progress, fetch, fetch_photos
 from recognizer.models.library import add_model, convert_checkpoint
@@ -25,6 +27,7 @@ __all__ = [
     "Detections",
     "DeviceError",
     "Face",
+    "FaceFlow",
     "Floats",
     "Followed",
     "Image",
@@ -33,7 +36,9 @@ __all__ = [
     "ModelCardError",
     "ModelEntry",
     "ModelFileError",
+    "Octaves",
     "Photo",
+    "Picture",
     "Progress",
     "Quality",
     "Recognizer",

@@ -8,6 +8,7 @@ import numpy as np
 
 from recognizer.cache import default_cache
 from recognizer.detect.detector import DEFAULT_OPTIONS, Detector, DetectorOptions
+from recognizer.detect.flow import FaceFlow, Follower, Picture
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.detect.upright import detect_any_way_up
@@ -54,6 +55,7 @@ class Recognizer:
         if embedder.engine != engine.name:
             self.engine += f", embedding by {embedder.engine}"
         self._detector = detector
+        self._follower = Follower(detector)
         self._embedder = embedder
         self._attribute_reader = attribute_reader
 
@@ -92,6 +94,36 @@ class Recognizer:
             boxes: for each image (n, 4) float32, its faces' last boxes.
         """
         return self._detector.follow(images, boxes)
+
+    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
+        """Prepare to follow faces by optical flow.
+
+        Args:
+            picture: a frame.
+            found: the faces that `detect` or `follow` found in it.
+            at: when it was captured, seconds.
+        """
+        return self._follower.begin(picture, found.boxes, found.landmarks, found.scores, at)
+
+    def follow_flow(
+        self,
+        pictures: Sequence[Picture],
+        flows: Sequence[Sequence[FaceFlow]],
+        expected: Sequence[Floats],
+        at: Sequence[float],
+    ) -> list[tuple[Followed, list[FaceFlow]]]:
+        """Track known faces by optical flow, with `follow` where flow is not certain.
+
+        Args:
+            pictures: the frames, on a CPU or not.
+            flows: for each frame its faces, by `begin_flow` or the last call.
+            expected: for each frame (n, 4) float32, where its faces should be.
+            at: when each frame was captured, seconds.
+
+        Returns:
+            For each frame its faces, rows in the order of `flows`, and what the next call needs.
+        """
+        return self._follower.follow(pictures, flows, expected, at)
 
     def align(self, image: Image, landmarks: Floats) -> Image:
         """Warp faces to the canonical pose: (N, 5, 2) landmarks to (N, 112, 112, 3) RGB."""

@@ -311,6 +311,9 @@ class RecognizerConfig(Section):
     min_face_px: int = Field(
         40, ge=12, le=1000, description="smallest face to detect, pixels; larger is faster"
     )
+    still_scan_s: float = Field(
+        2.0, ge=0, le=60, description="seconds between two full searches of a scene without motion"
+    )
 
 
 class GalleryConfig(Section):

@@ -118,6 +118,7 @@ class Service:
             absence_s=config.events.absence_s,
             camera_away_s=config.events.camera_away_s,
             cooldown_s=config.events.cooldown_s,
+            still_scan_s=config.recognizer.still_scan_s,
         )
         self.webhooks = _open_webhooks(config, self.supervisor)
         self.journal = Journal(

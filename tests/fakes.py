@@ -1,16 +1,17 @@
 """A fake recognizer with scripted faces, for tests of behavior over time.
 
-A `FakeWorld` defines the faces in each frame. Its images hold only the frame's number, by which
-`FakeRecognizer` looks up the faces, with the interface and results of the real one. Embeddings are
+A `FakeWorld` defines the faces in each frame. Its images hold the frame's number, by which
+`FakeRecognizer` looks up the faces, with the interface and results of the real one, and a block of
+pixels for each face, so that something moves where one does. Embeddings are
 realistic: unit vectors, similar for one person, not similar for two people.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recognizer import Detections, Floats, Followed, Image, Quality
+from recognizer import Detections, FaceFlow, Floats, Followed, Image, Picture, Quality
 from recognizer.card import card_from
 from recognizer.models.manifest import read_manifest
 from stream.frames import Frame
@@ -34,6 +35,7 @@ class FakeFace:
         size: sides of its box, pixels.
         is_found: whether detection finds it.
         is_followed: whether tracking finds it.
+        is_flowing: whether optical flow finds it all the same.
         quality: of its crop.
     """
 
@@ -43,6 +45,7 @@ class FakeFace:
     size: float = 80.0
     is_found: bool = True
     is_followed: bool = True
+    is_flowing: bool = False
     quality: float = 0.8
 
     @property
@@ -70,6 +73,9 @@ class FakeWorld:
         number = len(self.scenes)
         self.scenes.append(tuple(faces))
         image = np.random.default_rng(scene).integers(0, 256, (*size, 3), dtype=np.uint8)
+        for face in faces:
+            (x1, y1), (x2, y2) = face.box.reshape(2, 2).clip(0, None).astype(int)
+            image[y1:y2, x1:x2] = 40 * face.person % 256
         image[-1, -1] = number // 65536, number // 256 % 256, number % 256
         return Frame(camera, number, at, image)
 
@@ -105,6 +111,31 @@ class FakeRecognizer:
         return [
             self._follow(self.world.faces(image), group)
             for image, group in zip(images, boxes, strict=True)
+        ]
+
+    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
+        return [fake_flow(box, at) for box in found.boxes]
+
+    def follow_flow(
+        self,
+        pictures: Sequence[Picture],
+        flows: Sequence[Sequence[FaceFlow]],
+        expected: Sequence[Floats],
+        at: Sequence[float],
+    ) -> list[tuple[Followed, list[FaceFlow]]]:
+        self.calls.append(("follow_flow", sum(len(group) for group in expected)))
+        return [
+            (
+                self._follow(
+                    tuple(
+                        replace(face, is_followed=face.is_followed or face.is_flowing)
+                        for face in self.world.faces(picture.image)
+                    ),
+                    boxes,
+                ),
+                list(group),
+            )
+            for picture, group, boxes in zip(pictures, flows, expected, strict=True)
         ]
 
     def align(self, image: Image, landmarks: Floats) -> Image:
@@ -165,6 +196,13 @@ def as_detections(faces: Sequence[FakeFace]) -> Detections:
         np.stack(landmarks) if landmarks else np.empty((0, 5, 2), np.float32),
         np.full(len(faces), 0.9, np.float32),
     )
+
+
+def fake_flow(box: Floats, at: float) -> FaceFlow:
+    """Return the state of a followed face that was confirmed at a time, seconds."""
+    nothing = np.zeros((1, 1), np.uint8)
+    half = np.asarray((box[2:] - box[:2]) / 2, np.float32)
+    return FaceFlow(nothing, 0.0, 0j, half, np.zeros(5, np.complex128), 1, 0j, 1, 0j, 0.9, at)
 
 
 def looks_like(person: int, variant: int = 0, noise: float = 0.4) -> Floats:

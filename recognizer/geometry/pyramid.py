@@ -33,7 +33,11 @@ def scales(height: int, width: int, *, min_face_px: int, factor: float) -> list[
 
 
 class Octaves:
-    """An image, its half, its quarter, and so on, each made at its first use."""
+    """An image or a plane, its half, its quarter, and so on, each made at its first use.
+
+    Args:
+        image: (H, W, 3) or (H, W) uint8.
+    """
 
     def __init__(self, image: Image) -> None:
         self._images = [image]
@@ -49,7 +53,7 @@ class Octaves:
 
     def deepest(self) -> int:
         """Return the last octave that still has pixels."""
-        height, width, _ = self._images[0].shape
+        height, width = self._images[0].shape[:2]
         return deepest_octave(height, width)
 
 

@@ -293,7 +293,7 @@ class AvSource:
 
     def _convert(self, picture: av.VideoFrame, now: float) -> Captured:
         captured = self._converter.convert(picture, self._aspect(), now)
-        self.size = (captured.image.shape[0], captured.image.shape[1])
+        self.size = captured.size
         return captured
 
     def _aspect(self) -> Fraction | None:

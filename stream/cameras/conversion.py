@@ -11,7 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation
 from numpy.typing import NDArray
 
 from stream.cameras.address import Deinterlace
-from stream.frames import Matrix, Planes
+from stream.frames import Matrix, Pixels, Planes
 
 MAX_PIXELS = 8192 * 8192
 """Largest frame that is decoded: beyond 8K video and phones' 50 megapixels; it takes 200 MB."""
@@ -43,13 +43,26 @@ class Captured:
 
     Attributes:
         captured_at: seconds, monotonic clock.
-        image: (H, W, 3) uint8 RGB.
-        planes: the YUV planes it was converted from; None unless pixel for pixel.
+        pixels: its pixels.
     """
 
     captured_at: float
-    image: NDArray[np.uint8]
-    planes: Planes | None = None
+    pixels: Pixels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.size
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, read-only; made at its first use."""
+        return self.pixels.image
+
+    @property
+    def planes(self) -> Planes | None:
+        """The YUV planes of the same pixels; None if they have another format."""
+        return self.pixels.planes
 
 
 class Converter:
@@ -90,15 +103,16 @@ class Converter:
     def convert(
         self, frame: av.VideoFrame, said_aspect: Fraction | None, captured_at: float
     ) -> Captured:
-        """Return a decoded frame as an image, with its planes where they show the same pixels.
+        """Return a decoded frame; RGB is made later, where its planes show the same pixels.
 
         Args:
             frame: any pixel format.
             said_aspect: width:height of a pixel as the video says; None or 0 if it does not.
             captured_at: seconds, monotonic clock.
         """
-        image = self.to_rgb(frame, said_aspect)
-        return Captured(captured_at, image, _planes(frame, image))
+        planes = _planes(frame, self._size(frame, said_aspect))
+        image = self.to_rgb(frame, said_aspect) if planes is None else None
+        return Captured(captured_at, Pixels(image, planes))
 
     def to_rgb(self, frame: av.VideoFrame, said_aspect: Fraction | None) -> NDArray[np.uint8]:
         """Return (H, W, 3) uint8 RGB with square pixels.
@@ -162,9 +176,14 @@ def _is_untagged_hd(frame: av.VideoFrame) -> bool:
     return frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES
 
 
-def _planes(frame: av.VideoFrame, image: NDArray[np.uint8]) -> Planes | None:
-    """Return a frame's planes; None where the image differs or encoders do not take the format."""
-    height, width = image.shape[:2]
+def _planes(frame: av.VideoFrame, size: tuple[int, int]) -> Planes | None:
+    """Return a frame's planes; None where its image differs or encoders do not take the format.
+
+    Args:
+        frame: any pixel format.
+        size: (width, height) of its image, before it is rotated.
+    """
+    width, height = size
     if (
         (frame.width, frame.height) != (width, height)
         or width % 2

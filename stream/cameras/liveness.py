@@ -117,10 +117,10 @@ class Stillness:
         self._since = 0.0
 
     def is_frozen(self, image: NDArray[np.uint8], at: float) -> bool:
-        """Return whether the frames, up to this one, (H, W, 3) uint8, have long been identical.
+        """Return whether the frames up to this one have long been identical.
 
         Args:
-            image: the next frame; must not be changed afterwards.
+            image: luma or RGB of the next frame, uint8; must not be changed afterwards.
             at: when it was captured, seconds.
         """
         if self.frozen_after_s <= 0:

@@ -80,7 +80,7 @@ class PushSource:
                 continue
             for shown in self._converter.deinterlace(picture):
                 captured = self._converter.convert(shown, None, captured_at)
-                self.size = (captured.image.shape[0], captured.image.shape[1])
+                self.size = captured.size
                 return captured
 
     def _next(self) -> tuple[av.VideoFrame, float]:

@@ -15,6 +15,7 @@ from stream.cameras.pacing import Decimator
 from stream.cameras.web_source import open_web
 from stream.config import CameraConfig
 from stream.errors import SourceUnavailable
+from stream.frames import Pixels
 
 __all__ = [
     "Captured",
@@ -173,7 +174,7 @@ class DemoSource:
             captured_at = self._next_time()
         image = self._scene.render(self._next / self.fps)
         self._next += 1
-        return Captured(captured_at, image)
+        return Captured(captured_at, Pixels(image))
 
     def _next_time(self) -> float:
         elapsed_s = self._clock() - self._started_at

@@ -254,7 +254,7 @@ class WebSource:
         self._seq += 1
         for shown in self._converter.deinterlace(picture):
             captured = self._converter.convert(shown, decoder.sample_aspect_ratio, now)
-            self.size = (captured.image.shape[0], captured.image.shape[1])
+            self.size = captured.size
             return captured
         return None
 

@@ -41,7 +41,7 @@ def frames_of(source: Source, name: str) -> Iterator[Frame]:
             captured = source.read()
         except SourceEnded:
             return
-        yield Frame(name, seq, captured.captured_at, captured.image)
+        yield Frame(name, seq, captured.captured_at, captured.pixels)
 
 
 def best_shots(
@@ -87,7 +87,7 @@ def best_shots(
 def _shot_of(recognizer: Recognizer, frame: Frame, limits: EnrolLimits) -> _Shot | None:
     (found,) = recognizer.detect([frame.image])
     crops, qualities = recognizer.align_and_judge(frame.image, found)
-    height, width = frame.image.shape[:2]
+    height, width = frame.size
     chosen = choose_face(found, qualities, (height, width), limits, force=False)
     if not isinstance(chosen, int):
         return None

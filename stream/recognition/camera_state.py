@@ -1,13 +1,14 @@
 """Per-camera state between ticks: tracks, their history, and the people present."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recognizer import Detections, Floats, Followed
+from recognizer import Detections, FaceFlow, Floats, Followed
 from stream.frames import Event, Frame, Track
 from stream.recognition.face_filter import Limits
+from stream.recognition.motion import Motion
 from stream.recognition.presence import Presence, Seen
 from stream.recognition.track_memory import Memory
 from stream.recognition.tracker import Appearance, Tracked, Tracker
@@ -52,6 +53,7 @@ class Watch:
         is_lost: a face was lost since then, or the scene changed.
         samples: the last frame's points, to notice a cut.
         size: the last frame's (height, width).
+        motion: whether anything moved since the last full scan.
     """
 
     tracker: Tracker
@@ -65,12 +67,13 @@ class Watch:
     is_lost: bool = False
     samples: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     size: tuple[int, int] = (0, 0)
+    motion: Motion = field(default_factory=Motion)
 
     def prepare(self, frame: Frame) -> None:
         """Detect a cut, a gap or a changed frame size before faces are followed."""
-        size = frame.image.shape[0], frame.image.shape[1]
+        size = frame.size
         step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
-        samples = frame.image[::step_y, ::step_x, 1].astype(np.float32)  # green as lightness
+        samples = frame.luma[0][::step_y, ::step_x].astype(np.float32)
         is_cut = (
             size != self.size
             or frame.captured_at - self.at > GAP_S
@@ -81,26 +84,39 @@ class Watch:
             self.is_lost = True
         self.samples, self.size, self.at = samples, size, frame.captured_at
 
-    def is_due(self, at: float, interval_s: float) -> bool:
-        """Return whether a scan is due: by the clock, or because a face was lost."""
-        return at - self.scanned_at >= (
-            min(RESCAN_AFTER_S, interval_s) if self.is_lost else interval_s
-        )
+    def is_due(self, frame: Frame, interval_s: float, still_interval_s: float) -> bool:
+        """Return whether a scan is due: by the clock, or because a face was lost.
 
-    def follow(self, found: Followed, at: float) -> None:
-        """Update the tracks with the followed faces."""
+        Args:
+            frame: the newest.
+            interval_s: between two scans while something moves.
+            still_interval_s: between two scans while nothing does.
+        """
+        since_s = frame.captured_at - self.scanned_at
+        if self.is_lost:
+            return since_s >= min(RESCAN_AFTER_S, interval_s)
+        if since_s < interval_s:
+            return False
+        return since_s >= still_interval_s or not self.motion.is_still(frame.luma)
+
+    def follow(
+        self, found: Followed, at: float, flows: Sequence[FaceFlow | None] | None = None
+    ) -> None:
+        """Update the tracks with the followed faces; see `Tracker.follow`."""
         before = len(self.tracker.followed)
         outside = ~self.limits.holds(found.boxes, self.size)
         if outside.any():
             found = replace(found, is_lost=found.is_lost | outside)
-        self.tracker.follow(found, at)
+        self.tracker.follow(found, at, flows)
         self.is_lost |= len(self.tracker.followed) < before
 
     def scanned(
-        self, found: Detections, at: float, appearance: Appearance
+        self, found: Detections, frame: Frame, appearance: Appearance
     ) -> list[tuple[Tracked, int]]:
         """Update the tracks with a full scan; see `Tracker.scan`."""
+        at = frame.captured_at
         self.scanned_at, self.is_lost = at, False
+        self.motion.scanned(frame.luma)
         return self.tracker.scan(found, at, appearance)
 
     @property

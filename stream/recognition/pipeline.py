@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from gallery import Gallery, Identity, Match
-from recognizer import Detections, Floats, Recognizer, SimilarityLimits
+from recognizer import Detections, FaceFlow, Floats, Recognizer, SimilarityLimits
 from stream.enrollment.crops import FaceCrop
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult
@@ -30,7 +30,7 @@ from stream.recognition.voting import GOOD_WEIGHT, Voter
 SCAN_EVERY_S = 0.2
 """Between two full scans of a camera: a new face waits a tenth of a second on average."""
 
-SCAN_LOAD = 0.3
+SCAN_LOAD = 0.2
 """Part of the time that all cameras' scans may take; beyond it they become rarer."""
 
 SCANS_S = 0.028
@@ -43,6 +43,9 @@ when a face comes into view, twice as rare named a crowd 0.4 s later than this."
 
 MAX_EMBEDDINGS = 8
 """Faces embedded in a tick at most; more wait for the next, so that frames do not."""
+
+STILL_SCAN_S = 2.0
+"""Between two full scans of a camera in whose view nothing moves."""
 
 TICK_S = 0.038
 """What a tick should take: just less than a frame at 25 fps, so that no camera loses one. Two
@@ -76,10 +79,11 @@ class _Job:
         at = self.frame.captured_at
         return np.stack([track.box_at(at) for track in self.camera.tracker.followed])
 
-    def scan(self, found: Detections, appearance: Appearance) -> None:
+    def scan(self, found: Detections, flows: Sequence[FaceFlow], appearance: Appearance) -> None:
         """Update the tracks with a full scan, and add the embeddings made for it."""
-        pairs = self.camera.scanned(found, self.frame.captured_at, appearance)
+        pairs = self.camera.scanned(found, self.frame, appearance)
         for track, row in pairs:
+            track.flow = flows[row]
             if (shot := self.looked.get(row)) is not None:
                 self.look(track, shot)
 
@@ -129,6 +133,7 @@ class Pipeline:
         absence_s: seconds without the face until it has left.
         camera_away_s: seconds without frames from a camera until those in front of it have left.
         cooldown_s: seconds in which the same person does not enter again.
+        still_scan_s: seconds between two full scans of a camera without motion.
         clock: measures the stages, seconds.
         run: prefix of this pipeline's track ids; random unless given, so that an id stored by a
             page or the event log never refers to another face after a restart.
@@ -146,6 +151,7 @@ class Pipeline:
         absence_s: float,
         camera_away_s: float,
         cooldown_s: float,
+        still_scan_s: float = STILL_SCAN_S,
         clock: Callable[[], float] = time.perf_counter,
         run: str | None = None,
     ) -> None:
@@ -155,6 +161,7 @@ class Pipeline:
         self._margin = margin
         self._similarity = limits or recognizer.limits
         self._debounce_s = (confirm_s, absence_s, camera_away_s, cooldown_s)
+        self._still_scan_s = still_scan_s
         self._clock = clock
         self._run = secrets.token_hex(8) if run is None else run
         self._numbers = itertools.count(1)
@@ -246,7 +253,7 @@ class Pipeline:
         """Set which faces of a camera count, effective from the next frame."""
         self._limits[camera] = limits
         if (state := self._cameras.get(camera)) is not None:
-            state.limits = limits
+            state.limits, state.is_lost = limits, True
 
     def leave(self, now: float) -> list[Event]:
         """Return the exits at cameras without frames; `now` in seconds, monotonic clock."""
@@ -279,7 +286,7 @@ class Pipeline:
         if any(camera.is_behind for camera in self._cameras.values()):
             # A scan takes as long as two embeddings: known faces are named first.
             interval_s *= BEHIND
-        due = [job for job in jobs if job.camera.is_due(job.frame.captured_at, interval_s)]
+        due = [job for job in jobs if job.camera.is_due(job.frame, interval_s, self._still_scan_s)]
         due.sort(key=lambda job: job.camera.scanned_at)
         return due[: max(1, int(SCANS_S / self._scan_s)) if self._scan_s else 1]
 
@@ -295,19 +302,56 @@ class Pipeline:
         for job, detections in zip(jobs, found, strict=True):
             with self._stage("track"):
                 kept = job.camera.limits.keep(detections, job.camera.size)
-                job.scan(kept, partial(self._looks, job, kept))
+                flows = self._recognizer.begin_flow(job.frame, kept, job.frame.captured_at)
+                job.scan(kept, flows, partial(self._looks, job, kept))
 
     def _follow(self, jobs: list[_Job]) -> None:
         busy = [job for job in jobs if job.camera.tracker.followed]
         if not busy:
             return
         with self._stage("follow"):
-            found = self._recognizer.follow(
-                [job.frame.image for job in busy], [job.expected() for job in busy]
+            found = self._recognizer.follow_flow(
+                [job.frame for job in busy],
+                [_flows(job.camera.tracker.followed) for job in busy],
+                [job.expected() for job in busy],
+                [job.frame.captured_at for job in busy],
             )
         with self._stage("track"):
-            for job, followed in zip(busy, found, strict=True):
-                job.camera.follow(followed, job.frame.captured_at)
+            for job, (followed, flows) in zip(busy, found, strict=True):
+                job.camera.follow(followed, job.frame.captured_at, flows)
+
+    def _confirm(self, wants: list[_Want]) -> list[_Want]:
+        """Place the faces to embed by a network, since optical flow did; drop those it loses.
+
+        Args:
+            wants: faces to embed, those of one frame one after the other.
+        """
+        open_wants = [want for want in wants if _is_by_flow(want.track)]
+        groups = [(job, list(group)) for job, group in itertools.groupby(open_wants, key=_job_of)]
+        if not groups:
+            return wants
+        with self._stage("follow"):
+            found = self._recognizer.follow(
+                [job.frame.image for job, _ in groups],
+                [np.stack([want.track.box for want in group]) for _, group in groups],
+            )
+            lost: set[str] = set()
+            for (job, group), followed in zip(groups, found, strict=True):
+                at = job.frame.captured_at
+                placed = Detections(followed.boxes, followed.landmarks, followed.scores)
+                flows = self._recognizer.begin_flow(job.frame, placed, at)
+                for row, want in enumerate(group):
+                    if followed.is_lost[row]:
+                        want.track.is_lost = job.camera.is_lost = True
+                        lost.add(want.track.track_id)
+                    else:
+                        want.track.confirm(
+                            placed.boxes[row],
+                            placed.landmarks[row],
+                            float(placed.scores[row]),
+                            flows[row],
+                        )
+        return [want for want in wants if want.track.track_id not in lost]
 
     def _looks(self, job: _Job, found: Detections, rows: list[int]) -> Floats:
         """Embed rows of a scan at once, to distinguish faces that overlap cannot."""
@@ -341,6 +385,9 @@ class Pipeline:
         if not chosen:
             return
         chosen.sort(key=lambda want: jobs.index(want.job))
+        chosen = self._confirm(chosen)
+        if not chosen:
+            return
         groups = [
             (job, _as_detections([want.track for want in group]))
             for job, group in itertools.groupby(chosen, key=lambda want: want.job)
@@ -426,6 +473,21 @@ def _rank(want: _Want) -> tuple[int, float, float]:
     """
     since = want.memory.waits_since
     return want.urgency, float("inf") if since is None else since, -want.value
+
+
+def _flows(tracks: Sequence[Tracked]) -> list[FaceFlow]:
+    flows = [track.flow for track in tracks if track.flow is not None]
+    assert len(flows) == len(tracks), "a scan prepares every face that it finds"
+    return flows
+
+
+def _is_by_flow(track: Tracked) -> bool:
+    """Return whether optical flow alone placed the face in the last frame."""
+    return track.flow is not None and track.flow.confirmed_at < track.last_seen
+
+
+def _job_of(want: _Want) -> _Job:
+    return want.job
 
 
 def _as_detections(tracks: Sequence[Tracked]) -> Detections:

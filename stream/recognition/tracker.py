@@ -5,7 +5,7 @@ overlap, and by appearance where overlap is ambiguous: two faces that crossed, a
 after an occlusion, a cut to another scene. Pure: time and faces are arguments.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from recognizer import Detections, Floats, Followed
+from recognizer import Detections, FaceFlow, Floats, Followed
 
 PATIENCE_S = 1.0
 """How long a lost track is kept: a person passing behind another takes about that long."""
@@ -74,6 +74,7 @@ class Tracked:
         is_lost: no longer found where it was, but not dropped yet.
         is_doubtful: it may be on another face; only appearance can decide.
         missed_scans: scans since one found it.
+        flow: what following it by optical flow needs; None until prepared.
     """
 
     track_id: str
@@ -89,6 +90,7 @@ class Tracked:
     is_lost: bool = False
     is_doubtful: bool = False
     missed_scans: int = 0
+    flow: FaceFlow | None = None
 
     def box_at(self, at: float) -> Floats:
         """Return the expected box at a time, (4,) float32."""
@@ -113,6 +115,10 @@ class Tracked:
         self.last_seen = at
         self.n_seen += 1
         self.is_lost = False
+
+    def confirm(self, box: Floats, landmarks: Floats, score: float, flow: FaceFlow) -> None:
+        """Place the face as a network found it in the frame in which it was last seen."""
+        self.box, self.landmarks, self.score, self.flow = box, landmarks, score, flow
 
     def _shift(self, at: float) -> Floats:
         shift = self.velocity * min(at - self.last_seen, COAST_S)
@@ -146,8 +152,16 @@ class Tracker:
         """The faces to follow in the next frame: those that are not lost."""
         return tuple(track for track in self._tracks if not track.is_lost)
 
-    def follow(self, found: Followed, at: float) -> None:
-        """Update the `followed` tracks, row by row; drop those lost for too long."""
+    def follow(
+        self, found: Followed, at: float, flows: Sequence[FaceFlow | None] | None = None
+    ) -> None:
+        """Update the `followed` tracks, row by row; drop those lost for too long.
+
+        Args:
+            found: the faces.
+            at: seconds, when the frame was captured.
+            flows: what following each into the next frame needs.
+        """
         tracks = self.followed
         if len(found.scores) != len(tracks):
             raise ValueError(f"expected {len(tracks)} followed faces, got {len(found.scores)}")
@@ -156,6 +170,8 @@ class Tracker:
             if found.is_lost[row]:
                 track.is_lost = True
                 continue
+            if flows is not None:
+                track.flow = flows[row]
             box = found.boxes[row]
             away = np.linalg.norm(_center(box) - _center(track.box_at(at)))
             stray[track.track_id] = float(away / max(_width(box), 1.0))

@@ -81,7 +81,7 @@ def tracks_json(camera: str, result: "FrameResult | None") -> TracksJson:
     """Return the faces of a camera's last frame as JSON; empty before its first."""
     if result is None:
         return {"camera": camera, "seq": -1, "width": 0, "height": 0, "tracks": []}
-    height, width = result.frame.image.shape[:2]
+    height, width = result.frame.size
     return {
         "camera": camera,
         "seq": result.frame.seq,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.frames import FrameResult, Matrix
+from stream.frames import FrameResult, Matrix, Planes
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Rate, Window
 from stream.supervisor import Supervisor
@@ -13,7 +13,7 @@ from stream.video.encoder import MATRICES, Encoder, VideoPacket, bitrate_for
 from stream.video.link_quality import SMALL_SHARE
 from stream.video.mailbox import LatestMailbox, MailboxClosed
 from stream.video.packet_hub import PacketHub
-from stream.video.rendition import Feed, render
+from stream.video.rendition import MIN_SIDE, Feed, render
 
 IDLE_S = 0.5
 """How long the encoder's thread waits for a frame before it checks again."""
@@ -43,18 +43,22 @@ class VideoOut:
         self._bitrate = bitrate
         self._encoders: dict[Feed, Encoder] = {}
 
-    def render(self, result: FrameResult) -> dict[Feed, NDArray[np.uint8]]:
+    def render(self, result: FrameResult) -> dict[Feed, NDArray[np.uint8] | Planes]:
         """Render the image of every watched feed; feeds with equal images share it."""
         looks: dict[tuple[bool, bool], NDArray[np.uint8]] = {}
-        pictures = {}
+        pictures: dict[Feed, NDArray[np.uint8] | Planes] = {}
         for feed in self._hub.feeds():
+            planes = result.frame.planes
+            if planes is not None and _takes(feed, planes):
+                pictures[feed] = planes
+                continue
             look = (feed.small, feed.raw)
             if look not in looks:
                 looks[look] = render(result, small=feed.small, raw=feed.raw)
             pictures[feed] = looks[look]
         return pictures
 
-    def send(self, pictures: Mapping[Feed, NDArray[np.uint8]], result: FrameResult) -> int:
+    def send(self, pictures: Mapping[Feed, NDArray[np.uint8] | Planes], result: FrameResult) -> int:
         """Encode and publish one frame for all viewers.
 
         Args:
@@ -71,28 +75,33 @@ class VideoOut:
         return sum(packet.size for each in packets.values() for packet in each)
 
     def _encode(
-        self, feed: Feed, image: NDArray[np.uint8], result: FrameResult
+        self, feed: Feed, image: NDArray[np.uint8] | Planes, result: FrameResult
     ) -> list[VideoPacket]:
-        height, width = result.frame.image.shape[:2]
+        height, width = result.frame.size
         bitrate = self._bitrate or bitrate_for(width, height)
         bitrate = round(bitrate * self._hub.part(feed) * (SMALL_SHARE if feed.small else 1.0))
-        planes = result.frame.planes if image is result.frame.image else None
-        if planes is not None and planes.matrix not in MATRICES[feed.codec]:
-            planes = None
-        matrix = Matrix.BT601 if planes is None else planes.matrix
+        if isinstance(image, Planes):
+            size, matrix = (image.picture.height, image.picture.width), image.matrix
+        else:
+            size, matrix = (image.shape[0], image.shape[1]), Matrix.BT601
         encoder = was = self._encoders.get(feed)
-        if was is None or not was.fits(image, matrix) or not was.set_bitrate(bitrate):
-            height, width = image.shape[:2]
-            encoder = Encoder(width, height, self._fps, bitrate, codec=feed.codec, matrix=matrix)
+        if was is None or not was.fits(size, matrix) or not was.set_bitrate(bitrate):
+            encoder = Encoder(size[1], size[0], self._fps, bitrate, codec=feed.codec, matrix=matrix)
             encoder.last_pts = was.last_pts if was else None
             self._encoders[feed] = encoder
         assert encoder is not None
         keyframe = self._hub.wants_keyframe(feed)
-        packets = encoder.encode(planes or image, result.frame.captured_at, keyframe=keyframe)
+        packets = encoder.encode(image, result.frame.captured_at, keyframe=keyframe)
         if feed.raw:
             for packet in packets:
                 packet.opaque = result
         return packets
+
+
+def _takes(feed: Feed, planes: Planes) -> bool:
+    """Return whether a feed shows a camera's planes as they are."""
+    is_large = min(planes.picture.height, planes.picture.width) >= MIN_SIDE
+    return feed.raw and not feed.small and is_large and planes.matrix in MATRICES[feed.codec]
 
 
 class VideoChannel:
@@ -135,11 +144,6 @@ class VideoChannel:
         self._results: LatestMailbox[FrameResult] = LatestMailbox(ENCODER_QUEUE)
         self._rate_out = Rate()
         self._encoder = supervisor.thread(f"encode-{camera}", self._encode)
-
-    @property
-    def is_watched_raw(self) -> bool:
-        """Whether raw video has a viewer; from any thread."""
-        return any(feed.raw and not feed.small for feed in self.hub.feeds())
 
     @property
     def dropped(self) -> int:

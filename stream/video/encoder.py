@@ -107,9 +107,9 @@ class Encoder:
         self._context = OPENERS[codec](self.width, self.height, max(fps, 1.0), self._bitrate)
         self._context.colorspace = matrix
 
-    def fits(self, image: NDArray[np.uint8], matrix: Matrix = Matrix.BT601) -> bool:
-        """Whether an image has the size and the colors of this encoder."""
-        return image.shape[:2] == self._size and matrix is self._matrix
+    def fits(self, size: tuple[int, int], matrix: Matrix = Matrix.BT601) -> bool:
+        """Whether images of a size, (height, width), and colors are those of this encoder."""
+        return size == self._size and matrix is self._matrix
 
     def set_bitrate(self, bitrate: int) -> bool:
         """Change the bitrate, effective from the next frame, if it differs noticeably.

@@ -8,6 +8,7 @@ from stream.cameras.source import Source
 from stream.cli.video_shots import best_shots, frames_of
 from stream.enrollment.enrollment import enroll_images
 from stream.errors import EnrolmentError, SourceEnded
+from stream.frames import Pixels
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration
@@ -27,7 +28,7 @@ class Film(Source):
         self._frames = [
             Captured(
                 seq / 4,
-                read_image(photos() / name) if name else np.zeros((240, 320, 3), np.uint8),
+                Pixels(read_image(photos() / name) if name else np.zeros((240, 320, 3), np.uint8)),
             )
             for seq, name in enumerate(names)
         ]

@@ -1,12 +1,10 @@
 """A camera's life, its source scripted: it fails, comes back, ends, and is stopped."""
 
-import asyncio
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import av
 import numpy as np
@@ -18,12 +16,11 @@ from stream.cameras.conversion import Captured
 from stream.cameras.pacing import Backoff
 from stream.config import CameraConfig
 from stream.errors import SourceEnded, SourceUnavailable
-from stream.frames import Frame, FrameResult, Matrix, Planes
+from stream.frames import Frame, FrameResult, Matrix, Pixels, Planes
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
 from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
-from stream.video.rendition import Feed
 
 
 class ScriptedSource:
@@ -46,7 +43,7 @@ class ScriptedSource:
         self.n_left -= 1
         image = np.zeros((4, 6, 3), np.uint8)
         image[0, 0] = 255, 0, 0
-        return Captured(time.monotonic(), image)
+        return Captured(time.monotonic(), Pixels(image))
 
     def set_target_fps(self, target_fps: float | None) -> None:
         self.target_fps = target_fps
@@ -258,32 +255,21 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
 
 
 class PlanesSource(ScriptedSource):
-    """Gives frames with the planes they were converted from."""
+    """Gives frames as YUV planes, as decoders do."""
 
     def read(self) -> Captured:
-        captured = super().read()
         planes = Planes(av.VideoFrame(6, 4, "yuv420p"), Matrix.BT601)
-        return Captured(captured.captured_at, captured.image, planes)
+        return Captured(super().read().captured_at, Pixels(None, planes))
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("rotation", [0, 90])
-async def test_frames_keep_their_planes_for_raw_video_alone(
-    rotation: int, anyio_backend: str
-) -> None:
+def test_frames_are_converted_to_rgb_only_where_they_are_rotated(rotation: int) -> None:
     log = Log()
-    source = PlanesSource(10**9, SourceEnded("never"))
-    with running([source], log, rotation=rotation) as camera:
-        for feed in (Feed(), Feed(small=True, raw=True), Feed(raw=True)):
-            viewer = camera.video.hub.subscribe(feed)
-            waiting = asyncio.create_task(viewer.recv())
-            await asyncio.sleep(0)
-            seen = len(log.frames) + 1  # one may be on its way
-            log.until(partial(log.has_more_than, seen))
-            is_kept = log.frames[-1].planes is not None
-            assert is_kept == (feed == Feed(raw=True) and not rotation)
-            waiting.cancel()
-            viewer.close()
+    with running([PlanesSource(1, SourceEnded("over"))], log, rotation=rotation):
+        log.until(lambda: log.frames)
+    assert log.frames[0].pixels.has_image == bool(rotation)
+    assert (log.frames[0].planes is None) == bool(rotation)
+    assert log.frames[0].size == ((6, 4) if rotation else (4, 6))
 
 
 class StillSource(ScriptedSource):
@@ -294,7 +280,7 @@ class StillSource(ScriptedSource):
         n = 80 - self.n_left
         image = frame.image.copy()
         image[1, 1] = 0 if n <= 61 else n
-        return Captured(float(n), image)
+        return Captured(float(n), Pixels(image))
 
 
 @pytest.mark.parametrize("is_live", [True, False])

@@ -131,8 +131,8 @@ def test_colours_survive() -> None:
 
 def test_another_size_is_refused() -> None:
     encoder = Encoder(160, 120, 25)
-    assert encoder.fits(picture())
-    assert not encoder.fits(picture(size=(120, 162)))
+    assert encoder.fits(picture().shape[:2])
+    assert not encoder.fits((120, 162))
     with pytest.raises(ValueError, match=r"expected .* \(120, 160\) in BT601, got \(120, 162\)"):
         encoder.encode(picture(size=(120, 162)), 0.0, keyframe=False)
 
