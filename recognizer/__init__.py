@@ -3,6 +3,7 @@
 from recognizer.cache import default_cache
 from recognizer.card import ModelCard, read_card, write_card
 from recognizer.detect.flow import FaceFlow, Picture
+from recognizer.detect.scan import NOBODY, Known, LiveScan
 from recognizer.embed.attributes import Attributes
 from recognizer.errors import (
     DeviceError,
@@ -23,6 +24,7 @@ from recognizer.recognizer import Recognizer, open_recognizer
 from recognizer.similarities import SimilarityLimits
 
 __all__ = [
+    "NOBODY",
     "Attributes",
     "Detections",
     "DeviceError",
@@ -32,6 +34,8 @@ __all__ = [
     "Followed",
     "Image",
     "ImageError",
+    "Known",
+    "LiveScan",
     "ModelCard",
     "ModelCardError",
     "ModelEntry",

@@ -11,6 +11,7 @@ from recognizer.detect.detector import DEFAULT_OPTIONS, Detector, DetectorOption
 from recognizer.detect.flow import FaceFlow, Follower, Picture
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
+from recognizer.detect.scan import Known, LiveScan, rolls_of, scan_frames
 from recognizer.detect.upright import detect_any_way_up
 from recognizer.embed.attributes import AttributeReader, Attributes
 from recognizer.embed.embedder import Embedder
@@ -86,14 +87,36 @@ class Recognizer:
             self._detector.options, min_face_px=min_face_px
         )
 
-    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+    def scan(
+        self, images: Sequence[Image], scans: Sequence[LiveScan], known: Sequence[Known]
+    ) -> list[Detections]:
+        """Find the faces of one frame of each of several cameras.
+
+        Unlike by `detect`, small and turned faces are searched in several frames.
+
+        Args:
+            images: each (H, W, 3) uint8 RGB; sizes may differ.
+            scans: of each camera, the same in every call.
+            known: the faces that are followed in each.
+        """
+        return scan_frames(self._detector, images, scans, known)
+
+    def follow(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Floats],
+        landmarks: Sequence[Floats] | None = None,
+    ) -> list[Followed]:
         """Track known faces from their last boxes: far cheaper than `detect`.
 
         Args:
             images: each (H, W, 3) uint8 RGB.
             boxes: for each image (n, 4) float32, its faces' last boxes.
+            landmarks: for each image (n, 5, 2) float32, its faces' last landmarks, which show how
+                they are turned; None for upright faces.
         """
-        return self._detector.follow(images, boxes)
+        angles = None if landmarks is None else [rolls_of(each) for each in landmarks]
+        return self._detector.follow(images, boxes, angles)
 
     def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
         """Prepare to follow faces by optical flow.

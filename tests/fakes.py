@@ -11,7 +11,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recognizer import Detections, FaceFlow, Floats, Followed, Image, Picture, Quality
+from recognizer import (
+    Detections,
+    FaceFlow,
+    Floats,
+    Followed,
+    Image,
+    Known,
+    LiveScan,
+    Picture,
+    Quality,
+)
 from recognizer.card import card_from
 from recognizer.models.manifest import read_manifest
 from stream.frames import Frame
@@ -106,7 +116,18 @@ class FakeRecognizer:
             for image in images
         ]
 
-    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+    def scan(
+        self, images: Sequence[Image], scans: Sequence[LiveScan], known: Sequence[Known]
+    ) -> list[Detections]:
+        assert len(images) == len(scans) == len(known)
+        return self.detect(images)
+
+    def follow(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Floats],
+        landmarks: Sequence[Floats] | None = None,
+    ) -> list[Followed]:
         self.calls.append(("follow", sum(len(group) for group in boxes)))
         return [
             self._follow(self.world.faces(image), group)

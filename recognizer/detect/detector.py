@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recognizer.detect.mtcnn import INPUT_SIZE, NetWeights, ProposalNet, build_graph
 from recognizer.detect.refinement import LandmarkRefiner
+from recognizer.detect.turning import turned_about
 from recognizer.engines.device_images import MAX_BATCH
 from recognizer.engines.engine import Engine, Network, rows_for
 from recognizer.engines.image_work import Images, ImageWork, open_image_work
@@ -125,12 +126,27 @@ class Detector:
             for name in INPUT_SIZE
         )
 
-    def detect(self, images: Sequence[Image]) -> list[Detections]:
+    @property
+    def scans_in_parts(self) -> bool:
+        """Whether parts of images are cheaper than all of them: a GPU scans them in one run."""
+        return self._device == "cpu"
+
+    def detect(
+        self,
+        images: Sequence[Image],
+        *,
+        min_face_px: int | None = None,
+        small_px: int = 0,
+        parts: Sequence[NDArray[np.intp]] | None = None,
+    ) -> list[Detections]:
         """Find all faces.
 
         Args:
             images: each (H, W, 3) uint8 RGB; sizes may differ. Dark and foggy ones are searched
                 with the levels of `exposure.normalized`.
+            min_face_px: side of the smallest face, pixels; None for the option's.
+            small_px: search for faces smaller than that in `parts` alone.
+            parts: for each image (n, 4) x1 y1 x2 y2 in pixels, inside of it.
 
         Returns:
             One `Detections` per image, in order.
@@ -140,19 +156,31 @@ class Detector:
         """
         images = [normalized(checked_image(image)) for image in images]
         opened = self.image_work.open(images)
-        found = self._propose(opened)
+        least = min_face_px or self.options.min_face_px
+        found = self._propose(opened, least, window=(small_px, np.inf))
+        if parts is not None and least < small_px and any(map(len, parts)):
+            small = self._propose_parts(images, parts, least, below=small_px)
+            found = _join([found, small])
+        found = self._merge(found, overlap=self.options.pyramid_overlap)
         found = self._refine(opened, found)
         results = self._decide(opened, found)
         if self._refiner is None:
             return results
         return [self._refiner.refine(opened, i, faces) for i, faces in enumerate(results)]
 
-    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+    def follow(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Floats],
+        angles: Sequence[Floats] | None = None,
+    ) -> list[Followed]:
         """Track known faces from their last boxes, by O-Net alone.
 
         Args:
             images: each (H, W, 3) uint8 RGB.
             boxes: for each image (n, 4) float32, the last boxes of its faces.
+            angles: for each image (n,) degrees by which its faces are turned clockwise; None for
+                upright ones.
 
         Returns:
             One `Followed` per image, rows in the order of `boxes`.
@@ -173,12 +201,20 @@ class Detector:
         everything = np.where(is_near[:, None], last, 0)
         squares = square(_scaled(everything, FOLLOW_SIZE))
         rows = np.flatnonzero(self._are_visible(opened, owners, squares) & is_near)
-        head = self._run(self._onet, "onet", opened, owners[rows], squares[rows])
+        turns = np.zeros(len(last))
+        if angles is not None:
+            turns = np.concatenate([*(np.asarray(each, np.float64) for each in angles), turns[:0]])
+        head = self._run(self._onet, "onet", opened, owners[rows], squares[rows], turns[rows])
         scores, found = np.zeros(len(everything)), everything.copy()
         landmarks = _landmarks(everything, np.full((len(everything), 10), 0.5))
         scores[rows] = _sigmoid(head[:, 0])
         found[rows] = calibrate(squares[rows], head[:, 1:5])
         landmarks[rows] = _landmarks(squares[rows], head[:, 5:])
+        turned = rows[turns[rows] != 0]
+        if len(turned):
+            found[turned], landmarks[turned] = turned_about(
+                found[turned], landmarks[turned], squares[turned], turns[turned]
+            )
         is_lost = scores < FOLLOW_SCORE
         found[is_lost] = last[is_lost]
         results, start = [], 0
@@ -195,18 +231,54 @@ class Detector:
             )
         return results
 
-    def _propose(self, opened: Images) -> Candidates:
-        """Run P-Net over every level of every image."""
+    def _propose(
+        self, opened: Images, min_face_px: int, *, window: tuple[float, float]
+    ) -> Candidates:
+        """Run P-Net over the levels of every image whose window, in pixels of it, is in a range."""
         found = [_none()]
         for members in opened.stacks():
-            found += self._propose_sized(opened, members, *opened.sizes[members[0]])
-        return self._merge(_join(found), overlap=self.options.pyramid_overlap)
+            height, width = opened.sizes[members[0]]
+            shares = [
+                share
+                for share in scales(
+                    height, width, min_face_px=min_face_px, factor=self.options.factor
+                )
+                if window[0] <= round(WINDOW / share, 6) < window[1]
+            ]
+            found += self._propose_sized(opened, members, height, width, shares)
+        return _join(found)
+
+    def _propose_parts(
+        self,
+        images: Sequence[Image],
+        parts: Sequence[NDArray[np.intp]],
+        min_face_px: int,
+        *,
+        below: int,
+    ) -> Candidates:
+        """Run P-Net over the levels of small faces in parts of the images."""
+        corners = np.concatenate([np.asarray(each, np.intp).reshape(-1, 4) for each in parts])
+        owners = np.repeat(np.arange(len(images)), [len(each) for each in parts])
+        opened = self.image_work.open(
+            [
+                images[owner][y1:y2, x1:x2]
+                for owner, (x1, y1, x2, y2) in zip(owners.tolist(), corners.tolist(), strict=True)
+            ]
+        )
+        found = self._propose(opened, min_face_px, window=(0, below))
+        found.boxes = found.boxes + corners[found.owners][:, [0, 1, 0, 1]]
+        found.owners = owners[found.owners]
+        return found
 
     def _propose_sized(
-        self, opened: Images, members: NDArray[np.intp], height: int, width: int
+        self,
+        opened: Images,
+        members: NDArray[np.intp],
+        height: int,
+        width: int,
+        shares: Sequence[float],
     ) -> list[Candidates]:
         options, found = self.options, []
-        shares = scales(height, width, min_face_px=options.min_face_px, factor=options.factor)
         sizes = [(int(np.ceil(height * share)), int(np.ceil(width * share))) for share in shares]
         limit = _logit(options.thresholds[0])
         levels = opened.scan(self._pnet, members, sizes, limit=limit)
@@ -282,6 +354,7 @@ class Detector:
         opened: Images,
         owners: NDArray[np.intp],
         squares: Boxes,
+        angles: Boxes | None = None,
     ) -> Boxes:
         """Crop the squares and run a network over them: (N, outputs) float64."""
         heads = np.empty((len(squares), 5 if name == "rnet" else 15))
@@ -291,6 +364,7 @@ class Detector:
                 squares[rows],
                 side=INPUT_SIZE[name],
                 rows=rows_for(len(rows), self._device),
+                angles=None if angles is None else angles[rows],
             )
             (head,) = net(crops)
             heads[rows] = head[: len(rows)]

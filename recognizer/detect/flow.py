@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer.detect.detector import Detector
+from recognizer.detect.scan import rolls_of
 from recognizer.faces import Floats, Followed, Image
 from recognizer.geometry.pyramid import Octaves
 
@@ -232,7 +233,8 @@ class Follower:
         if not busy:
             return lost
         boxes = [np.stack([flows[row].box for row in group]) for group in rows]
-        found = self._detector.follow([pictures[camera].image for camera in busy], boxes)
+        angles = [rolls_of(np.stack([flows[row].points for row in group])) for group in rows]
+        found = self._detector.follow([pictures[camera].image for camera in busy], boxes, angles)
         for camera, group, result in zip(busy, rows, found, strict=True):
             self.n_confirmed += len(group)
             for i, row in enumerate(group):

@@ -85,6 +85,33 @@ def turned_back(faces: Detections, turn: Turn) -> Detections:
     return Detections(corners.astype(np.float32), landmarks.astype(np.float32), faces.scores)
 
 
+def turned_about(
+    boxes: Matrix, landmarks: Matrix, squares: Matrix, degrees: Matrix
+) -> tuple[Matrix, Matrix]:
+    """Turn faces clockwise about the centers of squares.
+
+    Args:
+        boxes: (N, 4), of heads as they were before.
+        landmarks: (N, 5, 2).
+        squares: (N, 4).
+        degrees: (N,).
+
+    Returns:
+        The boxes around the turned heads, see `turned_back`, and the landmarks.
+    """
+    radians = np.radians(degrees)
+    cos, sin = np.cos(radians), np.sin(radians)
+    turns = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
+    about = ((squares[:, :2] + squares[:, 2:]) / 2)[:, None]
+    middles = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, None]
+    points = np.concatenate([middles, landmarks], axis=1) - about
+    points = about + np.einsum("nij,nkj->nki", turns, points)
+    halves = np.square((boxes[:, 2:] - boxes[:, :2]) / 2)
+    halves = np.sqrt(np.einsum("nij,nj->ni", np.square(turns), halves))
+    centers = points[:, 0]
+    return np.concatenate([centers - halves, centers + halves], axis=1), points[:, 1:]
+
+
 def mapped(points: Floats | Matrix, matrix: Matrix) -> Matrix:
     """Map (..., 2) points by a (2, 3) matrix."""
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float64)

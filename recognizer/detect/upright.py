@@ -110,5 +110,10 @@ def _evidence(faces: Detections) -> tuple[float, float]:
     if not fits.any():
         return NONE, 0.0
     best = int(np.where(fits, faces.scores, -1).argmax())
-    score = float(faces.scores[best])
-    return float(np.log(score / max(1 - score, 1e-7))), float(rolls[best])
+    return float(logits_of(faces.scores[best : best + 1])[0]), float(rolls[best])
+
+
+def logits_of(scores: Floats) -> NDArray[np.float64]:
+    """Return the log odds of (N,) scores, 16 at most."""
+    wide = scores.astype(np.float64)
+    return np.asarray(np.log(wide / np.maximum(1 - wide, 1e-7)), np.float64)

@@ -17,7 +17,7 @@ from recognizer.engines import device_graphs
 from recognizer.engines.engine import Array, Cells, Engine, LevelNetwork, Network, Tensor
 from recognizer.faces import Image, checked_image
 from recognizer.geometry.boxes import Boxes
-from recognizer.geometry.pyramid import deepest_octave, octaves_for_crops
+from recognizer.geometry.pyramid import crop_maps, deepest_octave, octaves_for_crops
 
 Floating = NDArray[np.floating[Any]]
 
@@ -263,18 +263,23 @@ class DeviceImages:
             for start in range(0, len(rows), MAX_BATCH):
                 yield rows[start : start + MAX_BATCH]
 
-    def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
+    def crop(
+        self,
+        owners: NDArray[np.intp],
+        squares: Boxes,
+        *,
+        side: int,
+        rows: int,
+        angles: Boxes | None = None,
+    ) -> Tensor:
         """Cut squares out of images and scale them."""
         sheet: Sheet = self._places[owners[0]].sheet
         slots = self._slots[owners]
         zoom = (squares[:, 2] - squares[:, 0]) / side
         octaves = octaves_for_crops(zoom, deepest_octave(sheet.height, sheet.width))
         shrunk = 2.0**octaves
-        zoom = zoom / shrunk
         size = np.array([sheet.width, sheet.height])
-        matrices = np.zeros((len(squares), 2, 3))
-        matrices[:, 0, 0] = matrices[:, 1, 1] = zoom
-        matrices[:, :, 2] = squares[:, :2] / shrunk[:, None] + (zoom[:, None] - 1) / 2
+        matrices = crop_maps(squares / shrunk[:, None], zoom / shrunk, side, angles)
         # where the octave ends, its border is repeated
         maps = Maps(matrices, np.zeros((len(squares), 2)), (size >> octaves[:, None]) - 1.0)
         return sheet.sample(slots, octaves, maps, side=side, rows=rows)

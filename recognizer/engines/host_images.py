@@ -66,11 +66,19 @@ class HostImages:
         for start in range(0, len(owners), MAX_BATCH):
             yield np.arange(start, min(start + MAX_BATCH, len(owners)))
 
-    def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Image:
+    def crop(
+        self,
+        owners: NDArray[np.intp],
+        squares: Boxes,
+        *,
+        side: int,
+        rows: int,
+        angles: Boxes | None = None,
+    ) -> Image:
         """Cut squares out of images and scale them."""
         n = len(squares)
         crops = np.zeros((rows, side, side, 3), np.uint8)
-        crop_squares(self._octaves, owners, squares, side, crops[:n])
+        crop_squares(self._octaves, owners, squares, side, crops[:n], angles)
         return crops
 
     def warp(self, owners: NDArray[np.intp], matrices: NDArray[np.float64], *, size: int) -> Image:

@@ -52,7 +52,15 @@ class Images(Protocol):
     def batches(self, owners: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
         """Divide crops, by their images, into rows that fit one run."""
 
-    def crop(self, owners: NDArray[np.intp], squares: Boxes, *, side: int, rows: int) -> Tensor:
+    def crop(
+        self,
+        owners: NDArray[np.intp],
+        squares: Boxes,
+        *,
+        side: int,
+        rows: int,
+        angles: Boxes | None = None,
+    ) -> Tensor:
         """Cut squares out of images and scale them; outside an image its border is repeated.
 
         Args:
@@ -60,6 +68,8 @@ class Images(Protocol):
             squares: (N, 4), positions in the plane, pixels.
             side: wanted size in pixels.
             rows: of the result, at least N; what is in the others does not matter.
+            angles: (N,) degrees by which each square is turned clockwise about its center; None
+                for none.
 
         Returns:
             (rows, side, side, 3) uint8 RGB.

@@ -98,6 +98,14 @@ def _greedy(is_close: NDArray[np.bool_]) -> NDArray[np.bool_]:
         is_kept = settled
 
 
+def intersections(boxes: Boxes, others: Boxes) -> Boxes:
+    """Return the (N, M) areas that (N, 4) boxes share with (M, 4) others."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared: Boxes = np.maximum(high - low, 0).prod(axis=2)
+    return shared
+
+
 def calibrate(boxes: Boxes, offsets: Boxes) -> Boxes:
     """Move each border by the network's offset, a share of the box's width or height."""
     size = boxes[:, 2:] - boxes[:, :2]

@@ -97,8 +97,38 @@ def shrink(octaves: Octaves, larger: Image | None, size: tuple[int, int], out: I
     cv2.resize(larger, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
+def crop_maps(
+    squares: Boxes, zoom: Boxes, side: int, angles: Boxes | None = None
+) -> NDArray[np.float64]:
+    """Return the maps from pixels of crops to pixels of their image.
+
+    Args:
+        squares: (N, 4), square, positions in the plane.
+        zoom: (N,) pixels of the image per pixel of the crop.
+        side: of the crops in pixels.
+        angles: (N,) degrees by which each square is turned clockwise about its center; None for
+            none.
+
+    Returns:
+        (N, 2, 3) float64.
+    """
+    radians = np.zeros(len(squares)) if angles is None else np.radians(angles)
+    cos, sin = zoom * np.cos(radians), zoom * np.sin(radians)
+    maps = np.empty((len(squares), 2, 3))
+    maps[:, :, :2] = np.stack([cos, -sin, sin, cos], axis=1).reshape(-1, 2, 2)
+    centers = (squares[:, :2] + squares[:, 2:] - 1) / 2
+    middle = (side - 1) / 2
+    maps[:, :, 2] = centers - maps[:, :, :2] @ np.array([middle, middle])
+    return maps
+
+
 def crop_squares(
-    octaves: Sequence[Octaves], owners: NDArray[np.intp], squares: Boxes, side: int, out: Image
+    octaves: Sequence[Octaves],
+    owners: NDArray[np.intp],
+    squares: Boxes,
+    side: int,
+    out: Image,
+    angles: Boxes | None = None,
 ) -> None:
     """Cut square boxes out of images and scale them; what lies outside an image repeats its border.
 
@@ -108,6 +138,7 @@ def crop_squares(
         squares: (N, 4), square, positions in the plane.
         side: wanted size in pixels.
         out: (N, side, side, 3) uint8, filled.
+        angles: as for `crop_maps`.
     """
     zoom = (squares[:, 2] - squares[:, 0]) / side  # pixels of the image per pixel of the crop
     steps = np.arange(side, dtype=np.float32) + np.float32(0.5)
@@ -119,6 +150,12 @@ def crop_squares(
             shrunk = 2.0**octave
             for start in range(0, len(rows), CHUNK):
                 part = rows[start : start + CHUNK]
+                if angles is not None and angles[part].any():
+                    maps = crop_maps(
+                        squares[part] / shrunk, zoom[part] / shrunk, side, angles[part]
+                    )
+                    _turn(source, maps, out, part)
+                    continue
                 _remap(source, squares[part] / shrunk, zoom[part] / shrunk, steps, out, part)
 
 
@@ -140,3 +177,17 @@ def _remap(
     # repeating the border finds more of the faces that it cuts than black does
     crops = cv2.remap(source, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     out[rows] = np.asarray(crops, np.uint8).reshape(n, side, side, 3)
+
+
+def _turn(source: Image, maps: NDArray[np.float64], out: Image, rows: NDArray[np.intp]) -> None:
+    """Fill crops at any maps, one by one: turned faces are few."""
+    side = out.shape[1]
+    for matrix, row in zip(maps, rows, strict=True):
+        cv2.warpAffine(
+            source,
+            matrix,
+            (side, side),
+            dst=out[row],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )

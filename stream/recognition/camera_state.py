@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from recognizer import Detections, FaceFlow, Floats, Followed
+from recognizer import Detections, FaceFlow, Floats, Followed, LiveScan
 from stream.frames import Event, Frame, Track
 from stream.recognition.face_filter import Limits
 from stream.recognition.motion import Motion
@@ -54,6 +54,7 @@ class Watch:
         samples: the last frame's points, to notice a cut.
         size: the last frame's (height, width).
         motion: whether anything moved since the last full scan.
+        live_scan: what was searched of its frames.
     """
 
     tracker: Tracker
@@ -68,6 +69,7 @@ class Watch:
     samples: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     size: tuple[int, int] = (0, 0)
     motion: Motion = field(default_factory=Motion)
+    live_scan: LiveScan = field(default_factory=LiveScan)
 
     def prepare(self, frame: Frame) -> None:
         """Detect a cut, a gap or a changed frame size before faces are followed."""
@@ -97,6 +99,8 @@ class Watch:
             return since_s >= min(RESCAN_AFTER_S, interval_s)
         if since_s < interval_s:
             return False
+        if self.live_scan.has_more:
+            return True
         return since_s >= still_interval_s or not self.motion.is_still(frame.luma)
 
     def follow(

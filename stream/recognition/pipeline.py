@@ -16,7 +16,15 @@ from functools import partial
 import numpy as np
 
 from gallery import Gallery, Identity, Match
-from recognizer import Detections, FaceFlow, Floats, Recognizer, SimilarityLimits
+from recognizer import (
+    NOBODY,
+    Detections,
+    FaceFlow,
+    Floats,
+    Known,
+    Recognizer,
+    SimilarityLimits,
+)
 from stream.enrollment.crops import FaceCrop
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult
@@ -74,10 +82,15 @@ class _Job:
     same_face: float
     looked: dict[int, Shot] = field(default_factory=dict)
 
-    def expected(self) -> Floats:
-        """Return where the followed faces should be in this frame, (n, 4) float32."""
-        at = self.frame.captured_at
-        return np.stack([track.box_at(at) for track in self.camera.tracker.followed])
+    def known(self) -> Known:
+        """Return where the followed faces should be in this frame."""
+        tracks, at = self.camera.tracker.followed, self.frame.captured_at
+        if not tracks:
+            return NOBODY
+        return Known(
+            np.stack([track.box_at(at) for track in tracks]),
+            np.stack([track.landmarks for track in tracks]),
+        )
 
     def scan(self, found: Detections, flows: Sequence[FaceFlow], appearance: Appearance) -> None:
         """Update the tracks with a full scan, and add the embeddings made for it."""
@@ -295,7 +308,11 @@ class Pipeline:
             return
         with self._stage("detect"):
             started = self._clock()
-            found = self._recognizer.detect([job.frame.image for job in jobs])
+            found = self._recognizer.scan(
+                [job.frame.image for job in jobs],
+                [job.camera.live_scan for job in jobs],
+                [job.known() for job in jobs],
+            )
             took_s = (self._clock() - started) / len(jobs)
         # Smoothed over some scans: a single slow scan does not mean high load.
         self._scan_s += 0.2 * (took_s - self._scan_s)
@@ -313,7 +330,7 @@ class Pipeline:
             found = self._recognizer.follow_flow(
                 [job.frame for job in busy],
                 [_flows(job.camera.tracker.followed) for job in busy],
-                [job.expected() for job in busy],
+                [job.known().boxes for job in busy],
                 [job.frame.captured_at for job in busy],
             )
         with self._stage("track"):
@@ -334,6 +351,7 @@ class Pipeline:
             found = self._recognizer.follow(
                 [job.frame.image for job, _ in groups],
                 [np.stack([want.track.box for want in group]) for _, group in groups],
+                [np.stack([want.track.landmarks for want in group]) for _, group in groups],
             )
             lost: set[str] = set()
             for (job, group), followed in zip(groups, found, strict=True):

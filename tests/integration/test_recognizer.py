@@ -3,11 +3,23 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
 
-from recognizer import DeviceError, ModelFileError, Recognizer, fetch, open_recognizer, read_image
+from recognizer import (
+    NOBODY,
+    Detections,
+    DeviceError,
+    Known,
+    LiveScan,
+    ModelFileError,
+    Recognizer,
+    fetch,
+    open_recognizer,
+    read_image,
+)
 from recognizer.bench import bench_detect, bench_embed
 from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import MEAN, POOLS, SCALE, build_graph, read_weights
@@ -153,6 +165,82 @@ def test_a_photo_turned_by_any_angle_shows_the_same_person(
         assert np.abs(best.landmarks - expected).max() < 0.25 * eyes
         middle = (best.box[:2] + best.box[2:]) / 2
         assert np.linalg.norm(middle - expected.mean(axis=0)) < 0.6 * eyes
+
+
+def in_a_room(name: str, face_px: int, *, degrees: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a 720p frame with a photo's face of that width, and its landmarks there."""
+    photo = read_image(photos() / name)
+    (found,) = open_recognizer(device="cpu", threads=1).detect([photo])
+    scale = face_px / float(found.boxes[0, 2] - found.boxes[0, 0])
+    turn = Turn(degrees, *photo.shape[:2], scale=scale)
+    if scale < 0.5:
+        size = round(photo.shape[1] * scale), round(photo.shape[0] * scale)
+        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+        turn = Turn(degrees, *photo.shape[:2])
+    else:
+        scale = 1.0
+    frame = np.full((720, 1280, 3), 120, np.uint8)
+    frame[:, ::40] = 90
+    part = turn.image_of(photo)[:600, :900]
+    frame[100 : 100 + part.shape[0], 300 : 300 + part.shape[1]] = part
+    return frame, mapped(found.landmarks[0] * scale, turn.matrix) + np.array([300, 100])
+
+
+def follow_live(
+    recognizer: Recognizer, frame: np.ndarray, n_scans: int, known: Known = NOBODY
+) -> list[Detections]:
+    """Return what each of some scans of a still frame finds, each beside the last one's faces."""
+    scan, results = LiveScan(), []
+    for _ in range(n_scans):
+        (found,) = recognizer.scan([frame], [scan], [known])
+        results.append(found)
+        known = Known(found.boxes, found.landmarks)
+    return results
+
+
+def has_face(found: Detections, landmarks: np.ndarray) -> bool:
+    eyes = np.linalg.norm(landmarks[0] - landmarks[1])
+    return bool((np.abs(found.landmarks - landmarks).max(axis=(1, 2)) < 0.35 * eyes).any())
+
+
+@pytest.mark.parametrize("name", ["obama.jpg", "biden.jpg", "grace_hopper.jpg"])
+def test_a_live_camera_shows_faces_of_24_pixels_within_a_second_and_keeps_them(
+    recognizer: Recognizer, name: str
+) -> None:
+    frame, landmarks = in_a_room(name, 24)
+    recognizer.set_min_face_px(24)
+    try:
+        found = [has_face(each, landmarks) for each in follow_live(recognizer, frame, 20)]
+    finally:
+        recognizer.set_min_face_px(40)
+    assert any(found[:4]), "five scans a second"
+    assert all(found[found.index(True) :])
+
+
+@pytest.mark.parametrize("degrees", [60, 90, 180, 270])
+def test_a_live_camera_shows_turned_faces_and_keeps_them(
+    recognizer: Recognizer, degrees: int
+) -> None:
+    frame, landmarks = in_a_room("obama2.jpg", 130, degrees=degrees)
+    found = follow_live(recognizer, frame, 24)
+    seen = [has_face(each, landmarks) for each in found]
+    assert any(seen[:14])
+    assert all(seen[seen.index(True) :])
+    last = found[-1]
+    (followed,) = recognizer.follow([frame], [last.boxes], [last.landmarks])
+    assert not followed.is_lost.any()
+    crops = recognizer.align(frame, followed.landmarks)
+    (person,) = recognizer.recognize([read_image(photos() / "obama2.jpg")])
+    assert (recognizer.embed(crops) @ person[0].embedding).max() > 0.7
+
+
+def test_a_live_scan_of_upright_people_finds_those_of_a_photo(recognizer: Recognizer) -> None:
+    for name in ("t1.jpg", "Tom_Hanks_54745.png"):
+        image = golden_image(name)
+        (photo,) = recognizer.detect([image])
+        for found in follow_live(recognizer, image, 20):
+            assert len(found) == len(photo)
+            np.testing.assert_allclose(found.boxes, photo.boxes, atol=1e-3)
 
 
 def test_follow_finds_a_face_that_moved(recognizer: Recognizer) -> None:

@@ -499,9 +499,14 @@ class Timed(FakeRecognizer):
         self.now += 0.023 * len(images)
         return super().detect(images, any_way_up=any_way_up)
 
-    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+    def follow(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Floats],
+        landmarks: Sequence[Floats] | None = None,
+    ) -> list[Followed]:
         self.now += 0.003 * len(images) + 0.001 * sum(map(len, boxes))
-        return super().follow(images, boxes)
+        return super().follow(images, boxes, landmarks)
 
     def embed(self, crops: Image, *, flip: bool = False) -> Floats:
         self.now += self.embed_s * len(crops)
