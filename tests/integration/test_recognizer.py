@@ -1,5 +1,6 @@
 """The recognizer on its real models and real photos."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -214,7 +215,9 @@ def test_a_live_camera_shows_faces_of_24_pixels_within_a_second_and_keeps_them(
     finally:
         recognizer.set_min_face_px(40)
     assert any(found[:4]), "five scans a second"
-    assert all(found[found.index(True) :])
+    kept = found[found.index(True) :]
+    # a track outlives three scans without its face
+    assert all(one or other for one, other in itertools.pairwise(kept))
 
 
 @pytest.mark.parametrize("degrees", [60, 90, 180, 270])
