@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from recognizer import Image
 from trainer.data.faceset import decode, encode
 
-GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B
+GRAY = np.array([0.299, 0.587, 0.114])  # of R, G, B; they add up to 1
 JITTER = 0.125  # brightness, contrast and saturation each change by up to this share
 RECOMPRESS_QUALITY = (2, 20)  # JPEG quality, both ends included
 CUTOFF_VALUE = 128
@@ -63,14 +64,18 @@ def jitter(
     Returns:
         (H, W, 3) float32, not clipped.
     """
+    # each change maps x to a x + g gray(x) + c, and so do all of them one after the other
+    mean = float(np.dot(cv2.mean(image)[:3], GRAY))
+    a, g, c = 1.0, 0.0, 0.0
     for kind in order:
-        alpha = np.float32(alphas[kind])
+        alpha = alphas[kind]
         if kind == 0:
-            image = image * alpha
-        elif kind == 1:
-            # 3 x mean over pixels AND channels of the weighted channels: the mean gray
-            gray = 3 * (1 - alpha) / image.size * (image * GRAY).sum()
-            image = image * alpha + np.float32(gray)
+            a, g, c = alpha * a, alpha * g, alpha * c
+        elif kind == 1:  # toward the mean gray of the image as it is so far
+            a, g, c = alpha * a, alpha * g, alpha * c + (1 - alpha) * ((a + g) * mean + c)
         else:
-            image = image * alpha + (1 - alpha) * (image * GRAY).sum(axis=2, keepdims=True)
-    return np.asarray(image, np.float32)
+            a, g = alpha * a, alpha * g + (1 - alpha) * (a + g)
+    matrix = np.empty((3, 4))
+    matrix[:, :3] = a * np.eye(3) + g * GRAY
+    matrix[:, 3] = c
+    return np.asarray(cv2.transform(image, matrix), np.float32)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -53,3 +55,17 @@ def test_half_of_the_images_get_a_square_and_the_original_none():
         assert (change(seed, cutoff=20)[differs] == CUTOFF_VALUE).all()
     assert 30 < sum(size > 0 for size in sizes) < 70
     assert max(sizes) <= 400
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_jitters_in_any_order_are_their_formulas_one_after_the_other(order):
+    alphas = (0.9, 1.1, 1.05)
+    expected = IMAGE.astype(np.float64)
+    for kind in order:
+        gray = (expected * [0.299, 0.587, 0.114]).sum(axis=2, keepdims=True)
+        alpha = alphas[kind]
+        added = ((0.0, gray.mean(), gray)[kind]) * (1 - alpha)
+        expected = expected * alpha + added
+    actual = jitter(IMAGE.astype(np.float32), order=order, alphas=alphas)
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, atol=1e-3)
