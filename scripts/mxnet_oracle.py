@@ -75,7 +75,8 @@ def prepare(folder: Path) -> None:
     from trainer.backbones import build_backbone
     from trainer.backbones.mxnet_params import load_mxnet, mxnet_names
     from trainer.data.faceset import FaceSetWriter, encode
-    from trainer.data.recordio import MAGIC_BYTES, Record, RecordWriter
+    from trainer.data.framing import MAGIC_BYTES
+    from trainer.data.recordio import Record, RecordWriter
     from trainer.export.mxnet import write_mxnet
 
     crops = pictures(BATCH)

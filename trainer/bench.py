@@ -1,16 +1,28 @@
-"""How fast a network trains here, and how fast faces are read."""
+"""How fast a network trains here, how fast faces are read, and what the index of a set takes."""
 
+import multiprocessing
+import os
+import queue
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from recognizer.cache import CACHE_VARIABLE
 from trainer.backbones import BACKBONES, build_backbone
 from trainer.data.faceset import FaceSet
-from trainer.data.loader import Augmentation, Plan, batches
+from trainer.data.framing import encode_parts
+from trainer.data.loader import Augmentation, Plan, Positions, batches
+from trainer.data.recordio import Record, pack_record
+from trainer.errors import DataError
 from trainer.heads.classification import MARGINS, MarginHead
 
 CLASSES = 1000  # of the head: its share of the time is small, as for most sets
@@ -158,3 +170,128 @@ def measure_loading(
         done += len(next(source)[0])
     wall, cpu = max(clock() - start, CLOCK_STEP), max(cpu_clock() - cpu_start, CLOCK_STEP)
     return Loading(change, done / wall, done / cpu)
+
+
+@dataclass(frozen=True, slots=True)
+class Indexing:
+    """What opening a large set takes.
+
+    Attributes:
+        images: in the set.
+        processes: that had it open at the same time: ranks and their loaders' workers.
+        first_open_s: seconds of the wall to open it for the first time.
+        open_s: seconds to open it again, median over the ranks.
+        memory_mb: megabytes that all processes together take more than for a small set.
+    """
+
+    images: int
+    processes: int
+    first_open_s: float
+    open_s: float
+    memory_mb: float
+
+
+RANKS, WORKERS = 2, 2  # processes that hold an index; workers of each
+HOLD_S = 600.0  # seconds until a process that waits for the others gives up
+STRIDE = 5000  # bytes of a record: a set of millions is larger than 4 GiB
+IMAGES_PER_IDENTITY = 68  # as in MS1M
+
+
+def measure_index(n_images: int, *, clock: Clock) -> Indexing:
+    """Open a set of so many images, whose records are left empty, in several processes at once."""
+    cache = os.environ.get(CACHE_VARIABLE)
+    with TemporaryDirectory() as folder:
+        os.environ[CACHE_VARIABLE] = str(Path(folder) / "cache")  # the user's stays as it is
+        try:
+            small, large = Path(folder) / "small", Path(folder) / "large"
+            _write_empty_set(small, RANKS)
+            _write_empty_set(large, n_images)
+            _, least = _hold_index(small)
+            start = clock()
+            FaceSet(large)
+            first = clock() - start
+            seconds, most = _hold_index(large)
+        finally:
+            del os.environ[CACHE_VARIABLE]
+            if cache is not None:
+                os.environ[CACHE_VARIABLE] = cache
+    return Indexing(
+        n_images, RANKS * (1 + WORKERS), first, statistics.median(seconds), (most - least) / 1e6
+    )
+
+
+def _write_empty_set(folder: Path, n_images: int) -> None:
+    """Write a set with identity records and an index, and holes instead of images."""
+    folder.mkdir()
+    (folder / "property").write_text("100,112,112\n", "ascii")
+    starts = np.arange(1, n_images + 1, IMAGES_PER_IDENTITY)
+    ends = np.append(starts[1:], n_images + 1)
+    end = n_images + 1 + len(starts)
+    with (folder / "train.rec").open("wb") as rec, (folder / "train.idx").open("w") as idx:
+        for key in range(1, n_images + 1):
+            idx.write(f"{key}\t{(key - 1) * STRIDE}\n")
+        rec.seek(n_images * STRIDE)
+        for key, labels in enumerate(zip(starts, ends, strict=True), n_images + 1):
+            idx.write(f"{key}\t{rec.tell()}\n")
+            rec.write(
+                encode_parts(
+                    pack_record(Record(tuple(map(float, labels)), key, b"", is_vector=True))
+                )
+            )
+        idx.write(f"0\t{rec.tell()}\n")
+        rec.write(encode_parts(pack_record(Record((n_images + 1, end), 0, b"", is_vector=True))))
+
+
+def _hold_index(folder: Path) -> tuple[list[float], int]:
+    """Open a set in several processes at once.
+
+    Returns:
+        The seconds that each rank needs, and the bytes of memory of all together.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(RANKS * (1 + WORKERS))
+    found = context.Queue()
+    ranks = [
+        context.Process(target=_be_rank, args=(folder, rank, barrier, found))
+        for rank in range(RANKS)
+    ]
+    for process in ranks:
+        process.start()
+    rows: list[tuple[float, int]] = []
+    while len(rows) < RANKS * (1 + WORKERS):
+        try:
+            rows.append(found.get(timeout=1))
+        except queue.Empty:
+            if any(process.exitcode for process in ranks):
+                barrier.abort()  # the others need not wait
+                raise DataError("a process that opened the set failed") from None
+    for process in ranks:
+        process.join()
+    return [s for s, _ in rows if s], sum(n for _, n in rows)
+
+
+def _be_rank(folder: Path, rank: int, barrier: Any, found: Any) -> None:
+    start = time.perf_counter()
+    faces = FaceSet(folder)
+    seconds = time.perf_counter() - start
+    order = iter(Positions(Plan(len(faces), 1, 0, rank, RANKS), 0))
+    next(order)  # the images of an epoch in their order
+    fork = multiprocessing.get_context("fork")
+    workers = [
+        fork.Process(target=_look_up, args=(faces, 0.0, barrier, found)) for _ in range(WORKERS)
+    ]
+    for worker in workers:
+        worker.start()
+    _look_up(faces, seconds, barrier, found)
+    for worker in workers:
+        worker.join()
+
+
+def _look_up(faces: FaceSet, seconds: float, barrier: Any, found: Any) -> None:
+    for place in range(0, len(faces), 97):  # every page of the index
+        faces.reader.offsets[faces.keys[place]]
+    barrier.wait(HOLD_S)
+    rollup = Path("/proc/self/smaps_rollup").read_text("ascii")  # pages shared with n: 1/n of each
+    (line,) = (line for line in rollup.splitlines() if line.startswith("Pss:"))
+    barrier.wait(HOLD_S)  # nobody ends before all have looked
+    found.put((seconds, 1024 * int(line.split()[1])))

@@ -358,6 +358,12 @@ def bench(
         int, typer.Option(min=1, help="Repetitions of each setting; the median is reported.")
     ] = 5,
     data: Annotated[Path | None, typer.Option(help="Measure loading from this set.")] = None,
+    index: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Measure opening a set of so many images, and its memory; 0 to leave out."
+        ),
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure how fast networks train here.
@@ -366,7 +372,7 @@ def bench(
     """
     import torch
 
-    from trainer.bench import CHANGES, measure, measure_loading
+    from trainer.bench import CHANGES, measure, measure_index, measure_loading
     from trainer.data.faceset import FaceSet
     from trainer.training.device import open_device
     from trainer.training.distributed import World
@@ -379,7 +385,9 @@ def bench(
     found: list[Any] = []
     if data:
         found += [time_loading(FaceSet(data), change) for change in CHANGES]
-    for name in backbones or ([] if data else ["y1", "r50"]):
+    if index:
+        found.append(measure_index(index, clock=time.perf_counter))
+    for name in backbones or ([] if data or index else ["y1", "r50"]):
         for batch in batches or [64, 16]:
             found += time_network(name, batch=batch, device=place, runs=runs)
             logger.info("measured %s with batches of %d", name, batch)

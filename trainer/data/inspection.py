@@ -1,6 +1,6 @@
 """Facts about a face set: counts, sizes, damage, and a contact sheet."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def inspect(
     )
 
 
-def _spread(keys: NDArray[np.integer[Any]], limit: int) -> Iterator[int]:
+def _spread(keys: Sequence[int] | NDArray[np.integer[Any]], limit: int) -> Iterator[int]:
     n = min(limit, len(keys))
     return (int(keys[i * len(keys) // n]) for i in range(n))
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.faceset import NAMES, SIDE, check_there, read_property
-from trainer.data.recordio import Record, read_payload, scan_records, unpack_record
+from trainer.data.framing import read_payload, scan_records
+from trainer.data.recordio import Record, unpack_record
 from trainer.errors import DataError, RecordError
 
 Progress = Callable[[int, int], None]

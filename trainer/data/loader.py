@@ -1,6 +1,7 @@
 """Batches of a face set: shuffled, seeded, and at any position after a resume."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Plan:
         return self.n_images // (self.batch * self.world)
 
 
-class _Positions(Sampler[tuple[int, list[int]]]):
+class Positions(Sampler[tuple[int, list[int]]]):
     """Endless batches of a plan from a position on."""
 
     def __init__(self, plan: Plan, start: int) -> None:
@@ -73,10 +74,13 @@ class _Positions(Sampler[tuple[int, list[int]]]):
         while True:
             epoch, place = divmod(number, plan.per_epoch)
             # one permutation an epoch: a set of millions takes a second to shuffle
-            order = np.random.default_rng((plan.seed, epoch)).permutation(plan.n_images)
-            for at in range(place, plan.per_epoch):
-                start = (at * plan.world + plan.rank) * plan.batch
-                yield number, order[start : start + plan.batch].tolist()
+            order = np.arange(plan.n_images, dtype=np.uint32)
+            np.random.default_rng((plan.seed, epoch)).shuffle(order)
+            shape = plan.per_epoch, plan.world, plan.batch
+            mine = order[: math.prod(shape)].reshape(shape)[:, plan.rank].copy()
+            del order  # each process keeps its own part
+            for indices in mine[place:]:
+                yield number, indices.tolist()
                 number += 1
 
 
@@ -189,7 +193,7 @@ def batches(
     loader = DataLoader(
         _Batches(faces, change, plan.seed, classes),
         batch_size=None,
-        sampler=_Positions(plan, start),
+        sampler=Positions(plan, start),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         persistent_workers=workers > 0,

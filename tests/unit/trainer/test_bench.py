@@ -1,4 +1,6 @@
 import itertools
+import os
+import time
 
 import pytest
 
@@ -6,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 import numpy as np
 
-from trainer.bench import CHANGES, SETTINGS, Setting, measure, measure_loading
+from trainer.bench import CHANGES, SETTINGS, Setting, measure, measure_index, measure_loading
 from trainer.data.faceset import FaceSet, FaceSetWriter, encode
 
 
@@ -51,3 +53,13 @@ def test_loading_counts_the_images_after_the_first_batch(tmp_path, change):
         FaceSet(tmp_path), change, clock=ticking(2.0), cpu_clock=ticking(1.0), n_images=8
     )
     assert (loading.images_per_s, loading.images_per_cpu_s) == (4.0, 8.0)
+
+
+def test_an_index_is_measured_and_takes_few_bytes_in_all_processes(monkeypatch):
+    monkeypatch.setenv("FACEWIRE_CACHE", "unchanged")
+    found = measure_index(1_000_000, clock=time.perf_counter)
+    assert (found.images, found.processes) == (1_000_000, 6)
+    assert min(found.first_open_s, found.open_s) > 0
+    # 8 bytes of a record and 4 of the order once; the bound leaves half for what else differs
+    assert 8 < found.memory_mb < 25
+    assert os.environ["FACEWIRE_CACHE"] == "unchanged"

@@ -205,7 +205,7 @@ def test_extra_labels_follow_the_class(tmp_path):
     faces.reader.close()
 
 
-def test_the_keys_of_identities_are_a_few_bytes_an_image(tmp_path):
+def test_the_keys_of_identities_are_computed(tmp_path):
     with FaceSetWriter(tmp_path) as writer:
         for size in (2, 1, 3):
             writer.add([b"image"] * size)
@@ -214,5 +214,7 @@ def test_the_keys_of_identities_are_a_few_bytes_an_image(tmp_path):
     assert faces.groups[-1] == range(4, 7)
     assert faces.groups[0:1] == [range(1, 3)]
     assert faces.keys.tolist() == [1, 2, 4, 5, 6]
-    assert faces.keys.itemsize == 4
-    assert not faces.keys.flags.writeable
+    assert [faces.keys[i] for i in (0, 2, 4, -1)] == [1, 4, 6, 6]
+    assert faces.keys[1:4] == [2, 4, 5]
+    with pytest.raises(IndexError):
+        faces.keys[5]

@@ -6,8 +6,9 @@ from typer.testing import CliRunner
 
 from trainer.cli import app
 from trainer.data.faceset import FaceSet, FaceSetWriter, encode
+from trainer.data.framing import MAGIC_BYTES
 from trainer.data.labels import check_labels, read_labels
-from trainer.data.recordio import MAGIC_BYTES, Record, RecordWriter
+from trainer.data.recordio import Record, RecordWriter
 from trainer.data.repair import repair
 from trainer.errors import DataError, RecordError
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from trainer.data.faceset import FaceSet, encode
+from trainer.data.framing import encode_parts
 from trainer.data.labelled import LabelledSet
 from trainer.data.labels import check_labels, read_labels
-from trainer.data.recordio import Record, encode_parts, pack_record
+from trainer.data.recordio import Record, pack_record
 
 LABELS = [0, 0, 1, 2, 2]
 
