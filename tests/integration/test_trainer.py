@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from rich.console import Console
 from recognizer import read_card
 from recognizer.models.resolve import resolve_model
 from tests.shared_data import shared_data
+from tests.written import blocks_of
 from trainer.data.faceset import FaceSet, FaceSetWriter, encode
 from trainer.data.pairs import PairSet, write_bin
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
@@ -1063,6 +1065,47 @@ def test_killed_runs_resume_to_the_same_bits(tmp_path):
     assert (found["differs"], len(found["kills"])) == (0, 3)
     assert found["equal"] >= 1
     assert {kill["killed"] for kill in found["kills"]} == {"all", "rank 0", "rank 1"}
+
+
+def test_two_machines_train_together_and_resume(data, tmp_path):
+    """The command of the page, as two torchruns on one machine."""
+    page = Path(__file__).parents[2] / "docs" / "pages" / "several-gpus.md"
+    (line,) = [b.text for b in blocks_of(page) if b.mark == "elsewhere: two machines"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = Path(sys.executable).parent
+    for old, new in (
+        ("torchrun", str(here / "torchrun")),
+        ("--nproc-per-node 4", "--nproc-per-node 1"),
+        ("gpu1:29400", f"localhost:{port}"),
+        ("facewire-train", str(here / "facewire-train")),
+        ("r100-arcface", "tiny"),
+        ("/shared/faces", str(data)),
+        ("/shared/models/r100", str(tmp_path / "out")),
+    ):
+        assert line.count(old) == 1, old
+        line = line.replace(old, new)
+    settings = (*SMALL, "run.verbose=1", "head.sharded=true")
+    both = [*line.split(), "--device=cpu", "--threads=1", *(f"--set={s}" for s in settings)]
+    for steps in (2, 4):
+        goes_on = ["--resume"] if steps > 2 else []
+        machines = [
+            subprocess.Popen(
+                [*both, f"--set=run.steps={steps}", *goes_on],
+                stderr=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+            )
+            for _ in range(2)
+        ]
+        said = [machine.communicate()[1] for machine in machines]
+        assert [machine.returncode for machine in machines] == [0, 0], said
+        assert "batch 6 x 2 processes = 12 images a step" in "".join(said)
+    assert read_checkpoint(tmp_path / "out/last.pt")["step"] == 4
+    weight, momentum = classes_in(tmp_path / "out/last.pt")
+    assert weight.shape == momentum.shape == (4, 16)
 
 
 @pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:0", ""])

@@ -50,6 +50,11 @@ ELSEWHERE = {
         "docker run --gpus all --network host -v facewire:/data"
         " -e FACEWIRE_TOKEN=correct-horse-battery facewire-cuda",
     ],
+    "two machines": [
+        "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint gpu1:29400"
+        " --rdzv-id r100 --no-python facewire-train fit r100-arcface --data /shared/faces"
+        " --out /shared/models/r100",
+    ],
     "installs torch": ["pip install '.[train]'", "pip install '.[train]'"],
 }
 LANGUAGES = {"sh", "text", "json", "toml", "nginx", "python", "js"}
