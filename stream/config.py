@@ -301,6 +301,11 @@ class RecognizerConfig(Section):
     device: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
         "auto", description="where the networks run"
     )
+    gender_age_model: Text = Field(
+        "",
+        description="an .onnx file of facewire-train, or PREFIX,EPOCH of MXNet insightface; "
+        "the shipped one unless set",
+    )
     precision: Literal["f32", "bf16", "tf32"] = Field(
         "f32",
         description="of the embedding network; faster: bf16 on a CPU that has it, tf32 with cuda",

@@ -196,6 +196,7 @@ class Service:
             precision=settings.precision,
             threads=settings.threads,
             model=settings.model,
+            gender_age_model=settings.gender_age_model,
             min_face_px=settings.min_face_px,
         )
         directory = config.gallery_directory

@@ -36,7 +36,8 @@ class Attributes:
     Attributes:
         gender: "female" or "male".
         gender_score: the network's confidence in it, in [0.5, 1].
-        age: expected years, in [0, 80].
+        age: years: expected, in [0, 80], by the shipped network; whole, in [0, 100], by one of 202
+            outputs.
     """
 
     gender: str

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from recognizer.cache import default_cache
-from recognizer.card import ModelCard, card_from, read_card, write_card
+from recognizer.card import ModelCard, card_from, embedding_card, read_card, write_card
 from recognizer.embed.embedder import Embedder
 from recognizer.engines.engine import first_line
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -84,6 +84,7 @@ def add_model(
     model, card = load_with_card(
         source, name=name, colour_order=colour_order, mean=mean, std=std, threshold=threshold
     )
+    card = embedding_card(card)
     _try(model, card)
     if images is not None:
         found = measure(model, card, images, cache=cache, on_photo=on_photo, progress=progress)

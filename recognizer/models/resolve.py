@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 
 from recognizer.cache import default_cache
-from recognizer.card import ModelCard, card_from, read_card
+from recognizer.card import ModelCard, card_from, embedding_card, read_card
 from recognizer.errors import ModelFileError
 from recognizer.models.fetch import Progress, ensure, sha256_of
 from recognizer.models.library import load_with_card
@@ -60,7 +60,7 @@ def resolve_model(
     if "," in spec:
         _, params = checkpoint_paths(spec)
         model, card = load_with_card(spec, name=Path(spec.rpartition(",")[0]).name.lower())
-        return ResolvedModel(card, model, sha256_of(params))
+        return ResolvedModel(embedding_card(card), model, sha256_of(params))
     known = ", ".join([*names, *user_models(cache)])
     raise ModelFileError(
         f"unknown model {spec!r} (known: {known}; or give an .onnx file or PREFIX,EPOCH)"
@@ -69,4 +69,4 @@ def resolve_model(
 
 def _from_file(path: Path, name: str) -> ResolvedModel:
     model = read_onnx(path)
-    return ResolvedModel(read_card(model, name=name), model, sha256_of(path))
+    return ResolvedModel(embedding_card(read_card(model, name=name)), model, sha256_of(path))

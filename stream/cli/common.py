@@ -68,6 +68,16 @@ ConfigFileAlone = Annotated[
         show_default=False,
     ),
 ]
+GenderAgeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--ga-model",
+        metavar="FILE|PREFIX,EPOCH",
+        help="Gender and age model: an .onnx file of facewire-train, or a checkpoint of MXNet "
+        "insightface; else that of the configuration, or the shipped one.",
+        show_default=False,
+    ),
+]
 ModelSpec = Annotated[
     str | None,
     typer.Option(

@@ -13,6 +13,7 @@ from stream.cli.common import (
     ConfigFile,
     DeviceName,
     GalleryDirectory,
+    GenderAgeModel,
     MinFace,
     ModelSpec,
     Threads,
@@ -46,6 +47,7 @@ def detect(
         ),
     ] = None,
     min_face_px: MinFace = None,
+    ga_model: GenderAgeModel = None,
     device: DeviceName = None,
     threads: Threads = None,
     config: ConfigFile = None,
@@ -63,6 +65,7 @@ def detect(
         device=device,
         threads=threads,
         min_face_px=min_face_px,
+        gender_age_model=ga_model,
     )
     recognizer = settings.open_recognizer(attributes=True)
     document = []
@@ -111,6 +114,7 @@ def identify(
         int, typer.Option(min=0, max=20, help="How many nearest people to list for each face.")
     ] = 0,
     min_face_px: MinFace = None,
+    ga_model: GenderAgeModel = None,
     model: ModelSpec = None,
     device: DeviceName = None,
     threads: Threads = None,
@@ -133,6 +137,7 @@ def identify(
         device=device,
         threads=threads,
         min_face_px=min_face_px,
+        gender_age_model=ga_model,
     )
     directory = settings.directory
     if not directory.is_dir():
@@ -172,6 +177,7 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", show_default=False, help="An image.")],
     b: Annotated[Path, typer.Argument(metavar="B", show_default=False, help="Another.")],
     min_face_px: MinFace = None,
+    ga_model: GenderAgeModel = None,
     model: ModelSpec = None,
     device: DeviceName = None,
     threads: Threads = None,
@@ -195,6 +201,7 @@ def compare(
         device=device,
         threads=threads,
         min_face_px=min_face_px,
+        gender_age_model=ga_model,
     )
     recognizer = settings.open_recognizer(attributes=True)
     threshold = recognizer.threshold if settings.threshold is None else settings.threshold

@@ -13,6 +13,7 @@ from recognizer import (
     add_model,
     convert_checkpoint,
     list_models,
+    open_recognizer,
     read_card,
     read_image,
 )
@@ -20,6 +21,7 @@ from recognizer.detect.detector import Detector
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.embed.embedder import Embedder
+from recognizer.embed.gender_age import GenderAgeReader, attributes_of
 from recognizer.engines.host_images import HostImageWork
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for_cuda
 from recognizer.engines.openvino_engine import OpenVinoEngine
@@ -62,6 +64,43 @@ def test_converted_gender_age_equals_mxnet(image, golden, tmp_path: Path) -> Non
     network = OpenVinoEngine(threads=1).load(out.read_bytes(), name="ga")
     (raw,) = network(golden[f"{image}|chips_rgb_chw"].astype(np.float32))
     np.testing.assert_allclose(raw, golden[f"{image}|ga_raw"], atol=1e-4)
+
+
+@pytest.mark.parametrize("image", ["test.jpeg|det0", "t1.jpg|det0", "Tom_Hanks_54745.png|det1"])
+def test_gender_and_age_are_those_of_the_reference(image, golden) -> None:
+    found = attributes_of(golden[f"{image}|ga_raw"])
+    expected = [
+        ("male" if gender == 1 else "female", float(age)) for gender, age in golden[f"{image}|ga"]
+    ]
+    assert [(each.gender, each.age) for each in found] == expected
+    assert all(0.5 <= each.gender_score <= 1 for each in found)
+
+
+def test_a_gender_and_age_model_is_used_by_name_and_is_no_embedding_model(tmp_path: Path) -> None:
+    spec = checkpoint("genderage", 0)
+    out = tmp_path / "ga.onnx"
+    convert_checkpoint(spec, out)
+    image = read_image(photos() / "biden.jpg")
+    found = []
+    for each in (spec, str(out)):
+        recognizer = open_recognizer(
+            device="cpu", threads=1, attributes=True, gender_age_model=each
+        )
+        (faces,) = recognizer.recognize([image])
+        found.append([(face.gender, face.age) for face in faces])
+    assert found[0] == found[1]
+    assert found[0][0][0] == "male"
+    assert found[0][0][1] in range(101)  # whole years: of this network, not the shipped
+    message = "is no embedding model: its 202 outputs are gender and age"
+    for use in (
+        lambda: resolve_model(spec, cache=tmp_path),
+        lambda: resolve_model(str(out), cache=tmp_path),
+        lambda: add_model(spec, name="mine", cache=tmp_path),
+    ):
+        with pytest.raises(ModelCardError, match=message):
+            use()
+    with pytest.raises(ModelFileError, match=r"y1,0 is no gender and age model: it has 128"):
+        GenderAgeReader(OpenVinoEngine(threads=1), checkpoint("y1", 0))
 
 
 def test_an_mxnet_checkpoint_becomes_a_model_by_name(tmp_path: Path) -> None:

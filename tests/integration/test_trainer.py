@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -20,10 +21,11 @@ from rich.console import Console
 
 from recognizer import read_card
 from recognizer.models.resolve import resolve_model
-from tests.shared_data import shared_data
+from tests.shared_data import photos, shared_data
 from tests.written import blocks_of
 from trainer.data.faceset import FaceSet, FaceSetWriter, encode
 from trainer.data.pairs import PairSet, write_bin
+from trainer.data.recordio import Record, RecordWriter
 from trainer.errors import CheckpointError, DataError, RecordError, TrainingError
 from trainer.export.export import export_checkpoint
 from trainer.training.checkpoint import claimed, read_checkpoint, save_checkpoint
@@ -274,6 +276,43 @@ def test_averaged_weights_are_one_network_everywhere(data, tmp_path):
     save_checkpoint(tmp_path / "raw.pt", {key: v for key, v in raw.items() if key != "format"})
     (row,) = json.loads(command("verify", "--model", tmp_path / "raw.pt", *arguments).stdout)
     assert row["xnorm"] != pytest.approx(xnorms[0], rel=1e-4)  # the test can tell them apart
+
+
+def test_a_gender_and_age_network_is_trained_exported_and_used(data, tmp_path):
+    faces = FaceSet(data)
+    images = [encode(faces.read(int(key))[0]) for key in faces.keys[:12]]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/property").write_text("2,112,112\n")
+    with RecordWriter(tmp_path / "set/train.rec") as writer:
+        for key, image in enumerate(images, 1):
+            writer.write(key, Record((key % 2, 20 + key), key, image))
+        writer.write(13, Record((1, 13), 0, b""))
+        writer.write(0, Record((13, 14), 0, b""))
+    recipe = read_recipe(
+        "genderage", ["run.batch=6", "run.steps=2", "run.targets=[]", "data.workers=0"]
+    )
+    run_recipe(
+        Run(recipe, tmp_path / "set", tmp_path / "run", device="cpu", threads=1),
+        console=Console(quiet=True),
+    )
+    best, out = tmp_path / "run/best.pt", tmp_path / "ga.onnx"
+    facts = json.loads(command("export", best, out, "--json").stdout)
+    assert facts["outputs"] == 202
+    assert facts["difference"] < 1e-4
+    assert read_card(onnx.load(out), name="ga").embedding_size == 202
+    done = command("export", best, out, "--pairs", data / "eight.bin", expect=1)
+    assert "--pairs are for embeddings" in done.stderr
+    photo, program = str(photos() / "biden.jpg"), str(Path(sys.executable).parent / "facewire")
+    shown = subprocess.run(
+        [program, "compare", photo, photo, "--ga-model", str(out), "--threads", "1", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "FACEWIRE_DATA": str(tmp_path / "data")},
+    )
+    face = json.loads(shown.stdout)["a"]
+    assert face["gender"] in ("male", "female")
+    assert face["age"] == int(face["age"])  # whole years: of this network
 
 
 def test_rate_schedule_and_batch_may_change_at_a_resume(data, tmp_path, caplog):

@@ -202,10 +202,11 @@ def add_training_data(home: Path) -> None:
     rows = [f"{image.relative_to(home / 'crops')} {n} 1" for n, image in enumerate(images)]
     (home / "templates.txt").write_text("\n".join(rows) + "\n")
     (home / "template_pairs.txt").write_text("0 1 1\n0 2 0\n")
-    (home / "models" / "model-y1-test2").mkdir(parents=True)
-    for end in ("symbol.json", "0000.params"):
-        name = f"model-{end}"
-        shutil.copy(shared_data(f"models/y1-{end}"), home / "models" / "model-y1-test2" / name)
+    for network, folder in (("y1", "model-y1-test2"), ("genderage", "genderage")):
+        (home / "models" / folder).mkdir(parents=True)
+        for end in ("symbol.json", "0000.params"):
+            source = shared_data(f"models/{network}-{end}")
+            shutil.copy(source, home / "models" / folder / f"model-{end}")
 
 
 def add_reference_data(home: Home) -> None:

@@ -97,6 +97,8 @@ def export_checkpoint(
         symbol, params = write_mxnet(backbone, Path(prefix), int(epoch))
         return {"symbol": str(symbol), "params": str(params)}
     path = Path(to)
+    if pairs and recipe.head.loss == "genderage":
+        raise ExportError("--pairs are for embeddings: leave it out for a gender and age network")
     if path.suffix == ".pth":
         return {"pth": str(path), "network": write_arcface_torch(backbone, path)}
     if path.suffix != ".onnx":
@@ -109,7 +111,7 @@ def export_checkpoint(
         if similarities is not None:
             threshold, far = min(derive(similarities).pair, 1.0), PAIR_FAR
         trained_on = f"{result.target} {100 * result.accuracy_flip.mean:.2f} %"
-    if similarities is None:
+    if similarities is None and recipe.head.loss != "genderage":
         logger.warning(
             "the card of %s has no similarities, so names are given cautiously with it "
             "(measure them by --pairs with %d pairs of different people or more, or by "
@@ -117,6 +119,8 @@ def export_checkpoint(
             path.name,
             MIN_IMPOSTORS,
         )
+    is_genderage = recipe.head.loss == "genderage"
+    size = recipe.backbone.size or BACKBONES[recipe.backbone.name].size
     made_by = "arcface_torch" if checkpoint.suffix == ".pth" else "facewire-train"
     loss = "" if checkpoint.suffix == ".pth" else f" {recipe.head.loss}"
     card = ModelCard(
@@ -125,7 +129,7 @@ def export_checkpoint(
         colour_order="rgb",
         mean=(0.0, 0.0, 0.0),  # normalization is in the graph
         std=(1.0, 1.0, 1.0),
-        embedding_size=recipe.backbone.size or BACKBONES[recipe.backbone.name].size,
+        embedding_size=GENDER_AGE_SIZE if is_genderage else size,
         threshold=threshold,
         far=far,
         source=f"{made_by}, {recipe.backbone.name}{loss}",
@@ -134,6 +138,8 @@ def export_checkpoint(
         similarities=similarities,
     )
     difference = export_onnx(backbone, card, path)
+    if is_genderage:
+        return {"onnx": str(path), "difference": difference, "outputs": GENDER_AGE_SIZE}
     return {
         "onnx": str(path),
         "difference": difference,

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recognizer import ModelCard, write_card
+from recognizer import ModelCard, read_card, write_card
 from recognizer.embed.embedder import prepare
 from recognizer.engines.devices import open_engine
-from recognizer.models.resolve import resolve_model
+from recognizer.models.onnx_files import read_onnx
 from recognizer.onnx_graph import FLOAT, OnnxGraph
 from trainer.errors import ExportError
 from trainer.export.graph import Operation, operations
@@ -136,9 +136,9 @@ def export_onnx(backbone: nn.Module, card: ModelCard, path: Path) -> float:
 
 def compare(backbone: nn.Module, path: Path) -> float:
     """Return the largest difference between torch's and recognizer's unit embeddings."""
-    resolved = resolve_model(str(path))
+    model = read_onnx(path)
     engine = open_engine("cpu")
-    network = engine.load(prepare(resolved.model, resolved.card), name=path.name)
+    network = engine.load(prepare(model, read_card(model, name=path.name)), name=path.name)
     crops = np.random.default_rng(0).integers(0, 256, (PROBE_CROPS, 112, 112, 3), np.uint8)
     theirs = np.asarray(network(crops)[0])
     device = next(backbone.parameters()).device
