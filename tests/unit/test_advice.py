@@ -92,7 +92,7 @@ def fault_of(line: str) -> str | None:
     while hasattr(command, "commands"):
         if not rest or rest[0].startswith("-"):
             break
-        name = rest.pop(0)
+        name = rest.pop(0).rstrip(",.)")
         if name not in command.commands:
             return f"there is no command {name!r}"
         command = command.commands[name]

@@ -64,25 +64,51 @@ def people_of(folder: Path) -> dict[str, list[Path]]:
     Raises:
         DataError: if there are none.
     """
-    if not folder.is_dir():
-        raise DataError(f"cannot find the folder {folder}")
     people = {}
-    for person in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for person in _folders(folder):
         photos = sorted(p for p in person.iterdir() if p.suffix.lower() in PHOTO_SUFFIXES)
-        if photos and not person.name.startswith("."):
+        if photos:
             people[person.name] = photos
     if not people:
         raise DataError(f"{folder} holds no photos (expected {folder}/NAME/*.jpg)")
     return people
 
 
-def photos_of(folder: Path) -> dict[str, list[Photo]]:
-    """Return the photos of every person below FOLDER/NAME.
+def photos_of(folder: Path, rejected: list[Rejected]) -> dict[str, list[Photo]]:
+    """Return the files below FOLDER/NAME of every person, sorted; adds what is no one's photo.
 
     Raises:
         DataError: if there are none.
     """
-    return {name: [Photo(path) for path in paths] for name, paths in people_of(folder).items()}
+    people_of(folder)
+    people = {}
+    for person in _folders(folder):
+        files = sorted(p for p in person.iterdir() if p.is_file() and not p.name.startswith("."))
+        if files:
+            people[person.name] = [Photo(path) for path in files]
+        else:
+            rejected.append(Rejected(str(person), f"no photos (expected {person}/*.jpg)"))
+    rejected += [
+        Rejected(str(path), f"in no person's folder (expected {folder}/NAME/{path.name})")
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in PHOTO_SUFFIXES and path.is_file()
+    ]
+    return people
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders of people: not those that cameras, archives and file servers add.
+
+    Raises:
+        DataError: if there is no folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"cannot find the folder {folder}")
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "@")) and path.name != "__MACOSX"
+    )
 
 
 def pack(
@@ -123,10 +149,10 @@ def pack(
         check_there(out)
     elif not replace:
         check_free(out)
-    people = read_photo_list(folder) if folder.is_file() else photos_of(folder)
+    rejected: list[Rejected] = []
+    people = read_photo_list(folder) if folder.is_file() else photos_of(folder, rejected)
     work = out / WORK
     todo = [(photo, str(work)) for photos in people.values() for photo in photos]
-    rejected: list[Rejected] = []
     names: list[str] = []
     n_images = 0
     try:
@@ -242,7 +268,7 @@ class _Cropper:
         except ImageError as error:
             return str(error)
         if is_crop(image):
-            is_plain = photo.path.suffix.lower() in (".jpg", ".jpeg", ".png")
+            is_plain = photo.path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif", ".png")
             return content if is_plain else encode(image)
         if photo.is_aligned:
             return encode(resize_short(image))

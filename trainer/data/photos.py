@@ -11,7 +11,10 @@ from trainer.data.faceset import SIDE, encode
 from trainer.data.pairs import PairSet, PhotoPair
 from trainer.errors import DataError
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".jpe", ".jfif", ".mpo", ".heic", ".heif", ".avif", ".gif", ".jp2"),
+)
 
 
 def find_photo(directory: Path, stem: str) -> Path:

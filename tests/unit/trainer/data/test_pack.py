@@ -1,10 +1,13 @@
+import json
+
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from recognizer.geometry.alignment import TEMPLATE, align
 from trainer.data.faceset import FaceSet, FaceSetWriter, decode, encode, resize_short
-from trainer.data.pack import pack
+from trainer.data.pack import Rejected, pack
 from trainer.errors import DataError, RecordError
 
 
@@ -159,4 +162,29 @@ def test_landmarks_of_a_list_align_the_photo(tmp_path):
     # one that is aligned is only brought to size
     np.testing.assert_array_equal(
         faces.read(2)[0], decode(encode(resize_short(np.ascontiguousarray(rgb))), name="")
+    )
+
+
+def test_no_person_and_no_file_disappears_without_a_word(tmp_path):
+    folder = people(tmp_path / "in", ada=[1], bob=[2])
+    (folder / "bob/0.jpg").rename(folder / "bob/0.jfif")
+    crop_of_zoe = PIL.Image.new("RGB", (112, 112), (9, 90, 200))
+    (folder / "zoe").mkdir()
+    crop_of_zoe.save(folder / "zoe/0.gif")
+    (folder / "cid/2019").mkdir(parents=True)
+    (folder / "cid/2019/0.jpg").write_bytes(crop(3))
+    (folder / "ada/notes.txt").write_text("no photo")
+    (folder / "group.jpg").write_bytes(crop(4))
+    for hidden in (".thumbnails", "@eaDir", "__MACOSX"):
+        people(folder, **{hidden: [5]})
+    packed = pack(folder, tmp_path / "out", open_detector=no_detector)
+    assert packed.names == ("ada", "bob", "zoe")
+    assert images(tmp_path / "out")[:2] == [[crop(1)], [crop(2)]]
+    assert [r.photo.rpartition("in/")[2] for r in packed.rejected] == [
+        *("cid", "group.jpg", "ada/notes.txt")
+    ]
+    assert "no photos (expected" in packed.rejected[0].reason
+    assert "in no person's folder" in packed.rejected[1].reason
+    assert packed.rejected == tuple(
+        Rejected(**row) for row in json.loads((tmp_path / "out/rejected.json").read_text())
     )
