@@ -231,7 +231,7 @@ def shrunk(line: str) -> str:
     """Return a command of training for a few steps, a small network, and two processes."""
     line = line.replace("--nproc-per-node 4", "--nproc-per-node 2")
     if "facewire-train adapt" in line:  # a small base, and a division of its people that gains
-        line += " --base models/model-y1-test2/model-y1,0 --threads 1 --resamples 200"
+        line += " --base models/model-y1-test2/model,0 --threads 1 --resamples 200"
         return f"{line} --steps 60 --batch 12 --rate 1.5e-3 --seed 2"
     if "facewire-train fit" not in line:
         return line
