@@ -62,6 +62,9 @@ def _check_aspect(text: str) -> str:
 
 PixelAspect = Annotated[str, AfterValidator(_check_aspect)]
 
+PHOTO_MIN_FACE_PX = 40
+"""Smallest face to detect in photos, which seldom are about a smaller one."""
+
 MAX_URL = 2048
 """Characters of a camera's URL; those of camera makers have up to about 300."""
 
@@ -314,8 +317,17 @@ class RecognizerConfig(Section):
         1, ge=0, le=256, description="CPU threads of the networks; 0 uses every core"
     )
     min_face_px: int = Field(
-        40, ge=12, le=1000, description="smallest face to detect, pixels; larger is faster"
+        24,
+        ge=12,
+        le=1000,
+        description="smallest face to detect, pixels; larger is faster; in photos 40 unless set",
     )
+
+    @property
+    def photo_min_face_px(self) -> int:
+        """Smallest face to detect in photos, pixels."""
+        return self.min_face_px if "min_face_px" in self.model_fields_set else PHOTO_MIN_FACE_PX
+
     still_scan_s: float = Field(
         2.0, ge=0, le=60, description="seconds between two full searches of a scene without motion"
     )

@@ -197,7 +197,7 @@ class Service:
             threads=settings.threads,
             model=settings.model,
             gender_age_model=settings.gender_age_model,
-            min_face_px=settings.min_face_px,
+            min_face_px=settings.photo_min_face_px,
         )
         directory = config.gallery_directory
         if config.gallery.directory is None:
@@ -226,6 +226,7 @@ class Service:
             if config.is_demo:
                 photos = await asyncio.to_thread(fetch_photos, default_cache(), progress)
                 await asyncio.to_thread(enrol_demo, gallery, recognizer, photos)
+            recognizer.set_min_face_px(settings.min_face_px)
             await asyncio.to_thread(event_log.follow, gallery)
             service = cls(
                 config,

@@ -254,3 +254,9 @@ def test_secrets_do_not_show_in_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_shipped_file_changes_nothing() -> None:
     assert load_config(Path(__file__).parents[3] / "facewire.toml") == Config()
+
+
+def test_smaller_faces_are_searched_in_cameras_than_in_photos() -> None:
+    default, file = load_config(), load_config(overrides={"recognizer": {"min_face_px": 30}})
+    assert (default.recognizer.min_face_px, default.recognizer.photo_min_face_px) == (24, 40)
+    assert (file.recognizer.min_face_px, file.recognizer.photo_min_face_px) == (30, 30)
