@@ -114,6 +114,34 @@ def test_the_demo_names_everybody_rightly_and_the_stranger_once_told(
     assert (renamed.match.identity.name, renamed.previous) == ("Eileen Collins", None)
 
 
+def test_names_stay_when_the_lights_go_out(recognizer: Recognizer, gallery: Gallery) -> None:
+    enrol_demo(gallery, recognizer, photos())
+    pipeline = new_pipeline(recognizer, gallery)
+    scene = DemoScene(photos())
+    rng = np.random.default_rng(0)
+    named: Counter[bool] = Counter()
+    ids = set()
+    for i in range(int(5 * FPS)):
+        t = i / FPS
+        image = scene.render(t)
+        if t > 1:  # 12 % of the light, and the noise of a sensor at high gain
+            image = dark(image, rng)
+        (result,) = pipeline.process([Frame("demo", i, t, image)], t)
+        for who, track in recognised(result.tracks, t):
+            ids.add(track.track_id)
+            if track.match is not None:
+                assert track.match.identity.name == who, f"wrong name at {t:.2f} s"
+            if t > 1 and who == "Barack Obama":
+                named[track.match is not None] += 1
+    assert named[True] > 0.95 * named.total() > 40
+    assert len(ids) == 2, "a track ended in the dark"
+
+
+def dark(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    noise = rng.standard_normal(image.shape, np.float32) * 4
+    return np.rint(image * np.float32(0.12) + noise).clip(0, 255).astype(np.uint8)
+
+
 def recognised(tracks: tuple[Track, ...], t: float) -> list[tuple[str, Track]]:
     """Pair the tracks with who really stands there; leave out where two faces overlap."""
     to_screen = screen_from_lobby(t)
