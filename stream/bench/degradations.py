@@ -45,7 +45,7 @@ def _as_is(image: Image, box: Floats, rng: np.random.Generator) -> Degraded:
     return Degraded(image, SAME)
 
 
-def _small(image: Image, box: Floats, rng: np.random.Generator, *, face_px: int) -> Degraded:
+def small(image: Image, box: Floats, rng: np.random.Generator, *, face_px: float) -> Degraded:
     """Shrink the whole photo until its face has that width; a smaller one stays."""
     height, width = image.shape[:2]
     scale = min(1.0, face_px / max(float(box[2] - box[0]), 1.0))
@@ -54,9 +54,10 @@ def _small(image: Image, box: Floats, rng: np.random.Generator, *, face_px: int)
     return Degraded(shrunk, np.diag([size[0] / width, size[1] / height, 1.0])[:2])
 
 
-def _exposed(
+def exposed(
     image: Image, box: Floats, rng: np.random.Generator, *, gain: float, noise: float = 0.0
 ) -> Degraded:
+    """Give it a share of the light, and noise of a standard deviation in gray levels."""
     return Degraded(_rounded(image * gain + _noise(rng, image, noise)), SAME)
 
 
@@ -93,12 +94,13 @@ def _foggy(
     return Degraded(_rounded(image * contrast + lift + rng.normal(0, 1.0, image.shape)), SAME)
 
 
-def _blurred(image: Image, box: Floats, rng: np.random.Generator, *, share: float) -> Degraded:
+def blurred(image: Image, box: Floats, rng: np.random.Generator, *, share: float) -> Degraded:
+    """Put it out of focus: a Gaussian whose deviation is a share of the face's width."""
     sigma = max(share * float(box[2] - box[0]), 0.3)
     return Degraded(np.asarray(cv2.GaussianBlur(image, (0, 0), sigmaX=sigma), np.uint8), SAME)
 
 
-def _moved(image: Image, box: Floats, rng: np.random.Generator, *, share: float) -> Degraded:
+def moved(image: Image, box: Floats, rng: np.random.Generator, *, share: float) -> Degraded:
     """Move it in a straight line, of a random direction, while the shutter is open."""
     length = max(share * float(box[2] - box[0]), 1.0)
     angle = rng.uniform(0, np.pi)
@@ -179,20 +181,20 @@ def _rounded(image: NDArray[np.floating[Any]]) -> Image:
 
 DEGRADATIONS: Mapping[str, Degradation] = {
     "as-is": _as_is,
-    **{f"{n}px": partial(_small, face_px=n) for n in (48, 32, 24, 16, 12)},
-    "dark-50": partial(_exposed, gain=0.5, noise=2.0),
-    "dark-25": partial(_exposed, gain=0.25, noise=SENSOR_NOISE),
-    "dark": partial(_exposed, gain=0.12, noise=SENSOR_NOISE),
-    "dark-6": partial(_exposed, gain=0.06, noise=SENSOR_NOISE),
-    "bright-160": partial(_exposed, gain=1.6),
-    "bright-250": partial(_exposed, gain=2.5),
+    **{f"{n}px": partial(small, face_px=n) for n in (48, 32, 24, 16, 12)},
+    "dark-50": partial(exposed, gain=0.5, noise=2.0),
+    "dark-25": partial(exposed, gain=0.25, noise=SENSOR_NOISE),
+    "dark": partial(exposed, gain=0.12, noise=SENSOR_NOISE),
+    "dark-6": partial(exposed, gain=0.06, noise=SENSOR_NOISE),
+    "bright-160": partial(exposed, gain=1.6),
+    "bright-250": partial(exposed, gain=2.5),
     "gray": _gray,
     "infrared": _infrared,
     "backlit": _backlit,
     "fog": partial(_foggy, contrast=0.35, lift=120.0),
     "fog-dense": partial(_foggy, contrast=0.12, lift=180.0),
-    "blur": partial(_blurred, share=0.04),
-    "motion": partial(_moved, share=0.15),
+    "blur": partial(blurred, share=0.04),
+    "motion": partial(moved, share=0.15),
     "jpeg-20": partial(_jpeg, quality=20),
     **{f"turned-{n}": partial(_turned, degrees=n) for n in (30, 60, 90, 180)},
     "large": partial(_cut, shares=(-0.1, -0.1, 1.1, 1.1), face_px=400),

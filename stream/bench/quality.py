@@ -206,7 +206,7 @@ def bench_quality(
         if name != "as-is":
             degraded = []
             for photo, clean in zip(readable, probes, strict=True):
-                rng = _generator(seed, name, photo)
+                rng = generator(seed, name, photo)
                 degraded.append(
                     _read_degraded(recognizer, photo, clean, degrade, rng, any_way_up=any_way_up)
                 )
@@ -272,8 +272,8 @@ def _read_degraded(
     degraded = degrade(read_image(photo.path), clean.box, rng)
     started = time.perf_counter()
     (found,) = recognizer.detect([degraded.image], any_way_up=any_way_up)
-    expected = _mapped(np.concatenate([clean.box[None], clean.boxes]), degraded.matrix)
-    overlaps = _overlaps(expected, found.boxes, degraded.image.shape[:2])
+    expected = mapped(np.concatenate([clean.box[None], clean.boxes]), degraded.matrix)
+    overlaps = overlaps_of(expected, found.boxes, degraded.image.shape[:2])
     row = int(overlaps[0].argmax()) if len(found) else -1
     if row >= 0 and overlaps[0, row] < SAME_BOX:
         row = -1
@@ -291,13 +291,13 @@ def _embedding(recognizer: Recognizer, image: Image, found: Detections, row: int
     return embedding
 
 
-def _generator(seed: int, name: str, photo: PersonPhoto) -> np.random.Generator:
+def generator(seed: int, name: str, photo: PersonPhoto) -> np.random.Generator:
     """Return a generator that depends on the photo and the degradation, not on the others."""
     file = f"{photo.person}/{photo.path.name}".encode(errors="surrogateescape")
     return np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(file)])
 
 
-def _mapped(boxes: Floats, matrix: Floats64) -> Floats64:
+def mapped(boxes: Floats, matrix: Floats64) -> Floats64:
     """Return where boxes (N, 4) lie in the degraded image, upright and of their own shape."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
@@ -305,7 +305,7 @@ def _mapped(boxes: Floats, matrix: Floats64) -> Floats64:
     return np.asarray(np.concatenate([centers - halves, centers + halves], axis=1), np.float64)
 
 
-def _overlaps(expected: Floats64, found: Floats, size: tuple[int, int]) -> Floats64:
+def overlaps_of(expected: Floats64, found: Floats, size: tuple[int, int]) -> Floats64:
     """Return the (E, F) intersections over union; a face beyond the border may end at it."""
     height, width = size
     limits = np.array([width, height, width, height])

@@ -222,3 +222,13 @@ def test_everything_for_a_gpu_runs_in_one_command_and_one_failure_leaves_the_res
     assert found["parity"]["one call"]["least_cosine"] > 0.999
     assert "## parity" in (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert "## parity" in done.stdout
+
+
+def test_ways_to_make_one_embedding_of_a_track_are_compared():
+    people, strangers = shared_data("lfw10_original"), shared_data("lfw_fold1_aligned112")
+    done = run("track_templates.py", people, strangers, "--people", 2, "--frames", 1)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("180 genuine")
+    assert [line.split()[0] for line in lines[4::9]] == ["far", "blurred", "dark"]
+    assert sum("(as built)" in line for line in lines) == 3

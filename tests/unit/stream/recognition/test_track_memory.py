@@ -44,14 +44,27 @@ def face(size: float, *, nose: float = 0.5, x: float = 100) -> tuple[Floats, Flo
     [
         (100, 0.5, 100, 1.0),
         (60, 0.5, 100, 0.5),
-        (20, 0.5, 100, 0.0),
+        (20, 0.5, 100, 0.03),
+        (16, 0.5, 100, 0.03),
+        (15.9, 0.5, 100, 0.0),
         (100, 0.64, 100, 0.5),
         (100, 0.8, 100, 0.0),
         (100, 0.5, -50, 0.0),
         (100, 0.5, 580, 0.0),
         (0, 0.5, 100, 0.0),
     ],
-    ids=["best", "small", "tiny", "turned", "profile", "cut left", "cut right", "a point"],
+    ids=[
+        "best",
+        "small",
+        "far",
+        "least",
+        "tiny",
+        "turned",
+        "profile",
+        "cut left",
+        "cut right",
+        "a point",
+    ],
 )
 def test_a_shot_is_worth_its_size_and_pose(
     size: float, nose: float, x: float, value: float
