@@ -20,6 +20,7 @@ from trainer.evaluation.embedding import (
     recognizer_embed,
     torch_embed,
 )
+from trainer.evaluation.onnx_models import NOTHING_STATED, InputFacts
 from trainer.evaluation.plots import chart, worst_pairs
 from trainer.evaluation.retrieval import Retrieval, retrieve
 from trainer.evaluation.templates import TemplateVerification, verify_templates
@@ -37,7 +38,9 @@ OnProgress = Callable[[int, int], None]
 POINTS_DRAWN = 20_000  # of a curve; a plot of millions takes minutes and shows no difference
 
 
-def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, Embed]]:
+def open_models(
+    spec: str, *, device: str, threads: int, facts: InputFacts = NOTHING_STATED
+) -> Iterator[tuple[str, Embed]]:
     """Yield every model of a spec with its id.
 
     Args:
@@ -45,19 +48,28 @@ def open_models(spec: str, *, device: str, threads: int) -> Iterator[tuple[str, 
             or PREFIX,EPOCH[|EPOCH...].
         device: "auto", "cpu" or "cuda".
         threads: of the CPU; 0 for all.
+        facts: about the input of an .onnx file, where it does not say them itself.
+
+    Raises:
+        DataError: if facts are given for another model, or the network gives no embeddings.
     """
     if spec.endswith((".pt", ".pth")):
+        if facts.stated():
+            raise DataError(f"{facts.hint} are of an .onnx file, and {spec} is another model")
         import torch
 
         from trainer.export.export import open_backbone
         from trainer.training.device import device_kind
 
         place = torch.device(device_kind(device))
-        yield Path(spec).stem, torch_embed(open_backbone(Path(spec))[0].to(place), place)
+        backbone, recipe = open_backbone(Path(spec))
+        if recipe.head.loss == "genderage":
+            raise DataError(f"{spec} estimates gender and age and gives no embeddings")
+        yield Path(spec).stem, torch_embed(backbone.to(place), place)
         return
     prefix, comma, epochs = spec.rpartition(",")
     for one in [f"{prefix},{epoch}" for epoch in epochs.split("|")] if comma else [spec]:
-        embed, model_id = recognizer_embed(one, device=device, threads=threads)
+        embed, model_id = recognizer_embed(one, device=device, threads=threads, facts=facts)
         yield model_id, embed
 
 

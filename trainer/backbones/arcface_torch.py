@@ -28,6 +28,7 @@ IRESNETS: dict[tuple[int, ...], str] = {
     (3, 13, 30, 3): "iresnet100",
     (6, 26, 60, 6): "iresnet200",
 }
+PARALLEL = "module."  # before every name, if DataParallel's state_dict was saved
 # our names and theirs
 _OF_IRESNET = {
     "conv0": "conv1",
@@ -93,6 +94,15 @@ def read_arcface_torch(path: Path) -> tuple[dict[str, Tensor], str, int]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
+    except pickle.UnpicklingError as error:
+        if "weights_only" not in str(error):  # torch's advice to load code all the same
+            raise CheckpointError(
+                f"{path} is no backbone.pth of arcface_torch, or is damaged"
+            ) from error
+        raise CheckpointError(
+            f"{path} holds more than tensors, which could run code and is not loaded: save the "
+            "network's state_dict() alone"
+        ) from error
     # torch raises these for files that are cut off, foreign, or hold code
     except (
         RuntimeError,
@@ -100,7 +110,6 @@ def read_arcface_torch(path: Path) -> tuple[dict[str, Tensor], str, int]:
         EOFError,
         KeyError,
         TypeError,
-        pickle.UnpicklingError,
     ) as error:
         raise CheckpointError(
             f"{path} is no backbone.pth of arcface_torch, or is damaged"
@@ -111,6 +120,8 @@ def read_arcface_torch(path: Path) -> tuple[dict[str, Tensor], str, int]:
             f"{path} is no backbone.pth of arcface_torch: it holds something other than tensors "
             "by their names (a checkpoint of `fit` ends in .pt)"
         )
+    if all(str(key).startswith(PARALLEL) for key in state):
+        state = {key.removeprefix(PARALLEL): value for key, value in state.items()}
     name, size = _network_of(state, path)
     if wrong := _difference(state, name, size):
         raise CheckpointError(f"{path} is no {name} of arcface_torch: {wrong}")

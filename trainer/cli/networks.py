@@ -14,8 +14,11 @@ import typer
 
 from recognizer import Recognizer
 from trainer.cli.shell import (
+    ColourOrder,
     Device,
     Json,
+    Mean,
+    Std,
     Threads,
     app,
     bar,
@@ -143,6 +146,9 @@ def verify(
     far: Annotated[
         list[float] | None, typer.Option(help="Report TAR at this FAR; may be repeated.")
     ] = None,
+    colour_order: ColourOrder = None,
+    mean: Mean = None,
+    std: Std = None,
     roc_to: Annotated[Path | None, typer.Option("--roc", help="Write the ROC as PNG.")] = None,
     worst: Annotated[
         Path | None, typer.Option(help="Write sheets of the worst errors to this directory.")
@@ -155,9 +161,13 @@ def verify(
 
     Example: facewire-train verify --model y1/model,0 --pairs lfw.bin --pairs agedb_30.bin
 
+    insightface's ONNX files need no model card:
+    facewire-train verify --model w600k_r50.onnx --pairs lfw.bin
+
     IJB-C: facewire-train verify --templates ijbc_face_tid_mid.txt --images loose_crop
     --pairs ijbc_template_pair_label.txt
     """
+    from trainer.evaluation.onnx_models import InputFacts
     from trainer.evaluation.verification import to_json
     from trainer.verify import (
         open_models,
@@ -167,10 +177,11 @@ def verify(
         write_worst,
     )
 
+    facts = InputFacts(colour_order, mean, std)
     if templates:
         if worst:
             raise DataError("--worst shows pairs of images; leave it out with --templates")
-        models = list(open_models(model, device=device, threads=threads))
+        models = list(open_models(model, device=device, threads=threads, facts=facts))
         _verify_templates(
             models,
             templates,
@@ -198,7 +209,7 @@ def verify(
     rows, lines = [], []
     best: dict[str, float] = {}
     results = {}
-    opened = open_models(model, device=device, threads=threads)
+    opened = open_models(model, device=device, threads=threads, facts=facts)
     for number, (name, embed) in enumerate(opened):
         for target in targets:
             with bar(f"{name} on {target.name}") as on_progress:
@@ -253,7 +264,9 @@ def retrieve(
     probes: Annotated[
         Path, typer.Argument(help="PROBES/NAME/*.jpg: other images of people in the gallery.")
     ],
-    model: Annotated[str, typer.Option(help="Name, .onnx, .pt, PREFIX,EPOCH[|EPOCH].")] = "sface",
+    model: Annotated[
+        str, typer.Option(help="Name, .onnx, .pt, .pth, PREFIX,EPOCH[|EPOCH].")
+    ] = "sface",
     distractors: Annotated[
         Path | None,
         typer.Option(help="Images of other people, in any folders: they make the search harder."),
@@ -266,6 +279,9 @@ def retrieve(
             "that are found; may be repeated. Default: 1, 5 and 20.",
         ),
     ] = None,
+    colour_order: ColourOrder = None,
+    mean: Mean = None,
+    std: Std = None,
     device: Device = "auto",
     threads: Threads = 0,
     as_json: Json = False,
@@ -276,12 +292,20 @@ def retrieve(
 
     Example: facewire-train retrieve gallery probes --distractors others
     """
+    from trainer.evaluation.onnx_models import InputFacts
     from trainer.evaluation.retrieval import retrieval_lines, retrieval_to_json
     from trainer.verify import open_models, retrieve_folders
 
     with bar(f"embedding {gallery.name} and {probes.name}") as on_progress:
         results = retrieve_folders(
-            list(open_models(model, device=device, threads=threads)),
+            list(
+                open_models(
+                    model,
+                    device=device,
+                    threads=threads,
+                    facts=InputFacts(colour_order, mean, std),
+                )
+            ),
             gallery,
             probes,
             distractors,

@@ -19,6 +19,21 @@ console = Console(stderr=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 for all.")]
+ColourOrder = Annotated[
+    str | None,
+    typer.Option(help="Of an .onnx file: rgb or bgr; else its model card's, or rgb."),
+]
+Mean = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(
+        help="Of an .onnx file: subtracted from 0..255. Default: its model card's, else as "
+        "insightface's files, 127.5 or in the graph."
+    ),
+]
+Std = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(help="Of an .onnx file: divided by after that. Default: as --mean."),
+]
 
 
 @contextmanager

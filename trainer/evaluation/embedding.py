@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from recognizer import Image, ImageError, ModelFileError, Progress, Recognizer, read_image
 from recognizer.embed.embedder import prepare
 from recognizer.engines.devices import open_engine
-from recognizer.models.resolve import resolve_model
+from recognizer.engines.engine import Engine
+from recognizer.models.resolve import ResolvedModel
 from trainer.data.pairs import PairSet
 from trainer.data.photos import crop_of, is_crop
 from trainer.errors import DataError
+from trainer.evaluation.onnx_models import NOTHING_STATED, InputFacts, is_for_one, open_model
 from trainer.evaluation.verification import Floats64
 
 if TYPE_CHECKING:
@@ -47,25 +49,66 @@ def recognizer_embed(
     threads: int = 0,
     cache: Path | None = None,
     progress: Progress | None = None,
+    facts: InputFacts = NOTHING_STATED,
 ) -> tuple[Embed, str]:
     """Embed with a model as recognizer loads it: a name, an .onnx file or PREFIX,EPOCH.
+
+    Args:
+        spec: of the model; an .onnx file needs no model card.
+        device: "auto", "cpu" or "cuda".
+        threads: of the CPU; 0 for all.
+        cache: folder of the models; None for the usual one.
+        progress: called with the bytes while a model is fetched.
+        facts: about the input of an .onnx file, where it does not say them itself.
 
     Returns:
         The function, and the model's id.
 
     Raises:
         ModelFileError: if there is no such model, or it takes crops of another size.
+        DataError: if facts are given for another model than an .onnx file.
     """
-    resolved = resolve_model(spec, cache=cache, progress=progress)
+    resolved = open_model(spec, facts, cache=cache, progress=progress)
     if resolved.card.input_size != (112, 112):
         raise ModelFileError(f"{spec} takes {resolved.card.input_size} pixels, pairs have 112x112")
     engine = open_engine(device, threads=threads)
-    network = engine.load(prepare(resolved.model, resolved.card), name=resolved.card.name)
+    if is_for_one(resolved.model):
+        return _embed_for_one(engine, resolved), resolved.model_id
+    return _embed_with(engine, resolved, None), resolved.model_id
+
+
+def _embed_with(engine: Engine, resolved: ResolvedModel, batch: int | None) -> Embed:
+    name = resolved.card.name
+    network = engine.load(prepare(resolved.model, resolved.card, batch=batch), name=name)
 
     def embed(crops: Image) -> NDArray[np.float32]:
         return np.array(network(np.ascontiguousarray(crops))[0], np.float32)
 
-    return embed, resolved.model_id
+    return embed
+
+
+def _embed_for_one(engine: Engine, resolved: ResolvedModel) -> Embed:
+    """Embed with a model that was exported for one crop: in batches if these give the same.
+
+    Its graph may hold shapes of one crop, as constants of a Reshape: such a model fails with a
+    batch, or mixes the crops.
+    """
+    single = _embed_with(engine, resolved, 1)
+
+    def one_by_one(crops: Image) -> NDArray[np.float32]:
+        return np.concatenate([single(crops[i : i + 1]) for i in range(len(crops))])
+
+    crops = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    expected = one_by_one(crops)
+    try:
+        batched = _embed_with(engine, resolved, None)
+        found = batched(crops)
+    except (RuntimeError, ModelFileError, *getattr(engine, "errors", ())):
+        return one_by_one
+    scale = max(float(np.abs(expected).max()), 1e-10)
+    if found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=1e-3 * scale):
+        return batched
+    return one_by_one
 
 
 def embed_pairs(

@@ -3,16 +3,45 @@
 Blends of two faces and warped faces extend a small set: the teacher embeds them as any photo.
 """
 
+import logging
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainer.errors import RecipeError
-from trainer.evaluation.embedding import Embed
+from trainer.evaluation.embedding import Embed, recognizer_embed
+from trainer.evaluation.onnx_models import InputFacts
 from trainer.heads.classification import Outcome, unit
+from trainer.training.recipe import HeadSection
+
+logger = logging.getLogger(__name__)
 
 WARP_GRID = 5  # points a side that are moved at random; between them the shift is smooth
+
+
+def open_teacher(head: HeadSection, *, device: str, threads: int) -> Embed:
+    """Open the teacher of a recipe.
+
+    Args:
+        head: names it, and what its file does not say.
+        device: "auto", "cpu" or "cuda".
+        threads: of the CPU; 0 for all.
+
+    Raises:
+        RecognizerError: if it cannot be opened.
+        DataError: if facts are given for another model than an .onnx file.
+    """
+    facts = InputFacts(
+        None if head.teacher_colour == "auto" else head.teacher_colour,
+        head.teacher_mean or None,
+        head.teacher_std or None,
+        hint="head.teacher_colour, head.teacher_mean, head.teacher_std",
+    )
+    embed, model_id = recognizer_embed(head.teacher, device=device, threads=threads, facts=facts)
+    logger.info("the teacher is %s", model_id)
+    return embed
 
 
 class DistillHead(nn.Module):

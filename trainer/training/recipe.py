@@ -94,6 +94,18 @@ class HeadSection(_Section):
         default="sface",
         description="with loss distill: the model to imitate, a name, .onnx or PREFIX,EPOCH",
     )
+    teacher_colour: Literal["auto", "rgb", "bgr"] = Field(
+        default="auto",
+        description="of an .onnx file: order of its channels; auto is its model card's, else rgb",
+    )
+    teacher_mean: tuple[float, ...] = Field(
+        default=(),
+        description="of an .onnx file: three numbers subtracted from 0..255; empty for its model "
+        "card's, else as insightface's files, 127.5 or in the graph",
+    )
+    teacher_std: tuple[float, ...] = Field(
+        default=(), description="of an .onnx file: three numbers to divide by after that"
+    )
     blend: float = Field(
         default=0, ge=0, le=1, description="with loss distill: share of images mixed with another"
     )

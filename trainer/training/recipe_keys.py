@@ -8,6 +8,7 @@ from typing import Any
 from trainer.training.recipe import Recipe
 
 TRIPLETS = ("triplet", "atriplet")
+TEACHER_FACTS = ("teacher_colour", "teacher_mean", "teacher_std")
 WITHOUT_CLASSES = (*TRIPLETS, "genderage", "distill")
 
 
@@ -108,7 +109,7 @@ def _idle(recipe: Recipe) -> Iterator[tuple[str, str]]:
         for name in ("lr_mult", "wd_mult"):
             yield f"head.{name}", f"{with_loss}, which has no weights"
     if loss != "distill":
-        for name in ("teacher", "blend", "warp"):
+        for name in ("teacher", *TEACHER_FACTS, "blend", "warp"):
             yield f"head.{name}", f"{with_loss} (head.loss = distill has it)"
     if loss in TRIPLETS:
         for name in ("colour", "cutoff", "workers", "max_damaged"):

@@ -17,7 +17,6 @@ from trainer.data.faceset import FaceSet
 from trainer.data.loader import Classes
 from trainer.data.pairs import PairSet
 from trainer.errors import CheckpointError, RecordError
-from trainer.evaluation.embedding import recognizer_embed
 from trainer.training.checkpoint import (
     State,
     claimed,
@@ -27,6 +26,7 @@ from trainer.training.checkpoint import (
     what_is_left,
 )
 from trainer.training.device import choose_precision, device_kind, open_device
+from trainer.training.distill import open_teacher
 from trainer.training.distributed import World, join_world
 from trainer.training.inputs import open_classes, open_source, open_targets
 from trainer.training.loop import fit
@@ -128,7 +128,7 @@ def _train(
         recipe,
         inputs.classes.n_classes or inputs.faces.n_classes,
         place,
-        open_teacher=lambda spec: recognizer_embed(spec, device=run.device, threads=run.threads)[0],
+        open_teacher=lambda head: open_teacher(head, device=run.device, threads=run.threads),
     )
     source = open_source(
         recipe, inputs.faces, trainee, world, classes=inputs.classes, pin=place.type == "cuda"

@@ -21,7 +21,7 @@ from trainer.training.distill import DistillHead
 from trainer.training.distributed import average_gradients, synchronize_batch_norms
 from trainer.training.optimizer import ReferenceSGD, parameter_groups
 from trainer.training.partial_fc import PartialHead
-from trainer.training.recipe import Recipe
+from trainer.training.recipe import HeadSection, Recipe
 from trainer.training.shards import classes_of
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Trainee:
         n_classes: int,
         device: torch.device,
         *,
-        open_teacher: Callable[[str], Embed],
+        open_teacher: Callable[[HeadSection], Embed],
     ) -> None:
         run = recipe.run
         torch.manual_seed(run.seed)
@@ -286,7 +286,7 @@ def _fill(module: nn.Module, buffers: dict[str, Tensor]) -> None:
 
 
 def _build_head(
-    recipe: Recipe, n_classes: int, size: int, open_teacher: Callable[[str], Embed]
+    recipe: Recipe, n_classes: int, size: int, open_teacher: Callable[[HeadSection], Embed]
 ) -> nn.Module:
     head = recipe.head
     generator = torch.Generator().manual_seed(recipe.run.seed + 1)
@@ -294,7 +294,7 @@ def _build_head(
         case "genderage":
             return GenderAgeHead()
         case "distill":
-            return DistillHead(open_teacher(head.teacher), blend=head.blend, warp=head.warp)
+            return DistillHead(open_teacher(head), blend=head.blend, warp=head.warp)
         case "triplet":
             return TripletLoss(angular=False, alpha=ALPHA)
         case "atriplet":

@@ -140,7 +140,16 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path, capsys):
         "tensor": (torch.zeros(3), r"something other than tensors by their names"),
         "empty": ({}, r"something other than tensors by their names"),
         "by number": ({0: torch.zeros(2)}, r"other names|something other"),
-        "code": ({"x": Code()}, r"is no backbone\.pth of arcface_torch, or is damaged"),
+        "code": ({"x": Code()}, r"holds more than tensors, which could run code and is not loaded"),
+        "module": (build_backbone("mbf", size=8), r"save the network's state_dict\(\) alone"),
+        "parallel": (
+            {f"module.{key}": value for key, value in lacking.items()},
+            r"is no iresnet18 of arcface_torch: it lacks layer2\.1\.bn3\.weight",
+        ),
+        "half parallel": (
+            {**whole, "module.fc.bias": whole["fc.bias"]},
+            r"it also has module\.fc\.bias",
+        ),
     }
     for name, (content, words) in files.items():
         path = tmp_path / f"{name}.pth"
@@ -162,6 +171,17 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path, capsys):
             read_arcface_torch(tmp_path / f"{name}.pth")
     with pytest.raises(CheckpointError, match=re.escape("gone.pth: no such file or directory")):
         read_arcface_torch(tmp_path / "gone.pth")
+
+
+def test_the_state_of_a_parallel_network_is_read(tmp_path):
+    state = random_state(shapes_of("iresnet18", 16))
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "x.pth")
+    read, name, size = read_arcface_torch(tmp_path / "x.pth")
+    assert (name, size) == ("iresnet18", 16)
+    assert read.keys() == state.keys()
+    backbone = build_backbone(name, size=size)
+    load_weights(backbone, str(tmp_path / "x.pth"))
+    close(ours(backbone), embed(state, PIXELS))
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):

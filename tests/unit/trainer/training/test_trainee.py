@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 
 from trainer.training.checkpoint import save_checkpoint
 from trainer.training.loop import _forward_backward
-from trainer.training.recipe import read_recipe
+from trainer.training.recipe import HeadSection, read_recipe
 from trainer.training.trainee import Trainee
 
 
@@ -15,8 +15,8 @@ def recipe_of(*settings):
     return read_recipe("tiny", ["backbone.size=8", "run.precision=f32", *settings])
 
 
-def no_teacher(spec: str) -> NoReturn:
-    raise AssertionError(spec)
+def no_teacher(head: HeadSection) -> NoReturn:
+    raise AssertionError(head.teacher)
 
 
 def trainee_of(*settings):
