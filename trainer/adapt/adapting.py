@@ -199,7 +199,8 @@ def lines_of(adapted: Adapted) -> list[str]:
     """Return the report as lines: who, and a table of the changes."""
     facts = adapted.facts
     held_out, learned = facts["held_out"], facts["learned"]
-    lines = [
+    lines = [f"left out: {line}" for line in facts["left_out"]]
+    lines += [
         f"learned from {learned['photos']} photos of {len(learned['people'])} people, "
         f"measured on {held_out['photos']} photos of {len(held_out['people'])} others "
         f"({facts['pairs']['impostors']} pairs of different people)",

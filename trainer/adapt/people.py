@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recognizer import Image, ImageError, Recognizer, read_image
 from trainer.data.faceset import FaceSet, decode, resize_short
-from trainer.data.pack import people_of
+from trainer.data.pack import Rejected, photos_of
 from trainer.data.photos import crop_of, is_crop
 from trainer.errors import DataError, RecordError
 
@@ -92,12 +92,15 @@ def read_people(
     left_out: list[str] = []
     known = set[str]()
     for source in sources:
-        for name, place, crop in _crops_in(source, open_detector, consented, known, on_progress):
+        rejected: list[Rejected] = []
+        found = _crops_in(source, open_detector, consented, known, rejected, on_progress)
+        for name, place, crop in found:
             if isinstance(crop, str):
                 left_out.append(f"{place}: {crop}" if place not in crop else crop)
             else:
                 images.append(crop)
                 people.append(name)
+        left_out += [f"{each.photo}: {each.reason}" for each in rejected]
     for name in sorted(consented or ()):
         if name not in known:
             raise DataError(
@@ -162,6 +165,7 @@ def _crops_in(
     open_detector: Callable[[], Recognizer],
     consented: Collection[str] | None,
     known: set[str],
+    rejected: list[Rejected],
     on_progress: OnProgress | None,
 ) -> Found:
     if (source / "people.jsonl").exists():
@@ -169,7 +173,7 @@ def _crops_in(
     elif (source / "train.rec").exists():
         entries = _in_set(source)
     else:
-        entries = _in_folder(source, open_detector)
+        entries = _in_folder(source, open_detector, rejected)
     # what is not consented is not even decoded
     wanted = [e for e in entries if consented is None or e[0] in consented]
     known.update(name for name, _, _ in wanted)
@@ -187,7 +191,9 @@ def _crops_in(
 Entry = tuple[str, str, Callable[[], Image | str]]
 
 
-def _in_folder(folder: Path, open_detector: Callable[[], Recognizer]) -> list[Entry]:
+def _in_folder(
+    folder: Path, open_detector: Callable[[], Recognizer], rejected: list[Rejected]
+) -> list[Entry]:
     opened: list[Recognizer] = []
 
     def read(photo: Path) -> Image | str:
@@ -200,8 +206,8 @@ def _in_folder(folder: Path, open_detector: Callable[[], Recognizer]) -> list[En
         return "no face" if crop is None else crop
 
     return [
-        (name, str(photo), lambda photo=photo: read(photo))  # type: ignore[misc]
-        for name, photos in people_of(folder).items()
+        (name, str(photo.path), lambda photo=photo: read(photo.path))  # type: ignore[misc]
+        for name, photos in photos_of(folder, rejected).items()
         for photo in photos
     ]
 

@@ -53,9 +53,11 @@ def test_a_name_that_is_nowhere_is_refused(folder):
 
 def test_a_damaged_photo_is_left_out_by_name_and_the_others_are_read(folder):
     (folder / "person 2" / "1.png").write_bytes(b"no image")
-    crops, (line,) = read_people([folder], no_detector, consented=None)
+    (folder / "loose.png").write_bytes(encode(image(0), quality=0))
+    crops, (damaged, loose) = read_people([folder], no_detector, consented=None)
     assert len(crops) == 5
-    assert str(folder / "person 2" / "1.png") in line
+    assert str(folder / "person 2" / "1.png") in damaged
+    assert f"{folder / 'loose.png'}: in no person's folder" in loose
 
 
 def test_a_packed_set_gives_the_same_people(folder, tmp_path):
