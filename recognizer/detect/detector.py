@@ -7,6 +7,7 @@ and one O-Net run. Source of the algorithm: Zhang et al. 2016.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +18,14 @@ from recognizer.engines.device_images import MAX_BATCH
 from recognizer.engines.engine import Engine, Network, rows_for
 from recognizer.engines.image_work import Images, ImageWork, open_image_work
 from recognizer.faces import Detections, Floats, Followed, Image, checked_image
-from recognizer.geometry.boxes import Boxes, calibrate, square, suppress_each, touches
+from recognizer.geometry.boxes import (
+    Boxes,
+    calibrate,
+    intersections,
+    square,
+    suppress_each,
+    touches,
+)
 from recognizer.geometry.exposure import normalized
 from recognizer.geometry.pyramid import scales
 
@@ -26,6 +34,11 @@ WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
 # 2 % of them at 0.9, 13 % at 1.0 and 41 % at 1.2, because it was trained on tight boxes
 FOLLOW_SIZE = 0.9
 FOLLOW_REACH = 3  # larger sides of the image, from its corner, that a box may reach
+FRAMED_PX = 48  # shorter side of the small copy in which the largest faces are searched, pixels
+FRAME_SHARE = 0.35  # of it, that the copy is extended by on each side
+LARGE_SHARE = 0.6  # of an image's shorter side, from which a face counts as large
+LARGE_SCORE = 0.85  # of O-Net, that such a face must reach
+LARGE_SHARED = 0.3  # of another face's box, that it may not cover
 FOLLOW_SCORE = 0.6  # O-Net's score below which a followed face is lost
 
 
@@ -164,6 +177,7 @@ class Detector:
         found = self._merge(found, overlap=self.options.pyramid_overlap)
         found = self._refine(opened, found)
         results = self._decide(opened, found)
+        results = self._add_largest(images, opened, results)
         if self._refiner is None:
             return results
         return [self._refiner.refine(opened, i, faces) for i, faces in enumerate(results)]
@@ -270,6 +284,27 @@ class Detector:
         found.owners = owners[found.owners]
         return found
 
+    def _add_largest(
+        self, images: Sequence[Image], opened: Images, results: list[Detections]
+    ) -> list[Detections]:
+        """Add the faces that hardly fit into their image, whose windows reach beyond it."""
+        rows = [
+            row for row, (height, width) in enumerate(opened.sizes) if _may_be_a_face(height, width)
+        ]
+        if not rows:
+            return results
+        views, scales_back = zip(*(_framed(images[row]) for row in rows), strict=True)
+        least = round(LARGE_SHARE * FRAMED_PX)
+        found = self._propose(self.image_work.open(views), least, window=(0, np.inf))
+        if not len(found):
+            return results
+        pad = round(FRAME_SHARE * FRAMED_PX)
+        found.boxes = (found.boxes - pad) * np.array(scales_back)[found.owners, None]
+        found.owners = np.array(rows, np.intp)[found.owners]
+        found = self._merge(found, overlap=self.options.pyramid_overlap)
+        large = self._decide(opened, self._refine(opened, found))
+        return [_with_large(*each) for each in zip(results, large, strict=True)]
+
     def _propose_sized(
         self,
         opened: Images,
@@ -369,6 +404,41 @@ class Detector:
             (head,) = net(crops)
             heads[rows] = head[: len(rows)]
         return heads
+
+
+def _may_be_a_face(height: int, width: int) -> bool:
+    """Return whether an image may show one face alone: no strip, and not tiny."""
+    return min(height, width) >= 2 * WINDOW and max(height, width) <= 8 * min(height, width)
+
+
+def _framed(image: Image) -> tuple[Image, float]:
+    """Return a small copy of an image in a frame that repeats its border, and the scale back."""
+    height, width = image.shape[:2]
+    scale = FRAMED_PX / min(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    small = cv2.resize(image, size, interpolation=how)
+    pad = round(FRAME_SHARE * FRAMED_PX)
+    framed = cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE)
+    return np.asarray(framed, np.uint8), 1 / scale
+
+
+def _with_large(faces: Detections, large: Detections) -> Detections:
+    """Add certain faces that share little with those found before."""
+    new = large.scores >= LARGE_SCORE
+    if len(faces):
+        shared = intersections(large.boxes.astype(np.float64), faces.boxes.astype(np.float64))
+        areas = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+        new &= (shared < LARGE_SHARED * areas).all(axis=1)
+    if not new.any():
+        return faces
+    scores = np.concatenate([faces.scores, large.scores[new]])
+    order = np.argsort(-scores, kind="stable")
+    return Detections(
+        np.concatenate([faces.boxes, large.boxes[new]])[order],
+        np.concatenate([faces.landmarks, large.landmarks[new]])[order],
+        scores[order],
+    )
 
 
 def _candidates(

@@ -168,6 +168,41 @@ def test_a_photo_turned_by_any_angle_shows_the_same_person(
         assert np.linalg.norm(middle - expected.mean(axis=0)) < 0.6 * eyes
 
 
+@pytest.mark.parametrize("name", PEOPLE)
+@pytest.mark.parametrize("share", [0.0, 0.05, -0.1])
+def test_a_face_that_fills_its_photo_is_found(
+    recognizer: Recognizer, name: str, share: float
+) -> None:
+    photo = read_image(photos() / name)
+    (upright,) = recognizer.recognize([photo])
+    box = upright[0].box
+    cut = share * (box[2:] - box[:2])
+    x1, y1 = np.maximum(box[:2] + cut, 0).astype(int)
+    x2, y2 = (box[2:] - cut).astype(int)
+    (found,) = recognizer.recognize([np.ascontiguousarray(photo[y1:y2, x1:x2])])
+    assert len(found) == 1
+    assert found[0].embedding @ upright[0].embedding > 0.6
+    moved = upright[0].landmarks - np.array([x1, y1])
+    assert np.abs(found[0].landmarks - moved).max() < 0.12 * (box[2] - box[0])
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_face_cut_by_the_border_is_found(recognizer: Recognizer, side: str) -> None:
+    for name in PEOPLE:
+        photo = read_image(photos() / name)
+        (upright,) = recognizer.detect([photo])
+        x1, y1, x2, y2 = upright.boxes[0]
+        share = 0.2  # of the face is beyond the border
+        part = {
+            "left": photo[:, int(x1 + share * (x2 - x1)) :],
+            "right": photo[:, : int(x2 - share * (x2 - x1))],
+            "top": photo[int(y1 + share * (y2 - y1)) :],
+            "bottom": photo[: int(y2 - share * (y2 - y1))],
+        }[side]
+        (found,) = recognizer.detect([np.ascontiguousarray(part)])
+        assert (found.scores > 0.8).any(), name
+
+
 def in_a_room(name: str, face_px: int, *, degrees: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return a 720p frame with a photo's face of that width, and its landmarks there."""
     photo = read_image(photos() / name)
