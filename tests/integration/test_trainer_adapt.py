@@ -16,7 +16,9 @@ from recognizer.engines.devices import open_engine
 from recognizer.models.onnx_files import read_onnx
 from recognizer.models.resolve import resolve_model
 from tests.shared_data import shared_data
+from trainer.adapt.adapting import open_base
 from trainer.backbones.onnx_network import OnnxNetwork
+from trainer.export.export import open_backbone
 
 pytestmark = pytest.mark.integration
 
@@ -52,6 +54,29 @@ def test_the_twin_of_a_real_network_is_exact(base):
     written = twin.write_to(resolved.model)
     again = Embedder(open_engine("cpu"), written, resolved.card).embed(crops)
     np.testing.assert_array_equal(again, theirs)
+
+
+def test_a_checkpoint_of_fit_is_a_base(tmp_path):
+    people = tmp_path / "people"
+    people.mkdir()
+    for name in ("Tina_Fey", "Tom_Hanks"):
+        (people / name).symlink_to(shared_data("train_mini_112") / name)
+    assert run("facewire-train", "pack", people, tmp_path / "faces").returncode == 0
+    settings = ("run.steps=1", "run.batch=4", "run.targets=[]", "data.workers=0")
+    done = run(
+        *("facewire-train", "fit", "tiny", "--data", tmp_path / "faces"),
+        *("--out", tmp_path / "run", "--threads", 1),
+        *(word for setting in settings for word in ("--set", setting)),
+    )
+    assert done.returncode == 0, done.stderr
+    checkpoint = tmp_path / "run" / "last.pt"
+    base = open_base(str(checkpoint))
+    assert base.model_id.startswith("last-")
+    pixels = torch.rand(2, 3, 112, 112) * 255
+    with torch.no_grad():
+        ours = OnnxNetwork(base.model, base.card).eval()(pixels)
+        theirs = open_backbone(checkpoint)[0](pixels)
+    assert torch.cosine_similarity(ours, theirs).min() > 0.99999
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ from trainer.backbones.onnx_network import FILTER, SCALE, OnnxNetwork
 from trainer.errors import TrainingError
 from trainer.heads.classification import unit
 
-# Chosen on 24 people of Glint360K and 10 of LFW over three divisions of them, and seen to hold on
-# people of LFW's first fold.
+# Chosen on three divisions of 24 people of Glint360K and 10 of LFW, and on people of LFW's first
+# fold.
 FILTER_RATE = 0.05  # learning rate of filters, relative to that of scales
 CLEAN_SHARE = 0.25  # of a batch is not degraded: there the network must stay what it was
 CLASS_SHARE = 0.05  # weight of telling the learned people apart

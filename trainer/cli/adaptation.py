@@ -42,7 +42,9 @@ def adapt(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 100,
     batch: Annotated[int, typer.Option(min=2, help="Crops a step.")] = 16,
-    rate: Annotated[float, typer.Option(min=1e-8, help="Learning rate of Adam.")] = 4e-3,
+    rate: Annotated[
+        float, typer.Option(min=1e-8, help="Learning rate of Adam; for y1 0.0015.")
+    ] = 4e-3,
     tolerance: Annotated[
         float,
         typer.Option(
