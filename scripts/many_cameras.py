@@ -3,16 +3,20 @@
 A real RTSP server (GStreamer's, as in the tests) sends one H.264 stream per camera in 1280x720: the
 demo's lobby, each camera at a different time, so that two to five people are in view of each. One
 viewer watches the first camera. The servers use CPU time too; the reported figures are only those
-of the service.
+of the service. With --against DIR the code of another checkout, such as a git worktree of an older
+commit, is measured on the same streams, alternately, since other work on the machine changes both.
 """
 
 import argparse
 import contextlib
+import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -23,6 +27,7 @@ from stream.demo.scene import DemoScene, enrol_demo
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.rtsp_server import RtspServer, why_unavailable
 
+FACEWIRE = [sys.executable, "-c", "from stream.cli.entry import main; main()"]
 LOOP_S = 40
 """Length of each stream before it starts again."""
 
@@ -35,6 +40,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--viewers", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--against", type=Path, metavar="DIR", help="another checkout")
+    parser.add_argument("--rounds", type=int, default=2, help="of each side, with --against")
     options = parser.parse_args()
     if reason := why_unavailable():
         sys.exit(reason)
@@ -50,11 +57,53 @@ def main() -> None:
         size = recognizer.embedding_size
         with Gallery.open(data, model_id=recognizer.model_id, embedding_size=size) as gallery:
             enrol_demo(gallery, recognizer, photos)
-        command = [str(Path(sys.executable).with_name("facewire")), "bench", "stream", *urls]
-        command += [f"--seconds={options.seconds}", f"--viewers={options.viewers}"]
-        command += ["--json"] if options.json else []
         environment = {**os.environ, "FACEWIRE_DATA": str(data.parent)}
-        sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+        run = [f"--seconds={options.seconds}", f"--viewers={options.viewers}"]
+        if options.against is None:
+            command = [*FACEWIRE, "bench", "stream", *urls, *run, *["--json"][: options.json]]
+            sys.exit(subprocess.run(command, env=environment, check=False).returncode)
+        sides = {"this": Path(__file__).parents[1], "against": options.against.resolve()}
+        figures: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
+        for _ in range(options.rounds):
+            for side, checkout in sides.items():
+                figures[side].append(measure(checkout, [*urls, *run], environment))
+        report(figures, as_json=options.json)
+
+
+def measure(checkout: Path, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """Run the bench with the code of a checkout; return its figures."""
+    done = subprocess.run(
+        [*FACEWIRE, "bench", "stream", *arguments, "--json"],
+        env={**environment, "PYTHONPATH": str(checkout)},
+        cwd=checkout,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    followed = sum(camera["fps_recognised"] for camera in found["cameras"])
+    found["followed_per_core_second"] = followed / found["cores"]
+    return found
+
+
+def report(figures: dict[str, list[dict[str, Any]]], *, as_json: bool) -> None:
+    """Print both sides, and the ratio of the frames followed per core-second."""
+    medians = {
+        side: statistics.median(run["followed_per_core_second"] for run in runs)
+        for side, runs in figures.items()
+    }
+    ratio = medians["this"] / medians["against"]
+    if as_json:
+        print(json.dumps({**figures, "ratio": ratio}, indent=2))
+        return
+    for side, runs in figures.items():
+        for run in runs:
+            rates = " ".join(f"{camera['fps_recognised']:.1f}" for camera in run["cameras"])
+            print(
+                f"{side:8} {run['followed_per_core_second']:6.1f} frames a core-second, "
+                f"{run['cores']:.2f} cores, time to name p95 "
+                f"{run['time_to_name_ms']['p95'] / 1e3:.2f} s, followed {rates}"
+            )
+    print(f"ratio {ratio:.2f}")
 
 
 def record(scene: DemoScene, file: Path, *, start_s: float, fps: int) -> None:
