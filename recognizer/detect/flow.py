@@ -28,6 +28,7 @@ Complex = NDArray[np.complex128]
 SIDE = 64  # of a patch, pixels
 SPAN = 1.6  # sides of the face's box that a patch shows
 MOST = 256  # patches per run: OpenCV's images end at 32767 columns
+COARSE = 1.5  # pixels of the frame per pixel of a patch that are sampled without averaging
 WINDOW, LEVELS = 11, 1  # of Lucas-Kanade: 22 px wide at its coarser level, half a face
 STEPS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 8, 0.05)
 GRID_X, GRID_Y = (0.22, 0.41, 0.59, 0.78), (0.18, 0.40, 0.62, 0.84)  # shares of the box
@@ -41,7 +42,7 @@ MAX_SCALING = 1.12  # since the template; beyond it the network should place the
 MAX_TURN = 0.15  # radians, likewise
 MAX_SHIFT = 10.0  # pixels of a patch in one step: beyond it flow may have found something else
 
-CONFIRM_S = 0.3  # until a moving face is confirmed again
+CONFIRM_S = 0.5  # until a moving face is confirmed again
 CONFIRM_STILL_S = 2.0  # the same for a face that is where it was
 STEADYING = 0.5  # weight of a confirmed box in the new one: O-Net places one face 2 % apart
 MAX_TREMBLE = 0.12  # of a side, in widths, up to which the two are averaged
@@ -298,9 +299,9 @@ def _template(plane: Luma, box: Floats, landmarks: Floats, score: float, at: flo
 def _cut(plane: Luma, turn: complex, start: complex, out: Luma) -> None:
     """Cut the patch at a position out of a frame; outside the frame its border is repeated."""
     by = 1
-    if abs(turn) >= 2:
+    if abs(turn) >= 2 * COARSE:
         # Averaged before it is sampled, for the part of the frame that the patch shows alone.
-        by = 1 << int(np.log2(min(abs(turn), 64.0)))
+        by = 1 << int(np.log2(min(abs(turn), 64.0) / COARSE))
         middle, reach = turn * complex(SIDE, SIDE) / 2 + start, abs(turn) * SIDE * 0.75
         x1, y1, x2, y2 = (
             min(max(int((centre + side) // by) * by, 0), size // by * by)

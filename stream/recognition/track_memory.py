@@ -20,9 +20,9 @@ BETTER_SHOT_AFTER_S = 0.4
 BETTER_SHOT_BY = 1.25
 """A crop better than the best one by this factor is embedded, but no sooner than that."""
 
-AGAIN_EVERY_S = 3.0
+AGAIN_EVERY_S = 4.0
 """Between two embeddings of a decided track: a stranger may turn towards the camera, and a name is
-checked, since another face may be in the same place. It costs 0.5 % of a core a face."""
+checked, since another face may be in the same place. It costs 0.4 % of a core a face."""
 
 OPEN = 1
 """The highest urgency of a face whose name is undecided."""
