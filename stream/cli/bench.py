@@ -183,6 +183,79 @@ def detect(
 
 
 @app.command()
+def follow(
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="VIDEO",
+            show_default=False,
+            help="A video, or a directory of photos, which are moved; the demo scene if none.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, callback=finite, help="Of the video at most.")
+    ] = 20.0,
+    scan_every: Annotated[
+        float,
+        typer.Option(
+            "--scan-every",
+            metavar="SECONDS",
+            min=0.1,
+            max=60,
+            callback=finite,
+            help="Between two full searches; serve takes 0.2 for one camera, more for many.",
+        ),
+    ] = 0.2,
+    device: DeviceName = None,
+    threads: Threads = None,
+    min_face_px: MinFace = None,
+    config: ConfigFileAlone = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how faces are followed between searches: cost, and error against O-Net alone.
+
+    Example: facewire bench follow --seconds 10 --threads 1
+    """
+    from stream.bench.follow import bench_follow
+
+    settings = settings_to_measure(config, device=device, threads=threads, min_face_px=min_face_px)
+    with closing(FetchBars()) as progress:
+        result = bench_follow(
+            source,
+            seconds=seconds,
+            scan_every_s=scan_every,
+            device=settings.get("device", "auto"),
+            threads=settings["threads"],
+            min_face_px=settings.get("min_face_px", 40),
+            progress=progress,
+        )
+    if as_json:
+        print_json(dataclasses.asdict(result))
+        return
+    console = table_console()
+    console.print(f"{result.engine}; {result.source}, {result.frames} frames")
+    console.print(
+        f"a face and frame, {result.faces} in a call: {result.ms:.3f} ms "
+        f"(optical flow {result.flow_ms:.3f}, O-Net {result.network_ms:.3f} "
+        f"for {100 * result.confirmed:.1f} % of them)"
+    )
+    console.print(
+        f"error of a box's sides, in widths: p50 {100 * result.error_p50:.1f} %, "
+        f"p95 {100 * result.error_p95:.1f} %, of its center p95 {100 * result.center_p95:.1f} %; "
+        f"O-Net against itself p95 {100 * result.network_error_p95:.1f} %"
+    )
+    console.print(
+        f"lost {result.lost}, by O-Net {result.network_lost}; "
+        f"kept where O-Net alone loses {result.kept_longer}"
+    )
+    console.print(
+        f"RGB made for {100 * result.rgb:.0f} % of the frames: "
+        f"{result.bytes_per_frame / 1e6:.1f} MB moved a frame, "
+        f"{result.bytes_per_frame_rgb / 1e6:.1f} with RGB of each"
+    )
+
+
+@app.command()
 def embed(
     model: ModelSpec = None,
     device: DeviceName = None,
