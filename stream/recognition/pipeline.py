@@ -38,9 +38,12 @@ from stream.recognition.voting import GOOD_WEIGHT, Voter
 SCAN_EVERY_S = 0.2
 """Between two full scans of a camera: a new face waits a tenth of a second on average."""
 
-SCAN_LOAD = 0.12
-"""Part of the time that all cameras' scans may take; beyond it they become rarer: for eight cameras
-in 720p two a second each. Only new faces need them."""
+SCANS_A_SECOND, RARE_SCAN_S = 15, 0.5
+"""Scans of all cameras in a second, as long as no camera waits for longer than half a second: known
+faces are followed without them."""
+
+SCAN_LOAD = 0.2
+"""Part of the time that all cameras' scans may take; beyond it they become rarer."""
 
 SCANS_S = 0.028
 """What the scans of one tick may take: one on two CPU cores, where it takes 23 ms at 720p."""
@@ -296,7 +299,11 @@ class Pipeline:
     def _due(self, jobs: list[_Job], now: float) -> list[_Job]:
         """Return which frames to scan, the most overdue first."""
         n_live = sum(abs(now - camera.at) < GAP_S for camera in self._cameras.values())
-        interval_s = max(SCAN_EVERY_S, n_live * self._scan_s / SCAN_LOAD)
+        interval_s = max(
+            SCAN_EVERY_S,
+            min(n_live / SCANS_A_SECOND, RARE_SCAN_S),
+            n_live * self._scan_s / SCAN_LOAD,
+        )
         if any(camera.is_behind for camera in self._cameras.values()):
             # A scan takes as long as two embeddings: known faces are named first.
             interval_s *= BEHIND

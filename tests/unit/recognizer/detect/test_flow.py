@@ -37,7 +37,12 @@ class Network:
         self.is_lost = is_lost
         self.asked: list[Floats] = []
 
-    def follow(self, images: Sequence[Image], boxes: Sequence[Floats]) -> list[Followed]:
+    def follow(
+        self,
+        images: Sequence[Image],
+        boxes: Sequence[Floats],
+        angles: Sequence[Floats] | None = None,
+    ) -> list[Followed]:
         self.asked += list(boxes)
         return [
             Followed(

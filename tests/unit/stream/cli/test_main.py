@@ -37,6 +37,7 @@ COMMANDS = {
     "gallery reembed": ["--config", "--gallery", "--model", "--json"],
     "bench search": ["--json"],
     "bench detect": ["--config", "--device", "--json"],
+    "bench follow": ["--config", "--device", "--json"],
     "bench embed": ["--config", "--model", "--json"],
     "bench stream": ["--config", "--json"],
     "bench quality": ["--only", "--limit", "--seed", "--plot", "--model", "--json"],
