@@ -149,7 +149,11 @@ class FaceSet:
         return np.asarray(rows["labels"], np.float64)
 
     def _count_classes(self) -> int:
-        return 1 + max(int(self.reader.read(int(key)).labels[0]) for key in self.keys)
+        labels = (self.label(int(key)) for key in self.keys)  # what is damaged is left out later
+        largest = max((x for x in labels if x is not None and math.isfinite(x)), default=None)
+        if largest is None:
+            raise RecordError(f"{self.path} holds no image with a label")
+        return 1 + int(largest)
 
     def __len__(self) -> int:
         return len(self.keys)

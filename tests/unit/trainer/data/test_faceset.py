@@ -218,3 +218,20 @@ def test_the_keys_of_identities_are_computed(tmp_path):
     assert faces.keys[1:4] == [2, 4, 5]
     with pytest.raises(IndexError):
         faces.keys[5]
+
+
+def test_a_damaged_record_of_a_set_without_a_property_file_does_not_stop_it(tmp_path):
+    with RecordWriter(tmp_path / "train.rec") as writer:
+        for key in range(4):
+            writer.write(key, Record((key,), key, encode(face(key))))
+    data = bytearray((tmp_path / "train.rec").read_bytes())
+    at = FaceSet(tmp_path).reader.offsets[1]
+    (tmp_path / "train.rec").write_bytes(data[:at] + bytes(4) + data[at + 4 :])
+    faces = FaceSet(tmp_path)
+    assert faces.n_classes == 4
+    assert [faces.label(key) for key in range(4)] == [0, None, 2, 3]
+    for key in range(4):
+        data[faces.reader.offsets[key]] ^= 1
+    (tmp_path / "train.rec").write_bytes(data)
+    with pytest.raises(RecordError):
+        FaceSet(tmp_path)
