@@ -5,11 +5,11 @@ import os
 import queue
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from trainer.data.framing import encode_parts
 from trainer.data.loader import Augmentation, Plan, Positions, batches
 from trainer.data.recordio import Record, pack_record
 from trainer.errors import DataError
+from trainer.floor import Peaks, floor_s
 from trainer.heads.classification import MARGINS, MarginHead
+from trainer.training.layout import step_of
 
 CLASSES = 1000  # of the head: its share of the time is small, as for most sets
 CLOCK_STEP = 1e-9  # seconds: lower bound of a measured time
@@ -39,6 +41,7 @@ class Setting:
     channels_last: bool
 
 
+NO_PEAKS: Mapping[str, Peaks] = MappingProxyType({})
 SETTINGS = tuple(Setting(p, last) for p in ("f32", "bf16") for last in (False, True))
 
 
@@ -54,6 +57,9 @@ class Speed:
         images_per_s: by the wall clock, median over the runs.
         images_per_cpu_s: by processor time of all threads, median over the runs: what a thread
             does where nothing else runs. 0 on a GPU.
+        floor_per_cpu_s: the most that the processor's measured peak and bandwidth allow of
+            images_per_cpu_s; see trainer/floor.py. 0 without peaks.
+        times_floor: how many times longer than that it takes. 0 without peaks.
     """
 
     backbone: str
@@ -62,6 +68,8 @@ class Speed:
     channels_last: bool
     images_per_s: float
     images_per_cpu_s: float
+    floor_per_cpu_s: float = 0.0
+    times_floor: float = 0.0
 
 
 def measure(
@@ -72,6 +80,7 @@ def measure(
     clock: Clock,
     cpu_clock: Clock,
     settings: Sequence[Setting] = SETTINGS,
+    peaks: Mapping[str, Peaks] = NO_PEAKS,
     runs: int = 5,
 ) -> list[Speed]:
     """Time forward and backward on random pixels, the settings by turns after one run to warm up.
@@ -85,6 +94,7 @@ def measure(
         clock: seconds of the wall.
         cpu_clock: seconds of the processor, all threads together.
         settings: to be compared.
+        peaks: of the processor by precision, for the floor; empty to do without.
         runs: of each setting.
     """
     steps = [_step_of(name, batch, setting, device) for setting in settings]
@@ -100,8 +110,9 @@ def measure(
                 wall.append(max(clock() - start, CLOCK_STEP))
                 cpu.append(max(cpu_clock() - cpu_start, CLOCK_STEP))
     on_cpu = device.type == "cpu"
-    return [
-        Speed(
+    found = []
+    for setting, wall, cpu in zip(settings, walls, cpus, strict=True):
+        speed = Speed(
             name,
             batch,
             setting.precision,
@@ -109,32 +120,34 @@ def measure(
             batch / statistics.median(wall),
             batch / statistics.median(cpu) if on_cpu else 0.0,
         )
-        for setting, wall, cpu in zip(settings, walls, cpus, strict=True)
-    ]
+        if on_cpu and setting.precision in peaks:
+            limits = peaks[setting.precision]
+            least = floor_s(build_backbone(name), batch, setting.precision, limits)
+            times = batch / speed.images_per_cpu_s / least
+            speed = replace(speed, floor_per_cpu_s=batch / least, times_floor=times)
+        found.append(speed)
+    return found
 
 
 def _step_of(name: str, batch: int, setting: Setting, device: torch.device) -> Callable[[], None]:
-    layout = torch.channels_last if setting.channels_last else torch.contiguous_format
-    backbone = build_backbone(name).to(device).to(memory_format=layout).train()  # type: ignore[call-overload]
     head = MarginHead(
         CLASSES, BACKBONES[name].size, MARGINS["arcface"], generator=torch.Generator()
     ).to(device)
-    pixels = torch.randint(0, 256, (batch, 112, 112, 3), dtype=torch.uint8, device=device)
     labels = torch.randint(0, CLASSES, (batch,), device=device)
 
-    def embed() -> Tensor:
-        # crops lie as channels_last does: without this, the other layout would not be measured
-        images = pixels.permute(0, 3, 1, 2).float().contiguous(memory_format=layout)
-        is_bf16 = setting.precision == "bf16"
-        with torch.autocast(device.type, torch.bfloat16) if is_bf16 else nullcontext():
-            return backbone(images)
-
-    def step() -> None:
-        head(embed().float(), labels).loss.backward()
-        for parameter in (*backbone.parameters(), *head.parameters()):
+    def loss(embeddings: Tensor) -> Tensor:
+        for parameter in head.parameters():
             parameter.grad = None
+        return head(embeddings, labels).loss
 
-    return step
+    return step_of(
+        build_backbone(name),
+        batch,
+        setting.precision,
+        channels_last=setting.channels_last,
+        device=device,
+        head=loss,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -390,7 +390,11 @@ def bench(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Measure how fast networks train here.
+    """Measure how fast networks train here, in both memory layouts, beside the processor's limit.
+
+    images_per_cpu_s counts processor time, which other programs do not change. floor_per_cpu_s is
+    the most of it that the measured peak of operations and the bandwidth of memory allow, and
+    times_floor how far away from that the network is.
 
     Example: facewire-train bench --backbone y1 --batch 16 --threads 2
     """
@@ -398,6 +402,7 @@ def bench(
 
     from trainer.bench import CHANGES, measure, measure_index, measure_loading
     from trainer.data.faceset import FaceSet
+    from trainer.floor import DTYPES, measure_peaks
     from trainer.training.device import open_device
     from trainer.training.distributed import World
 
@@ -411,9 +416,22 @@ def bench(
         found += [time_loading(FaceSet(data), change) for change in CHANGES]
     if index:
         found.append(measure_index(index, clock=time.perf_counter))
-    for name in backbones or ([] if data or index else ["y1", "r50"]):
+    names = backbones or ([] if data or index else ["y1", "r50"])
+    peaks = {}
+    if names and place.type == "cpu":
+        peaks = {each: measure_peaks(each, cpu_clock=time.process_time) for each in DTYPES}
+        for precision, limits in peaks.items():
+            logger.info(
+                "a CPU second has %.0f Gflop in %s; an addition moves %.0f GB in memory, %.0f in "
+                "cache",
+                limits.operations / 1e9,
+                precision,
+                limits.bandwidth[-1] / 1e9,
+                max(limits.bandwidth) / 1e9,
+            )
+    for name in names:
         for batch in batches or [64, 16]:
-            found += time_network(name, batch=batch, device=place, runs=runs)
+            found += time_network(name, batch=batch, device=place, peaks=peaks, runs=runs)
             logger.info("measured %s with batches of %d", name, batch)
     rows = [_rounded(asdict(speed)) for speed in found]
     lines = ["  ".join(f"{key} {value}" for key, value in row.items()) for row in rows]

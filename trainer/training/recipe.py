@@ -195,8 +195,10 @@ class RunSection(_Section):
     precision: Literal["auto", "f32", "bf16", "fp16"] = Field(
         default="auto", description="auto is bf16 where the device calculates in it, else f32"
     )
-    channels_last: bool = Field(
-        default=True, description="layout of weights and activations in memory: only speed"
+    channels_last: bool | Literal["auto"] = Field(
+        default=True,
+        description="layout of weights and activations in memory: only speed; auto measures both "
+        "on a CPU at the start and takes the faster",
     )
     sync_bn: bool = Field(
         default=False, description="take batch norms over the batches of all processes"

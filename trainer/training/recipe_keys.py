@@ -41,6 +41,8 @@ def recipe_keys() -> list[Key]:
             annotation = str(getattr(field.annotation, "__name__", field.annotation))
             kind = "|".join(choices) if choices else annotation.partition("[")[0]
             kind = "list" if kind == "tuple" else kind
+            if several := facts[name].get("anyOf"):
+                kind = "|".join(each.get("const", each["type"]) for each in several)
             default = field.default
             found.append(
                 Key(

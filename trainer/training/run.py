@@ -29,6 +29,7 @@ from trainer.training.device import choose_precision, device_kind, open_device
 from trainer.training.distill import open_teacher
 from trainer.training.distributed import World, join_world
 from trainer.training.inputs import open_classes, open_source, open_targets
+from trainer.training.layout import choose_layout
 from trainer.training.loop import fit
 from trainer.training.progress import Progress
 from trainer.training.recipe import Recipe
@@ -119,7 +120,11 @@ def _train(
     start = _start(run, world) if run.resume else None
     then: State = read_checkpoint(start) if start else {"step": 0, "best": 0.0}
     recipe, reason = choose_precision(run.recipe, place, then)
+    recipe, layout_reason = choose_layout(recipe, place, then)
     if world.rank == 0:
+        if run.recipe.run.channels_last == "auto":
+            layout = "channels_last" if recipe.run.channels_last else "contiguous"
+            logger.info("memory layout %s: %s", layout, layout_reason)
         logger.info("training in %s on %s: %s", recipe.run.precision, place, reason)
         logger.info("%s", plan_line(recipe, world.size, len(inputs.faces)))
         for name in idle_alone(recipe) if world.size == 1 else ():
