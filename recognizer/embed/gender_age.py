@@ -5,9 +5,11 @@ at least so old. `facewire-train fit genderage` trains one; the reference's own 
 """
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from recognizer.card import GENDER_AGE_OUTPUTS as OUTPUTS
+from recognizer.card import ModelCard
 from recognizer.embed.attributes import Attributes
 from recognizer.embed.embedder import MAX_BATCH, prepare
 from recognizer.engines.engine import Engine, to_host
@@ -15,7 +17,6 @@ from recognizer.engines.image_work import Images
 from recognizer.errors import ModelFileError
 from recognizer.faces import Floats
 from recognizer.geometry.alignment import CROP_SIZE, similarity_transforms
-from recognizer.models.library import load_with_card
 
 SPEC = "FILE.onnx of facewire-train, or PREFIX,EPOCH of MXNet"
 
@@ -25,14 +26,15 @@ class GenderAgeReader:
 
     Args:
         engine: runs it.
-        spec: FILE.onnx, or PREFIX,EPOCH of an MXNet checkpoint.
+        model: the network.
+        card: its outputs and input.
+        spec: where it came from, for a message: FILE.onnx, or PREFIX,EPOCH of an MXNet checkpoint.
 
     Raises:
-        ModelFileError: if it is missing, or no such network.
+        ModelFileError: if it is no such network.
     """
 
-    def __init__(self, engine: Engine, spec: str) -> None:
-        model, card = load_with_card(spec, name="gender and age")
+    def __init__(self, engine: Engine, model: onnx.ModelProto, card: ModelCard, spec: str) -> None:
         if card.embedding_size != OUTPUTS or card.input_size != (CROP_SIZE, CROP_SIZE):
             raise ModelFileError(
                 f"{spec} is no gender and age model: it has {card.embedding_size} outputs for "

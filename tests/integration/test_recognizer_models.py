@@ -27,6 +27,7 @@ from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from recognizer.geometry.alignment import align
 from recognizer.models.fetch import ensure
+from recognizer.models.library import load_with_card
 from recognizer.models.resolve import resolve_model
 from tests.mtcnn_oracle import Oracle
 from tests.shared_data import photos, shared_data
@@ -99,8 +100,10 @@ def test_a_gender_and_age_model_is_used_by_name_and_is_no_embedding_model(tmp_pa
     ):
         with pytest.raises(ModelCardError, match=message):
             use()
+    spec = checkpoint("y1", 0)
+    loaded = load_with_card(spec, name="y1")
     with pytest.raises(ModelFileError, match=r"y1,0 is no gender and age model: it has 128"):
-        GenderAgeReader(OpenVinoEngine(threads=1), checkpoint("y1", 0))
+        GenderAgeReader(OpenVinoEngine(threads=1), *loaded, spec)
 
 
 def test_an_mxnet_checkpoint_becomes_a_model_by_name(tmp_path: Path) -> None:
