@@ -31,8 +31,8 @@ MIN_SHOT = 0.02
 """Value below which a crop is not embedded: too small, or in profile."""
 
 LEAST_PX = 16
-"""Side of the smallest face that is embedded. Of tracks of four frames with faces of 12 to 30 px,
-97 % are named right from here on and none wrong; from 22 px on 64 %, and none wrong either."""
+"""Side of the smallest face that is embedded: at 16 px TAR at FAR 0.01 is 0.97 (`facewire bench
+quality`), at 12 px 0.88."""
 
 LEAST_VALUE = 0.03
 """Of a frontal face of that side."""
