@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gallery import Gallery, Target
-from recognizer import Recognizer, open_recognizer
+from recognizer import Recognizer, open_recognizer, read_image
+from recognizer.detect.turning import Turn, mapped
 from stream.demo.scene import ROLES, WIDTH, DemoScene, enrol_demo, screen_from_lobby, step_at
 from stream.enrollment.crops import enroll_known
 from stream.enrollment.enrollment import enroll_images, photo_item
@@ -185,3 +186,32 @@ def test_in_a_film_with_cuts_only_the_enrolled_are_named(
             assert names <= may_be, f"wrong name at {t:.2f} s"
             n_singer += 3.1 < t < 7.0 and singer in names
     assert n_singer > 0.9 * 3.9 * fps
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_person_on_the_side_or_head_is_followed_as_one_track(
+    recognizer: Recognizer, gallery: Gallery, turns: int
+) -> None:
+    photo = read_image(photos() / "obama2.jpg")
+    (upright,) = recognizer.detect([photo])
+    turn = Turn(90 * turns, *photo.shape[:2], scale=560 / max(photo.shape))
+    turned = turn.image_of(photo)
+    center = mapped(upright.landmarks[0].mean(axis=0), turn.matrix)
+    frame = np.full((720, 1280, 3), 120, np.uint8)
+    frame[60 : 60 + turn.height, 40 : 40 + turn.width] = turned
+    pipeline, seen = new_pipeline(recognizer, gallery), []
+    for number in range(75):
+        step = number // 4
+        image = np.roll(frame, (0, step), axis=(0, 1))
+        (result,) = pipeline.process([Frame("door", number, number / FPS, image)], number / FPS)
+        x, y = center + np.array([40 + step, 60])
+        seen.append(
+            {
+                track.track_id
+                for track in result.tracks
+                if track.box[0] < x < track.box[2] and track.box[1] < y < track.box[3]
+            }
+        )
+    last = seen[-25:]
+    assert all(len(ids) == 1 for ids in last)
+    assert len(set.union(*last)) == 1
