@@ -21,6 +21,9 @@ TAILS = (0.005, 0.995)  # shares of the pixels below the darkest and the brighte
 # range of gray levels between them: from the first nothing is done, up to the second everything. In
 # daylight LFW's photos have 164 at least, those at half brightness 118, a film's dark scenes 133
 IMAGE_RANGE = (120, 90)
+# share of the pixels with one gray level from which it is a background, like that of a scan or a
+# collage, which tells nothing of the light; and how many others must be counted
+PLAIN, LEAST = 0.5, 8
 SIGNAL = 4.0  # gray levels that areas of an image must differ by, or it holds nothing but noise
 AREAS = 32  # on its longer side
 BRIGHTEST = 225.0  # gray level of the brightest that count, with room for small lights
@@ -108,7 +111,12 @@ def _curve(image: Image) -> NDArray[np.uint8] | None:
     sample = np.ascontiguousarray(image[::step, ::step])
     luma = np.asarray(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY), np.uint8)
     counts = np.bincount(luma.ravel(), minlength=256)
-    low, high = np.searchsorted(np.cumsum(counts), np.array(TAILS) * luma.size)
+    shown = counts.copy()
+    if counts.max() > PLAIN * luma.size:
+        shown[counts.argmax()] = 0
+    if shown.sum() < LEAST:
+        return None
+    low, high = np.searchsorted(np.cumsum(shown), np.array(TAILS) * shown.sum())
     share = float(_share_missing(np.array(high - low), IMAGE_RANGE))
     if share == 0 or not _has_signal(image):
         return None

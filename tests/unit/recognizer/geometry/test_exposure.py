@@ -124,3 +124,12 @@ def test_a_photo_is_tried_brighter_then_darker():
     brighter, darker = retoned(image)
     assert brighter.mean() > image.mean() + 20
     assert darker.mean() < image.mean() - 20
+
+
+def test_a_picture_on_a_plain_page_keeps_its_levels() -> None:
+    page = np.full((1500, 2000, 3), 127, np.uint8)
+    page[300:500, 700:900] = full(scene(200, 200))
+    assert normalized(page) is page
+    page[300:500, 700:900] = 127
+    page[301, 701] = 130
+    assert normalized(page) is page
