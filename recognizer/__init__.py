@@ -15,7 +15,7 @@ from recognizer.errors import (
 from recognizer.faces import Detections, Face, Floats, Followed, Image
 from recognizer.files import read_file, refuse_special, write_file
 from recognizer.geometry.pyramid import Octaves
-from recognizer.geometry.quality import Quality
+from recognizer.geometry.quality import Quality, head_poses
 from recognizer.models.fetch import Progress, fetch, fetch_photos
 from recognizer.models.library import add_model, convert_checkpoint
 from recognizer.models.manifest import ModelEntry, list_models
@@ -55,6 +55,7 @@ __all__ = [
     "default_cache",
     "fetch",
     "fetch_photos",
+    "head_poses",
     "list_models",
     "open_recognizer",
     "read_card",

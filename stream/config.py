@@ -49,6 +49,7 @@ ENCODED_SECRET = "whsec_"
 
 Part = Annotated[float, Strict(), Field(ge=0, le=1)]
 Region = tuple[float, float, float, float]
+Rotation = Literal[0, 90, 180, 270]
 Deinterlace = Literal["auto", "on", "off"]
 
 
@@ -133,9 +134,7 @@ class CameraConfig(Section):
     min_face_px: MinFacePx | None = Field(
         None, description="smallest face to detect, pixels; the recognizer's unless set"
     )
-    rotation: Literal[0, 90, 180, 270] = Field(
-        0, description="degrees clockwise by which frames are rotated"
-    )
+    rotation: Rotation = Field(0, description="degrees clockwise by which frames are rotated")
     region: tuple[Part, Part, Part, Part] | None = Field(
         None,
         description="x1, y1, x2, y2 of the part whose faces count, 0 to 1 of the rotated frame",
@@ -192,7 +191,7 @@ class CameraChange(Section):
     loop: StrictBool = True
     target_fps: TargetFps | None = None
     min_face_px: MinFacePx | None = None
-    rotation: Literal[0, 90, 180, 270] = 0
+    rotation: Rotation = 0
     region: tuple[Part, Part, Part, Part] | None = None
     open_timeout_s: TimeoutS = 10.0
     read_timeout_s: TimeoutS = 5.0

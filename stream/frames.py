@@ -127,19 +127,27 @@ class Frame:
         seq: counts from 0 per camera; gaps are dropped frames.
         captured_at: seconds, monotonic clock.
         pixels: its pixels; or (H, W, 3) uint8 RGB, which becomes read-only.
+        rotation: degrees clockwise by which its camera's setting has rotated it.
 
     Attributes: as the arguments.
     """
 
-    __slots__ = ("camera", "captured_at", "pixels", "seq")
+    __slots__ = ("camera", "captured_at", "pixels", "rotation", "seq")
 
     def __init__(
-        self, camera: str, seq: int, captured_at: float, pixels: Pixels | NDArray[np.uint8]
+        self,
+        camera: str,
+        seq: int,
+        captured_at: float,
+        pixels: Pixels | NDArray[np.uint8],
+        *,
+        rotation: int = 0,
     ) -> None:
         self.camera = camera
         self.seq = seq
         self.captured_at = captured_at
         self.pixels = pixels if isinstance(pixels, Pixels) else Pixels(pixels)
+        self.rotation = rotation
 
     @property
     def size(self) -> tuple[int, int]:
@@ -246,9 +254,12 @@ class FrameResult:
         events: those that this frame caused.
         timings_ms: milliseconds of the whole tick by stage: detect, follow, align, embed,
             search, track.
+        turned_by: degrees clockwise by which most faces of the last minutes are turned in the
+            frame, a multiple of 90; 0 where most are upright or not enough were seen.
     """
 
     frame: Frame
     tracks: tuple[Track, ...]
     events: tuple[Event, ...]
     timings_ms: Mapping[str, float]
+    turned_by: int = 0

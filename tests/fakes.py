@@ -47,6 +47,7 @@ class FakeFace:
         is_followed: whether tracking finds it.
         is_flowing: whether optical flow finds it all the same.
         quality: of its crop.
+        roll: degrees clockwise by which it is turned.
     """
 
     person: int
@@ -57,11 +58,16 @@ class FakeFace:
     is_followed: bool = True
     is_flowing: bool = False
     quality: float = 0.8
+    roll: float = 0.0
 
     @property
     def box(self) -> Floats:
         half = self.size / 2
         return np.array([self.x - half, self.y - half, self.x + half, self.y + half], np.float32)
+
+    @property
+    def landmarks(self) -> Floats:
+        return landmarks_in(self.box, self.roll)
 
 
 @dataclass(slots=True, eq=False)
@@ -197,21 +203,20 @@ class FakeRecognizer:
 
     def _follow(self, faces: tuple[FakeFace, ...], boxes: Floats) -> Followed:
         new_boxes, scores = boxes.copy(), np.full(len(boxes), 0.1, np.float32)
+        landmarks = np.array([landmarks_in(box) for box in boxes], np.float32).reshape(-1, 5, 2)
         for row, box in enumerate(boxes):
             near = [f for f in faces if f.is_followed and _iou(f.box, box) >= NEAR_IOU]
             if near:
-                new_boxes[row] = max(near, key=lambda f: _iou(f.box, box)).box
+                nearest = max(near, key=lambda f: _iou(f.box, box))
+                new_boxes[row], landmarks[row] = nearest.box, nearest.landmarks
                 scores[row] = 0.95
-        landmarks = np.empty((len(boxes), 5, 2), np.float32)
-        for row, box in enumerate(new_boxes):
-            landmarks[row] = _landmarks(box)
         return Followed(new_boxes, landmarks, scores, scores < 0.5)
 
 
 def as_detections(faces: Sequence[FakeFace]) -> Detections:
     """Return faces as detections."""
     boxes = np.stack([face.box for face in faces]) if faces else np.empty((0, 4), np.float32)
-    landmarks = [_landmarks(box) for box in boxes]
+    landmarks = [face.landmarks for face in faces]
     return Detections(
         boxes,
         np.stack(landmarks) if landmarks else np.empty((0, 5, 2), np.float32),
@@ -236,8 +241,11 @@ def looks_like(person: int, variant: int = 0, noise: float = 0.4) -> Floats:
     return np.asarray(mixed / np.linalg.norm(mixed), np.float32)
 
 
-def _landmarks(box: Floats) -> Floats:
-    return np.asarray(box[:2] + LANDMARKS * (box[2:] - box[:2]), np.float32)
+def landmarks_in(box: Floats, roll: float = 0.0) -> Floats:
+    """Return the points of a face in a box, turned clockwise about its center by degrees."""
+    cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
+    points = 0.5 + (LANDMARKS - 0.5) @ np.array([[cos, sin], [-sin, cos]])
+    return np.asarray(box[:2] + points * (box[2:] - box[:2]), np.float32)
 
 
 def _iou(a: Floats, b: Floats) -> float:

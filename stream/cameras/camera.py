@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from stream.cameras.liveness import Stillness
 from stream.cameras.pacing import ALIVE_S, Backoff
 from stream.cameras.source import Source, SourceSettings, source_settings
-from stream.config import CameraConfig
+from stream.config import CameraConfig, Rotation
 from stream.errors import SourceEnded, SourceUnavailable
 from stream.frames import Frame, FrameResult, Pixels
 from stream.metrics.figures import Figures
@@ -67,6 +68,8 @@ class CameraStatus:
         viewers: number of viewers.
         reconnects: number of reconnections since the start.
         latency_ms: milliseconds from capture to encoded packet.
+        suggested_rotation: degrees clockwise to set so that most faces are upright; None where
+            they are, or where not enough were seen.
     """
 
     config: CameraConfig
@@ -88,6 +91,7 @@ class CameraStatus:
     viewers: int
     reconnects: int
     latency_ms: Percentiles
+    suggested_rotation: Rotation | None = None
 
     @property
     def name(self) -> str:
@@ -279,6 +283,7 @@ class Camera:
             viewers=self.video.hub.n_viewers,
             reconnects=self._reconnects,
             latency_ms=self.video.windows["latency"].percentiles(),
+            suggested_rotation=_suggested(latest, self.config.rotation),
         )
 
     def _enter(
@@ -351,11 +356,12 @@ class Camera:
                     seconds = self.config.frozen_after_s
                     self._enter(CameraState.FROZEN, f"the same frame for {seconds:g} s", over=over)
                     continue
-                if self.config.rotation:
-                    image = cv2.rotate(pixels.image, ROTATIONS[self.config.rotation])
+                rotation = self.config.rotation
+                if rotation:
+                    image = cv2.rotate(pixels.image, ROTATIONS[rotation])
                     pixels = Pixels(np.asarray(image, np.uint8))
                 # Counted over all sessions, so that no number is reused; with its current name.
-                frame = Frame(self.name, self._seq, at, pixels)
+                frame = Frame(self.name, self._seq, at, pixels, rotation=rotation)
                 self._seq += 1
                 self._decode_ms.add((time.thread_time() - started) * 1e3)
                 self._rate_in.tick(at)
@@ -387,6 +393,13 @@ class _Session:
     def alive_s(self) -> float | None:
         """Seconds between its first and last frame; None without frames."""
         return None if self.first_at is None else self.last_at - self.first_at
+
+
+def _suggested(latest: FrameResult | None, rotation: int) -> Rotation | None:
+    """Return the rotation by which the faces of the last frames would be upright, if sure."""
+    if latest is None or not latest.turned_by or latest.frame.rotation != rotation:
+        return None
+    return cast(Rotation, (rotation - latest.turned_by) % 360)
 
 
 def _way(config: CameraConfig) -> tuple[str, SourceSettings]:

@@ -9,6 +9,7 @@ from recognizer import Detections, FaceFlow, Floats, Followed, LiveScan
 from stream.frames import Event, Frame, Track
 from stream.recognition.face_filter import Limits
 from stream.recognition.motion import Motion
+from stream.recognition.mounting import Mounting
 from stream.recognition.presence import Presence, Seen
 from stream.recognition.track_memory import Memory
 from stream.recognition.tracker import Appearance, Tracked, Tracker
@@ -44,6 +45,7 @@ class Watch:
     Attributes:
         tracker: its faces.
         presence: its people.
+        mounting: how they are turned.
         new_memory: creates the history of a new track.
         limits: which faces count.
         memories: histories of the present tracks, by track id.
@@ -59,6 +61,7 @@ class Watch:
 
     tracker: Tracker
     presence: Presence
+    mounting: Mounting
     new_memory: Callable[[], Memory]
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     memories: dict[str, Memory] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class Watch:
 
     def prepare(self, frame: Frame) -> None:
         """Detect a cut, a gap or a changed frame size before faces are followed."""
+        self.mounting.rotated(frame.rotation)
         size = frame.size
         step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
         samples = frame.luma[0][::step_y, ::step_x].astype(np.float32)
@@ -121,7 +125,9 @@ class Watch:
         at = frame.captured_at
         self.scanned_at, self.is_lost = at, False
         self.motion.scanned(frame.luma)
-        return self.tracker.scan(found, at, appearance)
+        pairs = self.tracker.scan(found, at, appearance)
+        self.mounting.scanned([track for track, _ in pairs], at)
+        return pairs
 
     @property
     def is_behind(self) -> bool:

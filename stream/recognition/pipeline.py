@@ -30,6 +30,7 @@ from stream.errors import EnrolmentError, UnknownTrackError
 from stream.frames import Event, Frame, FrameResult
 from stream.recognition.camera_state import GAP_S, Watch
 from stream.recognition.face_filter import Limits
+from stream.recognition.mounting import Mounting
 from stream.recognition.presence import Presence
 from stream.recognition.track_memory import OPEN, Memory, Shot, shot_value
 from stream.recognition.tracker import Appearance, Tracked, Tracker
@@ -214,7 +215,7 @@ class Pipeline:
             found = [job.camera.conclude(job.frame) for job in jobs]
         timings = dict(self._timings)
         return [
-            FrameResult(job.frame, tracks, events, timings)
+            FrameResult(job.frame, tracks, events, timings, job.camera.mounting.turned_by)
             for job, (tracks, events) in zip(jobs, found, strict=True)
         ]
 
@@ -473,7 +474,8 @@ class Pipeline:
             limits = self._limits.get(frame.camera, Limits())
             same_face = self._similarity.same_face
             tracker = Tracker(self._new_track_id, same_face=same_face)
-            camera = Watch(tracker, presence, self._new_memory, limits)
+            mounting = Mounting(same_face=same_face)
+            camera = Watch(tracker, presence, mounting, self._new_memory, limits)
             self._cameras[frame.camera] = camera
         return camera
 

@@ -3,6 +3,7 @@
 from typing_extensions import TypedDict
 
 from stream.cameras.camera import CameraStatus
+from stream.config import Rotation
 from stream.redaction import redact
 
 
@@ -29,7 +30,8 @@ class CameraJson(TypedDict):
     """One camera at one moment; `url` shows no secret of it, and to viewers nothing at all.
 
     `state` is connecting, live, frozen, failing, ended or off; `is_pushed` is true where a browser
-    or encoder sends it.
+    or encoder sends it; `suggested_rotation` is the `rotation` to set where most faces are turned
+    the same way, or null.
     """
 
     name: str
@@ -47,6 +49,7 @@ class CameraJson(TypedDict):
     reconnects: int
     latency_p95_ms: float
     is_pushed: bool
+    suggested_rotation: Rotation | None
     settings: CameraSettingsJson
 
 
@@ -69,6 +72,7 @@ def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
         "reconnects": status.reconnects,
         "latency_p95_ms": round(status.latency_ms.p95, 1),
         "is_pushed": status.is_pushed,
+        "suggested_rotation": status.suggested_rotation,
         "settings": {
             "url": url,
             "rtsp_transport": status.config.rtsp_transport,

@@ -78,6 +78,15 @@ export class Cameras extends Emitter {
     this.#set(withCamera(this.all, await api("PATCH", `api/cameras/${encode(name)}`, { enabled: isOn })));
   }
 
+  /**
+   * @param {string} name
+   * @param {number} rotation degrees clockwise
+   */
+  async rotate(name, rotation) {
+    this.#set(withCamera(this.all, await api("PATCH", `api/cameras/${encode(name)}`, { rotation })));
+    toast(`${name} was changed.`);
+  }
+
   /** @param {string} name */
   async remove(name) {
     if (name === this.own) {

@@ -33,6 +33,7 @@ export interface Camera {
   reconnects: number;
   latency_p95_ms: number;
   is_pushed: boolean;
+  suggested_rotation: 0 | 90 | 180 | 270 | null;
   settings: CameraSettings;
 }
 

@@ -1,5 +1,6 @@
 // The live view of one camera: its video, the faces in it, and recent events.
 
+import { RotationHint } from "../cameras/rotation_hint.js";
 import { attempt } from "../connection/api.js";
 import { Link } from "../connection/link.js";
 import { EventList } from "../events/event_list.js";
@@ -35,6 +36,7 @@ export class Live extends Emitter {
   #watched = null; // the link of a watched camera; this browser's camera has its own
   /** @type {RawFaces | null} */
   #raw = null;
+  #hint;
   #recent = new EventList(byId("recent-list"), { page: 20, maxShown: 40 });
 
   /**
@@ -48,6 +50,8 @@ export class Live extends Emitter {
     this.#cameras = cameras;
     this.stage = new Stage(socket);
     new Faces(this.stage);
+    this.#hint = new RotationHint(cameras);
+    byId("stage").before(this.#hint.element);
     this.stage.on("name", (picked) => this.emit("name", picked));
     this.stage.on("action", (state) => {
       if (state === "off" && this.#name !== null) {
@@ -156,6 +160,7 @@ export class Live extends Emitter {
     }
     const camera = this.#cameras.find(name);
     this.stage.update(camera);
+    this.#hint.show(camera);
     setText(byId("camera-name"), this.#cameras.titleOf(name));
     setText(byId("live-figures"), camera?.state === "live" && camera.viewers > 1 ? `${camera.viewers} watching` : "");
     byId("live-settings").hidden = camera === null;

@@ -1,6 +1,7 @@
 // Settings: the cameras with their states, and information about the service.
 
 import { settingsText, stateText } from "../cameras/camera_text.js";
+import { RotationHint } from "../cameras/rotation_hint.js";
 import { api, attempt } from "../connection/api.js";
 import { byId, glyph, h, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
@@ -85,6 +86,7 @@ export class Settings {
     for (const part of [card.reason, card.url, card.settings]) {
       part.hidden = !part.textContent;
     }
+    card.hint.show(camera);
     card.turn.setAttribute("aria-checked", String(camera.settings.enabled));
   }
 }
@@ -123,15 +125,16 @@ function makeCard(cameras, name) {
     url: h("p", { class: "camera-url" }),
     settings: h("p", { class: "camera-settings" }),
   };
+  const hint = new RotationHint(cameras);
   const turn = h("button", { type: "button", role: "switch", class: "switch", "aria-label": `${name} is on` });
   turn.addEventListener("click", () => {
     attempt(cameras.turn(name, turn.getAttribute("aria-checked") !== "true"));
   });
   const item = h("li", { class: "camera-item", "data-camera": name },
-    h("div", { class: "camera-text" }, ...Object.values(parts)),
+    h("div", { class: "camera-text" }, ...Object.values(parts), hint.element),
     h("div", { class: "camera-tools", "data-changes": true },
       turn,
       tool("pen", "Change", () => cameras.edit(name)),
       tool("trash", "Remove", () => cameras.remove(name), "remove")));
-  return { ...parts, turn, item };
+  return { ...parts, hint, turn, item };
 }

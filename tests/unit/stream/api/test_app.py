@@ -1,6 +1,7 @@
 import json
 import sqlite3
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -327,6 +328,12 @@ def test_camera_is_changed_and_shows_its_settings(client, service):
     assert client.patch("/api/cameras/door", json={}).status_code == 200
     assert_error(client.get("/api/cameras/none"), 404, "none")
     assert_error(client.patch("/api/cameras/none", json={}), 404, "none")
+
+
+def test_a_camera_has_the_rotation_that_its_faces_suggest(client, service):
+    assert client.get("/api/cameras/door").json()["suggested_rotation"] is None
+    service.cameras.put(replace(status("yard"), suggested_rotation=180))
+    assert client.get("/api/cameras/yard").json()["suggested_rotation"] == 180
 
 
 def test_a_camera_is_renamed(client, service):

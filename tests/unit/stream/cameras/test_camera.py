@@ -254,6 +254,22 @@ def test_a_snapshot_is_a_jpeg_of_the_last_recognised_frame() -> None:
     assert (status.name, status.url) == ("door", "rtsp://***@host/live")
 
 
+@pytest.mark.parametrize(
+    ("rotation", "turned_by", "suggested"), [(0, 0, None), (0, 180, 180), (0, 90, 270), (90, 90, 0)]
+)
+def test_the_suggested_rotation_makes_the_faces_upright(
+    rotation: int, turned_by: int, suggested: int | None
+) -> None:
+    log = Log()
+    with running([ScriptedSource(10**9, SourceEnded("never"))], log, rotation=rotation) as camera:
+        assert camera.status(dropped=0).suggested_rotation is None
+        log.until(lambda: log.frames)
+        camera.video.show(FrameResult(log.frames[0], (), (), {}, turned_by))
+        assert camera.status(dropped=0).suggested_rotation == suggested
+        camera.change(camera.config.model_copy(update={"rotation": 270}))
+        assert camera.status(dropped=0).suggested_rotation is None
+
+
 class PlanesSource(ScriptedSource):
     """Gives frames as YUV planes, as decoders do."""
 

@@ -471,6 +471,34 @@ def test_limits_can_change_while_faces_are_followed(hall: Hall) -> None:
     assert names(hall.run(1.0, FakeFace(1, 100))) == ["Ann"]
 
 
+def walk(hall: Hall, person: int, *, roll: float = 0, rotation: int = 0) -> FrameResult:
+    """Let a person cross the picture in half a minute, with their head turned."""
+    for step in range(150):
+        hall.at += 0.2
+        frame = hall.world.frame([FakeFace(person, 60 + 3 * step, roll=roll)], at=hall.at)
+        frame.rotation = rotation
+        (result,) = hall.process([frame])
+    hall.run(1.2)
+    return result
+
+
+@pytest.mark.parametrize("roll", [90, 180, 270])
+def test_a_camera_on_its_side_or_head_is_noticed_until_it_is_rotated(hall: Hall, roll: int) -> None:
+    results = [walk(hall, person, roll=roll) for person in range(1, 7)]
+    assert [result.turned_by for result in results] == [0, 0, 0, 0, roll, roll]
+    assert walk(hall, 7, rotation=roll).turned_by == 0
+
+
+def test_a_person_in_bed_does_not_turn_the_camera(hall: Hall) -> None:
+    for step in range(60):
+        for _ in range(10):
+            result = hall.tick(FakeFace(1, 300 + 10 * (step % 4), roll=90), step_s=0.2)
+        for _ in range(20):
+            hall.tick(step_s=0.2)
+    assert int(result.tracks[0].track_id.partition("-")[2]) >= 50
+    assert result.turned_by == 0
+
+
 def test_memory_stays_flat_over_many_faces(hall: Hall) -> None:
     for i in range(300):
         hall.tick(FakeFace(3 + i % 200, 100), step_s=1.5)
