@@ -24,6 +24,7 @@ from recognizer import (
     fetch_photos,
     open_recognizer,
     read_image,
+    refuse_special,
 )
 from stream.cameras.conversion import Converter
 from stream.demo.scene import DemoScene
@@ -188,6 +189,7 @@ def _scenes(
 def _played(video: Path, n_frames: int) -> Iterator[Pixels]:
     converter = Converter(None, "off")
     try:
+        refuse_special(video)
         with av.open(str(video)) as container:
             for _, decoded in zip(range(n_frames), container.decode(video=0), strict=False):
                 yield converter.convert(decoded, None, 0.0).pixels

@@ -60,6 +60,7 @@ BASE: dict[str, tuple[str, ...]] = {
     "bench stream": ("missing.mp4",),
     "bench detect": ("missing.jpg",),
     "bench quality": ("missing",),
+    "bench follow": ("missing.mp4",),
 }
 
 

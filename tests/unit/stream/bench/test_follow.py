@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,9 @@ def test_photos_of_a_directory_are_moved() -> None:
     assert np.isfinite([found.error_p95, found.center_p95, found.flow_ms]).all()
 
 
-@pytest.mark.parametrize("name", ["missing.mp4", "notes.mp4"])
+@pytest.mark.parametrize("name", ["missing.mp4", "notes.mp4", "pipe.mp4"])
 def test_what_is_no_video_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "notes.mp4").write_text("no video")
+    os.mkfifo(tmp_path / "pipe.mp4")  # opening it would wait for a writer
     with pytest.raises(StreamError, match=f"cannot play .*{name}"):
         bench_follow(tmp_path / name, seconds=1)
