@@ -953,7 +953,10 @@ def test_commands_fail_in_one_line(tmp_path, data):
         (("fit", "tiny", "--data", data, "--set", "run.stops=1"), "recipe key run.stops"),
         (("inspect", tmp_path), "cannot find"),
         (("pack", tmp_path / "x", tmp_path / "y"), "cannot find the folder"),
-        (("verify", "--model", "no,1", "--pairs", data / "eight.bin"), "no such file"),
+        (
+            ("verify", "--model", "no,1", "--pairs", data / "eight.bin", "--folds", 2),
+            "no such file",
+        ),
         (("verify", "--model", "y", "--pairs", tmp_path / "p.txt"), "needs --images"),
         (("export", tmp_path / "no.pt", "x.onnx"), "cannot read"),
     ]:
