@@ -80,7 +80,10 @@ def measure(checkout: Path, arguments: list[str], environment: dict[str, str]) -
         check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)
-    followed = sum(camera["fps_recognised"] for camera in found["cameras"])
+    for camera in found["cameras"]:
+        # older checkouts spell it so
+        camera.setdefault("fps_recognized", camera.get("fps_recognised"))
+    followed = sum(camera["fps_recognized"] for camera in found["cameras"])
     found["followed_per_core_second"] = followed / found["cores"]
     return found
 
@@ -97,7 +100,7 @@ def report(figures: dict[str, list[dict[str, Any]]], *, as_json: bool) -> None:
         return
     for side, runs in figures.items():
         for run in runs:
-            rates = " ".join(f"{camera['fps_recognised']:.1f}" for camera in run["cameras"])
+            rates = " ".join(f"{camera['fps_recognized']:.1f}" for camera in run["cameras"])
             print(
                 f"{side:8} {run['followed_per_core_second']:6.1f} frames a core-second, "
                 f"{run['cores']:.2f} cores, time to name p95 "

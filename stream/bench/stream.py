@@ -42,7 +42,7 @@ class CameraBench:
         width: pixels.
         height: pixels.
         fps_in: frames captured per second.
-        fps_recognised: frames per second whose faces were detected or followed.
+        fps_recognized: frames per second whose faces were detected or followed.
         dropped: frames replaced before recognition.
         faces: mean number of faces in view.
     """
@@ -51,7 +51,7 @@ class CameraBench:
     width: int
     height: int
     fps_in: float
-    fps_recognised: float
+    fps_recognized: float
     dropped: int
     faces: float
 
@@ -193,7 +193,7 @@ def _camera_figures(
         width=after.width,
         height=after.height,
         fps_in=captured / elapsed_s,
-        fps_recognised=(captured - dropped) / elapsed_s,
+        fps_recognized=(captured - dropped) / elapsed_s,
         dropped=dropped,
         faces=sum(n_faces) / max(len(n_faces), 1),
     )

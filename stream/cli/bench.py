@@ -467,6 +467,6 @@ def _print_tables(result: "StreamBench") -> None:
 def _cameras_table(result: "StreamBench") -> Table:
     table = Table("camera", "faces", "fps in", "recognized", "dropped", box=None, pad_edge=False)
     for each in result.cameras:
-        rates = (f"{each.fps_in:.1f}", f"{each.fps_recognised:.1f}", str(each.dropped))
+        rates = (f"{each.fps_in:.1f}", f"{each.fps_recognized:.1f}", str(each.dropped))
         table.add_row(each.camera, f"{each.faces:.1f}", *rates)
     return table
