@@ -402,6 +402,64 @@ def quality(
         raise typer.Exit(EXPECTED_FAILURE)
 
 
+@app.command()
+def visitors(
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", show_default=False, help="Photos of people, DIR/NAME/PHOTO.jpg."
+        ),
+    ],
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Of the tracks and their order.")
+    ] = 0,
+    model: ModelSpec = None,
+    device: DeviceName = None,
+    threads: Threads = None,
+    min_face_px: MinFace = None,
+    config: ConfigFileAlone = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure whether unknown people who come back are recognized as the same visitors.
+
+    Everybody comes 2 to 30 times, seen for 3 to 20 blurred, turned, noisy shots of a photo.
+
+    Example: facewire bench visitors people/ --seed 1
+    """
+    from recognizer import open_recognizer
+    from stream.bench.visitors import bench_visitors
+
+    settings = settings_to_measure(
+        config, model=model, device=device, threads=threads, min_face_px=min_face_px
+    )
+    settings.setdefault("min_face_px", 40)
+    with closing(FetchBars()) as bars:
+        recognizer = open_recognizer(**settings, progress=bars)
+    with counted("shots") as progress:
+        result = bench_visitors(recognizer, directory, seed=seed, progress=progress)
+    for reason in result.unreadable:
+        complain(reason)
+    if as_json:
+        print_json(dataclasses.asdict(result))
+    else:
+        console = table_console()
+        console.print(f"{result.model}, {result.engine}; seed {result.seed}")
+        console.print(
+            f"{result.tracks} tracks of {result.people} people: {result.visitors} visitors, "
+            f"{result.visitors_per_person:.2f} a person; {result.unassigned} tracks too short"
+        )
+        console.print(
+            f"pairs of tracks: precision {result.precision:.5f}, recall {result.recall:.4f}; "
+            f"joined from {result.join:.3f}, {result.proposals} merges to propose"
+        )
+        console.print(
+            f"to assign a track: {result.assign_ms:.2f} ms, p50 {result.assign_ms_p50:.2f}, "
+            f"p95 {result.assign_ms_p95:.2f}"
+        )
+    if result.unreadable:
+        raise typer.Exit(EXPECTED_FAILURE)
+
+
 def _print_quality(result: "QualityFigures") -> None:
     from stream.bench.quality import FARS
 

@@ -1,0 +1,1 @@
+"""Visitors: unknown people who are recognized again, without a name."""

@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+
+from stream.visitors.assignment import (
+    MAX_EXEMPLARS,
+    MIN_SHOTS,
+    JoinLimits,
+    Tracklet,
+    Visitors,
+)
+
+LIMITS = JoinLimits(pair=0.38, per_decade=0.055, margin=0.05)
+D = 128
+
+
+def unit(vector):
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def people(n, *, seed=0):
+    return [unit(row) for row in np.random.default_rng(seed).normal(size=(n, D))]
+
+
+def seen(person, rng, *, cosine=0.8, n_shots=8):
+    """A track whose template has that cosine with its person."""
+    other = rng.normal(size=D)
+    other = unit(other - (other @ person) * person)
+    return Tracklet(unit(cosine * person + np.sqrt(1 - cosine**2) * other), n_shots, 2.0)
+
+
+def labels_of(tracks, order):
+    visitors = Visitors(LIMITS, D)
+    labels = {}
+    for number in order:
+        labels[number] = visitors.assign(int(number), tracks[number]).visitor
+    for visitor, into in visitors.merge_sure():
+        labels = {each: into if label == visitor else label for each, label in labels.items()}
+    return np.array([labels[number] for number in range(len(tracks))])
+
+
+def test_each_person_is_one_visitor_in_any_order_of_the_tracks():
+    rng = np.random.default_rng(1)
+    persons = people(60)
+    whose = np.repeat(np.arange(60), 8)
+    tracks = [seen(persons[person], rng, cosine=0.85) for person in whose]
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(tracks))
+        labels = labels_of(tracks, order)
+        together = labels[:, None] == labels
+        is_same = whose[:, None] == whose
+        assert not (together & ~is_same).any()
+        assert len(set(labels)) <= 1.02 * 60
+        assert (together & is_same).sum() >= 0.98 * is_same.sum()
+
+
+def test_a_track_with_too_few_shots_is_no_visitor():
+    visitors = Visitors(LIMITS, D)
+    found = visitors.assign(1, Tracklet(people(1)[0], MIN_SHOTS - 1, 5.0))
+    assert found.visitor is None
+    assert len(visitors) == 0
+
+
+def test_two_people_in_view_together_are_never_one_visitor():
+    visitors = Visitors(LIMITS, D)
+    rng = np.random.default_rng(2)
+    (person,) = people(1)
+    one = visitors.assign(1, seen(person, rng, cosine=0.95)).visitor
+    assert one is not None
+    twin = visitors.assign(2, seen(person, rng, cosine=0.95), beside=[one])
+    assert twin.is_new
+    assert twin.visitor is not None
+    assert twin.visitor != one
+    assert twin.maybe == ()
+    assert visitors.are_apart(one, twin.visitor)
+    assert visitors.proposals() == []
+    assert visitors.merge_sure() == []
+
+
+def test_a_merge_keeps_who_was_in_view_together():
+    visitors = Visitors(LIMITS, D)
+    first, second, third = people(3)
+    for key, person in enumerate((first, second, third), 1):
+        visitors.add(key, {key: person})
+    visitors.keep_apart(2, 3)
+    visitors.merge(2, 1)
+    assert visitors.are_apart(1, 3)
+    assert 2 not in visitors
+
+
+def test_what_is_nearly_similar_enough_is_proposed_and_not_joined():
+    visitors = Visitors(LIMITS, D)
+    (person,) = people(1)
+    other = unit(np.eye(D)[0] - person[0] * person)
+    visitors.assign(1, Tracklet(person, 8, 2.0))
+    cosine = visitors.join - 0.03
+    near = unit(cosine * person + np.sqrt(1 - cosine**2) * other)
+    found = visitors.assign(2, Tracklet(near, 8, 2.0))
+    assert found.is_new
+    assert [visitor for visitor, _ in found.maybe] == [1]
+    assert visitors.proposals() == [(1, 2, pytest.approx(cosine, abs=1e-5))]
+
+
+def test_a_track_between_two_visitors_joins_neither():
+    visitors = Visitors(LIMITS, D)
+    first, second = np.eye(D, dtype=np.float32)[:2]
+    visitors.assign(1, Tracklet(first, 8, 2.0))
+    visitors.assign(2, Tracklet(second, 8, 2.0))
+    between = visitors.assign(3, Tracklet(unit(first + second), 8, 2.0))
+    assert between.is_new
+
+
+def test_a_visitor_keeps_its_most_different_templates():
+    visitors = Visitors(LIMITS, D)
+    rng = np.random.default_rng(3)
+    (person,) = people(1)
+    visitors.add(1, {0: seen(person, rng, cosine=0.7).template})
+    for track in range(1, 40):
+        visitors.add(1, {track: person})
+    kept = visitors.exemplars(1)
+    assert len(kept) == MAX_EXEMPLARS
+    assert 0 in kept
+
+
+def test_a_track_that_fits_few_of_a_visitors_templates_does_not_join_it():
+    visitors = Visitors(LIMITS, D)
+    # a visitor that is too wide already: its templates have nothing in common
+    visitors.add(1, dict(enumerate(people(MAX_EXEMPLARS))))
+    found = visitors.assign(50, Tracklet(unit(sum(people(MAX_EXEMPLARS)[:2])), 8, 2.0))
+    assert found.is_new
+
+
+def test_dropping_a_visitor_leaves_the_others_as_they_were():
+    visitors = Visitors(LIMITS, D)
+    persons = people(300)
+    for key, person in enumerate(persons, 1):
+        visitors.add(key, {key: person})
+    for key in range(1, 300, 2):
+        visitors.drop(key)
+    visitors.drop_track(2, 2)
+    assert len(visitors) == 149
+    for key in visitors.keys:
+        best, similarity = visitors.similar(Tracklet(persons[key - 1], 8, 2.0))[0]
+        assert best == key
+        assert similarity == pytest.approx(1, abs=1e-5)
+
+
+def test_the_threshold_grows_with_the_number_of_visitors():
+    assert LIMITS.join(20_000) > LIMITS.join(100) > 0.38
