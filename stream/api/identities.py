@@ -55,6 +55,15 @@ Photos = Annotated[list[UploadFile], Field(min_length=1), File(description="phot
 Force = Annotated[
     bool, Form(description="add poor photos and photos that look like another person, too")
 ]
+FaceIndex = Annotated[
+    int | None,
+    Form(
+        ge=0,
+        le=1_000,
+        description="which face is meant, of those that the refusal of the photo lists; "
+        "for one photo only",
+    ),
+]
 
 
 class Enrolling:
@@ -79,25 +88,38 @@ class Enrolling:
         self._photo_worker = photo_worker
         self._doubts = doubts
 
-    async def enroll(self, target: Target, photos: list[UploadFile], *, force: bool) -> EnrolJson:
+    async def enroll(
+        self, target: Target, photos: list[UploadFile], *, force: bool, face: int | None
+    ) -> EnrolJson:
         """Add photos to a person; see `enroll_images`."""
         _bound(photos)
+        if face is not None and len(photos) != 1:
+            raise HTTPException(422, f"face is of one photo, got {len(photos)}: send each alone")
         items = [
             upload_item(
                 _label(photo, number),
                 target.name,
                 await photo.read(),
                 identity_id=target.identity_id,
+                face=face,
             )
             for number, photo in enumerate(photos, 1)
         ]
         enroll = partial(
-            enroll_images, gallery=self.gallery, items=items, force=force, doubts=self._doubts
+            enroll_images,
+            gallery=self.gallery,
+            items=items,
+            force=force,
+            doubts=self._doubts,
+            list_faces=True,
         )
         report = await self._photo_worker.run(enroll)
         if report.enrolled:
             await self.worker.notify()
-        return enrol_json(report)
+        photos_of = []
+        if report.identity is not None:
+            photos_of = await self.worker.read(self.gallery.photos.of, report.identity.identity_id)
+        return enrol_json(report, {photo.source_sha256: photo.photo_id for photo in photos_of})
 
 
 EnrollingDep = Annotated[Enrolling, Depends()]
@@ -182,11 +204,12 @@ async def add_identity(
     photos: Photos,
     response: Response,
     force: Force = False,
+    face: FaceIndex = None,
 ) -> EnrolJson:
     """Add photos of a person by name, who need not be known before."""
     known = await enrolling.worker.read(enrolling.gallery.people.named, name)
     target = Target(name, None if known is None else known.identity_id)
-    answer = await enrolling.enroll(target, photos, force=force)
+    answer = await enrolling.enroll(target, photos, force=force, face=face)
     if answer["identity"] is None:
         response.status_code = 422
     return answer
@@ -302,11 +325,12 @@ async def add_photos(
     photos: Photos,
     response: Response,
     force: Force = False,
+    face: FaceIndex = None,
 ) -> EnrolJson:
     """Add photos of a person who is known already; renamed or merged meanwhile, to them still."""
     identity = await enrolling.worker.read(enrolling.gallery.people.find, identity_id)
     target = Target(identity.name, identity.identity_id)
-    answer = await enrolling.enroll(target, photos, force=force)
+    answer = await enrolling.enroll(target, photos, force=force, face=face)
     if not answer["enrolled"]:
         response.status_code = 422
     return answer

@@ -98,11 +98,45 @@ class Enrolled:
         label: of the item.
         identity: the person it belongs to.
         quality: in [0, 1].
+        source_sha256: of the stored photo.
     """
 
     label: str
     identity: Identity
     quality: float
+    source_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenFace:
+    """A face of a photo, to choose from.
+
+    Attributes:
+        box: x1, y1, x2, y2, pixels of the photo.
+        quality: of it.
+        fault: why it alone would be refused; empty if it would not.
+        crop: (112, 112, 3) uint8 RGB, aligned.
+    """
+
+    box: tuple[float, float, float, float]
+    quality: Quality
+    fault: str
+    crop: Image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenFaces:
+    """The faces of a photo, as its report lists them.
+
+    Attributes:
+        faces: by index, from left to right.
+        size: (width, height) of the photo, pixels.
+        chosen: index of the face that was checked; None if none was.
+    """
+
+    faces: tuple[SeenFace, ...]
+    size: tuple[int, int]
+    chosen: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +148,14 @@ class Rejected:
         name: the person it was meant for.
         reason: machine-readable.
         detail: human-readable, one line.
+        seen: the faces in it; None if it was not looked at, or they were not asked for.
     """
 
     label: str
     name: str
     reason: Reason
     detail: str
+    seen: SeenFaces | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +236,7 @@ def enroll_crops(
         if position in judge.refused:
             outcomes.append(judge.refused[position])
         elif added and identity is not None:
-            outcomes.append(Enrolled(face.label, identity, face.quality.overall))
+            outcomes.append(Enrolled(face.label, identity, face.quality.overall, face.source))
         else:
             outcomes.append(judge.rejected(face, Reason.DUPLICATE, "the same photo twice"))
     return EnrolReport(tuple(outcomes))

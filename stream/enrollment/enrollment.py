@@ -8,7 +8,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,11 +19,14 @@ from numpy.typing import NDArray
 from gallery import Gallery, Target, clean_name
 from recognizer import Detections, ImageError, Quality, Recognizer, decode_image, read_file
 from recognizer.photos.photos import MAX_BYTES
+from stream.enrollment.consensus import Choice, PhotoFaces, choose_faces
 from stream.enrollment.crops import (
     Enrolled,
     EnrolReport,
     FaceCrop,
     Rejected,
+    SeenFace,
+    SeenFaces,
     embedded,
     enroll_crops,
     holder_fault,
@@ -31,7 +34,13 @@ from stream.enrollment.crops import (
 )
 from stream.enrollment.doubts import Doubts
 from stream.enrollment.naming import limits_for
-from stream.enrollment.photo_checks import EnrolLimits, Reason, choose_face
+from stream.enrollment.photo_checks import (
+    EnrolLimits,
+    Reason,
+    listed_faces,
+    quality_fault,
+    wanted_face,
+)
 from stream.errors import EnrolmentError
 
 __all__ = [
@@ -63,12 +72,14 @@ class EnrolItem:
         load: returns the file's bytes; may raise OSError.
         identity_id: of the person, if known: followed through renames and merges. None for the
             person who has the name when their first photo is read, or a new person.
+        face: index of the face that is meant, among those of `SeenFaces`; None to choose it.
     """
 
     label: str
     name: str
     load: Callable[[], bytes]
     identity_id: str | None = None
+    face: int | None = None
 
 
 Progress = Callable[[Enrolled | Rejected], None]
@@ -79,9 +90,16 @@ def photo_item(path: Path, name: str) -> EnrolItem:
     return EnrolItem(str(path), name, partial(read_file, path, max_bytes=MAX_BYTES))
 
 
-def upload_item(label: str, name: str, data: bytes, *, identity_id: str | None = None) -> EnrolItem:
+def upload_item(
+    label: str,
+    name: str,
+    data: bytes,
+    *,
+    identity_id: str | None = None,
+    face: int | None = None,
+) -> EnrolItem:
     """Return the item for bytes at hand."""
-    return EnrolItem(label, name, lambda: data, identity_id)
+    return EnrolItem(label, name, lambda: data, identity_id, face)
 
 
 def enroll_images(
@@ -94,8 +112,12 @@ def enroll_images(
     keep_crops: bool = True,
     doubts: Doubts | None = None,
     progress: Progress | None = None,
+    list_faces: bool = False,
 ) -> EnrolReport:
     """Add photos of people to a gallery.
+
+    Of a photo with several faces that is taken which the person's other photos show, see
+    `stream.enrollment.consensus`.
 
     Photos reported as enrolled are on the disk. Repeated items change nothing, so an interrupted
     run is resumed by running it again. Reading and decoding run in threads of this call. The
@@ -111,6 +133,7 @@ def enroll_images(
         keep_crops: store the aligned crops, which another model can embed again.
         doubts: faces refused in earlier calls; None for this call only.
         progress: called with each photo's outcome as soon as it is known.
+        list_faces: report the faces of rejected photos, 40 kB each.
 
     Raises:
         EnrolmentError: if a name is invalid.
@@ -121,12 +144,15 @@ def enroll_images(
     outcomes: list[Enrolled | Rejected] = []
     for _, found in groupby(finder.find(_with_names(items)), key=lambda found: _owner_of(found[0])):
         while some := list(islice(found, TOGETHER)):
-            faces = [(item, face) for item, face in some if isinstance(face, FaceCrop)]
+            chosen = finder.choose(some)
+            faces = [(item, face) for item, face in chosen if isinstance(face, FaceCrop)]
             decided: Iterator[Enrolled | Rejected] = iter(())
             if faces:
                 decided = finder.enroll(faces, doubts, keep_crops=keep_crops)
-            for _, face in some:
+            for (_, photo), (_, face) in zip(some, chosen, strict=True):
                 outcome = face if isinstance(face, Rejected) else next(decided)
+                if list_faces and isinstance(outcome, Rejected) and isinstance(photo, _Photo):
+                    outcome = replace(outcome, seen=photo.seen(face))
                 outcomes.append(outcome)
                 if progress is not None:
                     progress(outcome)
@@ -152,7 +178,7 @@ def _without_erased(
                     f"{name} was erased while photos were being added",
                 )
             else:
-                each = Enrolled(each.label, identity, each.quality)
+                each = Enrolled(each.label, identity, each.quality, each.source_sha256)
         true.append(each)
     return true
 
@@ -165,13 +191,79 @@ class _Loaded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shot:
-    """The one usable face of a photo, not embedded yet."""
+class _Photo:
+    """The faces of a photo, from left to right.
+
+    Attributes:
+        item: its item.
+        source_sha256: of its file.
+        size: (width, height), pixels.
+        boxes: (N, 4) float32.
+        crops: (N, 112, 112, 3) uint8 RGB.
+        qualities: N of them.
+        faults: why each cannot be enrolled by itself, None if it can.
+        subject: index of the face that the photo is of, else why that is ambiguous.
+        usable: (F,) indices of the faces to choose from.
+        embeddings: (F, D) float32 of unit length, of those.
+        mirrors: (F,) float32, similarities to their mirror images.
+    """
 
     item: EnrolItem
     source_sha256: str
-    crop: Image
-    quality: Quality
+    size: tuple[int, int]
+    boxes: NDArray[np.float32]
+    crops: Image
+    qualities: tuple[Quality, ...]
+    faults: tuple[tuple[Reason, str] | None, ...]
+    subject: int | tuple[Reason, str]
+    usable: tuple[int, ...]
+    embeddings: NDArray[np.float32]
+    mirrors: NDArray[np.float32]
+
+    def as_faces(self) -> PhotoFaces:
+        """Return the usable faces, for a consensus with other photos."""
+        subject = None
+        if isinstance(self.subject, int) and self.subject in self.usable:
+            subject = self.usable.index(self.subject)
+        return PhotoFaces(self.embeddings, subject)
+
+    def chosen(self, choice: Choice) -> "FaceCrop | Rejected":
+        """Return the chosen face, or why there is none."""
+        if choice.face is None:
+            reason, detail = Reason.SEVERAL_FACES, choice.detail
+            if isinstance(self.subject, int):
+                reason, detail = self.faults[self.subject] or (reason, detail)
+            else:
+                reason, detail = self.subject
+                detail += f": {choice.detail}" if choice.detail else ""
+            return _refused(self.item, reason, detail)
+        face = self.usable[choice.face]
+        return FaceCrop(
+            self.item.label,
+            self.crops[face],
+            self.embeddings[choice.face],
+            self.qualities[face],
+            self.source_sha256,
+            float(self.mirrors[choice.face]),
+        )
+
+    def seen(self, chosen: "FaceCrop | Rejected") -> SeenFaces:
+        """Return the faces for a report."""
+        faces = [
+            SeenFace(
+                (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+                quality,
+                "" if fault is None else fault[1],
+                crop,
+            )
+            for box, quality, fault, crop in zip(
+                self.boxes, self.qualities, self.faults, self.crops, strict=True
+            )
+        ]
+        index = self.subject if isinstance(self.subject, int) else None
+        if isinstance(chosen, FaceCrop):
+            index = next(i for i in self.usable if self.qualities[i] is chosen.quality)
+        return SeenFaces(tuple(faces), self.size, index)
 
 
 def _owner_of(item: EnrolItem) -> tuple[str, str | None]:
@@ -200,8 +292,8 @@ class _FaceFinder:
         self._force = force
         self._targets: dict[tuple[str, str | None], Target] = {}
 
-    def find(self, items: Iterable[EnrolItem]) -> Iterator[tuple[EnrolItem, FaceCrop | Rejected]]:
-        """Yield each item with its face, in order."""
+    def find(self, items: Iterable[EnrolItem]) -> Iterator[tuple[EnrolItem, _Photo | Rejected]]:
+        """Yield each item with its faces, in order."""
         batch: list[_Loaded | Rejected] = []
         of: list[EnrolItem] = []
         pixels = 0
@@ -214,6 +306,27 @@ class _FaceFinder:
                 yield from zip(of, self._look_at(batch), strict=True)
                 batch, of, pixels = [], [], 0
         yield from zip(of, self._look_at(batch), strict=True)
+
+    def choose(
+        self, photos: Sequence[tuple[EnrolItem, _Photo | Rejected]]
+    ) -> list[tuple[EnrolItem, FaceCrop | Rejected]]:
+        """Return the face of each photo of one person, or why there is none."""
+        looked_at = [photo for _, photo in photos if isinstance(photo, _Photo)]
+        held = np.empty((0, self._recognizer.embedding_size), np.float32)
+        if looked_at:
+            known = present_target(self._gallery, self._targets[_owner_of(photos[0][0])])
+            if known is not None:
+                held = self._gallery.photos.embeddings(known.identity_id)
+        choices = iter(
+            choose_faces([photo.as_faces() for photo in looked_at], held, self._similarity)
+        )
+        chosen: list[tuple[EnrolItem, FaceCrop | Rejected]] = []
+        for item, photo in photos:
+            if isinstance(photo, _Photo):
+                chosen.append((item, photo.chosen(next(choices))))
+            else:
+                chosen.append((item, photo))
+        return chosen
 
     def enroll(
         self, faces: Sequence[tuple[EnrolItem, FaceCrop]], doubts: Doubts, *, keep_crops: bool
@@ -265,34 +378,60 @@ class _FaceFinder:
             return _refused(item, Reason.UNREADABLE, str(error))
         return _Loaded(item, source, image)
 
-    def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[FaceCrop | Rejected]:
+    def _look_at(self, batch: Sequence[_Loaded | Rejected]) -> Iterator[_Photo | Rejected]:
         images = [entry.image for entry in batch if isinstance(entry, _Loaded)]
         detections = iter(self._recognizer.detect(images, any_way_up=True) if images else ())
-        shots = [
-            entry if isinstance(entry, Rejected) else self._choose(entry, next(detections))
+        photos = [
+            entry if isinstance(entry, Rejected) else self._faces_of(entry, next(detections))
             for entry in batch
         ]
-        crops = [shot.crop for shot in shots if isinstance(shot, _Shot)]
-        looks = iter(
-            zip(*embedded(self._recognizer, np.stack(crops)), strict=True) if crops else ()
-        )
-        for shot in shots:
-            if isinstance(shot, Rejected):
-                yield shot
+        crops = [photo.crops[list(photo.usable)] for photo in photos if isinstance(photo, _Photo)]
+        together = np.concatenate(crops) if crops else np.empty((0, 112, 112, 3), np.uint8)
+        size = self._recognizer.embedding_size
+        embeddings, mirrors = np.empty((0, size), np.float32), np.empty(0, np.float32)
+        if len(together):
+            embeddings, mirrors = embedded(self._recognizer, together)
+        start = 0
+        for photo in photos:
+            if isinstance(photo, Rejected):
+                yield photo
             else:
-                label, source = shot.item.label, shot.source_sha256
-                embedding, mirror = next(looks)
-                yield FaceCrop(label, shot.crop, embedding, shot.quality, source, float(mirror))
+                end = start + len(photo.usable)
+                yield replace(photo, embeddings=embeddings[start:end], mirrors=mirrors[start:end])
+                start = end
 
-    def _choose(self, photo: _Loaded, detections: Detections) -> _Shot | Rejected:
-        crops, qualities = self._recognizer.align_and_judge(photo.image, detections)
+    def _faces_of(self, photo: _Loaded, detections: Detections) -> _Photo | Rejected:
+        """Return the faces of a photo, not embedded yet."""
+        limits, force, wanted = self._limits, self._force, photo.item.face
         height, width = photo.image.shape[:2]
-        chosen = choose_face(
-            detections, qualities, (height, width), self._limits, force=self._force
+        faces = listed_faces(detections, limits)
+        subject = wanted_face(faces.boxes, faces.scores, (height, width), limits, force=force)
+        if not len(faces):
+            return _refused(photo.item, Reason.NO_FACE, "no face found")
+        if wanted is not None:
+            if wanted >= len(faces):
+                detail = f"there is no face {wanted}: the photo has {len(faces)}, from 0"
+                return _refused(photo.item, Reason.NO_FACE, detail)
+            subject = wanted
+        crops, qualities = self._recognizer.align_and_judge(photo.image, faces)
+        faults = [quality_fault(quality, limits) for quality in qualities]
+        usable = [i for i, fault in enumerate(faults) if fault is None or (force and i == subject)]
+        if wanted is not None:
+            usable = [i for i in usable if i == wanted]
+        nothing = np.empty((len(usable), self._recognizer.embedding_size), np.float32)
+        return _Photo(
+            photo.item,
+            photo.source_sha256,
+            (width, height),
+            faces.boxes,
+            crops,
+            tuple(qualities),
+            tuple(faults),
+            subject,
+            tuple(usable),
+            nothing,
+            np.empty(len(usable), np.float32),
         )
-        if not isinstance(chosen, int):
-            return _refused(photo.item, *chosen)
-        return _Shot(photo.item, photo.source_sha256, crops[chosen], qualities[chosen])
 
 
 def _in_threads(

@@ -12,6 +12,10 @@ from recognizer import Detections, Quality
 Floats = NDArray[np.float32]
 
 
+MAX_LISTED = 20
+"""Faces of a photo that are compared and listed; those of a crowd behind them are smaller."""
+
+
 class Reason(StrEnum):
     """The reason why a photo was not enrolled."""
 
@@ -132,6 +136,17 @@ def choose_face(
     if force or not isinstance(chosen, int):
         return chosen
     return quality_fault(qualities[chosen], limits) or chosen
+
+
+def listed_faces(detections: Detections, limits: EnrolLimits) -> Detections:
+    """Return the faces of a photo to choose from: the largest sure ones, from left to right."""
+    sure = np.flatnonzero(detections.scores >= limits.min_score)
+    sides = (detections.boxes[sure, 2:] - detections.boxes[sure, :2]).min(axis=1, initial=np.inf)
+    largest = sure[np.argsort(-sides, kind="stable")[:MAX_LISTED]]
+    order = largest[np.lexsort((detections.boxes[largest, 1], detections.boxes[largest, 0]))]
+    return Detections(
+        detections.boxes[order], detections.landmarks[order], detections.scores[order]
+    )
 
 
 def _framed(boxes: Floats, size: tuple[int, int], limits: EnrolLimits) -> list[int]:

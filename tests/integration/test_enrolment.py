@@ -73,7 +73,6 @@ def spoiled(how: str) -> bytes:
     ("how", "reason"),
     [
         ("no face", Reason.NO_FACE),
-        ("two people", Reason.SEVERAL_FACES),
         ("blurred", Reason.BLURRED),
         ("dark", Reason.TOO_DARK),
         ("cut off", Reason.UNREADABLE),
@@ -91,6 +90,29 @@ def test_a_bad_photo_is_rejected_with_its_reason_and_the_good_one_is_taken(
     assert reasons(report) == [reason], report.rejected
     assert [e.identity.name for e in report.enrolled] == ["Barack Obama"]
     assert len(gallery) == 1
+
+
+def test_of_two_people_the_one_of_the_other_photos_is_taken(recognizer, gallery):
+    both = upload_item("two", "Barack Obama", spoiled("two people"))
+    report = enroll_images(recognizer, gallery, [both], list_faces=True)
+    assert reasons(report) == [Reason.SEVERAL_FACES]
+    assert len(report.rejected[0].seen.faces) == 2
+    alone = photo_item(photos() / "obama2.jpg", "Barack Obama")
+    report = enroll_images(recognizer, gallery, [both, alone])
+    assert not report.rejected
+    first, second = gallery.photos.embeddings("Barack Obama")
+    assert first @ second > 0.5
+
+
+def test_the_face_that_is_meant_can_be_named(recognizer, gallery):
+    def both(face):
+        return upload_item("two", "Joe Biden", spoiled("two people"), face=face)
+
+    report = enroll_images(recognizer, gallery, [both(2)])
+    assert report.rejected[0].detail == "there is no face 2: the photo has 2, from 0"
+    assert not enroll_images(recognizer, gallery, [both(1)]).rejected
+    report = enroll_images(recognizer, gallery, [photo_item(photos() / "biden.jpg", "Joe Biden")])
+    assert not report.rejected
 
 
 def test_a_missing_file_is_named(recognizer, gallery, tmp_path):

@@ -102,10 +102,29 @@ export interface Rejected {
   image: string;
   reason: string;
   detail: string;
+  photo: number;
+  faces: ListedFace[];
+  size: number[] | null;
+  face: number | null;
+}
+
+export interface ListedFace {
+  index: number;
+  box: number[];
+  score: number;
+  quality: number;
+  fault: string | null;
+  crop: string;
 }
 
 export interface Enrol {
   identity: Identity | null;
-  enrolled: { image: string; name: string; quality: number }[];
+  enrolled: {
+    image: string;
+    name: string;
+    quality: number;
+    photo: number;
+    photo_id: number | null;
+  }[];
   rejected: Rejected[];
 }

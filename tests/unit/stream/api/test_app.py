@@ -1,3 +1,4 @@
+import base64
 import json
 import sqlite3
 import zlib
@@ -580,6 +581,32 @@ def test_photos_that_are_all_rejected_are_422_with_reasons(client, service):
     assert answer.status_code == 422
     assert answer.json()["rejected"][0]["detail"] == "no face found"
     assert client.get("/api/identities").json() == []
+
+
+def test_a_photo_of_two_lists_its_faces_and_a_second_request_names_one(client, service):
+    both = ("both.png", photo(service, FakeFace(3, 200), FakeFace(4, 400)))
+    answer = client.post("/api/identities", data={"name": "Ada"}, files=[("photos", both)])
+    assert answer.status_code == 422
+    (refused,) = answer.json()["rejected"]
+    assert (refused["reason"], refused["photo"], refused["face"]) == ("several_faces", 0, None)
+    assert [face["index"] for face in refused["faces"]] == [0, 1]
+    assert refused["faces"][0]["box"][0] < refused["faces"][1]["box"][0]
+    assert refused["size"] == [640, 240]
+    kind, data = refused["faces"][1]["crop"].split(",")
+    assert kind == "data:image/jpeg;base64"
+    assert cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1).shape == (112, 112, 3)
+
+    body = {"name": "Ada", "face": "1"}
+    answer = client.post("/api/identities", data=body, files=[("photos", both)]).json()
+    (enrolled,) = answer["enrolled"]
+    identity_id = answer["identity"]["identity_id"]
+    (kept,) = client.get(f"/api/identities/{identity_id}/photos").json()
+    assert (enrolled["photo"], enrolled["photo_id"]) == (0, kept["photo_id"])
+    files = [("photos", ("four.png", photo(service, FakeFace(4, 100))))]
+    assert client.post("/api/identities/Ada/photos", files=files).status_code == 201
+    files = [("photos", both), ("photos", both)]
+    answer = client.post("/api/identities", data=body, files=files)
+    assert_error(answer, 422, "face is of one photo, got 2")
 
 
 def test_too_many_photos_are_refused(client):
