@@ -16,6 +16,7 @@ from gallery.connections import connect
 from gallery.errors import GalleryDamagedError, GalleryError, GalleryFormatError
 from gallery.person_rows import NOW
 from gallery.private_files import keep_private
+from gallery.replacing import finish
 from gallery.schema import FILE_NAME
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
         GalleryFormatError: if there is no gallery, or none of it can be recovered.
         GalleryError: if the disk or the permissions do not allow it.
     """
+    finish(directory)
     path = directory / FILE_NAME
     if not directory.is_dir() or FILE_NAME not in {file.name for file in directory.iterdir()}:
         raise GalleryFormatError(f"there is no gallery in {directory}: nothing to check")

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from gallery.errors import GalleryError, GalleryFormatError, sqlite_errors
 from gallery.names import name_key
 from gallery.private_files import keep_private, make_private_file
+from gallery.replacing import finish
 from gallery.schema import is_old, migrate, pragma, refuse_foreign
 
 SQLITE_MAGIC = b"SQLite format 3\0"
@@ -33,6 +34,7 @@ def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> s
         GalleryBusyError: if an older version cannot be migrated now.
         GalleryError: if the disk or the permissions do not allow it.
     """
+    finish(path.parent)
     if not _is_there(path) and not create:
         raise _missing(path)
     if create:
@@ -68,6 +70,7 @@ def connect_reader(path: Path, *, is_unchanging: bool, wait_s: float) -> sqlite3
 
     Source: https://www.sqlite.org/wal.html, "Read-Only Databases".
     """
+    finish(path.parent)
     if not _is_there(path):
         raise _missing(path)
     mode = "immutable=1" if is_unchanging else "mode=ro"

@@ -77,12 +77,13 @@ def write_file(path: Path, data: bytes, *, replace: bool = False) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        _take_name(scratch, path, replace=replace)
+        take_name(scratch, path, replace=replace)
     finally:
         scratch.unlink(missing_ok=True)
 
 
-def _take_name(scratch: Path, path: Path, *, replace: bool) -> None:
+def take_name(scratch: Path, path: Path, *, replace: bool) -> None:
+    """Rename a complete file to its name, atomically; see `write_file` for the errors."""
     if replace:
         if path.exists():
             refuse_special(path)

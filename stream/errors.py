@@ -15,6 +15,7 @@ StreamError
 ├── UnknownTrackError       the face has left the frame
 ├── WorkerError             a thread of the service failed; it is restarted
 ├── UnknownEventError       there is no event with that number
+├── BackupError             a backup cannot be written, read or restored
 └── EventLogError           the file of past events cannot be opened, read or written
     ├── EventLogBusyError   another program has it locked
     └── EventLogFullError   its disk is full
@@ -114,6 +115,10 @@ class UnknownEventError(StreamError):
 
     def __init__(self, event_id: int) -> None:
         super().__init__(f"there is no event {event_id}: it may have been erased")
+
+
+class BackupError(StreamError):
+    """Raised when a backup cannot be written, or is damaged, newer, or of another model."""
 
 
 class EventLogError(StreamError):

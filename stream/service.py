@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from gallery import Gallery
+from gallery import Gallery, replacing
 from gallery.private_files import make_private_directory
 from recognizer import (
     Progress,
@@ -205,6 +205,7 @@ class Service:
                 make_private_directory(data_dir(), own=("demo", "gallery", "services"))
         with ExitStack() as stack:
             stack.enter_context(only_service(directory))
+            replacing.discard(directory)
             stack.enter_context(announced(directory, data=data_dir(), settings=_shared(config)))
             recognizer = await asyncio.to_thread(open_one, progress=progress)
             camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))

@@ -109,13 +109,18 @@ def _read(path: Path) -> RunningService | None:
 
 
 @contextmanager
-def only_service(directory: Path) -> Iterator[None]:
+def only_service(
+    directory: Path,
+    *,
+    step: str = "stop it, or give this one a directory of its own by [gallery] directory",
+) -> Iterator[None]:
     """Lock the data directory for one service; other commands may still use it.
 
     The lock ends with the process, however that ends; the file stays.
 
     Args:
         directory: of the gallery and the event log; created if missing.
+        step: what to do if another service has locked it, for the message.
 
     Raises:
         ConfigError: if another service has locked it.
@@ -136,7 +141,7 @@ def only_service(directory: Path) -> Iterator[None]:
             raise ConfigError(
                 f"another facewire serves from {directory}"
                 + (f" (process {process})" if process.isdigit() else "")
-                + ": stop it, or give this one a directory of its own by [gallery] directory"
+                + f": {step}"
             ) from None
         except OSError as error:  # some network file systems have no locks
             logger.warning(

@@ -67,6 +67,18 @@ def resolve_model(
     )
 
 
+def model_id_of(spec: str, *, cache: Path | None = None) -> str:
+    """Return the id of the model that `spec` names; a shipped model is not fetched for it.
+
+    Raises:
+        ModelFileError: if there is no such model or it cannot be used.
+    """
+    entry = read_manifest().get(spec)
+    if entry is not None and entry.role == EMBEDDING_ROLE:
+        return f"{spec}-{entry.files[0].sha256[:8]}"
+    return resolve_model(spec, cache=cache).model_id
+
+
 def _from_file(path: Path, name: str) -> ResolvedModel:
     model = read_onnx(path)
     return ResolvedModel(embedding_card(read_card(model, name=name)), model, sha256_of(path))

@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from gallery import replacing
 from gallery.private_files import keep_private
 from recognizer import read_file
 from stream.config import CameraConfig
@@ -94,6 +95,7 @@ class CameraStore:
         Raises:
             CameraStoreError: if the file is unreadable or damaged.
         """
+        replacing.finish(directory)
         path = directory / FILE_NAME
         keep_private(path)  # it holds passwords of cameras
         try:

@@ -223,12 +223,13 @@ class FetchBars:
 
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
+def counted(what: str, *, in_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a progress bar on stderr; the yielded function takes the done and total counts.
 
     The bar appears with the first call, so that a line printed before it stays readable.
     """
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    amount = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn(what), BarColumn(), amount, TimeRemainingColumn())
     console = Console(stderr=True)
     with ExitStack() as stack:
         bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from gallery import escaped, is_text
+from gallery import escaped, is_text, replacing
 from stream.cli.common import (
     AsJson,
     ConfigFile,
@@ -70,6 +70,7 @@ def events(
             raise typer.BadParameter(f"{option} must be UTF-8 text")
     now = time.time()
     directory = settings_for(config=config, gallery=gallery).directory
+    replacing.finish(directory)
     if not (directory / FILE_NAME).exists():
         demo = data_dir() / "demo"
         other = f", and those of the demo need --gallery {demo}" if demo.exists() else ""

@@ -17,7 +17,7 @@ import typer
 
 from gallery.errors import GalleryError
 from recognizer.errors import RecognizerError
-from stream.cli import bench, events, models, people, pictures
+from stream.cli import backups, bench, events, models, people, pictures
 from stream.cli import maintenance as upkeep
 from stream.cli.common import (
     EXPECTED_FAILURE,
@@ -198,6 +198,8 @@ app.command()(pictures.compare)
 app.command()(people.enroll)
 app.command()(events.events)
 app.command()(pictures.identify)
+app.command()(backups.backup)
+app.command()(backups.restore)
 people.app.command()(upkeep.split)
 people.app.command("export")(upkeep.export_people)
 people.app.command("import")(upkeep.import_people)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
+from gallery import replacing
 from gallery.private_files import keep_private, make_private_directory, make_private_file
 from stream.errors import EventLogBusyError, EventLogError, EventLogFullError
 
@@ -102,6 +103,7 @@ def connect(directory: Path) -> sqlite3.Connection:
         EventLogError: if the file cannot be opened, is damaged, or is of a newer version.
     """
     path = directory / FILE_NAME
+    replacing.finish(directory)
     try:
         make_private_directory(directory)
         make_private_file(path)
@@ -129,6 +131,7 @@ def connect_reader(directory: Path) -> sqlite3.Connection:
     """
     path = directory / FILE_NAME
     what = "cannot read the event log"
+    replacing.finish(directory)
     with log_errors(path, what):
         try:
             connection = _reading(path, "mode=ro")

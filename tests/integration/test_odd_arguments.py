@@ -56,6 +56,8 @@ BASE: dict[str, tuple[str, ...]] = {
     "models fetch": ("nothing",),
     "models add": ("missing.onnx",),
     "models convert": ("missing,0", "out.onnx"),
+    "backup": ("missing.zip",),
+    "restore": ("missing.zip",),
     "bench search": ("100",),
     "bench stream": ("missing.mp4",),
     "bench detect": ("missing.jpg",),
