@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -385,7 +385,7 @@ def test_a_restore_killed_at_any_line_leaves_the_old_or_the_new(
     assert len(left) - n_old > 10  # the moves, each of which was interrupted
 
 
-OPENERS = {
+OPENERS: dict[str, Callable[[Path], object]] = {
     "gallery": lambda directory: Gallery.open_any(directory).close(),
     "reader": lambda directory: Gallery.open_any(directory, access=Access.READ).close(),
     "events": lambda directory: EventLog.open(directory).close(),

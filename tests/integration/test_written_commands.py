@@ -57,7 +57,7 @@ ELSEWHERE = {
     ],
     "installs torch": ["pip install '.[train]'", "pip install '.[train]'"],
 }
-LANGUAGES = {"sh", "text", "json", "toml", "nginx", "python", "js"}
+LANGUAGES = {"crontab", "sh", "text", "json", "toml", "nginx", "python", "js"}
 MARKS = {"", "fails", "serve", "running", "endless", "shrunk", "whole", "venv"}
 
 

@@ -41,6 +41,8 @@ COMMANDS = {
     "bench embed": ["--config", "--model", "--json"],
     "bench stream": ["--config", "--json"],
     "bench quality": ["--only", "--limit", "--seed", "--plot", "--model", "--json"],
+    "backup": ["--config", "--gallery", "--replace", "--json"],
+    "restore": ["--config", "--gallery", "--model", "--force", "--json"],
     "check": ["--config", "--json"],
     "events": [
         "--config",
