@@ -40,6 +40,7 @@ COMMANDS = {
     "bench follow": ["--config", "--device", "--json"],
     "bench embed": ["--config", "--model", "--json"],
     "bench stream": ["--config", "--json"],
+    "bench visitors": ["--seed", "--json"],
     "bench quality": ["--only", "--limit", "--seed", "--plot", "--model", "--json"],
     "backup": ["--config", "--gallery", "--replace", "--json"],
     "restore": ["--config", "--gallery", "--model", "--force", "--json"],
