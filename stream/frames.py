@@ -213,6 +213,43 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """What is kept of one track's face, while it is in view and after it has ended.
+
+    Attributes:
+        camera: the camera's name.
+        track_id: the track.
+        stay: id of the track in the events of the person's stay, which may have several tracks.
+        began, ended: seconds, monotonic clock: the first and the last frame so far.
+        is_over: the track has ended.
+        template: (D,) float32 of unit length: the mean of the good embeddings, else of all,
+            weighted by quality.
+        exemplars: (E, D) float32 of unit length, 1 to 3 embeddings that differ most.
+        n_good: number of embeddings of good quality.
+        good_s: seconds from the first to the last of them.
+        face_px: shorter side of the largest face that was embedded, pixels.
+        crop: (112, 112, 3) uint8 RGB, the best one.
+        quality: of the crop, measured in its frame.
+        beside: ids of tracks that were in view of the camera at the same time.
+    """
+
+    camera: str
+    track_id: str
+    stay: str
+    began: float
+    ended: float
+    is_over: bool
+    template: NDArray[np.float32]
+    exemplars: NDArray[np.float32]
+    n_good: int
+    good_s: float
+    face_px: float
+    crop: NDArray[np.uint8]
+    quality: Quality
+    beside: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Event:
     """An event at a camera, before it is logged.
 
@@ -229,6 +266,7 @@ class Event:
         previous: of RENAMED events: the former identity of the track; None for a stranger.
         embedding: (D,) float32 of unit length, of the crop; None where there is none.
         quality: of the crop, measured in its frame; None where there is none.
+        sighting: of ENTER, UNKNOWN and RENAMED events: the track, as seen so far.
     """
 
     kind: EventKind
@@ -242,6 +280,7 @@ class Event:
     previous: Identity | None = None
     embedding: NDArray[np.float32] | None = None
     quality: Quality | None = None
+    sighting: Sighting | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,6 +295,7 @@ class FrameResult:
             search, track.
         turned_by: degrees clockwise by which most faces of the last minutes are turned in the
             frame, a multiple of 90; 0 where most are upright or not enough were seen.
+        sightings: tracks of people who were announced, that have grown or ended.
     """
 
     frame: Frame
@@ -263,3 +303,4 @@ class FrameResult:
     events: tuple[Event, ...]
     timings_ms: Mapping[str, float]
     turned_by: int = 0
+    sightings: tuple[Sighting, ...] = ()

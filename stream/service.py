@@ -133,6 +133,7 @@ class Service:
             self.pipeline,
             show=lambda result: self.cameras.show(result),
             log=self.journal.log,
+            keep=self.journal.keep,
             figures=self.figures,
             supervisor=self.supervisor,
             clock=clock,

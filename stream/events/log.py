@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,8 +23,10 @@ from gallery import Gallery, GalleryError, Identity
 from recognizer import Quality
 from stream.errors import EventLogError, UnknownEventError
 from stream.events import identity_sync as event_people
-from stream.events.schema import FILE_NAME, connect, connect_reader, log_errors
-from stream.frames import Event, EventKind
+from stream.events import sightings
+from stream.events.schema import FILE_NAME, connect, connect_reader, log_errors, transaction
+from stream.events.thumbnails import decode_jpeg, to_jpeg
+from stream.frames import Event, EventKind, Sighting
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ similarity, crop IS NOT NULL, was_known, previous_name, detail
 STRANGER = "unknown"
 """What the detail of a RENAMED event calls a stranger."""
 
-CROP_QUALITY = 90
 RETENTION_EVERY = 256
 """Events between two looks at what is too old or too much."""
 
@@ -245,7 +245,7 @@ class EventLog:
             "previous_name": None if previous is None else previous.name,
             # Text that cannot be encoded as UTF-8 would fail the whole event.
             "detail": event.detail.encode("utf-8", "replace").decode(),
-            "crop": None if crop is None else _to_jpeg(crop),
+            "crop": None if crop is None else to_jpeg(crop),
             "crop_sha256": None if crop is None else hashlib.sha256(crop.tobytes()).hexdigest(),
             "quality": None
             if crop is None or event.quality is None
@@ -255,13 +255,16 @@ class EventLog:
             if embedding is None or self._gallery is None
             else self._gallery.model_id,
         }
-        with self._errors("cannot keep an event"):
+        with self._errors("cannot keep an event"), transaction(self._connection):
             cursor = self._connection.execute(
                 f"INSERT INTO events ({', '.join(values)}) "
                 f"VALUES ({', '.join('?' * len(values))}) RETURNING {COLUMNS}",
                 list(values.values()),
             )
             (row,) = cursor.fetchall()
+            if event.sighting is not None and crop is not None:
+                sightings.follow_event(self._connection, row[0])
+                self._keep(event.sighting, wall_at - event.at)
         self._until_retention -= 1
         if self._until_retention < 0:
             self._until_retention = RETENTION_EVERY
@@ -270,6 +273,25 @@ class EventLog:
             except EventLogError as error:  # the event is stored; old ones are erased later
                 logger.warning("%s", error)
         return logged(row)
+
+    def keep_sighting(self, sighting: Sighting, offset_s: float) -> None:
+        """Store a sighting of a stay that has an event, instead of an earlier one of its track.
+
+        Args:
+            sighting: a track so far.
+            offset_s: seconds from its clock to seconds since 1970.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        self.reconcile()
+        with self._errors("cannot keep a sighting"), transaction(self._connection):
+            self._keep(sighting, offset_s)
+
+    def _keep(self, sighting: Sighting, offset_s: float) -> None:
+        """Store a sighting, in a transaction; without a gallery its embeddings have no model."""
+        if self._gallery is not None:
+            sightings.keep(self._connection, sighting, offset_s, self._gallery.model_id)
 
     def list(
         self,
@@ -395,10 +417,12 @@ class EventLog:
         Raises:
             EventLogError: if the disk does not take it.
         """
-        with self._errors(f"cannot rename {name} in past events"):
-            self._connection.execute(
-                "UPDATE events SET camera = ? WHERE camera = ?", (new_name, name)
-            )
+        what = f"cannot rename {name} in past events"
+        with self._errors(what), transaction(self._connection):
+            for table in ("events", "sightings"):
+                self._connection.execute(
+                    f"UPDATE {table} SET camera = ? WHERE camera = ?", (new_name, name)
+                )
 
     def erase_identity(self, identity_id: str) -> int:
         """Erase a person's events, including from free pages and SQLite's write-ahead log.
@@ -473,30 +497,12 @@ def logged(row: Sequence[Any]) -> LoggedEvent:
     )
 
 
-def decode_jpeg(jpeg: bytes) -> NDArray[np.uint8]:
-    """Return a stored thumbnail, (112, 112, 3) uint8 RGB.
-
-    Raises:
-        EventLogError: if it is damaged.
-    """
-    bgr = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise EventLogError("the crop of a past event is damaged")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
-
-
 def _quality(text: str | None) -> Quality | None:
     """Return a stored quality; None if another version measured different values."""
     try:
         return None if text is None else Quality(**json.loads(text))
     except (TypeError, ValueError):
         return None
-
-
-def _to_jpeg(crop: NDArray[np.uint8]) -> bytes:
-    bgr = cv2.cvtColor(crop, cv2.COLOR_RGB2BGR)
-    _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, CROP_QUALITY])
-    return jpeg.tobytes()
 
 
 def _iso(wall_at: float) -> str:

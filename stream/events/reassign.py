@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gallery import Gallery
 from recognizer import Recognizer
 from stream.errors import EventLogError
-from stream.events.log import decode_jpeg
+from stream.events.thumbnails import decode_jpeg
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 from stream.errors import EventLogError
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
-from stream.frames import Event, EventKind
+from stream.frames import Event, EventKind, Sighting
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Window
 from stream.supervisor import Supervisor
@@ -84,6 +84,15 @@ class Journal:
             self.trouble = self.trouble or "the event log takes too long to write"
             return
         self._enqueue(partial(self._write, event, wall_at))
+
+    def keep(self, sighting: Sighting) -> None:
+        """Write a sighting, after the events before it; from any thread, returns at once.
+
+        It is dropped where too much waits: a later report of its track has all that it has.
+        """
+        if len(self._pending) < MAX_WAITING:
+            offset_s = time.time() - self._clock()
+            self._enqueue(partial(self._event_log.keep_sighting, sighting, offset_s))
 
     def reconcile(self) -> None:
         """Synchronize people in past events with the gallery; from any thread, returns at once.

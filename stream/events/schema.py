@@ -1,7 +1,8 @@
 """The event log's schema: one SQLite database, its tables and their versions.
 
 A track is `run` and `track_number`: the number counts from 1 in each run of the service, the run is
-random, so that both together are unique. Names are only shown, never used for lookup: people are
+random, so that both together are unique. In events it is the first track of a stay, which may have
+more; each has its sighting. Names are only shown, never used for lookup: people are
 `identity_id`, and the earlier person of a track is `previous_id`.
 """
 
@@ -89,7 +90,38 @@ UPDATE events SET previous_id = (
 DROP TABLE temp.holders;
 UPDATE events SET detail = '' WHERE was_known IS NOT NULL;
 """
-MIGRATIONS = (VERSION_1, VERSION_2)
+
+# A track is kept with the newest event of its stay that says who it is, and erased with it.
+VERSION_3 = """
+ALTER TABLE events ADD COLUMN visitor_id TEXT;
+ALTER TABLE events ADD COLUMN visit_count INTEGER;
+CREATE TABLE sightings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    track_number INTEGER NOT NULL,
+    stay INTEGER NOT NULL,
+    event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    camera TEXT NOT NULL,
+    began REAL NOT NULL,
+    ended REAL NOT NULL,
+    is_over INTEGER NOT NULL,
+    model_id TEXT NOT NULL,
+    template BLOB NOT NULL,
+    exemplars BLOB NOT NULL,
+    n_good INTEGER NOT NULL,
+    good_s REAL NOT NULL,
+    face_px REAL NOT NULL,
+    quality TEXT NOT NULL,
+    crop BLOB NOT NULL,
+    visitor_id TEXT,
+    UNIQUE (run, track_number)
+) STRICT;
+CREATE INDEX sightings_by_event ON sightings (event_id);
+CREATE INDEX sightings_by_stay ON sightings (run, stay);
+CREATE INDEX sightings_by_visitor ON sightings (visitor_id) WHERE visitor_id IS NOT NULL;
+CREATE INDEX events_by_visitor ON events (visitor_id) WHERE visitor_id IS NOT NULL
+"""
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)
 
 # Pages and webhook receivers identify events by number. A new log starts counting at the time in
 # milliseconds, so that it reuses no number of an earlier log.
@@ -214,6 +246,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     keep_private(path)
     # Events hold faces and names: erased data is overwritten.
     connection.execute("PRAGMA secure_delete = ON").fetchall()
+    connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
     if _version(connection) < len(MIGRATIONS):

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recognizer import Detections, FaceFlow, Floats, Followed, LiveScan
-from stream.frames import Event, Frame, Track
+from stream.frames import Event, EventKind, Frame, Sighting, Track
 from stream.recognition.face_filter import Limits
+from stream.recognition.gathering import Gathered
 from stream.recognition.motion import Motion
 from stream.recognition.mounting import Mounting
 from stream.recognition.presence import Presence, Seen
@@ -50,6 +52,7 @@ class Watch:
         limits: which faces count.
         memories: histories of the present tracks, by track id.
         departed: histories of former tracks, oldest first.
+        gathered: embeddings of the present tracks, by track id.
         at: seconds, its last frame.
         scanned_at: seconds, its last full scan.
         is_lost: a face was lost since then, or the scene changed.
@@ -66,6 +69,7 @@ class Watch:
     limits: Limits = Limits()  # noqa: RUF009 - frozen
     memories: dict[str, Memory] = field(default_factory=dict)
     departed: dict[str, Memory] = field(default_factory=dict)
+    gathered: dict[str, Gathered] = field(default_factory=dict)
     at: float = float("-inf")
     scanned_at: float = float("-inf")
     is_lost: bool = False
@@ -141,17 +145,74 @@ class Watch:
         """Return the history of a track, present or departed."""
         return self.memories.get(track_id) or self.departed.get(track_id)
 
-    def conclude(self, frame: Frame) -> tuple[tuple[Track, ...], tuple[Event, ...]]:
-        """Return the tracks and events of the frame, and store departed tracks."""
+    def conclude(
+        self, frame: Frame
+    ) -> tuple[tuple[Track, ...], tuple[Event, ...], tuple[Sighting, ...]]:
+        """Return the tracks, events and sightings of the frame, and store departed tracks."""
         at = frame.captured_at
         tracks = self.tracker.tracks
-        for track_id in self.memories.keys() - {track.track_id for track in tracks}:
-            self.departed[track_id] = self.memories.pop(track_id)
+        ended = self._end_tracks({track.track_id for track in tracks}, frame)
+        shown = tuple(self._shown(track, at) for track in tracks if _is_shown(track, at))
+        confirmed = [track for track in tracks if track.n_seen > 1]
+        events = self.presence.update([self._seen(track) for track in confirmed], at)
+        self._gather(confirmed)
+        events = [self._with_sighting(event) for event in events]
+        return shown, tuple(events), (*ended, *self._grown(frame))
+
+    def _end_tracks(self, present: set[str], frame: Frame) -> list[Sighting]:
+        """Store the histories of tracks that are not present; return their sightings."""
+        ended = []
+        for track_id in self.memories.keys() - present:
+            memory = self.departed[track_id] = self.memories.pop(track_id)
+            gathered = self.gathered.pop(track_id, None)
+            if gathered is not None and gathered.stay:
+                ended.append(
+                    gathered.report(memory, camera=frame.camera, at=frame.captured_at, is_over=True)
+                )
         while len(self.departed) > MAX_DEPARTED:
             del self.departed[next(iter(self.departed))]
-        shown = tuple(self._shown(track, at) for track in tracks if _is_shown(track, at))
-        seen = [self._seen(track) for track in tracks if track.n_seen > 1]
-        return shown, tuple(self.presence.update(seen, at))
+        return [sighting for sighting in ended if sighting is not None]
+
+    def gather(self, track: Tracked) -> Gathered:
+        """Return what is gathered of a present track, created on first use."""
+        gathered = self.gathered.get(track.track_id)
+        if gathered is None:
+            gathered = self.gathered[track.track_id] = Gathered(track)
+        return gathered
+
+    def _gather(self, tracks: Sequence[Tracked]) -> None:
+        """Note the stays of the tracks, and which of them are in view together."""
+        in_view = {track.track_id for track in tracks if not track.is_lost}
+        for track_id, gathered in self.gathered.items():
+            gathered.stay = self.presence.stay(track_id) or gathered.stay
+            if len(in_view) > 1 and track_id in in_view:
+                gathered.beside.update(in_view - {track_id})
+
+    def _with_sighting(self, event: Event) -> Event:
+        """Add the track to the event that announces it."""
+        if event.kind is EventKind.EXIT:
+            return event
+        for track_id, gathered in self.gathered.items():
+            if gathered.stay == event.track_id and event.crop is self._best_crop(track_id):
+                sighting = gathered.report(
+                    self.memories[track_id], camera=event.camera, at=event.at, is_over=False
+                )
+                return replace(event, sighting=sighting)
+        return event
+
+    def _best_crop(self, track_id: str) -> NDArray[np.uint8] | None:
+        memory = self.memories.get(track_id)
+        return memory.shots[0].crop if memory is not None and memory.shots else None
+
+    def _grown(self, frame: Frame) -> list[Sighting]:
+        """Return the announced tracks that gathered more."""
+        at = frame.captured_at
+        grown = [
+            gathered.report(self.memories[track_id], camera=frame.camera, at=at, is_over=False)
+            for track_id, gathered in self.gathered.items()
+            if gathered.stay and gathered.is_due(at)
+        ]
+        return [sighting for sighting in grown if sighting is not None]
 
     def _shown(self, track: Tracked, at: float) -> Track:
         voter = self.remember(track).voter

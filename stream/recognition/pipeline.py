@@ -111,7 +111,9 @@ class _Job:
             # Maybe another face than so far: the next embeddings decide.
             track.is_doubtful = float(shot.embedding @ track.template) < self.same_face
         memory = self.camera.remember(track)
-        memory.look(shot, self._value(track), self.frame.captured_at)
+        at = self.frame.captured_at
+        is_other = memory.look(shot, self._value(track), at)
+        self.camera.gather(track).add(shot, at, is_other=is_other)
         track.template = memory.voter.template
 
     def wanted(self, *, only_open: bool) -> list[_Want]:
@@ -215,8 +217,10 @@ class Pipeline:
             found = [job.camera.conclude(job.frame) for job in jobs]
         timings = dict(self._timings)
         return [
-            FrameResult(job.frame, tracks, events, timings, job.camera.mounting.turned_by)
-            for job, (tracks, events) in zip(jobs, found, strict=True)
+            FrameResult(
+                job.frame, tracks, events, timings, job.camera.mounting.turned_by, sightings
+            )
+            for job, (tracks, events, sightings) in zip(jobs, found, strict=True)
         ]
 
     def faces_of(self, camera: str, track_id: str) -> list[FaceCrop]:

@@ -148,6 +148,12 @@ class Presence:
                 self._people.remove(person)
         return events
 
+    def stay(self, track_id: str) -> str:
+        """Return the stay of a track whose person was announced; empty if not, or unknown."""
+        holder = self._holder(track_id)
+        is_known = holder is not None and (holder.is_announced or holder.has_left)
+        return holder.seen.stay if holder is not None and is_known else ""
+
     def rename_camera(self, camera: str) -> None:
         """Rename the camera, effective from the next event."""
         self._camera = camera

@@ -89,9 +89,10 @@ class Memory:
             return 2
         return 3 if since_s >= AGAIN_EVERY_S else None
 
-    def look(self, shot: Shot, value: float, at: float) -> None:
-        """Add an embedded crop."""
-        if self.voter.look(shot.embedding, shot.quality.overall):
+    def look(self, shot: Shot, value: float, at: float) -> bool:
+        """Add an embedded crop; return whether it shows another face than all before."""
+        is_other = self.voter.look(shot.embedding, shot.quality.overall)
+        if is_other:
             # Crops of another face must not be enrolled or shown in an event.
             self.shots.clear()
             self._best_value = 0.0
@@ -102,6 +103,7 @@ class Memory:
         self.shots.append(shot)
         self.shots.sort(key=lambda kept: -kept.quality.overall)
         del self.shots[MAX_SHOTS:]
+        return is_other
 
     def gallery_changed(self) -> None:
         """Search all embeddings again."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from stream.errors import WorkerError
-from stream.frames import Event, Frame, FrameResult
+from stream.frames import Event, Frame, FrameResult, Sighting
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Window
 from stream.recognition.batcher import Batcher
@@ -34,6 +34,7 @@ class Inference:
         pipeline: used only in this thread once it is started.
         show: receives every recognized frame, in this thread.
         log: receives every event, in this thread.
+        keep: receives sightings, in this thread.
         figures: metrics of ticks.
         supervisor: restarts the thread if it fails.
         clock: seconds, monotonic.
@@ -51,6 +52,7 @@ class Inference:
         *,
         show: Callable[[FrameResult], None],
         log: Callable[[Event], None],
+        keep: Callable[[Sighting], None],
         figures: Figures,
         supervisor: Supervisor,
         clock: Callable[[], float],
@@ -62,6 +64,7 @@ class Inference:
         self._pipeline = pipeline
         self._show = show
         self._log = log
+        self._keep = keep
         self._figures = figures
         self._clock = clock
         self._thresholds: deque[float] = deque()
@@ -180,6 +183,8 @@ class Inference:
             self._show(result)
             for event in result.events:
                 self._log(event)
+            for sighting in result.sightings:
+                self._keep(sighting)
 
 
 def _nothing() -> None:

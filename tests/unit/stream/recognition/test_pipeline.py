@@ -581,3 +581,33 @@ def test_a_small_face_does_not_wait_for_larger_ones_that_come_after_it(hall: Hal
         hall.process(frames)
     [wait] = [event.at - event.first_seen for event in hall.events if event.match is not None]
     assert wait < 0.4
+
+
+def test_an_event_has_its_track_and_the_track_is_reported_again_when_it_ends(hall: Hall) -> None:
+    results = [hall.tick(FakeFace(3, 300), FakeFace(1, 100)) for _ in range(50)]
+    assert sorted(hall.told) == ["enter Ann", "unknown ?"]
+    for event in hall.events:
+        assert event.sighting is not None
+        assert event.sighting.stay == event.track_id
+        assert event.sighting.n_good >= 1
+    (stranger,) = (event for event in hall.events if event.match is None)
+    results += [hall.tick() for _ in range(150)]
+    ended = {
+        sighting.track_id: sighting
+        for result in results
+        for sighting in result.sightings
+        if sighting.is_over
+    }
+    assert len(ended) == 2
+    last = ended[str(stranger.track_id)]
+    (other,) = ended.keys() - {last.track_id}
+    assert last.beside == {other}
+    assert float(last.template @ looks_like(3, 99)) > 0.8
+    assert last.ended - last.began == pytest.approx(50 * STEP_S, abs=3 * STEP_S)
+
+
+def test_faces_that_no_event_announced_are_not_reported(hall: Hall) -> None:
+    results = [hall.tick(FakeFace(3, 300)) for _ in range(3)]
+    results += [hall.tick() for _ in range(60)]
+    assert hall.events == []
+    assert not any(result.sightings for result in results)
