@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import platformdirs
 from pydantic import (
@@ -383,6 +384,25 @@ class EventsConfig(Section):
     )
     keep_days: float = Field(30.0, gt=0, description="days after which events are erased")
     keep_mib: float = Field(1024.0, gt=0, description="maximum size of the kept events, MiB")
+    visit_gap_s: float = Field(
+        120.0, ge=0, le=3600, description="longest time between two stays of one visit, seconds"
+    )
+    time_zone: Text = Field(
+        "", description="whose days reports use, such as Europe/Berlin; the system's unless set"
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone_exists(cls, name: str) -> str:
+        try:
+            return name and ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"{name!r} is no known time zone, such as Europe/Berlin") from None
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The time zone of reports; None for the system's."""
+        return ZoneInfo(self.time_zone) if self.time_zone else None
 
 
 class VideoConfig(Section):

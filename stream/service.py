@@ -55,6 +55,7 @@ class Service:
     Its parts do the work; the service itself reports its health.
 
     Attributes:
+        config: the settings with which it was started.
         recognizer: finds and embeds the faces of live frames, in the inference thread.
         cameras: every camera by name.
         inference: the inference thread.
@@ -87,7 +88,7 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
-        self._config = config
+        self.config = config
         self.recognizer = recognizer
         self.gallery = gallery
         self.event_log = event_log
@@ -259,7 +260,7 @@ class Service:
         Everything else is applied at the next start.
         """
         await self.cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
-        if config.model_copy(update={"cameras": ()}) != self._config.model_copy(
+        if config.model_copy(update={"cameras": ()}) != self.config.model_copy(
             update={"cameras": ()}
         ):
             logger.warning(
@@ -342,7 +343,7 @@ def _shared(config: Config) -> dict[str, dict[str, Any]]:
     """Return the settings for commands that run beside the service, valid in any directory."""
     tables = config.model_dump(
         mode="json",
-        include={"recognizer", "gallery"},
+        include={"recognizer", "gallery", "events"},
         exclude={"gallery": {"directory"}},
         exclude_unset=True,
     )

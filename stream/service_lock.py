@@ -33,7 +33,7 @@ class RunningService:
         process: process id.
         user: id of the user that it runs as.
         directory: of its gallery, absolute.
-        settings: those of its tables [recognizer] and [gallery] that are set.
+        settings: those of its tables [recognizer], [gallery] and [events] that are set.
     """
 
     process: int

@@ -26,6 +26,7 @@ from stream.api import cameras as api_cameras
 from stream.api import events as api_events
 from stream.api import identities as api_people
 from stream.api import session as api_session
+from stream.api import visits as api_visits
 from stream.api.camera_messages import CameraMessages
 from stream.api.contract import ALWAYS, Undone, complete, errors
 from stream.api.metrics import registry_of
@@ -52,7 +53,13 @@ from stream.service import Service
 RETRY_AFTER_S = 5  # by then another process has usually finished its write to the gallery
 WEB = Path(__file__).parents[1] / "web"
 
-ROUTERS = (api_session.router, api_cameras.router, api_people.router, api_events.router)
+ROUTERS = (
+    api_session.router,
+    api_cameras.router,
+    api_people.router,
+    api_events.router,
+    api_visits.router,
+)
 
 # The first matching class decides, so subclasses come before their bases.
 STATUS: tuple[tuple[type[Exception], int], ...] = (

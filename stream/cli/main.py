@@ -17,7 +17,7 @@ import typer
 
 from gallery.errors import GalleryError
 from recognizer.errors import RecognizerError
-from stream.cli import backups, bench, events, models, people, pictures
+from stream.cli import backups, bench, events, models, people, pictures, report
 from stream.cli import maintenance as upkeep
 from stream.cli.common import (
     EXPECTED_FAILURE,
@@ -197,6 +197,7 @@ app.command()(pictures.detect)
 app.command()(pictures.compare)
 app.command()(people.enroll)
 app.command()(events.events)
+app.command()(report.report)
 app.command()(pictures.identify)
 app.command()(backups.backup)
 app.command()(backups.restore)

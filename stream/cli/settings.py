@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from stream.cli.common import FetchBars, complain
-from stream.config import Config, configuration_file, data_dir, load_config
+from stream.config import Config, EventsConfig, configuration_file, data_dir, load_config
 from stream.config_file import describe
 from stream.errors import ConfigError
 from stream.service_lock import RunningService, running_services
@@ -39,6 +39,7 @@ class Settings:
         threshold: [gallery] threshold; None if not set.
         margin: [gallery] margin; None if not set.
         recognizer: arguments of `open_recognizer`.
+        events: the table [events].
         service: the running service of that gallery; None for none.
         others: the running services on other galleries.
     """
@@ -48,6 +49,7 @@ class Settings:
     threshold: float | None
     margin: float | None
     recognizer: dict[str, Any]
+    events: EventsConfig
     service: RunningService | None
     others: tuple[RunningService, ...]
 
@@ -119,6 +121,7 @@ def settings_for(
         margin=tables.gallery.margin,
         # One thread is for a service, which runs permanently beside other programs.
         recognizer={"threads": 0, **tables.recognizer.model_dump(exclude_unset=True), **flags},
+        events=tables.events,
         service=service,
         others=tuple(each for each in services if not _is_same(each.directory, directory)),
     )

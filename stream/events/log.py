@@ -147,6 +147,20 @@ class EventLog:
         path = directory / FILE_NAME
         return cls(connect_reader(directory), path, keep_days=float("inf"), keep_bytes=1 << 62)
 
+    @property
+    def directory(self) -> Path:
+        """The directory of the file."""
+        return self._path.parent
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection, for reads by other modules of events; within `reading`."""
+        return self._connection
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Convert errors of reads over the connection to `EventLogError`."""
+        return self._errors("cannot read past events")
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._connection.close()

@@ -191,6 +191,11 @@ class Pipeline:
         self._embed_s = 0.0
         self._timings: dict[str, float] = {}
 
+    @property
+    def run_id(self) -> str:
+        """The id of this run of the service, with which the ids of its tracks begin."""
+        return self._run
+
     def process(self, frames: Sequence[Frame], now: float) -> list[FrameResult]:
         """Recognize one frame of each camera that has one.
 

@@ -1,0 +1,395 @@
+"""Visits: stays of one person, on one camera or several, joined from the event log.
+
+A stay is what a camera's events say of one person: it begins with `enter` or `unknown` and ends
+with `exit`. A service that is killed writes no exits. Its stays end when the service starts again,
+at most `UNSEEN_S` after the last event of that run; those of a service that does not run now end
+at the log's last event. Such ends are estimates.
+
+A person's stays that overlap, or follow within a gap, are one visit. Who it is, is what the newest
+event of the stay says, so that naming a face changes the whole stay. Strangers are joined by their
+visitor's id; without one, each stay is a visit.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from stream.frames import EventKind
+
+GAP_S = 120.0
+"""Default of the longest time between two stays of one visit, seconds."""
+
+UNSEEN_S = 3600.0
+"""Longest time for which a killed service's people are assumed to have stayed, seconds."""
+
+LOOKBACK_S = 12 * 3600.0
+"""A visit that began longer before a range than this, or lasts longer past it, is cut, seconds."""
+
+STEP_S = 3600.0
+
+ENTER, EXIT, UNKNOWN, RENAMED, UP, DOWN = (
+    EventKind.ENTER.value,
+    EventKind.EXIT.value,
+    EventKind.UNKNOWN.value,
+    EventKind.RENAMED.value,
+    EventKind.CAMERA_UP.value,
+    EventKind.CAMERA_DOWN.value,
+)
+
+
+class Row(NamedTuple):
+    """An event as visits need it; `at` is seconds since 1970, `track` is None for cameras."""
+
+    id: int
+    kind: str
+    camera: str
+    at: float
+    run: str | None
+    track: int | None
+    identity_id: str | None
+    name: str | None
+    visitor_id: str | None
+    has_crop: int
+
+
+@dataclass(slots=True, eq=False)
+class Stay:
+    """One person in view of one camera.
+
+    Attributes:
+        event_id: the event with which it began.
+        crop_id: the newest event of it that has a crop; None where none has.
+        began, ended: seconds since 1970; `ended` is None while the stay goes on.
+        is_exact: whether the end is that of an exit event.
+    """
+
+    event_id: int
+    camera: str
+    run: str
+    began: float
+    ended: float | None
+    is_exact: bool
+    identity_id: str | None
+    name: str | None
+    visitor_id: str | None
+    crop_id: int | None
+    last_kind: str
+
+    @property
+    def who(self) -> str | None:
+        """The key by which stays are of one person; None for a stranger without a visitor's id."""
+        if self.identity_id is not None:
+            return "i" + self.identity_id
+        if self.name is not None:
+            return "n" + self.name
+        return None if self.visitor_id is None else "v" + self.visitor_id
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One or several stays of one person.
+
+    Attributes:
+        visit_id: the event with which it began.
+        name, identity_id: the person; None for a stranger.
+        visitor_id: of a stranger; None without visitors.
+        cameras: those that saw the person, in the order of the stays.
+        began, ended: seconds since 1970; `ended` is None while the visit goes on.
+        is_exact: false where the service was killed, so that the end is an estimate.
+        crop_id: an event that has the person's crop; None where none has.
+    """
+
+    visit_id: int
+    name: str | None
+    identity_id: str | None
+    visitor_id: str | None
+    cameras: tuple[str, ...]
+    began: float
+    ended: float | None
+    is_exact: bool
+    crop_id: int | None
+
+    def is_of(self, who: str) -> bool:
+        """Return whether a name, identity id or visitor id is this person's."""
+        return who in (self.name, self.identity_id, self.visitor_id)
+
+
+@dataclass(slots=True)
+class Stays:
+    """The stays of events that are added oldest first.
+
+    Attributes:
+        all: every stay so far, in the order in which they began.
+    """
+
+    all: list[Stay] = field(default_factory=list)
+    _by_track: dict[tuple[str, int], Stay] = field(default_factory=dict)
+    _open: dict[tuple[str, int], Stay] = field(default_factory=dict)
+    _last_at: dict[str, float] = field(default_factory=dict)  # of each run's newest event
+    _run: str = ""
+    _is_up: set[str] = field(default_factory=set)
+
+    @property
+    def open(self) -> Iterable[Stay]:
+        """Stays without an end."""
+        return self._open.values()
+
+    def add(self, row: Row) -> None:
+        """Add the next event."""
+        _, kind, camera, at, run, track, *_ = row
+        if run is None or track is None:
+            if kind == UP:
+                # Between two starts of a camera is a stop, unless the service was killed.
+                if camera in self._is_up:
+                    self.stop(at)
+                self._is_up.add(camera)
+            elif kind == DOWN:
+                self._is_up.discard(camera)
+            return
+        if run != self._run:
+            if self._run:
+                self.stop(at)
+            self._run = run
+        self._last_at[run] = at
+        key = (run, track)
+        if kind in (ENTER, UNKNOWN):
+            if key not in self._open:
+                self._begin(key, row)
+            return
+        stay = self._by_track.get(key)
+        if kind == EXIT:
+            self._exit(key, stay, row)
+        elif stay is None:
+            self._begin(key, row)
+        else:
+            _tell(stay, row)
+
+    def stop(self, at: float) -> None:
+        """End the open stays, because the service that wrote them does not run at `at`."""
+        for stay in self._open.values():
+            known_at = self._last_at.get(stay.run, stay.began)
+            stay.ended = max(stay.began, min(at, known_at + UNSEEN_S))
+        self._open.clear()
+
+    def _begin(self, key: tuple[str, int], row: Row) -> None:
+        stay = Stay(
+            event_id=row.id,
+            camera=row.camera,
+            run=key[0],
+            began=row.at,
+            ended=None,
+            is_exact=False,
+            identity_id=row.identity_id,
+            name=row.name,
+            visitor_id=row.visitor_id,
+            crop_id=row.id if row.has_crop else None,
+            last_kind=row.kind,
+        )
+        self.all.append(stay)
+        self._by_track[key] = self._open[key] = stay
+
+    def _exit(self, key: tuple[str, int], stay: Stay | None, row: Row) -> None:
+        """End a stay, and those of tracks that were found to be of the same person."""
+        if stay is not None and not stay.is_exact:
+            _tell(stay, row)
+            stay.ended, stay.is_exact = row.at, True
+        self._open.pop(key, None)
+        for other_key, other in list(self._open.items()):
+            is_same = other.camera == row.camera and other.last_kind == RENAMED
+            if is_same and (other.identity_id, other.name) == (row.identity_id, row.name):
+                other.ended = row.at
+                # Of strangers it is not known which: an exit of its own corrects it.
+                other.is_exact = row.name is not None
+                del self._open[other_key]
+
+
+def _tell(stay: Stay, row: Row) -> None:
+    """Set who a stay shows from a later event of it."""
+    stay.identity_id, stay.name = row.identity_id, row.name
+    stay.visitor_id = row.visitor_id or stay.visitor_id
+    stay.last_kind = row.kind
+    if row.has_crop:
+        stay.crop_id = row.id
+
+
+def join(stays: Iterable[Stay], *, gap_s: float) -> list[Visit]:
+    """Return the visits of stays, oldest first.
+
+    Args:
+        stays: in any order.
+        gap_s: longest time between two stays of one visit, seconds.
+    """
+    visits: list[Visit] = []
+    last: dict[str, int] = {}  # index in `visits`
+    for stay in sorted(stays, key=lambda stay: (stay.began, stay.event_id)):
+        who = stay.who
+        index = None if who is None else last.get(who)
+        before = None if index is None else visits[index]
+        if before is None or (before.ended is not None and stay.began > before.ended + gap_s):
+            if who is not None:
+                last[who] = len(visits)
+            visits.append(
+                Visit(
+                    stay.event_id,
+                    stay.name,
+                    stay.identity_id,
+                    stay.visitor_id,
+                    (stay.camera,),
+                    stay.began,
+                    stay.ended,
+                    stay.is_exact,
+                    stay.crop_id,
+                )
+            )
+            continue
+        assert index is not None
+        ended, is_exact = before.ended, before.is_exact
+        if ended is not None and (stay.ended is None or stay.ended > ended):
+            ended, is_exact = stay.ended, stay.is_exact
+        is_new = stay.camera != before.cameras[-1]
+        visits[index] = replace(
+            before,
+            cameras=(*before.cameras, stay.camera) if is_new else before.cameras,
+            name=stay.name,
+            ended=ended,
+            is_exact=is_exact,
+            crop_id=stay.crop_id or before.crop_id,
+        )
+    return visits
+
+
+def read_visits(
+    connection: sqlite3.Connection,
+    *,
+    after: float,
+    before: float,
+    live_run: str | None,
+    gap_s: float = GAP_S,
+) -> list[Visit]:
+    """Return the visits that overlap a range of time, oldest first; whole, not cut to the range.
+
+    Args:
+        connection: of the event log.
+        after: begin of the range, seconds since 1970.
+        before: its end.
+        live_run: the run of the service that goes on now; None if none does.
+        gap_s: longest time between two stays of one visit, seconds.
+    """
+    stays = Stays()
+    since = after - LOOKBACK_S
+    for row in _begins(connection, since):
+        stays.add(row)
+    until = before + gap_s
+    for row in _rows(connection, since, until):
+        stays.add(row)
+    last_at = connection.execute("SELECT max(at) FROM events").fetchone()[0] or 0.0
+    # Stays that go on past the range end at an event after it.
+    while until <= last_at and until < before + LOOKBACK_S:
+        if all(stay.began >= before for stay in stays.open):
+            break
+        for row in _rows(connection, until, until + STEP_S):
+            stays.add(row)
+        until += STEP_S
+    if until > last_at and any(stay.run != live_run for stay in stays.open):
+        stays.stop(last_at)
+    visits = join(stays.all, gap_s=gap_s)
+    return [
+        each
+        for each in visits
+        if each.began < before and (each.ended is None or each.ended >= after)
+    ]
+
+
+def list_visits(
+    connection: sqlite3.Connection,
+    *,
+    after: float | None,
+    before: float,
+    live_run: str | None,
+    gap_s: float = GAP_S,
+    camera: str | None = None,
+    name: str | None = None,
+    cursor: int | None = None,
+    limit: int = 100,
+) -> tuple[list[Visit], int | None]:
+    """Return visits, newest first, and the cursor of the next, older ones; None at the end.
+
+    Args:
+        connection: of the event log.
+        after: only visits that go on at this time or later, seconds since 1970.
+        before: only visits that began before this time, seconds since 1970.
+        live_run: see `read_visits`.
+        gap_s: longest time between two stays of one visit, seconds.
+        camera: only visits that this camera saw.
+        name: only of this person, by name, identity id or visitor id.
+        cursor: a visit's id: only visits that began before it.
+        limit: maximum number.
+    """
+    newest = (before, 0)
+    if cursor is not None:
+        at = connection.execute(
+            "SELECT at FROM events WHERE id <= ? ORDER BY id DESC LIMIT 1", (cursor,)
+        ).fetchone()
+        if at is None:
+            return [], None
+        newest = min(newest, (float(at[0]), cursor))
+    first_at = connection.execute("SELECT min(at) FROM events").fetchone()[0]
+    bottom = max(after or 0.0, before if first_at is None else float(first_at))
+    span_s = 2 * STEP_S
+    while True:
+        low = max(bottom, newest[0] - span_s)
+        found = [
+            each
+            for each in read_visits(
+                connection, after=low, before=newest[0] + 1e-3, live_run=live_run, gap_s=gap_s
+            )
+            if (each.began, each.visit_id) < newest
+            and (camera is None or camera in each.cameras)
+            and (name is None or each.is_of(name))
+        ]
+        found.sort(key=lambda each: (each.began, each.visit_id), reverse=True)
+        is_all = low <= bottom
+        # A visit of an earlier window may have begun before one of this window.
+        sure = found if is_all else [each for each in found if each.began >= low]
+        if is_all or len(sure) > limit:
+            page = sure[:limit]
+            return page, page[-1].visit_id if len(sure) > limit else None
+        span_s *= 4
+
+
+def newest_run(connection: sqlite3.Connection) -> str | None:
+    """Return the run of the newest event of a face; None where there is none."""
+    row = connection.execute(
+        "SELECT run FROM events WHERE run IS NOT NULL ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _rows(connection: sqlite3.Connection, after: float, before: float) -> Iterator[Row]:
+    """Yield the events of a range of time, oldest first."""
+    yield from map(
+        Row._make,
+        connection.execute(
+            f"SELECT {_columns(connection)} FROM events WHERE at >= ? AND at < ? ORDER BY at, id",
+            (after, before),
+        ),
+    )
+
+
+def _begins(connection: sqlite3.Connection, at: float) -> list[Row]:
+    """Return camera events that tell which cameras were up at a time, oldest first."""
+    rows: Iterable[tuple[Any, ...]] = connection.execute(
+        f"SELECT {_columns(connection)} FROM events WHERE at >= ? AND at < ? "
+        "AND kind IN ('camera_up', 'camera_down') ORDER BY at, id",
+        (at - STEP_S, at),
+    )
+    return [Row._make(row) for row in rows]
+
+
+def _columns(connection: sqlite3.Connection) -> str:
+    names = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
+    visitor = "visitor_id" if "visitor_id" in names else "NULL"
+    return (
+        f"id, kind, camera, at, run, track_number, identity_id, name, {visitor}, crop IS NOT NULL"
+    )
