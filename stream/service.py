@@ -29,6 +29,7 @@ from stream.enrollment.gallery_worker import WAIT_S, GalleryWorker
 from stream.enrollment.naming import Matching
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
+from stream.events.visits import VisitRules
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook
@@ -55,7 +56,7 @@ class Service:
     Its parts do the work; the service itself reports its health.
 
     Attributes:
-        config: the settings with which it was started.
+        visit_rules: how events become visits.
         recognizer: finds and embeds the faces of live frames, in the inference thread.
         cameras: every camera by name.
         inference: the inference thread.
@@ -88,7 +89,7 @@ class Service:
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
-        self.config = config
+        self._config = config
         self.recognizer = recognizer
         self.gallery = gallery
         self.event_log = event_log
@@ -120,6 +121,11 @@ class Service:
             camera_away_s=config.events.camera_away_s,
             cooldown_s=config.events.cooldown_s,
             still_scan_s=config.recognizer.still_scan_s,
+        )
+        self.visit_rules = VisitRules(
+            live_run=self.pipeline.run_id,
+            gap_s=config.events.visit_gap_s,
+            zone=config.events.zone,
         )
         self.webhooks = _open_webhooks(config, self.supervisor)
         self.journal = Journal(
@@ -260,7 +266,7 @@ class Service:
         Everything else is applied at the next start.
         """
         await self.cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
-        if config.model_copy(update={"cameras": ()}) != self.config.model_copy(
+        if config.model_copy(update={"cameras": ()}) != self._config.model_copy(
             update={"cameras": ()}
         ):
             logger.warning(

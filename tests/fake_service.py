@@ -17,6 +17,7 @@ from stream.enrollment.naming import Matching
 from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
+from stream.events.visits import VisitRules
 from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook
@@ -269,6 +270,7 @@ class FakeService:
         self.complaints: list[str] = []
         self.gallery = gallery
         self.event_log = event_log
+        self.visit_rules = VisitRules(live_run="run")
         self.recognizer = SeeingRecognizer(self.world)
         self.cameras = FakeCameras()
         self.peers = FakePeers()

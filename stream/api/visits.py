@@ -65,15 +65,15 @@ async def visits(
     visit. As CSV it is a table of the same, with times in the configured time zone.
     """
     now = time.time()
-    settings = service.config.events
+    rules = service.visit_rules
 
     def find(log: EventLog) -> tuple[list[Visit], int | None]:
         return list_visits(
             log.connection,
             after=None if after is None else after.timestamp(),
             before=now + 1.0 if before is None else min(now + 1.0, before.timestamp()),
-            live_run=service.pipeline.run_id,
-            gap_s=settings.visit_gap_s,
+            live_run=rules.live_run,
+            gap_s=rules.gap_s,
             camera=camera,
             name=name,
             cursor=cursor,
@@ -82,7 +82,7 @@ async def visits(
 
     found, older = await _read(event_log, journal, find)
     if _is_csv(request, format):
-        return _table("visits.csv", visits_csv(found, zone=settings.zone, now=now))
+        return _table("visits.csv", visits_csv(found, zone=rules.zone, now=now))
     return {"visits": [visit_json(each, now=now) for each in found], "cursor": older}
 
 
@@ -107,8 +107,8 @@ async def report(
     visitor's id.
     """
     now = time.time()
-    settings = service.config.events
-    zone = settings.zone
+    rules = service.visit_rules
+    zone = rules.zone
     today = day_of(now, zone)
     since, until = _days(first, last, today)
 
@@ -117,8 +117,8 @@ async def report(
             log.connection,
             after=start_of_day(since, zone),
             before=min(now + 1.0, start_of_day(until + timedelta(days=1), zone)),
-            live_run=service.pipeline.run_id,
-            gap_s=settings.visit_gap_s,
+            live_run=rules.live_run,
+            gap_s=rules.gap_s,
         )
 
     found = await _read(event_log, journal, find)

@@ -13,6 +13,7 @@ visitor's id; without one, each stay is a visit.
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import tzinfo
 from typing import Any, NamedTuple
 
 from stream.frames import EventKind
@@ -36,6 +37,21 @@ ENTER, EXIT, UNKNOWN, RENAMED, UP, DOWN = (
     EventKind.CAMERA_UP.value,
     EventKind.CAMERA_DOWN.value,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class VisitRules:
+    """How the events of a service become visits.
+
+    Attributes:
+        live_run: the run of the service that goes on now; None if none does.
+        gap_s: longest time between two stays of one visit, seconds.
+        zone: the time zone whose days reports use; None for the system's.
+    """
+
+    live_run: str | None
+    gap_s: float = GAP_S
+    zone: tzinfo | None = None
 
 
 class Row(NamedTuple):

@@ -45,6 +45,7 @@ COMMANDS = {
     "backup": ["--config", "--gallery", "--replace", "--json"],
     "restore": ["--config", "--gallery", "--model", "--force", "--json"],
     "check": ["--config", "--json"],
+    "report": ["--from", "--to", "--person", "--csv", "--gallery", "--config", "--json"],
     "events": [
         "--config",
         "--follow",
