@@ -41,7 +41,7 @@ const VIEWS = {
   wall: { show: () => wall.show(), hide: () => wall.hide() },
   live: { show: ({ name }) => live.show(name), hide: () => live.hide() },
   events: { show: ({ query }) => attempt(timeline.show(query)), hide: () => timeline.hide() },
-  people: { show: () => attempt(people.load()), hide: hidden },
+  people: { show: ({ name }) => attempt(people.show(name)), hide: hidden },
   settings: { show: () => attempt(settings.show()), hide: () => settings.hide() },
 };
 /** @type {Route} */

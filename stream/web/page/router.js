@@ -1,4 +1,4 @@
-// Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/people, #/settings.
+// Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/people/look, #/settings.
 
 import { byId, find } from "./dom.js";
 import { Emitter } from "./emitter.js";

@@ -7,6 +7,7 @@ import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
 import { parseRoute } from "../page/router.js";
 import { counted } from "../page/text.js";
+import { hasFolder } from "./entries.js";
 import { PhotoSender } from "./photos.js";
 
 /** @import { Camera, Identity } from "../connection/schemas.js" */
@@ -20,8 +21,8 @@ const HINTS = {
 };
 
 /**
- * Events: "added" after each photo; "dropped" with files if no dialog is open.
- * @extends {Emitter<{added: void, dropped: File[]}>}
+ * Events: "added" after each photo; if no dialog is open, "dropped" with files, or "folders" with the drop.
+ * @extends {Emitter<{added: void, dropped: File[], folders: DataTransfer}>}
  */
 export class AddForm extends Emitter {
   #sources;
@@ -163,6 +164,8 @@ export class AddForm extends Emitter {
       const files = [...event.dataTransfer.files];
       if (dialog.open) {
         this.#photos.take(files);
+      } else if (hasFolder(event.dataTransfer) || (event.target instanceof Element && event.target.closest("#many"))) {
+        this.emit("folders", event.dataTransfer);
       } else {
         this.emit("dropped", files);
       }

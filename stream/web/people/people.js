@@ -2,12 +2,15 @@
 
 import { api, apiList, attempt, encode } from "../connection/api.js";
 import { ask } from "../page/dialogs.js";
-import { byId, glyph, h, portrait, setChildren, setText, toast } from "../page/dom.js";
+import { byId, find, glyph, h, portrait, setChildren, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
 import { counted } from "../page/text.js";
 import { Turns } from "../page/turns.js";
 import { AddForm } from "./add_form.js";
+import { CalibrationPanel } from "./calibration.js";
+import { Hygiene } from "./hygiene.js";
+import { ManyPeople } from "./many.js";
 import { PersonSheet } from "./person.js";
 import { askErase } from "./questions.js";
 
@@ -34,6 +37,14 @@ export class People extends Emitter {
   #typing;
   #form = new AddForm();
   #sheet = new PersonSheet();
+  #many = new ManyPeople();
+  #hygiene = new Hygiene();
+  #calibration = new CalibrationPanel();
+  #nFindings = h("span", { class: "count" });
+  #tabs = h("nav", { class: "tabs", "aria-label": "People" },
+    h("a", { href: "#/people" }, "Everybody"),
+    h("a", { href: "#/people/look" }, "Needs a look ", this.#nFindings),
+    h("a", { href: "#/people/threshold" }, "Threshold"));
   #count = h("p", { class: "people-count", role: "status" });
   #more = h("button", { type: "button", class: "button small people-more", hidden: true, onclick: () => attempt(this.#turns.run(() => this.#readMore())) }, "Show more");
 
@@ -49,6 +60,7 @@ export class People extends Emitter {
       }
     });
     byId("add-person").addEventListener("click", () => attempt(this.#add()));
+    this.#addPanels();
     this.#form.on("added", () => attempt(this.load()));
     this.#form.on("dropped", (files) => attempt(this.#add(null, files)));
     this.#sheet.on("add", (person) => attempt(this.#add(person)));
@@ -57,6 +69,48 @@ export class People extends Emitter {
       attempt(this.load());
       this.emit("removed");
     });
+  }
+
+  #addPanels() {
+    const list = find(byId("view-people"), ".panel");
+    list.id = "people-panel";
+    list.before(this.#tabs, this.#many.element);
+    list.after(this.#hygiene.element, this.#calibration.element);
+    byId("add-person").after(h("button", { type: "button", class: "button small", id: "add-many", "data-changes": true, onclick: () => this.#many.open() },
+      glyph("plus"), "Add many"));
+    this.#many.on("added", () => attempt(this.load()));
+    this.#hygiene.on("count", (n) => setText(this.#nFindings, n ? String(n) : ""));
+    this.#hygiene.on("changed", () => attempt(this.#changed()));
+    this.#form.on("folders", (transfer) => {
+      location.hash = "#/people";
+      attempt(this.#many.drop(transfer));
+    });
+  }
+
+  /**
+   * Show a part of the view.
+   * @param {string} part "look", "threshold", or any other for the list
+   */
+  async show(part) {
+    const shown = part === "look" || part === "threshold" ? part : "";
+    byId("people-panel").hidden = shown !== "";
+    this.#many.isAside = shown !== "";
+    this.#hygiene.element.hidden = shown !== "look";
+    this.#calibration.element.hidden = shown !== "threshold";
+    for (const link of this.#tabs.querySelectorAll("a")) {
+      if (link.getAttribute("href") === `#/people${shown && `/${shown}`}`) {
+        link.setAttribute("aria-current", "page");
+      } else {
+        link.removeAttribute("aria-current");
+      }
+    }
+    if (shown === "look") {
+      await this.#hygiene.load();
+    } else if (shown === "threshold") {
+      await this.#calibration.load();
+    } else {
+      await this.load();
+    }
   }
 
   /** Read the number of people, names to suggest, and as many people as were listed. */
