@@ -16,7 +16,7 @@ import { barsOf, scale, ticksOf } from "./histogram.js";
 const SPACE = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, TOP, BOTTOM] = [640, 200, 10, 34, 44];
 /** @type {[number, string][]} */
-const RATES = [[0.05, "1 of 20"], [0.01, "1 of 100"], [0.001, "1 of 1,000"], [0.0001, "1 of 10,000"], [0.00001, "1 of 100,000"]];
+const RATES = [[0.05, "1 in 20"], [0.01, "1 in 100"], [0.001, "1 in 1,000"], [0.0001, "1 in 10,000"], [0.00001, "1 in 100,000"]];
 
 /** The panel. */
 export class CalibrationPanel {

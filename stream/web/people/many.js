@@ -239,9 +239,10 @@ export class ManyPeople extends Emitter {
 
   /** @param {Upload} photo */
   #row(photo) {
-    const { person, path, state, detail, faces } = photo;
+    const { person, path, state, detail, reason, faces } = photo;
     const isRefused = state === "refused";
-    const say = { waiting: "", sending: "Sending", added: "Added", known: "Enrolled already", refused: detail, failed: `Not sent: ${detail}` }[state];
+    const why = reason === "several_faces" && faces.length > 1 ? `${faces.length} faces in the photo: choose the one who is meant` : detail;
+    const say = { waiting: "", sending: "Sending", added: "Added", known: "Enrolled already", refused: why, failed: `Not sent: ${detail}` }[state];
     return h("li", { class: "upload", "data-state": state, "data-path": path },
       pictureOf(photo),
       h("div", { class: "grow" },

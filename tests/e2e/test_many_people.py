@@ -1,0 +1,160 @@
+"""Adding many people on the page by dropping a folder, and putting the gallery in order there."""
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.harness import (
+    OUTPUT,
+    chromium,
+    keep_screenshots,
+    open_page,
+    require_chromium,
+    service,
+)
+from tests.ports import HeldPort
+from tests.shared_data import read_bgr, shared_data
+
+pytestmark = pytest.mark.e2e
+
+BLAIR, POWELL, CHAVEZ, PUTIN = "Tony_Blair", "Colin_Powell", "Hugo_Chavez", "Vladimir_Putin"
+
+
+def test_a_dropped_folder_becomes_people(tmp_path: Path) -> None:
+    require_chromium()
+    people = _people(tmp_path / "People")
+    with (
+        service("many", tmp_path, f"--gallery={tmp_path / 'people'}") as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/people")
+        _plan(page, people)
+        expect(page.locator(".many-status")).to_have_text("7 of 7: 5 added, 2 not added")
+        wall = _upload(page, "wall.png")
+        expect(wall).to_have_attribute("data-state", "refused")
+        expect(wall).to_contain_text("No face found")
+        expect(_upload(page, f"{BLAIR}_0001.jpg")).to_contain_text("Added")
+        _see_crops(page, 5)
+        _choose_the_face(page)
+        keep_screenshots(page, "people-many-added")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.get_by_label("Only photos that were not added").check()
+        expect(page.locator(".upload")).to_have_count(1)
+        page.locator("#many").get_by_role("button", name="Close").click()
+        expect(page.locator("#add-many")).to_be_focused()
+        for name, n in ((BLAIR, "2 photos"), (POWELL, "3 photos"), ("Hugo Chávez", "1 photo")):
+            expect(page.locator(f'.person[data-name="{name}"]')).to_contain_text(n)
+
+
+def test_photos_wait_while_the_service_restarts(tmp_path: Path) -> None:
+    require_chromium()
+    folder = tmp_path / POWELL
+    _copy(POWELL, folder, 3)
+    with HeldPort() as held, chromium() as browser:
+        with service("many-before", tmp_path, port=held.port) as facewire:
+            page = open_page(browser, facewire.url + "#/people")
+            page.click("#add-many")
+            page.set_input_files("#many-folder", folder)
+            start = page.get_by_role("button", name="Add 3 photos of 1 person")
+            expect(start).to_be_visible()
+        start.click()
+        outage = page.locator("#many").get_by_role("alert")
+        expect(outage).to_have_text("The service does not answer: going on when it is back")
+        page.screenshot(path=OUTPUT / "people-many-outage.png")
+        with service("many-after", tmp_path, port=held.port):
+            expect(page.locator(".many-status")).to_have_text("3 of 3: 3 added")
+            expect(outage).to_be_hidden()
+
+
+def _people(root: Path) -> Path:
+    """Write a folder with two people, a photo of two others, and one of nobody."""
+    _copy(BLAIR, root / BLAIR, 2)
+    _copy(POWELL, root / POWELL, 3)
+    cv2.imwrite(str(root / BLAIR / "wall.png"), np.full((300, 300, 3), 127, np.uint8))
+    chavez, putin = (read_bgr(_photos_of(name)[0]) for name in (CHAVEZ, PUTIN))
+    (root / "Group").mkdir()
+    cv2.imwrite(str(root / "Group/both.png"), np.hstack([chavez, putin]))
+    return root
+
+
+def _photos_of(name: str) -> list[Path]:
+    return sorted((shared_data("lfw10_original") / name).iterdir())
+
+
+def _copy(name: str, to: Path, n: int) -> None:
+    to.mkdir(parents=True)
+    for path in _photos_of(name)[:n]:
+        shutil.copy(path, to)
+
+
+def _plan(page: Page, people: Path) -> None:
+    """Drop the folder as a file manager does, and correct a name."""
+    expect(page.locator("#people-empty")).to_be_visible()
+    _drop(page, people, page.locator("#people-empty"))
+    names = page.locator(".plan-name")
+    expect(names).to_have_count(3)
+    assert [names.nth(i).input_value() for i in range(3)] == [POWELL, "Group", BLAIR]
+    names.nth(1).fill("")
+    expect(page.get_by_role("button", name="Add 6 photos of 2 people")).to_be_visible()
+    names.nth(1).fill("Hugo Chávez")
+    page.get_by_role("button", name="Add 7 photos of 3 people").click()
+
+
+def _drop(page: Page, path: Path, onto: Locator) -> None:
+    """Drag a folder into the window; a script cannot make one."""
+    box = onto.bounding_box()
+    assert box is not None
+    devtools = page.context.new_cdp_session(page)
+    event = {
+        "x": box["x"] + box["width"] / 2,
+        "y": box["y"] + box["height"] / 2,
+        "data": {"items": [], "files": [str(path)], "dragOperationsMask": 1},
+    }
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, **event})
+
+
+def _middle(element: Locator) -> float:
+    box = element.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2
+
+
+def _upload(page: Page, file: str) -> Locator:
+    return page.locator(f'.upload[data-path$="/{file}"]')
+
+
+def _see_crops(page: Page, n: int) -> None:
+    page.wait_for_function(
+        """n => [...document.querySelectorAll('.upload[data-state="added"] img')]
+            .filter(image => image.naturalWidth === 112).length === n""",
+        arg=n,
+    )
+
+
+def _choose_the_face(page: Page) -> None:
+    """By the keyboard, in the photo: the boxes are where the faces are."""
+    both = _upload(page, "both.png")
+    expect(both).to_contain_text("2 faces in the photo: choose the one who is meant")
+    both.get_by_role("button", name="Choose the face").click()
+    dialog = page.get_by_role("dialog", name="Which face is Hugo Chávez?")
+    expect(dialog.get_by_alt_text("Photo both.png")).to_be_visible()
+    boxes = dialog.locator(".pick-box")
+    expect(boxes).to_have_count(2)
+    photo, left, right = (
+        _middle(each) for each in (dialog.locator(".pick-photo"), boxes.first, boxes.last)
+    )
+    assert left < photo < right
+    keep_screenshots(page, "people-many-face")
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(both).to_have_attribute("data-state", "refused")
+    both.get_by_role("button", name="Choose the face").click()
+    boxes.first.focus()
+    page.keyboard.press("Enter")
+    expect(both).to_have_attribute("data-state", "added")
+    _see_crops(page, 6)
