@@ -2,7 +2,7 @@
 
 import { api, apiList, attempt, encode } from "../connection/api.js";
 import { ask } from "../page/dialogs.js";
-import { byId, find, glyph, h, portrait, setChildren, setText, toast } from "../page/dom.js";
+import { byId, glyph, h, portrait, setChildren, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
 import { counted } from "../page/text.js";
@@ -72,8 +72,7 @@ export class People extends Emitter {
   }
 
   #addPanels() {
-    const list = find(byId("view-people"), ".panel");
-    list.id = "people-panel";
+    const list = byId("people-panel");
     list.before(this.#tabs, this.#many.element);
     list.after(this.#hygiene.element, this.#calibration.element);
     byId("add-person").after(h("button", { type: "button", class: "button small", id: "add-many", "data-changes": true, onclick: () => this.#many.open() },
