@@ -85,6 +85,7 @@ class _Job:
     frame: Frame
     camera: Watch
     same_face: float
+    gathers: bool = False
     looked: dict[int, Shot] = field(default_factory=dict)
 
     def known(self) -> Known:
@@ -129,7 +130,8 @@ class _Job:
                 continue
             value = self._value(track)
             memory = self.camera.remember(track)
-            urgency = memory.urgency(track, value, at)
+            gathers = self.gathers and not self.camera.gather(track).is_core
+            urgency = memory.urgency(track, value, at, gathers=gathers)
             if urgency is None or urgency > OPEN:
                 memory.waits_since = None
             if urgency is not None and not (only_open and urgency > OPEN):
@@ -187,6 +189,7 @@ class Pipeline:
         self._numbers = itertools.count(1)
         self._cameras: dict[str, Watch] = {}
         self._limits: dict[str, Limits] = {}
+        self._gathers = False
         self._scan_s = 0.0
         self._embed_s = 0.0
         self._timings: dict[str, float] = {}
@@ -209,7 +212,7 @@ class Pipeline:
         started = self._clock()
         self._timings = dict.fromkeys(STAGES, 0.0)
         same_face = self._similarity.same_face
-        jobs = [_Job(frame, self._camera(frame), same_face) for frame in frames]
+        jobs = [_Job(frame, self._camera(frame), same_face, self._gathers) for frame in frames]
         with self._stage("track"):
             for job in jobs:
                 job.camera.prepare(job.frame)
@@ -269,6 +272,13 @@ class Pipeline:
         for camera in self._cameras.values():
             for memory in camera.memories.values():
                 memory.voter.threshold = threshold
+
+    def gather_strangers(self, *, is_on: bool) -> None:
+        """Embed strangers more often in their first seconds, to recognize them when they return.
+
+        Known people and faces without a name yet go first.
+        """
+        self._gathers = is_on
 
     def regallery(self) -> None:
         """Decide every track again with the next frame; call it after a gallery change."""

@@ -24,6 +24,13 @@ AGAIN_EVERY_S = 4.0
 """Between two embeddings of a decided track: a stranger may turn towards the camera, and a name is
 checked, since another face may be in the same place. It costs 0.4 % of a core a face."""
 
+GATHER_EVERY_S = 0.28
+"""Between two embeddings of a stranger who is to be recognized when they return: eight in the two
+seconds from which they count as seen."""
+
+GATHER_VALUE = 0.25
+"""Value of a crop below which a stranger is not embedded more often: it is no evidence."""
+
 OPEN = 1
 """The highest urgency of a face whose name is undecided."""
 
@@ -70,13 +77,16 @@ class Memory:
         self._looked_at = float("-inf")
         self._best_value = 0.0
 
-    def urgency(self, track: Tracked, value: float, at: float) -> int | None:
+    def urgency(
+        self, track: Tracked, value: float, at: float, *, gathers: bool = False
+    ) -> int | None:
         """Return how soon to embed the track: 0 at once, higher can wait, None not now.
 
         Args:
             track: as seen in this frame.
             value: of its crop in this frame, see `shot_value`.
             at: seconds.
+            gathers: whether a stranger's track still lacks embeddings.
         """
         since_s = at - self._looked_at
         if value < MIN_SHOT:
@@ -86,6 +96,9 @@ class Memory:
         if track.is_doubtful or self.voter.state is TrackState.UNDECIDED:
             return OPEN if since_s >= UNDECIDED_EVERY_S else None
         if value >= BETTER_SHOT_BY * self._best_value and since_s >= BETTER_SHOT_AFTER_S:
+            return 2
+        is_stranger = self.voter.state is TrackState.UNKNOWN
+        if gathers and is_stranger and value >= GATHER_VALUE and since_s >= GATHER_EVERY_S:
             return 2
         return 3 if since_s >= AGAIN_EVERY_S else None
 

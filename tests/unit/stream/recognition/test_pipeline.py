@@ -611,3 +611,14 @@ def test_faces_that_no_event_announced_are_not_reported(hall: Hall) -> None:
     results += [hall.tick() for _ in range(60)]
     assert hall.events == []
     assert not any(result.sightings for result in results)
+
+
+@pytest.mark.parametrize(("is_on", "least", "most"), [(False, 3, 6), (True, 8, 11)])
+def test_strangers_are_embedded_more_often_where_they_are_to_be_recognized_again(
+    hall: Hall, is_on: bool, least: int, most: int
+) -> None:
+    hall.pipeline.gather_strangers(is_on=is_on)
+    results = [hall.tick(FakeFace(3, 300)) for _ in range(75)]
+    results += [hall.tick() for _ in range(150)]
+    (ended,) = (s for result in results for s in result.sightings if s.is_over)
+    assert least <= ended.n_good <= most
