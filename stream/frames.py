@@ -40,6 +40,13 @@ class Planes:
         """(H, W) uint8 luma, 16 to 235; a view of the picture."""
         return _rows(self.picture.planes[0])[: self.picture.height, : self.picture.width]
 
+    @property
+    def layers(self) -> list[NDArray[np.uint8]]:
+        """Luma as above, and Cb and Cr, each (H / 2, W / 2) uint8, 16 to 240; views."""
+        height, width = self.picture.height, self.picture.width
+        chroma = [_rows(plane)[: height // 2, : width // 2] for plane in self.picture.planes[1:3]]
+        return [self.luma, *chroma]
+
     def to_rgb(self) -> NDArray[np.uint8]:
         """Return a new (H, W, 3) uint8 RGB image."""
         is_hd = self.matrix is Matrix.BT709
@@ -52,6 +59,11 @@ class Planes:
         # Without a copy where FFmpeg's rows end with their last pixel.
         image = _rows(picture.planes[0])[:height, : 3 * width]
         return np.ascontiguousarray(image).reshape(height, width, 3)
+
+
+def new_planes(height: int, width: int, matrix: Matrix) -> Planes:
+    """Return planes of an even size in pixels, not filled."""
+    return Planes(av.VideoFrame(width, height, "yuv420p"), matrix)
 
 
 def _rows(plane: VideoPlane) -> NDArray[np.uint8]:

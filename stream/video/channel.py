@@ -13,7 +13,7 @@ from stream.video.encoder import MATRICES, Encoder, VideoPacket, bitrate_for
 from stream.video.link_quality import SMALL_SHARE
 from stream.video.mailbox import LatestMailbox, MailboxClosed
 from stream.video.packet_hub import PacketHub
-from stream.video.rendition import MIN_SIDE, Feed, render
+from stream.video.rendition import Feed, render, render_planes
 
 IDLE_S = 0.5
 """How long the encoder's thread waits for a frame before it checks again."""
@@ -45,16 +45,17 @@ class VideoOut:
 
     def render(self, result: FrameResult) -> dict[Feed, NDArray[np.uint8] | Planes]:
         """Render the image of every watched feed; feeds with equal images share it."""
-        looks: dict[tuple[bool, bool], NDArray[np.uint8]] = {}
+        looks: dict[tuple[bool, bool, bool], NDArray[np.uint8] | Planes] = {}
         pictures: dict[Feed, NDArray[np.uint8] | Planes] = {}
         for feed in self._hub.feeds():
             planes = result.frame.planes
-            if planes is not None and _takes(feed, planes):
-                pictures[feed] = planes
-                continue
-            look = (feed.small, feed.raw)
+            is_direct = planes is not None and planes.matrix in MATRICES[feed.codec]
+            look = (feed.small, feed.raw, is_direct)
             if look not in looks:
-                looks[look] = render(result, small=feed.small, raw=feed.raw)
+                found = render_planes(result, feed)
+                looks[look] = (
+                    render(result, small=feed.small, raw=feed.raw) if found is None else found
+                )
             pictures[feed] = looks[look]
         return pictures
 
@@ -96,12 +97,6 @@ class VideoOut:
             for packet in packets:
                 packet.opaque = result
         return packets
-
-
-def _takes(feed: Feed, planes: Planes) -> bool:
-    """Return whether a feed shows a camera's planes as they are."""
-    is_large = min(planes.picture.height, planes.picture.width) >= MIN_SIDE
-    return feed.raw and not feed.small and is_large and planes.matrix in MATRICES[feed.codec]
 
 
 class VideoChannel:

@@ -1,14 +1,15 @@
 """The forms of a camera's video: codec, full or small, annotated or raw."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.frames import FrameResult
-from stream.video.annotate import annotate
-from stream.video.encoder import Codec
+from stream.frames import FrameResult, Planes, Track, new_planes
+from stream.video.annotate import annotate, annotate_planes
+from stream.video.encoder import MATRICES, Codec
 
 # Half the width and height of the full rendition, for a quarter of the bits.
 SMALL_SCALE = 0.5
@@ -66,9 +67,38 @@ def render(result: FrameResult, *, small: bool, raw: bool) -> NDArray[np.uint8]:
         return image
     if image is result.frame.image:
         image = image.copy()
-    tracks = tuple(replace(track, box=track.box * np.float32(scale)) for track in tracks)
-    annotate(image, tracks, now=result.frame.captured_at)
+    annotate(image, _scaled(tracks, scale), now=result.frame.captured_at)
     return image
+
+
+def render_planes(result: FrameResult, feed: Feed) -> Planes | None:
+    """Render a feed from the camera's own YUV planes, which are neither enlarged nor converted.
+
+    Returns:
+        Must not be written to, and may be those of the frame; None where the feed needs another
+        form than the planes have.
+    """
+    planes = result.frame.planes
+    if planes is None or planes.matrix not in MATRICES[feed.codec]:
+        return None
+    height, width = planes.picture.height, planes.picture.width
+    is_small = feed.small and height * SMALL_SCALE >= SMALL_MIN_HEIGHT
+    if min(height, width) < MIN_SIDE or max(height, width) > MAX_SIDE:
+        return None
+    if is_small and (height % 4 or width % 4):
+        return None  # half of the chroma's size is no whole number
+    tracks = () if feed.raw else result.tracks
+    if not is_small and not tracks:
+        return planes
+    scale = SMALL_SCALE if is_small else 1.0
+    made = new_planes(round(height * scale), round(width * scale), planes.matrix)
+    for layer, source in zip(made.layers, planes.layers, strict=True):
+        if is_small:
+            cv2.resize(source, layer.shape[::-1], dst=layer, interpolation=cv2.INTER_AREA)
+        else:
+            np.copyto(layer, source)
+    annotate_planes(made, _scaled(tracks, scale), now=result.frame.captured_at)
+    return made
 
 
 def snapshot_jpeg(result: FrameResult, *, max_width: int | None = None) -> bytes:
@@ -87,6 +117,10 @@ def snapshot_jpeg(result: FrameResult, *, max_width: int | None = None) -> bytes
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, SNAPSHOT_QUALITY])
     return jpeg.tobytes()
+
+
+def _scaled(tracks: Sequence[Track], scale: float) -> tuple[Track, ...]:
+    return tuple(replace(track, box=track.box * np.float32(scale)) for track in tracks)
 
 
 def _resize(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -3,8 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from gallery import Identity, Match
-from stream.frames import Track, TrackState
-from stream.video.annotate import COLORS, annotate, label
+from stream.frames import Matrix, Track, TrackState, new_planes
+from stream.video.annotate import COLORS, annotate, annotate_planes, label
 
 GRAY = 90
 
@@ -133,3 +133,30 @@ def test_text_fits_an_upright_picture() -> None:
     columns = np.flatnonzero((image == COLORS[TrackState.KNOWN]).all(axis=2).any(axis=0))
     assert rows[0] > 800
     assert columns[-1] < 640 - 100
+
+
+@pytest.mark.parametrize("matrix", Matrix)
+def test_planes_show_the_same_as_rgb(matrix: Matrix) -> None:
+    faces = [
+        track(name="Grace Hopper"),
+        track((601, 251, 650, 311), name=None, state=TrackState.UNKNOWN),
+        track((1250, 0, 1280, 40), name=None, state=TrackState.UNDECIDED),
+        track((-50, 650, 60, 760), name="Somebody with a rather long name"),
+    ]
+    wanted, planes = picture(), new_planes(720, 1280, matrix)
+    for layer, level in zip(planes.layers, (16 + 219 * GRAY / 255, 128, 128), strict=True):
+        layer[:] = round(level)
+    annotate(wanted, faces, now=1.0)
+    annotate_planes(planes, faces, now=1.0)
+    # halved, since chroma has half the size and the edges of a line blur
+    difference = np.abs(_halved(planes.to_rgb()) - _halved(wanted)).max(axis=2)
+    drawn = _halved(changed(wanted)[..., None])[..., 0]
+    assert np.percentile(difference[drawn == 1], 90) <= 16
+    assert difference[drawn == 0].mean() <= 1.5, "the rest is as it was, but for rounding"
+    assert (difference > 80).mean() < 1e-3
+
+
+def _halved(image: NDArray[np.generic]) -> NDArray[np.float64]:
+    height, width, depth = image.shape
+    cells = image.astype(np.float64).reshape(height // 2, 2, width // 2, 2, depth)
+    return np.asarray(cells.mean(axis=(1, 3)), np.float64)
