@@ -32,6 +32,10 @@ MEASURED = "threshold_similarities"  # fact of a gallery: the model's similariti
 DEVIATIONS_PER_DECADE = 0.629
 
 
+class TooFewPairsError(GalleryError):
+    """There are too few pairs of different people for a rate: enroll more, or ask a higher one."""
+
+
 @dataclass(frozen=True, slots=True)
 class AlikePair:
     """Two similar identities: relatives, or one person enrolled twice.
@@ -88,7 +92,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
         far: target rate in (0, 1), of one probe against one other person.
 
     Raises:
-        GalleryError: if there are too few pairs of different people to measure that rate.
+        TooFewPairsError: if there are too few pairs of different people to measure that rate.
     """
     persons, embeddings = _templates(gallery)
     order = np.argsort(persons, kind="stable")
@@ -98,7 +102,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     n_pairs = n_probes * max(len(people) - 1, 0)
     if n_pairs * far < MIN_FALSE_ACCEPTS:
         finest = f"a rate of {finest_far(n_pairs):g} can be" if n_pairs else "none can be"
-        raise GalleryError(
+        raise TooFewPairsError(
             f"a false accept rate of {far:g} needs {math.ceil(MIN_FALSE_ACCEPTS / far)} pairs of "
             f"different people, this gallery has {n_pairs}: {finest} measured"
         )

@@ -24,6 +24,7 @@ from gallery.errors import GalleryReplacedError, NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream.api import cameras as api_cameras
 from stream.api import events as api_events
+from stream.api import hygiene as api_hygiene
 from stream.api import identities as api_people
 from stream.api import session as api_session
 from stream.api import visits as api_visits
@@ -59,6 +60,7 @@ ROUTERS = (
     api_people.router,
     api_events.router,
     api_visits.router,
+    api_hygiene.router,
 )
 
 # The first matching class decides, so subclasses come before their bases.

@@ -221,23 +221,35 @@ def calibrate(
 
 def check(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Repair what can be repaired; stop the service first.")
+        bool, typer.Option("--repair", help="Repair the file; stop the service first.")
     ] = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Verify the gallery's file, and repair it if asked.
+    """Verify the gallery's file, and list photos and people that harm recognition.
 
-    Example: facewire gallery check --repair
+    Each finding has the command that mends it; look first, by `gallery show NAME --sheet`.
+
+    Examples: facewire gallery check --json
+              facewire gallery check --repair
     """
+    from gallery import Access, Gallery
     from gallery.check import check as verify
+    from gallery.hygiene import inspect
+    from stream.enrollment.naming import hygiene_limits, limits_of
+    from stream.schemas.hygiene import hygiene_json
 
     settings = settings_for(config=config, gallery=gallery)
     directory = settings.to_write() if repair else settings.directory
     report = verify(directory, repair=repair)
+    hygiene = None
+    if not report.problems or report.repaired:
+        with Gallery.open_any(directory, access=Access.READ) as people:
+            limits = hygiene_limits(limits_of(people), people.people.count())
+            hygiene = hygiene_json(inspect(people, limits), people.model_id)
     if as_json:
-        print_json(asdict(report))
+        print_json({**asdict(report), "hygiene": hygiene})
     else:
         for problem in report.problems:
             complain(problem)
@@ -245,6 +257,8 @@ def check(
             complain(note)
         for line in report.repaired:
             say(f"repaired: {line}")
+        for found in hygiene["findings"] if hygiene else ():
+            say(f"{found['detail']}: {found['command']}")
         say(f"{report.n_people} people, {report.n_photos} photos")
     if report.problems and not report.repaired:
         raise typer.Exit(EXPECTED_FAILURE)

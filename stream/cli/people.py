@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from gallery import MAX_INTEGER
 from stream.cli.common import (
     EXPECTED_FAILURE,
     AsJson,
@@ -27,7 +28,7 @@ from stream.cli.common import (
     table_console,
     write_output,
 )
-from stream.cli.settings import settings_for
+from stream.cli.settings import Settings, settings_for
 from stream.errors import EnrolmentError
 
 if TYPE_CHECKING:
@@ -265,6 +266,15 @@ def remove(
     who: Annotated[
         list[str], typer.Argument(metavar="NAME|ID...", show_default=False, help="People.")
     ],
+    photo: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            max=MAX_INTEGER,
+            metavar="PHOTO",
+            help="Erase only this photo of the one person; its number is in gallery show.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     gallery: GalleryDirectory = None,
     config: ConfigFile = None,
@@ -272,9 +282,14 @@ def remove(
 ) -> None:
     """Erase people: photos, embeddings, and their names and images in past events.
 
-    Example: facewire gallery remove "Grace Hopper"
+    Examples: facewire gallery remove "Grace Hopper"
+              facewire gallery remove "Grace Hopper" --photo 17
     """
     from gallery import NameTakenError, UnknownIdentityError
+
+    if photo:
+        _remove_photos(who, photo, settings_for(config=config, gallery=gallery), as_json=as_json)
+        return
 
     removed, is_complete = [], True
     settings = settings_for(config=config, gallery=gallery)
@@ -297,6 +312,22 @@ def remove(
         print_json({"removed": removed})
     if not is_complete:
         raise typer.Exit(EXPECTED_FAILURE)
+
+
+def _remove_photos(
+    who: "Sequence[str]", photo_ids: "Sequence[int]", settings: Settings, *, as_json: bool
+) -> None:
+    """Erase photos of one person."""
+    if len(who) != 1:
+        raise typer.BadParameter(f"--photo is of one person, got {len(who)} names")
+    with people_and_events(settings.to_write()) as (opened, _):
+        identity = opened.people.find(who[0])
+        for photo_id in photo_ids:
+            opened.photos.remove(photo_id, of=identity.identity_id)
+            if not as_json:
+                say(f"removed photo {photo_id} of {identity.name}")
+    if as_json:
+        print_json({"removed": [{"name": identity.name, "photo_id": each} for each in photo_ids]})
 
 
 def _write_sheet(

@@ -6,9 +6,12 @@ from functools import cache
 
 from gallery import Gallery, GalleryError
 from gallery.calibration import kept_similarities, some_photos
+from gallery.hygiene import HygieneLimits
 from recognizer import Recognizer, SimilarityLimits
-from recognizer.card import similarities_from
+from recognizer.card import card_from, similarities_from
+from recognizer.models.manifest import read_manifest
 from recognizer.similarities import (
+    CAUTIOUS,
     MIN_IMPOSTORS,
     derive,
     measured,
@@ -47,6 +50,33 @@ def limits_for(recognizer: Recognizer, gallery: Gallery) -> SimilarityLimits:
         return recognizer.limits
     found = derive(measured(genuine, impostor))
     return replace(more_cautious(found, recognizer.limits), is_measured=False)
+
+
+def limits_of(gallery: Gallery) -> SimilarityLimits:
+    """Return the working numbers in a gallery of its model, without opening the model.
+
+    Those of a shipped model are in the manifest. For others a calibration of the gallery is used,
+    else cautious defaults.
+
+    Raises:
+        GalleryError: if the calibration in the gallery is damaged, or it cannot be read.
+    """
+    for name, entry in read_manifest().items():
+        if gallery.model_id.startswith(f"{name}-") and entry.card:
+            return card_from({"source": "", "licence": "", **entry.card}, name=name).limits
+    try:
+        kept = kept_similarities(gallery)
+        return derive(CAUTIOUS if kept is None else similarities_from(kept))
+    except ValueError as error:
+        raise GalleryError(
+            f"the calibration in {gallery.file.path} is damaged ({error}): "
+            "run `facewire gallery calibrate --apply` again"
+        ) from error
+
+
+def hygiene_limits(limits: SimilarityLimits, n_people: int) -> HygieneLimits:
+    """Return the levels at which a gallery's photos and people are listed for a look."""
+    return HygieneLimits(limits.min_own, limits.other_among(n_people), limits.most_similar)
 
 
 def threshold_for(recognizer: Recognizer, gallery: Gallery) -> float:

@@ -179,7 +179,10 @@ def test_split_and_sheet_by_command(directory, tmp_path):
 
 
 def test_check_and_repair_by_command(directory):
-    assert answer("gallery", "check", "--gallery", directory) == {
+    found = answer("gallery", "check", "--gallery", directory)
+    hygiene = found.pop("hygiene")
+    assert (hygiene["n_people"], hygiene["n_photos"]) == (8, 24)
+    assert found == {
         "problems": [],
         "repaired": [],
         "notes": [],

@@ -609,6 +609,36 @@ def test_a_photo_of_two_lists_its_faces_and_a_second_request_names_one(client, s
     assert_error(answer, 422, "face is of one photo, got 2")
 
 
+def test_what_harms_recognition_is_listed_with_the_requests_that_mend_it(client, service):
+    enrol(service, "Ada", 1)
+    enrol(service, "Augusta", 1)
+    answer = client.get("/api/gallery/hygiene").json()
+    (alike,) = [each for each in answer["findings"] if each["kind"] == "alike"]
+    assert {person["name"] for person in alike["people"]} == {"Ada", "Augusta"}
+    assert client.get("/api/gallery/hygiene?limit=1").json()["total"] == answer["total"]
+    mend = alike["mend"][0]
+    assert client.request(mend["method"], mend["path"], json=mend["body"]).status_code == 200
+    after = client.get("/api/gallery/hygiene").json()
+    assert alike["id"] not in [each["id"] for each in after["findings"]]
+    for each in after["findings"]:
+        assert each["kind"] == "redundant"
+        mend = each["mend"][0]
+        assert client.request(mend["method"], mend["path"], json=mend["body"]).status_code == 204
+    assert client.get("/api/gallery/hygiene").json()["findings"] == []
+
+
+def test_the_calibration_has_its_histogram(client, service):
+    assert_error(client.get("/api/gallery/calibration"), 409, "pairs of different people")
+    for person in range(1, 9):
+        enrol(service, f"Person {person}", person)
+    answer = client.get("/api/gallery/calibration", params={"far": 0.4}).json()
+    histogram = answer["histogram"]
+    assert sum(histogram["impostor"]) == answer["impostors"] > 0
+    assert sum(histogram["genuine"]) == answer["genuine"]
+    assert len(histogram["edges"]) == len(histogram["impostor"]) + 1
+    assert answer["in_use"] == pytest.approx(service.matching.threshold, abs=1e-6)
+
+
 def test_too_many_photos_are_refused(client):
     files = [("photos", (f"{i}.png", b"x")) for i in range(51)]
     assert_error(
