@@ -5,6 +5,7 @@ import { api, attempt } from "./connection/api.js";
 import { Socket } from "./connection/socket.js";
 import { announcementOf } from "./events/event_text.js";
 import { Timeline } from "./events/timeline.js";
+import { DayOfVisits } from "./events/visits.js";
 import { Live } from "./live/live.js";
 import { askName, askNameOfEvent } from "./live/naming.js";
 import { OwnCamera } from "./live/own_camera.js";
@@ -31,6 +32,7 @@ const wall = new Wall(socket, cameras);
 const live = new Live(socket, router, cameras);
 const own = new OwnCamera(socket, live.stage);
 const timeline = new Timeline(socket, router, cameras);
+const visits = new DayOfVisits(socket, router, cameras);
 const settings = new Settings(cameras);
 const people = new People();
 live.own = own;
@@ -41,6 +43,7 @@ const VIEWS = {
   wall: { show: () => wall.show(), hide: () => wall.hide() },
   live: { show: ({ name }) => live.show(name), hide: () => live.hide() },
   events: { show: ({ query }) => attempt(timeline.show(query)), hide: () => timeline.hide() },
+  visits: { show: ({ query }) => attempt(visits.show(query)), hide: () => visits.hide() },
   people: { show: ({ name }) => attempt(people.show(name)), hide: hidden },
   settings: { show: () => attempt(settings.show()), hide: () => settings.hide() },
 };
@@ -153,6 +156,7 @@ socket.on("open", () => {
   setTimeout(() => {
     attempt(people.load());
     attempt(timeline.refresh());
+    attempt(visits.refresh());
     attempt(live.refresh());
   }, LISTS_AFTER_MS);
 });

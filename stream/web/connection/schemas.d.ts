@@ -128,3 +128,40 @@ export interface Enrol {
   }[];
   rejected: Rejected[];
 }
+
+export interface Visit {
+  id: number;
+  name: string | null;
+  identity_id: string | null;
+  visitor_id: string | null;
+  cameras: string[];
+  began: string;
+  ended: string | null;
+  duration_s: number;
+  is_exact: boolean;
+  crop_event_id: number | null;
+}
+
+export interface Visits {
+  visits: Visit[];
+  cursor: number | null;
+}
+
+export interface Present {
+  name: string;
+  identity_id: string;
+  since: string;
+}
+
+export interface CameraPresence {
+  camera: string;
+  count: number;
+  people: Present[];
+  n_unknown: number;
+}
+
+export interface Presence {
+  at: string;
+  count: number;
+  cameras: CameraPresence[];
+}

@@ -47,7 +47,7 @@ export function filterOf({ kind, camera, name, day }) {
  * The start of a day and of the next; days on which daylight saving changes have 23 or 25 hours.
  * @param {string} day
  */
-function boundsOf(day) {
+export function boundsOf(day) {
   const from = new Date(`${day}T00:00`);
   const to = new Date(from);
   to.setDate(from.getDate() + 1);

@@ -1,4 +1,4 @@
-// Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/people/look, #/settings.
+// Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/visits?day=DAY, #/people/look, #/settings.
 
 import { byId, find } from "./dom.js";
 import { Emitter } from "./emitter.js";
@@ -8,7 +8,7 @@ import { Emitter } from "./emitter.js";
  * @typedef {{view: string, name: string, query: URLSearchParams}} Route
  */
 
-const VIEWS = ["wall", "live", "events", "people", "settings"];
+const VIEWS = ["wall", "live", "events", "visits", "people", "settings"];
 
 /**
  * Parse an address; `view` is "" if it names none, so that the page chooses.
@@ -80,10 +80,10 @@ export function showView({ view, name, isFirst }) {
   for (const each of VIEWS) {
     byId(`view-${each}`).hidden = each !== view;
   }
-  const current = view === "live" ? "wall" : view;
+  const current = { live: "wall", visits: "events" }[view] ?? view;
   for (const link of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".nav a"))) {
     if (link.dataset.view === current) {
-      link.setAttribute("aria-current", view === "live" ? "true" : "page");
+      link.setAttribute("aria-current", current === view ? "page" : "true");
     } else {
       link.removeAttribute("aria-current");
     }
