@@ -405,6 +405,17 @@ class EventsConfig(Section):
         return ZoneInfo(self.time_zone) if self.time_zone else None
 
 
+class VisitorsConfig(Section):
+    """The [visitors] table."""
+
+    enabled: bool = Field(
+        False, description="recognize unknown people who come again, until the page switches it"
+    )
+    keep_days: float = Field(
+        30.0, gt=0, description="days after its last sighting in which a visitor is kept"
+    )
+
+
 class VideoConfig(Section):
     """The [video] table."""
 
@@ -480,6 +491,7 @@ class Config(Section):
     recognizer: RecognizerConfig = RecognizerConfig()
     gallery: GalleryConfig = GalleryConfig()
     events: EventsConfig = EventsConfig()
+    visitors: VisitorsConfig = VisitorsConfig()
     video: VideoConfig = VideoConfig()
     cameras: tuple[CameraConfig, ...] = Field((), description="the cameras to watch")
     webhooks: tuple[WebhookConfig, ...] = Field((), description="programs that receive events")

@@ -121,6 +121,17 @@ class BackupError(StreamError):
     """Raised when a backup cannot be written, or is damaged, newer, or of another model."""
 
 
+class VisitorError(StreamError):
+    """Raised when visitors cannot be changed as requested."""
+
+
+class UnknownVisitorError(VisitorError):
+    """Raised when there is no visitor with the requested id."""
+
+    def __init__(self, visitor_id: str) -> None:
+        super().__init__(f"there is no visitor {visitor_id}: it may have been named or erased")
+
+
 class EventLogError(StreamError):
     """Raised when the file of past events cannot be opened, read or written.
 

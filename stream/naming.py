@@ -16,6 +16,7 @@ from stream.events.log import EventLog, LoggedFace
 from stream.events.recorder import Journal
 from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
+from stream.visitors.book import VisitorBook
 
 
 class FaceNaming:
@@ -31,6 +32,7 @@ class FaceNaming:
         matching: limits by which another person's face is refused.
         event_log: has the crops of past events.
         journal: runs calls that use the log.
+        visitors: has the crops of unknown people.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class FaceNaming:
         matching: Matching,
         event_log: EventLog,
         journal: Journal,
+        visitors: VisitorBook | None = None,
     ) -> None:
         self._cameras = cameras
         self._inference = inference
@@ -55,6 +58,7 @@ class FaceNaming:
         self._matching = matching
         self._event_log = event_log
         self._journal = journal
+        self._visitors = visitors
 
     async def name_track(
         self, camera: str, track_id: str, name: str, *, force: bool = False
@@ -107,6 +111,35 @@ class FaceNaming:
         crop = await self._inference.run(face_crop, self._recognizer, face, label)
         identity = await self._enroll(name, [crop], force=force)
         await self._journal.run(self._event_log.name_event, event_id, identity)
+        return identity
+
+    async def name_visitor(self, visitor_id: str, name: str, *, force: bool = False) -> Identity:
+        """Enroll a visitor's best crops under a name, and rename its past events and live tracks.
+
+        Args:
+            visitor_id: of the visitor, who is none afterwards.
+            name: who it is: somebody new, or known already.
+            force: enroll even if the face is poor or looks like another person, such as a twin.
+
+        Raises:
+            UnknownVisitorError: if there is no such visitor.
+            EnrolmentError: if no crop passes the checks.
+            GalleryError: if the gallery cannot store it; nothing is changed.
+            EventLogError: if its events cannot be read or changed.
+        """
+        assert self._visitors is not None
+        faces = await self._journal.run(self._visitors.faces, visitor_id)
+        crops = [
+            await self._inference.run(face_crop, self._recognizer, face, f"sighting {number}")
+            for number, face in enumerate(faces, 1)
+        ]
+        if not crops:
+            raise EnrolmentError("nothing is kept of this visitor: name it when it comes again")
+        identity = await self._enroll(name, crops, force=force)
+        live = await self._journal.run(self._visitors.name, visitor_id, identity)
+        for camera, track_id in live:
+            with suppress(UnknownTrackError):  # gone by now
+                await self._inference.run(self._pipeline.assign, camera, track_id, identity)
         return identity
 
     async def _enroll(self, name: str, faces: list[FaceCrop], *, force: bool) -> Identity:

@@ -42,6 +42,8 @@ from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
 from stream.service_lock import announced, only_service
 from stream.supervisor import Supervisor
+from stream.visitors.assignment import JoinLimits
+from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Peers
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Service:
         naming: enrolls faces from cameras and events under a name.
         doubts: photos refused in the last minutes, by person.
         event_log: past events.
+        visitors: unknown people who come again; used only in the journal's thread.
         journal: writes past events and publishes new ones.
         webhooks: one for each receiver of events.
         peers: WebRTC connections.
@@ -112,6 +115,16 @@ class Service:
             threshold=config.gallery.threshold,
             margin=config.gallery.margin,
         )
+        self.visitors = VisitorBook(
+            event_log,
+            gallery,
+            limits=JoinLimits.of(self.matching.limits),
+            size=recognizer.embedding_size,
+            threshold=lambda: self.matching.threshold,
+            is_enabled=config.visitors.enabled,
+            keep_days=config.visitors.keep_days,
+        )
+        event_log.keeper = self.visitors
         self.pipeline = Pipeline(
             recognizer,
             gallery,
@@ -181,6 +194,7 @@ class Service:
             matching=self.matching,
             event_log=event_log,
             journal=self.journal,
+            visitors=self.visitors,
         )
 
     @classmethod

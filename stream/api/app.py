@@ -28,6 +28,7 @@ from stream.api import hygiene as api_hygiene
 from stream.api import identities as api_people
 from stream.api import session as api_session
 from stream.api import visits as api_visits
+from stream.api import visitors as api_visitors
 from stream.api.camera_messages import CameraMessages
 from stream.api.contract import ALWAYS, Undone, complete, errors
 from stream.api.metrics import registry_of
@@ -47,6 +48,8 @@ from stream.errors import (
     UnknownCameraError,
     UnknownEventError,
     UnknownTrackError,
+    UnknownVisitorError,
+    VisitorError,
     WorkerError,
 )
 from stream.service import Service
@@ -61,6 +64,7 @@ ROUTERS = (
     api_events.router,
     api_visits.router,
     api_hygiene.router,
+    api_visitors.router,
 )
 
 # The first matching class decides, so subclasses come before their bases.
@@ -76,6 +80,8 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (CameraStoreError, 500),
     (WorkerError, 503),
     (UnknownEventError, 404),
+    (UnknownVisitorError, 404),
+    (VisitorError, 409),
     (EventLogFullError, 507),
     (EventLogError, 503),
     (EnrolmentError, 422),

@@ -18,6 +18,7 @@ from stream.events.recorder import Journal
 from stream.naming import FaceNaming
 from stream.recognition.photo_worker import PhotoWorker
 from stream.service import Service
+from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Peers
 
 
@@ -76,6 +77,10 @@ async def _journal(service: ServiceDep) -> Journal:
     return service.journal
 
 
+async def _visitors(service: ServiceDep) -> VisitorBook:
+    return service.visitors
+
+
 ClientDep = Annotated[Client, Depends(get_client)]
 CamerasDep = Annotated[Cameras, Depends(_cameras)]
 PeersDep = Annotated[Peers, Depends(_peers)]
@@ -87,3 +92,4 @@ NamingDep = Annotated[FaceNaming, Depends(_naming)]
 DoubtsDep = Annotated[Doubts, Depends(_doubts)]
 EventLogDep = Annotated[EventLog, Depends(_event_log)]
 JournalDep = Annotated[Journal, Depends(_journal)]
+VisitorsDep = Annotated[VisitorBook, Depends(_visitors)]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,11 @@ logger = logging.getLogger(__name__)
 COLUMNS = """
 id, kind, camera, at, run || '-' || track_number, name,
 CASE WHEN identity_id NOT IN (SELECT identity_id FROM detached) THEN identity_id END,
-similarity, crop IS NOT NULL, was_known, previous_name, detail
+similarity, crop IS NOT NULL, was_known, previous_name, detail,
+(SELECT root.visitor_id FROM visitors JOIN visitors AS root ON root.number = visitors.root
+    WHERE visitors.visitor_id = events.visitor_id),
+(SELECT 'Visitor ' || root FROM visitors WHERE visitors.visitor_id = events.visitor_id),
+visit_count
 """
 """What `logged` makes an event of. A person whom the gallery does not know has a name and no id."""
 
@@ -42,6 +46,9 @@ STRANGER = "unknown"
 
 RETENTION_EVERY = 256
 """Events between two looks at what is too old or too much."""
+
+MAX_SILENT = 1000
+"""Stays of ignored visitors of which the exit is not told either."""
 
 DAY_S = 86_400.0
 MAX_LIMIT = 1000
@@ -64,6 +71,9 @@ class LoggedEvent:
         previous_name: of RENAMED events: the earlier name of the track; None for a stranger and
             for an erased person.
         detail: one line for people; may be empty.
+        visitor_id: of UNKNOWN events: the visitor, while they are kept; see `stream.visitors`.
+        visitor: what that is called, such as "Visitor 12".
+        visit_count: of UNKNOWN events: its stays so far, 1 for the first.
     """
 
     id: int
@@ -77,6 +87,22 @@ class LoggedEvent:
     has_crop: bool
     previous_name: str | None
     detail: str
+    visitor_id: str | None = None
+    visitor: str | None = None
+    visit_count: int | None = None
+
+
+class SightingKeeper(Protocol):
+    """Takes part in the storing of sightings; see `stream.visitors.book`."""
+
+    def is_ignored(self, sighting: Sighting) -> bool:
+        """Return whether nothing is announced or kept of a track."""
+
+    def keep(self, sighting_id: int, sighting: Sighting) -> None:
+        """Add to a sighting that was stored just now, in the same transaction."""
+
+    def forget(self) -> None:
+        """Read everything again, because events were erased."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +135,7 @@ class EventLog:
 
     Attributes:
         keep_days, keep_bytes: as given.
+        keeper: assigns sightings to visitors; None where there is none.
     """
 
     def __init__(
@@ -118,6 +145,8 @@ class EventLog:
         self.keep_days = keep_days
         self.keep_bytes = keep_bytes
         self._connection = connection
+        self.keeper: SightingKeeper | None = None
+        self._silent: dict[str, None] = {}
         self._until_retention = 0
         self._gallery: Gallery | None = None
         self._revision = -1  # of the gallery, up to which names are synchronized
@@ -279,6 +308,9 @@ class EventLog:
             if event.sighting is not None and crop is not None:
                 sightings.follow_event(self._connection, row[0])
                 self._keep(event.sighting, wall_at - event.at)
+                row = self._connection.execute(
+                    f"SELECT {COLUMNS} FROM events WHERE id = ?", (row[0],)
+                ).fetchone()
         self._until_retention -= 1
         if self._until_retention < 0:
             self._until_retention = RETENTION_EVERY
@@ -305,7 +337,27 @@ class EventLog:
     def _keep(self, sighting: Sighting, offset_s: float) -> None:
         """Store a sighting, in a transaction; without a gallery its embeddings have no model."""
         if self._gallery is not None:
-            sightings.keep(self._connection, sighting, offset_s, self._gallery.model_id)
+            number = sightings.keep(self._connection, sighting, offset_s, self._gallery.model_id)
+            if self.keeper is not None and number is not None:
+                self.keeper.keep(number, sighting)
+
+    def is_silent(self, event: Event) -> bool:
+        """Return whether an event is of an ignored visitor, so that it is neither kept nor told."""
+        if self.keeper is None or event.track_id is None:
+            return False
+        if event.kind is EventKind.UNKNOWN and event.sighting is not None:
+            if self.keeper.is_ignored(event.sighting):
+                self._silent[event.track_id] = None
+                while len(self._silent) > MAX_SILENT:
+                    del self._silent[next(iter(self._silent))]
+                return True
+            self._silent.pop(event.track_id, None)
+        return event.match is None and event.track_id in self._silent
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The database, for the thread of the log alone."""
+        return self._connection
 
     def list(
         self,
@@ -448,7 +500,9 @@ class EventLog:
             EventLogError: if the disk does not take it.
         """
         with self._errors("cannot erase past events"):
-            return event_people.erase(self._connection, identity_id)
+            erased = event_people.erase(self._connection, identity_id)
+        self._forget()
+        return erased
 
     def retain(self, wall_now: float) -> int:
         """Erase expired events, then the oldest until the file is small enough; return the count.
@@ -474,7 +528,12 @@ class EventLog:
                 erased += batch
             if erased:
                 event_people.truncate_log(self._connection)
+                self._forget()
         return erased
+
+    def _forget(self) -> None:
+        if self.keeper is not None:
+            self.keeper.forget()
 
     def used_bytes(self) -> int:
         """Return the disk space of the events, bytes."""
@@ -491,7 +550,8 @@ class EventLog:
 
 def logged(row: Sequence[Any]) -> LoggedEvent:
     """Return the event of a row of COLUMNS."""
-    event_id, kind, camera, at, *who, has_crop, was_known, previous_name, detail = row
+    *fields, visitor_id, visitor, visit_count = row
+    event_id, kind, camera, at, *who, has_crop, was_known, previous_name, detail = fields
     if was_known is not None:
         previous = previous_name if was_known else STRANGER
         detail = f"was {previous}" if previous else ""
@@ -508,6 +568,9 @@ def logged(row: Sequence[Any]) -> LoggedEvent:
         has_crop=bool(has_crop),
         previous_name=previous_name,
         detail=detail,
+        visitor_id=visitor_id,
+        visitor=visitor,
+        visit_count=visit_count if visitor_id is not None else None,
     )
 
 

@@ -169,6 +169,8 @@ class Journal:
             self._loop.call_soon_threadsafe(self._loop.call_later, RETRY_S, self._retry)
 
     def _write(self, event: Event, wall_at: float) -> None:
+        if self._event_log.is_silent(event):
+            return
         logged = self._event_log.append(event, wall_at)
         if event.kind is EventKind.ENTER and event.match is not None and not self.trouble:
             self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)

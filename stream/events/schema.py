@@ -121,7 +121,41 @@ CREATE INDEX sightings_by_stay ON sightings (run, stay);
 CREATE INDEX sightings_by_visitor ON sightings (visitor_id) WHERE visitor_id IS NOT NULL;
 CREATE INDEX events_by_visitor ON events (visitor_id) WHERE visitor_id IS NOT NULL
 """
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3)
+
+# Unknown people who come again. `root` is the visitor itself, or the one into whom it was merged;
+# `kept` holds templates of an ignored one, float16, which outlive its sightings.
+VERSION_4 = """
+CREATE TABLE visitors (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    visitor_id TEXT NOT NULL UNIQUE,
+    first_seen REAL NOT NULL,
+    last_seen REAL NOT NULL,
+    visit_count INTEGER NOT NULL,
+    is_ignored INTEGER NOT NULL,
+    root INTEGER,
+    merged_into INTEGER REFERENCES visitors (number) ON DELETE CASCADE,
+    merged_at INTEGER,
+    kept BLOB,
+    kept_model TEXT
+) STRICT;
+CREATE INDEX visitors_by_root ON visitors (root);
+CREATE INDEX visitors_by_merge ON visitors (merged_into) WHERE merged_into IS NOT NULL;
+CREATE TABLE visitors_apart (
+    one INTEGER NOT NULL REFERENCES visitors (number) ON DELETE CASCADE,
+    other INTEGER NOT NULL REFERENCES visitors (number) ON DELETE CASCADE,
+    PRIMARY KEY (one, other)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX visitors_apart_by_other ON visitors_apart (other);
+CREATE TABLE visitor_proposals (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    one INTEGER NOT NULL REFERENCES visitors (number) ON DELETE CASCADE,
+    other INTEGER NOT NULL REFERENCES visitors (number) ON DELETE CASCADE,
+    similarity REAL NOT NULL,
+    UNIQUE (one, other)
+) STRICT;
+CREATE INDEX visitor_proposals_by_other ON visitor_proposals (other)
+"""
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 
 # Pages and webhook receivers identify events by number. A new log starts counting at the time in
 # milliseconds, so that it reuses no number of an earlier log.

@@ -13,7 +13,9 @@ class EventJson(TypedDict):
     `track_id` is the track by which its person came into view: the same for all events of their
     stay, and never another face's, in no run of the service. A person whom the gallery does not
     know has a `name` and no `identity_id`. `previous_name` is who a renamed track was taken for,
-    null for a stranger.
+    null for a stranger. Where visitors are kept, a stranger has a
+    `visitor_id`, is called `visitor`, such as "Visitor 12", and has come `visit_count` times, 1 for
+    the first.
     """
 
     id: int
@@ -27,6 +29,9 @@ class EventJson(TypedDict):
     previous_name: str | None
     detail: str
     has_crop: bool
+    visitor_id: str | None
+    visitor: str | None
+    visit_count: int | None
 
 
 class EventsJson(TypedDict):
@@ -50,4 +55,7 @@ def event_json(event: LoggedEvent) -> EventJson:
         "previous_name": event.previous_name,
         "detail": redact(event.detail),  # logs of former versions contain URLs
         "has_crop": event.has_crop,
+        "visitor_id": event.visitor_id,
+        "visitor": event.visitor,
+        "visit_count": event.visit_count,
     }

@@ -67,6 +67,9 @@ export interface Event {
   previous_name: string | null;
   detail: string;
   has_crop: boolean;
+  visitor_id: string | null;
+  visitor: string | null;
+  visit_count: number | null;
 }
 
 export interface Events {

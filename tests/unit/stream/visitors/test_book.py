@@ -1,0 +1,306 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gallery import Gallery, NewPhoto
+from recognizer import Quality
+from stream.errors import UnknownVisitorError, VisitorError
+from stream.events.log import EventLog
+from stream.frames import Event, EventKind, Sighting
+from stream.visitors.assignment import JoinLimits
+from stream.visitors.book import VisitorBook
+
+D = 32
+LIMITS = JoinLimits(pair=0.38, per_decade=0.055, margin=0.05)
+PEOPLE = np.linalg.qr(np.random.default_rng(0).normal(size=(D, D)))[0].astype(np.float32)
+QUALITY = Quality(100, 30, 0, 0, 0, 1, 0.5, 0.8)
+
+
+@contextmanager
+def opened(directory, *, is_enabled=True, keep_days=30.0):
+    with (
+        Gallery.open(directory, model_id="m", embedding_size=D) as gallery,
+        EventLog.open(directory) as log,
+    ):
+        log.follow(gallery)
+        book = VisitorBook(
+            log,
+            gallery,
+            limits=LIMITS,
+            size=D,
+            threshold=lambda: 0.5,
+            is_enabled=is_enabled,
+            keep_days=keep_days,
+        )
+        log.keeper = book
+        yield log, book, gallery
+
+
+def sighting(person, track, *, camera="door", n_good=8, good_s=3.0, beside=(), is_over=True):
+    crop = np.full((112, 112, 3), 40 + person, np.uint8)
+    return Sighting(
+        camera=camera,
+        track_id=f"run-{track}",
+        stay=f"run-{track}",
+        began=float(track),
+        ended=float(track) + 1,
+        is_over=is_over,
+        template=PEOPLE[person],
+        exemplars=PEOPLE[person][np.newaxis],
+        n_good=n_good,
+        good_s=good_s,
+        face_px=100.0,
+        crop=crop,
+        quality=QUALITY,
+        beside=frozenset(f"run-{each}" for each in beside),
+    )
+
+
+def see(log, person, track, **kinds):
+    """Write the event of an unknown face and its exit; None if it was not to be told."""
+    shown = sighting(person, track, **kinds)
+    event = Event(
+        kind=EventKind.UNKNOWN,
+        camera=shown.camera,
+        at=float(track),
+        track_id=shown.stay,
+        match=None,
+        first_seen=float(track),
+        crop=shown.crop,
+        embedding=shown.template,
+        quality=QUALITY,
+        sighting=shown,
+    )
+    left = Event(EventKind.EXIT, shown.camera, track + 1.0, shown.stay, None, track, shown.crop)
+    if log.is_silent(event):
+        assert log.is_silent(left)
+        return None
+    logged = log.append(event, time.time())
+    assert not log.is_silent(left)
+    log.append(left, time.time())
+    return logged
+
+
+def test_an_unknown_event_says_who_it_is_and_how_often_that_came(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        first = see(log, 0, 1)
+        other = see(log, 1, 2, camera="hall")
+        again = see(log, 0, 3, camera="hall")
+        assert (first.visitor, first.visit_count) == ("Visitor 1", 1)
+        assert (other.visitor, other.visit_count) == ("Visitor 2", 1)
+        assert (again.visitor_id, again.visit_count) == (first.visitor_id, 2)
+        visitors, total = book.page()
+        assert total == 2
+        (one,) = [each for each in visitors if each.number == 1]
+        assert (one.visit_count, one.sightings, one.cameras) == (2, 2, ("door", "hall"))
+        assert one.crop_id is not None
+        assert len(book.seen(one.visitor_id)) == 2
+
+
+def test_visitors_are_the_same_after_a_restart(tmp_path):
+    with opened(tmp_path) as (log, _, _):
+        before = see(log, 0, 1)
+    with opened(tmp_path) as (log, _, _):
+        after = see(log, 0, 2)
+    assert (after.visitor_id, after.visit_count) == (before.visitor_id, 2)
+
+
+def test_nothing_is_assigned_while_it_is_off(tmp_path):
+    with opened(tmp_path, is_enabled=False) as (log, book, _):
+        assert see(log, 0, 1).visitor_id is None
+        assert book.page() == ([], 0)
+        book.switch(is_enabled=True)
+        assert see(log, 0, 2).visit_count == 1
+    with opened(tmp_path, is_enabled=False) as (_, book, _):
+        assert book.is_enabled
+
+
+def test_a_short_track_becomes_a_visitor_when_it_has_grown(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        assert see(log, 0, 1, n_good=2).visitor_id is None
+        log.keep_sighting(sighting(0, 1, n_good=3, good_s=0.5), time.time())
+        ((visitor,), _) = book.page()
+        assert visitor.is_provisional
+        log.keep_sighting(sighting(0, 1), time.time())
+        ((visitor,), _) = book.page()
+        assert not visitor.is_provisional
+        assert (visitor.visit_count, visitor.sightings) == (1, 1)
+        (event,) = log.list(kinds=[EventKind.UNKNOWN])
+        assert event.visitor_id == visitor.visitor_id
+
+
+def test_two_in_view_together_are_two_and_cannot_be_merged(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        one = see(log, 0, 1)
+        twin = see(log, 0, 2, beside=(1,))
+        assert twin.visitor_id != one.visitor_id
+        with pytest.raises(VisitorError, match="in view together"):
+            book.merge(one.visitor_id, twin.visitor_id)
+
+
+def test_a_face_near_to_an_enrolled_person_is_no_visitor(tmp_path):
+    with opened(tmp_path) as (log, book, gallery):
+        gallery.photos.add("Ada", [NewPhoto(PEOPLE[0], None, "a" * 64, 0.9)])
+        assert see(log, 0, 1).visitor_id is None
+        assert book.page() == ([], 0)
+
+
+def test_a_merge_can_be_undone(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        one, other = see(log, 0, 1), see(log, 1, 2)
+        merged = book.merge(other.visitor_id, one.visitor_id)
+        assert (merged.visit_count, merged.sightings) == (2, 2)
+        assert merged.merged == (other.visitor_id,)
+        assert book.get(other.visitor_id).visitor_id == one.visitor_id
+        assert see(log, 1, 3).visitor_id == one.visitor_id
+        shown = {event.visitor_id for event in log.list(kinds=[EventKind.UNKNOWN])}
+        assert shown == {one.visitor_id}
+        back = book.unmerge(one.visitor_id)
+        assert [each.visitor_id for each in back] == [one.visitor_id, other.visitor_id]
+        with pytest.raises(VisitorError, match="nothing was merged"):
+            book.unmerge(one.visitor_id)
+
+
+def test_some_sightings_are_split_off_and_stay_apart(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        visitor_id = see(log, 0, 1).visitor_id
+        see(log, 0, 2)
+        wrong = book.seen(visitor_id)[0].sighting_id
+        new = book.split(visitor_id, [wrong])
+        assert new.visitor_id != visitor_id
+        assert (new.sightings, new.visit_count, book.get(visitor_id).visit_count) == (1, 1, 1)
+        with pytest.raises(VisitorError, match="told apart"):
+            book.merge(new.visitor_id, visitor_id)
+        with pytest.raises(VisitorError, match="leave it some"):
+            book.split(visitor_id, [each.sighting_id for each in book.seen(visitor_id)])
+        with pytest.raises(VisitorError, match="no sightings of"):
+            book.split(visitor_id, [wrong])
+
+
+def test_an_ignored_visitor_is_told_on_no_camera_until_it_is_no_more(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        visitor_id = see(log, 0, 1).visitor_id
+        assert book.ignore(visitor_id, is_ignored=True).is_ignored
+        assert see(log, 0, 2, camera="hall") is None
+        assert see(log, 1, 3) is not None
+    with opened(tmp_path) as (log, book, _):
+        log.retain(time.time() + 40 * 86_400)  # its sighting is erased, and it stays ignored
+        assert see(log, 0, 4) is None
+        assert book.get(visitor_id).is_ignored
+        book.ignore(visitor_id, is_ignored=False)
+        assert see(log, 0, 5) is not None
+
+
+def test_a_named_visitor_gives_its_past_to_the_person(tmp_path):
+    with opened(tmp_path) as (log, book, gallery):
+        visitor_id = see(log, 0, 1, is_over=False).visitor_id
+        see(log, 1, 2)
+        assert len(book.faces(visitor_id)) == 1
+        ada, _ = gallery.photos.add("Ada", [NewPhoto(PEOPLE[0], None, "a" * 64, 0.9)])
+        assert book.name(visitor_id, ada) == [("door", "run-1")]
+        assert [event.kind for event in log.list(name="Ada")] == [EventKind.EXIT, EventKind.UNKNOWN]
+        with pytest.raises(UnknownVisitorError):
+            book.get(visitor_id)
+        assert book.page()[1] == 1
+
+
+def test_an_erased_visitor_leaves_nothing_behind(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        one, other = see(log, 0, 1), see(log, 1, 2)
+        book.erase(one.visitor_id)
+        assert [each.visitor_id for each in book.page()[0]] == [other.visitor_id]
+        assert len(log.list()) == 2
+        assert see(log, 0, 3).visit_count == 1
+        assert book.erase_all() == 2
+        assert log.list() == []
+        assert book.page() == ([], 0)
+        counts = log.connection.execute(
+            "SELECT (SELECT count(*) FROM sightings), (SELECT count(*) FROM visitors)"
+        ).fetchone()
+        assert counts == (0, 0)
+
+
+def test_what_is_nearly_alike_is_proposed_and_a_person_decides(tmp_path, monkeypatch):
+    with opened(tmp_path) as (log, book, _):
+        near = 0.4 * PEOPLE[0] + np.sqrt(1 - 0.4**2) * PEOPLE[1]
+        one = see(log, 0, 1)
+        monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, near]).astype(np.float32))
+        other = see(log, D, 2)
+        ((number, similarity, *both),) = book.proposals()
+        assert similarity == pytest.approx(0.4, abs=0.01)
+        assert {each.visitor_id for each in both} == {one.visitor_id, other.visitor_id}
+        assert book.answer(number, is_same=True).sightings == 2
+        assert book.proposals() == []
+        book.unmerge(one.visitor_id)
+        assert book.proposals() == []
+        with pytest.raises(UnknownVisitorError):
+            book.answer(number, is_same=False)
+
+
+def test_a_visitor_is_kept_for_its_days(tmp_path):
+    with opened(tmp_path, keep_days=1.0) as (log, book, _):
+        see(log, 0, 1)
+        log.connection.execute("UPDATE visitors SET last_seen = last_seen - 90000")
+        assert book.page() == ([], 0)
+        assert len(log.list()) == 2
+
+
+def test_a_write_that_fails_changes_no_visitor(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        log.connection.execute(
+            "CREATE TEMP TRIGGER full BEFORE UPDATE ON events WHEN NEW.visitor_id IS NOT NULL "
+            "BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
+        )
+        with pytest.raises(Exception, match="disk I/O error"):
+            see(log, 0, 1)
+        log.connection.execute("DROP TRIGGER full")
+        found = see(log, 0, 2)
+        assert (found.visitor, found.visit_count) == ("Visitor 1", 1)
+        assert book.page()[1] == 1
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from tests.unit.stream.visitors.test_book import opened, see
+with opened(Path(sys.argv[1])) as (log, book, gallery):
+    for track in range(1, 100_000):
+        event = see(log, track % 20, track)
+        print(track, event.visitor_id, event.visit_count, flush=True)
+"""
+
+
+def test_kill_9_while_assigning_loses_no_visitor(tmp_path):
+    root = Path(__file__).parents[4]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    told = {}
+    for line in child.stdout:
+        track, visitor_id, _ = line.split()
+        told[int(track)] = visitor_id
+        if len(told) == 70:
+            child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert len(told) >= 70
+    assert len(set(told.values())) == 20
+    with opened(tmp_path) as (log, book, _):
+        rows = log.connection.execute("SELECT track_number, visitor_id FROM sightings").fetchall()
+        assert dict(rows).items() >= told.items()
+        visitors, total = book.page()
+        assert total == 20
+        assert sum(each.visit_count for each in visitors) == len(rows)
+        assert see(log, 3, 999_999).visitor_id == told[3]
+        assert log.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
