@@ -26,6 +26,8 @@ from stream.metrics.windows import Percentiles
 from stream.naming import FaceNaming
 from stream.recognition.pipeline import Pipeline
 from stream.supervisor import Supervisor
+from stream.visitors.assignment import JoinLimits
+from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Answer
 from tests.fakes import FakeRecognizer, FakeWorld
 
@@ -281,6 +283,15 @@ class FakeService:
         self.matching = Matching(
             cast(Recognizer, self.recognizer), gallery, threshold=0.4, margin=0.05
         )
+        self.visitors = VisitorBook(
+            event_log,
+            gallery,
+            limits=JoinLimits.of(self.matching.limits),
+            size=gallery.embedding_size,
+            threshold=lambda: self.matching.threshold,
+            is_enabled=False,
+            keep_days=30.0,
+        )
         self.naming = FakeNaming(
             self.cameras,
             inference=self.inference,
@@ -290,6 +301,7 @@ class FakeService:
             matching=self.matching,
             event_log=event_log,
             journal=self.journal,
+            visitors=self.visitors,
         )
         self.figures = Figures()
         self.supervisor = Supervisor(clock=time.monotonic)

@@ -27,8 +27,8 @@ from stream.api import events as api_events
 from stream.api import hygiene as api_hygiene
 from stream.api import identities as api_people
 from stream.api import session as api_session
-from stream.api import visits as api_visits
 from stream.api import visitors as api_visitors
+from stream.api import visits as api_visits
 from stream.api.camera_messages import CameraMessages
 from stream.api.contract import ALWAYS, Undone, complete, errors
 from stream.api.metrics import registry_of

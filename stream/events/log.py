@@ -354,11 +354,6 @@ class EventLog:
             self._silent.pop(event.track_id, None)
         return event.match is None and event.track_id in self._silent
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The database, for the thread of the log alone."""
-        return self._connection
-
     def list(
         self,
         *,

@@ -99,11 +99,11 @@ class VisitorBook:
     def _keep(self, sighting_id: int, sighting: Sighting) -> None:
         row = self._one(
             "SELECT sightings.visitor_id, events.identity_id, sightings.run, sightings.stay, "
-            "events.id, sightings.began, sightings.ended, events.name "
+            "events.id, sightings.began, sightings.ended, events.name, events.visitor_id "
             "FROM sightings JOIN events ON events.id = event_id WHERE sightings.id = ?",
             sighting_id,
         )
-        held, identity_id, run, stay, event_id, began, ended, name = row
+        held, identity_id, run, stay, event_id, began, ended, name, shown = row
         visitors = self._visitors()
         before = None if held is None else self._root(held)
         if identity_id is not None or name is not None:
@@ -119,6 +119,8 @@ class VisitorBook:
             visitors.drop_track(before, sighting_id)
             visitors.add(before, {sighting_id: tracklet.template})
             visitor = before
+            if shown is None:  # a track that is seen on, in the next stay
+                self._put(sighting_id, visitor, run, stay, event_id)
             self._touch(visitor, ended)
             self._keep_apart(visitor, beside)
             return
@@ -166,7 +168,8 @@ class VisitorBook:
         """Write the visitor of a sighting and of its stay's events; count the visit once."""
         (visitor_id,) = self._one("SELECT visitor_id FROM visitors WHERE number = ?", visitor)
         is_counted = self._connection.execute(
-            f"SELECT 1 FROM sightings WHERE run = ? AND stay = ? AND visitor_id IN ({OF_ROOT})",
+            "SELECT 1 FROM events WHERE run = ? AND track_number = ? "
+            f"AND visitor_id IN ({OF_ROOT})",
             (run, stay, visitor),
         ).fetchone()
         if is_counted is None:

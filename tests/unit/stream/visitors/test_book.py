@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,16 @@ def test_a_short_track_becomes_a_visitor_when_it_has_grown(tmp_path):
         assert (visitor.visit_count, visitor.sightings) == (1, 1)
         (event,) = log.list(kinds=[EventKind.UNKNOWN])
         assert event.visitor_id == visitor.visitor_id
+
+
+def test_a_track_that_is_seen_on_in_the_next_stay_is_another_visit(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        see(log, 0, 1)
+        # Back within the cooldown: first of the stay before, of its own when that is over.
+        log.keep_sighting(replace(sighting(0, 2), stay="run-1"), time.time())
+        assert see(log, 0, 2).visit_count == 2
+        ((visitor,), _) = book.page()
+        assert (visitor.visit_count, visitor.sightings) == (2, 2)
 
 
 def test_two_in_view_together_are_two_and_cannot_be_merged(tmp_path):
