@@ -86,6 +86,21 @@ async def event_crop(
     jpeg = await journal.run(event_log.crop_jpeg, event_id)
     if jpeg is None:
         raise HTTPException(404, "there is no such event, or it has no crop")
+    return _crop_response(jpeg, request)
+
+
+@router.get("/api/sightings/{sighting_id}/crop.jpg", response_class=Response)
+async def sighting_crop(
+    event_log: EventLogDep, journal: JournalDep, sighting_id: RowNumber, request: Request
+) -> Response:
+    """Return the best crop of a sighting, one track of a person, 112x112."""
+    jpeg = await journal.run(event_log.sighting_crop, sighting_id)
+    if jpeg is None:
+        raise HTTPException(404, "there is no such sighting: it may have been erased")
+    return _crop_response(jpeg, request)
+
+
+def _crop_response(jpeg: bytes, request: Request) -> Response:
     # Asked for each time: the person may have been erased, or a new log may count events anew.
     tag = f'"{hashlib.sha256(jpeg).hexdigest()}"'
     headers = {"cache-control": "private, no-cache", "etag": tag}

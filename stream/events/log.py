@@ -411,6 +411,15 @@ class EventLog:
             ).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
+    def sighting_crop(self, sighting_id: int) -> bytes | None:
+        """Return a sighting's best crop as JPEG, 112x112; None if there is no such sighting."""
+        self.reconcile()
+        with self._errors("cannot read past events"):
+            row = self._connection.execute(
+                "SELECT crop FROM sightings WHERE id = ?", (sighting_id,)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
+
     def face(self, event_id: int) -> LoggedFace | None:
         """Return the face of an event; None if it has none, such as a camera event.
 

@@ -12,6 +12,7 @@ from recognizer import Quality
 from stream.events import schema
 from stream.events.log import EventLog
 from stream.events.schema import FILE_NAME
+from stream.events.thumbnails import decode_jpeg
 from stream.frames import Event, EventKind, Sighting
 
 NOON = 1_700_000_000.25
@@ -140,3 +141,11 @@ def test_an_older_log_gets_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyP
         schema.connect(tmp_path / "g").close()
     schema.connect(tmp_path / "g").close()
     assert rows(tmp_path) == []
+
+
+def test_its_best_crop_is_a_jpeg(log: EventLog) -> None:
+    log.append(event(seen=sighting()), NOON)
+    crop = log.sighting_crop(1)
+    assert crop is not None
+    np.testing.assert_allclose(decode_jpeg(crop), CROP, atol=2)
+    assert log.sighting_crop(2) is None
