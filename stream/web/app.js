@@ -137,6 +137,9 @@ socket.on("event", ({ event }) => {
   if (event.kind === "renamed") {
     attempt(people.load());
   }
+  if (event.kind === "unknown" || event.kind === "exit") {
+    people.visitorSeen();
+  }
   const text = announcementOf(event);
   if (text) {
     if (!announcement) {

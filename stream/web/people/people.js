@@ -13,10 +13,12 @@ import { Hygiene } from "./hygiene.js";
 import { ManyPeople } from "./many.js";
 import { PersonSheet } from "./person.js";
 import { askErase } from "./questions.js";
+import { Visitors } from "./visitors.js";
 
 /** @import { Identity, Person } from "../connection/schemas.js" */
 
 const PAGE = 100; // people per request: a gallery may hold many thousands
+const PARTS = ["visitors", "look", "threshold"];
 const MOST = 1000; // maximum of one response
 const SEARCH_MS = 200; // from the last keystroke to the request
 
@@ -40,9 +42,11 @@ export class People extends Emitter {
   #many = new ManyPeople();
   #hygiene = new Hygiene();
   #calibration = new CalibrationPanel();
+  #visitors = new Visitors();
   #nFindings = h("span", { class: "count" });
   #tabs = h("nav", { class: "tabs", "aria-label": "People" },
     h("a", { href: "#/people" }, "Everybody"),
+    h("a", { href: "#/people/visitors" }, "Visitors"),
     h("a", { href: "#/people/look" }, "Needs a look ", this.#nFindings),
     h("a", { href: "#/people/threshold" }, "Threshold"));
   #count = h("p", { class: "people-count", role: "status" });
@@ -74,7 +78,9 @@ export class People extends Emitter {
   #addPanels() {
     const list = byId("people-panel");
     list.before(this.#tabs, this.#many.element);
-    list.after(this.#hygiene.element, this.#calibration.element);
+    list.after(this.#visitors.element, this.#hygiene.element, this.#calibration.element);
+    this.#visitors.on("named", () => attempt(this.#changed()));
+    this.#visitors.on("erased", () => this.emit("removed"));
     byId("add-person").after(h("button", { type: "button", class: "button small", id: "add-many", "data-changes": true, onclick: () => this.#many.open() },
       glyph("plus"), "Add many"));
     this.#many.on("added", () => attempt(this.load()));
@@ -88,12 +94,13 @@ export class People extends Emitter {
 
   /**
    * Show a part of the view.
-   * @param {string} part "look", "threshold", or any other for the list
+   * @param {string} part "visitors", "look", "threshold", or any other for the list
    */
   async show(part) {
-    const shown = part === "look" || part === "threshold" ? part : "";
+    const shown = PARTS.includes(part) ? part : "";
     byId("people-panel").hidden = shown !== "";
     this.#many.isAside = shown !== "";
+    this.#visitors.element.hidden = shown !== "visitors";
     this.#hygiene.element.hidden = shown !== "look";
     this.#calibration.element.hidden = shown !== "threshold";
     for (const link of this.#tabs.querySelectorAll("a")) {
@@ -103,13 +110,20 @@ export class People extends Emitter {
         link.removeAttribute("aria-current");
       }
     }
-    if (shown === "look") {
+    if (shown === "visitors") {
+      await this.#visitors.load();
+    } else if (shown === "look") {
       await this.#hygiene.load();
     } else if (shown === "threshold") {
       await this.#calibration.load();
     } else {
       await this.load();
     }
+  }
+
+  /** Read the visitors again if they are shown: one was seen. */
+  visitorSeen() {
+    this.#visitors.seen();
   }
 
   /** Read the number of people, names to suggest, and as many people as were listed. */
