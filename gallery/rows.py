@@ -6,7 +6,7 @@ Both return the rows nearest to each probe, and the error bound of their similar
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import faiss
 import numpy as np
@@ -120,6 +120,11 @@ class QuantizedRows:
         self._blocks: list[faiss.IndexScalarQuantizer] = []
         self.max_error = 0.0
 
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row, bytes."""
+        return self._size
+
     def copy(self) -> Self:
         """As `Rows`."""
         same = type(self)(self._size)
@@ -158,14 +163,25 @@ class QuantizedRows:
         if last.ntotal == 0:
             self._blocks.pop()
 
-    def nearest(self, probes: Floats, k: int) -> tuple[Ids, Floats, Floats]:
-        """As `Rows`."""
+    def nearest(
+        self, probes: Floats, k: int, *, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Ids, Floats, Floats]:
+        """As `Rows`.
+
+        Args:
+            probes: as `Rows`.
+            k: as `Rows`; at most the number of allowed rows.
+            allowed: (n,) whether each row may be returned; None for all.
+        """
         # Each probe is scaled by its own largest component: its error is then a third of a row's.
         scales = 127 / abs(probes).max(axis=1, keepdims=True)
         codes = np.rint(probes * scales)
         errors = np.linalg.norm(probes - codes / scales, axis=1)
         with _threads(1 if self._n_rows() * len(probes) <= ONE_THREAD_UP_TO else ALL_THREADS):
-            found = [block.search(codes, min(k, block.ntotal)) for block in self._blocks]
+            found = [
+                block.search(codes, min(k, block.ntotal), params=_only(allowed, number))
+                for number, block in enumerate(self._blocks)
+            ]
         products = np.concatenate([products for products, _ in found], axis=1)
         rows = np.concatenate(
             [rows + number * BLOCK_ROWS for number, (_, rows) in enumerate(found)], axis=1
@@ -187,6 +203,18 @@ class QuantizedRows:
         pointer = block.codes.data()
         flat: NDArray[np.uint8] = faiss.rev_swig_ptr(pointer, block.ntotal * self._size)
         return flat.reshape(block.ntotal, self._size)
+
+
+def _only(allowed: NDArray[np.bool_] | None, block: int) -> faiss.SearchParameters | None:
+    """Return the parameters that restrict the search of a block to allowed rows."""
+    if allowed is None:
+        return None
+    bits = np.packbits(allowed[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS], bitorder="little")
+    library: Any = faiss  # its types know neither an array of bits nor named arguments
+    parameters: faiss.SearchParameters = library.SearchParameters(
+        sel=library.IDSelectorBitmap(bits)
+    )
+    return parameters
 
 
 def _empty_block(embedding_size: int) -> faiss.IndexScalarQuantizer:
