@@ -93,7 +93,7 @@ def bench_search(
     began = time.perf_counter()
     with Gallery.open(directory, model_id="bench", embedding_size=embedding_size) as gallery:
         start_s = time.perf_counter() - began
-        rss_mib = _rss_mib()
+        rss_mib = rss_mib()
         probes = _probes(n_templates, embedding_size, n_exact)
         one = _timed(lambda i: gallery.search(probes[i : i + 1], threshold=0.3))
         eight = _timed(lambda i: gallery.search(probes[i : i + 8], threshold=0.3))
@@ -229,7 +229,8 @@ def _agreement(gallery: Gallery, probes: Floats, n_templates: int) -> float:
     return same / len(probes)
 
 
-def _rss_mib() -> float:
+def rss_mib() -> float:
+    """Return the memory of this process, MiB."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

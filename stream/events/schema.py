@@ -154,6 +154,27 @@ CREATE TABLE visitor_proposals (
     UNIQUE (one, other)
 ) STRICT;
 CREATE INDEX visitor_proposals_by_other ON visitor_proposals (other)
+# What an index of sightings in memory reads again, whichever process changed it. An index that is
+# further behind than the rows kept here is filled anew.
+VERSION_4 = """
+CREATE TABLE sighting_changes (
+    revision INTEGER PRIMARY KEY AUTOINCREMENT,
+    sighting_id INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER sighting_added AFTER INSERT ON sightings BEGIN
+    INSERT INTO sighting_changes (sighting_id) VALUES (new.id);
+    DELETE FROM sighting_changes WHERE revision <= last_insert_rowid() - 100000;
+END;
+CREATE TRIGGER sighting_changed AFTER UPDATE OF template, camera, event_id ON sightings
+WHEN old.template IS NOT new.template OR old.camera IS NOT new.camera
+    OR old.event_id IS NOT new.event_id BEGIN
+    INSERT INTO sighting_changes (sighting_id) VALUES (new.id);
+    DELETE FROM sighting_changes WHERE revision <= last_insert_rowid() - 100000;
+END;
+CREATE TRIGGER sighting_erased AFTER DELETE ON sightings BEGIN
+    INSERT INTO sighting_changes (sighting_id) VALUES (old.id);
+    DELETE FROM sighting_changes WHERE revision <= last_insert_rowid() - 100000;
+END;
 """
 MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
 
@@ -291,12 +312,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                     "bringing %s to version %d: this may take a minute", path, len(MIGRATIONS)
                 )
             for script in MIGRATIONS[version:]:
-                for statement in script.split(";"):
+                for statement in _statements(script):
                     connection.execute(statement)
             if version == 0:
                 connection.execute(FIRST_NUMBER)
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; those of a trigger are part of it."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip("; \n"):
+        yield statement
 
 
 def _reading(path: Path, mode: str) -> sqlite3.Connection:

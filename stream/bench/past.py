@@ -1,0 +1,269 @@
+"""`facewire bench past`: speed, memory and exactness of the search over past sightings."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.bench.search import rss_mib
+from stream.events.log import EventLog
+from stream.events.schema import connect
+from stream.events.search import SightingSearch, scan
+from stream.events.search_index import Filter
+
+Floats = NDArray[np.float32]
+
+CHUNK = 20_000
+PER_PERSON = 20
+"""Sightings of a person: strangers come back."""
+
+NOISE = 0.06  # deviation per component: sightings of a person are as similar as photos in LFW
+MODEL = "bench"
+N_CAMERAS = 8
+N_APPENDED = 50
+LIMIT = 20
+MIN_SIMILARITY = 0.4
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class PastFigures:
+    """The results of one run.
+
+    Attributes:
+        n_sightings: number of sightings.
+        embedding_size: D.
+        fill_s: time to write all of them to the file, seconds.
+        load_s: time of the first search, which reads all of them, seconds.
+        search_ms: a search for one face, median, milliseconds.
+        search_p95_ms: its 95th percentile.
+        filtered_p95_ms: the same of one camera and half of the time.
+        append_ms: one more sighting, from the index's noticing it to its being found, median.
+        erase_ms: the same of an erased one.
+        exact: the fraction of searches whose results equal those of comparing every sighting in
+            float32.
+        n_exact: number of searches that were compared.
+        index_mib: size of the index, MiB.
+        rss_mib: growth of the process's memory by the index, MiB.
+        process_mib: memory of the process, its libraries included, MiB.
+        file_mib: size of the file.
+    """
+
+    n_sightings: int
+    embedding_size: int
+    fill_s: float
+    load_s: float
+    search_ms: float
+    search_p95_ms: float
+    filtered_p95_ms: float
+    append_ms: float
+    erase_ms: float
+    exact: float
+    n_exact: int
+    index_mib: float
+    rss_mib: float
+    process_mib: float
+    file_mib: float
+
+
+def bench_past(
+    directory: Path,
+    n_sightings: int,
+    *,
+    embedding_size: int = 128,
+    faces: Floats | None = None,
+    n_searches: int = 200,
+    n_exact: int = 20,
+    progress: Callable[[float], None] | None = None,
+) -> PastFigures:
+    """Return the figures of an event log filled with synthetic sightings.
+
+    A synthetic person is random, or a mix of two of the given faces; each has 20 sightings with
+    noise. Half of the probes are noisy sightings, the other half of people never seen.
+
+    Args:
+        directory: empty; the file stays in it.
+        n_sightings: number of sightings.
+        embedding_size: D.
+        faces: (M, D) float32 embeddings of real faces, unit length; None for random people.
+        n_searches: number of searches for the times.
+        n_exact: number of searches compared with all sightings, each of which takes seconds.
+        progress: called with the fraction done, in [0, 1].
+    """
+    tell = progress or (lambda part: None)
+    began = time.perf_counter()
+    people = _People(embedding_size, faces)
+    _fill(directory, n_sightings, people, lambda part: tell(0.6 * part))
+    fill_s = time.perf_counter() - began
+    probes = people.probes(n_sightings, n_searches)
+    search = SightingSearch(directory, model_id=MODEL, embedding_size=embedding_size)
+    try:
+        before = rss_mib()
+        began = time.perf_counter()
+        search.find(probes[:1], limit=LIMIT, min_similarity=MIN_SIMILARITY)
+        load_s = time.perf_counter() - began
+        after = rss_mib()
+        tell(0.7)
+        plain = _timed(search, probes, None)
+        half = Filter(camera="camera1", after=0.5 * n_sightings)
+        filtered = _timed(search, probes, half)
+        tell(0.8)
+        append, erase = _changes(directory, search, people.probes(n_sightings, N_APPENDED, seed=3))
+        tell(0.85)
+        equal = _agreement(search, probes[:n_exact])
+        tell(1.0)
+        return PastFigures(
+            n_sightings=n_sightings,
+            embedding_size=embedding_size,
+            fill_s=fill_s,
+            load_s=load_s,
+            search_ms=statistics.median(plain),
+            search_p95_ms=float(np.percentile(plain, 95)),
+            filtered_p95_ms=float(np.percentile(filtered, 95)),
+            append_ms=statistics.median(append),
+            erase_ms=statistics.median(erase),
+            exact=equal / max(1, len(probes[:n_exact])),
+            n_exact=len(probes[:n_exact]),
+            index_mib=search.n_bytes / 2**20,
+            rss_mib=after - before,
+            process_mib=after,
+            file_mib=sum(each.stat().st_size for each in directory.iterdir()) / 2**20,
+        )
+    finally:
+        search.close()
+
+
+class _People:
+    """Synthetic people and their sightings, the same for the same numbers."""
+
+    def __init__(self, size: int, faces: Floats | None) -> None:
+        self.size = size
+        self._faces = faces
+
+    def base(self, first: int, n: int, *, seed: int = 1) -> Floats:
+        """Return the templates of n people, (n, D) float32, of unit length."""
+        rng = np.random.default_rng([seed, first])
+        if self._faces is None:
+            return _unit(rng.standard_normal((n, self.size), dtype=np.float32))
+        pairs = rng.integers(0, len(self._faces), (2, n))
+        parts = rng.uniform(0.2, 0.8, (n, 1)).astype(np.float32)
+        mixed = parts * self._faces[pairs[0]] + (1 - parts) * self._faces[pairs[1]]
+        return _noisy(rng, _unit(mixed))
+
+    def sightings(self, n: int) -> Iterator[tuple[int, Floats]]:
+        """Yield all sightings in chunks, each with the number of its first."""
+        for start in range(0, n, CHUNK):
+            count = min(CHUNK, n - start)
+            rng = np.random.default_rng([4, start])
+            base = self.base(start // PER_PERSON, -(-count // PER_PERSON))
+            yield start, _noisy(rng, np.repeat(base, PER_PERSON, axis=0)[:count])
+
+    def probes(self, n_sightings: int, n: int, *, seed: int = 2) -> Floats:
+        """Return n probes, (n, D): half of people with sightings, half of others."""
+        rng = np.random.default_rng(seed)
+        starts = rng.integers(0, -(-n_sightings // CHUNK), n // 2) * CHUNK
+        near = []
+        for start in starts.tolist():
+            n_people = max(1, min(CHUNK, n_sightings - start) // PER_PERSON)
+            near.append(self.base(start // PER_PERSON, n_people)[rng.integers(0, n_people)])
+        known = _noisy(rng, np.stack(near)) if near else np.empty((0, self.size), np.float32)
+        strangers = self.base(0, n - len(known), seed=5 + seed)
+        return rng.permutation(np.concatenate([known, strangers]))
+
+
+def _fill(
+    directory: Path, n_sightings: int, people: _People, progress: Callable[[float], None]
+) -> None:
+    connection = connect(directory)
+    try:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for start, templates in people.sightings(n_sightings):
+            connection.execute("BEGIN")
+            connection.executemany(EVENT, (_event(start + i) for i in range(len(templates))))
+            connection.executemany(
+                SIGHTING, (_sighting(start + i, row) for i, row in enumerate(templates))
+            )
+            connection.execute("COMMIT")
+            progress((start + len(templates)) / n_sightings)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
+
+
+EVENT = (
+    "INSERT INTO events (id, kind, camera, at, run, track_number, detail) "
+    "VALUES (?, 'unknown', ?, ?, 'bench', ?, '')"
+)
+SIGHTING = (
+    "INSERT INTO sightings (id, run, track_number, stay, event_id, camera, began, ended, is_over, "
+    "model_id, template, exemplars, n_good, good_s, face_px, quality, crop) "
+    "VALUES (?, 'bench', ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, 9, 3.0, 80.0, '{}', ?)"
+)
+CROP = bytes(400)  # shorter than a JPEG: a million of those would take 5 GB
+
+
+def _event(number: int) -> tuple[int, str, float, int]:
+    return 1 + number, f"camera{number % N_CAMERAS}", float(number), 1 + number
+
+
+def _sighting(number: int, template: Floats) -> tuple[object, ...]:
+    key, at = 1 + number, float(number)
+    stored = template.astype("<f2").tobytes()
+    camera = f"camera{number % N_CAMERAS}"
+    return key, key, key, key, camera, at, at + 3, MODEL, stored, stored, CROP
+
+
+def _timed(search: SightingSearch, probes: Floats, only: Filter | None) -> list[float]:
+    times = []
+    for i in range(len(probes)):
+        began = time.perf_counter()
+        search.find(probes[i : i + 1], limit=LIMIT, min_similarity=MIN_SIMILARITY, only=only)
+        times.append(1000 * (time.perf_counter() - began))
+    return times
+
+
+def _changes(
+    directory: Path, search: SightingSearch, faces: Floats
+) -> tuple[list[float], list[float]]:
+    append, erase = [], []
+    with EventLog.open(directory, keep_days=float("inf"), keep_bytes=1 << 60):
+        pass  # as the service has done before
+    connection = connect(directory)
+    try:
+        n = int(connection.execute("SELECT max(id) FROM sightings").fetchone()[0])
+        for i, face in enumerate(faces):
+            began = time.perf_counter()
+            connection.execute(EVENT, _event(n + i))
+            connection.execute(SIGHTING, _sighting(n + i, face))
+            search.follow()
+            append.append(1000 * (time.perf_counter() - began))
+        for i in range(len(faces)):
+            began = time.perf_counter()
+            connection.execute("DELETE FROM events WHERE id = ?", (1 + n + i,))
+            search.follow()
+            erase.append(1000 * (time.perf_counter() - began))
+    finally:
+        connection.close()
+    return append, erase
+
+
+def _agreement(search: SightingSearch, probes: Floats) -> int:
+    same = 0
+    for i in range(len(probes)):
+        probe = probes[i : i + 1]
+        fast = search.find(probe, limit=LIMIT, min_similarity=MIN_SIMILARITY)
+        slow, _ = scan(search.reader(), probe, limit=LIMIT, min_similarity=MIN_SIMILARITY)
+        same += [f.event.id for f in fast] == [s.event.id for s in slow]
+    return same
+
+
+def _noisy(rng: np.random.Generator, rows: Floats) -> Floats:
+    return _unit(rows + np.float32(NOISE) * rng.standard_normal(rows.shape, dtype=np.float32))
+
+
+def _unit(rows: Floats) -> Floats:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
