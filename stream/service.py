@@ -32,6 +32,7 @@ from stream.enrollment.naming import Matching
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
 from stream.events.visits import VisitRules
+from stream.events.search_worker import SearchWorker
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook
@@ -74,6 +75,7 @@ class Service:
         event_log: past events.
         visitors: unknown people who come again; used only in the journal's thread.
         journal: writes past events and publishes new ones.
+        search: finds faces among past sightings.
         webhooks: one for each receiver of events.
         peers: WebRTC connections.
         leaving: the tasks of cameras whose sender has left.
@@ -183,6 +185,12 @@ class Service:
         )
         self._clock = clock
         self.photo_worker = PhotoWorker(open_another, supervisor=self.supervisor)
+        self.search = SearchWorker(
+            config.gallery_directory,
+            model_id=recognizer.model_id,
+            embedding_size=recognizer.embedding_size,
+            supervisor=self.supervisor,
+        )
         self.doubts = Doubts()
         self.naming = FaceNaming(
             cameras=self.cameras,
@@ -269,6 +277,7 @@ class Service:
             )
             service.inference.start()
             service.gallery_worker.start()
+            service.search.start()
             try:
                 await service.cameras.start()
                 yield service
@@ -334,7 +343,7 @@ class Service:
 
     def notices(self) -> list[str]:
         """Return notices that are not problems, one line each."""
-        return list(self.event_log.notices())
+        return [*self.event_log.notices(), *self.search.notices()]
 
     async def _close(self) -> None:
         """Stop in the order of the data flow, within `STOP_TIMEOUT_S` plus time to write."""
@@ -359,6 +368,7 @@ class Service:
         for webhook in self.webhooks:
             await asyncio.to_thread(webhook.join, max(0.0, deadline - self._clock()))
         self.photo_worker.close()
+        self.search.close()
 
     def _left_s(self, deadline: float) -> float:
         """Return the seconds until `deadline`, at least enough for a thread that is ending."""

@@ -26,6 +26,7 @@ from stream.api import cameras as api_cameras
 from stream.api import events as api_events
 from stream.api import hygiene as api_hygiene
 from stream.api import identities as api_people
+from stream.api import search as api_search
 from stream.api import session as api_session
 from stream.api import visitors as api_visitors
 from stream.api import visits as api_visits
@@ -65,6 +66,7 @@ ROUTERS = (
     api_visits.router,
     api_hygiene.router,
     api_visitors.router,
+    api_search.router,
 )
 
 # The first matching class decides, so subclasses come before their bases.

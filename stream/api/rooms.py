@@ -15,6 +15,7 @@ from stream.enrollment.gallery_worker import GalleryWorker
 from stream.enrollment.naming import Matching
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
+from stream.events.search_worker import SearchWorker
 from stream.naming import FaceNaming
 from stream.recognition.photo_worker import PhotoWorker
 from stream.service import Service
@@ -79,6 +80,8 @@ async def _journal(service: ServiceDep) -> Journal:
 
 async def _visitors(service: ServiceDep) -> VisitorBook:
     return service.visitors
+async def _search(service: ServiceDep) -> SearchWorker:
+    return service.search
 
 
 ClientDep = Annotated[Client, Depends(get_client)]
@@ -91,5 +94,6 @@ MatchingDep = Annotated[Matching, Depends(_matching)]
 NamingDep = Annotated[FaceNaming, Depends(_naming)]
 DoubtsDep = Annotated[Doubts, Depends(_doubts)]
 EventLogDep = Annotated[EventLog, Depends(_event_log)]
+SearchDep = Annotated[SearchWorker, Depends(_search)]
 JournalDep = Annotated[Journal, Depends(_journal)]
 VisitorsDep = Annotated[VisitorBook, Depends(_visitors)]

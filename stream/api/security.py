@@ -56,7 +56,9 @@ LOCAL_NAMES = frozenset({"localhost"})
 
 # What a viewer may request besides reading: to watch, to stop watching, and to identify the people
 # in an image, which is not stored.
-VIEWER_WRITES = re.compile(r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/session")
+VIEWER_WRITES = re.compile(
+    r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/search|/api/session"
+)
 
 SOCKET_PATH = "/api/ws"
 
@@ -382,8 +384,10 @@ class Attempts:
 
 
 def _takes_photos(scope: Scope) -> bool:
-    # /api/identities, its photos, and /api/identify
-    return bool(scope["method"] == "POST" and scope["path"].startswith("/api/identi"))
+    # /api/identities, its photos, /api/identify, and /api/search
+    path = scope["path"]
+    takes = path.startswith("/api/identi") or path == "/api/search"
+    return bool(scope["method"] == "POST" and takes)
 
 
 def _bounded(receive: Receive, headers: Headers, limit: int) -> Receive:

@@ -1,5 +1,6 @@
 """`facewire bench past`: speed, memory and exactness of the search over past sightings."""
 
+import logging
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +10,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from recognizer import ImageError, open_recognizer, read_photo
 from stream.bench.search import rss_mib
+from stream.enrollment.searched_face import searched_face
+from stream.errors import StreamError
 from stream.events.log import EventLog
 from stream.events.schema import connect
 from stream.events.search import SightingSearch, scan
 from stream.events.search_index import Filter
 
+logger = logging.getLogger(__name__)
+
 Floats = NDArray[np.float32]
+
+PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 
 CHUNK = 20_000
 PER_PERSON = 20
@@ -135,6 +143,29 @@ def bench_past(
         )
     finally:
         search.close()
+
+
+def faces_in(directory: Path) -> Floats:
+    """Return the embeddings of the largest faces of the photos below a directory, (M, D).
+
+    Raises:
+        StreamError: if fewer than two of them show a face.
+    """
+    recognizer = open_recognizer()
+    found = []
+    for path in sorted(directory.rglob("*")):
+        if path.suffix.lower() not in PHOTOS or not path.is_file():
+            continue
+        try:
+            face = searched_face(recognizer, read_photo(path).image)
+        except ImageError as error:
+            logger.warning("%s", error)
+            continue
+        if face is not None:
+            found.append(face.probe)
+    if len(found) < 2:
+        raise StreamError(f"{directory}: fewer than two photos show a face: give more of them")
+    return np.concatenate(found)
 
 
 class _People:

@@ -93,7 +93,7 @@ def bench_search(
     began = time.perf_counter()
     with Gallery.open(directory, model_id="bench", embedding_size=embedding_size) as gallery:
         start_s = time.perf_counter() - began
-        rss_mib = rss_mib()
+        memory_mib = rss_mib()
         probes = _probes(n_templates, embedding_size, n_exact)
         one = _timed(lambda i: gallery.search(probes[i : i + 1], threshold=0.3))
         eight = _timed(lambda i: gallery.search(probes[i : i + 8], threshold=0.3))
@@ -116,7 +116,7 @@ def bench_search(
             pause_ms=pause,
             n_probes=len(probes),
             top1=top1,
-            rss_mib=rss_mib,
+            rss_mib=memory_mib,
             file_mib=gallery.file.path.stat().st_size / 2**20,
         )
 

@@ -138,6 +138,56 @@ def search(
 
 
 @app.command()
+def past(
+    sightings: Annotated[
+        int,
+        typer.Argument(
+            metavar="N", min=1, max=MAX_TEMPLATES, help="Sightings, each with an event."
+        ),
+    ] = 100_000,
+    size: Annotated[int, typer.Option(min=2, max=MAX_SIZE, help="Numbers in an embedding.")] = 128,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Photos whose faces are mixed into people; else random people.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the search over N past sightings: times, memory, changes, exactness.
+
+    Example: facewire bench past 1000000
+    """
+    from stream.bench.past import bench_past, faces_in
+
+    faces = None if images is None else faces_in(images)
+    if faces is not None:
+        size = faces.shape[1]
+    with (
+        TemporaryDirectory(prefix="facewire-bench-") as directory,
+        Progress(console=Console(stderr=True), transient=True) as bar,
+    ):
+        task = bar.add_task(f"{sightings} sightings", total=1.0)
+        figures = bench_past(
+            Path(directory),
+            sightings,
+            embedding_size=size,
+            faces=faces,
+            progress=partial(_show, bar, task),
+        )
+    if as_json:
+        print_json(dataclasses.asdict(figures))
+        return
+    table = Table("", f"{sightings} x {size}", box=None)
+    for name, value in list(dataclasses.asdict(figures).items())[2:]:
+        table.add_row(name, f"{value:.5g}")
+    Console(highlight=False).print(table)
+
+
+@app.command()
 def detect(
     image: Annotated[
         Path | None,

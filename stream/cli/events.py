@@ -81,8 +81,8 @@ def events(
             camera=camera,
             name=person,
             kinds=kind or (),
-            after=_moment("--since", since, now),
-            before=_moment("--until", until, now),
+            after=moment("--since", since, now),
+            before=moment("--until", until, now),
         )
         newest = log.list(limit=1)
         past = find(limit=limit)[::-1]
@@ -111,7 +111,7 @@ def _coming(find: Find, last: int) -> Iterator[LoggedEvent]:
         time.sleep(POLL_S)
 
 
-def _moment(option: str, text: str | None, now: float) -> float | None:
+def moment(option: str, text: str | None, now: float) -> float | None:
     """Return a time in seconds since 1970, of a time span ago or a date in the local time zone."""
     if text is None:
         return None

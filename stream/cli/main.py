@@ -19,6 +19,7 @@ from gallery.errors import GalleryError
 from recognizer.errors import RecognizerError
 from stream.cli import backups, bench, events, models, people, pictures, report
 from stream.cli import maintenance as upkeep
+from stream.cli import search as past
 from stream.cli.common import (
     EXPECTED_FAILURE,
     AsJson,
@@ -198,6 +199,7 @@ app.command()(pictures.compare)
 app.command()(people.enroll)
 app.command()(events.events)
 app.command()(report.report)
+app.command()(past.search)
 app.command()(pictures.identify)
 app.command()(backups.backup)
 app.command()(backups.restore)

@@ -5,7 +5,6 @@ one result, with the similarity of the most similar one.
 """
 
 import logging
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -268,6 +267,11 @@ class SightingSearch:
     def is_loading(self) -> bool:
         """Whether the index is being filled; from any thread."""
         return 0.0 < self.loaded < 1.0
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether there is an index that must follow the file; from any thread."""
+        return self._index is not None
 
     @property
     def n_bytes(self) -> int:

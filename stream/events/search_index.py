@@ -236,9 +236,7 @@ def _best_stays(stored: Mapping[int, Stored], probes: Floats) -> list[Hit]:
     if not stored:
         return []
     templates = np.stack([each.template for each in stored.values()])
-    return best_stays(
-        list(stored), [each.event_id for each in stored.values()], templates, probes
-    )
+    return best_stays(list(stored), [each.event_id for each in stored.values()], templates, probes)
 
 
 def _grown(values: NDArray[Value], n_more: int) -> NDArray[Value]:
