@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from stream.errors import CameraExistsError, SignalingError, UnknownCameraError,
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
 from stream.events.visits import VisitRules
+from stream.events.search import SightingReader, SightingSearch
 from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook
@@ -245,6 +246,33 @@ class FakeJournal:
         return self.events.subscribe()
 
 
+class FakeSearch:
+    """Searches past sightings at once, in the caller's thread."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.search = SightingSearch(
+            gallery.file.path.parent,
+            model_id=gallery.model_id,
+            embedding_size=gallery.embedding_size,
+        )
+
+    async def run(
+        self,
+        function: Callable[Concatenate[SightingSearch, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return function(self.search, *args, **kwargs)
+
+    async def read(
+        self,
+        function: Callable[Concatenate[SightingReader, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return function(self.search.reader(), *args, **kwargs)
+
+
 class FakeNaming(FaceNaming):
     """Names past faces as the real one does, and faces in view without embedding them."""
 
@@ -308,6 +336,7 @@ class FakeService:
         self.leaving = self.supervisor.watch("cameras that leave")
         self.webhooks: list[Webhook] = []
         self.doubts = Doubts()
+        self.search = FakeSearch(gallery)
         self.is_demo = True
         self.is_recognizing = True
         self.cameras.put(status("door"), jpeg=b"jpeg of door")

@@ -15,6 +15,7 @@ from stream.cameras.registry import Cameras
 from stream.config import CameraConfig
 from stream.enrollment.gallery_worker import GalleryWorker
 from stream.events.recorder import Journal
+from stream.events.search_worker import SearchWorker
 from stream.naming import FaceNaming
 from stream.recognition.photo_worker import PhotoWorker
 from stream.recognition.worker import Inference
@@ -30,6 +31,7 @@ from tests.fake_service import (
     FakePeers,
     FakePhotoWorker,
     FakePushCamera,
+    FakeSearch,
     FakeService,
 )
 
@@ -44,6 +46,7 @@ FAKES: dict[type, tuple[type, set[str]]] = {
     FakePhotoWorker: (PhotoWorker, set()),
     FakeJournal: (Journal, {"events"}),
     FakeNaming: (FaceNaming, set()),
+    FakeSearch: (SearchWorker, {"search"}),
 }
 """What each fake stands for, and what of it is for tests alone."""
 
@@ -55,6 +58,7 @@ ROOMS = {
     "photo_worker": FakePhotoWorker,
     "journal": FakeJournal,
     "naming": FakeNaming,
+    "search": FakeSearch,
 }
 """The fake of each part of the service that has one; all others are the real classes."""
 
@@ -189,6 +193,7 @@ def used_by_the_api() -> set[tuple[str, str]]:
         "PhotoWorkerDep": "photo_worker",
         "JournalDep": "journal",
         "NamingDep": "naming",
+        "SearchDep": "search",
     }
     used: set[tuple[str, str]] = set()
     for path in Path(stream.api.__file__).parent.glob("*.py"):
