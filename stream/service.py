@@ -31,8 +31,8 @@ from stream.enrollment.gallery_worker import WAIT_S, GalleryWorker
 from stream.enrollment.naming import Matching
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
-from stream.events.visits import VisitRules
 from stream.events.search_worker import SearchWorker
+from stream.events.visits import VisitRules
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook

@@ -17,8 +17,8 @@ from stream.enrollment.naming import Matching
 from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
-from stream.events.visits import VisitRules
 from stream.events.search import SightingReader, SightingSearch
+from stream.events.visits import VisitRules
 from stream.frames import Frame, FrameResult, Track, TrackState
 from stream.ice import IceServers
 from stream.integrations.webhooks import Webhook

@@ -121,11 +121,6 @@ CREATE INDEX sightings_by_stay ON sightings (run, stay);
 CREATE INDEX sightings_by_visitor ON sightings (visitor_id) WHERE visitor_id IS NOT NULL;
 CREATE INDEX events_by_visitor ON events (visitor_id) WHERE visitor_id IS NOT NULL
 """
-MIGRATIONS: tuple[str, ...] = (VERSION_1, VERSION_2, VERSION_3)
-
-# Pages and webhook receivers identify events by number. A new log starts counting at the time in
-# milliseconds, so that it reuses no number of an earlier log.
-FIRST_NUMBER = "INSERT INTO sqlite_sequence VALUES ('events', strftime('%s', 'now') * 1000)"
 
 # Unknown people who come again. `root` is the visitor itself, or the one into whom it was merged;
 # `kept` holds templates of an ignored one, float16, which outlive its sightings.
@@ -181,7 +176,11 @@ CREATE TRIGGER sighting_erased AFTER DELETE ON sightings BEGIN
     DELETE FROM sighting_changes WHERE revision <= last_insert_rowid() - 100000;
 END;
 """
-MIGRATIONS = (*MIGRATIONS, VERSION_4)
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
+
+# Pages and webhook receivers identify events by number. A new log starts counting at the time in
+# milliseconds, so that it reuses no number of an earlier log.
+FIRST_NUMBER = "INSERT INTO sqlite_sequence VALUES ('events', strftime('%s', 'now') * 1000)"
 
 
 def connect(directory: Path) -> sqlite3.Connection:
