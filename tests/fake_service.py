@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -250,10 +251,14 @@ class FakeSearch:
     """Searches past sightings at once, in the caller's thread."""
 
     def __init__(self, gallery: Gallery) -> None:
-        self.search = SightingSearch(
-            gallery.file.path.parent,
-            model_id=gallery.model_id,
-            embedding_size=gallery.embedding_size,
+        self._gallery = gallery
+
+    @cached_property
+    def search(self) -> SightingSearch:
+        return SightingSearch(
+            self._gallery.file.path.parent,
+            model_id=self._gallery.model_id,
+            embedding_size=self._gallery.embedding_size,
         )
 
     async def run(

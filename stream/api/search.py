@@ -170,7 +170,8 @@ async def search_sightings(
                 )
             probes = await photo_worker.run(partial(_embedding, face=stored))
     elif wanted.identity_id is not None:
-        probes = await worker.read(gallery.photos.embeddings, wanted.identity_id)
+        identity = await worker.read(gallery.people.find, wanted.identity_id)
+        probes = await worker.read(gallery.photos.embeddings, identity.identity_id)
         if not len(probes):
             raise HTTPException(422, "the person has no photos: add one, or search by a photo")
     else:

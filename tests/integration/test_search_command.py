@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gallery import Gallery
 from recognizer import open_recognizer, read_photo
 from stream.enrollment.searched_face import searched_face
 from stream.events.log import EventLog
@@ -38,7 +39,12 @@ def test_a_photo_finds_its_past(tmp_path: Path) -> None:
     ]
     people = [photos for photos in people if len(photos) == 3][:3]
     directory = tmp_path / "gallery"
-    with EventLog.open(directory):
+    with (
+        Gallery.open(
+            directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+        ),
+        EventLog.open(directory),
+    ):
         connection = writer(directory)
         for person, photos in enumerate(people):
             for number, path in enumerate(photos[1:], 1):
