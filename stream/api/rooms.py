@@ -80,6 +80,8 @@ async def _journal(service: ServiceDep) -> Journal:
 
 async def _visitors(service: ServiceDep) -> VisitorBook:
     return service.visitors
+
+
 async def _search(service: ServiceDep) -> SearchWorker:
     return service.search
 

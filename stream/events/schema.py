@@ -154,9 +154,10 @@ CREATE TABLE visitor_proposals (
     UNIQUE (one, other)
 ) STRICT;
 CREATE INDEX visitor_proposals_by_other ON visitor_proposals (other)
+"""
 # What an index of sightings in memory reads again, whichever process changed it. An index that is
 # further behind than the rows kept here is filled anew.
-VERSION_4 = """
+VERSION_5 = """
 CREATE TABLE sighting_changes (
     revision INTEGER PRIMARY KEY AUTOINCREMENT,
     sighting_id INTEGER NOT NULL
@@ -176,7 +177,7 @@ CREATE TRIGGER sighting_erased AFTER DELETE ON sightings BEGIN
     DELETE FROM sighting_changes WHERE revision <= last_insert_rowid() - 100000;
 END;
 """
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4)
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)
 
 # Pages and webhook receivers identify events by number. A new log starts counting at the time in
 # milliseconds, so that it reuses no number of an earlier log.
