@@ -34,8 +34,9 @@ def backup(
 ) -> None:
     """Back up everything a service stores to FILE; the service may run meanwhile.
 
-    People, photos, events and the cameras of the page are in it, facewire.toml is not. It holds
-    faces and the passwords of cameras: only this user can read it, keep copies private too.
+    People, photos, events and the page's cameras are in it; facewire.toml is not.
+
+    It holds faces and the passwords of cameras: keep it and its copies private.
 
     Example: facewire backup facewire-2026-11-27.zip
     """
@@ -64,8 +65,8 @@ def restore(
 ) -> None:
     """Restore a backup; stop the service first.
 
-    FILE is verified before anything is changed. Replaced files are kept under names that end in
-    .before-restore-TIME: erase them once all is well, they hold faces too.
+    FILE is verified before anything is changed. With --force, what was there is
+    kept as *.before-restore-TIME: erase it once all is well, it holds faces too.
 
     Example: facewire restore facewire-2026-11-27.zip
     """
