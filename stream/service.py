@@ -121,7 +121,6 @@ class Service:
             event_log,
             gallery,
             limits=JoinLimits.of(self.matching.limits),
-            size=recognizer.embedding_size,
             threshold=lambda: self.matching.threshold,
             is_enabled=config.visitors.enabled,
             keep_days=config.visitors.keep_days,

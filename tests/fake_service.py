@@ -320,7 +320,6 @@ class FakeService:
             event_log,
             gallery,
             limits=JoinLimits.of(self.matching.limits),
-            size=gallery.embedding_size,
             threshold=lambda: self.matching.threshold,
             is_enabled=False,
             keep_days=30.0,

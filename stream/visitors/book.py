@@ -57,7 +57,6 @@ class VisitorBook:
         gallery: Gallery,
         *,
         limits: JoinLimits,
-        size: int,
         threshold: Callable[[], float],
         is_enabled: bool,
         keep_days: float,
@@ -67,7 +66,6 @@ class VisitorBook:
         self._connection = event_log.connection
         self._gallery = gallery
         self._limits = limits
-        self._size = size
         self._threshold = threshold
         switched = fact(self._connection, ENABLED)
         self.is_enabled = is_enabled if switched is None else switched == "1"
@@ -235,9 +233,9 @@ class VisitorBook:
 
     def _visitors(self) -> Visitors:
         if self._memory is None:
-            memory = Visitors(self._limits, self._size)
+            memory = Visitors(self._limits, self._gallery.embedding_size)
             for number, own in tables.templates(
-                self._connection, self._gallery.model_id, self._size
+                self._connection, self._gallery.model_id, self._gallery.embedding_size
             ).items():
                 memory.add(number, own)
             for one, other in tables.apart(self._connection):

@@ -3,15 +3,20 @@ from typing import Any
 
 import pytest
 
+from gallery import Gallery
 from stream.api.publisher import publish
 from stream.errors import ConfigError, SignalingError
+from stream.events.log import EventLog
 from tests.fake_service import FakeService
 
 
 @pytest.fixture
-def service():
-    # Neither people nor events are touched here.
-    return FakeService(gallery=None, event_log=None)  # type: ignore[arg-type]
+def service(tmp_path):
+    with (
+        Gallery.open(tmp_path, model_id="m", embedding_size=4) as gallery,
+        EventLog.open(tmp_path) as event_log,
+    ):
+        yield FakeService(gallery, event_log)
 
 
 def rooms(service: FakeService) -> tuple[Any, Any, Any]:

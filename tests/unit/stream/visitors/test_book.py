@@ -35,7 +35,6 @@ def opened(directory, *, is_enabled=True, keep_days=30.0):
             log,
             gallery,
             limits=LIMITS,
-            size=D,
             threshold=lambda: 0.5,
             is_enabled=is_enabled,
             keep_days=keep_days,
