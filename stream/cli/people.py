@@ -50,11 +50,15 @@ def enroll(
     ] = None,
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="IMAGE...", show_default=False, help="Photos with one face."),
+        typer.Argument(metavar="IMAGE...", show_default=False, help="Photos of that person."),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Many people at once: all photos below DIR/NAME/."),
+        typer.Option(
+            metavar="DIR|ZIP|CSV",
+            help="Many people at once: all photos below DIR/NAME/, a zip file of such folders, or "
+            "a list with a name and a file a line.",
+        ),
     ] = None,
     video: Annotated[
         str | None,
@@ -72,18 +76,20 @@ def enroll(
 ) -> None:
     """Add people from photos; a running service names them within a second.
 
+    Of a photo with several faces, the one that the person's other photos show is taken.
+
     Examples: facewire enroll "Grace Hopper" grace1.jpg grace2.jpg
               facewire enroll --folder people/ --config facewire.toml
               facewire enroll "Grace Hopper" --video interview.mp4
     """
     from gallery import Gallery, clean_name
     from stream.enrollment.enrollment import enroll_images, photo_item
-    from stream.enrollment.folders import read_people_folder
+    from stream.enrollment.folders import read_people
 
     n_ways = sum([folder is not None, bool(images), video is not None])
     if n_ways != 1 or (folder is None) != bool(name):
-        raise typer.BadParameter("give NAME and IMAGEs, NAME and --video, or --folder DIR alone")
-    found = None if folder is None else read_people_folder(folder)
+        raise typer.BadParameter("give NAME and IMAGEs, NAME and --video, or --folder alone")
+    found = None if folder is None else read_people(folder)
     if found is not None:
         items = list(found.items)
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 from gallery import clean_name
 from stream.enrollment.crops import EnrolReport, Rejected
 from stream.enrollment.enrollment import EnrolItem, photo_item
+from stream.enrollment.lists import Listed, read_csv, read_zip
 from stream.enrollment.photo_checks import Reason
 from stream.errors import EnrolmentError
 
@@ -25,6 +26,9 @@ SYSTEM_NAMES = frozenset(
     }
 )
 """In lower case: what systems put beside photos; everything that begins with a dot is one too."""
+
+
+ZIP = ".zip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,28 @@ class PeopleFolder:
         return [(folder, name) for folder, name in self.people if name not in names]
 
 
+def read_people(path: Path) -> PeopleFolder:
+    """Return the people of a folder, a zip file or a CSV list, by the ending of its name.
+
+    Raises:
+        EnrolmentError: if it is none of them, or cannot be read.
+    """
+    ending = path.suffix.casefold()
+    if ending not in (ZIP, ".csv") or path.is_dir():
+        return read_people_folder(path)
+    listed = read_csv(path) if ending == ".csv" else read_zip(path, system_names=SYSTEM_NAMES)
+    items = [item for items in listed.by_name.values() for item in items]
+    if not items and not listed.rejected:
+        raise EnrolmentError(f"{path} holds no photo: expected NAME/PHOTO.jpg in it")
+    people = tuple((str(path), name) for name in listed.by_name)
+    return PeopleFolder(tuple(items), tuple(listed.rejected), people, listed.n_skipped)
+
+
 def read_people_folder(directory: Path) -> PeopleFolder:
     """Return the contents of a folder that has a folder for each person.
 
-    Photos may be in folders below a person's. Links are followed, except link loops.
+    Photos may be in folders below a person's, or in a zip file NAME.zip. Links are followed,
+    except link loops.
 
     Raises:
         EnrolmentError: if it is not one; an unusable folder in it is `rejected`.
@@ -67,7 +89,7 @@ def read_people_folder(directory: Path) -> PeopleFolder:
         ) from error
     except OSError as error:
         raise EnrolmentError(f"cannot read {directory}: {_why(error)}") from error
-    persons = [entry for entry in entries if _is_folder(entry)]
+    persons = [entry for entry in entries if _is_folder(entry) or _is_zip(entry)]
     if not persons:
         raise EnrolmentError(
             f"{directory} holds no folder of a person: expected {directory}/NAME/PHOTO.jpg"
@@ -76,6 +98,8 @@ def read_people_folder(directory: Path) -> PeopleFolder:
         path = Path(entry.path)
         if _is_folder(entry):
             scan.take_person(path)
+        elif _is_zip(entry):
+            scan.take_zip(path)
         else:
             scan.reject(path, "", Reason.NO_PERSON, "not in the folder of a person")
     return PeopleFolder(tuple(scan.items), tuple(scan.rejected), tuple(scan.people), scan.n_skipped)
@@ -116,6 +140,21 @@ class _Scan:
         elif len(self.rejected) == n_rejected:
             self.reject(folder, name, Reason.EMPTY, "the folder holds no photo")
 
+    def take_zip(self, path: Path) -> None:
+        """Add all files in a person's zip file."""
+        try:
+            listed: Listed = read_zip(path, system_names=SYSTEM_NAMES, name=path.stem)
+        except EnrolmentError as error:
+            self.reject(path, "", Reason.UNREADABLE, str(error))
+            return
+        self.rejected += listed.rejected
+        self.n_skipped += listed.n_skipped
+        for name, items in listed.by_name.items():
+            self.items += items
+            self.people.append((str(path), name))
+        if not listed.by_name and not listed.rejected:
+            self.reject(path, path.stem, Reason.EMPTY, "the zip file holds no photo")
+
     def _files(self, folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
         """Yield every file below a folder.
 
@@ -143,6 +182,10 @@ class _Scan:
 
 def _is_system(name: str) -> bool:
     return name.startswith(".") or name.casefold() in SYSTEM_NAMES
+
+
+def _is_zip(entry: "os.DirEntry[str]") -> bool:
+    return Path(entry.name).suffix.casefold() == ZIP
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
