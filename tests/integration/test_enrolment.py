@@ -1,4 +1,5 @@
 import runpy
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -382,3 +383,26 @@ def test_a_person_renamed_while_photos_are_added_gets_them_all(recognizer, galle
     (ada,) = gallery.people.summaries()
     assert (ada.identity.name, ada.n_photos) == ("Ada Lovelace", len(items))
     assert {each.identity for each in report.enrolled} == {ada.identity}
+
+
+FOLDERS = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "enroll_folders.py"))
+
+
+@pytest.fixture(scope="module")
+def everybody(recognizer):
+    return FOLDERS["read_faces"](recognizer, shared_data("lfw10_original"))
+
+
+@pytest.mark.parametrize("kind", FOLDERS["KINDS"])
+def test_group_photos_give_the_face_of_the_person_and_no_other(recognizer, everybody, kind):
+    first, second, *others = everybody.values()
+    counts = sum(
+        (
+            FOLDERS["measure"](recognizer, kind, own, others, np.random.default_rng(7))
+            for own in (first, second)
+        ),
+        start=Counter(),
+    )
+    assert counts["wrong"] == 0
+    assert counts["taken"] >= 0.95 * (counts["taken"] + counts["refused"])
+    assert counts["left out"] == (6 if kind == "strangers" else 0)

@@ -53,7 +53,7 @@ def test_a_folder_may_hold_a_zip_file_for_each_person(tmp_path: Path) -> None:
 
 def test_a_zip_file_outside_of_its_folder_names_no_other_place(tmp_path: Path) -> None:
     found = read_people(zipped(tmp_path / "all.zip", "Ada/1.jpg", "../../Eve/2.jpg", "/Bob/3.jpg"))
-    assert photos(found) == [("Ada", "1.jpg"), ("Bob", "3.jpg")]
+    assert sorted(photos(found)) == [("Ada", "1.jpg"), ("Bob", "3.jpg")]
     assert found.n_skipped == 1
 
 
