@@ -20,14 +20,24 @@ from typing import Any
 
 import av
 
-from gallery import Gallery
-from recognizer import default_cache, fetch_photos, open_recognizer
-from stream.demo.scene import DemoScene, enrol_demo
+from recognizer import default_cache, fetch_photos
+from stream.demo.scene import DemoScene
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.rtsp_server import RtspServer, why_unavailable
 
 FACEWIRE = [sys.executable, "-c", "from stream.cli.entry import main; main()"]
+ENROLL = """
+import sys
+from pathlib import Path
+from gallery import Gallery
+from recognizer import default_cache, fetch_photos, open_recognizer
+from stream.demo.scene import enrol_demo
+model = open_recognizer()
+size = model.embedding_size
+with Gallery.open(Path(sys.argv[1]), model_id=model.model_id, embedding_size=size) as gallery:
+    enrol_demo(gallery, model, fetch_photos(default_cache(), None))
+"""
 LOOP_S = 40
 """Length of each stream before it starts again."""
 
@@ -52,29 +62,41 @@ def main() -> None:
             file = Path(scratch, f"camera{number}.mp4")
             record(scene, file, start_s=number * LOOP_S / options.cameras, fps=options.fps)
             urls.append(servers.enter_context(RtspServer(file=file)).url)
-        data = Path(scratch, "data", "gallery")
-        recognizer = open_recognizer()
-        size = recognizer.embedding_size
-        with Gallery.open(data, model_id=recognizer.model_id, embedding_size=size) as gallery:
-            enrol_demo(gallery, recognizer, photos)
-        environment = {**os.environ, "FACEWIRE_DATA": str(data.parent)}
+        here = Path(__file__).parents[1]
         run = [f"--seconds={options.seconds}", f"--viewers={options.viewers}"]
         if options.against is None:
+            environment = enrolled(here, Path(scratch, "data"))
             command = [*FACEWIRE, "bench", "stream", *urls, *run, *["--json"][: options.json]]
             sys.exit(subprocess.run(command, env=environment, check=False).returncode)
-        sides = {"this": Path(__file__).parents[1], "against": options.against.resolve()}
+        sides = {"this": here, "against": options.against.resolve()}
+        environments = {
+            side: enrolled(checkout, Path(scratch, f"data-{side}"))
+            for side, checkout in sides.items()
+        }
         figures: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         for _ in range(options.rounds):
             for side, checkout in sides.items():
-                figures[side].append(measure(checkout, [*urls, *run], environment))
+                figures[side].append(measure(checkout, [*urls, *run], environments[side]))
         report(figures, as_json=options.json)
+
+
+def enrolled(checkout: Path, data: Path) -> dict[str, str]:
+    """Enroll the demo's people with the code of a checkout, whose files others may not read.
+
+    Returns:
+        The environment in which its commands use them.
+    """
+    environment = {**os.environ, "FACEWIRE_DATA": str(data), "PYTHONPATH": str(checkout)}
+    command = [sys.executable, "-c", ENROLL, str(data / "gallery")]
+    subprocess.run(command, env=environment, cwd=checkout, check=True)
+    return environment
 
 
 def measure(checkout: Path, arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
     """Run the bench with the code of a checkout; return its figures."""
     done = subprocess.run(
         [*FACEWIRE, "bench", "stream", *arguments, "--json"],
-        env={**environment, "PYTHONPATH": str(checkout)},
+        env=environment,
         cwd=checkout,
         stdout=subprocess.PIPE,
         check=True,
