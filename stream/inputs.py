@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from datetime import date
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, WithJsonSchema
@@ -52,6 +53,16 @@ def _date_and_time(value: object) -> object:
         raise ValueError("must be a date and time, such as 2026-01-31T12:00:00Z")
     return value
 
+
+def _day(value: object) -> object:
+    # pydantic accepts numbers, too.
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError("must be a day, such as 2026-01-31")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A day of ISO 8601; never a bare number."""
 
 Moment = Annotated[AwareDatetime, BeforeValidator(_date_and_time)]
 """A date and time of ISO 8601 with its offset; never a bare number."""

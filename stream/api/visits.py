@@ -15,7 +15,7 @@ from stream.events.attendance import attendance, day_of, start_of_day
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
 from stream.events.visits import Visit, list_visits, read_visits
-from stream.inputs import Moment, Reference, RowNumber
+from stream.inputs import Day, Moment, Reference, RowNumber
 from stream.schemas.visits import (
     AttendanceJson,
     PresenceJson,
@@ -93,10 +93,10 @@ async def report(
     journal: JournalDep,
     request: Request,
     first: Annotated[
-        date | None, Query(alias="from", description="first day, such as 2026-11-01; else today")
+        Day | None, Query(alias="from", description="first day, such as 2026-11-01; else today")
     ] = None,
     last: Annotated[
-        date | None, Query(alias="to", description="last day, included; else today")
+        Day | None, Query(alias="to", description="last day, included; else today")
     ] = None,
     name: Annotated[Reference | None, Query(description="only of this person")] = None,
     format: Format = None,

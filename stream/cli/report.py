@@ -84,7 +84,7 @@ def report(
     else:
         table = Table("day", "person", "first", "last", "total", "visits", box=None)
         for row in rows:
-            who = row.name or f"visitor {row.visitor_id}"
+            who = row.name or row.visitor or ""
             times = (local(at, zone)[11:19] for at in (row.first_seen, row.last_seen))
             total = clock(row.total_s) + ("" if row.is_exact else " *")
             table.add_row(row.day.isoformat(), escaped(who), *times, total, str(row.n_visits))

@@ -15,6 +15,7 @@ class Attendance:
         day: in the time zone of the report.
         name, identity_id: the person; None for a stranger.
         visitor_id: of a stranger.
+        visitor: what the stranger is called, such as "Visitor 12".
         first_seen, last_seen: seconds since 1970, within the day.
         total_s: seconds of all visits within the day; visits on several cameras count once.
         n_visits: visits that touch the day.
@@ -30,6 +31,7 @@ class Attendance:
     total_s: float
     n_visits: int
     is_exact: bool
+    visitor: str | None = None
 
 
 def start_of_day(day: date, zone: tzinfo | None) -> float:
@@ -85,6 +87,10 @@ def attendance(
                     total_s=until - since + (0.0 if before is None else before.total_s),
                     n_visits=1 + (0 if before is None else before.n_visits),
                     is_exact=visit.is_exact and (before is None or before.is_exact),
+                    visitor=visit.visitor,
                 )
             day = next_day
-    return sorted(found.values(), key=lambda row: (row.day, row.name or "\uffff", row.first_seen))
+    return sorted(
+        found.values(),
+        key=lambda row: (row.day, row.name or "\uffff" + (row.visitor or ""), row.first_seen),
+    )

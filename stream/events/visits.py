@@ -39,6 +39,10 @@ ENTER, EXIT, UNKNOWN, RENAMED, UP, DOWN = (
 )
 
 
+COLUMNS = "id, kind, camera, at, run, track_number, identity_id, name, visitor_id, crop IS NOT NULL"
+"""What `Row` makes an event of."""
+
+
 @dataclass(frozen=True, slots=True)
 class VisitRules:
     """How the events of a service become visits.
@@ -113,6 +117,7 @@ class Visit:
         cameras: those that saw the person, in the order of the stays.
         began, ended: seconds since 1970; `ended` is None while the visit goes on.
         is_exact: false where the service was killed, so that the end is an estimate.
+        visitor: what a stranger is called, such as "Visitor 12"; None without visitors.
         crop_id: an event that has the person's crop; None where none has.
     """
 
@@ -125,10 +130,11 @@ class Visit:
     ended: float | None
     is_exact: bool
     crop_id: int | None
+    visitor: str | None = None
 
     def is_of(self, who: str) -> bool:
-        """Return whether a name, identity id or visitor id is this person's."""
-        return who in (self.name, self.identity_id, self.visitor_id)
+        """Return whether a name, identity id, visitor or visitor id is this person's."""
+        return who in (self.name, self.identity_id, self.visitor_id, self.visitor)
 
 
 @dataclass(slots=True)
@@ -309,9 +315,12 @@ def read_visits(
         until += STEP_S
     if until > last_at and any(stay.run != live_run for stay in stays.open):
         stays.stop(last_at)
+    visitors = _visitors(connection)
+    for stay in stays.all:
+        stay.visitor_id = visitors.get(stay.visitor_id or "", (None, ""))[0]
     visits = join(stays.all, gap_s=gap_s)
     return [
-        each
+        replace(each, visitor=visitors[each.visitor_id][1]) if each.visitor_id else each
         for each in visits
         if each.began < before and (each.ended is None or each.ended >= after)
     ]
@@ -387,7 +396,7 @@ def _rows(connection: sqlite3.Connection, after: float, before: float) -> Iterat
     yield from map(
         Row._make,
         connection.execute(
-            f"SELECT {_columns(connection)} FROM events WHERE at >= ? AND at < ? ORDER BY at, id",
+            f"SELECT {COLUMNS} FROM events WHERE at >= ? AND at < ? ORDER BY at, id",
             (after, before),
         ),
     )
@@ -396,16 +405,17 @@ def _rows(connection: sqlite3.Connection, after: float, before: float) -> Iterat
 def _begins(connection: sqlite3.Connection, at: float) -> list[Row]:
     """Return camera events that tell which cameras were up at a time, oldest first."""
     rows: Iterable[tuple[Any, ...]] = connection.execute(
-        f"SELECT {_columns(connection)} FROM events WHERE at >= ? AND at < ? "
+        f"SELECT {COLUMNS} FROM events WHERE at >= ? AND at < ? "
         "AND kind IN ('camera_up', 'camera_down') ORDER BY at, id",
         (at - STEP_S, at),
     )
     return [Row._make(row) for row in rows]
 
 
-def _columns(connection: sqlite3.Connection) -> str:
-    names = {row[1] for row in connection.execute("PRAGMA table_info(events)")}
-    visitor = "visitor_id" if "visitor_id" in names else "NULL"
-    return (
-        f"id, kind, camera, at, run, track_number, identity_id, name, {visitor}, crop IS NOT NULL"
+def _visitors(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """Return id and label of each visitor, by its id and those that were merged into it."""
+    rows = connection.execute(
+        "SELECT each.visitor_id, root.visitor_id, root.number "
+        "FROM visitors AS each JOIN visitors AS root ON root.number = each.root"
     )
+    return {row[0]: (row[1], f"Visitor {row[2]}") for row in rows}

@@ -26,13 +26,15 @@ class VisitJson(TypedDict):
 
     `ended` is null while the visit goes on, and `duration_s` is then that until now. `is_exact` is
     false where the service was killed, so that the end is an estimate. `id` is the event with which
-    the visit began, `crop_event_id` one with the person's crop.
+    the visit began, `crop_event_id` one with the person's crop. A
+    stranger that comes again is called `visitor`, such as "Visitor 12".
     """
 
     id: int
     name: str | None
     identity_id: str | None
     visitor_id: str | None
+    visitor: str | None
     cameras: list[str]
     began: str
     ended: str | None
@@ -59,6 +61,7 @@ class AttendanceJson(TypedDict):
     name: str | None
     identity_id: str | None
     visitor_id: str | None
+    visitor: str | None
     first_seen: str
     last_seen: str
     total_s: float
@@ -99,6 +102,7 @@ def visit_json(visit: Visit, *, now: float) -> VisitJson:
         "name": visit.name,
         "identity_id": visit.identity_id,
         "visitor_id": visit.visitor_id,
+        "visitor": visit.visitor,
         "cameras": list(visit.cameras),
         "began": utc(visit.began),
         "ended": None if visit.ended is None else utc(visit.ended),
@@ -115,6 +119,7 @@ def attendance_json(row: Attendance, *, zone: tzinfo | None) -> AttendanceJson:
         "name": row.name,
         "identity_id": row.identity_id,
         "visitor_id": row.visitor_id,
+        "visitor": row.visitor,
         "first_seen": local(row.first_seen, zone),
         "last_seen": local(row.last_seen, zone),
         "total_s": round(row.total_s, 3),
@@ -178,7 +183,7 @@ def visits_csv(visits: Iterable[Visit], *, zone: tzinfo | None, now: float) -> s
         seconds = (max(now, visit.began) if visit.ended is None else visit.ended) - visit.began
         rows.append(
             (
-                visit.name,
+                visit.name or visit.visitor,
                 local(visit.began, zone),
                 None if visit.ended is None else local(visit.ended, zone),
                 round(seconds, 3),
@@ -200,7 +205,7 @@ def attendance_csv(attended: Iterable[Attendance], *, zone: tzinfo | None) -> st
         [
             (
                 row.day.isoformat(),
-                row.name,
+                row.name or row.visitor,
                 local(row.first_seen, zone),
                 local(row.last_seen, zone),
                 round(row.total_s, 3),

@@ -137,6 +137,7 @@ export interface Visit {
   name: string | null;
   identity_id: string | null;
   visitor_id: string | null;
+  visitor: string | null;
   cameras: string[];
   began: string;
   ended: string | null;

@@ -22,7 +22,6 @@ export function rowsOf(visits, from, to, now) {
   /** @type {Map<string, Row>} */
   const rows = new Map();
   const oldestFirst = visits.toSorted((a, b) => Date.parse(a.began) - Date.parse(b.began));
-  const visitors = [...new Set(oldestFirst.filter(({ name }) => !name).map((each) => each.visitor_id).filter(Boolean))];
   for (const visit of oldestFirst) {
     const until = visit.ended === null ? now : Date.parse(visit.ended);
     const start = Math.max(from, Date.parse(visit.began));
@@ -33,7 +32,7 @@ export function rowsOf(visits, from, to, now) {
     const key = visit.identity_id ?? visit.name ?? visit.visitor_id ?? UNKNOWN;
     const row = rows.get(key) ?? {
       key,
-      who: visit.name ?? (visit.visitor_id ? `Visitor ${visitors.indexOf(visit.visitor_id) + 1}` : "Unknown faces"),
+      who: visit.name ?? visit.visitor ?? "Unknown faces",
       name: visit.name,
       isKnown: visit.name !== null,
       crop: null,

@@ -12,7 +12,7 @@ const TO = FROM + 24 * 3_600_000;
 /** @param {Partial<Visit>} changes */
 function visit(changes) {
   return {
-    id: 1, name: "Ada", identity_id: "a", visitor_id: null, cameras: ["door"],
+    id: 1, name: "Ada", identity_id: "a", visitor_id: null, visitor: null, cameras: ["door"],
     began: "2026-11-27T06:00:00Z", ended: "2026-11-27T12:00:00Z", duration_s: 0, is_exact: true,
     crop_event_id: null, ...changes,
   };
@@ -41,14 +41,14 @@ test("visitors have rows of their own, other strangers share the last", () => {
   const stranger = { name: null, identity_id: null };
   const rows = rowsOf([
     visit({ ...stranger, began: "2026-11-27T01:00:00Z" }),
-    visit({ ...stranger, visitor_id: "v", began: "2026-11-27T02:00:00Z" }),
-    visit({ ...stranger, visitor_id: "w", began: "2026-11-27T03:00:00Z" }),
-    visit({ ...stranger, visitor_id: "v", began: "2026-11-27T04:00:00Z" }),
+    visit({ ...stranger, visitor_id: "v", visitor: "Visitor 7", began: "2026-11-27T02:00:00Z" }),
+    visit({ ...stranger, visitor_id: "w", visitor: "Visitor 9", began: "2026-11-27T03:00:00Z" }),
+    visit({ ...stranger, visitor_id: "v", visitor: "Visitor 7", began: "2026-11-27T04:00:00Z" }),
     visit({ ...stranger, began: "2026-11-27T05:00:00Z" }),
     visit({}),
   ], FROM, TO, TO);
   assert.deepEqual(rows.map(({ who, bars }) => [who, bars.length]), [
-    ["Visitor 1", 2], ["Visitor 2", 1], ["Ada", 1], ["Unknown faces", 2],
+    ["Visitor 7", 2], ["Visitor 9", 1], ["Ada", 1], ["Unknown faces", 2],
   ]);
 });
 

@@ -221,6 +221,23 @@ def test_pages_have_every_visit_once_newest_first(tmp_path: Path) -> None:
         assert pages(5, "Nobody") == []
 
 
+def test_merged_visitors_are_one(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        for track in (1, 2):
+            event = write(log, EventKind.UNKNOWN, 1e6 + track, f"r-{track}", None)
+            write(log, EventKind.EXIT, 1e6 + track + 10, f"r-{track}", None)
+            log.connection.execute(
+                "UPDATE events SET visitor_id = ? WHERE id = ?", (f"v{track}", event)
+            )
+            log.connection.execute(
+                "INSERT INTO visitors (visitor_id, first_seen, last_seen, visit_count, is_ignored,"
+                " root) VALUES (?, 1e6, 1e6, 1, 0, 1)",
+                (f"v{track}",),
+            )
+        (one,) = read_visits(log.connection, after=1e6, before=2e6, live_run=None)
+        assert (one.visitor_id, one.visitor, one.ended) == ("v1", "Visitor 1", 1e6 + 12)
+
+
 def moment(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
