@@ -128,6 +128,8 @@ class FaceNaming:
             EventLogError: if its events cannot be read or changed.
         """
         assert self._visitors is not None
+        # The live track may be recognized, and the visitor gone, once the person is enrolled.
+        stays = await self._journal.run(self._visitors.stays, visitor_id)
         faces = await self._journal.run(self._visitors.faces, visitor_id)
         crops = [
             await self._inference.run(face_crop, self._recognizer, face, f"sighting {number}")
@@ -136,7 +138,7 @@ class FaceNaming:
         if not crops:
             raise EnrolmentError("nothing is kept of this visitor: name it when it comes again")
         identity = await self._enroll(name, crops, force=force)
-        live = await self._journal.run(self._visitors.name, visitor_id, identity)
+        live = await self._journal.run(self._visitors.name, visitor_id, stays, identity)
         for camera, track_id in live:
             with suppress(UnknownTrackError):  # gone by now
                 await self._inference.run(self._pipeline.assign, camera, track_id, identity)

@@ -328,25 +328,45 @@ class VisitorBook:
             for (jpeg,) in rows
         ]
 
-    def name(self, visitor_id: str, identity: Identity) -> list[tuple[str, str]]:
+    def stays(self, visitor_id: str) -> list[tuple[str, int]]:
+        """Return run and first track of a visitor's stays, to name them; see `name`."""
+        rows = self._connection.execute(
+            f"SELECT DISTINCT run, stay FROM sightings WHERE visitor_id IN ({OF_ROOT})",
+            (self._root(visitor_id),),
+        ).fetchall()
+        return [(str(run), int(stay)) for run, stay in rows]
+
+    def name(
+        self, visitor_id: str, stays: Sequence[tuple[str, int]], identity: Identity
+    ) -> list[tuple[str, str]]:
         """Give a visitor's events to a person; the visitor is no more.
+
+        Args:
+            visitor_id: of the visitor. It may be gone: its face was recognized meanwhile.
+            stays: of the visitor, before the person was enrolled.
+            identity: the person.
 
         Returns:
             Camera and id of its tracks that have not ended.
         """
-        root = self._root(visitor_id)
-        live = self._connection.execute(
-            "SELECT camera, run || '-' || track_number FROM sightings "
-            f"WHERE NOT is_over AND visitor_id IN ({OF_ROOT})",
-            (root,),
-        ).fetchall()
+        live = []
         with transaction(self._connection):
-            self._connection.execute(
-                "UPDATE events SET identity_id = ?, name = ?, similarity = NULL "
-                f"WHERE {_ITS_EVENTS}",
-                (identity.identity_id, identity.name, root),
-            )
-            self._remove(root)
+            for run, stay in stays:
+                self._connection.execute(
+                    "UPDATE events SET identity_id = ?, name = ?, similarity = NULL "
+                    "WHERE identity_id IS NULL AND name IS NULL AND run = ? AND track_number = ?",
+                    (identity.identity_id, identity.name, run, stay),
+                )
+                live += self._connection.execute(
+                    "SELECT camera, run || '-' || track_number FROM sightings "
+                    "WHERE NOT is_over AND run = ? AND stay = ?",
+                    (run, stay),
+                ).fetchall()
+            row = self._connection.execute(
+                "SELECT root FROM visitors WHERE visitor_id = ?", (visitor_id,)
+            ).fetchone()
+            if row is not None:
+                self._remove(int(row[0]))
         self.forget()
         return [(str(camera), str(track_id)) for camera, track_id in live]
 

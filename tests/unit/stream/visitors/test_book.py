@@ -214,7 +214,7 @@ def test_a_named_visitor_gives_its_past_to_the_person(tmp_path):
         see(log, 1, 2)
         assert len(book.faces(visitor_id)) == 1
         ada, _ = gallery.photos.add("Ada", [NewPhoto(PEOPLE[0], None, "a" * 64, 0.9)])
-        assert book.name(visitor_id, ada) == [("door", "run-1")]
+        assert book.name(visitor_id, book.stays(visitor_id), ada) == [("door", "run-1")]
         assert [event.kind for event in log.list(name="Ada")] == [EventKind.EXIT, EventKind.UNKNOWN]
         with pytest.raises(UnknownVisitorError):
             book.get(visitor_id)
