@@ -158,3 +158,101 @@ def _choose_the_face(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(both).to_have_attribute("data-state", "added")
     _see_crops(page, 6)
+
+
+def test_the_gallery_is_put_in_order(tmp_path: Path) -> None:
+    require_chromium()
+    with (
+        service("hygiene", tmp_path, f"--gallery={tmp_path / 'people'}") as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/people")
+        page.click('.tabs [href="#/people/look"]')
+        hygiene = page.locator("#hygiene")
+        expect(hygiene.get_by_role("status")).to_contain_text("Nothing needs a look")
+        _see_too_few_people(page)
+        _enroll_with_faults(page, facewire.url)
+        page.click('.tabs [href="#/people/look"]')
+        _move_a_photo(page)
+        _merge_the_same_person(page)
+        _see_the_threshold(page)
+
+
+def _enroll_with_faults(page: Page, url: str) -> None:
+    """Ten people; a photo of Powell among Blair's, and Blair once more under another name."""
+
+    def enroll(name: str, photo: Path) -> None:
+        answer = page.request.post(
+            f"{url}api/identities", multipart={"name": name, "force": "true", "photos": photo}
+        )
+        assert answer.ok, answer.text()
+
+    for person in sorted(shared_data("lfw10_original").iterdir()):
+        for photo in _photos_of(person.name)[:3]:
+            enroll(person.name, photo)
+    enroll(BLAIR, _photos_of(POWELL)[3])
+    for photo in _photos_of(BLAIR)[3:5]:
+        enroll("Prime Minister", photo)
+
+
+def _finding(page: Page, kind: str, text: str) -> Locator:
+    return page.locator(f'.finding[data-kind="{kind}"]', has_text=text)
+
+
+def _move_a_photo(page: Page) -> None:
+    """The wrong photo is moved at once, back, and again."""
+    unlike = _finding(page, "unlike", f"This photo of {BLAIR}")
+    expect(unlike).to_contain_text(f"it may be {POWELL}")
+    keep_screenshots(page, "people-look")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    for is_last in (False, True):
+        unlike.get_by_role("button", name=f"Move to {POWELL}").click()
+        done = page.locator(".finding-done")
+        expect(done).to_have_text(f"The photo was moved to {POWELL}.Undo")
+        if not is_last:
+            done.get_by_role("button", name="Undo").click()
+            expect(done).to_have_count(0)
+            expect(unlike).to_be_visible()
+
+
+def _merge_the_same_person(page: Page) -> None:
+    """It is asked about first; what is kept as it is can be shown again."""
+    alike = _finding(page, "alike", "Prime Minister")
+    alike.get_by_role("button", name="They are different").click()
+    expect(alike).to_have_count(0)
+    page.get_by_role("button", name="Show 1 kept").click()
+    alike.get_by_role("button", name=f"Merge into {BLAIR}").click()
+    expect(page.locator("#confirm-text")).to_contain_text("cannot be undone")
+    page.keyboard.press("Escape")
+    expect(alike).to_be_visible()
+    alike.get_by_role("button", name=f"Merge into {BLAIR}").click()
+    page.click("#confirm-yes")
+    expect(alike).to_have_count(0)
+    page.click('.tabs [href="#/people"]')
+    expect(page.locator(".person")).to_have_count(10)
+    expect(page.locator(f'.person[data-name="{BLAIR}"]')).to_contain_text("5 photos")
+    expect(page.locator(f'.person[data-name="{POWELL}"]')).to_contain_text("4 photos")
+
+
+def _see_too_few_people(page: Page) -> None:
+    page.click('.tabs [href="#/people/threshold"]')
+    status = page.locator(".calibration-status")
+    expect(status).to_contain_text("Too few people to measure this.")
+    expect(page.locator("#calibration")).to_contain_text("Enroll more people")
+
+
+def _see_the_threshold(page: Page) -> None:
+    page.click('.tabs [href="#/people/threshold"]')
+    page.select_option("#calibration-far", "0.05")
+    expect(page.locator(".calibration-status")).to_contain_text("1 in 20 pairs of different people")
+    plot = page.get_by_role("img", name="Similarities of photos")
+    expect(plot).to_be_visible()
+    strangers, same, threshold = (
+        _middle(plot.locator(each).last)
+        for each in (".bar.impostor", ".bar.genuine", ".threshold.measured")
+    )
+    first = _middle(plot.locator(".bar.impostor").first)
+    assert first < threshold < same
+    assert strangers < same
+    expect(page.locator("#calibration dl")).to_contain_text("from 33 photos of 10 people")
+    keep_screenshots(page, "people-threshold")
