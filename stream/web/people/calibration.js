@@ -3,6 +3,7 @@
 import { ApiError, api, attempt } from "../connection/api.js";
 import { h, setText } from "../page/dom.js";
 import { sentence } from "../page/text.js";
+import { Turns } from "../page/turns.js";
 import { barsOf, scale, ticksOf } from "./histogram.js";
 
 /** @import { Bar, Histogram } from "./histogram.js" */
@@ -20,6 +21,7 @@ const RATES = [[0.05, "1 in 20"], [0.01, "1 in 100"], [0.001, "1 in 1,000"], [0.
 
 /** The panel. */
 export class CalibrationPanel {
+  #turns = new Turns(); // the answer for a rate chosen before would overwrite a later one
   #far = h("select", { id: "calibration-far", onchange: () => attempt(this.load()) },
     ...RATES.map(([far, text]) => h("option", { value: far, selected: far === 0.001 }, text)));
   #status = h("p", { class: "calibration-status", role: "status" });
@@ -31,7 +33,11 @@ export class CalibrationPanel {
     this.#status, this.#body);
 
   /** Measure, and show it. */
-  async load() {
+  load() {
+    return this.#turns.run(() => this.#load());
+  }
+
+  async #load() {
     setText(this.#status, "Comparing all photos.");
     try {
       this.#show(await api("GET", `api/gallery/calibration?far=${this.#far.value}`));

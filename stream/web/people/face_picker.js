@@ -3,11 +3,11 @@
 import { h, setText } from "../page/dom.js";
 import { sentence } from "../page/text.js";
 
-/** @import { Face } from "./upload_queue.js" */
+/** @import { ListedFace } from "../connection/schemas.js" */
 
 /**
  * Ask for a face; resolves to its index, null if it was canceled.
- * @param {{file: File, faces: Face[], size: [number, number] | null, person: {name: string}}} photo
+ * @param {{file: File, faces: ListedFace[], size: number[] | null, person: {name: string}}} photo
  * @returns {Promise<number | null>}
  */
 export function pickFace({ file, faces, size, person: { name } }) {

@@ -47,10 +47,14 @@ export class Hygiene extends Emitter {
     this.#show(`${photos === 1 ? "1 photo" : `${photos} photos`} of ${people === 1 ? "1 person" : `${people} people`}`);
   }
 
+  get #shown() {
+    return toDecide(this.#findings.filter(({ id }) => !this.#hidden.has(id)));
+  }
+
   /** @param {string} [of] the photos that were looked at */
   #show(of = "") {
-    const shown = this.#findings.filter(({ id }) => !this.#hidden.has(id));
-    const nHidden = this.#findings.length - shown.length;
+    const shown = this.#shown;
+    const nHidden = this.#findings.filter(({ id }) => this.#hidden.has(id)).length;
     this.#list.replaceChildren(...shown.map((finding) => this.#card(finding)));
     const more = this.#total > this.#findings.length ? `, the first ${this.#findings.length} of ${this.#total}` : "";
     setText(this.#status, shown.length ? `${counted(shown.length, "finding")}${more}. Nothing changes until you decide.`
@@ -122,7 +126,7 @@ export class Hygiene extends Emitter {
       toast(text);
       attempt(this.load()); // others may have changed by it
     }
-    this.emit("count", this.#findings.filter((each) => !this.#hidden.has(each.id)).length);
+    this.emit("count", this.#shown.length);
     this.emit("changed");
   }
 
@@ -143,6 +147,16 @@ export class Hygiene extends Emitter {
   #store() {
     localStorage.setItem(HIDDEN, JSON.stringify([...this.#hidden]));
   }
+}
+
+/**
+ * The findings to decide about now: two people who look alike only because of a photo that is in the
+ * wrong place would be merged by mistake, so the photo comes first.
+ * @param {Finding[]} findings
+ */
+export function toDecide(findings) {
+  const misplaced = new Set(findings.filter(({ kind }) => kind === "unlike").map(({ photos: [photo] }) => photo.photo_id));
+  return findings.filter(({ kind, photos }) => kind !== "alike" || !photos.some(({ photo_id: id }) => misplaced.has(id)));
 }
 
 /**

@@ -8,8 +8,9 @@ import { ofInput, peopleOf, readDrop } from "./entries.js";
 import { pickFace } from "./face_picker.js";
 import { UploadQueue } from "./upload_queue.js";
 
+/** @import { Enrol } from "../connection/schemas.js" */
 /** @import { Found, Group } from "./entries.js" */
-/** @import { PersonToAdd, Report, Upload } from "./upload_queue.js" */
+/** @import { PersonToAdd, Upload } from "./upload_queue.js" */
 
 /**
  * The panel of the view People. Event: "added" after photos were added.
@@ -267,7 +268,7 @@ export class ManyPeople extends Emitter {
  * Send photos of one person together.
  * @param {PersonToAdd} person
  * @param {Upload[]} photos
- * @returns {Promise<Report>}
+ * @returns {Promise<Enrol>}
  */
 async function post({ name, identityId }, photos) {
   const form = new FormData();
@@ -286,7 +287,7 @@ async function post({ name, identityId }, photos) {
     return await api("POST", identityId === null ? "api/identities" : `api/identities/${encode(identityId)}/photos`, form);
   } catch (error) {
     if (error instanceof ApiError && error.rejected?.length === photos.length) {
-      return { identity: null, enrolled: [], rejected: /** @type {any} */ (error.rejected) };
+      return { identity: null, enrolled: [], rejected: error.rejected };
     }
     throw error;
   }

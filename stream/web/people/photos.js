@@ -4,9 +4,10 @@ import { ApiError, api, encode } from "../connection/api.js";
 import { find, h, setText } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { counted, sentence } from "../page/text.js";
+import { pickFace } from "./face_picker.js";
 import { Sending, refusalOf } from "./sending.js";
 
-/** @import { Enrol, Identity } from "../connection/schemas.js" */
+/** @import { Enrol, Identity, Rejected } from "../connection/schemas.js" */
 /** @import { Outcome } from "./sending.js" */
 
 const TYPES = "image/*,.heic,.heif,.avif,.jfif,.jpe,.mpo,.jp2,.j2k";
@@ -25,6 +26,8 @@ export class PhotoSender extends Emitter {
     this.#force, "Add anyway: also photos of poor quality, or that look like another person");
   /** @type {Set<File>} */
   #done = new Set();
+  /** @type {Map<File, number>} */
+  #faces = new Map(); // the chosen face of photos with several
 
   /**
    * Attach to a file input; the list is inserted after an element.
@@ -118,6 +121,10 @@ export class PhotoSender extends Emitter {
     if (this.#force.checked) {
       form.append("force", "true");
     }
+    const face = this.#faces.get(file);
+    if (face !== undefined) {
+      form.append("face", String(face));
+    }
     form.append("photos", file);
     const path = id === null ? "api/identities" : `api/identities/${encode(id)}/photos`;
     try {
@@ -130,12 +137,37 @@ export class PhotoSender extends Emitter {
         this.#mark(file, "", "not sent");
         throw error;
       }
+      this.#offer(file, name, error instanceof ApiError ? error.rejected?.[0] : undefined);
       return { identity: null, reason };
     }
   }
 
+  /**
+   * Offer to choose the face of a photo with several.
+   * @param {File} file
+   * @param {string} name
+   * @param {Rejected | undefined} rejected
+   */
+  #offer(file, name, rejected) {
+    const row = this.#rows.children[this.#files.indexOf(file)];
+    if (!row || !rejected || rejected.faces.length < 2) {
+      return;
+    }
+    row.querySelector("button")?.remove();
+    const choose = h("button", { type: "button", class: "button small", onclick: async () => {
+      const face = await pickFace({ file, person: { name }, ...rejected });
+      if (face !== null) {
+        this.#faces.set(file, face);
+        this.#mark(file, "", "face chosen: add it again");
+        choose.remove();
+      }
+    } }, "Choose the face");
+    row.append(choose);
+  }
+
   #list() {
     this.#done.clear();
+    this.#faces.clear();
     setText(this.#status, "");
     this.#rows.replaceChildren(...this.#files.map((file) =>
       h("li", {}, h("span", { class: "sending-name" }, file.name), h("span", { class: "sending-outcome" }))));

@@ -4,13 +4,7 @@ import { Emitter } from "../page/emitter.js";
 import { messageOf } from "../page/text.js";
 
 /** @import { Found } from "./entries.js" */
-/** @import { Identity } from "../connection/schemas.js" */
-
-/**
- * A face of a refused photo: `box` in pixels of the photo, `fault` why it alone would be refused,
- * `crop` a data: URL.
- * @typedef {{index: number, box: [number, number, number, number], quality: number, fault: string | null, crop: string}} Face
- */
+/** @import { Enrol, ListedFace } from "../connection/schemas.js" */
 
 /**
  * "known": enrolled before. "failed": not judged, and can be sent again.
@@ -19,7 +13,7 @@ import { messageOf } from "../page/text.js";
 
 /**
  * @typedef {Found & {person: PersonToAdd, state: State, detail: string, reason: string,
- *   faces: Face[], size: [number, number] | null, face: number | null, force: boolean,
+ *   faces: ListedFace[], size: number[] | null, face: number | null, force: boolean,
  *   photoId: number | null, isAlone: boolean, isSecond: boolean}} Upload
  */
 
@@ -29,13 +23,7 @@ import { messageOf } from "../page/text.js";
 
 /**
  * How a request is sent: the report of the service, or an error with its HTTP `status`, 0 for no answer.
- * @typedef {(person: PersonToAdd, photos: Upload[]) => Promise<Report>} Post
- */
-
-/**
- * @typedef {{identity: Identity | null,
- *   enrolled: {image: string, photo: number, photo_id: number}[],
- *   rejected: {image: string, photo: number, reason: string, detail: string, faces: Face[], size: [number, number] | null, face: number | null}[]}} Report
+ * @typedef {(person: PersonToAdd, photos: Upload[]) => Promise<Enrol>} Post
  */
 
 const PARALLEL = 2; // requests
@@ -180,7 +168,7 @@ export class UploadQueue extends Emitter {
 
   /**
    * @param {Upload[]} batch
-   * @param {Report} report
+   * @param {Enrol} report
    */
   #take(batch, { identity, enrolled, rejected }) {
     const { person } = batch[0];

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { labelOf, textOf } from "../../../stream/web/people/hygiene.js";
+import { labelOf, textOf, toDecide } from "../../../stream/web/people/hygiene.js";
 
 const people = [{ identity_id: "a", name: "Ada" }, { identity_id: "e", name: "Eve" }];
 
@@ -20,4 +20,13 @@ test("a finding names its people, and the similarity", () => {
   assert.match(textOf({ ...finding, kind: "alike" }), /^Ada and Eve look alike \(similarity 0\.08\)/);
   assert.match(textOf({ ...finding, kind: "redundant" }), /^Two photos of Ada are nearly the same/);
   assert.equal(textOf({ ...finding, kind: "poor", similarity: null }), "Photo 17 of Ada is poor.");
+});
+
+test("people who look alike by a misplaced photo wait until it is decided about", () => {
+  const photo = (id) => ({ identity_id: "a", photo_id: id, quality: 1, has_crop: true });
+  const unlike = { id: "unlike-17", kind: "unlike", photos: [photo(17)] };
+  const byIt = { id: "alike-a-e", kind: "alike", photos: [photo(3), photo(17)] };
+  const alike = { id: "alike-a-z", kind: "alike", photos: [photo(3), photo(9)] };
+  assert.deepEqual(toDecide([unlike, byIt, alike]), [unlike, alike]);
+  assert.deepEqual(toDecide([byIt, alike]), [byIt, alike]);
 });
