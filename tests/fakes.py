@@ -140,7 +140,9 @@ class FakeRecognizer:
             for image, group in zip(images, boxes, strict=True)
         ]
 
-    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
+    def begin_flow(
+        self, picture: Picture, found: Detections, at: float, *, is_scan: bool = False
+    ) -> list[FaceFlow]:
         return [fake_flow(box, at) for box in found.boxes]
 
     def follow_flow(

@@ -347,7 +347,9 @@ class Pipeline:
         for job, detections in zip(jobs, found, strict=True):
             with self._stage("track"):
                 kept = job.camera.limits.keep(detections, job.camera.size)
-                flows = self._recognizer.begin_flow(job.frame, kept, job.frame.captured_at)
+                flows = self._recognizer.begin_flow(
+                    job.frame, kept, job.frame.captured_at, is_scan=True
+                )
                 job.scan(kept, flows, partial(self._looks, job, kept))
 
     def _follow(self, jobs: list[_Job]) -> None:
