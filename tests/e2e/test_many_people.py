@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 from tests.e2e.harness import (
     OUTPUT,
@@ -199,8 +199,9 @@ def _enroll_with_faults(page: Page, url: str) -> None:
     """Ten people; a photo of Powell among Blair's, and Blair once more under another name."""
 
     def enroll(name: str, photo: Path) -> None:
+        file = FilePayload(name=photo.name, mimeType="image/jpeg", buffer=photo.read_bytes())
         answer = page.request.post(
-            f"{url}api/identities", multipart={"name": name, "force": "true", "photos": photo}
+            f"{url}api/identities", multipart={"name": name, "force": "true", "photos": file}
         )
         assert answer.ok, answer.text()
 
