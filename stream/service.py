@@ -143,6 +143,7 @@ class Service:
             gap_s=config.events.visit_gap_s,
             zone=config.events.zone,
         )
+        self.pipeline.gather_strangers(lambda: self.visitors.is_enabled)
         self.webhooks = _open_webhooks(config, self.supervisor)
         self.journal = Journal(
             event_log,

@@ -189,7 +189,7 @@ class Pipeline:
         self._numbers = itertools.count(1)
         self._cameras: dict[str, Watch] = {}
         self._limits: dict[str, Limits] = {}
-        self._gathers = False
+        self._gathers: Callable[[], bool] = bool  # never
         self._scan_s = 0.0
         self._embed_s = 0.0
         self._timings: dict[str, float] = {}
@@ -212,7 +212,8 @@ class Pipeline:
         started = self._clock()
         self._timings = dict.fromkeys(STAGES, 0.0)
         same_face = self._similarity.same_face
-        jobs = [_Job(frame, self._camera(frame), same_face, self._gathers) for frame in frames]
+        gathers = self._gathers()
+        jobs = [_Job(frame, self._camera(frame), same_face, gathers) for frame in frames]
         with self._stage("track"):
             for job in jobs:
                 job.camera.prepare(job.frame)
@@ -273,12 +274,15 @@ class Pipeline:
             for memory in camera.memories.values():
                 memory.voter.threshold = threshold
 
-    def gather_strangers(self, *, is_on: bool) -> None:
+    def gather_strangers(self, is_wanted: Callable[[], bool]) -> None:
         """Embed strangers more often in their first seconds, to recognize them when they return.
 
         Known people and faces without a name yet go first.
+
+        Args:
+            is_wanted: whether to do so at present; called once a tick.
         """
-        self._gathers = is_on
+        self._gathers = is_wanted
 
     def regallery(self) -> None:
         """Decide every track again with the next frame; call it after a gallery change."""

@@ -24,7 +24,7 @@ export function describe(event) {
   const isCamera = event.kind.startsWith("camera_");
   return {
     about: isCamera ? "camera" : event.name ? "known" : "unknown",
-    who: isCamera ? event.camera : (event.name ?? "Unknown face"),
+    who: isCamera ? event.camera : (event.name ?? event.visitor ?? "Unknown face"),
     verb: sentence(VERBS[event.kind] ?? event.kind),
     canName: event.kind === "unknown" && event.has_crop && !event.name,
   };
@@ -51,8 +51,8 @@ export function dayOf(when, now) {
  * The announcement of an event for screen readers; "" if it is not announced.
  * @param {Event} event
  */
-export function announcementOf({ kind, name, camera }) {
-  const who = name ?? "An unknown face";
+export function announcementOf({ kind, name, visitor, camera }) {
+  const who = name ?? visitor ?? "An unknown face";
   switch (kind) {
     case "enter":
       return `${who} came into view of ${camera}`;

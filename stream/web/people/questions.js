@@ -30,10 +30,11 @@ let isBuilt = false;
 /**
  * Ask for a name, with suggestions; resolves to what `run(name)` returned, or null.
  * @template T
- * @param {{title: string, hint: string, yes: string, run: (name: string) => Promise<T>}} question
+ * Where a refusal can be overruled, `canForce`, it is offered after the first one.
+ * @param {{title: string, hint: string, yes: string, canForce?: boolean, run: (name: string, force: boolean) => Promise<T>}} question
  * @returns {Promise<NonNullable<T> | true | null>}
  */
-export function askWho({ title, hint, yes, run }) {
+export function askWho({ title, hint, yes, canForce = false, run }) {
   if (!isBuilt) {
     isBuilt = true;
     build();
@@ -43,7 +44,17 @@ export function askWho({ title, hint, yes, run }) {
   setText(byId("who-yes"), yes);
   const input = byId("who-input", HTMLInputElement);
   input.value = "";
-  return ask("who", () => run(input.value.trim()));
+  const force = byId("who-force", HTMLInputElement);
+  force.checked = false;
+  byId("who-anyway").hidden = true;
+  return ask("who", async () => {
+    try {
+      return await run(input.value.trim(), force.checked);
+    } catch (error) {
+      byId("who-anyway").hidden = !canForce;
+      throw error;
+    }
+  });
 }
 
 function build() {
@@ -56,6 +67,8 @@ function build() {
           h("input", { id: "who-input", list: "known-names", maxlength: 200, required: true, autocomplete: "off", "aria-describedby": "who-hint" })),
         h("p", { class: "hint", id: "who-hint" }),
         h("p", { class: "problem", id: "who-problem", role: "alert", hidden: true }),
+        h("label", { class: "check", id: "who-anyway", hidden: true },
+          h("input", { type: "checkbox", id: "who-force" }), " Add anyway: I know who this is"),
         h("div", { class: "actions" },
           h("button", { type: "button", class: "button", "data-cancel": true }, "Cancel"),
           h("button", { type: "submit", class: "button primary", id: "who-yes" })))));

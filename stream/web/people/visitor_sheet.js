@@ -33,7 +33,8 @@ export async function askNameOfVisitor({ visitor_id: id, name }) {
     title: `Who is ${name}?`,
     hint: "A new or an existing name. The past events and the live video get it.",
     yes: "Save name",
-    run: (who) => api("POST", `api/visitors/${encode(id)}/name`, { name: who }),
+    canForce: true,
+    run: (who, force) => api("POST", `api/visitors/${encode(id)}/name`, { name: who, force }),
   }));
   if (person && person !== true) {
     toast(`${name} is ${person.name} from now on.`);

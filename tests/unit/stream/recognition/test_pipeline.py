@@ -617,7 +617,7 @@ def test_faces_that_no_event_announced_are_not_reported(hall: Hall) -> None:
 def test_strangers_are_embedded_more_often_where_they_are_to_be_recognized_again(
     hall: Hall, is_on: bool, least: int, most: int
 ) -> None:
-    hall.pipeline.gather_strangers(is_on=is_on)
+    hall.pipeline.gather_strangers(lambda: is_on)
     results = [hall.tick(FakeFace(3, 300)) for _ in range(75)]
     results += [hall.tick() for _ in range(150)]
     (ended,) = (s for result in results for s in result.sightings if s.is_over)

@@ -1,0 +1,138 @@
+"""Visitors on the page: unknown people who came again are named, ignored, merged and erased."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.harness import (
+    OUTPUT,
+    chromium,
+    go,
+    keep_screenshots,
+    open_page,
+    require_chromium,
+    service,
+)
+from tests.shared_data import photos, read_bgr
+
+pytestmark = pytest.mark.e2e
+
+FACES = ("grace_hopper.jpg", "obama.jpg", "biden.jpg")
+AWAY_S, IN_VIEW_S, FPS = 2, 4, 10
+
+
+def test_visitors_are_kept_named_ignored_merged_and_erased(tmp_path: Path) -> None:
+    require_chromium()
+    film = _film(tmp_path / "door.avi")
+    config = tmp_path / "facewire.toml"
+    config.write_text(
+        f'[[cameras]]\nname = "door"\nurl = "{film}"\nloop = true\n'
+        "[events]\nabsence_s = 1.0\ncooldown_s = 1.0\n"
+    )
+    with (
+        service(
+            "visitors", tmp_path, f"--config={config}", f"--gallery={tmp_path / 'people'}"
+        ) as facewire,
+        chromium() as browser,
+    ):
+        page = open_page(browser, facewire.url + "#/people/visitors")
+        _switch_on(page)
+        _wait_for_three(page)
+        _name(page)
+        _ignore(page)
+        _merge_and_undo(page)
+        _erase_all(page)
+
+
+def _switch_on(page: Page) -> None:
+    expect(page.get_by_text("Visitors are not kept. Switch it on")).to_be_visible()
+    page.click("#visitors-switch")
+    expect(page.locator("#visitors-switch")).to_have_attribute("aria-checked", "true")
+    expect(page.get_by_text("No visitors yet.")).to_be_visible()
+
+
+def _wait_for_three(page: Page) -> None:
+    expect(page.locator(".visitor")).to_have_count(3)
+    expect(page.locator(".visitor", has_text=re.compile(r"Seen [2-9] times"))).to_have_count(3)
+    keep_screenshots(page, "visitors")
+
+
+def _name(page: Page) -> None:
+    who = _visitor(page).get_attribute("data-name")
+    _visitor(page).get_by_text("Name", exact=True).click()
+    page.fill("#who-input", "Ada")
+    page.click("#who-yes")
+    expect(page.get_by_text(f"{who} is Ada from now on.")).to_be_visible()
+    expect(page.locator(".visitor")).to_have_count(2)
+    go(page, "#/events?name=Ada")
+    expect(page.locator(".event", has_text="Ada").first).to_be_visible()
+    go(page, "#/people")
+    expect(page.locator('.person[data-name="Ada"]')).to_be_visible()
+    go(page, "#/people/visitors")
+
+
+def _ignore(page: Page) -> None:
+    name = _visitor(page).get_attribute("data-name") or ""
+    page.get_by_label(f"Ignore {name}", exact=True).click()
+    expect(page.locator(".visitor")).to_have_count(1)
+    page.click("#visitors-ignored")
+    expect(page.locator(f'.visitor[data-name="{name}"]')).to_be_visible()
+    page.get_by_label(f"Announce {name}", exact=True).click()
+    expect(page.get_by_text("No visitor is ignored.")).to_be_visible()
+    page.click("#visitors-ignored")
+    expect(page.locator(".visitor")).to_have_count(2)
+
+
+def _merge_and_undo(page: Page) -> None:
+    names = [
+        str(page.locator(".visitor").nth(number).get_attribute("data-name")) for number in (0, 1)
+    ]
+    page.locator(f'.visitor[data-name="{names[0]}"] .person-open').click()
+    sheet = page.locator("#visitor-sheet")
+    expect(sheet.locator(".photo").first).to_be_visible()
+    page.screenshot(path=OUTPUT / "visitor-sheet.png")
+    sheet.get_by_text("Merge", exact=True).click()
+    page.fill("#who-input", "nobody")
+    page.click("#who-yes")
+    expect(page.get_by_text("No other visitor is called nobody")).to_be_visible()
+    page.fill("#who-input", names[1])
+    page.click("#who-yes")
+    expect(page.locator("#visitor-sheet-title")).to_have_text(names[1])
+    expect(page.locator(".visitor")).to_have_count(1)
+    sheet.get_by_text("Undo the last merge").click()
+    expect(page.locator(".visitor")).to_have_count(2)
+    sheet.get_by_label("Close").click()
+
+
+def _erase_all(page: Page) -> None:
+    page.click("#visitors-switch")
+    expect(page.locator("#visitors-switch")).to_have_attribute("aria-checked", "false")
+    page.click("#visitors-erase")
+    page.click("#confirm-yes")
+    expect(page.locator(".visitor")).to_have_count(0)
+    expect(page.get_by_text("Visitors are not kept.")).to_be_visible()
+
+
+def _visitor(page: Page) -> Locator:
+    return page.locator(".visitor").first
+
+
+def _film(path: Path) -> Path:
+    """Write a film in which three people come into view one after the other."""
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (640, 480))
+    empty = np.full((480, 640, 3), 60, np.uint8)
+    for name in FACES:
+        photo = read_bgr(photos() / name)
+        width = min(640, round(480 * photo.shape[1] / photo.shape[0]))
+        picture = empty.copy()
+        picture[:, :width] = cv2.resize(photo, (width, 480))
+        for step in range(IN_VIEW_S * FPS):
+            film.write(np.roll(picture, 2 * (step % 8), axis=1))
+        for _ in range(AWAY_S * FPS):
+            film.write(empty)
+    film.release()
+    return path
