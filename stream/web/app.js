@@ -4,6 +4,7 @@ import { Cameras } from "./cameras/cameras.js";
 import { api, attempt } from "./connection/api.js";
 import { Socket } from "./connection/socket.js";
 import { announcementOf } from "./events/event_text.js";
+import { Search } from "./events/search.js";
 import { Timeline } from "./events/timeline.js";
 import { DayOfVisits } from "./events/visits.js";
 import { Live } from "./live/live.js";
@@ -33,6 +34,7 @@ const live = new Live(socket, router, cameras);
 const own = new OwnCamera(socket, live.stage);
 const timeline = new Timeline(socket, router, cameras);
 const visits = new DayOfVisits(socket, router, cameras);
+const search = new Search(router, cameras);
 const settings = new Settings(cameras);
 const people = new People();
 live.own = own;
@@ -45,6 +47,7 @@ const VIEWS = {
   events: { show: ({ query }) => attempt(timeline.show(query)), hide: () => timeline.hide() },
   visits: { show: ({ query }) => attempt(visits.show(query)), hide: () => visits.hide() },
   people: { show: ({ name }) => attempt(people.show(name)), hide: hidden },
+  search: { show: ({ query }) => attempt(search.show(query)), hide: () => search.hide() },
   settings: { show: () => attempt(settings.show()), hide: () => settings.hide() },
 };
 /** @type {Route} */

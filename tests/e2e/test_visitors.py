@@ -1,6 +1,7 @@
 """Visitors on the page: unknown people who came again are named, ignored, merged and erased."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -27,7 +28,7 @@ AWAY_S, IN_VIEW_S, FPS = 2, 4, 10
 
 def test_visitors_are_kept_named_ignored_merged_and_erased(tmp_path: Path) -> None:
     require_chromium()
-    film = _film(tmp_path / "door.avi")
+    film = film_of(tmp_path / "door.avi", FACES)
     config = tmp_path / "facewire.toml"
     config.write_text(
         f'[[cameras]]\nname = "door"\nurl = "{film}"\nloop = true\n'
@@ -121,11 +122,11 @@ def _visitor(page: Page) -> Locator:
     return page.locator(".visitor").first
 
 
-def _film(path: Path) -> Path:
-    """Write a film in which three people come into view one after the other."""
+def film_of(path: Path, names: Sequence[str]) -> Path:
+    """Write a film in which people come into view one after the other."""
     film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (640, 480))
     empty = np.full((480, 640, 3), 60, np.uint8)
-    for name in FACES:
+    for name in names:
         photo = read_bgr(photos() / name)
         width = min(640, round(480 * photo.shape[1] / photo.shape[0]))
         picture = empty.copy()

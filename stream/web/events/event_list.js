@@ -54,6 +54,7 @@ export class EventList extends EventLog {
       h("div", { class: "event-text" },
         h("p", { class: "event-who", dir: "auto" }, h("strong", {}, who)),
         h("p", { class: "event-where" }, verb, where && " · ", where, event.detail && ` · ${event.detail}`)),
+      event.has_crop ? h("a", { class: "icon-button", href: routeTo("search", "", { event: String(event.id) }), "aria-label": `Search past sightings of ${who}`, title: "Search past sightings" }, glyph("search")) : null,
       canName ? h("button", { type: "button", class: "button small", "data-changes": true, onclick: name }, "Name") : null,
       h("time", { datetime: event.at, title: when.toLocaleString() }, clock));
   }

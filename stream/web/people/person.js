@@ -4,7 +4,9 @@ import { ApiError, api, attempt, encode } from "../connection/api.js";
 import { confirm } from "../page/dialogs.js";
 import { glyph, h, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
+import { routeTo } from "../page/router.js";
 import { counted } from "../page/text.js";
+import { Past } from "./past.js";
 import { askErase, askWho } from "./questions.js";
 
 /** @import { Identity, Photo, WholePerson } from "../connection/schemas.js" */
@@ -20,6 +22,7 @@ export class PersonSheet extends Emitter {
   #figures = h("p", { class: "hint", id: "sheet-figures", role: "status" });
   #grid = h("ul", { class: "photos", "aria-label": "Photos" });
   #empty = h("p", { class: "empty" }, "No photos left: this person is not recognized until photos are added.");
+  #past = new Past();
   #chosenText = h("span", { role: "status" });
   #chosen;
   #dialog;
@@ -44,10 +47,12 @@ export class PersonSheet extends Emitter {
       h("div", { class: "person-tools", "data-changes": true },
         button("plus", "Add photos", () => this.emit("add", this.#person)),
         button("pen", "Rename", () => this.emit("rename", this.#person)),
+        button("search", "Search", () => { this.#dialog.close(); location.hash = routeTo("search", "", { identity: this.#person.identity_id }); }),
         button("person", "Merge", () => attempt(this.#merge())),
         button("trash", "Erase", () => attempt(this.#erase()), "danger-text")),
-      this.#grid, this.#empty, this.#chosen);
+      this.#past.element, this.#grid, this.#empty, this.#chosen);
     document.body.append(this.#dialog);
+    this.#past.on("named", () => attempt(this.#changed()));
   }
 
   /** @param {string} id of a person */
@@ -73,6 +78,7 @@ export class PersonSheet extends Emitter {
     this.#grid.replaceChildren(...photos.map((photo) => this.#card(photo)));
     this.#empty.hidden = photos.length > 0;
     this.#showChosen();
+    attempt(this.#past.load(this.#person));
   }
 
   /** @param {Photo} photo */

@@ -4,6 +4,7 @@ import { api, attempt, encode } from "../connection/api.js";
 import { confirm } from "../page/dialogs.js";
 import { glyph, h, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
+import { routeTo } from "../page/router.js";
 import { counted } from "../page/text.js";
 import { askWho } from "./questions.js";
 
@@ -62,6 +63,7 @@ export class VisitorSheet extends Emitter {
       h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => this.#dialog.close() }, glyph("close"))),
     h("div", { class: "person-tools", "data-changes": true },
       this.#button("pen", "Name", () => this.#name()),
+      this.#button("search", "Search", async () => { this.#dialog.close(); location.hash = routeTo("search", "", { visitor: this.#shown.visitor_id }); }),
       this.#button("person", "Merge", () => this.#merge()),
       this.#undo, this.#ignore,
       this.#button("trash", "Erase", () => this.#erase(), "danger-text")),
