@@ -92,7 +92,12 @@ CASES = [
     # What it measures is a service with cameras: their addresses are tried for seconds each.
     and (verb, param.name) not in {("bench stream", "sources"), ("bench stream", "config")}
     # It reads every file below a folder, such as those of all other tests.
-    and (verb, param.name) not in {("bench quality", "directory"), ("bench visitors", "directory")}
+    and (verb, param.name)
+    not in {
+        ("bench quality", "directory"),
+        ("bench visitors", "directory"),
+        ("bench past", "images"),
+    }
 ]
 
 
