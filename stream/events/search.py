@@ -200,15 +200,22 @@ class SightingReader:
             )
 
     def of_visitor(self, visitor_id: str) -> Floats:
-        """Return the templates of a visitor's sightings, (N, D) float32; N is 0 if unknown."""
+        """Return the templates of a visitor's sightings, (N, D) float32; N is 0 if unknown.
+
+        Those of visitors merged into the same one are among them.
+        """
         with self._errors():
-            return self._templates("visitor_id = ?", (visitor_id,))
+            return self._templates(
+                "visitor_id = ?1 OR visitor_id IN (SELECT each.visitor_id FROM visitors AS each "
+                "JOIN visitors AS wanted USING (root) WHERE wanted.visitor_id = ?1)",
+                (visitor_id,),
+            )
 
     def _templates(self, clause: str, values: Sequence[str | int]) -> Floats:
         rows = self._connection.execute(
-            f"SELECT template FROM sightings WHERE model_id = ? AND ({clause}) "
+            f"SELECT template FROM sightings WHERE ({clause}) AND model_id = ? "
             "ORDER BY id DESC LIMIT 1000",
-            (self._model_id, *values),
+            (*values, self._model_id),
         ).fetchall()
         return self._vectors([row[0] for row in rows if len(row[0]) == 2 * self._size])
 
