@@ -32,6 +32,10 @@ def test_the_demo_is_shown_by_person_and_hour(tmp_path: Path) -> None:
         expect(page.locator("#present-count")).to_contain_text("in view now")
         expect(page.locator("#present")).to_contain_text(name)
         expect(page.locator(".hours-plot")).to_have_attribute("aria-label", re.compile(r": \d"))
+        page.get_by_text("Attendance", exact=True).click()
+        attended_row = page.locator(".attendance tbody tr", has_text=name)
+        expect(attended_row).to_be_visible()
+        expect(attended_row).to_contain_text("0:0")
         keep_screenshots(page, "visits")
 
         page.get_by_label("Zoom in").click()

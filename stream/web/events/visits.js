@@ -4,6 +4,7 @@ import { api, attempt } from "../connection/api.js";
 import { byId, h, portrait, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
 import { counted, duration } from "../page/text.js";
+import { Attendance } from "./attendance.js";
 import { boundsOf } from "./filter.js";
 import { describeVisit, rowsOf, visitsPerHour } from "./visit_rows.js";
 
@@ -28,6 +29,7 @@ export class DayOfVisits {
   #day = byId("visit-day", HTMLInputElement);
   #camera = byId("visit-camera", HTMLSelectElement);
   #name = byId("visit-name", HTMLInputElement);
+  #attendance = new Attendance();
   #zoom = 1;
   #isShown = false;
   #generation = 0;
@@ -51,6 +53,7 @@ export class DayOfVisits {
         this.#live ??= setTimeout(() => attempt(this.refresh()), LIVE_MS);
       }
     });
+    byId("view-visits").append(this.#attendance.element);
     byId("visit-filters").addEventListener("submit", (event) => event.preventDefault());
     for (const field of [this.#day, this.#camera, this.#name]) {
       field.addEventListener("input", () => {
@@ -126,6 +129,7 @@ export class DayOfVisits {
     }
     const rows = rowsOf(visits, from.getTime(), to.getTime(), Date.now());
     this.#showExports(query);
+    await this.#attendance.show(this.#day.value, this.#name.value.trim());
     this.#showPresence(presence);
     this.#showHours(visits, from, to);
     this.#showRows(rows, from, to);
