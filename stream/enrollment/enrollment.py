@@ -317,9 +317,13 @@ class _FaceFinder:
             known = present_target(self._gallery, self._targets[_owner_of(photos[0][0])])
             if known is not None:
                 held = self._gallery.photos.embeddings(known.identity_id)
-        choices = iter(
-            choose_faces([photo.as_faces() for photo in looked_at], held, self._similarity)
-        )
+        faces = [photo.as_faces() for photo in looked_at]
+        choices = iter(choose_faces(faces, held, self._similarity))
+        if self._force:  # the framed or the largest face, where no face is like the other photos
+            choices = iter(
+                choice if choice.face is not None else Choice(each.subject)
+                for choice, each in zip(choices, faces, strict=True)
+            )
         chosen: list[tuple[EnrolItem, FaceCrop | Rejected]] = []
         for item, photo in photos:
             if isinstance(photo, _Photo):
