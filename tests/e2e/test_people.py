@@ -155,7 +155,7 @@ def _see_each_reason(page: Page, directory: Path) -> None:
     keep_screenshots(page, "people-outcomes")
     page.set_viewport_size({"width": 1280, "height": 800})
     page.click("#person-dialog [data-cancel]")
-    expect(page.get_by_text("1 photo was added.")).to_be_visible()
+    expect(page.get_by_text("1 photo was added.").first).to_be_visible()
 
 
 def _drop(page: Page) -> None:
