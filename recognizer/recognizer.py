@@ -120,20 +120,15 @@ class Recognizer:
         angles = None if landmarks is None else [rolls_of(each) for each in landmarks]
         return self._detector.follow(images, boxes, angles)
 
-    def begin_flow(
-        self, picture: Picture, found: Detections, at: float, *, is_scan: bool = False
-    ) -> list[FaceFlow]:
+    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
         """Prepare to follow faces by optical flow.
 
         Args:
             picture: a frame.
-            found: the faces that `detect`, `scan` or `follow` found in it.
+            found: the faces that `detect` or `follow` found in it.
             at: when it was captured, seconds.
-            is_scan: whether `follow` did not, so that O-Net places their boxes again.
         """
-        return self._follower.begin(
-            picture, found.boxes, found.landmarks, found.scores, at, is_scan=is_scan
-        )
+        return self._follower.begin(picture, found.boxes, found.landmarks, found.scores, at)
 
     def follow_flow(
         self,

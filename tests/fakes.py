@@ -140,9 +140,7 @@ class FakeRecognizer:
             for image, group in zip(images, boxes, strict=True)
         ]
 
-    def begin_flow(
-        self, picture: Picture, found: Detections, at: float, *, is_scan: bool = False
-    ) -> list[FaceFlow]:
+    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
         return [fake_flow(box, at) for box in found.boxes]
 
     def follow_flow(

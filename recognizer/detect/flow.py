@@ -44,8 +44,7 @@ MAX_SHIFT = 10.0  # pixels of a patch in one step: beyond it flow may have found
 
 CONFIRM_S = 0.5  # until a moving face is confirmed again
 CONFIRM_STILL_S = 2.0  # the same for a face that is where it was
-# weight of a box that O-Net found in the new one: it places one face 2 % apart in two frames
-STEADYING = 2 / 3
+STEADYING = 0.5  # weight of a confirmed box in the new one: O-Net places one face 2 % apart
 MAX_TREMBLE = 0.12  # of a side, in widths, up to which the two are averaged
 STILL = 0.02  # shift since the template, in widths, up to which a face is still
 
@@ -151,19 +150,9 @@ class Follower:
         self.n_followed = self.n_confirmed = 0
 
     def begin(
-        self,
-        picture: Picture,
-        boxes: Floats,
-        landmarks: Floats,
-        scores: Floats,
-        at: float,
-        *,
-        is_scan: bool = False,
+        self, picture: Picture, boxes: Floats, landmarks: Floats, scores: Floats, at: float
     ) -> list[FaceFlow]:
         """Take the templates of faces that a network found in a frame.
-
-        A full search places each box from one of P-Net's windows, whose grid is coarse. O-Net
-        once more, from that box, halves its error: 2.4 instead of 4.1 % of the width in the demo.
 
         Args:
             picture: the frame.
@@ -171,19 +160,9 @@ class Follower:
             landmarks: (N, 5, 2) float32.
             scores: (N,) float32.
             at: when it was captured, seconds.
-            is_scan: whether a full search found them, so that O-Net places them again.
         """
         if not len(boxes):
             return []
-        if is_scan:
-            (found,) = self._detector.follow([picture.image], [boxes], [rolls_of(landmarks)])
-            # One that is far from there may be another face, beside it.
-            boxes = np.stack(
-                [
-                    _steadied(box, new) if _nearly_agree(box, new) and not is_lost else box
-                    for box, new, is_lost in zip(boxes, found.boxes, found.is_lost, strict=True)
-                ]
-            )
         plane = picture.luma[0]
         return [
             _template(plane, *each, at)
@@ -285,15 +264,11 @@ def _followed(flows: Sequence[FaceFlow], lost: Sequence[float | None]) -> Follow
 
 
 def _steadied(expected: Floats, found: Floats) -> Floats:
-    """Return a box that O-Net found, averaged with the one before if both nearly agree."""
-    if not _nearly_agree(expected, found):
+    """Return a box that a network found, averaged with where flow led if both nearly agree."""
+    step = found - expected
+    if float(np.abs(step).max()) > MAX_TREMBLE * float(found[2] - found[0]):
         return found
-    return np.asarray(expected + np.float32(STEADYING) * (found - expected), np.float32)
-
-
-def _nearly_agree(expected: Floats, found: Floats) -> bool:
-    """Return whether no side of two boxes of one face is farther apart than they tremble."""
-    return float(np.abs(found - expected).max()) <= MAX_TREMBLE * float(found[2] - found[0])
+    return np.asarray(expected + np.float32(STEADYING) * step, np.float32)
 
 
 def _template(plane: Luma, box: Floats, landmarks: Floats, score: float, at: float) -> FaceFlow:

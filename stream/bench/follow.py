@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer import (
-    Detections,
     FaceFlow,
     Floats,
     Image,
@@ -56,9 +55,8 @@ class FollowBench:
         faces: of a timed call.
         flow_ms: a face and frame by optical flow alone, `faces` in a call, median of CPU time.
         network_ms: the same by O-Net alone.
-        begin_ms: to begin to follow a face that a search found, with O-Net's second box.
         confirmed: share of the followed faces that O-Net confirmed.
-        ms: a face and frame with its share of the confirmations and of the beginnings.
+        ms: a face and frame with its share of the confirmations.
         error_p50: mean distance of a box's four sides from O-Net's, in widths, median.
         error_p95: the same, 95th percentile.
         center_p95: distance of the centers, in widths, 95th percentile.
@@ -78,7 +76,6 @@ class FollowBench:
     faces: int
     flow_ms: float
     network_ms: float
-    begin_ms: float
     confirmed: float
     ms: float
     error_p50: float
@@ -99,14 +96,12 @@ class _Figures:
     rgb: int = 0
     pixels: int = 0
     followed: int = 0
-    begun: int = 0
     confirmed: int = 0
     lost: int = 0
     network_lost: int = 0
     kept_longer: int = 0
     flow_ms: list[float] = field(default_factory=list)
     network_ms: list[float] = field(default_factory=list)
-    begin_ms: list[float] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     centers: list[float] = field(default_factory=list)
     network_errors: list[float] = field(default_factory=list)
@@ -149,7 +144,6 @@ def bench_follow(
     if not found.errors or not found.flow_ms:
         raise StreamError(f"no face to follow in {source or 'the demo scene'}: give another video")
     flow_ms, network_ms = float(np.median(found.flow_ms)), float(np.median(found.network_ms))
-    begin_ms = float(np.median(found.begin_ms))
     confirmed, rgb = found.confirmed / found.followed, found.rgb / found.frames
     pixels = found.pixels / found.frames
     return FollowBench(
@@ -160,9 +154,8 @@ def bench_follow(
         faces=FACES,
         flow_ms=flow_ms,
         network_ms=network_ms,
-        begin_ms=begin_ms,
         confirmed=confirmed,
-        ms=flow_ms + confirmed * network_ms + found.begun / found.followed * begin_ms,
+        ms=flow_ms + confirmed * network_ms,
         error_p50=float(np.percentile(found.errors, 50)),
         error_p95=float(np.percentile(found.errors, 95)),
         center_p95=float(np.percentile(found.centers, 95)),
@@ -238,9 +231,7 @@ def _measure(
                 scanned_at = at
                 figures.rgb += 1
                 (found,) = recognizer.detect([pixels.image])
-                flows = recognizer.begin_flow(pixels, found, at, is_scan=True)
-                figures.begun += len(flows)
-                _time_begin(recognizer, pixels, found, figures)
+                flows = recognizer.begin_flow(pixels, found, at)
                 boxes = found.boxes
                 velocity = boxes_velocity = np.zeros_like(boxes)
                 continue
@@ -294,19 +285,6 @@ def _time(
     started = time.process_time()
     recognizer.follow([image], [boxes])
     figures.network_ms.append(1e3 * (time.process_time() - started) / FACES)
-
-
-def _time_begin(
-    recognizer: Recognizer, pixels: Pixels, found: Detections, figures: _Figures
-) -> None:
-    """Time the beginning with `FACES` faces, those of the frame again and again."""
-    if not len(found):
-        return
-    rows = np.arange(FACES) % len(found)
-    many = Detections(found.boxes[rows], found.landmarks[rows], found.scores[rows])
-    started = time.process_time()
-    recognizer.begin_flow(pixels, many, 0.0, is_scan=True)
-    figures.begin_ms.append(1e3 * (time.process_time() - started) / FACES)
 
 
 def _smoothed(velocity: Floats, before: Floats, after: Floats) -> Floats:

@@ -287,8 +287,7 @@ def follow(
     console.print(
         f"a face and frame, {result.faces} in a call: {result.ms:.3f} ms "
         f"(optical flow {result.flow_ms:.3f}, O-Net {result.network_ms:.3f} "
-        f"for {100 * result.confirmed:.1f} % of them, "
-        f"{result.begin_ms:.3f} once after each search)"
+        f"for {100 * result.confirmed:.1f} % of them)"
     )
     console.print(
         f"error of a box's sides, in widths: p50 {100 * result.error_p50:.1f} %, "

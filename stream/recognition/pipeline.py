@@ -351,9 +351,7 @@ class Pipeline:
         for job, detections in zip(jobs, found, strict=True):
             with self._stage("track"):
                 kept = job.camera.limits.keep(detections, job.camera.size)
-                flows = self._recognizer.begin_flow(
-                    job.frame, kept, job.frame.captured_at, is_scan=True
-                )
+                flows = self._recognizer.begin_flow(job.frame, kept, job.frame.captured_at)
                 job.scan(kept, flows, partial(self._looks, job, kept))
 
     def _follow(self, jobs: list[_Job]) -> None:

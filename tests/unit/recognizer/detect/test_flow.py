@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recognizer.detect.detector import Detector
-from recognizer.detect.flow import CONFIRM_S, CONFIRM_STILL_S, STEADYING, FaceFlow, Follower
+from recognizer.detect.flow import CONFIRM_S, CONFIRM_STILL_S, FaceFlow, Follower
 from recognizer.faces import Floats, Followed, Image
 from recognizer.geometry.pyramid import Octaves
 
@@ -33,9 +33,8 @@ class Gray:
 class Network:
     """O-Net of a script: finds every face where it is asked, or none."""
 
-    def __init__(self, *, is_lost: bool = False, aside: float = 0.0) -> None:
+    def __init__(self, *, is_lost: bool = False) -> None:
         self.is_lost = is_lost
-        self.aside = aside  # pixels from where it is asked
         self.asked: list[Floats] = []
 
     def follow(
@@ -47,7 +46,7 @@ class Network:
         self.asked += list(boxes)
         return [
             Followed(
-                np.asarray(group + np.array([self.aside, 0, self.aside, 0]), np.float32),
+                np.asarray(group, np.float32),
                 np.tile(POINTS, (len(group), 1, 1)),
                 np.full(len(group), 0.1 if self.is_lost else 0.9, np.float32),
                 np.full(len(group), self.is_lost),
@@ -88,24 +87,6 @@ def test_a_template_is_where_the_face_was_found() -> None:
     _, (flow,) = begin(Network(), scene())
     np.testing.assert_allclose(flow.box, BOX, atol=1e-3)
     np.testing.assert_allclose(flow.points, POINTS, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("aside", "is_lost", "share"),
-    [(6.0, False, STEADYING), (20.0, False, 0.0), (6.0, True, 0.0)],
-    ids=["averaged", "far away", "not confirmed"],
-)
-def test_a_face_that_a_search_found_is_placed_again(
-    aside: float, is_lost: bool, share: float
-) -> None:
-    network = Network(is_lost=is_lost, aside=aside)
-    follower = Follower(cast(Detector, network))
-    scores = np.ones(1, np.float32)
-    frame = Gray(scene())
-    (flow,) = follower.begin(frame, BOX[None], POINTS[None], scores, 0.0, is_scan=True)
-    np.testing.assert_allclose(flow.box - BOX, [share * aside, 0, share * aside, 0], atol=1e-3)
-    np.testing.assert_allclose(flow.points, POINTS, atol=1e-3)
-    assert len(network.asked) == 1
 
 
 @pytest.mark.parametrize("shift", [(3.5, -2.25), (0.0, 0.0), (-6.0, 5.0)])
