@@ -23,8 +23,9 @@ export class Attendance {
     h("summary", {}, "Attendance"),
     h("form", { class: "filters", "aria-label": "Days of the attendance", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
       h("label", { class: "field" }, h("span", {}, "From"), this.#from),
-      h("label", { class: "field" }, h("span", {}, "To"), this.#to), this.#csv),
-    this.#status, this.#table);
+      h("label", { class: "field" }, h("span", {}, "To"), this.#to)),
+    h("div", { class: "attendance-head" }, this.#status, this.#csv),
+    h("div", { class: "attendance-rows", tabindex: 0, role: "region", "aria-label": "Attendance" }, this.#table));
 
   /**
    * Show a day that was chosen.
@@ -53,7 +54,7 @@ export class Attendance {
     }
     this.#table.hidden = rows.length === 0;
     setText(this.#status, rows.length === 0 ? "Nobody was seen on these days."
-      : rows.some(({ is_exact: isExact }) => !isExact) ? "≈ marks times that ended with a stop of the service." : "");
+      : rows.some(({ is_exact: isExact }) => !isExact) ? "≈: a visit goes on, or the service was stopped during it." : "");
     this.#rows.replaceChildren(...rows.map((row) => h("tr", {}, ...cellsOf(row).map((text, column) =>
       h(column === 1 ? "th" : "td", column === 1 ? { scope: "row", dir: "auto" } : {}, text)))));
   }

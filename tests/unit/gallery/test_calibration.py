@@ -96,6 +96,7 @@ def test_a_large_gallery_measures_some_pairs_and_looks_for_alike_ones_with_more(
     [
         (0, 0, "this gallery has 0: none can be measured"),
         (1, 5, "this gallery has 0: none can be measured"),
+        (3, 1, "this gallery has 6: none can be measured"),
         (5, 4, "needs 10000 pairs of different people, this gallery has 80: a rate of 0.13 can"),
     ],
 )
