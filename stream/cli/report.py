@@ -91,7 +91,7 @@ def report(
         if rows:
             table_console().print(table)
         if not all(row.is_exact for row in rows):
-            typer.echo("* a visit goes on, or the service was stopped during it")
+            typer.echo("* a visit goes on, or the service was killed during it")
 
 
 def _day(option: str, text: str | None) -> date | None:

@@ -1,9 +1,9 @@
 """Visits: stays of one person, on one camera or several, joined from the event log.
 
 A stay is what a camera's events say of one person: it begins with `enter` or `unknown` and ends
-with `exit`. A service that is killed writes no exits. Its stays end when the service starts again,
-at most `UNSEEN_S` after the last event of that run; those of a service that does not run now end
-at the log's last event. Such ends are estimates.
+with `exit`, at the latest when the service stops. A service that is killed writes no exits. Its
+stays end when the service starts again, at most `UNSEEN_S` after the last event of that run; until
+it does, at the log's last event. Such ends are estimates.
 
 A person's stays that overlap, or follow within a gap, are one visit. Who it is, is what the newest
 event of the stay says, so that naming a face changes the whole stay. Strangers are joined by their

@@ -300,6 +300,14 @@ class Pipeline:
         """Return the exits at cameras without frames; `now` in seconds, monotonic clock."""
         return [event for camera in self._cameras.values() for event in camera.presence.leave(now)]
 
+    def end(self, now: float) -> list[Event]:
+        """Return the exits of everybody present, as the service stops; then nobody is.
+
+        Args:
+            now: seconds, monotonic clock.
+        """
+        return [event for camera in self._cameras.values() for event in camera.presence.end(now)]
+
     def drop_camera(self, name: str, now: float) -> list[Event]:
         """Drop a camera, its tracks and its limits; track ids are not reused.
 

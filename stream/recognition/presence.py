@@ -159,7 +159,7 @@ class Presence:
         self._camera = camera
 
     def end(self, at: float) -> list[Event]:
-        """Return the exits of everybody present, because the camera is removed."""
+        """Return the exits of everybody present: the camera is removed, or the service stops."""
         events = [
             self._event(EventKind.EXIT, person.seen, at)
             for person in self._people

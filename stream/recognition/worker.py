@@ -142,6 +142,8 @@ class Inference:
                 self._jobs.popleft()
             for event in self._pipeline.leave(self._clock()):
                 self._log(event)
+        for event in self._pipeline.end(self._clock()):
+            self._log(event)
         self._end_jobs("has ended")
 
     def _answer_jobs(self, in_row: int) -> None:

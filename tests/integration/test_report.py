@@ -17,6 +17,7 @@ import pytest
 
 from gallery import Identity, Match
 from stream.events.log import EventLog
+from stream.events.visits import list_visits
 from stream.frames import Event, EventKind
 from tests.e2e.harness import service
 
@@ -115,7 +116,10 @@ def ask(url: str, accept: str = "application/json") -> Any:
         return json.loads(text) if "json" in answer.headers["content-type"] else text
 
 
-def test_the_api_lists_visits_presence_and_reports(tmp_path: Path, config: Path) -> None:
+def test_the_api_lists_visits_presence_and_reports(
+    tmp_path: Path, config: Path, people: Path
+) -> None:
+    started_at = time.time()
     day = f"after={DAY}T00:00:00Z&before={DAY}T23:00:00Z"
     with service("report", tmp_path / "data", f"--config={config}") as running:
         found = ask(f"{running.url}api/visits?{day}")
@@ -162,6 +166,13 @@ def test_the_api_lists_visits_presence_and_reports(tmp_path: Path, config: Path)
         (door,) = now["cameras"]
         assert (door["camera"], door["people"]) == ("door", [])
         assert door["count"] == door["n_unknown"] == now["count"]
+    # A stop writes the exits of those present, so that every end is known.
+    with EventLog.open_reader(people) as log:
+        stopped, _ = list_visits(
+            log.connection, after=started_at, before=time.time(), live_run=None
+        )
+    assert stopped
+    assert all(each.is_exact for each in stopped)
 
 
 def _going(url: str, since: str) -> list[dict[str, Any]]:

@@ -436,6 +436,12 @@ def test_a_dropped_camera_is_forgotten_and_its_ids_are_not_given_again(hall: Hal
     assert track.track_id == "run-2"
 
 
+def test_at_the_end_everybody_leaves_once(hall: Hall) -> None:
+    hall.run(1.0, FakeFace(1, 100))
+    assert [(event.kind, event.at) for event in hall.pipeline.end(hall.at)] == [("exit", hall.at)]
+    assert hall.pipeline.end(hall.at) == []
+
+
 def test_people_leave_a_camera_that_gives_no_frames(hall: Hall) -> None:
     hall.run(1.0, FakeFace(1, 100))
     assert hall.pipeline.leave(hall.at + 19.9) == []
