@@ -1,5 +1,7 @@
 """People in a zip file (NAME/PHOTO, or photos of one person) and in a CSV list (name, file).
 
+One folder around the folders of the people, as file managers pack it, is no person.
+
 Photos in a zip file are read from it one at a time, never extracted, and bounded as files are.
 """
 
@@ -7,12 +9,14 @@ import csv
 import errno
 import io
 import lzma
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from gallery import clean_name
 from recognizer import read_file, refuse_special
@@ -24,6 +28,8 @@ from stream.errors import EnrolmentError
 
 MAX_ENTRIES = 200_000
 """Files in one zip file; more would take minutes to list."""
+
+READ = 4096  # bytes at a time, which bzip2 and LZMA may expand 20,000 times
 
 MAX_CSV_BYTES = 64 * 1024 * 1024
 FILE_TITLES = frozenset({"file", "photo", "path", "image"})  # of the second column
@@ -75,7 +81,8 @@ def read_zip(path: Path, *, system_names: Iterable[str], name: str | None = None
     """
     try:
         refuse_special(path)
-        archive = zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as opened:
+            entries = opened.infolist()
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise EnrolmentError(f"cannot read {path}: {why}") from error
@@ -83,7 +90,7 @@ def read_zip(path: Path, *, system_names: Iterable[str], name: str | None = None
         raise EnrolmentError(
             f"cannot read {path}: it is no zip file, or is cut off or damaged"
         ) from error
-    files = [info for info in archive.infolist() if not info.is_dir()]
+    files = [info for info in entries if not info.is_dir()]
     if len(files) > MAX_ENTRIES:
         raise EnrolmentError(f"{path} holds {len(files)} files, at most {MAX_ENTRIES}: divide it")
     if any(info.flag_bits & 1 for info in files):
@@ -97,8 +104,11 @@ def read_zip(path: Path, *, system_names: Iterable[str], name: str | None = None
             listed.n_skipped += 1
         else:
             wanted.append((info, parts))
+    if len({parts[0] for _, parts in wanted}) == 1 and all(len(parts) > 2 for _, parts in wanted):
+        wanted = [(info, parts[1:]) for info, parts in wanted]
     if name is None and all(len(parts) == 1 for _, parts in wanted):
         name = path.stem
+    archive = _Archive(path)
     for info, parts in wanted:
         label = f"{path}/{info.filename}"
         if name is None and len(parts) == 1:
@@ -109,27 +119,55 @@ def read_zip(path: Path, *, system_names: Iterable[str], name: str | None = None
         except ValueError as error:
             listed.reject(label, Reason.NO_NAME, f"{error} (rename the folder or the zip file)")
             continue
-        listed.take(EnrolItem(label, whose, partial(_read_entry, archive, info)))
+        listed.take(EnrolItem(label, whose, archive.loader(info)))
     return listed
 
 
-def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    """Return the bytes of a file in a zip file, which may state a wrong size.
+class _Archive:
+    """A zip file, open only from the first photo read to the last: a folder may hold thousands."""
 
-    Raises:
-        OSError: if it is too large or damaged.
-    """
-    too_large = OSError(errno.EFBIG, f"more than {MAX_BYTES} bytes")
-    if info.file_size > MAX_BYTES:
-        raise too_large
-    try:
-        with archive.open(info) as file:
-            data = file.read(MAX_BYTES + 1)
-    except ZIP_FAULTS as error:
-        raise OSError(errno.EIO, "the zip file is damaged here") from error
-    if len(data) > MAX_BYTES:
-        raise too_large
-    return data
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._n_left = 0
+        self._zip: zipfile.ZipFile | None = None
+        self._lock = threading.Lock()
+
+    def loader(self, info: zipfile.ZipInfo) -> Callable[[], bytes]:
+        """Return what reads a file in it, once."""
+        self._n_left += 1
+        return partial(self._read, info)
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
+        """Return the bytes of a file, which may state a wrong size.
+
+        Raises:
+            OSError: if it is too large or damaged.
+        """
+        too_large = OSError(errno.EFBIG, f"more than {MAX_BYTES} bytes")
+        data = bytearray()
+        try:
+            with self._open(info) as file:
+                if info.file_size > MAX_BYTES:
+                    raise too_large
+                while chunk := file.read(READ):
+                    data += chunk
+                    if len(data) > MAX_BYTES:
+                        raise too_large
+        except ZIP_FAULTS as error:
+            raise OSError(errno.EIO, "the zip file is damaged here") from error
+        return bytes(data)
+
+    def _open(self, info: zipfile.ZipInfo) -> IO[bytes]:
+        with self._lock:
+            self._n_left -= 1
+            if self._zip is None:
+                self._zip = zipfile.ZipFile(self._path)
+            try:
+                return self._zip.open(info)
+            finally:
+                if self._n_left <= 0:  # the entries being read keep the file open
+                    self._zip.close()
+                    self._zip = None
 
 
 def read_csv(path: Path) -> Listed:

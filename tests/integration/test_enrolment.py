@@ -1,4 +1,7 @@
+import csv
+import json
 import runpy
+import zipfile
 from itertools import islice
 from pathlib import Path
 
@@ -6,10 +9,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from gallery import Gallery
 from gallery.templates import revision
 from recognizer import open_recognizer, read_image
+from stream.cli.main import app
 from stream.enrollment.enrollment import (
     EnrolItem,
     enroll_images,
@@ -269,13 +274,47 @@ def test_force_takes_all_that_has_a_face(recognizer, gallery):
     assert len(report.enrolled) == 3
 
 
+PEOPLE = {
+    "Barack Obama": ["obama.jpg", "obama2.jpg", "obama3.jpg"],
+    "Joe Biden": ["biden.jpg"],
+    "Grace Hopper": ["grace_hopper.jpg"],
+}
+
+
+@pytest.mark.parametrize("kind", ["zip", "zip with a folder around", "zip a person", "csv"])
+def test_people_of_zip_files_and_lists_are_enrolled_by_command(tmp_path, kind):
+    path = tmp_path / "people.zip"
+    if kind.startswith("zip"):
+        if kind == "zip a person":
+            path = tmp_path / "people"
+            path.mkdir()
+        for name, files in PEOPLE.items():
+            one = path / f"{name}.zip" if path.is_dir() else path
+            inside = {"zip": name, "zip with a folder around": f"staff/{name}"}.get(kind, ".")
+            with zipfile.ZipFile(one, "a") as archive:
+                for file in files:
+                    archive.write(photos() / file, f"{inside}/{file}")
+    else:
+        path = tmp_path / "people.csv"
+        with path.open("w", newline="", encoding="utf-8-sig") as file:
+            rows = csv.writer(file)
+            rows.writerow(["name", "file"])
+            rows.writerows(
+                [name, photos() / file] for name, files in PEOPLE.items() for file in files
+            )
+    arguments = ["enroll", "--folder", str(path), "--gallery", str(tmp_path / "held"), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    answer = json.loads(done.stdout)
+    assert (len(answer["enrolled"]), answer["rejected"], answer["without_photo"]) == (5, [], [])
+    with Gallery.open_any(tmp_path / "held") as held:
+        everybody = {each.identity.name: each.n_photos for each in held.people.summaries()}
+    assert everybody == {name: len(files) for name, files in PEOPLE.items()}
+
+
 def test_the_same_folder_twice_changes_nothing(recognizer, gallery, tmp_path):
     folder = tmp_path / "people"
-    for person, names in {
-        "Barack Obama": ["obama.jpg", "obama2.jpg", "obama3.jpg"],
-        "Joe Biden": ["biden.jpg"],
-        "Grace Hopper": ["grace_hopper.jpg"],
-    }.items():
+    for person, names in PEOPLE.items():
         (folder / person).mkdir(parents=True)
         for name in names:
             (folder / person / name).write_bytes((photos() / name).read_bytes())

@@ -40,6 +40,39 @@ def test_a_zip_file_without_folders_is_of_one_person(tmp_path: Path) -> None:
     assert photos(found) == [("Grace Hopper", "1.jpg"), ("Grace Hopper", "2.jpg")]
 
 
+@pytest.mark.parametrize(
+    ("names", "people"),
+    [
+        (["staff/Ada/1.jpg", "staff/Eve/2.jpg", "staff/Eve/2019/3.jpg"], ["Ada", "Eve", "Eve"]),
+        (["staff/Ada/1.jpg", "staff/Eve/2.jpg", "staff/.DS_Store"], ["Ada", "Eve"]),
+        (["Ada/1.jpg", "Ada/2019/2.jpg"], ["Ada", "Ada"]),  # photos beside folders: a person
+        (["Ada/2019/1.jpg", "Eve/2019/2.jpg"], ["Ada", "Eve"]),
+    ],
+)
+def test_one_folder_around_the_people_of_a_zip_file_is_no_person(
+    tmp_path: Path, names: list[str], people: list[str]
+) -> None:
+    found = read_people(zipped(tmp_path / "all.zip", *names))
+    assert [name for name, _ in photos(found)] == people
+    assert not found.rejected
+
+
+def test_zip_files_are_open_only_while_their_photos_are_read(tmp_path: Path) -> None:
+    for number in range(20):
+        zipped(tmp_path / f"person {number:02}.zip", "1.jpg", "2.jpg")
+
+    def n_open() -> int:
+        return sum(path.resolve().suffix == ".zip" for path in Path("/proc/self/fd").iterdir())
+
+    found = read_people(tmp_path)
+    assert n_open() == 0
+    first, *rest = found.items
+    assert first.load() == b"content"
+    assert n_open() == 1
+    assert {item.load() for item in rest} == {b"content"}
+    assert n_open() == 0
+
+
 def test_a_folder_may_hold_a_zip_file_for_each_person(tmp_path: Path) -> None:
     zipped(tmp_path / "Ada.zip", "web/1.jpg", "2.jpg")
     zipped(tmp_path / "Eve.zip")
@@ -85,6 +118,10 @@ def test_damaged_and_too_large_photos_of_a_zip_file_are_refused_alone(
     data[at : at + 4] = (10).to_bytes(4, "little")
     bomb.write_bytes(data)
     with pytest.raises(OSError, match="damaged here"):
+        read_people(bomb).items[0].load()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("Ada/1.jpg", bytes(1_001))
+    with pytest.raises(OSError, match="more than 1000 bytes"):
         read_people(bomb).items[0].load()
     path = zipped(tmp_path / "all.zip", "Ada/1.jpg", data=bytes(range(200)))
     data = bytearray(path.read_bytes())
