@@ -247,7 +247,9 @@ def check(
     if not report.problems or report.repaired:
         with Gallery.open_any(directory, access=Access.READ) as people:
             limits = hygiene_limits(limits_of(people), people.people.count())
-            hygiene = hygiene_json(inspect(people, limits), people.model_id)
+            given = (("--gallery", gallery), ("--config", config))
+            options = [word for name, value in given if value for word in (name, str(value))]
+            hygiene = hygiene_json(inspect(people, limits), people.model_id, options=options)
     if as_json:
         print_json({**asdict(report), "hygiene": hygiene})
     else:

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -100,8 +101,17 @@ class CalibrationJson(TypedDict):
     histogram: HistogramJson
 
 
-def hygiene_json(found: Hygiene, model_id: str, *, limit: int | None = None) -> HygieneJson:
-    """Return the findings of a gallery as JSON, the first `limit` of them."""
+def hygiene_json(
+    found: Hygiene, model_id: str, *, limit: int | None = None, options: Sequence[str] = ()
+) -> HygieneJson:
+    """Return the findings of a gallery as JSON.
+
+    Args:
+        found: in the gallery.
+        model_id: of the gallery.
+        limit: how many findings are listed, the first ones; None for all.
+        options: of the commands that mend them, such as --gallery; none for the usual gallery.
+    """
     levels = found.limits
     return {
         "model_id": model_id,
@@ -115,12 +125,11 @@ def hygiene_json(found: Hygiene, model_id: str, *, limit: int | None = None) -> 
             "redundant": levels.redundant,
             "quality": levels.quality,
         },
-        "findings": [finding_json(each) for each in found.findings[:limit]],
+        "findings": [_finding_json(each, options) for each in found.findings[:limit]],
     }
 
 
-def finding_json(found: Finding) -> FindingJson:
-    """Return a finding as JSON."""
+def _finding_json(found: Finding, options: Sequence[str]) -> FindingJson:
     return {
         "id": found.finding_id,
         "kind": str(found.kind),
@@ -136,7 +145,7 @@ def finding_json(found: Finding) -> FindingJson:
             for photo in found.photos
         ],
         "similarity": None if found.similarity is None else similarity(found.similarity),
-        "command": _command(found),
+        "command": _command(found, options),
         "mend": _mends(found),
     }
 
@@ -186,16 +195,18 @@ def _detail(found: Finding) -> str:
     return f"photo {photo.photo_id} of {names[0]} is poor (quality {photo.quality:.2f})"
 
 
-def _command(found: Finding) -> str:
-    ids = [person.identity_id for person in found.people]
+def _command(found: Finding, options: Sequence[str]) -> str:
+    names = [person.name for person in found.people]
     photo_id = str(found.photos[0].photo_id)
     if found.kind is Kind.ALIKE:
-        words = ["merge", *(person.name for person in found.people)]
-    elif found.kind is Kind.UNLIKE and len(ids) > 1:
-        words = ["split", *(person.name for person in found.people), photo_id]
+        verb, words = "merge", names
+    elif found.kind is Kind.UNLIKE and len(names) > 1:
+        verb, words = "split", [*names, photo_id]
     else:
-        words = ["remove", found.people[0].name, "--photo", photo_id]
-    return shlex.join(["facewire", "gallery", *words])
+        verb, words, options = "remove", names[:1], ["--photo", photo_id, *options]
+    if any(word.startswith("-") for word in words):
+        words = ["--", *words]
+    return shlex.join(["facewire", "gallery", verb, *options, *words])
 
 
 def _mends(found: Finding) -> list[MendJson]:
