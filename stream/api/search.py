@@ -151,12 +151,9 @@ async def search_sightings(
     event, of a person, or of an unknown visitor.
     """
     face: SearchedFace | None = None
-    scale = 1.0
     wanted = await _wanted(request)
     if isinstance(wanted, bytes):
-        photo = decode_photo(wanted, name="the photo")
-        scale = photo.scale
-        face = await photo_worker.run(partial(searched_face, image=photo.image))
+        face = await photo_worker.run(partial(_face_in, data=wanted))
         if face is None:
             raise HTTPException(422, "there is no face in the photo: send one that shows a face")
         probes = face.probe
@@ -191,8 +188,7 @@ async def search_sightings(
             before=before.timestamp() if before else None,
         ),
     )
-    faces = () if face is None else tuple(each.enlarged(scale) for each in face.faces)
-    return search_json(faces, 0.0 if face is None else face.quality, matches)
+    return search_json(face, matches)
 
 
 @router.get("/api/identities/{identity_id}/past")
@@ -283,6 +279,10 @@ async def _wanted(request: Request) -> Wanted | bytes:
     if len(wanted.model_dump(exclude_none=True)) != 1:
         raise HTTPException(422, "give one of event_id, identity_id and visitor_id")
     return wanted
+
+
+def _face_in(recognizer: Recognizer, data: bytes) -> SearchedFace | None:
+    return searched_face(recognizer, decode_photo(data, name="the photo"))
 
 
 def _embedding(recognizer: Recognizer, face: LoggedFace) -> Floats:

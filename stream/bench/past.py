@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import ImageError, open_recognizer, read_photo
+from recognizer import ImageError, Recognizer, read_photo
+from stream.bench.follow import SUFFIXES
 from stream.bench.search import rss_mib
 from stream.enrollment.searched_face import searched_face
 from stream.errors import StreamError
@@ -22,8 +23,6 @@ from stream.events.search_index import Filter
 logger = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
-
-PHOTOS = {".jpg", ".jpeg", ".png", ".webp"}
 
 CHUNK = 20_000
 PER_PERSON = 20
@@ -146,19 +145,25 @@ def bench_past(
         search.close()
 
 
-def faces_in(directory: Path) -> Floats:
+def faces_in(
+    recognizer: Recognizer, directory: Path, *, progress: Callable[[int, int], None]
+) -> Floats:
     """Return the embeddings of the largest faces of the photos below a directory, (M, D).
+
+    Args:
+        recognizer: makes the embeddings.
+        directory: of the photos.
+        progress: called with the number of photos so far, and of all.
 
     Raises:
         StreamError: if fewer than two of them show a face.
     """
-    recognizer = open_recognizer()
     found = []
-    for path in sorted(directory.rglob("*")):
-        if path.suffix.lower() not in PHOTOS or not path.is_file():
-            continue
+    photos = sorted(path for path in directory.rglob("*") if path.suffix.lower() in SUFFIXES)
+    for number, path in enumerate(photos):
+        progress(number, len(photos))
         try:
-            face = searched_face(recognizer, read_photo(path).image)
+            face = searched_face(recognizer, read_photo(path))
         except ImageError as error:
             logger.warning("%s", error)
             continue

@@ -161,11 +161,16 @@ def past(
 
     Example: facewire bench past 1000000
     """
+    from recognizer import open_recognizer
     from stream.bench.past import bench_past, faces_in
 
-    faces = None if images is None else faces_in(images)
-    if faces is not None:
-        size = faces.shape[1]
+    faces = None
+    if images is not None:
+        with closing(FetchBars()) as bars:
+            recognizer = open_recognizer(progress=bars)
+        with counted("photos") as counter:
+            faces = faces_in(recognizer, images, progress=counter)
+        size = recognizer.embedding_size
     with (
         TemporaryDirectory(prefix="facewire-bench-") as directory,
         Progress(console=Console(stderr=True), transient=True) as bar,

@@ -71,7 +71,7 @@ def search(
     """
     from gallery import Gallery
     from recognizer import read_photo
-    from stream.enrollment.naming import limits_for
+    from stream.enrollment.naming import threshold_for
     from stream.enrollment.searched_face import searched_face
     from stream.events.schema import FILE_NAME
     from stream.events.search import SightingReader, foreign_notice, scan
@@ -93,19 +93,18 @@ def search(
     directory = settings.directory
     if not (directory / FILE_NAME).exists():
         raise EventLogError(f"no sightings in {directory} yet: facewire serve writes them")
-    image = read_photo(photo)
+    read = read_photo(photo)
     recognizer = settings.open_recognizer(attributes=False)
-    face = searched_face(recognizer, image.image)
+    face = searched_face(recognizer, read)
     if face is None:
         raise StreamError(f"{photo}: no face found: give a photo that shows a face")
+    if min_similarity is None:
+        min_similarity = settings.threshold
     if min_similarity is None:
         with Gallery.open_to_read(
             directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
         ) as people:
-            limits = limits_for(recognizer, people)
-            min_similarity = settings.threshold
-            if min_similarity is None:
-                min_similarity = people.threshold_for(limits.pair, limits)
+            min_similarity = threshold_for(recognizer, people)
     reader = SightingReader(
         directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     )
@@ -122,8 +121,7 @@ def search(
     if n_foreign:
         complain(foreign_notice(n_foreign))
     if as_json:
-        faces = [each.enlarged(image.scale) for each in face.faces]
-        print_json(search_json(faces, face.quality, matches))
+        print_json(search_json(face, matches))
         return
     if len(face.faces) > 1:
         complain(f"{photo} shows {len(face.faces)} faces: the largest is searched for")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import Detections, Face, Image, Recognizer
+from recognizer import Detections, Face, Photo, Recognizer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,7 +13,7 @@ class SearchedFace:
     """The largest face of a photo.
 
     Attributes:
-        faces: all faces, the largest first, in pixels of the given image.
+        faces: all faces, the largest first, in pixels of the file.
         quality: of the largest, in [0, 1].
         probe: (1, D) float32 embedding of the largest, unit length.
     """
@@ -23,12 +23,12 @@ class SearchedFace:
     probe: NDArray[np.float32]
 
 
-def searched_face(recognizer: Recognizer, image: Image) -> SearchedFace | None:
+def searched_face(recognizer: Recognizer, photo: Photo) -> SearchedFace | None:
     """Return the largest face of a photo with the others; None if there is no face."""
-    (faces,) = recognizer.recognize([image], any_way_up=True)
-    if not faces:
+    (found,) = recognizer.recognize([photo.image], any_way_up=True)
+    if not found:
         return None
-    faces = tuple(sorted(faces, key=_area, reverse=True))
+    faces = sorted(found, key=_area, reverse=True)
     largest = faces[0]
     alone = Detections(
         largest.box[np.newaxis],
@@ -36,7 +36,9 @@ def searched_face(recognizer: Recognizer, image: Image) -> SearchedFace | None:
         np.array([largest.score], np.float32),
     )
     return SearchedFace(
-        faces, recognizer.quality(image, alone)[0].overall, largest.embedding[np.newaxis]
+        tuple(face.enlarged(photo.scale) for face in faces),
+        recognizer.quality(photo.image, alone)[0].overall,
+        largest.embedding[np.newaxis],
     )
 
 

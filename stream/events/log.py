@@ -473,13 +473,16 @@ class EventLog:
         """Assign an event to a person, and the events of its track that had the same person.
 
         Returns:
-            The number of newly assigned events.
+            The number of newly assigned events; 0 if the person was erased meanwhile.
 
         Raises:
             EventLogError: if the disk does not take it.
         """
+        present = self._present(identity)
+        if present is None:
+            return 0
         with self._errors("cannot change past events"):
-            return event_people.name_event(self._connection, event_id, identity)
+            return event_people.name_event(self._connection, event_id, present)
 
     def rename_camera(self, name: str, new_name: str) -> None:
         """Rename a camera in all past events.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.errors import UnknownEventError
+from stream.errors import EventLogError, UnknownEventError
 from stream.events.log import COLUMNS, LoggedEvent, logged
 from stream.events.schema import FILE_NAME, connect_reader, log_errors
 from stream.events.search_index import (
@@ -376,10 +376,14 @@ class SightingSearch:
         total, n = reader.count(), 0
         self._index, self._foreign, self.loaded = None, set(), 1e-6
         index = SearchIndex(self._size)
-        for chunk in reader.all():
-            self._add(index, chunk)
-            n += len(chunk.ids) + len(chunk.foreign)
-            self.loaded = min(0.999, max(self.loaded, n / max(1, total)))
+        try:
+            for chunk in reader.all():
+                self._add(index, chunk)
+                n += len(chunk.ids) + len(chunk.foreign)
+                self.loaded = min(0.999, max(self.loaded, n / max(1, total)))
+        except EventLogError:
+            self.loaded = 0.0  # the next search begins anew
+            raise
         self._index, self.n_foreign = index, len(self._foreign)
         self._version, self._revision, self.loaded = version, revision, 1.0
         return self.refresh()
@@ -415,8 +419,10 @@ def scan(
     best: list[Hit] = []
     n_read = n_foreign = 0
     for chunk in reader.all(only):
-        hits = best_stays(chunk.ids.tolist(), chunk.event_ids, chunk.templates, probes)
-        best = _merged([*best, *(hit for hit in hits if hit.similarity >= min_similarity)])[:limit]
+        hits = best_stays(
+            chunk.ids.tolist(), chunk.event_ids, chunk.templates, probes, min_similarity
+        )
+        best = _merged([*best, *hits])[:limit]
         n_foreign += len(chunk.foreign)
         n_read += len(chunk.ids) + len(chunk.foreign)
         progress(n_read)

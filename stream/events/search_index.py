@@ -183,8 +183,7 @@ class SearchIndex:
             least = (rough >= min_similarity - slack[:, np.newaxis]).ravel()
             ids = np.unique(self._ids[rows.ravel()[least]]).tolist()
             stored |= fetch([each for each in ids if each not in stored])
-            hits = _best_stays(stored, probes)[:limit]
-            hits = [hit for hit in hits if hit.similarity >= min_similarity]
+            hits = _best_stays(stored, probes, min_similarity)[:limit]
             # No row outside has a rough similarity above the least one of each probe.
             bound = float((rough.min(axis=1) + slack).max())
             needed = hits[-1].similarity if len(hits) == limit else min_similarity
@@ -212,9 +211,13 @@ class SearchIndex:
 
 
 def best_stays(
-    ids: Sequence[int], event_ids: Sequence[int], templates: Floats, probes: Floats
+    ids: Sequence[int],
+    event_ids: Sequence[int],
+    templates: Floats,
+    probes: Floats,
+    min_similarity: float,
 ) -> list[Hit]:
-    """Return the stays of sightings, the most similar to any of the probes first.
+    """Return the stays of similar sightings, the most similar to any of the probes first.
 
     Equal ones are in descending order of their events, the newest first.
 
@@ -223,20 +226,24 @@ def best_stays(
         event_ids: of their stays.
         templates: (M, D) float32, unit length.
         probes: (N, D) float32, unit length.
+        min_similarity: cosine that a sighting must reach.
     """
     similarities = (templates @ probes.T).max(axis=1, initial=-1.0)
-    order = np.lexsort((-np.asarray(event_ids), -similarities))
+    similar = np.flatnonzero(similarities >= min_similarity)
+    newest_first = -np.asarray(event_ids, np.int64)[similar]
+    order = similar[np.lexsort((newest_first, -similarities[similar]))]
     best: dict[int, Hit] = {}
     for i in order.tolist():
         best.setdefault(event_ids[i], Hit(event_ids[i], ids[i], float(similarities[i])))
     return list(best.values())
 
 
-def _best_stays(stored: Mapping[int, Stored], probes: Floats) -> list[Hit]:
+def _best_stays(stored: Mapping[int, Stored], probes: Floats, min_similarity: float) -> list[Hit]:
     if not stored:
         return []
     templates = np.stack([each.template for each in stored.values()])
-    return best_stays(list(stored), [each.event_id for each in stored.values()], templates, probes)
+    event_ids = [each.event_id for each in stored.values()]
+    return best_stays(list(stored), event_ids, templates, probes, min_similarity)
 
 
 def _grown(values: NDArray[Value], n_more: int) -> NDArray[Value]:

@@ -9,7 +9,7 @@ from stream.schemas.events import EventJson, event_json
 from stream.schemas.faces import position, similarity
 
 if TYPE_CHECKING:
-    from recognizer import Face
+    from stream.enrollment.searched_face import SearchedFace
     from stream.events.search import Found
 
 
@@ -52,26 +52,26 @@ class PastJson(TypedDict):
     matches: list[SearchMatchJson]
 
 
-def search_json(faces: "Sequence[Face]", quality: float, matches: "Sequence[Found]") -> SearchJson:
+def search_json(face: "SearchedFace | None", matches: "Sequence[Found]") -> SearchJson:
     """Return the answer to a search as JSON.
 
     Args:
-        faces: of the photo, the searched one first; none without a photo.
-        quality: of the searched one, in [0, 1].
+        face: of the photo; None without a photo.
         matches: most similar first.
     """
     searched: SearchedFaceJson | None = None
-    if faces:
+    others: list[UnsearchedFaceJson] = []
+    if face is not None:
+        largest, *smaller = face.faces
         searched = {
-            "box": position(faces[0].box),
-            "score": round(faces[0].score, 4),
-            "quality": round(quality, 3),
+            "box": position(largest.box),
+            "score": round(largest.score, 4),
+            "quality": round(face.quality, 3),
         }
+        others = [{"box": position(each.box), "reason": "smaller"} for each in smaller]
     return {
         "searched_face": searched,
-        "unsearched_faces": [
-            {"box": position(face.box), "reason": "smaller"} for face in faces[1:]
-        ],
+        "unsearched_faces": others,
         "matches": [match_json(each) for each in matches],
     }
 

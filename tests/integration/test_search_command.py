@@ -48,7 +48,7 @@ def test_a_photo_finds_its_past(tmp_path: Path) -> None:
         connection = writer(directory)
         for person, photos in enumerate(people):
             for number, path in enumerate(photos[1:], 1):
-                face = searched_face(recognizer, read_photo(path).image)
+                face = searched_face(recognizer, read_photo(path))
                 assert face is not None
                 sight(
                     connection,

@@ -72,7 +72,7 @@ export class Search {
     const field = (/** @type {string} */ label, /** @type {HTMLElement} */ input) =>
       h("label", { class: "field" }, h("span", {}, label), input);
     const filters = h("form", { class: "filters", "aria-label": "Filters of the search" },
-      field("Camera", this.#camera), field("From", this.#from), field("To", this.#to), field("Least similarity", this.#least));
+      field("Camera", this.#camera), field("From", this.#from), field("To", this.#to), field("Minimum similarity", this.#least));
     filters.addEventListener("submit", (event) => event.preventDefault());
     filters.addEventListener("change", () => this.#go());
     byId("view-search").append(

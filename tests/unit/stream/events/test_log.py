@@ -400,6 +400,18 @@ def test_a_past_event_gets_its_name_with_the_others_of_its_track(
     assert log.name_event(first.id, bob) == 2, "a wrong name is corrected"
 
 
+def test_a_past_event_gets_no_name_of_a_person_erased_meanwhile(
+    log: EventLog, people: Gallery
+) -> None:
+    log.follow(people)
+    ann = enrolled(people, "Ann", 1)
+    first = log.append(event(EventKind.UNKNOWN, name=None), NOON)
+    people.people.remove(ann.identity_id)
+    log.reconcile()
+    assert log.name_event(first.id, ann) == 0
+    assert [each.name for each in log.list()] == [None]
+
+
 def test_the_face_of_an_event_is_kept_with_embedding_model_and_quality(
     log: EventLog, people: Gallery, tmp_path: Path
 ) -> None:

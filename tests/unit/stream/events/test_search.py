@@ -109,6 +109,25 @@ def test_an_index_too_far_behind_is_filled_anew(search: SightingSearch, db) -> N
     assert events(search, face(2)) == [2]
 
 
+def test_a_search_that_fails_while_it_reads_all_is_begun_anew(
+    search: SightingSearch, db, monkeypatch
+) -> None:
+    def failing(self: SightingReader, only: Filter | None = None) -> Iterator[object]:
+        yield next(whole(self, only))
+        raise EventLogError("the disk is gone")
+
+    for number in range(1, 7):
+        sight(db, number, face(number))
+    whole = SightingReader.all
+    monkeypatch.setattr(search_module, "CHUNK", 3)
+    monkeypatch.setattr(SightingReader, "all", failing)
+    with pytest.raises(EventLogError, match="the disk is gone"):
+        search.find(face(5)[np.newaxis], limit=10, min_similarity=0.5)
+    assert not search.is_loading
+    monkeypatch.undo()
+    assert events(search, face(5)) == [5]
+
+
 def test_other_models_are_left_out_and_counted(search: SightingSearch, db) -> None:
     sight(db, 1, face(1), model_id="other")
     sight(db, 2, face(1))
