@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.gallery import Gallery
+from gallery.groups import main_group
 from gallery.identities import Identity, Photo
 from gallery.templates import all_templates, names_of
 
@@ -192,7 +193,7 @@ class _Table:
                 continue
             some = [photo for photo in photos if photo is not None]
             qualities = np.array([photo.quality for photo in some])
-            main = _main_group(similarities >= limits.own, qualities)
+            main = main_group(similarities >= limits.own, qualities)
             whose = self._names[int(self._persons[start])]
             for i in np.flatnonzero(~main).tolist():
                 yield self._unlike(
@@ -260,20 +261,3 @@ class _Table:
             photos = self._gallery.photos.of(identity.identity_id)
             self._photos[person] = {photo.photo_id: photo for photo in photos}
         return self._photos[person].get(int(self._photo_ids[position]))
-
-
-def _main_group(is_linked: NDArray[np.bool_], qualities: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return the largest group of linked photos as a mask; among equals that of better photos."""
-    left = np.ones(len(is_linked), np.bool_)
-    groups = []
-    while left.any():
-        group = np.zeros(len(is_linked), np.bool_)
-        group[np.argmax(left)] = True
-        while True:
-            grown = group | is_linked[group].any(axis=0)
-            if (grown == group).all():
-                break
-            group = grown
-        groups.append(group)
-        left &= ~group
-    return max(groups, key=lambda group: (int(group.sum()), float(qualities[group].max())))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.groups import groups_of
 from recognizer import SimilarityLimits
 
 Floats = NDArray[np.float32]
@@ -148,10 +149,10 @@ def _anchors(photos: Sequence[PhotoFaces], pair: float, level: float) -> tuple[F
     """Return (K, D) embeddings of the person, else none and why."""
     size = photos[0].embeddings.shape[1] if photos else 0
     nobody = np.empty((0, size), np.float32)
-    alone = [photo.embeddings[0] for photo in photos if photo.is_alone]
-    groups = _groups_of(np.stack(alone), pair) if alone else []
-    if groups and (len(groups) == 1 or len(groups[0]) > len(groups[1])):
-        clear = np.stack([alone[i] for i in groups[0]])
+    alone = np.concatenate([nobody, *(photo.embeddings for photo in photos if photo.is_alone)])
+    groups = sorted(groups_of(alone @ alone.T >= pair), key=np.sum, reverse=True)
+    if groups and (len(groups) == 1 or groups[0].sum() > groups[1].sum()):
+        clear = alone[groups[0]]
         # A photo alone needs others that show the same face, or it may be the wrong one.
         n_like = sum(
             _nearest(photo, _mean(clear), level, 0.0) is not None
@@ -161,23 +162,6 @@ def _anchors(photos: Sequence[PhotoFaces], pair: float, level: float) -> tuple[F
         if len(clear) > 1 or n_like > 1:
             return clear, ""
     return _repeated(photos, level, nobody)
-
-
-def _groups_of(embeddings: Floats, pair: float) -> list[list[int]]:
-    """Return the connected components of similar embeddings, largest first."""
-    is_linked = embeddings @ embeddings.T >= pair
-    left = set(range(len(embeddings)))
-    groups = []
-    while left:
-        reached = {min(left)}
-        while True:
-            grown = {int(i) for i in np.flatnonzero(is_linked[sorted(reached)].any(axis=0))}
-            if grown <= reached:
-                break
-            reached |= grown
-        groups.append(sorted(reached))
-        left -= reached
-    return sorted(groups, key=len, reverse=True)
 
 
 def _repeated(photos: Sequence[PhotoFaces], level: float, nobody: Floats) -> tuple[Floats, str]:

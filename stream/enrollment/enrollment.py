@@ -227,9 +227,10 @@ class _Photo:
             subject = self.usable.index(self.subject)
         return PhotoFaces(self.embeddings, subject)
 
-    def chosen(self, choice: Choice) -> "FaceCrop | Rejected":
-        """Return the chosen face, or why there is none."""
-        if choice.face is None:
+    def chosen(self, choice: Choice, *, force: bool) -> "FaceCrop | Rejected":
+        """Return the chosen face, by `force` else that which the photo is of, or why none."""
+        index = self.as_faces().subject if force and choice.face is None else choice.face
+        if index is None:
             reason, detail = Reason.SEVERAL_FACES, choice.detail
             if isinstance(self.subject, int):
                 reason, detail = self.faults[self.subject] or (reason, detail)
@@ -237,14 +238,14 @@ class _Photo:
                 reason, detail = self.subject
                 detail += f": {choice.detail}" if choice.detail else ""
             return _refused(self.item, reason, detail)
-        face = self.usable[choice.face]
+        face = self.usable[index]
         return FaceCrop(
             self.item.label,
             self.crops[face],
-            self.embeddings[choice.face],
+            self.embeddings[index],
             self.qualities[face],
             self.source_sha256,
-            float(self.mirrors[choice.face]),
+            float(self.mirrors[index]),
         )
 
     def seen(self, chosen: "FaceCrop | Rejected") -> SeenFaces:
@@ -319,15 +320,10 @@ class _FaceFinder:
                 held = self._gallery.photos.embeddings(known.identity_id)
         faces = [photo.as_faces() for photo in looked_at]
         choices = iter(choose_faces(faces, held, self._similarity))
-        if self._force:  # the framed or the largest face, where no face is like the other photos
-            choices = iter(
-                choice if choice.face is not None else Choice(each.subject)
-                for choice, each in zip(choices, faces, strict=True)
-            )
         chosen: list[tuple[EnrolItem, FaceCrop | Rejected]] = []
         for item, photo in photos:
             if isinstance(photo, _Photo):
-                chosen.append((item, photo.chosen(next(choices))))
+                chosen.append((item, photo.chosen(next(choices), force=self._force)))
             else:
                 chosen.append((item, photo))
         return chosen

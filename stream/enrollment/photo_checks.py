@@ -7,6 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.groups import main_group
 from recognizer import Detections, Quality
 
 Floats = NDArray[np.float32]
@@ -198,8 +199,7 @@ def own_similarities(
     if len(held):
         members = to_held >= least
     else:
-        groups = _groups(similarities >= least)
-        members = max(groups, key=lambda group: (group.sum(), qualities[group].max()))
+        members = main_group(similarities >= least, qualities)
         if members.sum() == 1:
             similarities[members, members] = 1.0
     while True:  # transitive: a profile may be similar only to the half profile
@@ -208,20 +208,3 @@ def own_similarities(
         if (grown == members).all():
             return np.asarray(reached, np.float32)
         members = grown
-
-
-def _groups(is_linked: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Return the connected components of a symmetric (M, M) relation, each as an (M,) mask."""
-    left = np.ones(len(is_linked), np.bool_)
-    groups = []
-    while left.any():
-        group = np.zeros(len(is_linked), np.bool_)
-        group[np.argmax(left)] = True
-        while True:
-            grown = group | is_linked[group].any(axis=0)
-            if (grown == group).all():
-                break
-            group = grown
-        groups.append(group)
-        left &= ~group
-    return groups

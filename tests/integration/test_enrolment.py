@@ -274,6 +274,15 @@ def test_force_takes_all_that_has_a_face(recognizer, gallery):
     assert len(report.enrolled) == 3
 
 
+def test_a_group_of_other_people_is_taken_by_force_alone(recognizer, gallery):
+    own = [photo_item(photos() / name, "Barack Obama") for name in PEOPLE["Barack Obama"]]
+    assert len(enroll_images(recognizer, gallery, own).enrolled) == 3
+    tiles = [cv2.resize(picture(name), (400, 500)) for name in ("biden.jpg", "grace_hopper.jpg")]
+    others = upload_item("others", "Barack Obama", encoded(np.hstack(tiles)))
+    assert reasons(enroll_images(recognizer, gallery, [others])) == [Reason.SEVERAL_FACES]
+    assert len(enroll_images(recognizer, gallery, [others], force=True).enrolled) == 1
+
+
 PEOPLE = {
     "Barack Obama": ["obama.jpg", "obama2.jpg", "obama3.jpg"],
     "Joe Biden": ["biden.jpg"],
