@@ -239,6 +239,7 @@ class Sighting:
         exemplars: (E, D) float32 of unit length, 1 to 3 embeddings that differ most.
         n_good: number of embeddings of good quality.
         good_s: seconds from the first to the last of them.
+        n_shots: number of embeddings of any quality.
         face_px: shorter side of the largest face that was embedded, pixels.
         crop: (112, 112, 3) uint8 RGB, the best one.
         quality: of the crop, measured in its frame.
@@ -255,6 +256,7 @@ class Sighting:
     exemplars: NDArray[np.float32]
     n_good: int
     good_s: float
+    n_shots: int
     face_px: float
     crop: NDArray[np.uint8]
     quality: Quality

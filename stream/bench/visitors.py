@@ -125,7 +125,7 @@ def stream_tracks(
     labels = np.full(len(tracks), -1, np.int64)
     milliseconds = []
     for number, track in enumerate(tracks):
-        tracklet = Tracklet(_pooled(track), len(track.embeddings), track.seconds)
+        tracklet = Tracklet(_pooled(track), len(track.embeddings))
         started = time.perf_counter()
         visitor = visitors.assign(number, tracklet).visitor
         milliseconds.append((time.perf_counter() - started) * 1e3)

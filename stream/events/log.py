@@ -8,8 +8,8 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +102,7 @@ class SightingKeeper(Protocol):
         """Add to a sighting that was stored just now, in the same transaction."""
 
     def forget(self) -> None:
-        """Read everything again, because events were erased."""
+        """Read everything again: events were erased, or a transaction was undone."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -298,7 +298,7 @@ class EventLog:
             if embedding is None or self._gallery is None
             else self._gallery.model_id,
         }
-        with self._errors("cannot keep an event"), transaction(self._connection):
+        with self._keeping("cannot keep an event"):
             cursor = self._connection.execute(
                 f"INSERT INTO events ({', '.join(values)}) "
                 f"VALUES ({', '.join('?' * len(values))}) RETURNING {COLUMNS}",
@@ -331,7 +331,7 @@ class EventLog:
             EventLogError: if the disk does not take it.
         """
         self.reconcile()
-        with self._errors("cannot keep a sighting"), transaction(self._connection):
+        with self._keeping("cannot keep a sighting"):
             self._keep(sighting, offset_s)
 
     def _keep(self, sighting: Sighting, offset_s: float) -> None:
@@ -550,6 +550,17 @@ class EventLog:
                 for name in ("page_count", "freelist_count", "page_size")
             )
         return (pages - free) * size
+
+    @contextmanager
+    def _keeping(self, what: str) -> Iterator[None]:
+        """Run one transaction; where it is undone, the keeper reads again what it holds."""
+        try:
+            with self._errors(what), transaction(self._connection):
+                yield
+        except BaseException:
+            if self.keeper is not None:
+                self.keeper.forget()
+            raise
 
     def _errors(self, what: str) -> AbstractContextManager[None]:
         return log_errors(self._path, what)

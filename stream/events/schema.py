@@ -177,7 +177,10 @@ CREATE TRIGGER sighting_erased AFTER DELETE ON sightings BEGIN
     DELETE FROM sighting_changes WHERE revision <= last_insert_rowid() - 100000;
 END;
 """
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5)
+VERSION_6 = """
+ALTER TABLE visitors ADD COLUMN kept_poor INTEGER NOT NULL DEFAULT 0
+"""
+MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6)
 
 # Pages and webhook receivers identify events by number. A new log starts counting at the time in
 # milliseconds, so that it reuses no number of an earlier log.

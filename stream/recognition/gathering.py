@@ -33,6 +33,7 @@ class Gathered:
         stay: id of the track of the stay's events; empty until its person was announced.
         n_good: number of embeddings of good quality.
         good_s: seconds from the first to the last of them.
+        n_shots: number of embeddings of any quality.
         face_px: shorter side of the largest face embedded, pixels.
         beside: frames in view together, by the ids of other tracks.
     """
@@ -47,7 +48,8 @@ class Gathered:
         self.n_good = 0
         self.good_s = 0.0
         self.face_px = 0.0
-        self._n_all = self._n_reported = 0
+        self.n_shots = 0
+        self._n_reported = 0
         self._first_good_at = 0.0
         self._reported_at = float("-inf")
         self._was_core = False
@@ -68,7 +70,7 @@ class Gathered:
         weight = max(shot.quality.overall, 0.01)
         part = np.asarray(weight * shot.embedding, np.float32)
         self._sum_all = part if self._sum_all is None else self._sum_all + part
-        self._n_all += 1
+        self.n_shots += 1
         self.face_px = max(self.face_px, shot.quality.size_px)
         if weight < GOOD_WEIGHT:
             return
@@ -103,7 +105,7 @@ class Gathered:
 
     def is_due(self, at: float) -> bool:
         """Return whether the track should be reported: new, grown to enough evidence, or later."""
-        if self._n_all == self._n_reported:
+        if self.n_shots == self._n_reported:
             return False
         is_grown = self.is_core and not self._was_core
         return self._n_reported == 0 or is_grown or at - self._reported_at >= AGAIN_S
@@ -120,7 +122,7 @@ class Gathered:
         template = self.template
         if template is None or not memory.shots:
             return None
-        self._n_reported, self._reported_at, self._was_core = self._n_all, at, self.is_core
+        self._n_reported, self._reported_at, self._was_core = self.n_shots, at, self.is_core
         best = memory.shots[0]
         exemplars = [embedding for _, embedding in self._exemplars] or [best.embedding]
         return Sighting(
@@ -134,6 +136,7 @@ class Gathered:
             exemplars=np.stack(exemplars),
             n_good=self.n_good,
             good_s=self.good_s,
+            n_shots=self.n_shots,
             face_px=self.face_px,
             crop=best.crop,
             quality=best.quality,

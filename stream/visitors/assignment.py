@@ -8,8 +8,8 @@ Pure: no clock, file or thread.
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +40,12 @@ WIDE_SHARE = 0.5
 """Share of a visitor's exemplars that a joining track must fit: its photos differ more than any
 one of them differs from the mean."""
 
+POOR_BY = 0.12
+"""Cosine by which a poor track, and a visitor known from poor tracks alone, count as less similar:
+blurred, dark and turned faces of two people are more alike than good ones."""
+
 MIN_SHOTS = 3
 """Shots of a track that is assigned at all."""
-
-FOUNDING_SHOTS, FOUNDING_S = 8, 2.0
-"""Good shots, and seconds, of one track by which a visitor is established; two tracks are too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,19 +55,12 @@ class Tracklet:
     Attributes:
         template: (D,) float32 of unit length: all its embeddings pooled by quality.
         n_shots: number of embeddings in it.
-        seconds: from the first to the last.
-        exemplars: (E, D) float32 of unit length, its most different embeddings; E may be 0.
+        is_poor: whether too few of them are of good quality.
     """
 
     template: Floats
     n_shots: int
-    seconds: float
-    exemplars: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-
-    @property
-    def is_evidence(self) -> bool:
-        """Whether the track alone establishes a visitor."""
-        return self.n_shots >= FOUNDING_SHOTS and self.seconds >= FOUNDING_S
+    is_poor: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +120,7 @@ class Visitors:
         self._rows: dict[int, int] = {}
         self._means: Floats = np.empty((64, size), np.float32)
         self._exemplars: dict[int, dict[int, Floats]] = {}
+        self._poor: set[int] = set()  # known from poor tracks alone
         self._apart: dict[int, set[int]] = {}
         self._next = 1
 
@@ -147,15 +142,20 @@ class Visitors:
 
     def exemplars(self, visitor: int) -> dict[int, Floats]:
         """Return a visitor's templates by the track they are of, each (D,) float32."""
-        return dict(self._exemplars[visitor])
+        return dict(self._exemplars.get(visitor, {}))
 
-    def add(self, visitor: int, templates: dict[int, Floats]) -> None:
+    def add(self, visitor: int, templates: Mapping[int, Floats], *, is_poor: bool = False) -> None:
         """Add a visitor as it was stored, or templates to one.
+
+        Those of poor tracks are kept only until there is one of a good track.
 
         Args:
             visitor: its key.
             templates: by the track, each (D,) float32 of unit length; at least one.
+            is_poor: whether they are of poor tracks.
         """
+        if is_poor and visitor in self._rows and visitor not in self._poor:
+            return
         if visitor not in self._rows:
             if len(self._keys) == len(self._means):
                 grown = np.empty((2 * len(self._means), self._size), np.float32)
@@ -165,7 +165,12 @@ class Visitors:
             self._keys.append(visitor)
             self._exemplars[visitor] = {}
             self._next = max(self._next, visitor + 1)
+            if is_poor:
+                self._poor.add(visitor)
         kept = self._exemplars[visitor]
+        if not is_poor and visitor in self._poor:
+            self._poor.discard(visitor)
+            kept.clear()
         for track, template in templates.items():
             kept[track] = np.asarray(template, np.float32)
             if len(kept) > MAX_EXEMPLARS:
@@ -193,6 +198,7 @@ class Visitors:
             self._rows[last] = row
             self._means[row] = self._means[len(self._keys)]
         del self._exemplars[visitor]
+        self._poor.discard(visitor)
         for other in self._apart.pop(visitor, set()):
             self._apart[other].discard(visitor)
 
@@ -202,6 +208,14 @@ class Visitors:
             self._apart.setdefault(one, set()).add(other)
             self._apart.setdefault(other, set()).add(one)
 
+    def is_poor(self, visitor: int) -> bool:
+        """Return whether a visitor is known from poor tracks alone."""
+        return visitor in self._poor
+
+    def apart(self, visitor: int) -> set[int]:
+        """Return the visitors that are known to be other people than one."""
+        return set(self._apart.get(visitor, ()))
+
     def are_apart(self, one: int, other: int) -> bool:
         """Return whether two visitors are known to be different people."""
         return other in self._apart.get(one, ())
@@ -209,7 +223,7 @@ class Visitors:
     def merge(self, visitor: int, into: int) -> None:
         """Give a visitor's templates and cannot-links to another one."""
         apart = self._apart.get(visitor, set()) - {into}
-        self.add(into, self._exemplars[visitor])
+        self.add(into, self._exemplars[visitor], is_poor=visitor in self._poor)
         self.drop(visitor)
         for other in apart:
             self.keep_apart(into, other)
@@ -240,14 +254,14 @@ class Visitors:
             lead = best - found[1][1] if len(found) > 1 else 2.0
             # Two fragments of one person are both similar; then the better one is joined too.
             is_clear = lead >= self.limits.margin or self._are_one(visitor, found[1][0])
-            if best >= join and is_clear and self._fits(visitor, tracklet.template):
-                self.add(visitor, {track: tracklet.template})
+            if best >= join and is_clear and self.fits(visitor, tracklet.template):
+                self.add(visitor, {track: tracklet.template}, is_poor=tracklet.is_poor)
                 for other in beside:
                     self.keep_apart(visitor, other)
                 maybe = self._maybe(visitor, found[1:], join)
                 return Assignment(visitor, is_new=False, similarity=best, maybe=maybe)
         visitor = self._next if key is None else key
-        self.add(visitor, {track: tracklet.template})
+        self.add(visitor, {track: tracklet.template}, is_poor=tracklet.is_poor)
         for other in beside:
             self.keep_apart(visitor, other)
         return Assignment(
@@ -260,7 +274,8 @@ class Visitors:
         """Return the most similar visitors with their cosine, best first, except those `beside`.
 
         Two stages: the means of all, then the exemplars of the nearest few. The similarity is the
-        mean of that to the visitor's mean and that to its most similar exemplar.
+        mean of that to the visitor's mean and that to its most similar exemplar, less `POOR_BY`
+        where the track or all of the visitor's are poor.
         """
         if not self._keys:
             return []
@@ -274,7 +289,8 @@ class Visitors:
                 continue
             exemplars = np.stack(list(self._exemplars[visitor].values()))
             nearest = float((exemplars @ tracklet.template).max())
-            found.append((visitor, (float(to_means[row]) + nearest) / 2))
+            less = POOR_BY if tracklet.is_poor or visitor in self._poor else 0.0
+            found.append((visitor, (float(to_means[row]) + nearest) / 2 - less))
         found.sort(key=lambda each: -each[1])
         return found
 
@@ -322,9 +338,9 @@ class Visitors:
         if self.are_apart(one, other):
             return False
         average = float(_sum(self._exemplars[one]) @ _sum(self._exemplars[other]))
-        return average >= self.join
+        return average - (0.0 if self._poor.isdisjoint((one, other)) else POOR_BY) >= self.join
 
-    def _fits(self, visitor: int, template: Floats) -> bool:
+    def fits(self, visitor: int, template: Floats) -> bool:
         """Return whether a template is near to enough of a visitor's exemplars."""
         exemplars = np.stack(list(self._exemplars[visitor].values()))
         near = exemplars @ template >= self.join - WIDTH_BELOW

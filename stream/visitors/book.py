@@ -19,8 +19,8 @@ from stream.events.schema import transaction
 from stream.events.thumbnails import decode_jpeg
 from stream.frames import Sighting
 from stream.visitors import tables
-from stream.visitors.assignment import MAYBE_BELOW, JoinLimits, Tracklet, Visitors
-from stream.visitors.tables import OF_ROOT, Seen, Visitor
+from stream.visitors.assignment import MAYBE_BELOW, MIN_SHOTS, JoinLimits, Tracklet, Visitors
+from stream.visitors.tables import MIN_GOOD, OF_ROOT, Seen, Visitor
 
 ENABLED = "visitors_enabled"
 """The fact that holds the switch of the page, which precedes the configuration's."""
@@ -28,8 +28,8 @@ ENABLED = "visitors_enabled"
 MIN_FACE_PX = 48
 """Side of the smallest face that is assigned: smaller ones of two people are too alike."""
 
-MIN_GOOD = 3
-"""Good shots of a track that is assigned."""
+POOR_SHOTS, POOR_S = 6, 1.5
+"""Shots of any quality, and seconds in view, of a track assigned without enough good shots."""
 
 NEAR_KNOWN = 0.05
 """Cosine below the match threshold from which a face may be an enrolled person's: no stranger."""
@@ -79,7 +79,7 @@ class VisitorBook:
         if not self.is_enabled:
             return False
         visitors = self._visitors()
-        if not self._ignored or sighting.n_good < MIN_GOOD:
+        if not self._ignored or sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
             return False
         found = visitors.similar(_tracklet(sighting))
         return bool(found) and found[0][1] >= visitors.join and found[0][0] in self._ignored
@@ -88,13 +88,6 @@ class VisitorBook:
         """Assign a sighting that was stored just now; in the transaction that stored it."""
         if not self.is_enabled:
             return
-        try:
-            self._keep(sighting_id, sighting)
-        except BaseException:
-            self._memory = None  # the transaction is undone: read it again
-            raise
-
-    def _keep(self, sighting_id: int, sighting: Sighting) -> None:
         row = self._one(
             "SELECT sightings.visitor_id, events.identity_id, sightings.run, sightings.stay, "
             "events.id, sightings.began, sightings.ended, events.name, events.visitor_id "
@@ -112,10 +105,13 @@ class VisitorBook:
             return
         tracklet = _tracklet(sighting)
         beside = self._beside(sighting)
-        if before is not None and len(visitors.exemplars(before)) > 1:
-            # Grown, and not alone: it stays where it is, with a better template.
-            visitors.drop_track(before, sighting_id)
-            visitors.add(before, {sighting_id: tracklet.template})
+        is_alone = before is not None and self._is_alone(sighting_id, before)
+        if before is not None and not is_alone and not visitors.fits(before, tracklet.template):
+            self._unassign(sighting_id, before)  # the track shows another face now
+            visitors, before = self._visitors(), None
+        if before is not None and not is_alone:
+            # Grown: it stays where it is, with a better template.
+            visitors.add(before, {sighting_id: tracklet.template}, is_poor=tracklet.is_poor)
             visitor = before
             if shown is None:  # a track that is seen on, in the next stay
                 self._put(sighting_id, visitor, run, stay, event_id)
@@ -123,6 +119,7 @@ class VisitorBook:
             self._keep_apart(visitor, beside)
             return
         if before is not None:
+            beside |= visitors.apart(before)
             visitors.drop(before)
         visitor, is_new, maybe = self._choose(sighting_id, tracklet, beside, run, stay, before)
         if is_new and before is None:
@@ -155,7 +152,7 @@ class VisitorBook:
         for visitor, similarity in visitors.similar(tracklet, beside=beside)[:1]:
             # The place and the moment say the same as the face.
             if visitor in same_stay and similarity >= visitors.join - MAYBE_BELOW:
-                visitors.add(visitor, {sighting_id: tracklet.template})
+                visitors.add(visitor, {sighting_id: tracklet.template}, is_poor=tracklet.is_poor)
                 return visitor, False, ()
         key = before if before is not None else self._next_number()
         assigned = visitors.assign(sighting_id, tracklet, beside=beside, key=key)
@@ -189,6 +186,16 @@ class VisitorBook:
             "UPDATE sightings SET visitor_id = NULL WHERE id = ?", (sighting_id,)
         )
         self._drop_empty(visitor)
+        if visitor not in self._visitors():
+            self.forget()  # it may have templates that were not kept in memory
+
+    def _is_alone(self, sighting_id: int, visitor: int) -> bool:
+        """Return whether nothing else is kept of a sighting's visitor."""
+        row = self._connection.execute(
+            f"SELECT 1 FROM sightings WHERE id != ? AND visitor_id IN ({OF_ROOT})",
+            (sighting_id, visitor),
+        ).fetchone()
+        return row is None and not self._visitors().exemplars(visitor).keys() - {sighting_id}
 
     def _drop_empty(self, visitor: int) -> None:
         """Delete a visitor of whom nothing is kept, unless it is ignored."""
@@ -224,7 +231,10 @@ class VisitorBook:
         return found
 
     def _is_stranger(self, sighting: Sighting) -> bool:
-        if sighting.n_good < MIN_GOOD or sighting.face_px < MIN_FACE_PX:
+        is_enough = sighting.n_good >= MIN_GOOD or (
+            sighting.n_shots >= POOR_SHOTS and sighting.ended - sighting.began >= POOR_S
+        )
+        if not is_enough or sighting.face_px < MIN_FACE_PX:
             return False
         (nearest,) = self._gallery.best(sighting.template[np.newaxis])
         return not nearest or nearest[0].similarity < self._threshold() - NEAR_KNOWN
@@ -234,10 +244,12 @@ class VisitorBook:
     def _visitors(self) -> Visitors:
         if self._memory is None:
             memory = Visitors(self._limits, self._gallery.embedding_size)
-            for number, own in tables.templates(
-                self._connection, self._gallery.model_id, self._gallery.embedding_size
-            ).items():
-                memory.add(number, own)
+            model_id, size = self._gallery.model_id, self._gallery.embedding_size
+            for is_poor in (False, True):  # the good ones first, beside which no other is kept
+                for number, own in tables.templates(
+                    self._connection, model_id, size, is_poor=is_poor
+                ).items():
+                    memory.add(number, own, is_poor=is_poor)
             for one, other in tables.apart(self._connection):
                 memory.keep_apart(one, other)
             rows = self._connection.execute("SELECT root FROM visitors WHERE is_ignored")
@@ -246,7 +258,7 @@ class VisitorBook:
         return self._memory
 
     def forget(self) -> None:
-        """Read the visitors again at the next use, because events were erased."""
+        """Read the visitors again at the next use: events were erased, or a transaction undone."""
         self._memory = None
 
     def _root(self, visitor_id: str) -> int:
@@ -471,12 +483,15 @@ class VisitorBook:
     def ignore(self, visitor_id: str, *, is_ignored: bool) -> Visitor:
         """Announce a visitor never again on any camera, or as usual again."""
         root = self._root(visitor_id)
-        rows = self._visitors().exemplars(root).values()
-        kept = np.stack(list(rows)).astype("<f2").tobytes() if is_ignored else None
+        visitors = self._visitors()
+        rows = list(visitors.exemplars(root).values()) if is_ignored else []
+        kept = np.stack(rows).astype("<f2").tobytes() if rows else None
+        model_id = self._gallery.model_id if rows else None
         with transaction(self._connection):
             self._connection.execute(
-                "UPDATE visitors SET is_ignored = ?, kept = ?, kept_model = ? WHERE number = ?",
-                (int(is_ignored), kept, self._gallery.model_id if is_ignored else None, root),
+                "UPDATE visitors SET is_ignored = ?, kept = ?, kept_model = ?, kept_poor = ? "
+                "WHERE number = ?",
+                (int(is_ignored), kept, model_id, int(visitors.is_poor(root)), root),
             )
         self.forget()
         return self._read(root)
@@ -592,4 +607,4 @@ _ITS_EVENTS = (
 
 
 def _tracklet(sighting: Sighting) -> Tracklet:
-    return Tracklet(sighting.template, sighting.n_good, sighting.good_s, sighting.exemplars)
+    return Tracklet(sighting.template, sighting.n_shots, is_poor=sighting.n_good < MIN_GOOD)

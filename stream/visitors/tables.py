@@ -23,6 +23,9 @@ GROUP BY root.number ORDER BY max(each.last_seen) DESC, root.number DESC {limit}
 """
 OF_ROOT = "SELECT visitor_id FROM visitors WHERE root = ?"
 
+MIN_GOOD = 3
+"""Good shots of a track that is not poor."""
+
 CORE = "n_good >= 8 AND good_s >= 2"
 """Of a sighting that alone is enough evidence of a visitor; two of any kind are too."""
 
@@ -105,7 +108,7 @@ def seen(connection: sqlite3.Connection, number: int, limit: int = 200) -> list[
 
 
 def templates(
-    connection: sqlite3.Connection, model_id: str, size: int
+    connection: sqlite3.Connection, model_id: str, size: int, *, is_poor: bool
 ) -> dict[int, dict[int, Floats]]:
     """Return the templates of every visitor by its sightings, and what ignored ones keep.
 
@@ -113,17 +116,20 @@ def templates(
         connection: to the event log.
         model_id: of the embeddings; others are of no use.
         size: D.
+        is_poor: of poor tracks, or of all others.
     """
     found: dict[int, dict[int, Floats]] = {}
     for number, sighting, template in connection.execute(
         "SELECT visitors.root, sightings.id, template FROM sightings "
-        "JOIN visitors ON visitors.visitor_id = sightings.visitor_id WHERE model_id = ? "
-        "ORDER BY sightings.id",
-        (model_id,),
+        "JOIN visitors ON visitors.visitor_id = sightings.visitor_id "
+        "WHERE model_id = ? AND (n_good < ?) = ? ORDER BY sightings.id",
+        (model_id, MIN_GOOD, int(is_poor)),
     ):
         found.setdefault(number, {})[sighting] = from_bytes(template)
     for number, kept in connection.execute(
-        "SELECT root, kept FROM visitors WHERE kept IS NOT NULL AND kept_model = ?", (model_id,)
+        "SELECT root, kept FROM visitors WHERE kept IS NOT NULL AND kept_model = ? "
+        "AND kept_poor = ?",
+        (model_id, int(is_poor)),
     ):
         own = found.setdefault(number, {})
         for row, template in enumerate(from_bytes(kept).reshape(-1, size)):

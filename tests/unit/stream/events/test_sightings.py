@@ -37,6 +37,7 @@ def sighting(track: str = "run-7", *, stay: str = "run-7", face: int = 0) -> Sig
         exemplars=np.stack([unit(face), unit(1)]),
         n_good=3,
         good_s=0.3,
+        n_shots=3,
         face_px=80.0,
         crop=CROP,
         quality=QUALITY,

@@ -25,7 +25,7 @@ def seen(person, rng, *, cosine=0.8, n_shots=8):
     """A track whose template has that cosine with its person."""
     other = rng.normal(size=D)
     other = unit(other - (other @ person) * person)
-    return Tracklet(unit(cosine * person + np.sqrt(1 - cosine**2) * other), n_shots, 2.0)
+    return Tracklet(unit(cosine * person + np.sqrt(1 - cosine**2) * other), n_shots)
 
 
 def labels_of(tracks, order):
@@ -55,7 +55,7 @@ def test_each_person_is_one_visitor_in_any_order_of_the_tracks():
 
 def test_a_track_with_too_few_shots_is_no_visitor():
     visitors = Visitors(LIMITS, D)
-    found = visitors.assign(1, Tracklet(people(1)[0], MIN_SHOTS - 1, 5.0))
+    found = visitors.assign(1, Tracklet(people(1)[0], MIN_SHOTS - 1))
     assert found.visitor is None
     assert len(visitors) == 0
 
@@ -91,10 +91,10 @@ def test_what_is_nearly_similar_enough_is_proposed_and_not_joined():
     visitors = Visitors(LIMITS, D)
     (person,) = people(1)
     other = unit(np.eye(D)[0] - person[0] * person)
-    visitors.assign(1, Tracklet(person, 8, 2.0))
+    visitors.assign(1, Tracklet(person, 8))
     cosine = visitors.join - 0.03
     near = unit(cosine * person + np.sqrt(1 - cosine**2) * other)
-    found = visitors.assign(2, Tracklet(near, 8, 2.0))
+    found = visitors.assign(2, Tracklet(near, 8))
     assert found.is_new
     assert [visitor for visitor, _ in found.maybe] == [1]
     assert visitors.proposals() == [(1, 2, pytest.approx(cosine, abs=1e-5))]
@@ -103,9 +103,9 @@ def test_what_is_nearly_similar_enough_is_proposed_and_not_joined():
 def test_a_track_between_two_visitors_joins_neither():
     visitors = Visitors(LIMITS, D)
     first, second = np.eye(D, dtype=np.float32)[:2]
-    visitors.assign(1, Tracklet(first, 8, 2.0))
-    visitors.assign(2, Tracklet(second, 8, 2.0))
-    between = visitors.assign(3, Tracklet(unit(first + second), 8, 2.0))
+    visitors.assign(1, Tracklet(first, 8))
+    visitors.assign(2, Tracklet(second, 8))
+    between = visitors.assign(3, Tracklet(unit(first + second), 8))
     assert between.is_new
 
 
@@ -125,7 +125,7 @@ def test_a_track_that_fits_few_of_a_visitors_templates_does_not_join_it():
     visitors = Visitors(LIMITS, D)
     # a visitor that is too wide already: its templates have nothing in common
     visitors.add(1, dict(enumerate(people(MAX_EXEMPLARS))))
-    found = visitors.assign(50, Tracklet(unit(sum(people(MAX_EXEMPLARS)[:2])), 8, 2.0))
+    found = visitors.assign(50, Tracklet(unit(sum(people(MAX_EXEMPLARS)[:2])), 8))
     assert found.is_new
 
 
@@ -139,7 +139,7 @@ def test_dropping_a_visitor_leaves_the_others_as_they_were():
     visitors.drop_track(2, 2)
     assert len(visitors) == 149
     for key in visitors.keys:
-        best, similarity = visitors.similar(Tracklet(persons[key - 1], 8, 2.0))[0]
+        best, similarity = visitors.similar(Tracklet(persons[key - 1], 8))[0]
         assert best == key
         assert similarity == pytest.approx(1, abs=1e-5)
 
