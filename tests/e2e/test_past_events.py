@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import cv2
-import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from stream.events.log import EventLog
 from stream.frames import Event, EventKind
+from tests.e2e.films import still_film
 from tests.e2e.harness import (
     OUTPUT,
     PATIENCE_S,
@@ -24,7 +23,6 @@ from tests.e2e.harness import (
     service,
 )
 from tests.ports import HeldPort
-from tests.shared_data import photos, read_bgr
 
 pytestmark = pytest.mark.e2e
 
@@ -36,8 +34,8 @@ IDS = (
 def test_a_stranger_is_named_after_a_restart_whoever_is_in_view_now(tmp_path: Path) -> None:
     require_chromium()
     gallery = f"--gallery={tmp_path / 'people'}"
-    before = _film(tmp_path / "before.mp4", "grace_hopper.jpg")
-    after = _film(tmp_path / "after.mp4", "obama.jpg")
+    before = still_film(tmp_path / "before.mp4", "grace_hopper.jpg")
+    after = still_film(tmp_path / "after.mp4", "obama.jpg")
     with service("past-before", tmp_path, gallery, f"--camera=desk={before}") as facewire:
         _await(lambda: _strangers(facewire.url))
     with (
@@ -72,7 +70,7 @@ def test_a_stranger_is_named_after_a_restart_whoever_is_in_view_now(tmp_path: Pa
 def test_a_long_outage_leaves_no_gap_in_the_list(tmp_path: Path) -> None:
     require_chromium()
     people = tmp_path / "people"
-    nobody = _film(tmp_path / "nobody.mp4")
+    nobody = still_film(tmp_path / "nobody.mp4")
     arguments = (f"--gallery={people}", f"--camera=desk={nobody}")
     with HeldPort() as held, chromium() as browser:
         with service("gap-before", tmp_path, *arguments, port=held.port) as facewire:
@@ -115,14 +113,3 @@ def _await(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen"
         time.sleep(0.2)
-
-
-def _film(path: Path, photo: str = "") -> Path:
-    picture = np.full((480, 640, 3), 60, np.uint8)
-    if photo:
-        picture = cv2.resize(read_bgr(photos() / photo), (640, 480))
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 480))
-    for _ in range(50):
-        film.write(picture)
-    film.release()
-    return path

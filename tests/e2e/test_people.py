@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, TimeoutError, expect
 
 from gallery import Gallery
 from recognizer import open_recognizer
+from tests.e2e.films import still_film
 from tests.e2e.harness import (
     OUTPUT,
     await_picture,
@@ -46,7 +47,7 @@ def test_people_are_put_right(tmp_path: Path) -> None:
 
 def test_who_is_in_view_of_a_camera_is_added(tmp_path: Path) -> None:
     require_chromium()
-    film = _film(tmp_path / "alone.mp4", "grace_hopper.jpg")
+    film = still_film(tmp_path / "alone.mp4", "grace_hopper.jpg")
     with (
         service("people-camera", tmp_path, f"--camera=desk={film}") as facewire,
         chromium() as browser,
@@ -328,12 +329,3 @@ def _try_until_seen(page: Page) -> None:
         with suppress(TimeoutError):  # it may close before the click
             page.click("#person-save", timeout=5000)
         page.wait_for_timeout(500)
-
-
-def _film(path: Path, photo: str) -> Path:
-    picture = cv2.resize(read_bgr(photos() / photo), (640, 480))
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 480))
-    for _ in range(50):
-        film.write(picture)
-    film.release()
-    return path

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.films import film_of
 from tests.e2e.harness import (
     OUTPUT,
     chromium,
@@ -15,7 +16,6 @@ from tests.e2e.harness import (
     require_chromium,
     service,
 )
-from tests.e2e.test_visitors import film_of
 from tests.shared_data import photos
 
 pytestmark = pytest.mark.e2e

@@ -1,14 +1,12 @@
 """Visitors on the page: unknown people who came again are named, ignored, merged and erased."""
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.e2e.films import film_of
 from tests.e2e.harness import (
     OUTPUT,
     chromium,
@@ -18,12 +16,10 @@ from tests.e2e.harness import (
     require_chromium,
     service,
 )
-from tests.shared_data import photos, read_bgr
 
 pytestmark = pytest.mark.e2e
 
 FACES = ("grace_hopper.jpg", "obama.jpg", "biden.jpg")
-AWAY_S, IN_VIEW_S, FPS = 2, 4, 10
 
 
 def test_visitors_are_kept_named_ignored_merged_and_erased(tmp_path: Path) -> None:
@@ -120,20 +116,3 @@ def _erase_all(page: Page) -> None:
 
 def _visitor(page: Page) -> Locator:
     return page.locator(".visitor").first
-
-
-def film_of(path: Path, names: Sequence[str]) -> Path:
-    """Write a film in which people come into view one after the other."""
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (640, 480))
-    empty = np.full((480, 640, 3), 60, np.uint8)
-    for name in names:
-        photo = read_bgr(photos() / name)
-        width = min(640, round(480 * photo.shape[1] / photo.shape[0]))
-        picture = empty.copy()
-        picture[:, :width] = cv2.resize(photo, (width, 480))
-        for step in range(IN_VIEW_S * FPS):
-            film.write(np.roll(picture, 2 * (step % 8), axis=1))
-        for _ in range(AWAY_S * FPS):
-            film.write(empty)
-    film.release()
-    return path
