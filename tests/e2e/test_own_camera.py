@@ -19,6 +19,7 @@ from tests.e2e.harness import (
     await_picture,
     chromium,
     colour_near,
+    go,
     keep_screenshots,
     now_ms,
     open_page,
@@ -31,6 +32,7 @@ pytestmark = pytest.mark.e2e
 
 NAME = "Barack Obama"
 N_FRAMES = 75  # three seconds, which Chromium repeats
+PREVIEW = 'document.querySelector(".search-snapshot video")'
 
 
 def make_camera_file(path: Path) -> None:
@@ -79,7 +81,20 @@ def test_own_camera_comes_back_with_a_name(tmp_path: Path) -> None:
         expect(page.locator("#camera-name")).to_have_text("demo")
         page.click('.nav [data-view="wall"]')
         expect(page.locator("#wall .tile")).to_have_count(1)
+        _search_by_own_camera(page)
     assert (OUTPUT / "own-camera-phone-dark.png").exists()
+
+
+def _search_by_own_camera(page: Page) -> None:
+    go(page, "#/search")
+    page.click("#search-own")
+    expect(page.locator("#search-own")).to_be_disabled()
+    page.wait_for_function(f"() => {PREVIEW}.videoWidth > 0")
+    page.get_by_role("button", name="Search this face").click()
+    expect(page.locator(f'.search-match[data-name="{NAME}"]').first).to_be_visible()
+    expect(page.locator(".search-snapshot")).to_be_hidden()
+    expect(page.locator("#search-own")).to_be_enabled()
+    assert page.evaluate(f"() => {PREVIEW}.srcObject.getTracks()[0].readyState") == "ended"
 
 
 def _outline(page: Page, facewire: RunningService) -> float:

@@ -53,3 +53,12 @@ export function boundsOf(day) {
   to.setDate(from.getDate() + 1);
   return [from, to];
 }
+
+/**
+ * The day of a time as YYYY-MM-DD, in the browser's time zone.
+ * @param {Date} at
+ */
+export function dayText(at) {
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+}

@@ -1,11 +1,12 @@
 // Search: where and when a face was seen before, by a photo, an event, a person or a visitor.
 
 import { api, attempt, encode } from "../connection/api.js";
-import { boundsOf } from "./filter.js";
+import { boundsOf, dayText } from "./filter.js";
 import { byId, glyph, h, portrait, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
 import { counted } from "../page/text.js";
 import { Turns } from "../page/turns.js";
+import { openCamera } from "../page/user_camera.js";
 
 /** @import { Cameras } from "../cameras/cameras.js" */
 /** @import { Event } from "../connection/schemas.js" */
@@ -30,6 +31,7 @@ export class Search {
   #isShown = false;
   /** @type {MediaStream | null} */
   #stream = null;
+  #ownCamera = h("button", { type: "button", class: "button", id: "search-own", onclick: () => this.#startCamera() }, glyph("camera"), "Use this camera");
   #file = h("input", { type: "file", id: "search-file", accept: "image/*", class: "visually-hidden", "aria-label": "A photo to search by", onchange: () => this.#take(this.#file.files?.[0]) });
   #photoImage = h("img", { class: "search-photo", id: "search-photo", alt: "The face that is searched for", hidden: true });
   #camera = h("select", { id: "search-camera" });
@@ -55,7 +57,7 @@ export class Search {
       h("p", {}, "Drop or paste a photo: past sightings of its largest face are shown. Nothing of the photo is kept."),
       h("div", { class: "drop-buttons" },
         h("button", { type: "button", class: "button primary", onclick: () => this.#file.click() }, "Choose a photo"),
-        h("button", { type: "button", class: "button", id: "search-own", onclick: () => attempt(this.#startCamera()) }, glyph("camera"), "Use this camera")),
+        this.#ownCamera),
       this.#snapshot, this.#file);
     zone.addEventListener("dragover", (event) => event.preventDefault());
     zone.addEventListener("drop", (event) => {
@@ -186,17 +188,17 @@ export class Search {
       h("div", { class: "event-text" },
         h("p", { class: "event-who", dir: "auto" }, h("strong", {}, who)),
         h("p", { class: "event-where" },
-          h("a", { href: routeTo("events", "", { camera: event.camera, day: localDay(when) }) }, event.camera),
+          h("a", { href: routeTo("events", "", { camera: event.camera, day: dayText(when) }) }, event.camera),
           " · ", h("time", { datetime: event.at }, when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }))),
         h("p", { class: "event-where" }, `Similarity ${similarity.toFixed(2)}`,
           visitor && event.name === null ? h("a", { href: routeTo("search", "", { visitor }) }, " · All of this visitor") : null)));
   }
 
   async #startCamera() {
-    try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280 } });
-    } catch {
-      setText(this.#status, "This browser gives no camera: allow it, or choose a photo.");
+    this.#ownCamera.disabled = true; // until it is stopped: a second stream would stay on
+    this.#stream = await openCamera();
+    if (!this.#isShown || !this.#stream) { // another view was opened meanwhile
+      this.#stopCamera();
       return;
     }
     this.#video.srcObject = this.#stream;
@@ -214,6 +216,7 @@ export class Search {
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.#stream = null;
     this.#snapshot.hidden = true;
+    this.#ownCamera.disabled = false;
   }
 }
 
@@ -241,10 +244,4 @@ export function summaryOf(nMatches, nOthers) {
     : nMatches < LIMIT ? `Seen ${nMatches === 1 ? "once" : `${nMatches} times`}, most similar first.`
       : `The ${LIMIT} most similar sightings.`;
   return nOthers ? `${found} ${counted(nOthers, "smaller face")} of the photo ${nOthers === 1 ? "was" : "were"} not searched for.` : found;
-}
-
-/** @param {Date} when */
-function localDay(when) {
-  const pad = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  return `${when.getFullYear()}-${pad(when.getMonth() + 1)}-${pad(when.getDate())}`;
 }

@@ -5,7 +5,7 @@ import { byId, h, portrait, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
 import { counted, duration } from "../page/text.js";
 import { Attendance } from "./attendance.js";
-import { boundsOf } from "./filter.js";
+import { boundsOf, dayText } from "./filter.js";
 import { describeVisit, rowsOf, visitsPerHour } from "./visit_rows.js";
 
 /** @import { Cameras } from "../cameras/cameras.js" */
@@ -270,12 +270,6 @@ function clockOf(from, hour) {
 
 function today() {
   return dayText(new Date());
-}
-
-/** @param {Date} day */
-function dayText(day) {
-  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  return `${day.getFullYear()}-${two(day.getMonth() + 1)}-${two(day.getDate())}`;
 }
 
 /**

@@ -5,30 +5,15 @@ import { Link } from "../connection/link.js";
 import { byId, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { messageOf } from "../page/text.js";
+import { openCamera } from "../page/user_camera.js";
 import { largest } from "./geometry.js";
 import { nameTrack } from "./naming.js";
 
 /** @import { Socket } from "../connection/socket.js" */
 /** @import { Stage } from "./stage.js" */
 
-const WANTED = {
-  audio: false,
-  video: {
-    width: { ideal: 1280 },
-    height: { ideal: 720 },
-    frameRate: { ideal: 25, max: 30 },
-    facingMode: "user",
-  },
-};
 const LOOK_MS = 8000; // how long to wait for a face
 const PAUSE_MS = 150; // between two tries
-/** @type {Record<string, string>} */
-const REASONS = {
-  NotAllowedError: "The browser is not allowed to use the camera: allow it in the address bar, then try again.",
-  NotFoundError: "This device has no camera.",
-  NotReadableError: "Another program is using the camera.",
-  OverconstrainedError: "The camera does not support this video format.",
-};
 
 /**
  * Events: "start" with the camera's name, "stop", and "enrolled".
@@ -59,18 +44,11 @@ export class OwnCamera extends Emitter {
 
   async start() {
     const button = byId("own-camera", HTMLButtonElement);
-    if (!navigator.mediaDevices) {
-      toast("Browsers allow camera access only on https:// pages and on 127.0.0.1.", "bad");
-      return;
-    }
     button.disabled = true;
-    try {
-      this.#stream = await navigator.mediaDevices.getUserMedia(WANTED);
-    } catch (error) {
-      toast(REASONS[nameOf(error)] ?? `The camera did not start: ${messageOf(error)}`, "bad");
+    this.#stream = await openCamera();
+    button.disabled = false;
+    if (!this.#stream) {
       return;
-    } finally {
-      button.disabled = false;
     }
     const [track] = this.#stream.getVideoTracks();
     track.addEventListener("ended", () => this.stop());
@@ -130,11 +108,6 @@ export class OwnCamera extends Emitter {
     }
     button.disabled = false;
   }
-}
-
-/** @param {unknown} error */
-function nameOf(error) {
-  return error instanceof Error ? error.name : "";
 }
 
 /** A unique name: two tabs, or a page and its reload, do not collide. */
