@@ -1,5 +1,6 @@
 """Adding many people on the page by dropping a folder, and putting the gallery in order there."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -189,7 +190,10 @@ def test_the_gallery_is_put_in_order(tmp_path: Path) -> None:
         expect(hygiene.get_by_role("status")).to_contain_text("Nothing needs a look")
         _see_too_few_people(page)
         _enroll_with_faults(page, facewire.url)
-        page.click('.tabs [href="#/people/look"]')
+        page.click('.tabs [href="#/people"]')
+        tab = page.locator('.tabs [href="#/people/look"]')
+        expect(tab.locator(".count")).to_have_text(re.compile("^[1-9]"))
+        tab.click()
         _move_a_photo(page)
         _merge_the_same_person(page)
         _see_the_threshold(page)

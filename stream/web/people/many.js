@@ -303,8 +303,12 @@ function pictureOf({ file, state, person, photoId, faces, face }) {
   const isFile = !url && state === "refused";
   if (url || isFile) {
     const image = h("img", { src: url || URL.createObjectURL(file), alt: "", decoding: "async" });
-    image.addEventListener("load", () => isFile && URL.revokeObjectURL(image.src));
-    image.addEventListener("error", () => image.remove()); // such as HEIC, which not every browser shows
+    const release = () => isFile && URL.revokeObjectURL(image.src);
+    image.addEventListener("load", release);
+    image.addEventListener("error", () => { // such as HEIC, which not every browser shows
+      release();
+      image.remove();
+    });
     box.append(image);
   }
   return box;

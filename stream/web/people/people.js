@@ -20,6 +20,7 @@ import { Visitors } from "./visitors.js";
 const PAGE = 100; // people per request: a gallery may hold many thousands
 const PARTS = ["visitors", "look", "threshold"];
 const MOST = 1000; // maximum of one response
+const QUICK = 1000; // people whose photos are compared in less than half a second
 const SEARCH_MS = 200; // from the last keystroke to the request
 
 /**
@@ -118,6 +119,9 @@ export class People extends Emitter {
       await this.#calibration.load();
     } else {
       await this.load();
+      if (this.#total <= QUICK) { // for the number beside "Needs a look"
+        await this.#hygiene.load();
+      }
     }
   }
 
