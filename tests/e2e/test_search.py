@@ -1,6 +1,7 @@
 """Searching past sightings on the page, and giving somebody's past their name."""
 
 import base64
+import re
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def _search_by_event(page: Page) -> None:
     page.get_by_label("Search past sightings of Unknown face").first.click()
     expect(page.locator(".search-match").first).to_be_visible()
     assert "#/search?event=" in page.url
+    expect(page.locator("#search-photo")).to_have_attribute("src", re.compile(r"crop\.jpg$"))
     page.reload()  # the address can be shared
     expect(page.locator(".search-match").first).to_be_visible()
 

@@ -33,7 +33,7 @@ export class Search {
   #stream = null;
   #ownCamera = h("button", { type: "button", class: "button", id: "search-own", onclick: () => this.#startCamera() }, glyph("camera"), "Use this camera");
   #file = h("input", { type: "file", id: "search-file", accept: "image/*", class: "visually-hidden", "aria-label": "A photo to search by", onchange: () => this.#take(this.#file.files?.[0]) });
-  #photoImage = h("img", { class: "search-photo", id: "search-photo", alt: "The face that is searched for", hidden: true });
+  #photoImage = h("img", { class: "search-photo", id: "search-photo", alt: "What is searched for", hidden: true, onerror: () => { this.#photoImage.hidden = true; } }); // not of all formats
   #camera = h("select", { id: "search-camera" });
   #from = h("input", { type: "date", id: "search-from" });
   #to = h("input", { type: "date", id: "search-to" });
@@ -96,7 +96,9 @@ export class Search {
     this.#to.value = query.get("to") ?? "";
     this.#least.value = query.get("least") ?? "";
     if (KEYS.some((key) => query.get(key))) {
-      this.#showPhoto(null);
+      this.#photo = null;
+      const event = query.get("event");
+      this.#showImage(event ? `api/events/${encode(event)}/crop.jpg` : "");
     }
     await this.#turns.run(() => this.#search());
   }
@@ -122,20 +124,18 @@ export class Search {
   /** @param {Blob | undefined} photo */
   #take(photo) {
     if (photo) {
-      this.#showPhoto(photo);
+      this.#photo = photo;
+      this.#showImage(URL.createObjectURL(photo));
       this.#go();
     }
     this.#file.value = "";
   }
 
-  /** @param {Blob | null} photo */
-  #showPhoto(photo) {
+  /** @param {string} address "" for none */
+  #showImage(address) {
     URL.revokeObjectURL(this.#photoImage.src);
-    this.#photo = photo;
-    this.#photoImage.hidden = photo === null;
-    if (photo) {
-      this.#photoImage.src = URL.createObjectURL(photo);
-    }
+    this.#photoImage.hidden = !address;
+    this.#photoImage.src = address;
   }
 
   async #search() {
