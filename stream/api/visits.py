@@ -119,16 +119,11 @@ async def report(
             before=min(now + 1.0, start_of_day(until + timedelta(days=1), zone)),
             live_run=rules.live_run,
             gap_s=rules.gap_s,
+            name=name,
         )
 
     found = await _read(event_log, journal, find)
-    rows = attendance(
-        [each for each in found if name is None or each.is_of(name)],
-        first=since,
-        last=until,
-        zone=zone,
-        now=now,
-    )
+    rows = attendance(found, first=since, last=until, zone=zone, now=now)
     if _is_csv(request, format):
         return _table(f"report-{since}-{until}.csv", attendance_csv(rows, zone=zone))
     return [attendance_json(row, zone=zone) for row in rows]

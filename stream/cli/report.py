@@ -69,14 +69,9 @@ def report(
             before=min(now + 1.0, start_of_day(until + timedelta(days=1), zone)),
             live_run=None if settings.service is None else newest_run(log.connection),
             gap_s=settings.events.visit_gap_s,
+            name=person,
         )
-    rows = attendance(
-        [each for each in visits if person is None or each.is_of(person)],
-        first=since,
-        last=until,
-        zone=zone,
-        now=now,
-    )
+    rows = attendance(visits, first=since, last=until, zone=zone, now=now)
     if as_json:
         print_json([attendance_json(row, zone=zone) for row in rows])
     elif as_csv:

@@ -11,7 +11,7 @@ visitor's id; without one, each stay is a visit.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Any, NamedTuple
@@ -25,7 +25,8 @@ UNSEEN_S = 3600.0
 """Longest time for which a killed service's people are assumed to have stayed, seconds."""
 
 LOOKBACK_S = 12 * 3600.0
-"""A visit that began longer before a range than this, or lasts longer past it, is cut, seconds."""
+"""How far from a range its stays are looked for, seconds. Those with an event of their own within
+that time of it are whole; others that began earlier are left out, or end there."""
 
 STEP_S = 3600.0
 
@@ -142,20 +143,18 @@ class Stays:
     """The stays of events that are added oldest first.
 
     Attributes:
-        all: every stay so far, in the order in which they began.
+        earlier: returns the events of a run and track number before the first that is added.
+        all: every stay so far.
+        open: those without an end, by run and track number.
     """
 
+    earlier: Callable[[str, int], Iterable[Row]] = lambda run, track: ()
     all: list[Stay] = field(default_factory=list)
+    open: dict[tuple[str, int], Stay] = field(default_factory=dict)
     _by_track: dict[tuple[str, int], Stay] = field(default_factory=dict)
-    _open: dict[tuple[str, int], Stay] = field(default_factory=dict)
     _last_at: dict[str, float] = field(default_factory=dict)  # of each run's newest event
     _run: str = ""
     _is_up: set[str] = field(default_factory=set)
-
-    @property
-    def open(self) -> Iterable[Stay]:
-        """Stays without an end."""
-        return self._open.values()
 
     def add(self, row: Row) -> None:
         """Add the next event."""
@@ -175,12 +174,18 @@ class Stays:
             self._run = run
         self._last_at[run] = at
         key = (run, track)
-        if kind in (ENTER, UNKNOWN):
-            if key not in self._open:
-                self._begin(key, row)
-            return
+        if kind not in (ENTER, UNKNOWN) and key not in self._by_track:
+            for before in self.earlier(run, track):
+                self._add(key, before)
+        self._add(key, row)
+
+    def _add(self, key: tuple[str, int], row: Row) -> None:
+        """Add an event of a face."""
         stay = self._by_track.get(key)
-        if kind == EXIT:
+        if row.kind in (ENTER, UNKNOWN):
+            if key not in self.open:
+                self._begin(key, row)
+        elif row.kind == EXIT:
             self._exit(key, stay, row)
         elif stay is None:
             self._begin(key, row)
@@ -189,10 +194,10 @@ class Stays:
 
     def stop(self, at: float) -> None:
         """End the open stays, because the service that wrote them does not run at `at`."""
-        for stay in self._open.values():
+        for stay in self.open.values():
             known_at = self._last_at.get(stay.run, stay.began)
             stay.ended = max(stay.began, min(at, known_at + UNSEEN_S))
-        self._open.clear()
+        self.open.clear()
 
     def _begin(self, key: tuple[str, int], row: Row) -> None:
         stay = Stay(
@@ -209,21 +214,21 @@ class Stays:
             last_kind=row.kind,
         )
         self.all.append(stay)
-        self._by_track[key] = self._open[key] = stay
+        self._by_track[key] = self.open[key] = stay
 
     def _exit(self, key: tuple[str, int], stay: Stay | None, row: Row) -> None:
         """End a stay, and those of tracks that were found to be of the same person."""
-        if stay is not None and not stay.is_exact:
+        if stay is not None and stay.last_kind != EXIT:
             _tell(stay, row)
             stay.ended, stay.is_exact = row.at, True
-        self._open.pop(key, None)
-        for other_key, other in list(self._open.items()):
+        self.open.pop(key, None)
+        for other_key, other in list(self.open.items()):
             is_same = other.camera == row.camera and other.last_kind == RENAMED
             if is_same and (other.identity_id, other.name) == (row.identity_id, row.name):
                 other.ended = row.at
-                # Of strangers it is not known which: an exit of its own corrects it.
+                # Of strangers it is not known which. An exit of its own corrects either.
                 other.is_exact = row.name is not None
-                del self._open[other_key]
+                del self.open[other_key]
 
 
 def _tell(stay: Stay, row: Row) -> None:
@@ -288,6 +293,7 @@ def read_visits(
     before: float,
     live_run: str | None,
     gap_s: float = GAP_S,
+    name: str | None = None,
 ) -> list[Visit]:
     """Return the visits that overlap a range of time, oldest first; whole, not cut to the range.
 
@@ -297,33 +303,107 @@ def read_visits(
         before: its end.
         live_run: the run of the service that goes on now; None if none does.
         gap_s: longest time between two stays of one visit, seconds.
+        name: only of this person, by name, identity id, visitor or visitor id.
     """
-    stays = Stays()
+    visitors = _visitors(connection)
+    if name is None:
+        stays = _stays(connection, after=after, before=before, live_run=live_run, gap_s=gap_s)
+    else:
+        ids = [each for each, root in visitors.items() if name in root]
+        stays = _stays_of(connection, name, ids, live_run=live_run)
+    for stay in stays:
+        stay.visitor_id = visitors.get(stay.visitor_id or "", (None, ""))[0]
+    return [
+        visit
+        for each in join(stays, gap_s=gap_s)
+        if each.began < before and (each.ended is None or each.ended >= after)
+        for visit in [
+            replace(each, visitor=visitors[each.visitor_id][1]) if each.visitor_id else each
+        ]
+        if name is None or visit.is_of(name)
+    ]
+
+
+def _stays(
+    connection: sqlite3.Connection,
+    *,
+    after: float,
+    before: float,
+    live_run: str | None,
+    gap_s: float,
+) -> list[Stay]:
+    """Return the stays of the visits that overlap a range of time; see `read_visits`."""
     since = after - LOOKBACK_S
+
+    def earlier(run: str, track: int) -> Iterator[Row]:
+        return _rows(connection, 0.0, since, (run, track))
+
+    stays = Stays(earlier)
     for row in _begins(connection, since):
         stays.add(row)
     until = before + gap_s
     for row in _rows(connection, since, until):
         stays.add(row)
     last_at = connection.execute("SELECT max(at) FROM events").fetchone()[0] or 0.0
-    # Stays that go on past the range end at an event after it.
-    while until <= last_at and until < before + LOOKBACK_S:
-        if all(stay.began >= before for stay in stays.open):
-            break
+    going = {
+        stay.who
+        for stay in stays.all
+        if stay.began < before and (stay.ended is None or stay.ended + gap_s >= before)
+    } - {None}
+
+    def goes_on(stay: Stay) -> bool:
+        if stay.who not in going:
+            return stay.ended is None and stay.began < before
+        return stay.ended is None or stay.ended + gap_s >= until
+
+    # Visits that go on past the range end at an event after it.
+    while until <= last_at and until < before + LOOKBACK_S and any(map(goes_on, stays.all)):
         for row in _rows(connection, until, until + STEP_S):
             stays.add(row)
         until += STEP_S
-    if until > last_at and any(stay.run != live_run for stay in stays.open):
+    # The run that follows tells when the service was killed, in whichever time.
+    following = next(_rows(connection, until, float("inf"), faces=True), None)
+    if following is not None:
+        stays.add(following)
+    elif any(stay.run != live_run for stay in stays.open.values()):
         stays.stop(last_at)
-    visitors = _visitors(connection)
+    for key, stay in list(stays.open.items()):
+        for row in _rows(connection, until, float("inf"), key):
+            stays.add(row)
+        if stay.ended is None and stay.run != live_run:
+            stay.ended = max(stay.began, until)
+    return stays.all
+
+
+def _stays_of(
+    connection: sqlite3.Connection, name: str, visitor_ids: Sequence[str], *, live_run: str | None
+) -> list[Stay]:
+    """Return all stays that were ever said to be of a person, without reading all events."""
+    marks = ", ".join("?" * len(visitor_ids))
+    rows = connection.execute(
+        "WITH people AS (SELECT DISTINCT identity_id, name FROM events "
+        "WHERE name = ?1 OR identity_id = ?1), tracks AS ("
+        "SELECT run, track_number FROM events JOIN people USING (identity_id) "
+        "UNION SELECT run, track_number FROM events WHERE identity_id IS NULL AND name = ?1 "
+        f"UNION SELECT run, track_number FROM events WHERE visitor_id IN ({marks})) "
+        f"SELECT {COLUMNS} FROM tracks CROSS JOIN events USING (run, track_number) "
+        "WHERE events.run IS NOT NULL ORDER BY at, id",
+        (name, *visitor_ids),
+    )
+    stays = Stays()
+    for row in map(Row._make, rows):
+        stays.add(row)
+    found = []
     for stay in stays.all:
-        stay.visitor_id = visitors.get(stay.visitor_id or "", (None, ""))[0]
-    visits = join(stays.all, gap_s=gap_s)
-    return [
-        replace(each, visitor=visitors[each.visitor_id][1]) if each.visitor_id else each
-        for each in visits
-        if each.began < before and (each.ended is None or each.ended >= after)
-    ]
+        is_live = stay.ended is None and stay.run == live_run and stay.last_kind != RENAMED
+        if stay.last_kind == EXIT or is_live:
+            found.append(stay)
+            continue
+        # Its end is told by events of others.
+        at = stay.began
+        around = _stays(connection, after=at, before=at + 1e-3, live_run=live_run, gap_s=0.0)
+        found += [each for each in around if each.event_id == stay.event_id]
+    return found
 
 
 def list_visits(
@@ -347,7 +427,7 @@ def list_visits(
         live_run: see `read_visits`.
         gap_s: longest time between two stays of one visit, seconds.
         camera: only visits that this camera saw.
-        name: only of this person, by name, identity id or visitor id.
+        name: see `read_visits`.
         cursor: a visit's id: only visits that began before it.
         limit: maximum number.
     """
@@ -361,17 +441,20 @@ def list_visits(
         newest = min(newest, (float(at[0]), cursor))
     first_at = connection.execute("SELECT min(at) FROM events").fetchone()[0]
     bottom = max(after or 0.0, before if first_at is None else float(first_at))
-    span_s = 2 * STEP_S
+    span_s = 2 * STEP_S if name is None else float("inf")  # those of one person are all read
     while True:
         low = max(bottom, newest[0] - span_s)
         found = [
             each
             for each in read_visits(
-                connection, after=low, before=newest[0] + 1e-3, live_run=live_run, gap_s=gap_s
+                connection,
+                after=low,
+                before=newest[0] + 1e-3,
+                live_run=live_run,
+                gap_s=gap_s,
+                name=name,
             )
-            if (each.began, each.visit_id) < newest
-            and (camera is None or camera in each.cameras)
-            and (name is None or each.is_of(name))
+            if (each.began, each.visit_id) < newest and (camera is None or camera in each.cameras)
         ]
         found.sort(key=lambda each: (each.began, each.visit_id), reverse=True)
         is_all = low <= bottom
@@ -391,13 +474,25 @@ def newest_run(connection: sqlite3.Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _rows(connection: sqlite3.Connection, after: float, before: float) -> Iterator[Row]:
-    """Yield the events of a range of time, oldest first."""
+def _rows(
+    connection: sqlite3.Connection,
+    after: float,
+    before: float,
+    track: tuple[str, int] | None = None,
+    *,
+    faces: bool = False,
+) -> Iterator[Row]:
+    """Yield the events of a range of time, oldest first; those of faces, or of one track alone."""
+    where = "at >= ? AND at < ?"
+    if track is not None:
+        where += " AND run = ? AND track_number = ?"
+    elif faces:
+        where += " AND run IS NOT NULL"
     yield from map(
         Row._make,
         connection.execute(
-            f"SELECT {COLUMNS} FROM events WHERE at >= ? AND at < ? ORDER BY at, id",
-            (after, before),
+            f"SELECT {COLUMNS} FROM events WHERE {where} ORDER BY at, id",
+            (after, before, *(track or ())),
         ),
     )
 

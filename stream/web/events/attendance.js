@@ -54,7 +54,7 @@ export class Attendance {
     }
     this.#table.hidden = rows.length === 0;
     setText(this.#status, rows.length === 0 ? "Nobody was seen on these days."
-      : rows.some(({ is_exact: isExact }) => !isExact) ? "≈: a visit goes on, or the service was stopped during it." : "");
+      : rows.some(({ is_exact: isExact }) => !isExact) ? "≈: a visit goes on, or the service was killed during it." : "");
     this.#rows.replaceChildren(...rows.map((row) => h("tr", {}, ...cellsOf(row).map((text, column) =>
       h(column === 1 ? "th" : "td", column === 1 ? { scope: "row", dir: "auto" } : {}, text)))));
   }

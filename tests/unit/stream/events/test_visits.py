@@ -1,6 +1,7 @@
 """Visits from events: joined stays, kills, names, ranges; and attendance by day."""
 
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -186,6 +187,80 @@ def test_a_range_has_whole_visits(tmp_path: Path) -> None:
         assert within(1e6 + 79_000, 1e6 + 90_000) == [(80_000, None)]
         # Without a service, the end is the last that is known.
         assert within(1e6 + 79_000, 1e6 + 90_000, None) == [(80_000, 80_000)]
+
+
+def test_a_kill_before_days_without_the_service_is_no_long_stay(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        write(log, EventKind.ENTER, 1e6, "r-1", "Ada")
+        write(log, EventKind.ENTER, 1e6 + 60 * 3600, "s-1", "Bob")
+        for name in (None, "Ada"):
+            (visit,) = read_visits(
+                log.connection, after=1e6 - 60, before=1e6 + 60, live_run="s", name=name
+            )
+            assert (visit.ended, visit.is_exact) == (1e6 + UNSEEN_S, False)
+
+
+def test_a_stay_of_days_is_whole(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        write(log, EventKind.ENTER, 1e6, "r-1", "Ada")
+        write(log, EventKind.ENTER, 1e6 + 50 * 3600, "r-2", "Bob")
+        write(log, EventKind.EXIT, 1e6 + 60 * 3600, "r-1", "Ada")
+        for at in (1e6, 1e6 + 60 * 3600 - 30):
+            (visit, *_) = read_visits(log.connection, after=at - 1, before=at + 1, live_run="r")
+            assert (visit.name, visit.began, visit.ended) == ("Ada", 1e6, 1e6 + 60 * 3600)
+            assert visit.is_exact
+
+
+def test_a_visit_of_many_stays_is_whole_on_every_page(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        for number in range(200):
+            at = 1e6 + 100 * number
+            write(log, EventKind.ENTER, at, f"r-{2 * number}", "Ada")
+            write(log, EventKind.UNKNOWN, at + 5, f"r-{2 * number + 1}", None)
+            write(log, EventKind.EXIT, at + 10, f"r-{2 * number + 1}", None)
+            write(log, EventKind.EXIT, at + 50, f"r-{2 * number}", "Ada")
+        found, cursor = [], None
+        while not found or cursor is not None:
+            page, cursor = list_visits(
+                log.connection, after=None, before=2e6, live_run="r", cursor=cursor, limit=50
+            )
+            found += page
+        (ada,) = [visit for visit in found if visit.name]
+        assert (ada.began, ada.ended) == (1e6, 1e6 + 199 * 100 + 50)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_visits_of_one_person_are_those_of_all(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    names = ("Ada", "Bob", "Eve", None)
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        at, present = 1e6, list[tuple[str, str | None]]()
+        for number in range(300):
+            at += float(random.exponential(300))
+            run = f"run{number // 60}"
+            present = [each for each in present if each[0].startswith(run)]  # the others: killed
+            action = random.random()
+            if action < 0.5 or not present:
+                name = names[random.integers(4)]
+                kind = EventKind.UNKNOWN if name is None else EventKind.ENTER
+                present.append((f"{run}-{number}", name))
+                write(log, kind, at, *present[-1])
+                continue
+            track, name = present.pop(random.integers(len(present)))
+            if action < 0.6:
+                present.append((track, names[random.integers(3)]))
+                write(log, EventKind.RENAMED, at, *present[-1])
+            else:
+                write(log, EventKind.EXIT, at, track, name)
+        ask = partial(list_visits, log.connection, after=None, before=2e6, limit=1000)
+        for live_run in (None, "run4"):
+            everybody, _ = ask(live_run=live_run)
+            assert len(everybody) > 50
+            for name in ("Ada", "id-Bob", "Eve", "nobody"):
+                assert ask(live_run=live_run, name=name) == (
+                    [visit for visit in everybody if visit.is_of(name)],
+                    None,
+                )
 
 
 def test_pages_have_every_visit_once_newest_first(tmp_path: Path) -> None:
