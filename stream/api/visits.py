@@ -56,7 +56,7 @@ async def visits(
         Reference | None, Query(description="only of this person, or visitor, by name or id")
     ] = None,
     cursor: Annotated[RowNumber | None, Query(description="only visits older than this")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     format: Format = None,
 ) -> VisitsJson | Response:
     """List visits, newest first; `cursor` of the answer asks for the next page.

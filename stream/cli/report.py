@@ -33,8 +33,8 @@ def report(
 ) -> None:
     """Print each person's first and last time, total time and visits of each day.
 
-    It reads the events of a service that runs, or ran. Days are those of [events] time_zone, else
-    of this system.
+    It reads the events of a service that runs, or ran. Days are those of the configured time zone
+    (events.time_zone), else of this system's.
 
     Examples: facewire report --from 2026-11-01 --to 2026-11-30 --csv
               facewire report --person "Grace Hopper"
@@ -85,6 +85,8 @@ def report(
             table.add_row(row.day.isoformat(), escaped(who), *times, total, str(row.n_visits))
         if rows:
             table_console().print(table)
+        else:
+            typer.echo("no visits on these days")
         if not all(row.is_exact for row in rows):
             typer.echo("* a visit goes on, or the service was killed during it")
 

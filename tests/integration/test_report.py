@@ -80,6 +80,8 @@ def test_a_report_reads_the_file(tmp_path: Path, config: Path) -> None:
     ]
     table = command(tmp_path, *days, "--person=Ada").stdout
     assert table.splitlines()[1].split() == [DAY, "Ada", "01:30:00", "03:30:00", "1:00:00", "1"]
+    nobody = command(tmp_path, *days, "--person=Nobody")
+    assert (nobody.returncode, nobody.stdout) == (0, "no visits on these days\n")
     result = command(tmp_path, *days, "--csv")
     assert result.returncode == 0, result.stderr
     bob, ada = csv.DictReader(io.StringIO(result.stdout, newline=""))

@@ -3,7 +3,7 @@
 import { api, attempt } from "../connection/api.js";
 import { byId, h, portrait, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
-import { counted, duration } from "../page/text.js";
+import { amount, counted, duration } from "../page/text.js";
 import { Attendance } from "./attendance.js";
 import { boundsOf, dayText } from "./filter.js";
 import { describeVisit, rowsOf, visitsPerHour } from "./visit_rows.js";
@@ -17,8 +17,7 @@ import { describeVisit, rowsOf, visitsPerHour } from "./visit_rows.js";
 const TYPING_MS = 350;
 const LIVE_MS = 1000; // after an event: those of the same moment are read at once
 const TICK_MS = 5000;
-const PAGE = 1000;
-const MAX_PAGES = 5;
+const MAX_VISITS = 10_000; // as many as one answer has
 const ZOOMS = [1, 2, 4, 8, 16];
 const MIN_BAR = 0.002; // of the day, so that a short visit can be seen and clicked
 const SVG = "http://www.w3.org/2000/svg";
@@ -112,18 +111,8 @@ export class DayOfVisits {
     }
     /** @type {Presence} */
     const presence = await api("GET", "api/presence");
-    /** @type {Visit[]} */
-    const visits = [];
-    let cursor = "";
-    for (let page = 0; page < MAX_PAGES; page++) {
-      /** @type {Visits} */
-      const answer = await api("GET", `api/visits?limit=${PAGE}&${query}${cursor}`);
-      visits.push(...answer.visits);
-      if (answer.cursor === null) {
-        break;
-      }
-      cursor = `&cursor=${answer.cursor}`;
-    }
+    /** @type {Visits} */
+    const { visits } = await api("GET", `api/visits?limit=${MAX_VISITS}&${query}`);
     if (generation !== this.#generation || !this.#isShown) {
       return; // another day was chosen meanwhile
     }
@@ -133,7 +122,7 @@ export class DayOfVisits {
     this.#showPresence(presence);
     this.#showHours(visits, from, to);
     this.#showRows(rows, from, to);
-    setText(byId("visit-summary"), `${counted(visits.length, "visit")} of ${counted(rows.filter(({ isKnown }) => isKnown).length, "known person").replace("persons", "people")}`);
+    setText(byId("visit-summary"), `${counted(visits.length, "visit")}, ${amount(rows.filter(({ isKnown }) => isKnown).length, "known person", "known people")}`);
     const isFiltered = this.#camera.value || this.#name.value.trim();
     byId("visit-chart").hidden = byId("visit-hours").hidden = rows.length === 0;
     byId("visit-empty").hidden = rows.length > 0;
@@ -146,8 +135,8 @@ export class DayOfVisits {
   #showExports(query) {
     const day = this.#day.value;
     const link = (/** @type {string} */ id) => byId(id, HTMLAnchorElement);
-    link("visit-csv").href = `api/visits?limit=${PAGE}&${query}&format=csv`;
-    link("visit-json").href = `api/visits?limit=${PAGE}&${query}&format=json`;
+    link("visit-csv").href = `api/visits?limit=${MAX_VISITS}&${query}&format=csv`;
+    link("visit-json").href = `api/visits?limit=${MAX_VISITS}&${query}&format=json`;
     const name = this.#name.value.trim();
     link("visit-report").href = `api/report?${new URLSearchParams({ from: day, to: day, ...(name && { name }), format: "csv" })}`;
   }
