@@ -239,7 +239,7 @@ class Sighting:
         exemplars: (E, D) float32 of unit length, 1 to 3 embeddings that differ most.
         n_good: number of embeddings of good quality.
         good_s: seconds from the first to the last of them.
-        n_shots: number of embeddings of any quality.
+        n_shots: number of embeddings of any quality, without doubtful ones.
         face_px: shorter side of the largest face that was embedded, pixels.
         crop: (112, 112, 3) uint8 RGB, the best one.
         quality: of the crop, measured in its frame.

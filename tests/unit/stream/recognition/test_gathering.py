@@ -14,8 +14,15 @@ def gathered() -> Gathered:
     return Gathered(Tracked("run-3", BOX, np.zeros((5, 2), np.float32), 0.9, 1.0, 9.0, BOX))
 
 
-def shot(person: int = 1, variant: int = 0, *, quality: float = 0.8, size: float = 80.0) -> Shot:
-    measured = Quality(size, 60.0, 0.0, 0.0, 0.0, 0.99, 0.5, quality)
+def shot(
+    person: int = 1,
+    variant: int = 0,
+    *,
+    quality: float = 0.8,
+    size: float = 80.0,
+    score: float = 0.99,
+) -> Shot:
+    measured = Quality(size, 60.0, 0.0, 0.0, 0.0, score, 0.5, quality)
     return Shot(np.zeros((112, 112, 3), np.uint8), looks_like(person, variant), measured)
 
 
@@ -55,6 +62,21 @@ def test_only_poor_embeddings_are_better_than_none() -> None:
     sighting = track.report(memory_of(shot(quality=0.1)), camera="door", at=2.0, is_over=False)
     assert sighting is not None
     assert sighting.exemplars.shape == (1, len(looks_like(1)))
+
+
+def test_poor_shots_that_may_show_no_face_or_another_one_are_left_out() -> None:
+    track = gathered()
+    kept = [shot(1, number, quality=0.01) for number in range(3)]
+    track.add(shot(2, quality=0.01, score=0.5), 0.0, is_other=False)
+    assert track.template is not None
+    assert track.n_shots == 0
+    for each in kept:
+        track.add(each, 1.0, is_other=False)
+        track.add(shot(3, quality=0.01, size=200.0), 1.0, is_other=False)
+        track.add(shot(1, 9, quality=0.01, score=0.5), 1.0, is_other=False)
+    mean = np.sum([each.embedding for each in kept], axis=0)
+    np.testing.assert_allclose(track.template, mean / np.linalg.norm(mean), atol=1e-6)
+    assert (track.n_shots, track.face_px) == (3, 80.0)
 
 
 def test_exemplars_differ_and_the_poorer_of_a_pair_goes() -> None:
