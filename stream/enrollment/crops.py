@@ -276,22 +276,22 @@ def present_target(gallery: Gallery, target: Target) -> Identity | None:
     return gallery.people.present([target.identity_id]).get(target.identity_id)
 
 
-def holder_fault(
-    gallery: Gallery, source_sha256: str, identity: Identity | None, *, force: bool
+def duplicate_fault(
+    gallery: Gallery, source_sha256: str, identity: Identity | None
 ) -> tuple[Reason, str] | None:
-    """Return why a photo that is enrolled already cannot be added, None if it can.
+    """Return why a photo that the person has already cannot be added, None if it can.
+
+    Another person may have the same photo, of a group: their faces are compared.
 
     Args:
         gallery: to search.
         source_sha256: of the photo.
         identity: the person it is meant for, None for a new one.
-        force: accept a photo that another person has, too.
     """
-    holders = gallery.photos.of_source(source_sha256)
-    if identity is not None and any(p.identity_id == identity.identity_id for p, _ in holders):
-        return Reason.DUPLICATE, "enrolled already"
-    if holders and not force:
-        return Reason.OTHER_PERSON, f"the same photo is {holders[0][1]}'s"
+    if identity is not None:
+        held = gallery.photos.of_source(source_sha256)
+        if any(photo.identity_id == identity.identity_id for photo, _ in held):
+            return Reason.DUPLICATE, "enrolled already"
     return None
 
 
@@ -322,7 +322,7 @@ class _Judge:
         open_ones = []
         for position, face in enumerate(self._faces):
             fault = None if self._force else self._fault(face)
-            fault = fault or holder_fault(self._gallery, face.source, identity, force=self._force)
+            fault = fault or duplicate_fault(self._gallery, face.source, identity)
             if fault is None:
                 open_ones.append(position)
             else:

@@ -27,9 +27,9 @@ from stream.enrollment.crops import (
     Rejected,
     SeenFace,
     SeenFaces,
+    duplicate_fault,
     embedded,
     enroll_crops,
-    holder_fault,
     present_target,
 )
 from stream.enrollment.doubts import Doubts
@@ -369,7 +369,7 @@ class _FaceFinder:
         source = hashlib.sha256(data).hexdigest()
         # Checked again when it is written; here it avoids decoding photos already enrolled.
         known = present_target(self._gallery, self._targets[_owner_of(item)])
-        fault = holder_fault(self._gallery, source, known, force=self._force)
+        fault = duplicate_fault(self._gallery, source, known)
         if fault is not None:
             return _refused(item, *fault)
         try:

@@ -240,7 +240,7 @@ def test_real_photos_are_rejected_for_what_they_lack_and_taken_by_force(
     assert len(gallery) == 1
 
 
-def test_another_persons_photo_is_rejected_by_likeness_and_by_hash(recognizer, gallery):
+def test_another_persons_photo_is_rejected_by_likeness(recognizer, gallery):
     obama, other = photos() / "obama.jpg", photos() / "obama2.jpg"
     enroll_images(recognizer, gallery, [photo_item(obama, "Barack Obama")])
     report = enroll_images(
@@ -281,6 +281,27 @@ def test_a_group_of_other_people_is_taken_by_force_alone(recognizer, gallery):
     others = upload_item("others", "Barack Obama", encoded(np.hstack(tiles)))
     assert reasons(enroll_images(recognizer, gallery, [others])) == [Reason.SEVERAL_FACES]
     assert len(enroll_images(recognizer, gallery, [others], force=True).enrolled) == 1
+
+
+def test_one_photo_of_a_group_is_enrolled_for_everybody_in_it(recognizer, gallery):
+    height = 500
+    tiles = [cv2.resize(picture(name), (400, height)) for name in ("obama3.jpg", "biden.jpg")]
+    group = encoded(np.hstack(tiles))
+    dimmed = encoded((picture("biden.jpg") * 0.9).astype(np.uint8))
+    items = [
+        photo_item(photos() / "obama.jpg", "Barack Obama"),
+        photo_item(photos() / "obama2.jpg", "Barack Obama"),
+        upload_item("group", "Barack Obama", group),
+        upload_item("dimmed", "Joe Biden", dimmed),
+        upload_item("group", "Joe Biden", group),
+    ]
+    report = enroll_images(recognizer, gallery, items)
+    assert not report.rejected
+    held = {each.identity.name: each.n_photos for each in gallery.people.summaries()}
+    assert held == {"Barack Obama": 3, "Joe Biden": 2}
+    again = enroll_images(recognizer, gallery, items)
+    assert set(reasons(again)) == {Reason.DUPLICATE}
+    assert not again.refused
 
 
 PEOPLE = {
