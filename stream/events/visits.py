@@ -152,6 +152,7 @@ class Stays:
     all: list[Stay] = field(default_factory=list)
     open: dict[tuple[str, int], Stay] = field(default_factory=dict)
     _by_track: dict[tuple[str, int], Stay] = field(default_factory=dict)
+    _renamed: dict[tuple[str, int], Stay] = field(default_factory=dict)  # open, renamed last
     _last_at: dict[str, float] = field(default_factory=dict)  # of each run's newest event
     _run: str = ""
     _is_up: set[str] = field(default_factory=set)
@@ -187,10 +188,13 @@ class Stays:
                 self._begin(key, row)
         elif row.kind == EXIT:
             self._exit(key, stay, row)
-        elif stay is None:
-            self._begin(key, row)
         else:
-            _tell(stay, row)
+            if stay is None:
+                stay = self._begin(key, row)
+            else:
+                _tell(stay, row)
+            if key in self.open:
+                self._renamed[key] = stay
 
     def stop(self, at: float) -> None:
         """End the open stays, because the service that wrote them does not run at `at`."""
@@ -198,8 +202,9 @@ class Stays:
             known_at = self._last_at.get(stay.run, stay.began)
             stay.ended = max(stay.began, min(at, known_at + UNSEEN_S))
         self.open.clear()
+        self._renamed.clear()
 
-    def _begin(self, key: tuple[str, int], row: Row) -> None:
+    def _begin(self, key: tuple[str, int], row: Row) -> Stay:
         stay = Stay(
             event_id=row.id,
             camera=row.camera,
@@ -215,6 +220,7 @@ class Stays:
         )
         self.all.append(stay)
         self._by_track[key] = self.open[key] = stay
+        return stay
 
     def _exit(self, key: tuple[str, int], stay: Stay | None, row: Row) -> None:
         """End a stay, and those of tracks that were found to be of the same person."""
@@ -222,13 +228,17 @@ class Stays:
             _tell(stay, row)
             stay.ended, stay.is_exact = row.at, True
         self.open.pop(key, None)
-        for other_key, other in list(self.open.items()):
-            is_same = other.camera == row.camera and other.last_kind == RENAMED
-            if is_same and (other.identity_id, other.name) == (row.identity_id, row.name):
+        self._renamed.pop(key, None)
+        for other_key, other in list(self._renamed.items()):
+            if (other.camera, other.identity_id, other.name) == (
+                row.camera,
+                row.identity_id,
+                row.name,
+            ):
                 other.ended = row.at
                 # Of strangers it is not known which. An exit of its own corrects either.
                 other.is_exact = row.name is not None
-                del self.open[other_key]
+                del self.open[other_key], self._renamed[other_key]
 
 
 def _tell(stay: Stay, row: Row) -> None:
