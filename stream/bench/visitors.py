@@ -27,7 +27,7 @@ class VisitorFigures:
         seed: of the tracks and their order.
         people: how many.
         tracks: of all people.
-        visitors: how many were founded, after merges that need no person.
+        visitors: how many were founded.
         unassigned: tracks with too few shots.
         precision: share of the pairs of tracks in one visitor that are of one person.
         recall: share of the pairs of one person's tracks that are in one visitor.
@@ -117,7 +117,7 @@ def bench_visitors(
 def stream_tracks(
     visitors: Visitors, tracks: Sequence[SyntheticTrack]
 ) -> tuple[NDArray[np.int64], list[float]]:
-    """Assign tracks in their order, then merge what is one person beyond doubt.
+    """Assign tracks in their order.
 
     Returns:
         (N,) int64 the visitor of each track, -1 for none; and the milliseconds of each.
@@ -130,8 +130,6 @@ def stream_tracks(
         visitor = visitors.assign(number, tracklet).visitor
         milliseconds.append((time.perf_counter() - started) * 1e3)
         labels[number] = -1 if visitor is None else visitor
-    for visitor, into in visitors.merge_sure():
-        labels[labels == visitor] = into
     return labels, milliseconds
 
 

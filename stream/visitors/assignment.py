@@ -30,9 +30,6 @@ from -0.25 to 1, and falls at -0.5; recall falls from 0.95 to 0.91."""
 MAYBE_BELOW = 0.10
 """Cosine below the threshold from which a visitor may be the same: proposed, never merged."""
 
-MERGE_ABOVE = 0.10
-"""Cosine above the threshold from which the average of all pairs merges two visitors alone."""
-
 WIDTH_BELOW = 0.15
 """Cosine below the threshold under which a track does not fit an exemplar of its visitor."""
 
@@ -220,14 +217,6 @@ class Visitors:
         """Return whether two visitors are known to be different people."""
         return other in self._apart.get(one, ())
 
-    def merge(self, visitor: int, into: int) -> None:
-        """Give a visitor's templates and cannot-links to another one."""
-        apart = self._apart.get(visitor, set()) - {into}
-        self.add(into, self._exemplars[visitor], is_poor=visitor in self._poor)
-        self.drop(visitor)
-        for other in apart:
-            self.keep_apart(into, other)
-
     def assign(
         self,
         track: int,
@@ -295,23 +284,8 @@ class Visitors:
         return found
 
     def proposals(self) -> list[tuple[int, int, float]]:
-        """Return pairs of visitors that may be one person, with their average cosine, best first.
-
-        Those above the join threshold by `MERGE_ABOVE` can be merged without a person.
-        """
-        return self._pairs(self.join - MAYBE_BELOW)
-
-    def merge_sure(self) -> list[tuple[int, int]]:
-        """Merge visitors that are one person beyond doubt; return (visitor, into) in order."""
-        merged = []
-        while pairs := self._pairs(self.join + MERGE_ABOVE):
-            one, other, _ = pairs[0]
-            into, visitor = sorted((one, other))  # the older one stays
-            self.merge(visitor, into)
-            merged.append((visitor, into))
-        return merged
-
-    def _pairs(self, least: float) -> list[tuple[int, int, float]]:
+        """Return pairs of visitors that may be one person, by their average cosine, best first."""
+        least = self.join - MAYBE_BELOW
         n = len(self._keys)
         # The average of all pairs of exemplars is the product of the means before scaling.
         raw = np.stack([_sum(self._exemplars[key]) for key in self._keys]) if n else self._means[:0]

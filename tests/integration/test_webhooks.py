@@ -32,6 +32,8 @@ from stream.schemas.events import event_json
 from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
 from tests.ports import HeldPort
+from tests.unit.stream.visitors.test_book import opened as visitors
+from tests.unit.stream.visitors.test_book import see
 
 pytestmark = pytest.mark.integration
 
@@ -160,6 +162,21 @@ def test_an_event_is_posted_signed_and_as_the_api_gives_it() -> None:
     assert headers["Facewire-Delivery"] == "7"
     assert headers["Facewire-Timestamp"] == "1700000000"
     assert headers["Facewire-Signature"] == legacy_signature("s3cret", "1700000000", body)
+
+
+def test_a_stranger_who_returns_is_told_from_one_who_is_new(tmp_path: Path) -> None:
+    with (
+        receiving() as receiver,
+        hooked(receiver.url, tmp_path) as webhook,
+        visitors(tmp_path) as (log, _, _),
+    ):
+        for person, track in ((0, 1), (1, 2), (0, 3)):
+            webhook.offer(see(log, person, track))
+        until(lambda: webhook.status().delivered == 3)
+    told = [json.loads(body)["event"] for _, body in receiver.came]
+    assert [each["visit_count"] for each in told] == [1, 1, 2]
+    assert [each["visitor"] for each in told] == ["Visitor 1", "Visitor 2", "Visitor 1"]
+    assert told[0]["visitor_id"] == told[2]["visitor_id"] != told[1]["visitor_id"]
 
 
 def test_what_fails_first_is_tried_again_in_order(caplog: pytest.LogCaptureFixture) -> None:

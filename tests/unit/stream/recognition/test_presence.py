@@ -127,6 +127,18 @@ def test_a_quick_return_enters_when_the_cooldown_has_passed() -> None:
     assert door.events[-1].first_seen >= left_at + COOLDOWN_S - STEP_S
 
 
+def test_a_return_within_the_cooldown_is_of_the_stay_before_until_it_enters() -> None:
+    door = Door()
+    door.stand(3.0, (1, 7))
+    assert door.presence.stay("run-1") == "run-1"
+    door.stand(3.0)
+    door.stand(5.0, (2, 7))
+    assert door.presence.stay("run-2") == "run-1"
+    assert door.stand(10.0, (2, 7)) == ["unknown ?"]
+    assert door.presence.stay("run-2") == "run-2"
+    assert door.presence.stay("run-1") == ""
+
+
 def test_a_quick_visit_within_the_cooldown_is_told_neither_way() -> None:
     door = Door()
     door.stand(3.0, (1, "Ann"))

@@ -33,8 +33,6 @@ def labels_of(tracks, order):
     labels = {}
     for number in order:
         labels[number] = visitors.assign(int(number), tracks[number]).visitor
-    for visitor, into in visitors.merge_sure():
-        labels = {each: into if label == visitor else label for each, label in labels.items()}
     return np.array([labels[number] for number in range(len(tracks))])
 
 
@@ -73,18 +71,6 @@ def test_two_people_in_view_together_are_never_one_visitor():
     assert twin.maybe == ()
     assert visitors.are_apart(one, twin.visitor)
     assert visitors.proposals() == []
-    assert visitors.merge_sure() == []
-
-
-def test_a_merge_keeps_who_was_in_view_together():
-    visitors = Visitors(LIMITS, D)
-    first, second, third = people(3)
-    for key, person in enumerate((first, second, third), 1):
-        visitors.add(key, {key: person})
-    visitors.keep_apart(2, 3)
-    visitors.merge(2, 1)
-    assert visitors.are_apart(1, 3)
-    assert 2 not in visitors
 
 
 def test_what_is_nearly_similar_enough_is_proposed_and_not_joined():

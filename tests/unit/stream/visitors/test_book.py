@@ -226,6 +226,10 @@ def test_two_in_view_together_are_two_and_cannot_be_merged(tmp_path):
         assert twin.visitor_id != one.visitor_id
         with pytest.raises(VisitorError, match="in view together"):
             book.merge(one.visitor_id, twin.visitor_id)
+        third = see(log, 1, 3)
+        book.merge(one.visitor_id, third.visitor_id)
+        with pytest.raises(VisitorError, match="in view together"):
+            book.merge(third.visitor_id, twin.visitor_id)
 
 
 def test_a_face_near_to_an_enrolled_person_is_no_visitor(tmp_path):
