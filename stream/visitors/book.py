@@ -592,9 +592,9 @@ class VisitorBook:
 
     def _remove(self, root: int) -> None:
         """Delete a visitor and what refers to it, not its sightings and events."""
-        for table in ("events", "sightings"):
+        for change in ("events SET visit_count = NULL,", "sightings SET"):
             self._connection.execute(
-                f"UPDATE {table} SET visitor_id = NULL WHERE visitor_id IN ({OF_ROOT})", (root,)
+                f"UPDATE {change} visitor_id = NULL WHERE visitor_id IN ({OF_ROOT})", (root,)
             )
         self._connection.execute("DELETE FROM visitors WHERE root = ?", (root,))
 

@@ -351,6 +351,9 @@ def test_a_named_visitor_gives_its_past_to_the_person(tmp_path):
         ada, _ = gallery.photos.add("Ada", [NewPhoto(PEOPLE[0], None, "a" * 64, 0.9)])
         assert book.name(visitor_id, book.stays(visitor_id), ada) == [("door", "run-1")]
         assert [event.kind for event in log.list(name="Ada")] == [EventKind.EXIT, EventKind.UNKNOWN]
+        assert {(each.visitor_id, each.visit_count) for each in log.list(name="Ada")} == {
+            (None, None)
+        }
         with pytest.raises(UnknownVisitorError):
             book.get(visitor_id)
         assert book.page()[1] == 1
