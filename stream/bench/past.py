@@ -206,7 +206,8 @@ class _People:
         near = []
         for start in starts.tolist():
             n_people = max(1, min(CHUNK, n_sightings - start) // PER_PERSON)
-            near.append(self.base(start // PER_PERSON, n_people)[rng.integers(0, n_people)])
+            base = self.base(start // PER_PERSON, n_people)
+            near.append(base[rng.integers(0, n_people)].copy())  # a view would keep all of them
         known = _noisy(rng, np.stack(near)) if near else np.empty((0, self.size), np.float32)
         strangers = self.base(0, n - len(known), seed=5 + seed)
         return rng.permutation(np.concatenate([known, strangers]))
