@@ -101,7 +101,7 @@ def calibrate(gallery: Gallery, *, far: float) -> Calibration:
     n_probes = min(len(persons), max(MAX_PAIRS // max(len(people), 1), 1))
     n_pairs = n_probes * max(len(people) - 1, 0)
     if n_pairs * far < MIN_FALSE_ACCEPTS:
-        has_some = n_pairs >= MIN_FALSE_ACCEPTS
+        has_some = n_pairs > MIN_FALSE_ACCEPTS
         finest = f"a rate of {finest_far(n_pairs):g} can be" if has_some else "none can be"
         raise TooFewPairsError(
             f"a false accept rate of {far:g} needs {math.ceil(MIN_FALSE_ACCEPTS / far)} pairs of "

@@ -186,7 +186,7 @@ class Watch:
         for track_id, gathered in self.gathered.items():
             gathered.stay = self.presence.stay(track_id) or gathered.stay
             if len(in_view) > 1 and track_id in in_view:
-                gathered.beside.update(in_view - {track_id})
+                gathered.see_beside(in_view - {track_id})
 
     def _with_sighting(self, event: Event) -> Event:
         """Add the track to the event that announces it."""

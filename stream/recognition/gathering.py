@@ -16,6 +16,9 @@ CORE_SHOTS, CORE_S = 8, 2.0
 """Good embeddings, and the seconds between the first and the last, from which a track is enough
 evidence of a person by itself."""
 
+MAX_BESIDE = 256
+"""Tracks remembered as in view together: a poster sees people pass for weeks."""
+
 AGAIN_S = 30.0
 """Between two reports of a track that stays in view and was embedded meanwhile."""
 
@@ -43,7 +46,7 @@ class Gathered:
         good_s: seconds from the first to the last of them.
         n_shots: number of embeddings of any quality, without doubtful ones.
         face_px: shorter side of the largest face embedded, pixels.
-        beside: frames in view together, by the ids of other tracks.
+        beside: frames in view together, by the ids of other tracks, at most MAX_BESIDE of them.
     """
 
     def __init__(self, track: Tracked) -> None:
@@ -108,6 +111,12 @@ class Gathered:
         np.fill_diagonal(alike, -2.0)
         i, j = divmod(int(alike.argmax()), len(rows))
         del self._exemplars[i if self._exemplars[i][0] < self._exemplars[j][0] else j]
+
+    def see_beside(self, others: set[str]) -> None:
+        """Count a frame in which other tracks are in view too; the ones met first are forgotten."""
+        self.beside.update(others)
+        for track_id in list(self.beside)[:-MAX_BESIDE]:
+            del self.beside[track_id]
 
     @property
     def template(self) -> Floats | None:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from recognizer import Quality
-from stream.recognition.gathering import CORE_S, CORE_SHOTS, MAX_EXEMPLARS, Gathered
+from stream.recognition.gathering import CORE_S, CORE_SHOTS, MAX_BESIDE, MAX_EXEMPLARS, Gathered
 from stream.recognition.track_memory import Memory, Shot
 from stream.recognition.tracker import Tracked
 from stream.recognition.voting import Voter
@@ -121,8 +121,15 @@ def test_tracks_that_share_frames_are_beside_one_another() -> None:
     track = gathered()
     track.add(shot(), 1.0, is_other=False)
     for others in ({"run-4", "run-5"}, {"run-4"}, {"run-4"}):
-        track.beside.update(others)
+        track.see_beside(others)
     sighting = track.report(memory_of(shot()), camera="door", at=2.0, is_over=True)
     assert sighting is not None
     assert sighting.beside == {"run-4"}
     assert (sighting.began, sighting.ended, sighting.is_over) == (1.0, 9.0, True)
+
+
+def test_a_track_that_stays_for_weeks_forgets_whom_it_met_first() -> None:
+    track = gathered()
+    for number in range(2 * MAX_BESIDE):
+        track.see_beside({f"run-{number}"})
+    assert list(track.beside) == [f"run-{n}" for n in range(MAX_BESIDE, 2 * MAX_BESIDE)]
