@@ -35,6 +35,13 @@ USER facewire
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 CMD ["serve", "--host", "0.0.0.0", "--device", "cuda"]
 
+FROM base AS cluster
+
+# Machines of a cluster, see docs/pages/cluster.md
+USER root
+RUN pip install --no-cache-dir 'psycopg[binary]>=3.3,<4' 'ray>=2.60,<3'
+USER facewire
+
 # the last is what is built by default
 FROM base AS cpu
 

@@ -1,5 +1,6 @@
 """Storage and search of face embeddings by identity."""
 
+from gallery.address import Place
 from gallery.errors import (
     ErasedIdentityError,
     GalleryBusyError,
@@ -12,10 +13,10 @@ from gallery.errors import (
     NameTakenError,
     UnknownIdentityError,
 )
-from gallery.file import Access
 from gallery.gallery import Gallery
 from gallery.identities import Identity, IdentitySummary, Match, NewPhoto, PeoplePage, Photo, Target
 from gallery.names import MAX_INTEGER, MAX_NAME_LENGTH, clean_name, escaped, is_text, name_key
+from gallery.store import Access
 from gallery.thresholds import naming_threshold
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "NewPhoto",
     "PeoplePage",
     "Photo",
+    "Place",
     "Target",
     "UnknownIdentityError",
     "clean_name",

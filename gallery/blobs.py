@@ -1,6 +1,7 @@
 """Encoding of embeddings and crops in the database: little-endian float32, and PNG."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import cv2
 import numpy as np
@@ -12,6 +13,20 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 
 PNG_LEVEL = 1  # a crop takes 0.5 ms and is 6 % larger than at the slowest level
+
+
+class Embedding(bytes):
+    """The (D,) float32 numbers of an embedding, little-endian.
+
+    A type of its own: SQLite stores the bytes, PostgreSQL has a column type for vectors.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, embedding: Floats) -> Self:
+        """Return the stored form of a (D,) float32 embedding."""
+        return cls(embedding.astype("<f4").tobytes())
 
 
 def encode_crop(crop: NDArray[np.uint8]) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.errors import GalleryError
+from gallery.facts import Facts
 from gallery.gallery import Gallery
 from gallery.templates import all_templates, names_of
 
@@ -170,7 +171,7 @@ def choose(
 
 def kept_similarities(gallery: Gallery) -> dict[str, Any] | None:
     """Return the model's similarities stored by `choose`; None if there are none."""
-    kept = gallery.facts.get(MEASURED)
+    kept = Facts(gallery.source).get(MEASURED)
     return None if kept is None else json.loads(kept)
 
 
@@ -181,7 +182,7 @@ def some_photos(gallery: Gallery, limit: int = MAX_SAMPLED) -> tuple[Floats, lis
         gallery: with any number of people.
         limit: maximum number of photos.
     """
-    for _, persons, embeddings in all_templates(gallery.file, limit):
+    for _, persons, embeddings in all_templates(gallery.source, limit):
         return embeddings, [int(person) for person in persons]
     return np.empty((0, gallery.embedding_size), np.float32), []
 
@@ -205,7 +206,7 @@ def interval(n: int, rate: float, confidence: float = CONFIDENCE) -> tuple[int, 
 
 
 def _templates(gallery: Gallery) -> tuple[NDArray[np.int64], Floats]:
-    batches = list(all_templates(gallery.file))
+    batches = list(all_templates(gallery.store))
     if not batches:
         return np.empty(0, np.int64), np.empty((0, gallery.embedding_size), np.float32)
     return (
@@ -243,7 +244,7 @@ def _concluded(
     per_decade = DEVIATIONS_PER_DECADE * float(impostor.std(dtype=np.float64))
     chance = threshold + per_decade * math.log10(max(10 * far * math.comb(counts[0], 2), 1.0))
     listed = sorted(closest.items(), key=lambda item: -item[1])[:N_ALIKE]
-    names = names_of(gallery.file, sorted({person for pair, _ in listed for person in pair}))
+    names = names_of(gallery.store, sorted({person for pair, _ in listed for person in pair}))
     alike = [
         AlikePair(names[a].name, names[b].name, similarity)
         for (a, b), similarity in listed

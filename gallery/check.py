@@ -4,27 +4,33 @@ import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from secrets import token_hex
 
 import numpy as np
 
+from gallery.address import Place, is_address
 from gallery.blobs import decode_crop
 from gallery.connections import connect
 from gallery.errors import GalleryDamagedError, GalleryError, GalleryFormatError
+from gallery.opening import open_store
 from gallery.person_rows import NOW
 from gallery.private_files import keep_private
 from gallery.replacing import finish
 from gallery.schema import FILE_NAME
+from gallery.store import Access, Connection
 
 logger = logging.getLogger(__name__)
 
 MAX_NAMED = 20  # problems of one kind that are listed one by one
 UNIT_TOLERANCE = 1e-3  # of an embedding's length
 SAME_NAMES = (
-    "SELECT group_concat(name, ' and ') FROM identities GROUP BY name_key HAVING count(*) > 1"
+    "SELECT name_key, name FROM identities WHERE name_key IN"
+    " (SELECT name_key FROM identities GROUP BY name_key HAVING count(*) > 1)"
+    " ORDER BY name_key, person"
 )
 _TABLES = ("facts", "identities", "photos", "crops", "audit", "successors", "removed")
 
@@ -48,13 +54,14 @@ class CheckReport:
     n_photos: int
 
 
-def check(directory: Path, *, repair: bool = False) -> CheckReport:
-    """Verify a gallery file, and repair it if requested.
+def check(place: Place, *, repair: bool = False) -> CheckReport:
+    """Verify a gallery, and repair it if requested.
 
-    A damaged file is kept beside the repaired one, under its name with `.damaged`.
+    A damaged file is kept beside the repaired one, under its name with `.damaged`. A database
+    checks its files itself: only what is in the rows is verified there.
 
     Args:
-        directory: of the gallery; no service should have it open during a repair.
+        place: of the gallery; no service should have it open during a repair.
         repair: whether to drop unusable rows, and to copy the readable rows of a damaged file
             into a new one.
 
@@ -62,6 +69,9 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
         GalleryFormatError: if there is no gallery, or none of it can be recovered.
         GalleryError: if the disk or the permissions do not allow it.
     """
+    if is_address(place):
+        return _check_database(place, repair=repair)
+    directory = Path(place)
     finish(directory)
     path = directory / FILE_NAME
     if not directory.is_dir() or FILE_NAME not in {file.name for file in directory.iterdir()}:
@@ -74,21 +84,37 @@ def check(directory: Path, *, repair: bool = False) -> CheckReport:
         repaired.append(_salvage(path))
     connection = connect(path, create=False)
     try:
-        problems = [text for text, _ in _faults(connection)]
-        if repair:
-            repaired += _repair(connection)
-        notes = [
-            f"{names} are the same name except for case, width or invisible characters: "
-            "merge them, or rename all but one"
-            for (names,) in connection.execute(SAME_NAMES)
-        ]
-        people, photos = (
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("identities", "photos")
-        )
+        report = _check_rows(connection, repair=repair)
     finally:
         connection.close()
-    return CheckReport((*damage, *problems), tuple(repaired), tuple(notes), people, photos)
+    return replace(
+        report, problems=(*damage, *report.problems), repaired=(*repaired, *report.repaired)
+    )
+
+
+def _check_database(place: Place, *, repair: bool) -> CheckReport:
+    access = Access.WRITE if repair else Access.READ
+    with (
+        closing(open_store(place, access=access)) as store,
+        store.writing() if repair else store.reading(snapshot=True) as connection,
+    ):
+        return _check_rows(connection, repair=repair)
+
+
+def _check_rows(connection: Connection, *, repair: bool) -> CheckReport:
+    problems = tuple(text for text, _ in _faults(connection))
+    repaired = tuple(_repair(connection)) if repair else ()
+    rows = connection.execute(SAME_NAMES).fetchall()
+    notes = tuple(
+        f"{' and '.join(name for _, name in same)} are the same name except for case, width or "
+        "invisible characters: merge them, or rename all but one"
+        for _, same in groupby(rows, key=lambda row: row[0])
+    )
+    people, photos = (
+        int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        for table in ("identities", "photos")
+    )
+    return CheckReport(problems, repaired, notes, people, photos)
 
 
 def _damage(path: Path) -> list[str]:
@@ -110,9 +136,9 @@ def _damage(path: Path) -> list[str]:
     ]
 
 
-def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+def _faults(connection: Connection) -> Iterator[tuple[str, int]]:
     """Yield each unusable photo or crop: a line about it and the photo's id."""
-    facts = dict(connection.execute("SELECT key, value FROM facts"))
+    facts = dict(connection.execute("SELECT key, value FROM facts").fetchall())
     size = int(facts.get("embedding_size", 0))
     for photo_id, model_id, blob in connection.execute(
         "SELECT photo_id, model_id, embedding FROM photos"
@@ -133,7 +159,7 @@ def _faults(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
             yield f"the crop of photo {photo_id} is damaged", -photo_id
 
 
-def _repair(connection: sqlite3.Connection) -> list[str]:
+def _repair(connection: Connection) -> list[str]:
     done = []
     for text, photo_id in list(_faults(connection)):
         # A photo with a damaged crop is still usable; it is marked by the sign of its id.

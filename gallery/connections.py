@@ -4,6 +4,7 @@ import errno
 import shutil
 import sqlite3
 import stat
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,9 +14,9 @@ from gallery.names import name_key
 from gallery.private_files import keep_private, make_private_file
 from gallery.replacing import finish
 from gallery.schema import is_old, migrate, pragma, refuse_foreign
+from gallery.store import WAIT_FOR_OTHERS_S
 
 SQLITE_MAGIC = b"SQLite format 3\0"
-WAIT_FOR_OTHERS_S = 10.0  # maximum wait of a command's write: others' batches take far less
 _NOT_RECOVERABLE_HERE = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 
@@ -44,7 +45,7 @@ def connect(path: Path, *, create: bool, wait_s: float = WAIT_FOR_OTHERS_S) -> s
             path, timeout=wait_s, isolation_level=None, check_same_thread=False
         )
         on_failure.callback(connection.close)
-        connection.create_function("name_key", 1, name_key, deterministic=True)
+        _add_functions(connection)
         refuse_foreign(connection, path)
         keep_private(path)
         _prepare(connection)
@@ -135,6 +136,11 @@ def _prepare(connection: sqlite3.Connection) -> None:
     is_locked(connection)
 
 
+def _add_functions(connection: sqlite3.Connection) -> None:
+    connection.create_function("name_key", 1, name_key, deterministic=True)
+    connection.create_function("unix_now", 0, time.time)
+
+
 def _missing(path: Path) -> GalleryFormatError:
     return GalleryFormatError(f"there is no gallery in {path.parent}: enroll somebody first")
 
@@ -164,7 +170,7 @@ def _migrated_copy(connection: sqlite3.Connection) -> sqlite3.Connection:
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     with ExitStack() as on_failure:
         on_failure.callback(copy.close)
-        copy.create_function("name_key", 1, name_key, deterministic=True)
+        _add_functions(copy)
         connection.backup(copy)
         migrate(copy)
         on_failure.pop_all()

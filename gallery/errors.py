@@ -10,6 +10,7 @@ GalleryError
 │   └── ErasedIdentityError the identity was erased after the work for it had started
 ├── GalleryBusyError        another process holds the file's write lock for too long
 ├── GalleryFullError        the disk is full
+├── GalleryUnreachableError the server of the gallery's database does not answer
 └── GalleryReplacedError    the file at the path is no longer the one that was opened
 """
 
@@ -59,14 +60,18 @@ class GalleryFullError(GalleryError):
     """Raised when the disk is full; nothing was changed."""
 
 
+class GalleryUnreachableError(GalleryError):
+    """Raised when the gallery's database server is away; nothing was changed."""
+
+
 class GalleryReplacedError(GalleryError):
     """Raised when the file at a gallery's path is no longer the one that was opened."""
 
 
-def busy(path: Path) -> GalleryBusyError:
+def busy(place: str) -> GalleryBusyError:
     """Return the error for a write lock that another process holds."""
     return GalleryBusyError(
-        f"the gallery {path.parent} is busy: another process is writing to it; try again later"
+        f"the gallery {place} is busy: another process is writing to it; try again later"
     )
 
 
@@ -78,10 +83,10 @@ def replaced(path: Path) -> GalleryReplacedError:
     )
 
 
-def other_model(path: Path, held: str, wanted: str) -> ModelMismatchError:
-    """Return the error for a gallery file that was converted to another model while open."""
+def other_model(place: str, held: str, wanted: str) -> ModelMismatchError:
+    """Return the error for a gallery that was converted to another model while open."""
     return ModelMismatchError(
-        f"the gallery {path.parent} now holds embeddings of {held}, not of {wanted}: "
+        f"the gallery {place} now holds embeddings of {held}, not of {wanted}: "
         "start again with that model"
     )
 
@@ -111,7 +116,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise busy(path) from error
+            raise busy(str(path.parent)) from error
         if code == sqlite3.SQLITE_NOTADB:
             raise GalleryFormatError(
                 f"{path} is not a gallery: name another directory, nothing was changed"

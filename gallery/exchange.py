@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.errors import GalleryError, GalleryFormatError
-from gallery.file import GalleryFile
 from gallery.gallery import Gallery
 from gallery.private_files import keep_private
+from gallery.store import Store
 
 PEOPLE, PHOTOS = "people.jsonl", "photos.npz"
 FORMAT, VERSION = "facewire-people", 1
@@ -63,7 +63,7 @@ def export_people(gallery: Gallery, directory: Path, *, replace: bool = False) -
             raise GalleryError(
                 f"{directory / name} is there already: name another directory, or --replace it"
             )
-    people, photos = _read_all(gallery.file)
+    people, photos = _read_all(gallery.store)
     header = ExportHeader(
         gallery.model_id, gallery.embedding_size, len(people), len(photos["crop_ends"])
     )
@@ -182,37 +182,32 @@ def read_photos(
     return embeddings, ends, crops
 
 
-def _read_all(file: GalleryFile) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
+def _read_all(store: Store) -> tuple[list[dict[str, Any]], dict[str, NDArray[Any]]]:
     people: list[dict[str, Any]] = []
     embeddings: list[bytes] = []
     pngs: list[bytes] = []
-    with file.reading() as connection:
-        connection.execute("BEGIN")  # a snapshot: other processes may be writing
-        try:
-            by_person: dict[int, list[dict[str, Any]]] = {}
-            for key, *row in connection.execute(
-                "SELECT person, identity_id, name, notes, created_at FROM identities"
-                " ORDER BY person"
-            ):
-                by_person[key] = []
-                names = ("identity_id", "name", "notes", "created_at")
-                people.append({**dict(zip(names, row, strict=True)), "photos": by_person[key]})
-            for key, source, quality, model_id, created_at, embedding, png in connection.execute(
-                "SELECT person, source_sha256, quality, model_id, created_at, embedding, png"
-                " FROM photos LEFT JOIN crops USING (photo_id) ORDER BY person, photo_id"
-            ):
-                by_person[key].append(
-                    {
-                        "source_sha256": source,
-                        "quality": quality,
-                        "model_id": model_id,
-                        "created_at": created_at,
-                    }
-                )
-                embeddings.append(embedding)
-                pngs.append(png or b"")
-        finally:
-            connection.execute("COMMIT")
+    with store.reading(snapshot=True) as connection:
+        by_person: dict[int, list[dict[str, Any]]] = {}
+        for key, *row in connection.execute(
+            "SELECT person, identity_id, name, notes, created_at FROM identities ORDER BY person"
+        ):
+            by_person[key] = []
+            names = ("identity_id", "name", "notes", "created_at")
+            people.append({**dict(zip(names, row, strict=True)), "photos": by_person[key]})
+        for key, source, quality, model_id, created_at, embedding, png in connection.execute(
+            "SELECT person, source_sha256, quality, model_id, created_at, embedding, png"
+            " FROM photos LEFT JOIN crops USING (photo_id) ORDER BY person, photo_id"
+        ):
+            by_person[key].append(
+                {
+                    "source_sha256": source,
+                    "quality": quality,
+                    "model_id": model_id,
+                    "created_at": created_at,
+                }
+            )
+            embeddings.append(embedding)
+            pngs.append(png or b"")
     vectors = np.frombuffer(b"".join(embeddings), "<f4")
     return people, {
         "embeddings": vectors.reshape(len(embeddings), -1) if embeddings else vectors,

@@ -5,11 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from gallery.connections import (
-    WAIT_FOR_OTHERS_S,
     connect,
     connect_reader,
     is_locked,
@@ -23,19 +21,9 @@ from gallery.errors import (
 )
 from gallery.private_files import make_private_directory
 from gallery.schema import FILE_NAME
-
-WAIT_TO_READ_S = 1.0
-"""How long a read waits for a process that recovers the file from a crash."""
+from gallery.store import WAIT_FOR_OTHERS_S, WAIT_TO_READ_S, Access, Connection
 
 MAX_IDLE_READERS = 4
-
-
-class Access(StrEnum):
-    """Access mode of a gallery's file."""
-
-    READ = "read"
-    WRITE = "write"
-    CREATE = "create"
 
 
 class GalleryFile:
@@ -77,6 +65,11 @@ class GalleryFile:
             on_failure.pop_all()
         self._file = self._watcher.file
 
+    @property
+    def place(self) -> str:
+        """As `Store`."""
+        return str(self.path.parent)
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         with self._write_lock, self._pool_lock:
@@ -85,7 +78,7 @@ class GalleryFile:
                 reader.connection.close()
             self._idle = []
             if self._writer is not None:
-                if self.is_replaced():
+                if self._is_replaced():
                     # SQLite does not do it then: the old log would be used for the new file.
                     with suppress(GalleryError, sqlite3.ProgrammingError):
                         self.truncate_log()
@@ -112,9 +105,11 @@ class GalleryFile:
         finally:
             self._write_lock.release()
 
-    def is_replaced(self) -> bool:
-        """Return whether the open file is no longer the one at its path."""
-        return _identity_of(self.path)[:2] != self._file[:2]
+    def refuse_replaced(self) -> None:
+        """As `Store`."""
+        if self._is_replaced():
+            self.truncate_log()  # else the new file would be opened with the old file's log
+            raise replaced(self.path)
 
     def truncate_log(self) -> bool:
         """Write the write-ahead log back to the file and empty it: it also holds erased rows.
@@ -130,6 +125,17 @@ class GalleryFile:
             is_busy = writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         return not is_busy
 
+    def last_numbers(self, connection: Connection) -> dict[str, int]:
+        """As `Store`."""
+        return dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
+
+    def set_last_numbers(self, connection: Connection, numbers: dict[str, int]) -> None:
+        """As `Store`."""
+        connection.execute("DELETE FROM sqlite_sequence")
+        connection.executemany(
+            "INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", list(numbers.items())
+        )
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run one transaction: all of it is on disk at the end, or none of it.
@@ -142,10 +148,10 @@ class GalleryFile:
         if writer is None:
             raise GalleryError(f"the gallery {self.path.parent} is open for reading only")
         if not self._write_lock.acquire(timeout=self._wait_s):
-            raise busy(self.path)
+            raise busy(self.place)
         try:
             with sqlite_errors(self.path):
-                if self.is_replaced():
+                if self._is_replaced():
                     raise replaced(self.path)
                 writer.execute("BEGIN IMMEDIATE")
                 try:
@@ -158,22 +164,27 @@ class GalleryFile:
             self._write_lock.release()
 
     @contextmanager
-    def reading(self, *, wait_s: float = WAIT_TO_READ_S) -> Iterator[sqlite3.Connection]:
+    def reading(
+        self, *, wait_s: float = WAIT_TO_READ_S, snapshot: bool = False
+    ) -> Iterator[sqlite3.Connection]:
         """Yield an exclusive reading connection that sees the last commit of any process.
 
         Args:
             wait_s: how long to wait for a process that recovers or locks the file, seconds.
+            snapshot: whether all statements see the state of the first one.
 
         Raises:
             GalleryError: if the file was replaced, or cannot be read.
         """
         with sqlite_errors(self.path):
-            if self._writer is not None and self.is_replaced():
+            if self._writer is not None and self._is_replaced():
                 raise replaced(self.path)
             reader = self._take_reader()
             is_usable = False
             try:
                 reader.wait(wait_s)
+                if snapshot:
+                    reader.connection.execute("BEGIN")
                 yield reader.connection
                 is_usable = True
             except GalleryError:
@@ -181,9 +192,14 @@ class GalleryFile:
                 raise
             finally:
                 if is_usable:
+                    if reader.connection.in_transaction:
+                        reader.connection.execute("COMMIT")
                     self._give_back(reader)
                 else:
                     reader.connection.close()
+
+    def _is_replaced(self) -> bool:
+        return _identity_of(self.path)[:2] != self._file[:2]
 
     def _take_reader(self) -> "_Reader":
         with self._pool_lock:

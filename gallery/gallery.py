@@ -1,7 +1,7 @@
 """The gallery: people, their photos, and the search for faces."""
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -9,14 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import templates
-from gallery.connections import WAIT_FOR_OTHERS_S
-from gallery.errors import GalleryBusyError, GalleryFormatError, ModelMismatchError
+from gallery.address import Place
+from gallery.errors import (
+    GalleryBusyError,
+    GalleryFormatError,
+    GalleryUnreachableError,
+    ModelMismatchError,
+)
 from gallery.facts import Facts
-from gallery.file import Access, GalleryFile
 from gallery.identities import Match
+from gallery.opening import open_store
 from gallery.people import People
+from gallery.people_copy import PeopleCopy, copied_at
 from gallery.photos import Photos
 from gallery.searcher import Searcher
+from gallery.store import WAIT_FOR_OTHERS_S, WAIT_TO_READ_S, Access, Store
 from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 
 Floats = NDArray[np.float32]
@@ -36,36 +43,44 @@ class Gallery:
         people: find, list, rename, merge, erase people.
         photos: add, read, move, erase photos.
         facts: about the whole gallery.
-        file: its file.
+        store: where it is kept.
         model_id: of the model of its embeddings.
         embedding_size: D of that model.
     """
 
-    def __init__(self, file: GalleryFile, *, model_id: str, embedding_size: int) -> None:
-        self.file = file
+    def __init__(
+        self, store: Store, *, model_id: str, embedding_size: int, copy: Store | None = None
+    ) -> None:
+        self.store = store
+        self._copy = copy
         self.model_id = model_id
         self.embedding_size = embedding_size
-        self.facts = Facts(file)
-        self._searcher = Searcher(file, model_id=model_id, embedding_size=embedding_size)
-        self.people = People(file, self._searcher)
-        self.photos = Photos(file, self._searcher)
+        self.facts = Facts(store)
+        self._searcher = Searcher(
+            store, model_id=model_id, embedding_size=embedding_size, copy=copy
+        )
+        self.people = People(store, self._searcher)
+        self.photos = Photos(store, self._searcher)
 
     @classmethod
     def open(
         cls,
-        directory: Path,
+        place: Place,
         *,
         model_id: str,
         embedding_size: int,
         wait_s: float = WAIT_FOR_OTHERS_S,
+        copy: PeopleCopy | None = None,
     ) -> Self:
-        """Open the gallery in a directory, creating it if there is none.
+        """Open the gallery at a place, creating it if there is none.
 
         Args:
-            directory: of the gallery.
+            place: directory or address of the gallery.
             model_id: of the model of enrolled embeddings and probes.
             embedding_size: D of that model.
             wait_s: how long a write waits for other writers, seconds.
+            copy: searched while the database is away, if there is one; `refresh` goes on with the
+                database once it is back.
 
         Raises:
             ModelMismatchError: if the gallery is of another model.
@@ -73,26 +88,42 @@ class Gallery:
             GalleryError: if the disk or the permissions do not allow it.
         """
         with ExitStack() as on_failure:
-            file = GalleryFile(directory, access=Access.CREATE, wait_s=wait_s)
-            on_failure.callback(file.close)
-            if Facts(file).get("model_id") is None:
-                Facts(file).claim_model(model_id, embedding_size)
-            _check_model(file, model_id, embedding_size)
+            try:
+                store = open_store(place, access=Access.CREATE, wait_s=wait_s)
+            except GalleryUnreachableError:
+                gallery = cls._from_copy(
+                    place,
+                    copy,
+                    access=Access.CREATE,
+                    wait_s=wait_s,
+                    model_id=model_id,
+                    embedding_size=embedding_size,
+                )
+                if gallery is None:
+                    raise
+                return gallery
+            on_failure.callback(store.close)
+            if Facts(store).get("model_id") is None:
+                Facts(store).claim_model(model_id, embedding_size)
+            _check_model(store, model_id, embedding_size)
             # It only saves space, which can wait for the next start.
             with suppress(GalleryBusyError):
-                templates.trim_journal(file)
-            gallery = cls(file, model_id=model_id, embedding_size=embedding_size)
+                templates.trim_journal(store)
+            gallery = cls(store, model_id=model_id, embedding_size=embedding_size)
             on_failure.pop_all()
         return gallery
 
     @classmethod
-    def open_to_read(cls, directory: Path, *, model_id: str, embedding_size: int) -> Self:
+    def open_to_read(
+        cls, place: Place, *, model_id: str, embedding_size: int, copy: PeopleCopy | None = None
+    ) -> Self:
         """Open an existing gallery for searching; nothing in its directory is created or changed.
 
         Args:
-            directory: of the gallery, may be on read-only media.
+            place: directory or address of the gallery; may be on read-only media.
             model_id: of the model of the probes.
             embedding_size: D of that model.
+            copy: as for `open`.
 
         Raises:
             ModelMismatchError: if the gallery is of another model.
@@ -100,20 +131,60 @@ class Gallery:
             GalleryError: if the permissions do not allow it.
         """
         with ExitStack() as on_failure:
-            file = GalleryFile(directory, access=Access.READ)
-            on_failure.callback(file.close)
-            if Facts(file).get("model_id") is not None:
-                _check_model(file, model_id, embedding_size)
-            gallery = cls(file, model_id=model_id, embedding_size=embedding_size)
+            try:
+                store = open_store(place, access=Access.READ)
+            except GalleryUnreachableError:
+                gallery = cls._from_copy(
+                    place,
+                    copy,
+                    access=Access.READ,
+                    model_id=model_id,
+                    embedding_size=embedding_size,
+                )
+                if gallery is None:
+                    raise
+                return gallery
+            on_failure.callback(store.close)
+            if Facts(store).get("model_id") is not None:
+                _check_model(store, model_id, embedding_size)
+            gallery = cls(store, model_id=model_id, embedding_size=embedding_size)
             on_failure.pop_all()
         return gallery
 
     @classmethod
-    def open_any(cls, directory: Path, *, access: Access = Access.WRITE) -> Self:
+    def _from_copy(
+        cls,
+        place: Place,
+        copy: PeopleCopy | None,
+        *,
+        access: Access,
+        model_id: str,
+        embedding_size: int,
+        wait_s: float = WAIT_FOR_OTHERS_S,
+    ) -> Self | None:
+        """Return a gallery that searches a copy; None where there is none that can be used."""
+        if copy is None:
+            return None
+        file = copy.open_to_read(place, model_id=model_id, embedding_size=embedding_size)
+        if file is None:
+            return None
+        with ExitStack() as on_failure:
+            on_failure.callback(file.close)
+            store = open_store(place, access=access, wait_s=wait_s, is_away=True)
+            on_failure.callback(store.close)
+            try:
+                gallery = cls(store, model_id=model_id, embedding_size=embedding_size, copy=file)
+            except GalleryFormatError:  # damaged: as if there were none
+                return None
+            on_failure.pop_all()
+        return gallery
+
+    @classmethod
+    def open_any(cls, place: Place, *, access: Access = Access.WRITE) -> Self:
         """Open an existing gallery of any model, for maintenance.
 
         Args:
-            directory: of the gallery.
+            place: directory or address of the gallery.
             access: `Access.READ` to only read it; nothing in the directory is created or
                 changed then, and it may be on read-only media.
 
@@ -122,19 +193,23 @@ class Gallery:
             GalleryError: if the disk or the permissions do not allow it.
         """
         with ExitStack() as on_failure:
-            file = GalleryFile(directory, access=access)
-            on_failure.callback(file.close)
-            facts = Facts(file)
+            store = open_store(place, access=access)
+            on_failure.callback(store.close)
+            facts = Facts(store)
             model_id, size = facts.get("model_id"), facts.get("embedding_size")
             if model_id is None or size is None:
-                raise GalleryFormatError(f"the gallery {directory} is empty: enroll somebody first")
-            gallery = cls(file, model_id=model_id, embedding_size=int(size))
+                raise GalleryFormatError(
+                    f"the gallery {store.place} is empty: enroll somebody first"
+                )
+            gallery = cls(store, model_id=model_id, embedding_size=int(size))
             on_failure.pop_all()
         return gallery
 
     def close(self) -> None:
-        """Close the file; safe to call twice."""
-        self.file.close()
+        """Close the store; safe to call twice."""
+        self.store.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,12 +228,23 @@ class Gallery:
 
     @property
     def gallery_id(self) -> str:
-        """A permanent UUID of the file, the same in copies and backups."""
+        """A permanent UUID of the gallery, the same in copies and backups."""
         return self.facts.get("gallery_id") or ""
 
     @property
+    def source(self) -> Store:
+        """What is searched: the store, or its copy until the store was reached."""
+        return self._searcher.source
+
+    @property
+    def copied_at(self) -> float | None:
+        """When the copy that is searched was made, seconds since 1970; None: it is the store."""
+        source = self._searcher.source
+        return None if source is self.store else copied_at(source)
+
+    @property
     def index_kind(self) -> str:
-        """The kind of index in memory, "flat" or "int8"; results do not depend on it."""
+        """The kind of index in memory: "flat" or "int8", which are exact, or "pq"."""
         return self._searcher.kind
 
     @property
@@ -166,17 +252,29 @@ class Gallery:
         """The number of the last change applied to the index; costs nothing."""
         return self._searcher.known_revision
 
-    def revision(self) -> int:
-        """Return the number of the last change by any process to people or photos."""
-        return templates.revision(self.file)
+    def revision(self, *, wait_s: float = WAIT_TO_READ_S) -> int:
+        """Return the number of the last change by any process to people or photos.
+
+        Args:
+            wait_s: see `Store.reading`.
+        """
+        return templates.revision(self.store, wait_s=wait_s)
 
     def refresh(self) -> bool:
-        """Apply changes by others to the file; takes microseconds if there are none.
+        """Apply changes by others to the store; takes microseconds if there are none.
 
         Returns:
             Whether there were new changes.
         """
         return self._searcher.refresh()
+
+    def tidy(self, pause: Callable[[], None] = lambda: None) -> bool:
+        """Write the index of a very large gallery anew if it is due; see `Searcher.tidy`."""
+        return self._searcher.tidy(pause)
+
+    def check_recent(self, pause: Callable[[], None] = lambda: None) -> tuple[int, int]:
+        """Compare the latest probes with all templates; see `Searcher.check_recent`."""
+        return self._searcher.check_recent(pause)
 
     def search(
         self, embeddings: Floats, *, threshold: float, margin: float = 0.0
@@ -229,10 +327,12 @@ class Gallery:
             The calibrated threshold, raised if there are more people since; else `naming_threshold`
             for the number of people.
         """
-        chosen, people = self.facts.get("threshold"), self.people.count()
+        source = self._searcher.source
+        facts, people = Facts(source), templates.count_people(source)
+        chosen = facts.get("threshold")
         if chosen is None:
             return naming_threshold(pairwise, people, growth)
-        before = int(self.facts.get("threshold_people") or people)
+        before = int(facts.get("threshold_people") or people)
         return float(chosen) + raised(before, people, growth.per_decade)
 
 
@@ -246,16 +346,16 @@ def _decided(ranked: list[Match], *, threshold: float, margin: float) -> Match |
     return ranked[0]
 
 
-def _check_model(file: GalleryFile, model_id: str, embedding_size: int) -> None:
-    facts, directory = Facts(file), file.path.parent
+def _check_model(store: Store, model_id: str, embedding_size: int) -> None:
+    facts, place = Facts(store), store.place
     held = facts.get("model_id")
     if held != model_id:
         raise ModelMismatchError(
-            f"the gallery {directory} holds embeddings of {held}, not of {model_id}: "
+            f"the gallery {place} holds embeddings of {held}, not of {model_id}: "
             f"open it with that model, or run `facewire gallery reembed`"
         )
     size = facts.get("embedding_size")
     if size != str(embedding_size):
         raise ModelMismatchError(
-            f"the gallery {directory} holds embeddings of {size} numbers, not of {embedding_size}"
+            f"the gallery {place} holds embeddings of {size} numbers, not of {embedding_size}"
         )

@@ -109,7 +109,7 @@ def inspect(gallery: Gallery, limits: HygieneLimits) -> Hygiene:
     Raises:
         GalleryError: if the file cannot be read.
     """
-    batches = list(all_templates(gallery.file))
+    batches = list(all_templates(gallery.store))
     if not batches:
         return Hygiene((), limits, 0, 0, is_sampled=False)
     photo_ids, persons, embeddings = (np.concatenate(parts) for parts in zip(*batches, strict=True))
@@ -163,7 +163,7 @@ class _Table:
         self._embeddings = embeddings
         self.people, self._starts = np.unique(persons, return_index=True)
         self._ends = np.append(self._starts[1:], len(persons))
-        self._names = names_of(gallery.file, [int(person) for person in self.people])
+        self._names = names_of(gallery.store, [int(person) for person in self.people])
         self._photos: dict[int, dict[int, Photo]] = {}
 
     def closest(self) -> _Closest:

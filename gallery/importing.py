@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import sqlite3
 from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,10 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gallery.blobs import Embedding
 from gallery.errors import GalleryFormatError, InvalidNameError, ModelMismatchError
 from gallery.exchange import PEOPLE, header_of, people_lines, read_photos
 from gallery.gallery import Gallery
-from gallery.names import MAX_NAME_LENGTH, escaped, is_text, name_key, repaired_name
+from gallery.names import MAX_NAME_LENGTH, escaped, is_storable, name_key, repaired_name
+from gallery.person_rows import add_crop, number_of
+from gallery.store import Connection
 
 MAX_TIME = 253_402_300_799.0  # Unix seconds of the last year with four digits
 MAX_NOTES_LENGTH = 100_000  # characters
@@ -96,7 +98,7 @@ def import_people(
     embeddings, ends, crops = read_photos(directory, header)
     n_people = n_photos = row = 0
     clashes: list[Clash] = []
-    with gallery.file.writing() as connection:
+    with gallery.store.writing() as connection:
         try:
             for person in people:
                 key, is_new, clash = _add_person(connection, person, own_ids, on_clash)
@@ -123,7 +125,7 @@ def import_people(
 
 
 def _add_person(
-    connection: sqlite3.Connection, person: dict[str, Any], own_ids: Set[str], on_clash: OnClash
+    connection: Connection, person: dict[str, Any], own_ids: Set[str], on_clash: OnClash
 ) -> tuple[int | None, bool, Clash | None]:
     """Return the person to add photos to, None to skip them, and whether that person is new."""
     identity_id, name = str(person["identity_id"]), repaired_name(person["name"])
@@ -131,9 +133,9 @@ def _add_person(
         raise ValueError(f"an identity_id is 1 to 64 letters and digits, got {identity_id[:80]!r}")
     row = connection.execute(
         # A person merged since the export is the person they were merged into.
-        "SELECT person FROM identities WHERE identity_id = ?1 OR identity_id ="
-        " (SELECT into_id FROM successors WHERE identity_id = ?1) ORDER BY identity_id != ?1",
-        (identity_id,),
+        "SELECT person FROM identities WHERE identity_id = ? OR identity_id ="
+        " (SELECT into_id FROM successors WHERE identity_id = ?) ORDER BY identity_id != ?",
+        (identity_id,) * 3,
     ).fetchone()
     if row is not None:
         return int(row[0]), False, None
@@ -147,7 +149,7 @@ def _add_person(
         new_name = _free_name(connection, name, own_ids)
         clash = Clash(name, identity_id, held_id, new_name)
         name = new_name
-    cursor = connection.execute(
+    connection.execute(
         "INSERT INTO identities (identity_id, name, name_key, notes, created_at)"
         " VALUES (?, ?, ?, ?, ?)",
         (
@@ -158,12 +160,10 @@ def _add_person(
             _number(person["created_at"], MAX_TIME),
         ),
     )
-    return int(cursor.lastrowid or 0), True, clash
+    return number_of(connection, identity_id), True, clash
 
 
-def _other_holder(
-    connection: sqlite3.Connection, name: str, own_ids: Set[str]
-) -> tuple[int, str] | None:
+def _other_holder(connection: Connection, name: str, own_ids: Set[str]) -> tuple[int, str] | None:
     """Return person and id of the holder of an imported person's name, None if there is none.
 
     Two names of an older gallery may differ only in case: its export holds both.
@@ -179,7 +179,7 @@ def _other_holder(
     return None
 
 
-def _free_name(connection: sqlite3.Connection, name: str, own_ids: Set[str]) -> str:
+def _free_name(connection: Connection, name: str, own_ids: Set[str]) -> str:
     for number in itertools.count(2):
         suffix = f" ({number})"
         candidate = name[: MAX_NAME_LENGTH - len(suffix)] + suffix
@@ -189,7 +189,7 @@ def _free_name(connection: sqlite3.Connection, name: str, own_ids: Set[str]) -> 
 
 
 def _add_photo(
-    connection: sqlite3.Connection,
+    connection: Connection,
     person: int,
     photo: dict[str, Any],
     embedding: NDArray[np.float32],
@@ -207,11 +207,11 @@ def _add_photo(
             _number(photo["quality"], 1.0),
             model_id,
             _number(photo["created_at"], MAX_TIME),
-            embedding.astype("<f4").tobytes(),
+            Embedding.of(embedding),
         ),
     )
     if cursor.rowcount and png:
-        connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
+        add_crop(connection, person, photo["source_sha256"], png)
     return int(cursor.rowcount)
 
 
@@ -226,7 +226,7 @@ def _number(value: Any, largest: float) -> float:
 
 def _text(value: object) -> str:
     text = str(value)
-    if not is_text(text) or len(text) > MAX_NOTES_LENGTH:
+    if not is_storable(text) or len(text) > MAX_NOTES_LENGTH:
         raise ValueError(f"notes are at most {MAX_NOTES_LENGTH} characters of text")
     return text
 

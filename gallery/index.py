@@ -131,12 +131,12 @@ class TemplateIndex:
             exact, is_last_look = rough, k == self._n or k >= LAST_LOOK
             if slack.any():
                 try:
-                    exact = self._exact(probes[open_probes], rows)
+                    exact = compared(self._fetch, probes[open_probes], self._photo_ids[rows])
                 except GalleryError:  # locked or gone: as good as the bytes are, off by 0.01 or so
                     is_last_look = True
             unproven = []
             for position, probe in enumerate(open_probes):
-                found = _by_person(self._persons[rows[position]], exact[position])[:n_persons]
+                found = by_person(self._persons[rows[position]], exact[position])[:n_persons]
                 answers[probe] = found
                 # No row outside has a rough similarity above the least one seen.
                 bound = rough[position].min() + slack[position]
@@ -146,19 +146,33 @@ class TemplateIndex:
             k *= 8
         return answers
 
-    def _exact(self, probes: Floats, rows: Ids) -> Floats:
-        photo_ids = self._photo_ids[rows]
-        held = self._fetch(np.unique(photo_ids).tolist())
-        gone = np.zeros(self._size, np.float32)
-        similarities = np.empty(rows.shape, np.float32)
-        for i, probe in enumerate(probes):
-            vectors = np.stack([held.get(p, gone) for p in photo_ids[i].tolist()])
-            similarities[i] = vectors @ probe
-            similarities[i, [p not in held for p in photo_ids[i].tolist()]] = -np.inf
-        return similarities
+
+def compared(fetch: Fetch, probes: Floats, photo_ids: Ids) -> Floats:
+    """Return the similarities of probes to photos as they are stored.
+
+    Args:
+        fetch: returns the vectors.
+        probes: (N, D) float32, unit length.
+        photo_ids: (N, M) int64, M of each probe.
+
+    Returns:
+        (N, M) float32; -inf for a photo that was erased.
+
+    Raises:
+        GalleryError: if they cannot be read now.
+    """
+    held = fetch(np.unique(photo_ids).tolist())
+    gone = np.zeros(probes.shape[1], np.float32)
+    similarities = np.empty(photo_ids.shape, np.float32)
+    for i, probe in enumerate(probes):
+        vectors = np.stack([held.get(p, gone) for p in photo_ids[i].tolist()])
+        similarities[i] = vectors @ probe
+        similarities[i, [p not in held for p in photo_ids[i].tolist()]] = -np.inf
+    return similarities
 
 
-def _by_person(persons: Ids, similarities: Floats) -> list[tuple[int, float]]:
+def by_person(persons: Ids, similarities: Floats) -> list[tuple[int, float]]:
+    """Return the persons of templates with their best similarity, the most similar first."""
     order = np.lexsort((persons, -similarities))
     best: dict[int, float] = {}
     for person, similarity in zip(

@@ -45,6 +45,11 @@ def is_text(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
+def is_storable(text: str) -> bool:
+    """Return whether text can be in a store: UTF-8 without NUL, which PostgreSQL refuses."""
+    return is_text(text) and "\0" not in text
+
+
 def is_row_number(number: int) -> bool:
     """Return whether a number can be a row id."""
     return 0 < number <= MAX_INTEGER

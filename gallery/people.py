@@ -4,12 +4,21 @@ import base64
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from gallery import templates
 from gallery.errors import NameTakenError, UnknownIdentityError
-from gallery.file import GalleryFile
 from gallery.identities import Identity, IdentitySummary, PeoplePage
-from gallery.names import clean_name, composed, is_text, letters_of, name_key, sort_key
-from gallery.person_rows import NOW, find_person, note, other_holder, person_of_id, person_of_name
+from gallery.names import clean_name, composed, is_storable, letters_of, name_key, sort_key
+from gallery.person_rows import (
+    NOW,
+    find_person,
+    move_photos,
+    note,
+    other_holder,
+    person_of_id,
+    person_of_name,
+)
 from gallery.searcher import Searcher
+from gallery.store import WAIT_TO_READ_S, Store
 
 
 class People:
@@ -18,19 +27,18 @@ class People:
     Thread-safe. A change is on disk and in the index on return.
 
     Args:
-        file: stores them.
+        store: of the gallery.
         searcher: updated with each change.
     """
 
-    def __init__(self, file: GalleryFile, searcher: Searcher) -> None:
-        self._file = file
+    def __init__(self, store: Store, searcher: Searcher) -> None:
+        self._store = store
         self._searcher = searcher
         self._order: tuple[int, list[tuple[str, Identity]]] = (-1, [])
 
     def count(self) -> int:
         """Return the number of people, with or without photos."""
-        with self._file.reading() as connection:
-            return int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
+        return templates.count_people(self._store)
 
     def find(self, name_or_id: str) -> Identity:
         """Return the identity of an id, else of a name.
@@ -38,20 +46,27 @@ class People:
         Raises:
             UnknownIdentityError: if there is neither.
         """
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             return Identity(*find_person(connection, name_or_id)[1:])
 
     def named(self, name: str) -> Identity | None:
         """Return the person of a name, None if there is none."""
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             found = person_of_name(connection, name)
         return None if found is None else Identity(*found[1:])
 
-    def present(self, identity_ids: Sequence[str]) -> dict[str, Identity]:
-        """Return the current identities of ids, after renames and merges; without erased ones."""
+    def present(
+        self, identity_ids: Sequence[str], *, wait_s: float = WAIT_TO_READ_S
+    ) -> dict[str, Identity]:
+        """Return the current identities of ids, after renames and merges; without erased ones.
+
+        Args:
+            identity_ids: of people, known or not.
+            wait_s: see `Store.reading`.
+        """
         present = {}
-        with self._file.reading() as connection:
-            for identity_id in filter(is_text, identity_ids):
+        with self._store.reading(wait_s=wait_s) as connection:
+            for identity_id in filter(is_storable, identity_ids):
                 found = person_of_id(connection, identity_id)
                 if found is not None:
                     present[identity_id] = Identity(*found[1:])
@@ -59,14 +74,15 @@ class People:
 
     def removed(self, identity_ids: Sequence[str]) -> set[str]:
         """Return the ids that were erased here and not added again."""
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             return {
                 identity_id
                 for identity_id in identity_ids
-                if connection.execute(
-                    "SELECT 1 FROM removed WHERE identity_id = ?1 AND NOT EXISTS"
-                    " (SELECT 1 FROM identities WHERE identity_id = ?1)",
-                    (identity_id,),
+                if is_storable(identity_id)
+                and connection.execute(
+                    "SELECT 1 FROM removed WHERE identity_id = ? AND NOT EXISTS"
+                    " (SELECT 1 FROM identities WHERE identity_id = ?)",
+                    (identity_id,) * 2,
                 ).fetchone()
             }
 
@@ -76,7 +92,7 @@ class People:
             "SELECT identity_id, name, (SELECT count(*) FROM photos"
             " WHERE photos.person = identities.person), created_at, notes FROM identities"
         )
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             if identity_ids is None:
                 rows = connection.execute(columns).fetchall()
             else:
@@ -125,7 +141,7 @@ class People:
             UnknownIdentityError: if there is no such person.
         """
         name = clean_name(name)
-        with self._file.writing() as connection:
+        with self._store.writing() as connection:
             person, identity_id, _ = find_person(connection, name_or_id)
             holder = other_holder(connection, name, person)
             if holder is not None:
@@ -145,42 +161,45 @@ class People:
 
         A photo that both have is kept once.
         """
-        with self._file.writing() as connection:
+        with self._store.writing() as connection:
             person, identity_id, _ = find_person(connection, name_or_id)
             into_person, into_id, into_name = find_person(connection, into)
             if person == into_person:
                 raise UnknownIdentityError("cannot merge a person with themselves: name two people")
-            moved = connection.execute(
-                "UPDATE OR IGNORE photos SET person = ? WHERE person = ?", (into_person, person)
-            ).rowcount
+            moved = move_photos(connection, "person = ?", person, into_person)
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
             connection.execute(
                 "UPDATE successors SET into_id = ? WHERE into_id = ?", (into_id, identity_id)
             )
             connection.execute(
-                "INSERT OR REPLACE INTO successors VALUES (?, ?)", (identity_id, into_id)
+                "INSERT INTO successors (identity_id, into_id) VALUES (?, ?)"
+                " ON CONFLICT (identity_id) DO UPDATE SET into_id = excluded.into_id",
+                (identity_id, into_id),
             )
             note(connection, "merge", into_id, moved)
         self._searcher.catch_up()
         return Identity(into_id, into_name)
 
     def remove(self, name_or_id: str) -> None:
-        """Erase a person: name, notes, embeddings and crops, also from the file's free pages."""
-        with self._file.writing() as connection:
+        """Erase a person: name, notes, embeddings and crops, also from a file's free pages."""
+        with self._store.writing() as connection:
             person, identity_id, _ = find_person(connection, name_or_id)
             n_photos = connection.execute(
                 "SELECT count(*) FROM photos WHERE person = ?", (person,)
             ).fetchone()[0]
             connection.execute("DELETE FROM identities WHERE person = ?", (person,))
             # With the people merged into them, so that an outdated event log erases all of them.
-            connection.execute(
-                f"INSERT OR REPLACE INTO removed SELECT ?1, {NOW} UNION ALL"
-                f" SELECT identity_id, {NOW} FROM successors WHERE into_id = ?1",
-                (identity_id,),
+            merged = connection.execute(
+                "SELECT identity_id FROM successors WHERE into_id = ?", (identity_id,)
+            ).fetchall()
+            connection.executemany(
+                f"INSERT INTO removed (identity_id, at) VALUES (?, {NOW})"
+                " ON CONFLICT (identity_id) DO UPDATE SET at = excluded.at",
+                [(identity_id,), *merged],
             )
             connection.execute("DELETE FROM successors WHERE into_id = ?", (identity_id,))
             note(connection, "remove", identity_id, n_photos)
-        self._file.truncate_log()
+        self._store.truncate_log()
         self._searcher.catch_up()
 
     def _alphabetical(self) -> list[tuple[str, Identity]]:

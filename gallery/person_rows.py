@@ -1,6 +1,5 @@
 """Rows of people, found and inserted inside the caller's transaction."""
 
-import sqlite3
 from secrets import token_hex
 
 from gallery.errors import (
@@ -10,22 +9,25 @@ from gallery.errors import (
     UnknownIdentityError,
 )
 from gallery.identities import Target
-from gallery.names import clean_name, is_text, name_key
+from gallery.names import clean_name, is_storable, name_key
+from gallery.store import Connection
 
 PersonRow = tuple[int, str, str]
-"""Number within the file, identity id, name."""
+"""Number within the store, identity id, name."""
 
-NOW = "(julianday('now') - 2440587.5) * 86400.0"  # Unix time in seconds, of the database
+NOBODY = -1  # no person has this number
+
+NOW = "unix_now()"  # Unix time in seconds, of the database
 
 
-def find_person(connection: sqlite3.Connection, name_or_id: str) -> PersonRow:
+def find_person(connection: Connection, name_or_id: str) -> PersonRow:
     """Return the person of an id, else of a name.
 
     Raises:
         UnknownIdentityError: if there is neither.
     """
     row = (
-        is_text(name_or_id)
+        is_storable(name_or_id)
         and connection.execute(
             "SELECT person, identity_id, name FROM identities"
             " WHERE identity_id = ? OR name = ? ORDER BY identity_id != ?",
@@ -42,7 +44,7 @@ def find_person(connection: sqlite3.Connection, name_or_id: str) -> PersonRow:
     return int(found[0]), str(found[1]), str(found[2])
 
 
-def person_of_name(connection: sqlite3.Connection, name: str) -> PersonRow | None:
+def person_of_name(connection: Connection, name: str) -> PersonRow | None:
     """Return the person of exactly that name, else of one that differs only in case or width.
 
     Raises:
@@ -62,7 +64,7 @@ def person_of_name(connection: sqlite3.Connection, name: str) -> PersonRow | Non
     return (int(rows[0][0]), str(rows[0][1]), str(rows[0][2])) if rows else None
 
 
-def person_of_id(connection: sqlite3.Connection, identity_id: str) -> PersonRow | None:
+def person_of_id(connection: Connection, identity_id: str) -> PersonRow | None:
     """Return the person of an id, or the one it was merged into."""
     row = connection.execute(
         "SELECT person, identity_id, name FROM identities WHERE identity_id = ?"
@@ -73,16 +75,16 @@ def person_of_id(connection: sqlite3.Connection, identity_id: str) -> PersonRow 
     return None if row is None else (int(row[0]), str(row[1]), str(row[2]))
 
 
-def other_holder(connection: sqlite3.Connection, name: str, person: int | None) -> str | None:
+def other_holder(connection: Connection, name: str, person: int | None) -> str | None:
     """Return the name of a person, other than `person`, with the same comparison key as `name`."""
     row = connection.execute(
-        "SELECT name FROM identities WHERE (name = ? OR name_key = ?) AND person IS NOT ?",
-        (name, name_key(name), person),
+        "SELECT name FROM identities WHERE (name = ? OR name_key = ?) AND person != ?",
+        (name, name_key(name), NOBODY if person is None else person),
     ).fetchone()
     return None if row is None else str(row[0])
 
 
-def target_person(connection: sqlite3.Connection, target: Target) -> PersonRow | None:
+def target_person(connection: Connection, target: Target) -> PersonRow | None:
     """Return the existing person of a target; None for a new one.
 
     Raises:
@@ -96,17 +98,53 @@ def target_person(connection: sqlite3.Connection, target: Target) -> PersonRow |
     return found
 
 
-def insert_person(connection: sqlite3.Connection, name: str) -> PersonRow:
+def insert_person(connection: Connection, name: str) -> PersonRow:
     """Insert a person with a unique name, as of `clean_name`."""
     identity_id = token_hex(8)
-    cursor = connection.execute(
+    connection.execute(
         f"INSERT INTO identities (identity_id, name, name_key, created_at) VALUES (?, ?, ?, {NOW})",
         (identity_id, name, name_key(name)),
     )
-    return int(cursor.lastrowid or 0), identity_id, name
+    return number_of(connection, identity_id), identity_id, name
 
 
-def note(connection: sqlite3.Connection, action: str, identity_id: str, n_photos: int) -> None:
+def number_of(connection: Connection, identity_id: str) -> int:
+    """Return the number within the store of a person who exists."""
+    row = connection.execute(
+        "SELECT person FROM identities WHERE identity_id = ?", (identity_id,)
+    ).fetchone()
+    return int(row[0])
+
+
+def add_crop(connection: Connection, person: int, source_sha256: str, png: bytes) -> None:
+    """Store the crop of a photo that was just inserted."""
+    connection.execute(
+        "INSERT INTO crops (photo_id, png) SELECT photo_id, ? FROM photos"
+        " WHERE person = ? AND source_sha256 = ?",
+        (png, person, source_sha256),
+    )
+
+
+def move_photos(connection: Connection, which: str, value: int, into: int) -> int:
+    """Move photos to another person, except those that the person has already.
+
+    Args:
+        connection: writing.
+        which: condition on the photos, with one `?`.
+        value: of the condition.
+        into: number of the other person.
+
+    Returns:
+        How many were moved.
+    """
+    return connection.execute(
+        f"UPDATE photos SET person = ? WHERE {which} AND source_sha256 NOT IN"
+        " (SELECT source_sha256 FROM photos WHERE person = ?)",
+        (into, value, into),
+    ).rowcount
+
+
+def note(connection: Connection, action: str, identity_id: str, n_photos: int) -> None:
     """Add an entry to the audit table, which holds no names."""
     connection.execute(
         f"INSERT INTO audit (at, action, identity_id, n_photos) VALUES ({NOW}, ?, ?, ?)",

@@ -1,21 +1,29 @@
 """The photos of a gallery: adding, reading, moving and erasing."""
 
-import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.blobs import as_arrays, decode_crop, encode_crop
+from gallery.blobs import Embedding, as_arrays, decode_crop, encode_crop
 from gallery.errors import NameTakenError, UnknownIdentityError, other_model
 from gallery.facts import Facts
-from gallery.file import GalleryFile
 from gallery.identities import Identity, NewPhoto, Photo, Target
 from gallery.names import clean_name, is_row_number
-from gallery.person_rows import NOW, find_person, insert_person, note, other_holder, target_person
+from gallery.person_rows import (
+    NOW,
+    add_crop,
+    find_person,
+    insert_person,
+    move_photos,
+    note,
+    other_holder,
+    target_person,
+)
 from gallery.probes import unit_rows
 from gallery.searcher import Searcher
+from gallery.store import Connection, Store
 
 Floats = NDArray[np.float32]
 
@@ -35,18 +43,18 @@ class Photos:
     Thread-safe. A change is on disk and in the index on return.
 
     Args:
-        file: stores them.
+        store: of the gallery.
         searcher: updated with each change.
     """
 
-    def __init__(self, file: GalleryFile, searcher: Searcher) -> None:
-        self._file = file
+    def __init__(self, store: Store, searcher: Searcher) -> None:
+        self._store = store
         self._searcher = searcher
-        self._facts = Facts(file)
+        self._facts = Facts(store)
 
     def of(self, identity_id: str) -> list[Photo]:
         """Return a person's photos, oldest first."""
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_PHOTO_COLUMNS} FROM {_PHOTO_TABLES}"
                 " WHERE identity_id = ? ORDER BY photos.photo_id",
@@ -56,12 +64,49 @@ class Photos:
 
     def of_source(self, source_sha256: str) -> list[tuple[Photo, str]]:
         """Return the photos with a source of that hash, with the names of their people."""
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_PHOTO_COLUMNS}, name FROM {_PHOTO_TABLES} WHERE source_sha256 = ?",
                 (source_sha256,),
             ).fetchall()
         return [(_photo(row), str(row[7])) for row in rows]
+
+    def page(
+        self, *, offset: int, limit: int, of: str | None = None
+    ) -> tuple[list[tuple[Photo, str]], int]:
+        """Return some of all photos, oldest first, with the names of their people, and the count.
+
+        Args:
+            offset: how many photos come before, >= 0.
+            limit: maximum number, >= 1.
+            of: an identity's id, for the photos of one person; None for everybody's.
+        """
+        which, values = ("", ()) if of is None else (" WHERE identity_id = ?", (of,))
+        with self._store.reading() as connection:
+            (total,) = connection.execute(
+                f"SELECT count(*) FROM photos JOIN identities USING (person){which}", values
+            ).fetchone()
+            rows = connection.execute(
+                f"SELECT {_PHOTO_COLUMNS}, name FROM {_PHOTO_TABLES}{which}"
+                " ORDER BY photos.photo_id LIMIT ? OFFSET ?",
+                (*values, limit, offset),
+            ).fetchall()
+        return [(_photo(row), str(row[7])) for row in rows], int(total)
+
+    def find(self, photo_id: int) -> tuple[Photo, str, Floats] | None:
+        """Return a photo with its person's name and its (D,) embedding; None if there is none."""
+        if not is_row_number(photo_id):
+            return None
+        self._facts.refuse_other_model(self._searcher.model_id)
+        with self._store.reading() as connection:
+            row = connection.execute(
+                f"SELECT {_PHOTO_COLUMNS}, name, photos.person, embedding FROM {_PHOTO_TABLES}"
+                " WHERE photos.photo_id = ?",
+                (photo_id,),
+            ).fetchone()
+        if row is None:
+            return None
+        return _photo(row), str(row[7]), as_arrays([(photo_id, *row[8:])])[2][0]
 
     def embeddings(self, name_or_id: str) -> Floats:
         """Return a person's (K, D) float32 unit embeddings, oldest first; K is 0 if unknown.
@@ -70,7 +115,7 @@ class Photos:
             ModelMismatchError: if the file was converted to another model meanwhile.
         """
         self._facts.refuse_other_model(self._searcher.model_id)
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             try:
                 person = find_person(connection, name_or_id)[0]
             except UnknownIdentityError:
@@ -94,14 +139,13 @@ class Photos:
         """
         if not is_row_number(photo_id):
             return None
-        with self._file.reading() as connection:
+        with self._store.reading() as connection:
             person = None if of is None else find_person(connection, of)[0]
             row = connection.execute(
-                "SELECT png FROM crops JOIN photos USING (photo_id)"
-                " WHERE photo_id = ?1 AND (?2 IS NULL OR person = ?2)",
-                (photo_id, person),
+                "SELECT png, person FROM crops JOIN photos USING (photo_id) WHERE photo_id = ?",
+                (photo_id,),
             ).fetchone()
-        return None if row is None else decode_crop(row[0])
+        return None if row is None or person not in (None, row[1]) else decode_crop(row[0])
 
     def add(self, name: str, photos: Sequence[NewPhoto]) -> tuple[Identity, list[bool]]:
         """Add photos to one person, all in one transaction.
@@ -151,7 +195,7 @@ class Photos:
         Raises:
             UnknownIdentityError: if a photo is not this person's, or a person is unknown.
         """
-        with self._file.writing() as connection:
+        with self._store.writing() as connection:
             person = find_person(connection, name_or_id)[0]
             into_person, into_id, into_name = find_person(connection, into)
             _move(connection, person, photo_ids, into_person)
@@ -167,7 +211,7 @@ class Photos:
             UnknownIdentityError: if a photo is not this person's.
         """
         name = clean_name(name)
-        with self._file.writing() as connection:
+        with self._store.writing() as connection:
             person = find_person(connection, name_or_id)[0]
             holder = other_holder(connection, name, None)
             if holder is not None:
@@ -188,7 +232,7 @@ class Photos:
         Raises:
             UnknownIdentityError: if there is no such photo.
         """
-        with self._file.writing() as connection:
+        with self._store.writing() as connection:
             row = connection.execute(
                 "SELECT identity_id, person FROM photos JOIN identities USING (person)"
                 " WHERE photo_id = ?",
@@ -200,7 +244,7 @@ class Photos:
                 raise UnknownIdentityError(f"there is no photo {photo_id}")
             connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
             note(connection, "remove_photo", row[0], 1)
-        self._file.truncate_log()
+        self._store.truncate_log()
         self._searcher.catch_up()
 
     def _add(
@@ -209,10 +253,10 @@ class Photos:
         model_id = self._searcher.model_id
         photos = self._unit(photos)
         encoded = [None if p.crop is None else encode_crop(p.crop) for p in photos]
-        with self._file.writing() as connection:
+        with self._store.writing() as connection:
             held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
             if held is not None and held[0] != model_id:
-                raise other_model(self._file.path, str(held[0]), model_id)
+                raise other_model(self._store.place, str(held[0]), model_id)
             found = target_person(connection, target)
             chosen = set(
                 range(len(photos))
@@ -245,7 +289,7 @@ class Photos:
         ]
 
 
-def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int], into: int) -> None:
+def _move(connection: Connection, person: int, photo_ids: Sequence[int], into: int) -> None:
     if person == into:
         raise UnknownIdentityError("cannot move photos to the same person: name another")
     for photo_id in photo_ids:
@@ -257,9 +301,7 @@ def _move(connection: sqlite3.Connection, person: int, photo_ids: Sequence[int],
         )
         if not is_own:
             raise UnknownIdentityError(f"photo {photo_id} is not of this person")
-        moved = connection.execute(
-            "UPDATE OR IGNORE photos SET person = ? WHERE photo_id = ?", (into, photo_id)
-        ).rowcount
+        moved = move_photos(connection, "photo_id = ?", photo_id, into)
         if not moved:  # the other has it already
             connection.execute("DELETE FROM photos WHERE photo_id = ?", (photo_id,))
 
@@ -272,7 +314,7 @@ def _photo(row: Sequence[Any]) -> Photo:
 
 
 def _add_photo(
-    connection: sqlite3.Connection, person: int, photo: NewPhoto, png: bytes | None, model_id: str
+    connection: Connection, person: int, photo: NewPhoto, png: bytes | None, model_id: str
 ) -> bool:
     cursor = connection.execute(
         "INSERT INTO photos (person, source_sha256, quality, model_id, created_at, embedding)"
@@ -282,9 +324,9 @@ def _add_photo(
             photo.source_sha256,
             photo.quality,
             model_id,
-            photo.embedding.astype("<f4").tobytes(),
+            Embedding.of(photo.embedding),
         ),
     )
     if cursor.rowcount and png is not None:
-        connection.execute("INSERT INTO crops VALUES (?, ?)", (cursor.lastrowid, png))
+        add_crop(connection, person, photo.source_sha256, png)
     return bool(cursor.rowcount)

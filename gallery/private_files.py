@@ -10,7 +10,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 SIDE_FILES = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database; it makes them with the mode of the database."""
 
-OWN_FILES = ("gallery.sqlite3", "events.db", "cameras.json")
+OWN_FILES = ("gallery.sqlite3", "events.db", "cameras.json", "rules.json", "push.json")
 """How the names of all files in a data directory begin."""
 
 

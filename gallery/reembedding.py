@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gallery.blobs import decode_crop
+from gallery.address import Place
+from gallery.blobs import Embedding, decode_crop
 from gallery.errors import GalleryError
-from gallery.facts import Facts
-from gallery.file import Access, GalleryFile
+from gallery.facts import PUT_FACT, Facts
+from gallery.opening import open_store
+from gallery.store import Access
 
 BATCH = 32  # crops per call: larger batches are not faster per crop
 
@@ -36,7 +37,7 @@ class ReembedReport:
 
 
 def reembed(
-    directory: Path,
+    place: Place,
     embed: Embed,
     *,
     model_id: str,
@@ -50,7 +51,7 @@ def reembed(
     restarted. A calibrated threshold, which is of the old model, is removed.
 
     Args:
-        directory: of the gallery.
+        place: directory or address of the gallery.
         embed: the new model.
         model_id: its id.
         embedding_size: its D.
@@ -59,11 +60,11 @@ def reembed(
         progress: called with the number of finished photos, and of all.
 
     Raises:
-        GalleryError: if there are photos without a crop, or the file cannot be written.
+        GalleryError: if there are photos without a crop, or the store cannot be written.
     """
-    file = GalleryFile(directory, access=Access.WRITE)
+    store = open_store(place, access=Access.WRITE)
     try:
-        with file.reading() as connection:
+        with store.reading() as connection:
             total, without = connection.execute(
                 "SELECT count(*), count(*) - count(png)"
                 " FROM photos LEFT JOIN crops USING (photo_id)"
@@ -74,8 +75,8 @@ def reembed(
                 f"{without} of {total} photos keep no crop and cannot be embedded again: "
                 "enroll those people again, or drop their photos (--drop-without-crop)"
             )
-        old_model_id = Facts(file).get("model_id") or ""
-        with file.writing() as connection:
+        old_model_id = Facts(store).get("model_id") or ""
+        with store.writing() as connection:
             for start in range(0, len(photo_ids), BATCH):
                 some = photo_ids[start : start + BATCH]
                 crops = [
@@ -86,10 +87,10 @@ def reembed(
                     )
                     for photo_id in some
                 ]
-                embeddings = embed(np.stack(crops)).astype("<f4")
+                embeddings = embed(np.stack(crops))
                 connection.executemany(
                     "UPDATE photos SET embedding = ?, model_id = ? WHERE photo_id = ?",
-                    [(e.tobytes(), model_id, p) for e, p in zip(embeddings, some, strict=True)],
+                    [(Embedding.of(e), model_id, p) for e, p in zip(embeddings, some, strict=True)],
                 )
                 if progress is not None:
                     progress(start + len(some), len(photo_ids))
@@ -98,10 +99,10 @@ def reembed(
             )
             connection.execute("DELETE FROM facts WHERE key LIKE 'threshold%'")
             connection.executemany(
-                "INSERT OR REPLACE INTO facts VALUES (?, ?)",
+                PUT_FACT,
                 [("model_id", model_id), ("embedding_size", str(embedding_size))],
             )
-        file.truncate_log()
+        store.truncate_log()
     finally:
-        file.close()
+        store.close()
     return ReembedReport(old_model_id, model_id, len(photo_ids), without)

@@ -177,7 +177,7 @@ class QuantizedRows:
         scales = 127 / abs(probes).max(axis=1, keepdims=True)
         codes = np.rint(probes * scales)
         errors = np.linalg.norm(probes - codes / scales, axis=1)
-        with _threads(1 if self._n_rows() * len(probes) <= ONE_THREAD_UP_TO else ALL_THREADS):
+        with faiss_threads(1 if self._n_rows() * len(probes) <= ONE_THREAD_UP_TO else ALL_THREADS):
             found = [
                 block.search(codes, min(k, block.ntotal), params=_only(allowed, number))
                 for number, block in enumerate(self._blocks)
@@ -224,7 +224,8 @@ def _empty_block(embedding_size: int) -> faiss.IndexScalarQuantizer:
 
 
 @contextmanager
-def _threads(n: int) -> Iterator[None]:
+def faiss_threads(n: int) -> Iterator[None]:
+    """Let FAISS use n threads for the calls of this thread."""
     # The setting is the calling thread's own.
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(n)

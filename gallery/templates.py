@@ -1,6 +1,5 @@
-"""Reading of the templates in the file, and of the changes since a revision."""
+"""Reading of the templates in a store, and of the changes since a revision."""
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery.blobs import as_arrays
-from gallery.file import GalleryFile
 from gallery.identities import Identity
+from gallery.store import WAIT_TO_READ_S, Connection, Store
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -20,24 +19,35 @@ BATCH = 500
 JOURNAL_ROWS = 200_000  # a process further behind than this reads everything again
 
 
-def revision(file: GalleryFile) -> int:
-    """Return the number of the last change."""
-    with file.reading() as connection:
-        return _revision(connection)
+def revision(store: Store, *, wait_s: float = WAIT_TO_READ_S) -> int:
+    """Return the number of the last change; see `Store.reading` for `wait_s`."""
+    with store.reading(wait_s=wait_s) as connection:
+        return revision_in(connection)
 
 
-def count(file: GalleryFile) -> int:
+def count(store: Store) -> int:
     """Return the number of templates."""
-    with file.reading() as connection:
+    with store.reading() as connection:
         return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
 
-def all_templates(file: GalleryFile, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
-    """Yield all photo ids, persons and embeddings in batches, from one snapshot."""
-    with file.reading() as connection:
-        cursor = connection.execute("SELECT photo_id, person, embedding FROM photos")
-        while rows := cursor.fetchmany(batch):
+def count_people(store: Store) -> int:
+    """Return the number of people, with or without photos."""
+    with store.reading() as connection:
+        return int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
+
+
+def all_templates(store: Store, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
+    """Yield all photo ids, ascending, persons and embeddings in batches, from one snapshot."""
+    last = 0
+    with store.reading(snapshot=True) as connection:
+        while rows := connection.execute(
+            "SELECT photo_id, person, embedding FROM photos WHERE photo_id > ?"
+            " ORDER BY photo_id LIMIT ?",
+            (last, batch),
+        ).fetchall():
             yield as_arrays(rows)
+            last = rows[-1][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +65,37 @@ class Changes:
     persons: list[int]
 
 
-def changes_since(file: GalleryFile, revision: int) -> Changes | None:
+def changes_since(store: Store, revision: int) -> Changes | None:
     """Return the changes since a revision; None if the journal does not reach back so far."""
-    with file.reading() as connection:
-        connection.execute("BEGIN")
-        try:
-            last = _revision(connection)
-            first = connection.execute("SELECT min(revision) FROM journal").fetchone()[0]
-            if last > revision and (first is None or first > revision + 1):
-                return None
-            photo_ids, persons = (
-                [
-                    row[0]
-                    for row in connection.execute(
-                        f"SELECT DISTINCT {column} FROM journal"
-                        f" WHERE revision > ? AND {column} IS NOT NULL",
-                        (revision,),
-                    )
-                ]
-                for column in ("photo_id", "person")
+    with store.reading(snapshot=True) as connection:
+        return changes_in(connection, revision)
+
+
+def changes_in(connection: Connection, revision: int) -> Changes | None:
+    """As `changes_since`, over a connection that reads a snapshot."""
+    last = revision_in(connection)
+    if last < revision:  # an older copy of the store was restored
+        return None
+    first = connection.execute("SELECT min(revision) FROM journal").fetchone()[0]
+    if last > revision and (first is None or first > revision + 1):
+        return None
+    photo_ids, persons = (
+        [
+            row[0]
+            for row in connection.execute(
+                f"SELECT DISTINCT {column} FROM journal"
+                f" WHERE revision > ? AND {column} IS NOT NULL",
+                (revision,),
             )
-        finally:
-            connection.execute("COMMIT")
+        ]
+        for column in ("photo_id", "person")
+    )
     return Changes(last, photo_ids, persons)
 
 
-def all_names(file: GalleryFile) -> dict[int, Identity]:
+def all_names(store: Store) -> dict[int, Identity]:
     """Return all identities by person."""
-    with file.reading() as connection:
+    with store.reading() as connection:
         return {
             person: Identity(identity_id, name)
             for person, identity_id, name in connection.execute(
@@ -91,12 +104,14 @@ def all_names(file: GalleryFile) -> dict[int, Identity]:
         }
 
 
-def names_of(file: GalleryFile, persons: Sequence[int]) -> dict[int, Identity]:
+def names_of(
+    store: Store, persons: Sequence[int], *, wait_s: float = WAIT_TO_READ_S
+) -> dict[int, Identity]:
     """Return the identities of the existing ones of some persons."""
     found = {}
     for some in batched(persons, BATCH):
         marks = ",".join("?" * len(some))
-        with file.reading() as connection:
+        with store.reading(wait_s=wait_s) as connection:
             rows = connection.execute(
                 f"SELECT person, identity_id, name FROM identities WHERE person IN ({marks})", some
             ).fetchall()
@@ -104,29 +119,27 @@ def names_of(file: GalleryFile, persons: Sequence[int]) -> dict[int, Identity]:
     return found
 
 
-def vectors(file: GalleryFile, photo_ids: Sequence[int], model_id: str) -> dict[int, Floats]:
+def vectors(store: Store, photo_ids: Sequence[int], model_id: str) -> dict[int, Floats]:
     """Return the (D,) float32 embedding of each existing photo; none of another model.
 
     Raises:
-        GalleryError: if the file cannot be read at once; a search never waits.
+        GalleryError: if the store cannot be read at once; a search never waits.
     """
-    with file.reading(wait_s=0.0) as connection:
+    with store.reading(wait_s=0.0) as connection:
         held = connection.execute("SELECT value FROM facts WHERE key = 'model_id'").fetchone()
         rows = [] if held is None or held[0] != model_id else _rows_of(connection, photo_ids)
     ids, _, embeddings = as_arrays(rows)
     return dict(zip(ids.tolist(), embeddings, strict=True))
 
 
-def templates_of(file: GalleryFile, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
+def templates_of(store: Store, photo_ids: Sequence[int]) -> tuple[Ids, Ids, Floats]:
     """Return photo ids, persons and embeddings of the existing ones of some photos."""
-    with file.reading() as connection:
+    with store.reading() as connection:
         rows = _rows_of(connection, photo_ids)
     return as_arrays(rows)
 
 
-def _rows_of(
-    connection: sqlite3.Connection, photo_ids: Sequence[int]
-) -> list[tuple[int, int, bytes]]:
+def _rows_of(connection: Connection, photo_ids: Sequence[int]) -> list[tuple[int, int, bytes]]:
     rows: list[tuple[int, int, bytes]] = []
     for some in batched(photo_ids, BATCH):
         marks = ",".join("?" * len(some))
@@ -144,17 +157,18 @@ def batched(ids: Sequence[int], n: int) -> Iterator[Sequence[int]]:
         yield ids[start : start + n]
 
 
-def trim_journal(file: GalleryFile) -> None:
+def trim_journal(store: Store) -> None:
     """Drop the oldest entries of the journal, once it is twice as long as needed."""
-    with file.reading() as connection:
+    with store.reading() as connection:
         first, last = connection.execute(
             "SELECT min(revision), max(revision) FROM journal"
         ).fetchone()
     if first is not None and last - first > 2 * JOURNAL_ROWS:
-        with file.writing() as connection:
+        with store.writing() as connection:
             connection.execute("DELETE FROM journal WHERE revision <= ?", (last - JOURNAL_ROWS,))
 
 
-def _revision(connection: sqlite3.Connection) -> int:
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'journal'").fetchone()
-    return 0 if row is None else int(row[0])
+def revision_in(connection: Connection) -> int:
+    """As `revision`, over a connection."""
+    row = connection.execute("SELECT max(revision) FROM journal").fetchone()
+    return int(row[0] or 0)

@@ -5,6 +5,7 @@ from recognizer.card import ModelCard, read_card, write_card
 from recognizer.detect.flow import FaceFlow, Picture
 from recognizer.detect.scan import NOBODY, Known, LiveScan
 from recognizer.embed.attributes import Attributes
+from recognizer.engines.devices import usable_cpus
 from recognizer.errors import (
     DeviceError,
     ImageError,
@@ -63,6 +64,7 @@ __all__ = [
     "read_image",
     "read_photo",
     "refuse_special",
+    "usable_cpus",
     "write_card",
     "write_file",
 ]

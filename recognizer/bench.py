@@ -13,6 +13,7 @@ import numpy as np
 from recognizer.cache import default_cache
 from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
+from recognizer.detect.scan import NOBODY, TURN_EVERY, Known, LiveScan, scan_frames
 from recognizer.embed.embedder import Embedder
 from recognizer.engines.devices import open_engine, usable_cpus
 from recognizer.engines.engine import Array, Engine, Network, Tensor
@@ -25,6 +26,8 @@ from recognizer.photos.photos import read_image
 FRAME_SIZE = (720, 1280)  # of the crowd frame that is made where no image is given
 FOLLOWED = 5  # faces, of the target "five faces in a 720p frame"
 ROUNDS = 15
+SMALL_PX, LARGE_PX = 24, 40  # smallest faces whose live scans are compared
+LIVE_CYCLES = 5  # of scans of a camera, in each of which a turned face is searched once
 PEAK_SIDE = 1024  # of the matrices multiplied to measure the peak: 2 GFLOP, out of the caches
 
 
@@ -46,6 +49,25 @@ class StageTime:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveScanTime:
+    """What a live camera's scans cost by the smallest face that they look for.
+
+    Attributes:
+        small_px: the smaller one, pixels.
+        large_px: the larger one, pixels.
+        small_ms: milliseconds of processor time a scan, the mean of one cycle of scans.
+        large_ms: the same for the larger one, in turn with the other.
+        ratio: median of one by the other over the cycles.
+    """
+
+    small_px: int
+    large_px: int
+    small_ms: float
+    large_ms: float
+    ratio: float
+
+
+@dataclass(frozen=True, slots=True)
 class DetectBench:
     """Speed of detection and tracking on this machine."""
 
@@ -61,6 +83,7 @@ class DetectBench:
     stages: tuple[StageTime, ...]
     follow_ms: float
     n_followed: int
+    live: "LiveScanTime"
     peak_gflops: float
 
 
@@ -119,6 +142,7 @@ def bench_detect(
         nets = {name: engine.per_call(name, ROUNDS + 1) for name in POOLS}
         boxes = found.boxes[:FOLLOWED]
         follow_ms = median_ms(lambda: detector.follow([frame], [boxes]))
+        live = _live_scans(engine, weights, frame)
     finally:
         cv2.setNumThreads(before)
     peak = measure_peak(engine)
@@ -146,6 +170,7 @@ def bench_detect(
         stages=(*stages, StageTime("image work and boxes", max(rest, 0.0), 0.0, 0)),
         follow_ms=follow_ms,
         n_followed=len(boxes),
+        live=live,
         peak_gflops=peak / 1e9,
     )
 
@@ -184,6 +209,36 @@ def median_ms(work: Callable[[], object], rounds: int = ROUNDS) -> float:
         work()
         spans.append(time.perf_counter() - start)
     return 1e3 * statistics.median(spans)
+
+
+def _live_scans(engine: Engine, weights: dict[str, NetWeights], frame: Image) -> LiveScanTime:
+    """Scan a film of the frame in which everything moves for faces of both sizes, alternately.
+
+    That is the most that small faces can cost: where nothing moves they are not searched.
+    """
+    film = [np.roll(frame, shift, axis=1) for shift in (0, 24, 48, 24)]
+    detectors = [
+        Detector(engine, weights, DetectorOptions(min_face_px=px)) for px in (SMALL_PX, LARGE_PX)
+    ]
+    scans = [LiveScan() for _ in detectors]
+    known = [NOBODY for _ in detectors]
+    cycles: list[list[float]] = []
+    for _ in range(LIVE_CYCLES + 1):
+        spent = [0.0 for _ in detectors]
+        for number in range(TURN_EVERY):
+            image = film[number % len(film)]
+            for side, detector in enumerate(detectors):
+                started = time.process_time()
+                (found,) = scan_frames(detector, [image], [scans[side]], [known[side]])
+                spent[side] += time.process_time() - started
+                known[side] = Known(found.boxes, found.landmarks)
+        cycles.append(spent)
+    del cycles[0]  # in which the networks saw their inputs' sizes for the first time
+    small, large = (
+        1e3 * statistics.median(each) / TURN_EVERY for each in zip(*cycles, strict=True)
+    )
+    ratio = statistics.median(cycle[0] / cycle[1] for cycle in cycles)
+    return LiveScanTime(SMALL_PX, LARGE_PX, small, large, ratio)
 
 
 def crowd_frame(photos: Path) -> Image:

@@ -67,9 +67,10 @@ class Recognizer:
 
         Args:
             images: the images.
-            any_way_up: try eight orientations where no face is certainly upright; for photos, up
-                to twelve times the work. Where no face is found, its shadows are lifted, then its
-                highlights darkened. Landmarks are the person's in any orientation.
+            any_way_up: find faces that lie or stand on their head too, and try eight orientations
+                where no face is certainly upright; for photos, four to fifteen times the work.
+                Where no face is found, its levels are changed (`exposure.retoned`).
+                Landmarks are the person's in any orientation.
         """
         if not any_way_up:
             return self._detector.detect(images)
@@ -120,15 +121,48 @@ class Recognizer:
         angles = None if landmarks is None else [rolls_of(each) for each in landmarks]
         return self._detector.follow(images, boxes, angles)
 
-    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
+    def begin_flow(
+        self,
+        picture: Picture,
+        found: Detections,
+        at: float,
+        *,
+        led: Sequence[FaceFlow | None] | None = None,
+    ) -> list[FaceFlow]:
         """Prepare to follow faces by optical flow.
 
         Args:
             picture: a frame.
-            found: the faces that `detect` or `follow` found in it.
+            found: the faces that `detect`, `scan` or `follow` found in it.
             at: when it was captured, seconds.
+            led: after `detect` or `scan`, the faces that were followed until this frame, by
+                `lead_flow`, to place the found ones better than a search does; None after
+                `follow`.
+
+        Returns:
+            The faces, rows in the order of `found`; their boxes may differ a little.
         """
-        return self._follower.begin(picture, found.boxes, found.landmarks, found.scores, at)
+        return self._follower.begin(
+            picture, found.boxes, found.landmarks, found.scores, at, led=led
+        )
+
+    def lead_flow(
+        self,
+        pictures: Sequence[Picture],
+        flows: Sequence[Sequence[FaceFlow]],
+        expected: Sequence[Floats],
+    ) -> list[list[FaceFlow | None]]:
+        """Track known faces by optical flow alone, into frames that `scan` searches next.
+
+        Args:
+            pictures: the frames.
+            flows: for each frame its faces, by `begin_flow` or `follow_flow`.
+            expected: for each frame (n, 4) float32, where its faces should be.
+
+        Returns:
+            For each frame its faces, in the order of `flows`; None where flow is not certain.
+        """
+        return self._follower.lead(pictures, flows, expected)
 
     def follow_flow(
         self,

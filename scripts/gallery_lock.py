@@ -115,7 +115,7 @@ def main() -> None:
 async def measure(export: Path, seconds: float, n_people: int) -> list[Pause]:
     """Run the service on the demo camera and return each pause."""
     async with Service.open(load_config()) as service:
-        path = service.gallery.file.path
+        path = Path(service.gallery.store.place, "gallery.sqlite3")
         write_export(export, service, n_people)
         while service.inference.ticks < WARM_UP_TICKS:
             await asyncio.sleep(0.1)

@@ -36,7 +36,7 @@ STEPS = 8
 RANKS = 2
 KINDS = ("all", "rank 0", "rank 1", "torchrun")
 POLL_S = 0.002
-END_S = 90.0  # torchrun gives its ranks 30 s to end
+END_S = 300.0  # torchrun gives its ranks 30 s to end, and the machine may be busy
 START_S = 300.0
 SHARDED = ("head.sharded=true", "head.rate=0.7")
 SETTINGS = (
@@ -58,6 +58,8 @@ class Kill:
         parts: partial files that the kill left.
         outcome: "equal", "refused" (then a new run was equal) or "differs".
         detail: the line of a refusal, or what differs.
+        failed_once: the end of what a resumed run printed that failed without a line of the
+            trainer's, such as torchrun's own errors on a busy machine; it was resumed once more.
     """
 
     number: int
@@ -68,6 +70,7 @@ class Kill:
     parts: int
     outcome: str
     detail: str
+    failed_once: str
 
 
 class Training:
@@ -282,10 +285,16 @@ def kill_once(
     parts = len(list(out.glob(".*.pt.*"))) if out.exists() else 0
     if (out / "last.pt").exists():
         at = read_checkpoint(out / "last.pt")["step"]
-    outcome, detail = "equal", ""
-    if run.finish(resume=True):
+    outcome, detail, failed_once = "equal", "", ""
+    has_failed = run.finish(resume=True) != 0
+    if has_failed and not refusal(run.errors):
+        failed_once = run.errors.read_text()[-2000:]
+        has_failed = run.finish(resume=True) != 0
+    if has_failed:
         detail = refusal(run.errors)
         outcome = "refused" if detail else "differs"
+        if not detail:
+            detail = f"no resumed run: {run.errors.read_text()[-2000:]}"
         if at < 0 and run.finish():  # nothing to resume: a new run must work in what is left
             outcome, detail = "differs", f"no new run: {run.errors.read_text()[-300:]}"
     if outcome == "equal" or (outcome == "refused" and at < 0):
@@ -296,7 +305,7 @@ def kill_once(
         outcome, detail = "differs", f"{', '.join(left)} went on for {END_S:g} s"
     if outcome != "differs":
         shutil.rmtree(out)
-    return Kill(number, kind, logged, round(delay * 1000), at, parts, outcome, detail)
+    return Kill(number, kind, logged, round(delay * 1000), at, parts, outcome, detail, failed_once)
 
 
 def timed_whole(run: Training) -> tuple[float, float]:
@@ -320,7 +329,8 @@ def line_of(kill: Kill) -> str:
         f"{kill.number:>3}  {kill.killed:<8}  {kill.after_step:>4}  {kill.delay_ms:>6} ms  "
         f"{source:<13}  {kill.parts:>5}  {kill.outcome}"
     )
-    return f"{words}: {kill.detail}" if kill.detail else words
+    words += f": {kill.detail}" if kill.detail else ""
+    return f"{words}; resumed twice, at first: {kill.failed_once}" if kill.failed_once else words
 
 
 def main() -> None:

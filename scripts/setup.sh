@@ -28,7 +28,10 @@ apt_install() {
     command -v apt-get >/dev/null || return 1
     as_root true || return 1
     say "installing $*"
-    as_root apt-get -qq update >&2 || say "apt-get update failed, trying with the lists at hand"
+    if [ -z "${apt_is_up_to_date:-}" ]; then
+        as_root apt-get -qq update >&2 || say "apt-get update failed, trying with the lists at hand"
+        apt_is_up_to_date=1
+    fi
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get -qq --yes install --no-install-recommends "$@" >&2
 }

@@ -24,6 +24,7 @@ import httpx2
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
 from recognizer import default_cache, fetch_photos
+from stream.bench.light_viewer import LightViewer
 from stream.demo.scene import DemoScene
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -173,20 +174,25 @@ async def visit(client: httpx2.AsyncClient, n_cameras: int) -> None:
     """Watch a random camera for a while, leave with or without closing, and repeat."""
     while True:
         peer = RTCPeerConnection()
-        peer.addTransceiver("video", direction="recvonly")
-        await peer.setLocalDescription(await peer.createOffer())
-        camera = f"c{random.randrange(n_cameras)}"
-        answer = await client.post(
-            f"/api/cameras/{camera}/whep",
-            content=peer.localDescription.sdp,
-            headers={"Content-Type": "application/sdp"},
-        )
-        if answer.status_code == 201:
-            await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
-            await asyncio.sleep(random.uniform(1, 20))
-            if random.random() < 0.5:
-                await client.delete(answer.headers["Location"])
-        await peer.close()
+        transceiver = peer.addTransceiver("video", direction="recvonly")
+        # aiortc keeps every decoded frame that nobody takes.
+        viewer = LightViewer(transceiver.receiver)
+        try:
+            await peer.setLocalDescription(await peer.createOffer())
+            camera = f"c{random.randrange(n_cameras)}"
+            answer = await client.post(
+                f"/api/cameras/{camera}/whep",
+                content=peer.localDescription.sdp,
+                headers={"Content-Type": "application/sdp"},
+            )
+            if answer.status_code == 201:
+                await peer.setRemoteDescription(RTCSessionDescription(answer.text, "answer"))
+                await asyncio.sleep(random.uniform(1, 20))
+                if random.random() < 0.5:
+                    await client.delete(answer.headers["Location"])
+        finally:
+            viewer.close()
+            await peer.close()
 
 
 if __name__ == "__main__":

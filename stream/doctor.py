@@ -1,15 +1,21 @@
 """`facewire check`: checks that this installation and machine can run the service."""
 
+import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import ifaddr
 
+from gallery import Access, GalleryError, GalleryFormatError, Place
+from gallery.address import is_address, shown
+from gallery.opening import open_store
 from recognizer import RecognizerError, default_cache, open_recognizer
-from stream.config import data_dir
+from stream.config import MqttConfig, data_dir
+from stream.integrations.mqtt.connection import try_connection
 
 OUR_PACKAGES = ("stream", "recognizer", "gallery", "trainer")
 
@@ -29,9 +35,11 @@ class Finding:
     detail: str
 
 
-def run_checks(*, model: str, device: str) -> list[Finding]:
-    """Check packages, directories, network and models; missing models are fetched."""
+def run_checks(*, model: str, device: str, place: Place, mqtt: MqttConfig) -> list[Finding]:
+    """Check what the service needs and connects to; missing models are fetched."""
     return [
+        *check_database(place),
+        *check_broker(mqtt),
         check_owners(packages_distributions()),
         *check_directories({"cache": default_cache(), "data": data_dir()}),
         check_addresses(ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips),
@@ -69,6 +77,32 @@ def check_directories(directories: Mapping[str, Path]) -> Iterator[Finding]:
         is_writable = nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
         detail = str(directory) if is_writable else f"cannot write to {nearest}"
         yield Finding(what, is_writable, detail)
+
+
+def check_database(place: Place) -> Iterator[Finding]:
+    """Check that the database with the people, if there is one, can be reached.
+
+    Args:
+        place: of the gallery; nothing is yielded for a directory.
+    """
+    if not is_address(place):
+        return
+    try:
+        with closing(open_store(place, access=Access.READ)) as store:
+            yield Finding("people", True, store.place)
+    except GalleryFormatError as error:
+        is_empty = "there is no gallery" in str(error)
+        yield Finding("people", is_empty, f"{shown(place)}, empty" if is_empty else str(error))
+    except GalleryError as error:
+        yield Finding("people", False, str(error))
+
+
+def check_broker(config: MqttConfig) -> Iterator[Finding]:
+    """Check that the MQTT broker, if one is configured, accepts this service."""
+    if config.is_on:
+        trouble = asyncio.run(try_connection(config))
+        detail = f"the broker {config.broker} {trouble or 'is connected'}"
+        yield Finding("mqtt", not trouble, detail)
 
 
 def check_addresses(addresses: Iterable[str | tuple[str, int, int]]) -> Finding:

@@ -9,12 +9,18 @@ StreamError
 │   └── SourceEnded         a file was played to its end
 ├── SignalingError          a browser's or player's offer cannot be answered
 │   └── BusyError           too many viewers, pages or uploads at the moment
+├── SfuError                the SFU is away or refuses
 ├── UnknownCameraError      there is no camera with that name
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
 │   └── CameraStoreFullError its disk is full
 ├── UnknownTrackError       the face has left the frame
 ├── WorkerError             a thread of the service failed; it is restarted
 ├── UnknownEventError       there is no event with that number
+├── UnknownRuleError        there is no rule with that id
+├── TooManyDevicesError     as many devices are notified as may be
+├── RuleStoreError          the file of rules or devices cannot be read or written
+│   └── RuleStoreFullError  its disk is full
+├── ClusterError            Ray, or the cluster's database, cannot be used
 ├── BackupError             a backup cannot be written, read or restored
 └── EventLogError           the file of past events cannot be opened, read or written
     ├── EventLogBusyError   another program has it locked
@@ -70,6 +76,18 @@ class BusyError(SignalingError):
     """Raised when there are too many viewers, pages or uploads at the moment."""
 
 
+class SfuError(StreamError):
+    """Raised when the SFU is away or refuses; the message follows its name."""
+
+
+class MachineError(StreamError):
+    """Raised when another machine, which runs a camera, does not answer."""
+
+
+class ClusterError(StreamError):
+    """Raised when Ray, or the database of a cluster, cannot be used."""
+
+
 class UnknownCameraError(StreamError):
     """Raised when there is no camera with the requested name.
 
@@ -115,6 +133,30 @@ class UnknownEventError(StreamError):
 
     def __init__(self, event_id: int) -> None:
         super().__init__(f"there is no event {event_id}: it may have been erased")
+
+
+class UnknownRuleError(StreamError):
+    """Raised when there is no rule with an id.
+
+    Attributes:
+        rule_id: the missing one.
+    """
+
+    def __init__(self, rule_id: str) -> None:
+        self.rule_id = rule_id
+        super().__init__(f"there is no rule with the id {rule_id[:100]}: list them first")
+
+
+class TooManyDevicesError(StreamError):
+    """Raised when as many devices are notified as may be."""
+
+
+class RuleStoreError(StreamError):
+    """Raised when the file of rules or of devices cannot be read or written."""
+
+
+class RuleStoreFullError(RuleStoreError):
+    """Raised when the disk of either is full."""
 
 
 class BackupError(StreamError):

@@ -131,6 +131,31 @@ class Pixels:
         return self._luma
 
 
+class Outline(Pixels):
+    """The size of a frame whose pixels another process has.
+
+    Args:
+        size: (height, width).
+    """
+
+    __slots__ = ()
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """Not there.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("the pixels of this frame are in another process")
+
+    def __reduce__(self) -> tuple[type["Outline"], tuple[tuple[int, int]]]:
+        return Outline, (self.size,)
+
+
 class Frame:
     """One decoded image and when it was captured.
 
@@ -202,6 +227,8 @@ class Track:
         last_seen: seconds, monotonic clock.
         state: undecided, known or unknown.
         match: the identity; not None exactly when state is known.
+        stay: id of the track in the events of the person's stay; empty until that was announced.
+        zones: names of the camera's zones that the face is in.
     """
 
     track_id: str
@@ -211,6 +238,8 @@ class Track:
     last_seen: float
     state: TrackState
     match: Match | None
+    stay: str = ""
+    zones: tuple[str, ...] = ()
 
 
 class EventKind(StrEnum):
@@ -220,8 +249,17 @@ class EventKind(StrEnum):
     EXIT = "exit"
     UNKNOWN = "unknown"
     RENAMED = "renamed"
+    ZONE = "zone"
     CAMERA_UP = "camera_up"
     CAMERA_DOWN = "camera_down"
+
+
+MIN_GOOD = 3
+"""Good shots of a track that is not poor, whatever its best one is."""
+
+CLEAR_QUALITY = 0.08
+"""Quality from which a crop is evidence of a face, though no good one. Faces in profile or in the
+dark have 0.002 to 0.01, the best ones of small, blurred and turned tracks more than this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,6 +282,8 @@ class Sighting:
         crop: (112, 112, 3) uint8 RGB, the best one.
         quality: of the crop, measured in its frame.
         beside: ids of tracks that were in view of the camera at the same time.
+        is_announced: whether the stay has an event; not of a track that ended undecided.
+        zones: names of the zones that the track has entered so far, in that order.
     """
 
     camera: str
@@ -261,6 +301,13 @@ class Sighting:
     crop: NDArray[np.uint8]
     quality: Quality
     beside: frozenset[str] = frozenset()
+    is_announced: bool = True
+    zones: tuple[str, ...] = ()
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether no shot is clear: of a face in profile or in the dark."""
+        return self.n_good < MIN_GOOD and self.quality.overall < CLEAR_QUALITY
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -281,6 +328,8 @@ class Event:
         embedding: (D,) float32 of unit length, of the crop; None where there is none.
         quality: of the crop, measured in its frame; None where there is none.
         sighting: of ENTER, UNKNOWN and RENAMED events: the track, as seen so far.
+        zones: names of the zones entered so far in the stay, in that order; the last of a ZONE
+            event is the one that was entered just now.
     """
 
     kind: EventKind
@@ -295,6 +344,7 @@ class Event:
     embedding: NDArray[np.float32] | None = None
     quality: Quality | None = None
     sighting: Sighting | None = None
+    zones: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -309,7 +359,8 @@ class FrameResult:
             search, track.
         turned_by: degrees clockwise by which most faces of the last minutes are turned in the
             frame, a multiple of 90; 0 where most are upright or not enough were seen.
-        sightings: tracks of people who were announced, that have grown or ended.
+        sightings: tracks of people who were announced, that have grown or ended; and tracks that
+            ended undecided.
     """
 
     frame: Frame

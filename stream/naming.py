@@ -14,7 +14,6 @@ from stream.enrollment.naming import Matching
 from stream.errors import EnrolmentError, UnknownTrackError
 from stream.events.log import EventLog, LoggedFace
 from stream.events.recorder import Journal
-from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
 from stream.visitors.book import VisitorBook
 
@@ -24,9 +23,8 @@ class FaceNaming:
 
     Args:
         cameras: where faces are in view.
-        inference: runs calls that use the live recognizer or the tracks.
-        pipeline: has the tracks; used only in the inference thread.
-        recognizer: of the pipeline.
+        inference: runs calls that use the recognizer.
+        recognizer: of the inference thread.
         gallery: where faces are enrolled.
         gallery_worker: writes the gallery.
         matching: limits by which another person's face is refused.
@@ -40,7 +38,6 @@ class FaceNaming:
         *,
         cameras: Cameras,
         inference: Inference,
-        pipeline: Pipeline,
         recognizer: Recognizer,
         gallery: Gallery,
         gallery_worker: GalleryWorker,
@@ -51,7 +48,6 @@ class FaceNaming:
     ) -> None:
         self._cameras = cameras
         self._inference = inference
-        self._pipeline = pipeline
         self._recognizer = recognizer
         self._gallery = gallery
         self._gallery_worker = gallery_worker
@@ -77,14 +73,13 @@ class FaceNaming:
             EnrolmentError: if no crop of the face passes the checks.
             GalleryError: if the gallery cannot take it.
         """
-        self._cameras.get(camera)
-        faces = await self._inference.run(self._pipeline.faces_of, camera, track_id)
+        faces = await self._cameras.faces_of(camera, track_id)
         # A few embeddings, with the live recognizer: another one takes seconds to open, and the
         # user is waiting.
         faces = await self._inference.run(with_mirrors, self._recognizer, faces)
         identity = await self._enroll(name, faces, force=force)
         with suppress(UnknownTrackError):  # gone by now: the next one is recognized
-            await self._inference.run(self._pipeline.assign, camera, track_id, identity)
+            await self._cameras.assign(camera, track_id, identity)
         return identity
 
     async def name_event(self, event_id: int, name: str, *, force: bool = False) -> Identity:
@@ -110,7 +105,7 @@ class FaceNaming:
         label = f"event {event_id}"
         crop = await self._inference.run(face_crop, self._recognizer, face, label)
         identity = await self._enroll(name, [crop], force=force)
-        await self._journal.run(self._event_log.name_event, event_id, identity)
+        await self._journal.run(self._event_log.name_events, [event_id], identity)
         return identity
 
     async def name_visitor(self, visitor_id: str, name: str, *, force: bool = False) -> Identity:
@@ -141,7 +136,7 @@ class FaceNaming:
         live = await self._journal.run(self._visitors.name, visitor_id, stays, identity)
         for camera, track_id in live:
             with suppress(UnknownTrackError):  # gone by now
-                await self._inference.run(self._pipeline.assign, camera, track_id, identity)
+                await self._cameras.assign(camera, track_id, identity)
         return identity
 
     async def _enroll(self, name: str, faces: list[FaceCrop], *, force: bool) -> Identity:

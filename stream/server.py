@@ -55,7 +55,7 @@ def serve(
 ) -> None:
     """Serve until Ctrl-C or SIGTERM; a second one exits at once.
 
-    At SIGHUP the configuration is read again and its cameras are applied.
+    At SIGHUP the configuration is read again, and its cameras and rules are applied.
 
     Args:
         config: the whole configuration.
@@ -112,6 +112,8 @@ async def _serve(
                     root_path=config.server.root_path,
                     max_pages=config.server.max_pages,
                     max_uploads=config.server.max_uploads,
+                    compreface=config.compreface.enabled,
+                    deepstack=config.deepstack.enabled,
                 ),
                 log_config=None,
                 access_log=False,
@@ -153,11 +155,10 @@ async def _serve(
 
 async def _reload(service: Service, reload: Callable[[], Config]) -> None:
     try:
-        await service.reconfigure(await asyncio.to_thread(reload))
+        if await service.reconfigure(await asyncio.to_thread(reload)):
+            logger.info("the configuration's cameras and rules are taken in")
     except StreamError as error:
-        logger.error("%s (the cameras stay as they are)", error)
-    else:
-        logger.info("the configuration's cameras are taken in")
+        logger.error("%s (cameras and rules stay as they are)", error)
 
 
 class _Server(uvicorn.Server):

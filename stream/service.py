@@ -1,18 +1,25 @@
 """The running service: cameras, recognition, events and viewers combined."""
 
 import asyncio
+import itertools
 import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 
 from gallery import Gallery, replacing
+from gallery.address import shown
+from gallery.errors import GalleryUnreachableError
+from gallery.people_copy import PeopleCopy
 from gallery.private_files import make_private_directory
 from recognizer import (
     Progress,
@@ -20,8 +27,10 @@ from recognizer import (
     default_cache,
     fetch_photos,
     open_recognizer,
+    usable_cpus,
 )
 from stream.cameras.camera import CameraState
+from stream.cameras.host import Host, LocalHost
 from stream.cameras.registry import Cameras
 from stream.cameras.store import CameraStore
 from stream.config import CameraConfig, Config, data_dir
@@ -29,28 +38,58 @@ from stream.demo.scene import enrol_demo
 from stream.enrollment.doubts import Doubts
 from stream.enrollment.gallery_worker import WAIT_S, GalleryWorker
 from stream.enrollment.naming import Matching
+from stream.errors import StreamError
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
+from stream.events.replica import leave
 from stream.events.search_worker import SearchWorker
 from stream.events.visits import VisitRules
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
+from stream.front.front import Front
+from stream.front.machines import Machines
 from stream.ice import IceServers
+from stream.integrations.compreface.similarity import similarity_of
+from stream.integrations.frigate.companion import FrigateCompanion
+from stream.integrations.mqtt.client import MqttClient
+from stream.integrations.mqtt.events import outbox_key
+from stream.integrations.mqtt.link import MqttLink
+from stream.integrations.push.devices import Devices
+from stream.integrations.rules.engine import Rules
+from stream.integrations.status import IntegrationStatus, of_frigate, of_webhook
 from stream.integrations.webhooks import Webhook
 from stream.metrics.figures import Figures
 from stream.naming import FaceNaming
 from stream.recognition.photo_worker import PhotoWorker
 from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
+from stream.schemas.cameras import camera_json
 from stream.service_lock import announced, only_service
+from stream.sfu.janus import JanusSfu
+from stream.sfu.viewing import Sfu, Viewing
+from stream.sfu.whip import WhipSfu
 from stream.supervisor import Supervisor
 from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Peers
+from stream.workers.balance import Rebalancer
+from stream.workers.host import WorkerHost
+from stream.workers.process import Setup
+
+if TYPE_CHECKING:
+    from stream.cluster.follower import Follower
+    from stream.replication.replicator import Replicator
+    from stream.replication.worker import ReplicationWorker
 
 logger = logging.getLogger(__name__)
 
 STOP_TIMEOUT_S = 1.0
 """How long a stop waits for the inference thread, the peers and a camera, each."""
+
+TRACKS_OF_ONE = 1 << 32
+"""Numbers of tracks that one process may use; they must be unique in a run of the service."""
+
+CAMERAS_OF_ONE = 4
+"""Cameras for which one worker process is started by `workers = "auto"`."""
 
 DEMO_CAMERA = CameraConfig(name="demo", url="demo:")
 
@@ -64,6 +103,9 @@ class Service:
         visit_rules: how events become visits.
         recognizer: finds and embeds the faces of live frames, in the inference thread.
         cameras: every camera by name.
+        local: runs the cameras of this process.
+        workers: run the others, each in a process of its own.
+        rebalancer: moves cameras from a worker that falls behind to another.
         inference: the inference thread.
         pipeline: runs in the inference thread, and is used only there.
         photo_worker: recognition of photos, beside live video.
@@ -76,11 +118,18 @@ class Service:
         visitors: unknown people who come again; used only in the journal's thread.
         journal: writes past events and publishes new ones.
         search: finds faces among past sightings.
+        replication: shares events with other machines; None without a database.
+        follower: follows which cameras the cluster places on this machine; None without one.
         webhooks: one for each receiver of events.
+        mqtt_link: publishes at an MQTT broker; None where none is configured.
+        rules: notify people of events.
+        frigate: names events of Frigate; None where none is configured.
         peers: WebRTC connections.
+        viewing: serves viewers by the SFU, or else by `peers`.
         leaving: the tasks of cameras whose sender has left.
         figures: the histograms of /metrics.
         supervisor: restarts threads and tasks that fail.
+        front: calls the machines that run other cameras of the database; None without [cluster].
         is_demo: whether the demo camera is shown.
     """
 
@@ -93,10 +142,15 @@ class Service:
         *,
         camera_store: CameraStore,
         open_another: Callable[..., Recognizer],
+        opened_with: dict[str, Any],
+        copy: PeopleCopy | None,
+        replicator: "Replicator | None",
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float],
     ) -> None:
         self._config = config
+        self._opened_with = opened_with
+        self._copy = copy
         self.recognizer = recognizer
         self.gallery = gallery
         self.event_log = event_log
@@ -124,6 +178,7 @@ class Service:
             threshold=lambda: self.matching.threshold,
             is_enabled=config.visitors.enabled,
             keep_days=config.visitors.keep_days,
+            again_s=config.events.absence_s + config.events.cooldown_s,
         )
         event_log.keeper = self.visitors
         self.pipeline = Pipeline(
@@ -145,9 +200,12 @@ class Service:
         )
         self.pipeline.gather_strangers(lambda: self.visitors.is_enabled)
         self.webhooks = _open_webhooks(config, self.supervisor)
+        self.mqtt_link = MqttLink(config, supervisor=self.supervisor) if config.mqtt.is_on else None
+        self.rules = _open_rules(config, self.supervisor, self.mqtt)
+        followers = (*self.webhooks, self.mqtt_link, self.rules)
         self.journal = Journal(
             event_log,
-            listeners=[webhook.offer for webhook in self.webhooks],
+            listeners=[each.offer for each in followers if each is not None],
             figures=self.figures,
             supervisor=self.supervisor,
             loop=loop,
@@ -155,7 +213,7 @@ class Service:
         )
         self.inference = Inference(
             self.pipeline,
-            show=lambda result: self.cameras.show(result),
+            show=lambda result: self.local.show(result),
             log=self.journal.log,
             keep=self.journal.keep,
             figures=self.figures,
@@ -166,24 +224,58 @@ class Service:
             gallery,
             threshold=self.matching.threshold_now,
             changed=self._people_changed,
-            applied=self.inference.gallery_applied,
+            applied=self._gallery_applied,
             supervisor=self.supervisor,
             clock=clock,
+            copy=copy,
         )
-        self.cameras = Cameras(
-            camera_store,
+        self.local = LocalHost(
             self.inference,
             self.pipeline,
             recognizer,
-            min_face_px=config.recognizer.min_face_px,
             bitrate_kbps=config.video.bitrate_kbps,
+            figures=self.figures,
+            supervisor=self.supervisor,
+            clock=clock,
+        )
+        self._next_worker = itertools.count(1)
+        self.workers = [
+            WorkerHost(
+                number,
+                self._worker_setup,
+                log=self.journal.log,
+                keep=self.journal.keep,
+                figures=self.figures,
+                gathers=lambda: self.visitors.is_enabled,
+                supervisor=self.supervisor,
+                clock=clock,
+            )
+            for number in range(1, 1 + n_workers(config, camera_store))
+        ]
+        self._hosts: list[Host] = [self.local, *self.workers]
+        self.cameras = Cameras(
+            camera_store,
+            self.local,
+            self.workers,
+            min_face_px=config.recognizer.min_face_px,
             log=self.journal.log,
+            keep=self.journal.keep,
             renamed=self.journal.rename_camera,
             figures=self.figures,
             supervisor=self.supervisor,
             clock=clock,
         )
+        self.rebalancer = Rebalancer(
+            self.workers, self.cameras.move, supervisor=self.supervisor, clock=clock
+        )
+        self.viewing = Viewing(
+            self.peers, self._open_sfu(config), self.supervisor.watch("viewers of the SFU")
+        )
+        self.frigate = self._open_frigate(clock)
         self._clock = clock
+        self.replication = None if replicator is None else self._share(replicator)
+        self.front = None if replicator is None else self._open_front(replicator)
+        self.follower = None if replicator is None else self._follow(replicator, loop)
         self.photo_worker = PhotoWorker(open_another, supervisor=self.supervisor)
         self.search = SearchWorker(
             config.gallery_directory,
@@ -195,7 +287,6 @@ class Service:
         self.naming = FaceNaming(
             cameras=self.cameras,
             inference=self.inference,
-            pipeline=self.pipeline,
             recognizer=recognizer,
             gallery=gallery,
             gallery_worker=self.gallery_worker,
@@ -222,15 +313,15 @@ class Service:
             StreamError: if the configuration cannot be applied.
         """
         settings = config.recognizer
-        open_one = partial(
-            open_recognizer,
-            device=settings.device,
-            precision=settings.precision,
-            threads=settings.threads,
-            model=settings.model,
-            gender_age_model=settings.gender_age_model,
-            min_face_px=settings.photo_min_face_px,
-        )
+        opened_with: dict[str, Any] = {
+            "device": settings.device,
+            "precision": settings.precision,
+            "threads": settings.threads,
+            "model": settings.model,
+            "gender_age_model": settings.gender_age_model,
+            "min_face_px": settings.photo_min_face_px,
+        }
+        open_one = partial(open_recognizer, **opened_with)
         directory = config.gallery_directory
         if config.gallery.directory is None:
             with suppress(OSError):  # the next file opened in it reports why
@@ -244,15 +335,17 @@ class Service:
             replacing.discard(directory)
             stack.enter_context(announced(directory, data=data_dir(), settings=_shared(config)))
             recognizer = await asyncio.to_thread(open_one, progress=progress)
-            camera_store = CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
+            copy = _people_copy(config)
             gallery = stack.enter_context(
                 Gallery.open(
-                    directory,
+                    config.gallery_place,
                     model_id=recognizer.model_id,
                     embedding_size=recognizer.embedding_size,
                     wait_s=WAIT_S,
+                    copy=copy,
                 )
             )
+            camera_store = _open_store(config)
             event_log = stack.enter_context(
                 EventLog.open(
                     directory,
@@ -265,6 +358,11 @@ class Service:
                 await asyncio.to_thread(enrol_demo, gallery, recognizer, photos)
             recognizer.set_min_face_px(settings.min_face_px)
             await asyncio.to_thread(event_log.follow, gallery)
+            replicator = None
+            if config.gallery.database:
+                replicator = await asyncio.to_thread(_open_replicator, config)
+            else:
+                leave(event_log.connection)
             service = cls(
                 config,
                 recognizer,
@@ -272,52 +370,239 @@ class Service:
                 event_log,
                 camera_store=camera_store,
                 open_another=open_one,
+                opened_with=opened_with,
+                copy=copy,
+                replicator=replicator,
                 loop=asyncio.get_running_loop(),
                 clock=clock,
             )
             service.inference.start()
+            for worker in service.workers:
+                worker.open()
             service.gallery_worker.start()
             service.search.start()
+            if service.replication is not None:
+                service.replication.start()
             try:
                 await service.cameras.start()
+                if service.follower is not None:
+                    service.follower.start()
+                service.rebalancer.start()
+                if service.frigate is not None:
+                    service.frigate.start()
+                if service.mqtt_link is not None:
+                    service.mqtt_link.start(
+                        cameras=service.cameras,
+                        gallery=gallery,
+                        has_visitors=lambda: service.visitors.is_enabled,
+                        is_ignored=event_log.is_ignored,
+                        loop=asyncio.get_running_loop(),
+                        clock=clock,
+                    )
+                if service.viewing.sfu is not None:
+                    service.viewing.sfu.start()
+                if service.front is not None:
+                    service.front.start(service.supervisor)
                 yield service
             finally:
                 await service._close()
 
+    def _open_sfu(self, config: Config) -> Sfu | None:
+        if config.sfu.kind == "janus":
+            return JanusSfu(config.sfu, supervisor=self.supervisor)
+        if config.sfu.kind == "whip":
+            return WhipSfu(
+                config.sfu,
+                cameras=lambda: [
+                    (each.name, each.video.hub) for each in self.cameras if each.config.enabled
+                ],
+                ice=self.peers.ice,
+                supervisor=self.supervisor,
+            )
+        return None
+
+    def _share(self, replicator: "Replicator") -> "ReplicationWorker":
+        from stream.replication.worker import ReplicationWorker
+
+        replicator.cameras = lambda: [each.name for each in self.cameras if each.config.enabled]
+        replicator.notes_sightings = self._config.visitors.all_machines
+        replicator.seen = self.journal.assign_received
+        replicator.arrived = self.journal.show
+        replicator.changed = self.journal.changed_elsewhere
+        return ReplicationWorker(replicator, self.supervisor)
+
+    def _open_front(self, replicator: "Replicator") -> Front | None:
+        """Return what calls other machines, if [cluster] says how they reach this one."""
+        settings = self._config.cluster
+        if not settings.url:
+            return None
+        machines = Machines(
+            settings.name or gethostname(),
+            settings.url,
+            version("facewire"),
+            is_own=lambda name: any(each.name == name for each in self.cameras),
+        )
+        replicator.presence, replicator.met = machines.presence, machines.met
+        machines.changed = replicator.hurry
+        return Front(
+            machines,
+            cameras=lambda: [
+                camera_json(status, is_admin=True, machine=machines.name)
+                for status in self.cameras.statuses()
+            ],
+            problems=self.own_problems,
+        )
+
+    def _follow(
+        self, replicator: "Replicator", loop: asyncio.AbstractEventLoop
+    ) -> "Follower | None":
+        """Return the follower of placements, if this machine is one of a cluster."""
+        cluster = self._config.cluster
+        if not cluster.node:
+            return None
+        from stream.cluster.follower import Follower
+
+        def place(cameras: list[CameraConfig], generations: dict[str, int]) -> None:
+            replicator.hold(generations)
+            placing = asyncio.run_coroutine_threadsafe(self._place(cameras), loop)
+            placing.add_done_callback(lambda done: _look_at(done, follower))
+
+        follower = Follower(
+            self._config.gallery.database,
+            node=cluster.node,
+            site=cluster.site or None,
+            run=self.pipeline.run_id,
+            number=lambda: replicator.node,
+            place=place,
+            close=self.journal.close_stays,
+            cpu_s=lambda: time.process_time() + self.worker_cpu_s,
+            supervisor=self.supervisor,
+        )
+        replicator.is_placed = follower.is_placed
+        return follower
+
+    async def _place(self, cameras: list[CameraConfig]) -> None:
+        names = ", ".join(camera.name for camera in cameras) or "no camera"
+        logger.info("placed on this machine: %s", names)
+        await self.cameras.place(cameras)
+
+    def _open_frigate(self, clock: Callable[[], float]) -> FrigateCompanion | None:
+        """Subscribe to Frigate's events, if one is configured."""
+        if self.mqtt is None or not self._config.frigate.url:
+            return None
+        companion = FrigateCompanion(
+            self._config.frigate,
+            cameras=self.cameras,
+            score=lambda similarity: similarity_of(similarity, self.matching.threshold),
+            supervisor=self.supervisor,
+            clock=clock,
+        )
+        self.mqtt.subscribe(companion.topic, companion.receive)
+        return companion
+
     def _people_changed(self, threshold: float) -> None:
         self.matching.threshold = threshold
         self.inference.gallery_changed(threshold)
+        for worker in self.workers:
+            worker.gallery_changed(threshold)
         self.journal.reconcile()
 
-    async def reconfigure(self, config: Config) -> None:
-        """Apply the cameras of an edited configuration; see `Cameras.reconfigure`.
+    async def _gallery_applied(self) -> None:
+        await asyncio.gather(
+            self.inference.gallery_applied(), *(each.gallery_applied() for each in self.workers)
+        )
 
-        Everything else is applied at the next start.
+    def _worker_setup(self) -> Setup:
+        """Return what the next worker process needs, with numbers of tracks of its own."""
+        settings, events = self._config.recognizer, self._config.events
+        return Setup(
+            gallery=self._config.gallery_place,
+            copy=None if self._copy is None else self._config.gallery_directory,
+            recognizer=self._opened_with,
+            min_face_px=settings.min_face_px,
+            pipeline={
+                "threshold": self.matching.threshold,
+                "margin": self.matching.margin,
+                "limits": self.matching.limits,
+                "confirm_s": events.confirm_s,
+                "absence_s": events.absence_s,
+                "camera_away_s": events.camera_away_s,
+                "cooldown_s": events.cooldown_s,
+                "still_scan_s": settings.still_scan_s,
+                "run": self.pipeline.run_id,
+                "first_track": next(self._next_worker) * TRACKS_OF_ONE,
+            },
+            bitrate_kbps=self._config.video.bitrate_kbps,
+            level=logging.getLogger().level,
+        )
+
+    async def reconfigure(self, config: Config) -> bool:
+        """Apply the cameras and rules of an edited configuration; see `Cameras.reconfigure`.
+
+        Everything else is applied at the next start. Rules may need some of that, such as a new
+        group: then they stay, and the cameras are applied all the same.
+
+        Returns:
+            Whether the rules were applied, too.
         """
-        await self.cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
-        if config.model_copy(update={"cameras": ()}) != self._config.model_copy(
-            update={"cameras": ()}
-        ):
+        if self.follower is None:
+            await self.cameras.reconfigure(config.cameras or (DEMO_CAMERA,))
+        try:
+            await asyncio.to_thread(self.rules.reconfigure, config.rules)
+        except StreamError as error:
+            logger.error("%s (the cameras are taken in, the rules stay as they are)", error)
+            return False
+        applied: dict[str, object] = {"cameras": (), "rules": ()}
+        if config.model_copy(update=applied) != self._config.model_copy(update=applied):
             logger.warning(
-                "only the cameras of the configuration were applied: restart for the rest"
+                "only the cameras and rules of the configuration were applied: restart for the rest"
             )
+        return True
 
     def waiting(self) -> dict[str, int]:
         """Return the number of waiting items of each queue."""
         return {
-            "frames": self.inference.batcher.n_waiting,
-            "calls": self.inference.n_jobs,
+            "frames": sum(host.n_waiting for host in self._hosts),
+            "calls": sum(host.n_jobs for host in self._hosts),
             "events": self.journal.n_waiting,
             "webhooks": sum(webhook.status().waiting for webhook in self.webhooks),
+            "notifications": self.rules.waiting(),
+            **({} if self.mqtt_link is None else {"mqtt": self.mqtt_link.waiting}),
+            **({} if self.frigate is None else {"frigate": self.frigate.status().waiting}),
         }
+
+    @property
+    def mqtt(self) -> MqttClient | None:
+        """The client of the MQTT broker; None where none is configured."""
+        return None if self.mqtt_link is None else self.mqtt_link.client
 
     @property
     def is_recognizing(self) -> bool:
         """Whether the inference thread runs; false while it waits to be restarted."""
-        return self.inference.is_alive
+        return all(host.is_alive for host in self._hosts)
+
+    @property
+    def ticks(self) -> int:
+        """Recognition ticks of all processes since the start."""
+        return sum(host.ticks for host in self._hosts)
+
+    @property
+    def failures(self) -> int:
+        """Recognition ticks that failed, likewise."""
+        return sum(host.failures for host in self._hosts)
+
+    @property
+    def worker_cpu_s(self) -> float:
+        """Processor time of all worker processes since the start, seconds."""
+        return sum(worker.cpu_s for worker in self.workers)
 
     def problems(self) -> list[str]:
         """Return the reasons why the service is degraded, one line each; empty if it is not."""
+        others = [] if self.front is None else self.front.machines.lines()
+        return self.own_problems() + others
+
+    def own_problems(self) -> list[str]:
+        """Return those reasons that are not about other machines."""
         lines = [
             f"camera {status.name} is {status.state}: {status.reason}"
             for status in self.cameras.statuses()
@@ -327,19 +612,41 @@ class Service:
             lines.append("recognition is not running: see the log")
         if self.gallery_worker.trouble:
             lines.append(self.gallery_worker.trouble)
-        if self.inference.failures:
-            lines.append(f"recognition failed on {self.inference.failures} frames, see the log")
+        if self.gallery_worker.copy_trouble:
+            lines.append(self.gallery_worker.copy_trouble)
+        if self.failures:
+            lines.append(f"recognition failed on {self.failures} frames, see the log")
         if self.journal.trouble:
             waiting, lost = self.journal.n_waiting, self.journal.lost
             lines.append(f"{self.journal.trouble} ({waiting} events wait, {lost} are lost)")
+        if self.replication is not None:
+            lines += self.replication.problems()
+        if self.follower is not None:
+            lines += self.follower.problems()
         lines += self.supervisor.problems()
+        if self.viewing.trouble:
+            lines.append(self.viewing.trouble)
         for webhook in (each.status() for each in self.webhooks):
             if webhook.trouble:
                 lines.append(
                     f"webhook {webhook.label} {webhook.trouble}: {webhook.waiting} events wait, "
                     f"{webhook.dead} were given up"
                 )
-        return lines
+        if self.mqtt_link is not None and (problem := self.mqtt_link.problem()):
+            lines.append(problem)
+        if self.frigate is not None and (trouble := self.frigate.status().trouble):
+            lines.append(f"frigate: {trouble}")
+        zones = {zone for camera in self.cameras for zone in camera.config.zones}
+        return lines + self.rules.problems(zones=zones)
+
+    def integrations(self) -> list[IntegrationStatus]:
+        """Return the state of every configured integration."""
+        found = []
+        if self.mqtt_link is not None:
+            found.append(self.mqtt_link.status())
+        if self.frigate is not None:
+            found.append(of_frigate(self.frigate.status()))
+        return [*found, *(of_webhook(each.status()) for each in self.webhooks)]
 
     def notices(self) -> list[str]:
         """Return notices that are not problems, one line each."""
@@ -348,25 +655,56 @@ class Service:
     async def _close(self) -> None:
         """Stop in the order of the data flow, within `STOP_TIMEOUT_S` plus time to write."""
         deadline = self._clock() + STOP_TIMEOUT_S
+        if self.front is not None:
+            await self.front.stop()
+        if self.follower is not None:
+            self.follower.stop()
+        self.rebalancer.stop()
         self.cameras.stop()
         self.inference.stop()
+        for worker in self.workers:
+            worker.close()
         self.gallery_worker.stop()
-        try:
-            await asyncio.wait_for(self.peers.close_all(), STOP_TIMEOUT_S)
-        except TimeoutError:
-            logger.warning("some viewers were not disconnected in time")
+        ends = {"some viewers were not disconnected": asyncio.create_task(self.peers.close_all())}
+        if self.viewing.sfu is not None:
+            ends["the SFU did not answer"] = asyncio.create_task(self.viewing.sfu.stop())
+        await asyncio.wait(ends.values(), timeout=STOP_TIMEOUT_S)
+        for reason, end in ends.items():
+            if end.cancel():
+                logger.warning("%s in time", reason)
+            elif (error := end.exception()) is not None:
+                logger.error(reason, exc_info=error)
         for camera in self.cameras:
             camera.video.hub.close()
         await asyncio.to_thread(self.inference.join, self._left_s(deadline))
+        for worker in self.workers:
+            await asyncio.to_thread(worker.join, self._left_s(deadline) + STOP_TIMEOUT_S)
         # The thread of a hanging camera ends with the process.
         await self.cameras.join(min(deadline, self._clock() + STOP_TIMEOUT_S / 2))
         await asyncio.to_thread(self.gallery_worker.join, self._left_s(deadline))
+        if self.replication is not None:  # before the journal, which takes what it receives
+            await asyncio.to_thread(self.replication.receive_no_more)
         await asyncio.to_thread(self.journal.close)
+        if self.replication is not None:
+            self.replication.stop()
+            await asyncio.to_thread(self.replication.join, self._left_s(deadline) + STOP_TIMEOUT_S)
+        if self.follower is not None:  # last, so that exits are written before the next owner's
+            await asyncio.to_thread(self.follower.leave, STOP_TIMEOUT_S)
         for webhook in self.webhooks:
             webhook.stop()
+        self.rules.stop()
+        if self.frigate is not None:
+            self.frigate.stop()
+        if self.mqtt_link is not None:
+            await asyncio.to_thread(self.mqtt_link.stop)
         deadline = self._clock() + self._left_s(deadline)
         for webhook in self.webhooks:
             await asyncio.to_thread(webhook.join, max(0.0, deadline - self._clock()))
+        await asyncio.to_thread(self.rules.join, lambda: deadline - self._clock())
+        if self.frigate is not None:
+            await asyncio.to_thread(self.frigate.join, max(0.0, deadline - self._clock()))
+        if self.mqtt_link is not None:
+            await asyncio.to_thread(self.mqtt_link.join, self._left_s(deadline))
         self.photo_worker.close()
         self.search.close()
 
@@ -383,17 +721,80 @@ def _shared(config: Config) -> dict[str, dict[str, Any]]:
         exclude={"gallery": {"directory"}},
         exclude_unset=True,
     )
+    if config.gallery.database:
+        tables["gallery"]["database"] = shown(config.gallery.database)
     model = tables.get("recognizer", {}).get("model", "")
     if os.sep in model or Path(model).is_file():
         tables["recognizer"]["model"] = str(Path(model).absolute())
     return tables
 
 
+def n_workers(config: Config, store: CameraStore) -> int:
+    """Return the number of worker processes; 0 to run all cameras in the service's own."""
+    wanted = config.recognizer.workers
+    if wanted == "auto" and config.cluster.node:
+        n = usable_cpus() // 2  # cameras come later
+    elif wanted == "auto":
+        n = min(usable_cpus() // 2, -(-len(store.cameras()) // CAMERAS_OF_ONE))
+    else:
+        n = wanted
+    return n if n > 1 else 0
+
+
+def _people_copy(config: Config) -> PeopleCopy | None:
+    """Return the copy of a database's people; erase it where they are in a directory."""
+    copy = PeopleCopy(config.gallery_directory)
+    if config.gallery.database:
+        return copy
+    try:
+        copy.erase()
+    except OSError as error:
+        logger.warning("cannot erase the copy of a database's people: %s", error)
+    return None
+
+
+def _open_store(config: Config) -> CameraStore:
+    """Return the store of the cameras, whose settings a cluster has in its database."""
+    directory = config.gallery_directory
+    if not config.cluster.node:
+        return CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
+    from stream.cluster.store import ClusterStore
+
+    return ClusterStore.of_node(
+        directory,
+        address=config.gallery.database,
+        node=config.cluster.node,
+        site=config.cluster.site or None,
+    )
+
+
+def _open_replicator(config: Config) -> "Replicator":
+    """Return the sharer of this machine's events; the event log must be open."""
+    from stream.replication.replicator import Replicator
+
+    replicator = Replicator(
+        config.gallery_directory,
+        config.gallery.database,
+        keep_days=config.events.keep_days,
+        name=config.cluster.name,
+    )
+    try:
+        try:
+            replicator.enter()
+        except GalleryUnreachableError as error:
+            replicator.enter_later(error)
+    except BaseException:
+        replicator.close()
+        raise
+    return replicator
+
+
 def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
     """Open the webhooks with their pending events; the event log must be open."""
     keys = hook_keys([each.url for each in config.webhooks])
     directory = config.gallery_directory
-    forget_others(directory, keys)  # all of them if none is configured any more
+    of_mqtt = [outbox_key(config.mqtt)] if config.mqtt.is_on else []
+    forget_others(directory, [*keys, *of_mqtt])  # all if none is configured any more
     webhooks = []
     for number, (each, key) in enumerate(zip(config.webhooks, keys, strict=True), 1):
         outbox = Outbox(directory, key)
@@ -401,3 +802,29 @@ def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
             Webhook(each, number=number, outbox=outbox, supervisor=supervisor, wall_clock=time.time)
         )
     return webhooks
+
+
+def _open_rules(config: Config, supervisor: Supervisor, broker: MqttClient | None) -> Rules:
+    """Open the rules with their pending notifications; the event log must be open."""
+    server = config.server
+    return Rules(
+        config.gallery_directory,
+        config.rules,
+        config.notify,
+        zone=config.events.zone,
+        devices=Devices(
+            config.gallery_directory,
+            tokens={"admin": server.token, "viewer": server.viewer_token},
+            wall_clock=time.time,
+        ),
+        broker=broker,
+        supervisor=supervisor,
+        wall_clock=time.time,
+    )
+
+
+def _look_at(placing: Future[None], follower: "Follower") -> None:
+    """Log why cameras could not be placed on this machine; they are placed again."""
+    if not placing.cancelled() and (error := placing.exception()) is not None:
+        logger.error("cameras could not be placed on this machine: %s", error)
+        follower.place_again()

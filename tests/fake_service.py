@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -12,7 +13,7 @@ from gallery import Gallery, Identity, Match
 from recognizer import Face, Recognizer
 from stream.cameras.camera import CameraState, CameraStatus
 from stream.cameras.registry import Cameras
-from stream.config import CameraConfig
+from stream.config import CameraConfig, NotifyConfig
 from stream.enrollment.doubts import Doubts
 from stream.enrollment.naming import Matching
 from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
@@ -21,16 +22,23 @@ from stream.events.log import EventLog, LoggedEvent
 from stream.events.search import SightingReader, SightingSearch
 from stream.events.visits import VisitRules
 from stream.frames import Frame, FrameResult, Track, TrackState
+from stream.front.front import Front
 from stream.ice import IceServers
+from stream.integrations.frigate.companion import FrigateCompanion
+from stream.integrations.mqtt.link import MqttLink
+from stream.integrations.push.devices import Devices
+from stream.integrations.rules.engine import Rules
+from stream.integrations.status import IntegrationStatus
 from stream.integrations.webhooks import Webhook
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Percentiles
 from stream.naming import FaceNaming
-from stream.recognition.pipeline import Pipeline
+from stream.sfu.viewing import Viewing
 from stream.supervisor import Supervisor
 from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
-from stream.webrtc.peers import Answer
+from stream.webrtc.peers import Answer, Peers
+from stream.workers.balance import Rebalancer
 from tests.fakes import FakeRecognizer, FakeWorld
 
 P = ParamSpec("P")
@@ -208,6 +216,7 @@ class FakeGalleryWorker:
 
     def __init__(self, gallery: Gallery) -> None:
         self.n_changes = 0
+        self.n_checked, self.n_equal = 8, 7
         self._gallery = gallery
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -256,7 +265,7 @@ class FakeSearch:
     @cached_property
     def search(self) -> SightingSearch:
         return SightingSearch(
-            self._gallery.file.path.parent,
+            Path(self._gallery.store.place),
             model_id=self._gallery.model_id,
             embedding_size=self._gallery.embedding_size,
         )
@@ -282,7 +291,7 @@ class FakeNaming(FaceNaming):
     """Names past faces as the real one does, and faces in view without embedding them."""
 
     def __init__(self, cameras: FakeCameras, **rooms: Any) -> None:
-        super().__init__(cameras=cast(Cameras, cameras), pipeline=cast(Pipeline, None), **rooms)
+        super().__init__(cameras=cast(Cameras, cameras), **rooms)
         self._in_view = cameras
 
     async def name_track(
@@ -337,22 +346,63 @@ class FakeService:
         )
         self.figures = Figures()
         self.supervisor = Supervisor(clock=time.monotonic)
+        self.viewing = Viewing(
+            cast(Peers, self.peers), None, self.supervisor.watch("viewers of the SFU")
+        )
         self.leaving = self.supervisor.watch("cameras that leave")
+        self.rebalancer = Rebalancer(
+            (), _move_nowhere, supervisor=self.supervisor, clock=time.monotonic
+        )
         self.webhooks: list[Webhook] = []
+        self.mqtt_link: MqttLink | None = None
+        self.front: Front | None = None
+        self.rules = Rules(
+            event_log.directory,
+            (),
+            NotifyConfig(services={"phone": "json://127.0.0.1:9/"}, groups={"family": ("Ada",)}),
+            zone=None,
+            devices=Devices(
+                event_log.directory, tokens={"admin": None, "viewer": None}, wall_clock=time.time
+            ),
+            broker=None,
+            supervisor=self.supervisor,
+            wall_clock=time.time,
+        )
+        self.frigate: FrigateCompanion | None = None
+        self.linked: list[IntegrationStatus] = []
         self.doubts = Doubts()
         self.search = FakeSearch(gallery)
         self.is_demo = True
         self.is_recognizing = True
         self.cameras.put(status("door"), jpeg=b"jpeg of door")
 
+    @property
+    def ticks(self) -> int:
+        return self.inference.ticks
+
+    @property
+    def failures(self) -> int:
+        return self.inference.failures
+
+    @property
+    def worker_cpu_s(self) -> float:
+        return 0.0
+
     def waiting(self) -> dict[str, int]:
         return {"frames": 1, "calls": 0, "events": 2}
+
+    def integrations(self) -> list[IntegrationStatus]:
+        return self.linked
 
     def notices(self) -> list[str]:
         return list(self.event_log.notices())
 
     def problems(self) -> list[str]:
         return self.complaints
+
+
+async def _move_nowhere(camera: str, worker: int) -> None:
+    """There is no worker to move a camera to."""
 
 
 def status(

@@ -140,8 +140,23 @@ class FakeRecognizer:
             for image, group in zip(images, boxes, strict=True)
         ]
 
-    def begin_flow(self, picture: Picture, found: Detections, at: float) -> list[FaceFlow]:
+    def begin_flow(
+        self,
+        picture: Picture,
+        found: Detections,
+        at: float,
+        *,
+        led: Sequence[FaceFlow | None] | None = None,
+    ) -> list[FaceFlow]:
         return [fake_flow(box, at) for box in found.boxes]
+
+    def lead_flow(
+        self,
+        pictures: Sequence[Picture],
+        flows: Sequence[Sequence[FaceFlow]],
+        expected: Sequence[Floats],
+    ) -> list[list[FaceFlow | None]]:
+        return [[None for _ in group] for group in flows]
 
     def follow_flow(
         self,
@@ -228,7 +243,8 @@ def fake_flow(box: Floats, at: float) -> FaceFlow:
     """Return the state of a followed face that was confirmed at a time, seconds."""
     nothing = np.zeros((1, 1), np.uint8)
     half = np.asarray((box[2:] - box[:2]) / 2, np.float32)
-    return FaceFlow(nothing, 0.0, 0j, half, np.zeros(5, np.complex128), 1, 0j, 1, 0j, 0.9, at)
+    center = complex(*(float(side) for side in (box[:2] + box[2:]) / 2))
+    return FaceFlow(nothing, 0.0, center, half, np.zeros(5, np.complex128), 1, 0j, 1, 0j, 0.9, at)
 
 
 def looks_like(person: int, variant: int = 0, noise: float = 0.4) -> Floats:

@@ -26,7 +26,7 @@ FPS = 25.0
 SIZE = (360, 640)
 N_BITS = 12
 
-PATIENCE_S = 300.0  # a busy machine is slow; only a hang takes this long
+PATIENCE_S = 20.0  # a busy machine is slow; only a hang takes this long
 
 
 def open_peers(*ice_servers: str, max_peers: int = 100) -> Peers:

@@ -6,6 +6,7 @@ A comment right before a block of code defines how:
     <!-- fails -->      each line ends with exit status 1
     <!-- serve -->      each line starts a service with a page that responds
     <!-- running -->    each line is run beside a service on 127.0.0.1:8080
+    <!-- programs -->   each line is run beside a CompreFace on 192.0.2.5 and a Frigate on 192.0.2.6
     <!-- endless -->    each line is run until it prints something, and ended by Ctrl-C
     <!-- shrunk -->     each line is training: run for a few steps with a small network
     <!-- table -->      the second column of a table: each command of it is run as one of the above

@@ -40,6 +40,8 @@ LARGE_SHARE = 0.6  # of an image's shorter side, from which a face counts as lar
 LARGE_SCORE = 0.85  # of O-Net, that such a face must reach
 ALONE_SCORE = 0.9  # of a face beside which no such face is searched
 LARGE_SHARED = 0.3  # of another face's box, that it may not cover
+SAME_FACE = 0.4  # intersection over union from which a candidate is of a face that is known
+INSIDE = 0.7  # of a candidate, that lies in the box of such a face
 FOLLOW_SCORE = 0.6  # O-Net's score below which a followed face is lost
 
 
@@ -152,6 +154,8 @@ class Detector:
         min_face_px: int | None = None,
         small_px: int = 0,
         parts: Sequence[NDArray[np.intp]] | None = None,
+        add_largest: bool = True,
+        without: Sequence[Floats] | None = None,
     ) -> list[Detections]:
         """Find all faces.
 
@@ -161,6 +165,8 @@ class Detector:
             min_face_px: side of the smallest face, pixels; None for the option's.
             small_px: search for faces smaller than that in `parts` alone.
             parts: for each image (n, 4) x1 y1 x2 y2 in pixels, inside of it.
+            add_largest: search for faces that hardly fit into their image too.
+            without: for each image (n, 4) boxes of faces that need not be found.
 
         Returns:
             One `Detections` per image, in order.
@@ -176,9 +182,11 @@ class Detector:
             small = self._propose_parts(images, parts, least, below=small_px)
             found = _join([found, small])
         found = self._merge(found, overlap=self.options.pyramid_overlap)
+        found = _others(found, without)
         found = self._refine(opened, found)
-        results = self._decide(opened, found)
-        results = self._add_largest(images, opened, results)
+        results = self._decide(opened, _others(found, without))
+        if add_largest:
+            results = self._add_largest(images, opened, results, without)
         if self._refiner is None:
             return results
         return [self._refiner.refine(opened, i, faces) for i, faces in enumerate(results)]
@@ -286,16 +294,25 @@ class Detector:
         return found
 
     def _add_largest(
-        self, images: Sequence[Image], opened: Images, results: list[Detections]
+        self,
+        images: Sequence[Image],
+        opened: Images,
+        results: list[Detections],
+        without: Sequence[Floats] | None,
     ) -> list[Detections]:
         """Add the faces that hardly fit into their image, whose windows reach beyond it.
 
-        Such a face is alone: images in which one is found already are left as they are.
+        Such a face is alone: images in which one is found or known are left as they are.
         """
+        is_known = (
+            [False] * len(results) if without is None else [len(each) > 0 for each in without]
+        )
         rows = [
             row
             for row, (height, width) in enumerate(opened.sizes)
-            if _may_be_a_face(height, width) and not (results[row].scores >= ALONE_SCORE).any()
+            if _may_be_a_face(height, width)
+            and not is_known[row]
+            and not (results[row].scores >= ALONE_SCORE).any()
         ]
         if not rows:
             return results
@@ -410,6 +427,24 @@ class Detector:
             (head,) = net(crops)
             heads[rows] = head[: len(rows)]
         return heads
+
+
+def _others(found: Candidates, without: Sequence[Floats] | None) -> Candidates:
+    """Return the candidates of other faces than those of each image."""
+    if without is None:
+        return found
+    is_other = np.ones(len(found), np.bool_)
+    for image, boxes in enumerate(without):
+        rows = np.flatnonzero(found.owners == image)
+        if not len(boxes) or not len(rows):
+            continue
+        candidates, faces = found.boxes[rows], boxes.astype(np.float64)
+        shared = intersections(candidates, faces)
+        areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (candidates, faces)]
+        is_same = shared >= INSIDE * areas[0][:, None]
+        is_same |= shared >= SAME_FACE * (areas[0][:, None] + areas[1] - shared)
+        is_other[rows] = ~is_same.any(axis=1)
+    return found[is_other]
 
 
 def _may_be_a_face(height: int, width: int) -> bool:

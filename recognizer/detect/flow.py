@@ -7,8 +7,14 @@ certain where most agree, and the pixels around them are those of the template. 
 well would cost as much again, and changed no decision on the videos of the tests. Templates are
 not replaced between two confirmations, so errors do not add up.
 The cost does not depend on the size of frames or faces.
+
+Where a full search places a box depends on the window in which it found the face: on a face in
+profile it is up to a tenth of the width from where O-Net, asked from there again and again, comes
+to rest. So faces to which flow leads are not searched: in the frame of a search, O-Net places them
+from there, averaged with flow, and new ones once more.
 """
 
+from cmath import phase
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +26,7 @@ from numpy.typing import NDArray
 from recognizer.detect.detector import Detector
 from recognizer.detect.scan import rolls_of
 from recognizer.faces import Floats, Followed, Image
+from recognizer.geometry.boxes import intersections
 from recognizer.geometry.pyramid import Octaves
 
 Luma = NDArray[np.uint8]
@@ -42,10 +49,14 @@ MAX_SCALING = 1.12  # since the template; beyond it the network should place the
 MAX_TURN = 0.15  # radians, likewise
 MAX_SHIFT = 10.0  # pixels of a patch in one step: beyond it flow may have found something else
 
-CONFIRM_S = 0.5  # until a moving face is confirmed again
+CONFIRM_S = (
+    0.7  # until a moving face is confirmed again: longer than between two searches of many cameras
+)
 CONFIRM_STILL_S = 2.0  # the same for a face that is where it was
-STEADYING = 0.5  # weight of a confirmed box in the new one: O-Net places one face 2 % apart
-MAX_TREMBLE = 0.12  # of a side, in widths, up to which the two are averaged
+LEAST_WEIGHT = 0.65  # of a network's newest box of a face in the average of all
+MAX_TREMBLE = 0.08  # of a side, in widths, up to which two boxes of a face are averaged
+MAX_MISPLACED = 0.4  # of a side that a search found, in widths: beyond it is another face
+SAME = 0.3  # intersection over union from which a search's box is of a followed face
 STILL = 0.02  # shift since the template, in widths, up to which a face is still
 
 
@@ -102,7 +113,7 @@ class FaceFlow:
     def points(self) -> Floats:
         """(5, 2) float32, landmarks in pixels of the last frame."""
         points = self.turn * self.landmarks + self.start
-        return np.stack([points.real, points.imag], axis=1).astype(np.float32)
+        return points.astype(np.complex64).view(np.float32).reshape(-1, 2)
 
     def moved(self, turn: complex, start: complex) -> "FaceFlow":
         """Return the same face at another position."""
@@ -126,7 +137,7 @@ class FaceFlow:
         if age_s < CONFIRM_S:
             scale = self.turn / self.first_turn
             return not (
-                1 / MAX_SCALING <= abs(scale) <= MAX_SCALING and abs(np.angle(scale)) <= MAX_TURN
+                1 / MAX_SCALING <= abs(scale) <= MAX_SCALING and abs(phase(scale)) <= MAX_TURN
             )
         first = self.first_turn * self.center + self.first_start
         shift = abs(self.turn * self.center + self.start - first)
@@ -150,7 +161,14 @@ class Follower:
         self.n_followed = self.n_confirmed = 0
 
     def begin(
-        self, picture: Picture, boxes: Floats, landmarks: Floats, scores: Floats, at: float
+        self,
+        picture: Picture,
+        boxes: Floats,
+        landmarks: Floats,
+        scores: Floats,
+        at: float,
+        *,
+        led: Sequence[FaceFlow | None] | None = None,
     ) -> list[FaceFlow]:
         """Take the templates of faces that a network found in a frame.
 
@@ -160,14 +178,75 @@ class Follower:
             landmarks: (N, 5, 2) float32.
             scores: (N,) float32.
             at: when it was captured, seconds.
+            led: the faces that were followed until this frame, by `lead`, if a full search found
+                these: they stay near where flow leads, and O-Net places the new ones once more.
+                None to take the boxes as they are.
         """
         if not len(boxes):
             return []
         plane = picture.luma[0]
+        if led is None:
+            return [
+                _template(plane, *each, at)
+                for each in zip(boxes, landmarks, scores.tolist(), strict=True)
+            ]
+        before = _paired(boxes, [flow for flow in led if flow is not None])
+        placed = self._placed(picture, boxes, landmarks, [flow is None for flow in before])
         return [
-            _template(plane, *each, at)
-            for each in zip(boxes, landmarks, scores.tolist(), strict=True)
+            _template(
+                plane,
+                box if flow is None else _averaged(flow.box, box),
+                points,
+                score,
+                at,
+            )
+            for flow, box, points, score in zip(
+                before, placed, landmarks, scores.tolist(), strict=True
+            )
         ]
+
+    def _placed(
+        self, picture: Picture, boxes: Floats, landmarks: Floats, is_new: Sequence[bool]
+    ) -> Floats:
+        """Return the (N, 4) boxes of a search, new faces' as O-Net places them once more."""
+        rows = np.flatnonzero(is_new)
+        if not len(rows):
+            return boxes
+        (again,) = self._detector.follow(
+            [picture.image], [boxes[rows]], [rolls_of(landmarks[rows])]
+        )
+        placed = boxes.copy()
+        for row, box, is_lost in zip(rows, again.boxes, again.is_lost, strict=True):
+            # One that is far from there may be another face, beside it.
+            if not is_lost and _distance(boxes[row], box) <= MAX_MISPLACED:
+                placed[row] = box
+        return placed
+
+    def lead(
+        self,
+        pictures: Sequence[Picture],
+        flows: Sequence[Sequence[FaceFlow]],
+        expected: Sequence[Floats],
+    ) -> list[list[FaceFlow | None]]:
+        """Follow known faces into the next frame of each camera by flow alone, for a search.
+
+        Args:
+            pictures: the frames.
+            flows: the faces of each.
+            expected: for each frame (n, 4) float32, where its faces should be.
+
+        Returns:
+            For each frame its faces, in the order of `flows`; None where flow is not certain.
+        """
+        planes = [picture.luma[0] for picture in pictures]
+        sources = [plane for plane, group in zip(planes, flows, strict=True) for _ in group]
+        after, is_sure = _flow_all(
+            sources,
+            [flow for group in flows for flow in group],
+            [box for group in expected for box in group],
+        )
+        faces = iter([flow if sure else None for flow, sure in zip(after, is_sure, strict=True)])
+        return [[next(faces) for _ in group] for group in flows]
 
     def follow(
         self,
@@ -192,17 +271,11 @@ class Follower:
         before = [flow for group in flows for flow in group]
         places = [box for group in expected for box in group]
         self.n_followed += len(before)
-        after: list[FaceFlow] = []
-        doubtful: list[bool] = []
-        for first in range(0, len(before), MOST):
-            part = slice(first, first + MOST)
-            sources = [planes[owner] for owner in owners[part]]
-            found, is_sure = _flow(sources, before[part], places[part])
-            after += found
-            doubtful += [
-                not sure or flow.is_due(at[owner])
-                for flow, sure, owner in zip(found, is_sure, owners[part], strict=True)
-            ]
+        after, is_sure = _flow_all([planes[owner] for owner in owners], before, places)
+        doubtful = [
+            not sure or flow.is_due(at[owner])
+            for flow, sure, owner in zip(after, is_sure, owners, strict=True)
+        ]
         lost = self._confirm(pictures, planes, owners, places, after, doubtful, at)
         results: list[tuple[Followed, list[FaceFlow]]] = []
         start = 0
@@ -243,15 +316,23 @@ class Follower:
                 if result.is_lost[i]:
                     lost[row] = score
                     continue
-                box = _steadied(flows[row].box, result.boxes[i])
+                box = _averaged(flows[row].box, result.boxes[i])
                 flows[row] = _template(planes[camera], box, result.landmarks[i], score, at[camera])
         return lost
 
 
 def _followed(flows: Sequence[FaceFlow], lost: Sequence[float | None]) -> Followed:
+    turns = np.array([flow.turn for flow in flows], np.complex128)
+    starts = np.array([flow.start for flow in flows], np.complex128)
+    centers = turns * np.array([flow.center for flow in flows], np.complex128) + starts
+    halves = np.stack([flow.half for flow in flows]) if flows else np.empty((0, 2), np.float32)
+    halves = np.abs(turns)[:, None] * halves
+    middles = np.stack([centers.real, centers.imag], axis=1)
+    landmarks = np.array([flow.landmarks for flow in flows], np.complex128).reshape(-1, 5)
+    points = turns[:, None] * landmarks + starts[:, None]
     return Followed(
-        np.stack([flow.box for flow in flows]) if flows else np.empty((0, 4), np.float32),
-        np.stack([flow.points for flow in flows]) if flows else np.empty((0, 5, 2), np.float32),
+        np.hstack([middles - halves, middles + halves]).astype(np.float32),
+        points.astype(np.complex64).view(np.float32).reshape(-1, 5, 2),
         np.array(
             [
                 flow.score if score is None else score
@@ -263,12 +344,32 @@ def _followed(flows: Sequence[FaceFlow], lost: Sequence[float | None]) -> Follow
     )
 
 
-def _steadied(expected: Floats, found: Floats) -> Floats:
-    """Return a box that a network found, averaged with where flow led if both nearly agree."""
-    step = found - expected
-    if float(np.abs(step).max()) > MAX_TREMBLE * float(found[2] - found[0]):
-        return found
-    return np.asarray(expected + np.float32(STEADYING) * step, np.float32)
+def _averaged(expected: Floats, found: Floats) -> Floats:
+    """Return a network's box, averaged with the one to which flow led if both nearly agree."""
+    weight = np.float32(max(LEAST_WEIGHT, _distance(expected, found) / MAX_TREMBLE))
+    return found if weight >= 1 else np.asarray(expected + weight * (found - expected), np.float32)
+
+
+def _distance(expected: Floats, found: Floats) -> float:
+    """Return how far the sides of two boxes of a face are apart at most, in widths."""
+    return float(np.abs(found - expected).max() / max(found[2] - found[0], 1.0))
+
+
+def _paired(boxes: Floats, led: Sequence[FaceFlow]) -> list[FaceFlow | None]:
+    """Return which of the faces, led into a frame, each of its (N, 4) boxes shows, if any."""
+    paired: list[FaceFlow | None] = [None] * len(boxes)
+    if not led:
+        return paired
+    places = np.stack([flow.box for flow in led]).astype(np.float64)
+    shared = intersections(boxes.astype(np.float64), places)
+    areas = [(each[:, 2:] - each[:, :2]).prod(axis=1) for each in (boxes, places)]
+    overlaps = shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
+    while overlaps.max() >= SAME:  # the nearest first
+        row, column = divmod(int(overlaps.argmax()), len(led))
+        if _distance(led[column].box, boxes[row]) <= MAX_MISPLACED:
+            paired[row] = led[column]
+        overlaps[row] = overlaps[:, column] = 0
+    return paired
 
 
 def _template(plane: Luma, box: Floats, landmarks: Floats, score: float, at: float) -> FaceFlow:
@@ -303,10 +404,15 @@ def _cut(plane: Luma, turn: complex, start: complex, out: Luma) -> None:
         # Averaged before it is sampled, for the part of the frame that the patch shows alone.
         by = 1 << int(np.log2(min(abs(turn), 64.0) / COARSE))
         middle, reach = turn * complex(SIDE, SIDE) / 2 + start, abs(turn) * SIDE * 0.75
-        x1, y1, x2, y2 = (
-            min(max(int((centre + side) // by) * by, 0), size // by * by)
-            for side in (-reach, reach)
-            for centre, size in ((middle.real, plane.shape[1]), (middle.imag, plane.shape[0]))
+        height, width = plane.shape
+        x1, x2, y1, y2 = (
+            min(max(int(place // by) * by, 0), size // by * by)
+            for place, size in (
+                (middle.real - reach, width),
+                (middle.real + reach, width),
+                (middle.imag - reach, height),
+                (middle.imag + reach, height),
+            )
         )
         if x2 - x1 >= by and y2 - y1 >= by:
             size = ((x2 - x1) // by, (y2 - y1) // by)
@@ -325,6 +431,20 @@ def _cut(plane: Luma, turn: complex, start: complex, out: Luma) -> None:
     )
 
 
+def _flow_all(
+    sources: Sequence[Luma], flows: Sequence[FaceFlow], expected: Sequence[Floats]
+) -> tuple[list[FaceFlow], list[bool]]:
+    """Follow any number of faces, see `_flow`."""
+    after: list[FaceFlow] = []
+    is_sure: list[bool] = []
+    for first in range(0, len(flows), MOST):
+        part = slice(first, first + MOST)
+        found, sure = _flow(sources[part], flows[part], expected[part])
+        after += found
+        is_sure += sure
+    return after, is_sure
+
+
 def _flow(
     sources: Sequence[Luma], flows: Sequence[FaceFlow], expected: Sequence[Floats]
 ) -> tuple[list[FaceFlow], list[bool]]:
@@ -333,19 +453,19 @@ def _flow(
     if not n:
         return [], []
     first = np.hstack([flow.patch for flow in flows])
-    second = np.empty((n, SIDE, SIDE), np.uint8)
+    second = np.empty((SIDE, n * SIDE), np.uint8)
     shifts = []
     for row, (plane, flow, box) in enumerate(zip(sources, flows, expected, strict=True)):
         center = complex(float(box[0] + box[2]), float(box[1] + box[3])) / 2
         shifts.append(center - flow.turn * flow.center)
-        _cut(plane, flow.turn, shifts[row], second[row])
+        _cut(plane, flow.turn, shifts[row], second[:, row * SIDE : (row + 1) * SIDE])
     halves = np.stack([flow.half for flow in flows])  # (N, 2)
     grid = np.array([complex(2 * x - 1, 2 * y - 1) for y in GRID_Y for x in GRID_X])
     centers: Complex = np.array([[flow.center] for flow in flows], np.complex128)
     spots: Complex = centers + halves[:, :1] * grid.real + 1j * halves[:, 1:] * grid.imag
     spots = np.concatenate([spots, np.stack([flow.landmarks for flow in flows])], axis=1)
     offsets = SIDE * np.arange(n)[:, None]
-    there, is_good, difference = _lucas_kanade(first, np.hstack(list(second)), spots + offsets)
+    there, is_good, difference = _lucas_kanade(first, second, spots + offsets)
     turn, start, is_agreeing, bend = _fit(spots, there - offsets, is_good)
     share = is_agreeing.mean(axis=1)
     contrast = np.array([flow.contrast for flow in flows])
@@ -360,7 +480,10 @@ def _flow(
         & (bend <= MAX_BEND)
     )
     found = [
-        flow.moved(flow.turn * complex(turn[row]), flow.turn * complex(start[row]) + shifts[row])
+        flow.moved(
+            flow.turn * complex(turn[row]),
+            flow.turn * complex(start[row]) + shifts[row],
+        )
         if share[row] >= MIN_AGREEING
         else flow.moved(flow.turn, shifts[row])
         for row, flow in enumerate(flows)

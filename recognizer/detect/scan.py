@@ -3,7 +3,8 @@
 Half of the pixels that P-Net reads belong to the levels for faces below `SMALL_PX`, and a turned
 face needs another search for every angle. In a film neither must be found in every frame: small
 faces are searched where something moved, and elsewhere one tile after another; turned faces by one
-angle at a time. Faces found before are confirmed by O-Net alone.
+angle at a time, small ones only where something moved. Faces found before are confirmed by O-Net
+alone.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from recognizer.detect.detector import Detector
 from recognizer.detect.turning import Turn, turned_back
 from recognizer.detect.upright import LEAD_LOGIT, MAX_MISFIT_PX, logits_of, misfits
-from recognizer.faces import Detections, Floats, Image
-from recognizer.geometry.boxes import intersections
+from recognizer.faces import Detections, Floats, Followed, Image
+from recognizer.geometry.boxes import intersections, suppress
 from recognizer.geometry.quality import head_poses
 
 SMALL_PX = 40  # faces below are searched in tiles
@@ -30,7 +31,11 @@ MAX_NOISE = 9.0  # gray levels; a larger median change is motion of most of the 
 MOVED_SAMPLES = 3  # of a tile that must have changed: a face of 24 px has nine
 
 TURNS = (90, 270, 180, 45, 315, 135, 225)  # degrees counterclockwise that are tried in turn
-TURNED_PX = 80  # smallest turned face that is searched
+TURNED_PX = 80  # smallest turned face that is searched in the whole frame
+SMALL_TURNED_PX = 40  # and where something moved, by one angle at one place at a time
+PLACE_EVERY = 4  # scans from one such place to the next
+PLACE_OFTEN = 2  # the same where nobody is upright
+REACH = 40  # pixels around what moved in a tile, that are searched by turns
 TURN_EVERY = 8  # scans from one turned search to the next
 TURN_OFTEN = 2  # the same until all are tried after a motion, where nobody is upright
 TURNED_DEG = 30.0  # roll from which a face is followed as a turned one
@@ -47,13 +52,38 @@ class Known:
     Attributes:
         boxes: (N, 4) float32, where they should be in this frame.
         landmarks: (N, 5, 2) float32, where they were last seen.
+        is_led: (N,) bool, which are certainly there, by optical flow: those are not searched,
+            O-Net places them. None for none.
     """
 
     boxes: Floats
     landmarks: Floats
+    is_led: NDArray[np.bool_] | None = None
+
+    @property
+    def led(self) -> NDArray[np.bool_]:
+        """(N,) bool, `is_led`."""
+        return np.zeros(len(self.boxes), np.bool_) if self.is_led is None else self.is_led
 
 
 NOBODY = Known(np.empty((0, 4), np.float32), np.empty((0, 5, 2), np.float32))
+
+
+@dataclass(slots=True, eq=False)
+class _Moved:
+    """What moved in a tile, to be searched for turned faces.
+
+    Attributes:
+        box: (4,) x1 y1 x2 y2, pixels.
+        left: angles to try.
+        n_searched: angles tried since it was noted first.
+        searched: scan of the last of them.
+    """
+
+    box: NDArray[np.intp]
+    left: int = len(TURNS)
+    n_searched: int = 0
+    searched: int = 0
 
 
 class LiveScan:
@@ -70,6 +100,7 @@ class LiveScan:
         self._is_anybody_upright = True
         self._turns_left = 0
         self._n_waiting = 0
+        self._moved: dict[int, _Moved] = {}  # by tile, until all angles are tried there
 
     def tiles(self, image: Image) -> NDArray[np.intp]:
         """Return the tiles of a frame to search for small faces, and count them as searched.
@@ -95,6 +126,8 @@ class LiveScan:
         moved = by_age[counts[by_age] >= MOVED_SAMPLES]
         if len(moved):
             self._turns_left = len(TURNS)
+        for tile in moved.tolist():
+            self._note_motion(tile, is_changed)
         n = -(-len(self._tiles) // ROUND)
         # the oldest of all comes first, so that no tile waits for ever
         chosen = list(dict.fromkeys([int(by_age[0]), *moved.tolist()]))[:n]
@@ -111,6 +144,43 @@ class LiveScan:
         self._n_turns += 1
         self._turns_left = max(0, self._turns_left - 1)
         return TURNS[(self._n_turns - 1) % len(TURNS)]
+
+    def turned_place(self) -> tuple[NDArray[np.intp], int] | None:
+        """Return where to search for small turned faces in this scan, and by which angle.
+
+        Returns:
+            (4,) x1 y1 x2 y2 in pixels around something that moved, the longest waiting first, and
+            degrees counterclockwise; None for none in this scan.
+        """
+        every = PLACE_EVERY if self._is_anybody_upright else PLACE_OFTEN
+        if not self._moved or self._n_scans % every != 1:
+            return None
+        tile = min(self._moved, key=lambda each: self._moved[each].searched)
+        place = self._moved[tile]
+        angle = TURNS[place.n_searched % len(TURNS)]
+        place.n_searched += 1
+        place.left -= 1
+        place.searched = self._n_scans
+        if not place.left:
+            del self._moved[tile]
+        return place.box, angle
+
+    def _note_motion(self, tile: int, is_changed: NDArray[np.bool_]) -> None:
+        part = self._samples[tile]
+        y, x = np.nonzero(is_changed[part])
+        first = np.array([part[1].start + x.min(), part[0].start + y.min()]) * SAMPLE - REACH
+        last = np.array([part[1].start + x.max(), part[0].start + y.max()]) * SAMPLE + REACH
+        height, width = self._size
+        before = self._moved.get(tile)
+        if before is None:
+            before = self._moved[tile] = _Moved(np.concatenate([first, last]))
+        else:
+            # what moved since the first of the angles, so that a whole round sees each place
+            before.box = np.concatenate(
+                [np.minimum(before.box[:2], first), np.maximum(before.box[2:], last)]
+            )
+        before.left = len(TURNS)
+        before.box = before.box.clip(0, [width, height, width, height]).astype(np.intp)
 
     @property
     def has_more(self) -> bool:
@@ -136,6 +206,7 @@ class LiveScan:
         ).reshape(-1, 4)
         self._samples = [(y, x) for y in own_rows for x in own_columns]
         self._searched = np.zeros(len(self._tiles), np.intp)
+        self._moved.clear()
 
 
 def scan_frames(
@@ -157,32 +228,65 @@ def scan_frames(
         the one that is left in the upright face.
     """
     parts = [scan.tiles(image) for scan, image in zip(scans, images, strict=True)]
+    without = [before.boxes[before.led] for before in known]
     if detector.scans_in_parts:
-        found = detector.detect(images, small_px=SMALL_PX, parts=parts)
+        found = detector.detect(images, small_px=SMALL_PX, parts=parts, without=without)
     else:
-        found = detector.detect(images)
+        found = detector.detect(images, without=without)
     turned = _search_turned(detector, images, scans)
-    boxes, angles, limits = [], [], []
-    for faces, more, before, tiles, scan in zip(found, turned, known, parts, scans, strict=True):
-        scan.found(is_anybody_upright=bool((faces.scores >= UPRIGHT_SCORE).any()))
+    boxes, angles, limits, n_led = [], [], [], []
+    for faces, more, before, tiles in zip(found, turned, known, parts, strict=True):
         rolls = rolls_of(before.landmarks)
         sides = (before.boxes[:, 2:] - before.boxes[:, :2]).max(axis=1, initial=0)
         is_small = (sides < SMALL_PX) & ~_are_inside(before.boxes, tiles)
-        kept = (rolls != 0) | (is_small & _are_new(before.boxes, faces.boxes))
-        boxes.append(np.concatenate([before.boxes[kept], more.boxes]))
-        angles.append(np.concatenate([rolls[kept], rolls_of(more.landmarks)]))
+        led = before.led
+        kept = ~led & ((rolls != 0) | (is_small & _are_new(before.boxes, faces.boxes)))
+        boxes.append(np.concatenate([before.boxes[led], before.boxes[kept], more.boxes]))
+        angles.append(np.concatenate([rolls[led], rolls[kept], rolls_of(more.landmarks)]))
+        n_led.append(int(led.sum()))
         limits.append(
-            np.repeat([SEEN_SCORE, TURNED_SCORE], [int(kept.sum()), len(more)]).astype(np.float32)
+            np.repeat([SEEN_SCORE, TURNED_SCORE], [n_led[-1] + int(kept.sum()), len(more)]).astype(
+                np.float32
+            )
         )
-    if not any(map(len, boxes)):
-        return found
-    confirmed = detector.follow(images, boxes, angles)
+    confirmed = detector.follow(images, boxes, angles) if any(map(len, boxes)) else []
     results = []
-    for faces, seen, least in zip(found, confirmed, limits, strict=True):
-        good = ~seen.is_lost & (seen.scores >= least) & (misfits(seen.landmarks) <= MAX_MISFIT_PX)
-        more = Detections(seen.boxes[good], seen.landmarks[good], seen.scores[good])
-        results.append(_joined(faces, more))
+    for position, (faces, scan) in enumerate(zip(found, scans, strict=True)):
+        result = faces
+        if confirmed and len(boxes[position]):
+            seen, n = confirmed[position], n_led[position]
+            good = ~seen.is_lost & (seen.scores >= limits[position])
+            good[n:] &= misfits(seen.landmarks[n:]) <= MAX_MISFIT_PX
+            placed, others = np.flatnonzero(good[:n]), n + np.flatnonzero(good[n:])
+            result = _with_led(detector, faces, _rows(seen, placed))
+            result = _joined(result, _rows(seen, others))
+        scan.found(is_anybody_upright=_is_anybody_upright(result))
+        results.append(result)
     return results
+
+
+def _is_anybody_upright(faces: Detections) -> bool:
+    return bool(((faces.scores >= UPRIGHT_SCORE) & (rolls_of(faces.landmarks) == 0)).any())
+
+
+def _rows(seen: Followed, rows: NDArray[np.intp]) -> Detections:
+    return Detections(seen.boxes[rows], seen.landmarks[rows], seen.scores[rows])
+
+
+def _with_led(detector: Detector, faces: Detections, led: Detections) -> Detections:
+    """Add the faces that were not searched, and keep the best of those that are one."""
+    if not len(led):
+        return faces
+    boxes = np.concatenate([faces.boxes, led.boxes])
+    scores = np.concatenate([faces.scores, led.scores])
+    rows = suppress(
+        boxes.astype(np.float64),
+        scores.astype(np.float64),
+        overlap=detector.options.output_overlap,
+        by_smaller=True,
+    )
+    landmarks = np.concatenate([faces.landmarks, led.landmarks])
+    return Detections(boxes[rows], landmarks[rows], scores[rows])
 
 
 def rolls_of(landmarks: Floats) -> Floats:
@@ -197,31 +301,56 @@ def rolls_of(landmarks: Floats) -> Floats:
 def _search_turned(
     detector: Detector, images: Sequence[Image], scans: Sequence[LiveScan]
 ) -> list[Detections]:
-    """Search each frame by the angle that is next, at half its size."""
-    results = [_no_faces() for _ in images]
-    wanted = [
-        (position, Turn(angle, *image.shape[:2], scale=0.5))
-        for position, (image, scan) in enumerate(zip(images, scans, strict=True))
-        if (angle := scan.turn())
-    ]
-    if not wanted:
-        return results
-    least = max(TURNED_PX, detector.options.min_face_px) // 2
-    views = [turn.image_of(images[position]) for position, turn in wanted]
-    for (position, turn), faces in zip(
-        wanted, detector.detect(views, min_face_px=least), strict=True
+    """Search each frame at half its size by the next angle, and one place for small faces."""
+    results = [[_no_faces()] for _ in images]
+    smallest = detector.options.min_face_px
+    wholes, places = [], []
+    for position, (image, scan) in enumerate(zip(images, scans, strict=True)):
+        height, width = image.shape[:2]
+        if angle := scan.turn():
+            whole = np.array([0, 0, width, height])
+            wholes.append((position, whole, Turn(angle, height, width, scale=0.5)))
+        if place := scan.turned_place():
+            x1, y1, x2, y2 = place[0].tolist()
+            places.append((position, place[0], Turn(place[1], y2 - y1, x2 - x1)))
+    for wanted, least, is_whole in (
+        (wholes, max(TURNED_PX, smallest) // 2, True),
+        (places, max(SMALL_TURNED_PX, smallest), False),
     ):
-        # what is not upright in the turned frame is found better by another angle
-        good = (np.abs(head_poses(faces.landmarks)[:, 2]) <= 35) & (
-            misfits(faces.landmarks) <= MAX_MISFIT_PX
+        if not wanted:
+            continue
+        views = [
+            turn.image_of(np.ascontiguousarray(images[position][y1:y2, x1:x2]))
+            for position, (x1, y1, x2, y2), turn in wanted
+        ]
+        found = detector.detect(views, min_face_px=least, add_largest=is_whole)
+        for (position, box, turn), faces in zip(wanted, found, strict=True):
+            results[position].append(_turned_faces(faces, turn, box[:2]))
+    return [
+        Detections(
+            np.concatenate([faces.boxes for faces in groups]),
+            np.concatenate([faces.landmarks for faces in groups]),
+            np.concatenate([faces.scores for faces in groups]),
         )
-        good_faces = Detections(faces.boxes[good], faces.landmarks[good], faces.scores[good])
-        back = turned_back(good_faces, turn)
-        is_turned = rolls_of(back.landmarks) != 0
-        results[position] = Detections(
-            back.boxes[is_turned], back.landmarks[is_turned], back.scores[is_turned]
-        )
-    return results
+        for groups in results
+    ]
+
+
+def _turned_faces(faces: Detections, turn: Turn, corner: NDArray[np.intp]) -> Detections:
+    """Return those that are upright in a turned part of a frame, in pixels of the frame."""
+    # what is not upright in the turned frame is found better by another angle
+    good = (np.abs(head_poses(faces.landmarks)[:, 2]) <= 35) & (
+        misfits(faces.landmarks) <= MAX_MISFIT_PX
+    )
+    good_faces = Detections(faces.boxes[good], faces.landmarks[good], faces.scores[good])
+    back = turned_back(good_faces, turn)
+    is_turned = rolls_of(back.landmarks) != 0
+    shift = corner.astype(np.float32)
+    return Detections(
+        back.boxes[is_turned] + np.tile(shift, 2),
+        back.landmarks[is_turned] + shift,
+        back.scores[is_turned],
+    )
 
 
 def _joined(faces: Detections, more: Detections) -> Detections:

@@ -1,6 +1,9 @@
 """ONNX graphs by OpenVINO, on the CPU."""
 
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from recognizer.engines.engine import Array, Tensor, first_line
 from recognizer.errors import DeviceError, ModelFileError
@@ -15,6 +18,7 @@ class OpenVinoEngine:
         self.name = f"openvino {openvino.__version__.partition('-')[0]}"
         self.device = "cpu"
         self._core = openvino.Core()
+        self._tensor = openvino.Tensor
         if precision == "bf16":
             if "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
                 raise DeviceError("this CPU cannot calculate in bf16: leave the precision at f32")
@@ -38,7 +42,7 @@ class OpenVinoEngine:
             raise ModelFileError(f"openvino cannot load {name}: it is damaged") from error
         except RuntimeError as error:
             raise ModelFileError(f"openvino cannot load {name}: {first_line(error)}") from error
-        return OpenVinoNetwork(compiled)
+        return OpenVinoNetwork(compiled, self._tensor)
 
     def upload(self, array: Array) -> Array:
         """Return the array: the CPU reads it where it is."""
@@ -48,13 +52,19 @@ class OpenVinoEngine:
 class OpenVinoNetwork:
     """A graph compiled by OpenVINO."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, as_tensor: Callable[..., Any]) -> None:
         self._request = compiled.create_infer_request()
+        self._as_tensor = as_tensor
         self._n_outputs = len(compiled.outputs)
 
     def __call__(self, *inputs: Tensor) -> list[Array]:
         """Run the graph."""
-        self._request.infer(list(inputs), share_inputs=True)
+        # set one by one: what `infer` does to share its arguments takes as long as a small network
+        arrays = [np.asarray(value, order="C") for value in inputs]  # kept until the run is over
+        for number, array in enumerate(arrays):
+            tensor = self._as_tensor(array, shared_memory=array.flags.writeable)  # else copied
+            self._request.set_input_tensor(number, tensor)
+        self._request.infer(share_outputs=True)
         return [self._request.get_output_tensor(i).data for i in range(self._n_outputs)]
 
     def keep(self, *inputs: Tensor) -> list[Tensor]:

@@ -30,6 +30,9 @@ BRIGHTEST = 225.0  # gray level of the brightest that count, with room for small
 MIDDLE = 100.0  # mean gray level wanted of a dark image after that
 MIN_GAMMA = 0.5
 GAMMAS = (0.5, 2.0)  # of an image in which no face is found otherwise
+# of the equalization that is tried last: how much steeper than before a curve may be, and parts
+# along each side
+CLIP_LIMIT, TILES = 3.0, 8
 
 CROP_TAILS = (2, 98)  # percent
 # the same of the inner part of an aligned face: LFW's crops in daylight have 53 at least
@@ -52,7 +55,7 @@ def normalized(image: Image) -> Image:
 
 
 def retoned(image: Image) -> Iterator[Image]:
-    """Yield an image with its shadows lifted, then with its highlights darkened.
+    """Yield an image with its shadows lifted, its highlights darkened, and its parts equalized.
 
     For a face before a bright window, or in the light of a lamp. Nothing in the levels of a whole
     image tells that it needs this: try it where no face is found.
@@ -65,6 +68,17 @@ def retoned(image: Image) -> Iterator[Image]:
         yield np.asarray(
             cv2.LUT(image, np.asarray(np.rint(255 * levels**gamma), np.uint8)), np.uint8
         )
+    yield _equalized(image)
+
+
+def _equalized(image: Image) -> Image:
+    """Return an image with the contrast of each of its parts raised, its colors kept.
+
+    Source: Zuiderveld, Contrast Limited Adaptive Histogram Equalization, Graphics Gems IV, 1994.
+    """
+    luma, red, blue = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2YCrCb))
+    luma = cv2.createCLAHE(CLIP_LIMIT, (TILES, TILES)).apply(luma)
+    return np.asarray(cv2.cvtColor(cv2.merge((luma, red, blue)), cv2.COLOR_YCrCb2RGB), np.uint8)
 
 
 def normalized_crops(crops: Image) -> Image:

@@ -12,6 +12,9 @@ from recognizer.geometry.alignment import TEMPLATE
 # depth of the landmarks behind the tip of the nose, in pixels of the 112x112 template, whose eyes
 # are 35 px (about 64 mm) apart: the eyes lie some 27 mm, the mouth's corners some 20 mm behind it
 _DEPTHS = (15.0, 15.0, 0.0, 11.0, 11.0)
+_HEAD = np.column_stack([TEMPLATE, _DEPTHS]).astype(np.float64)
+# the least-squares solution for the rows of a scaled rotation, (3, 5)
+_FROM_POINTS = np.linalg.pinv(_HEAD - _HEAD.mean(axis=0))
 BORDER = 8  # pixels at the crop's border that are ignored: it may be black there
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
@@ -91,12 +94,10 @@ def head_poses(landmarks: Floats) -> NDArray[np.float64]:
 
     Source: DeMenthon and Davis 1995, the first step (POS) of their iteration.
     """
-    head = np.column_stack([TEMPLATE, _DEPTHS]).astype(np.float64)
-    head -= head.mean(axis=0)
     points = landmarks.astype(np.float64)
     points = points - points.mean(axis=1, keepdims=True)
     # rows of the scaled rotation: image x and y as linear functions of the head's coordinates
-    axes = np.einsum("dp,npk->nkd", np.linalg.pinv(head), points)
+    axes = np.einsum("dp,npk->nkd", _FROM_POINTS, points)
     length = np.linalg.norm(axes, axis=2, keepdims=True)
     x_axis, y_axis = (axes / np.maximum(length, 1e-9)).transpose(1, 0, 2)
     # rotate the roll away first, so that the other two are those of the upright face

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from pathlib import Path
 from socket import gethostname
 
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import APIRouter, FastAPI, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -20,21 +20,34 @@ from gallery import (
     InvalidNameError,
     UnknownIdentityError,
 )
-from gallery.errors import GalleryReplacedError, NameTakenError
+from gallery.errors import GalleryReplacedError, GalleryUnreachableError, NameTakenError
 from recognizer import ImageError, RecognizerError
 from stream.api import cameras as api_cameras
+from stream.api import cluster as api_cluster
+from stream.api import compreface as api_compreface
+from stream.api import deepstack as api_deepstack
 from stream.api import events as api_events
 from stream.api import hygiene as api_hygiene
 from stream.api import identities as api_people
+from stream.api import integrations as api_integrations
+from stream.api import rules as api_rules
 from stream.api import search as api_search
 from stream.api import session as api_session
 from stream.api import visitors as api_visitors
 from stream.api import visits as api_visits
 from stream.api.camera_messages import CameraMessages
 from stream.api.contract import ALWAYS, Undone, complete, errors
+from stream.api.dialects import (
+    CompreFaceDialect,
+    DeepStackDialect,
+    Dialect,
+    ForPages,
+    dialect_of,
+)
 from stream.api.metrics import registry_of
+from stream.api.mjpeg import MAX_STREAMS
 from stream.api.proxies import Proxies, TrustedProxies
-from stream.api.security import Attempts, Gate, Keys
+from stream.api.security import UPLOAD_BYTES, Attempts, Gate, Keys
 from stream.api.signaling import Conversation
 from stream.budget import Budget
 from stream.errors import (
@@ -45,14 +58,20 @@ from stream.errors import (
     EnrolmentError,
     EventLogError,
     EventLogFullError,
+    MachineError,
+    RuleStoreError,
+    RuleStoreFullError,
     StreamError,
+    TooManyDevicesError,
     UnknownCameraError,
     UnknownEventError,
+    UnknownRuleError,
     UnknownTrackError,
     UnknownVisitorError,
     VisitorError,
     WorkerError,
 )
+from stream.front.forwarder import Forwarder
 from stream.service import Service
 
 RETRY_AFTER_S = 5  # by then another process has usually finished its write to the gallery
@@ -61,12 +80,15 @@ WEB = Path(__file__).parents[1] / "web"
 ROUTERS = (
     api_session.router,
     api_cameras.router,
+    api_cluster.router,
     api_people.router,
     api_events.router,
     api_visits.router,
     api_hygiene.router,
     api_visitors.router,
     api_search.router,
+    api_integrations.router,
+    api_rules.router,
 )
 
 # The first matching class decides, so subclasses come before their bases.
@@ -81,7 +103,12 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (CameraStoreFullError, 507),
     (CameraStoreError, 500),
     (WorkerError, 503),
+    (MachineError, 503),
     (UnknownEventError, 404),
+    (UnknownRuleError, 404),
+    (TooManyDevicesError, 409),
+    (RuleStoreFullError, 507),
+    (RuleStoreError, 500),
     (UnknownVisitorError, 404),
     (VisitorError, 409),
     (EventLogFullError, 507),
@@ -90,6 +117,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (StreamError, 400),
     (GalleryBusyError, 503),
     (GalleryReplacedError, 503),
+    (GalleryUnreachableError, 503),
     (GalleryFullError, 507),
     (GalleryError, 500),
     (RecognizerError, 500),
@@ -108,6 +136,8 @@ def create_app(
     root_path: str = "",
     max_pages: int = 200,
     max_uploads: int = 16,
+    compreface: bool = False,
+    deepstack: bool = False,
 ) -> FastAPI:
     """Return the application of a running service.
 
@@ -122,6 +152,8 @@ def create_app(
         root_path: the path below which a proxy serves it; empty for none.
         max_pages: concurrent WebSockets.
         max_uploads: concurrent requests with photos.
+        compreface: answer clients of CompreFace.
+        deepstack: answer clients of DeepStack and CodeProject.AI.
     """
     app = FastAPI(
         title="facewire",
@@ -134,6 +166,7 @@ def create_app(
     app.state.keys = keys = Keys(token, viewer_token, port)
     app.state.attempts = attempts = Attempts()
     app.state.registry = registry_of(service)
+    app.state.mjpeg_streams = Budget("MJPEG streams", MAX_STREAMS)
     app.state.pages = pages = Budget("pages", max_pages)
     for kind, _ in STATUS:
         app.add_exception_handler(kind, _answer_failure)
@@ -141,21 +174,40 @@ def create_app(
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(Exception, _answer_surprise)
+    dialects: list[Dialect] = []
     for router in ROUTERS:
         app.include_router(router, responses=errors(*ALWAYS))
+    others: list[APIRouter] = []
+    if compreface:
+        dialects.append(CompreFaceDialect(UPLOAD_BYTES))
+        others.append(api_compreface.router)
+    if deepstack:
+        dialects.append(DeepStackDialect())
+        others.append(api_deepstack.router)
+    for router in others:
+        app.include_router(router)
+    app.state.dialects = dialects
 
-    messages = CameraMessages(service.cameras, time.monotonic)
+    messages = CameraMessages(service.cameras, time.monotonic, service.front)
 
     @app.websocket("/api/ws")
     async def converse(socket: WebSocket) -> None:
         await socket.accept()
-        client = socket.state.client
-        await Conversation(service, socket, client=client, pages=pages, cameras=messages).run()
+        await Conversation(
+            service,
+            socket,
+            client=socket.state.client,
+            pages=pages,
+            cameras=messages,
+            is_relayed=socket.state.is_forwarded,
+        ).run()
 
-    app.router.routes.append(
-        Route("/api/{rest:path}", Undone([route for router in ROUTERS for route in router.routes]))
-    )
+    undone = Undone([route for router in (*ROUTERS, *others) for route in router.routes])
+    for path in ("/api/{rest:path}", *(["/v1/{rest:path}"] if deepstack else [])):
+        app.router.routes.append(Route(path, undone))
     app.mount("/", StaticFiles(directory=WEB, html=True))
+    if service.front is not None:
+        app.add_middleware(Forwarder, front=service.front)
     app.add_middleware(
         Gate,
         keys=keys,
@@ -164,18 +216,23 @@ def create_app(
         own_hosts={host, gethostname()},
         allowed_hosts=allowed_hosts,
         max_uploads=max_uploads,
+        dialects=dialects,
+        front=service.front,
     )
+    if token is not None:
+        app.add_middleware(ForPages, dialects=dialects)
     # The middleware added last runs first.
     app.add_middleware(Proxies, trusted=proxies or TrustedProxies(), root_path=root_path)
     make_document = app.openapi
-    app.openapi = lambda: complete(make_document())  # type: ignore[method-assign]
+    foreign = [each.prefix for each in dialects]
+    app.openapi = lambda: complete(make_document(), foreign=foreign)  # type: ignore[method-assign]
     return app
 
 
 async def _answer_failure(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in STATUS if isinstance(error, kind))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return _error(status, str(error), headers)
+    return _error(request, status, str(error), headers)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
@@ -183,7 +240,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     detail = str(error.detail)
     if detail == HTTPStatus(error.status_code).phrase:
         detail = detail.lower()
-    return _error(error.status_code, detail, error.headers)
+    return _error(request, error.status_code, detail, error.headers)
 
 
 async def _answer_invalid(request: Request, error: Exception) -> Response:
@@ -192,19 +249,23 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
     # Never the value: it may hold a password.
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     message = str(first["msg"]).removeprefix("Value error, ")
-    return _error(422, f"{where}: {message[:1].lower()}{message[1:]}")
+    return _error(request, 422, f"{where}: {message[:1].lower()}{message[1:]}")
 
 
 async def _answer_busy(request: Request, error: Exception) -> Response:
-    return _error(503, str(error), {"retry-after": "5"})
+    return _error(request, 503, str(error), {"retry-after": "5"})
 
 
 async def _answer_surprise(request: Request, error: Exception) -> Response:
-    return _error(500, "internal error: see the service's log")
+    return _error(request, 500, "internal error: see the service's log")
 
 
-def _error(status: int, message: str, headers: object = None) -> Response:
+def _error(request: Request, status: int, message: str, headers: object = None) -> Response:
     assert headers is None or isinstance(headers, dict)
     # A message may quote the request, and a lone surrogate cannot be sent.
     line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()
-    return JSONResponse({"error": line}, status, headers=headers)
+    dialect = dialect_of(request.scope["path"], request.app.state.dialects)
+    if dialect is None:
+        return JSONResponse({"error": line}, status, headers=headers)
+    status, answer = dialect.refusal(status, line, request.scope["path"])
+    return JSONResponse(answer, status, headers=headers)

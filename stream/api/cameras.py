@@ -6,16 +6,19 @@ from fastapi import APIRouter, Body, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
+from stream.api.camera_messages import cameras_json
+from stream.api.mjpeg import MjpegStream
 from stream.api.publisher import publish
-from stream.api.rooms import CamerasDep, ClientDep, NamingDep, PeersDep, ServiceDep
-from stream.cameras.registry import Cameras
+from stream.api.rooms import CamerasDep, ClientDep, NamingDep, PeersDep, ServiceDep, ViewingDep
+from stream.budget import Budget
 from stream.config import CameraChange, CameraConfig
-from stream.errors import SignalingError
+from stream.errors import CameraExistsError, SignalingError
 from stream.ice import IceServersJson
 from stream.inputs import PersonName, Reference
-from stream.schemas.cameras import CameraJson, camera_json
+from stream.schemas.cameras import CameraJson
 from stream.schemas.faces import TracksJson, tracks_json
 from stream.schemas.people import IdentityJson, identity_json
+from stream.service import Service
 from stream.webrtc.peers import Peers
 
 router = APIRouter()
@@ -35,20 +38,20 @@ class NewName(BaseModel):
 
 
 @router.get("/api/cameras")
-async def list_cameras(cameras: CamerasDep, client: ClientDep) -> list[CameraJson]:
-    """Return the state and settings of every camera."""
-    return [camera_json(status, is_admin=client.is_admin) for status in cameras.statuses()]
+async def list_cameras(service: ServiceDep, client: ClientDep) -> list[CameraJson]:
+    """Return the state and settings of every camera, behind its own those of other machines."""
+    return cameras_json(service.cameras.statuses(), service.front, is_admin=client.is_admin)
 
 
 @router.get("/api/cameras/{camera}")
-async def show_camera(cameras: CamerasDep, client: ClientDep, camera: Reference) -> CameraJson:
+async def show_camera(service: ServiceDep, client: ClientDep, camera: Reference) -> CameraJson:
     """Return the state and settings of a camera."""
-    return _camera(cameras, camera, is_admin=client.is_admin)
+    return _camera(service, camera, is_admin=client.is_admin)
 
 
 @router.post("/api/cameras", status_code=201)
 async def add_camera(
-    cameras: CamerasDep,
+    service: ServiceDep,
     request: Request,
     camera: Annotated[CameraConfig, Body()],
     response: Response,
@@ -59,19 +62,21 @@ async def add_camera(
     `change_camera` takes. 409 where the name is taken, 400 where the URL is of no known kind, 422
     where a value is out of range.
     """
-    await cameras.add(camera)
+    _refuse_others(service, camera.name)
+    await service.cameras.add(camera)
     response.headers["location"] = f"{request.state.prefix}/api/cameras/{camera.name}"
-    return _camera(cameras, camera.name)
+    return _camera(service, camera.name)
 
 
 @router.patch("/api/cameras/{camera}")
-async def change_camera(cameras: CamerasDep, camera: Reference, change: CameraChange) -> CameraJson:
+async def change_camera(service: ServiceDep, camera: Reference, change: CameraChange) -> CameraJson:
     """Change settings of a camera at once, and keep them; those not named stay.
 
     Any of: `name`; `url`; `rtsp_transport`, "tcp" or "udp"; `loop` (true or false, of files);
     `target_fps`, above 0 to 120, or null for the camera's own; `min_face_px`, 12 to 1000, or null
     for the recognizer's; `rotation`, degrees clockwise: 0, 90, 180 or 270; `region`,
-    [x1, y1, x2, y2] in 0 to 1 of the rotated frame, or null for all of it; `open_timeout_s` and
+    [x1, y1, x2, y2] in 0 to 1 of the rotated frame, or null for all of it; `zones`, all of them,
+    such as {"porch": [[0, 0.5], [0.4, 0.5], [0.4, 1], [0, 1]]}; `open_timeout_s` and
     `read_timeout_s`, 1 to 120; `frozen_after_s`, 0 to 3600, 0 for never; `pixel_aspect`, "auto" or
     the width:height of a pixel, such as "16:11"; `deinterlace`, "auto", "on" or "off";
     `verify_tls`, true or false; `enabled`, true or false. With the name its address changes, and
@@ -81,9 +86,11 @@ async def change_camera(cameras: CamerasDep, camera: Reference, change: CameraCh
     `***` for its password, keeps its password. Viewers stay connected. A camera that a browser or
     encoder sends (`is_pushed`) has no URL; its settings are kept for the next time that it is sent.
     """
-    config = change.applied_to(cameras.get(camera).config)
-    await cameras.change(camera, config)
-    return _camera(cameras, config.name)
+    config = change.applied_to(service.cameras.get(camera).config)
+    if config.name != camera:
+        _refuse_others(service, config.name)
+    await service.cameras.change(camera, config)
+    return _camera(service, config.name)
 
 
 @router.delete("/api/cameras/{camera}", status_code=204)
@@ -101,8 +108,27 @@ async def snapshot(
     """Return the last frame as JPEG, annotated."""
     jpeg = await run_in_threadpool(cameras.get(camera).snapshot, max_width=width)
     if jpeg is None:
-        raise HTTPException(503, f"camera {camera} has no frame now", {"retry-after": "1"})
+        raise _no_frame(camera)
     return Response(jpeg, media_type="image/jpeg")
+
+
+@router.get("/api/cameras/{camera}/stream.mjpg", include_in_schema=False)  # it has no end
+async def stream_mjpeg(
+    cameras: CamerasDep,
+    client: ClientDep,
+    request: Request,
+    camera: Reference,
+    width: Annotated[int | None, Query(ge=16, le=8192, description="pixels at most")] = None,
+    fps: Annotated[float, Query(ge=0.1, le=25, description="frames a second, at most")] = 5.0,
+) -> Response:
+    """Return the annotated frames as MJPEG, for clients without WebRTC."""
+    jpeg = await run_in_threadpool(cameras.get(camera).snapshot, max_width=width)
+    if jpeg is None:
+        raise _no_frame(camera)
+    places: Budget = request.app.state.mjpeg_streams
+    return MjpegStream(
+        cameras, camera, jpeg, fps=fps, max_width=width, client=client, places=places
+    )
 
 
 @router.get("/api/cameras/{camera}/tracks")
@@ -132,6 +158,7 @@ async def ice_servers(peers: PeersDep, response: Response) -> IceServersJson:
 @router.post("/api/cameras/{camera}/whep", status_code=201, response_class=Response)
 async def watch(
     cameras: CamerasDep,
+    viewing: ViewingDep,
     peers: PeersDep,
     client: ClientDep,
     camera: Reference,
@@ -140,17 +167,26 @@ async def watch(
         bool, Query(description="without boxes and names: they go over the data channel tracks")
     ] = False,
     small: Annotated[bool, Query(description="in half the width and height")] = False,
+    direct: Annotated[bool, Query(description="from facewire itself, not from the SFU")] = False,
 ) -> Response:
-    """Answer a player's offer (WHEP, without trickle)."""
+    """Answer a player's offer (WHEP, without trickle).
+
+    Where an SFU is configured, the video comes from there: `Facewire-Via` says what sends it.
+    """
     hub = cameras.get(camera).video.hub
-    answer = await peers.watch(await _offer(request), hub, raw=raw, small=small, client=client)
-    return _answered(request, peers, answer.sdp, f"/api/cameras/{camera}/whep/{answer.peer_id}")
+    answer = await viewing.watch(
+        await _offer(request), camera, hub, raw=raw, small=small, direct=direct, client=client
+    )
+    location = f"/api/cameras/{camera}/whep/{answer.peer_id}"
+    response = _answered(request, peers, answer.sdp, location)
+    response.headers["facewire-via"] = answer.via
+    return response
 
 
 @router.delete("/api/cameras/{camera}/whep/{peer_id}", response_class=Response)
-async def stop_watching(peers: PeersDep, camera: Reference, peer_id: Reference) -> Response:
+async def stop_watching(viewing: ViewingDep, camera: Reference, peer_id: Reference) -> Response:
     """Close the connection; does nothing where the player is gone already."""
-    await peers.close(peer_id)
+    await viewing.close(peer_id)
     return Response()
 
 
@@ -181,10 +217,18 @@ async def stop_sending(peers: PeersDep, peer_id: Reference) -> Response:
     return Response()
 
 
-def _camera(cameras: Cameras, name: str, *, is_admin: bool = True) -> CameraJson:
-    cameras.get(name)
-    status = next(each for each in cameras.statuses() if each.name == name)
-    return camera_json(status, is_admin=is_admin)
+def _camera(service: Service, name: str, *, is_admin: bool = True) -> CameraJson:
+    service.cameras.get(name)
+    status = next(each for each in service.cameras.statuses() if each.name == name)
+    return cameras_json([status], service.front, is_admin=is_admin)[0]
+
+
+def _refuse_others(service: Service, name: str) -> None:
+    """Raise CameraExistsError if another machine that runs has a camera of that name."""
+    if service.front is not None:
+        owner = service.front.machines.owner_of(name)
+        if owner is not None and not owner.is_away:
+            raise CameraExistsError(name)
 
 
 async def _offer(request: Request) -> str:
@@ -203,3 +247,7 @@ def _answered(request: Request, peers: Peers, sdp: str, location: str) -> Respon
     for link in peers.ice.to_links():
         response.headers.append("link", link)
     return response
+
+
+def _no_frame(camera: str) -> HTTPException:
+    return HTTPException(503, f"camera {camera} has no frame now", {"retry-after": "1"})

@@ -63,11 +63,16 @@ def errors(*statuses: int) -> Responses:
     }
 
 
-def complete(document: dict[str, Any]) -> dict[str, Any]:
+def complete(document: dict[str, Any], *, foreign: Sequence[str] = ()) -> dict[str, Any]:
     """Return the OpenAPI document, completed in place.
 
     Adds the sign-in, the answers for missing and conflicting resources, and the types of requests
     and answers that are not JSON.
+
+    Args:
+        document: as FastAPI makes it.
+        foreign: what begins the paths of APIs in the form of other programs, which describe
+            themselves.
     """
     document["components"]["securitySchemes"] = {
         "bearer": {
@@ -81,6 +86,14 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
     document["security"] = [{"bearer": []}, {}]
     refused = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorJson"}}}
     for path, methods in document["paths"].items():
+        if path.startswith(tuple(foreign)):
+            document["components"]["securitySchemes"]["key"] = {
+                "type": "apiKey",
+                "in": "header",
+                "name": "x-api-key",
+                "description": "The administrator's or the viewer's token, as CompreFace has keys.",
+            }
+            continue
         for method, operation in methods.items():
             answers = operation["responses"]
             if "{" in path or method in ("post", "patch"):

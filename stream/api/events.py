@@ -9,27 +9,31 @@ from typing_extensions import TypedDict
 
 from gallery import escaped
 from stream.api.cameras import NewName
+from stream.api.cluster import machines_json
 from stream.api.contract import errors
 from stream.api.rooms import EventLogDep, JournalDep, NamingDep, ServiceDep
 from stream.api.security import Keys
 from stream.frames import EventKind
 from stream.inputs import Moment, Reference, RowNumber
 from stream.schemas.events import EventsJson, event_json
+from stream.schemas.machines import MachineJson
 from stream.schemas.people import IdentityJson, identity_json
 
 router = APIRouter()
 
 
 class HealthJson(TypedDict):
-    """Whether all is well; problems and notices are for signed-in clients.
+    """Whether all is well; problems, notices and machines are for signed-in clients.
 
     Problems make the service degraded. Notices do not, such as that past events show people whom
-    the gallery does not know.
+    the gallery does not know. Machines are those that share the database, this one first; empty
+    where [cluster] has no url.
     """
 
     status: str
     problems: list[str]
     notices: list[str]
+    machines: list[MachineJson]
     device: str
     engine: str
     model: str
@@ -57,7 +61,12 @@ async def list_events(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     camera: Reference | None = None,
     kind: Annotated[list[EventKind] | None, Query()] = None,
-    name: Annotated[Reference | None, Query(description="only of this person")] = None,
+    name: Annotated[
+        Reference | None, Query(description="only of this person, or visitor, by name or id")
+    ] = None,
+    zone: Annotated[
+        Reference | None, Query(description="only of stays that had entered this zone by then")
+    ] = None,
     after: Annotated[Moment | None, Query(description="only from this moment on")] = None,
     before: Annotated[Moment | None, Query(description="only before this moment")] = None,
 ) -> EventsJson:
@@ -69,6 +78,7 @@ async def list_events(
         camera=camera,
         kinds=kind or (),
         name=name,
+        zone=zone,
         after=after.timestamp() if after else None,
         before=before.timestamp() if before else None,
     )
@@ -131,6 +141,7 @@ async def health(service: ServiceDep, request: Request, response: Response) -> H
         "notices": [escaped(each) for each in service.notices()]
         if request.state.role is not None
         else [],
+        "machines": machines_json(service) if request.state.role is not None else [],
         "device": service.recognizer.device,
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,

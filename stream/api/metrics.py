@@ -1,5 +1,6 @@
 """Metrics for Prometheus, read at each scrape."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -12,8 +13,13 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from stream.cameras.camera import CameraState, CameraStatus
-from stream.integrations.webhooks import WebhookStatus
+from stream.front.front import Front
+from stream.integrations.delivery import DeliveryStatus
+from stream.integrations.frigate.companion import FrigateStatus
+from stream.integrations.mqtt.client import MqttStatus
+from stream.integrations.rules.engine import RuleStatus
 from stream.service import Service
+from stream.sfu.status import SfuStatus
 from stream.supervisor import WorkerStatus
 
 COUNTERS: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
@@ -34,7 +40,7 @@ GAUGES: tuple[tuple[str, str, Callable[[CameraStatus], float]], ...] = (
 )
 
 
-WEBHOOK_COUNTERS: tuple[tuple[str, str, Callable[[WebhookStatus], float]], ...] = (
+WEBHOOK_COUNTERS: tuple[tuple[str, str, Callable[[DeliveryStatus], float]], ...] = (
     ("delivered_events", "Events delivered.", lambda status: status.delivered),
     ("failed_tries", "Delivery attempts that failed.", lambda status: status.failures),
     ("dead_letters", "Events given up.", lambda status: status.dead),
@@ -62,11 +68,16 @@ class ServiceCollector(Collector):
                 gauge.add_metric([status.name], float(value(status)))
             yield gauge
         yield _dropped(statuses)
-        yield CounterMetricFamily("facewire_ticks", "Recognition ticks.", service.inference.ticks)
+        yield CounterMetricFamily("facewire_ticks", "Recognition ticks.", service.ticks)
         yield CounterMetricFamily(
             "facewire_tick_failures",
             "Ticks on which recognition failed.",
-            service.inference.failures,
+            service.failures,
+        )
+        yield CounterMetricFamily(
+            "facewire_camera_moves",
+            "Cameras moved from a worker process that fell behind to another.",
+            service.rebalancer.moves,
         )
         depth = GaugeMetricFamily(
             "facewire_queue_depth", "Entries in each queue.", labels=["queue"]
@@ -75,10 +86,25 @@ class ServiceCollector(Collector):
             depth.add_metric([queue], n_waiting)
         yield depth
         yield from _webhooks([webhook.status() for webhook in service.webhooks])
+        if service.mqtt_link is not None:
+            yield from _mqtt(service.mqtt_link.client.status(), dropped=service.mqtt_link.dropped)
+        yield from _rules(service.rules.statuses())
+        if service.frigate is not None:
+            yield from _frigate(service.frigate.status())
         yield CounterMetricFamily(
             "facewire_lost_events", "Events that could not be written.", service.journal.lost
         )
         yield from _workers(service.supervisor.statuses())
+        yield CounterMetricFamily(
+            "facewire_cpu_seconds",
+            "Processor time of the service and its worker processes.",
+            time.process_time() + service.worker_cpu_s,
+        )
+        yield from _search_check(service.gallery_worker.n_checked, service.gallery_worker.n_equal)
+        if service.viewing.sfu is not None:
+            yield from _sfu(service.viewing.sfu.status())
+        if service.front is not None:
+            yield from _machines(service.front)
         yield GaugeMetricFamily("facewire_peers", "WebRTC connections.", len(service.peers))
         yield InfoMetricFamily(
             "facewire_recognizer",
@@ -91,12 +117,129 @@ class ServiceCollector(Collector):
         )
 
 
-def _webhooks(statuses: Sequence[WebhookStatus]) -> Iterable[Metric]:
+def _search_check(n_checked: int, n_equal: int) -> Iterable[Metric]:
+    yield CounterMetricFamily(
+        "facewire_search_checks",
+        "Searches of a very large gallery repeated by comparing all templates.",
+        n_checked,
+    )
+    yield CounterMetricFamily(
+        "facewire_search_checks_equal",
+        "Those with the same most similar person.",
+        n_equal,
+    )
+    if n_checked:
+        yield GaugeMetricFamily(
+            "facewire_search_recall",
+            "Share of those since the start of the service.",
+            n_equal / n_checked,
+        )
+
+
+def _webhooks(statuses: Sequence[DeliveryStatus]) -> Iterable[Metric]:
     for name, text, value in WEBHOOK_COUNTERS:
         counter = CounterMetricFamily(f"facewire_webhook_{name}", text, labels=["webhook"])
         for status in statuses:
             counter.add_metric([status.label], value(status))
         yield counter
+
+
+def _mqtt(status: MqttStatus, *, dropped: int) -> Iterable[Metric]:
+    yield GaugeMetricFamily(
+        "facewire_mqtt_connected",
+        "1 while the MQTT broker is connected.",
+        float(status.is_connected),
+    )
+    for name, text, value in (
+        ("published_messages", "Messages that the broker acknowledged.", status.published),
+        ("dropped_messages", "Messages dropped because too many waited.", dropped),
+        ("errors", "Failed connections and refused subscriptions.", status.errors),
+    ):
+        yield CounterMetricFamily(f"facewire_mqtt_{name}", text, value)
+
+
+def _sfu(status: SfuStatus) -> Iterable[Metric]:
+    yield GaugeMetricFamily("facewire_sfu_up", "1 while the SFU is there.", float(status.is_there))
+    yield GaugeMetricFamily("facewire_sfu_streams", "Streams sent to it.", status.streams)
+    yield GaugeMetricFamily("facewire_sfu_viewers", "Viewers that it serves.", status.viewers)
+    yield CounterMetricFamily(
+        "facewire_sfu_published_streams", "Streams that it has accepted.", status.published
+    )
+    yield CounterMetricFamily("facewire_sfu_losses", "Times that it was lost.", status.losses)
+    yield CounterMetricFamily("facewire_sfu_failures", "Tries that failed.", status.failures)
+    yield CounterMetricFamily(
+        "facewire_sfu_dropped_packets", "Packets that the network did not take.", status.dropped
+    )
+
+
+def _machines(front: Front) -> Iterable[Metric]:
+    up = GaugeMetricFamily(
+        "facewire_machine_up",
+        "1 while another machine on the database runs and can be called.",
+        labels=["machine"],
+    )
+    seen = GaugeMetricFamily(
+        "facewire_machine_seen_seconds",
+        "Seconds since the last sign of another machine.",
+        labels=["machine"],
+    )
+    for machine in front.machines.all():
+        up.add_metric([machine.name], float(not machine.is_away and not machine.trouble))
+        seen.add_metric([machine.name], machine.seen_s)
+    yield up
+    yield seen
+    for index, (name, text) in enumerate(
+        (
+            ("forwarded_calls", "Requests forwarded to another machine."),
+            ("forwarded_call_failures", "Of those, without an answer."),
+        )
+    ):
+        counter = CounterMetricFamily(f"facewire_{name}", text, labels=["machine"])
+        for machine_name, counts in front.calls.items():
+            counter.add_metric([machine_name], counts[index])
+        yield counter
+
+
+def _rules(rules: Sequence[RuleStatus]) -> Iterable[Metric]:
+    fired = CounterMetricFamily(
+        "facewire_rule_fired", "Events for which a rule fired.", labels=["rule"]
+    )
+    held_back = CounterMetricFamily(
+        "facewire_rule_held_back",
+        "Events that a rule did not notify, by cause: cooldown or the limit of an hour.",
+        labels=["rule", "cause"],
+    )
+    for rule in rules:
+        fired.add_metric([rule.config.name], rule.state.fired)
+        held_back.add_metric([rule.config.name, "cooldown"], rule.in_cooldown)
+        held_back.add_metric([rule.config.name, "limit"], rule.over_limit)
+    yield fired
+    yield held_back
+    for name, text, value in WEBHOOK_COUNTERS:
+        counter = CounterMetricFamily(
+            f"facewire_notification_{name}", text, labels=["rule", "number", "action"]
+        )
+        for rule in rules:
+            for number, status in enumerate(rule.deliveries, 1):
+                labels = [rule.config.name, str(number), rule.config.then[number - 1].type]
+                counter.add_metric(labels, value(status))
+        yield counter
+
+
+def _frigate(status: FrigateStatus) -> Iterable[Metric]:
+    for name, text, value in (
+        ("messages", "Messages of Frigate about people.", status.received),
+        ("damaged_messages", "Messages of Frigate that could not be read.", status.damaged),
+        ("dropped", "Messages and names dropped because too many waited.", status.dropped),
+        ("names", "Names that Frigate accepted for its events.", status.written),
+        ("failures", "Requests to Frigate that failed.", status.failures),
+        (
+            "names_given_up",
+            "Names that Frigate refused, or that failed too often.",
+            status.given_up,
+        ),
+    ):
+        yield CounterMetricFamily(f"facewire_frigate_{name}", text, value)
 
 
 def _workers(statuses: Sequence[WorkerStatus]) -> Iterable[Metric]:

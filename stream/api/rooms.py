@@ -16,9 +16,12 @@ from stream.enrollment.naming import Matching
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
 from stream.events.search_worker import SearchWorker
+from stream.integrations.push.devices import Devices
+from stream.integrations.rules.engine import Rules
 from stream.naming import FaceNaming
 from stream.recognition.photo_worker import PhotoWorker
 from stream.service import Service
+from stream.sfu.viewing import Viewing
 from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Peers
 
@@ -44,6 +47,10 @@ async def _cameras(service: ServiceDep) -> Cameras:
 
 async def _peers(service: ServiceDep) -> Peers:
     return service.peers
+
+
+async def _viewing(service: ServiceDep) -> Viewing:
+    return service.viewing
 
 
 async def _gallery(service: ServiceDep) -> Gallery:
@@ -82,6 +89,14 @@ async def _visitors(service: ServiceDep) -> VisitorBook:
     return service.visitors
 
 
+async def _rules(service: ServiceDep) -> Rules:
+    return service.rules
+
+
+async def _devices(service: ServiceDep) -> Devices:
+    return service.rules.devices
+
+
 async def _search(service: ServiceDep) -> SearchWorker:
     return service.search
 
@@ -89,6 +104,7 @@ async def _search(service: ServiceDep) -> SearchWorker:
 ClientDep = Annotated[Client, Depends(get_client)]
 CamerasDep = Annotated[Cameras, Depends(_cameras)]
 PeersDep = Annotated[Peers, Depends(_peers)]
+ViewingDep = Annotated[Viewing, Depends(_viewing)]
 GalleryDep = Annotated[Gallery, Depends(_gallery)]
 GalleryWorkerDep = Annotated[GalleryWorker, Depends(_gallery_worker)]
 PhotoWorkerDep = Annotated[PhotoWorker, Depends(_photo_worker)]
@@ -97,5 +113,7 @@ NamingDep = Annotated[FaceNaming, Depends(_naming)]
 DoubtsDep = Annotated[Doubts, Depends(_doubts)]
 EventLogDep = Annotated[EventLog, Depends(_event_log)]
 SearchDep = Annotated[SearchWorker, Depends(_search)]
+RulesDep = Annotated[Rules, Depends(_rules)]
+DevicesDep = Annotated[Devices, Depends(_devices)]
 JournalDep = Annotated[Journal, Depends(_journal)]
 VisitorsDep = Annotated[VisitorBook, Depends(_visitors)]

@@ -236,8 +236,7 @@ async def accept_past(
         raise HTTPException(
             409, f"event {unlike[0]} is not of a stranger who looks like {identity.name}"
         )
-    for event_id in wanted:
-        await journal.run(event_log.name_event, event_id, identity)
+    await journal.run(event_log.name_events, wanted, identity)
     return identity_json(identity)
 
 
@@ -251,10 +250,13 @@ async def _past(
     probes = await worker.read(gallery.photos.embeddings, identity.identity_id)
     if not len(probes):
         return []
-    matches = await search.run(
-        SightingSearch.find, probes, limit=MAX_MATCHES, min_similarity=matching.threshold
+    return await search.run(
+        SightingSearch.find_strangers,
+        probes,
+        identity_id=identity.identity_id,
+        limit=MAX_MATCHES,
+        min_similarity=matching.threshold,
     )
-    return [each for each in matches if each.event.name is None]
 
 
 async def _wanted(request: Request) -> Wanted | bytes:

@@ -6,7 +6,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from html import escape
@@ -19,8 +19,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stream.api.connections import network_of
+from stream.api.dialects import Dialect, dialect_of
 from stream.budget import Budget, Client
 from stream.errors import BusyError
+from stream.front.front import Front
+from stream.front.signed_calls import HEADER as CALL_HEADER
+from stream.front.signed_calls import Caller
 
 # The page loads nothing from other hosts, runs no inline script and may not be framed.
 CONTENT_SECURITY_POLICY = (
@@ -45,6 +49,7 @@ BODY_BYTES = 256 * 1024  # a browser's offer has about 8 KiB, a name far less
 
 TOO_MANY = "too many wrong tokens: wait a minute"
 WRONG_TOKEN = "this is not the token"
+WRONG_CALL = "this call is not by a machine of the same database"
 VIEWERS_ONLY_LOOK = "viewers may only watch and read: sign in as administrator"
 
 RETRY_AFTER_S: Mapping[HTTPStatus, int] = {
@@ -54,10 +59,11 @@ RETRY_AFTER_S: Mapping[HTTPStatus, int] = {
 
 LOCAL_NAMES = frozenset({"localhost"})
 
-# What a viewer may request besides reading: to watch, to stop watching, and to identify the people
-# in an image, which is not stored.
+# What a viewer may request besides reading: to watch, to stop watching, to identify the people in
+# an image, which is not stored, and to be notified on a device of their own.
 VIEWER_WRITES = re.compile(
     r"/api/cameras/[^/]+/whep(/[^/]+)?|/api/identify|/api/search|/api/session"
+    r"|/api/push/devices(/[^/]+)?"
 )
 
 SOCKET_PATH = "/api/ws"
@@ -127,6 +133,8 @@ class Gate:
         own_hosts: Collection[str] = (),
         allowed_hosts: Collection[str] = (),
         max_uploads: int = 16,
+        dialects: Sequence[Dialect] = (),
+        front: Front | None = None,
     ) -> None:
         """Wrap an application.
 
@@ -138,14 +146,20 @@ class Gate:
             own_hosts: names of this machine.
             allowed_hosts: further allowed host names, such as a proxy's.
             max_uploads: maximum of concurrent requests with photos.
+            dialects: the APIs of other programs that it has.
+            front: knows the machines that may call for clients of theirs; None for none.
         """
         self._app = app
+        self._dialects = dialects
+        self._front = front
         self._keys = keys
         self._attempts = attempts
         self._clock = clock
         self._names = {host.lower() for host in allowed_hosts}
         self._all_names = LOCAL_NAMES | self._names | {host.lower() for host in own_hosts}
         self._uploads = Budget("uploads", max_uploads)
+        # Of requests whose key is in their form: they keep nobody with a key from sending.
+        self._unproven = Budget("uploads", max_uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -153,19 +167,40 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        role, is_guessing = self._role_of(headers, scope)
-        refusal = self._judge(headers, scope, role)
-        if is_guessing and refusal is not None and refusal.status is HTTPStatus.UNAUTHORIZED:
+        dialect = dialect_of(scope["path"], self._dialects)
+        caller = self._caller_of(headers, scope)
+        if caller is not None:
+            # It has no session or origin of a browser, and another site's page cannot sign.
+            role, is_guessing, dialect = Role(caller.role), False, None
+            refusal = _judge_role(scope.get("method", "GET"), scope["path"], role)
+        elif CALL_HEADER in headers and self._front is not None and not self._front.is_ready:
+            role, is_guessing = None, False
+            refusal = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is starting")
+        elif CALL_HEADER in headers:
+            role = None
+            is_guessing = not self._attempts.failed(client_of(scope), self._clock())
+            refusal = Refusal(HTTPStatus.UNAUTHORIZED, WRONG_CALL)
+        else:
+            role, is_guessing = self._role_of(headers, scope, dialect)
+            refusal = self._judge(headers, scope, role, dialect)
+        of_guess = HTTPStatus.UNAUTHORIZED if dialect is None else HTTPStatus.FORBIDDEN
+        if is_guessing and refusal is not None and refusal.status is of_guess:
             refusal = Refusal(HTTPStatus.TOO_MANY_REQUESTS, TOO_MANY)
-        client = Client(client_of(scope), role is Role.ADMIN)
-        scope.setdefault("state", {}).update(role=role, client=client)
+        if dialect is not None:
+            dialect.requests.n += 1
+            dialect.requests.n_refused += refusal is not None
+        address = client_of(scope) if caller is None else caller.address
+        client = Client(address, role is Role.ADMIN)
+        is_head = scope.get("method") == "HEAD"
+        scope.setdefault("state", {}).update(
+            role=role, client=client, is_forwarded=caller is not None, is_head=is_head
+        )
         if scope["type"] == "websocket":
             if refusal is None:
                 await _until_stopped(self._app(scope, receive, send))
             else:
                 await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
             return
-        is_head = scope["method"] == "HEAD"
         is_started = False
 
         async def send_guarded(message: Message) -> None:
@@ -183,42 +218,72 @@ class Gate:
             await send(message)
 
         if refusal is not None:
-            await _refuse(refusal, headers, send_guarded)
+            await _refuse(refusal, scope, dialect, send_guarded)
             return
-        is_upload = _takes_photos(scope)
+        is_upload = _takes_photos(scope, dialect)
         limit = UPLOAD_BYTES if is_upload else BODY_BYTES
+        if is_upload and dialect is not None:
+            limit = dialect.max_bytes
         # HEAD is answered like GET, without the body.
         asked = {**scope, "method": "GET"} if is_head else scope
+        places = self._uploads if role is not None else self._unproven
         try:
             if is_upload:
-                self._uploads.take(client)
+                places.take(client)
             try:
                 await _until_stopped(
                     self._app(asked, _bounded(receive, headers, limit), send_guarded)
                 )
             finally:
                 if is_upload:
-                    self._uploads.give_back(client)
+                    places.give_back(client)
         except BusyError as error:
             busy = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-            await _refuse(busy, headers, send_guarded)
+            await _refuse(busy, scope, dialect, send_guarded)
             return
         if not is_started:
             stopping = Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the service is stopping")
-            await _refuse(stopping, headers, send_guarded)
+            await _refuse(stopping, scope, dialect, send_guarded)
 
-    def _role_of(self, headers: Headers, scope: Scope) -> tuple[Role | None, bool]:
+    def _caller_of(self, headers: Headers, scope: Scope) -> Caller | None:
+        """Return for whom another machine calls; None if none does, or if it is not proven."""
+        value = headers.get(CALL_HEADER)
+        if value is None or self._front is None or not scope["path"].startswith("/api/"):
+            return None
+        return self._front.caller_of(
+            value,
+            method=scope.get("method", "GET"),
+            path=scope["path"],
+            query=scope["query_string"],
+        )
+
+    def _role_of(
+        self, headers: Headers, scope: Scope, dialect: Dialect | None
+    ) -> tuple[Role | None, bool]:
         """Return the client's role, and whether it has sent too many wrong tokens."""
-        role = self._keys.role_of(lambda token: has_session(headers, token, name=self._keys.cookie))
-        if role is not None or (shown := bearer_of(headers)) is None:
+        if dialect is None:
+            shown = bearer_of(headers)
+            role = self._keys.role_of(
+                lambda token: has_session(headers, token, name=self._keys.cookie)
+            )
+        else:
+            # Never the cookie: pages of other sites may send requests, and browsers add it.
+            shown = dialect.key_of(headers)
+            role = self._keys.role_of(lambda token: False)
+        if role is not None or shown is None:
             return role, False
         role = self._keys.role_of(lambda token: is_token(shown, token))
         if role is not None:
             return role, False
         return None, not self._attempts.failed(client_of(scope), self._clock())
 
-    def _judge(self, headers: Headers, scope: Scope, role: Role | None) -> Refusal | None:
+    def _judge(
+        self, headers: Headers, scope: Scope, role: Role | None, dialect: Dialect | None
+    ) -> Refusal | None:
         path, method = scope["path"], scope.get("method", "GET")
+        if dialect is not None and self._keys.admin is not None:
+            # The key is no cookie, so another site's page or name needs it as well.
+            return _judge_key(path, method, role, dialect, has_key=bool(dialect.key_of(headers)))
         host = headers.get("host", "")
         if not is_allowed_host(host, self._all_names):
             return Refusal(
@@ -236,9 +301,7 @@ class Gate:
             )
         if _is_closed(path) and role is None:
             return Refusal(HTTPStatus.UNAUTHORIZED, "a token is needed: sign in")
-        if role is Role.VIEWER and not is_for_viewers(method, path):
-            return Refusal(HTTPStatus.FORBIDDEN, VIEWERS_ONLY_LOOK)
-        return None
+        return _judge_role(method, path, role)
 
     def _is_own(self, origin: str, host: str, headers: Headers, scope: Scope) -> bool:
         # Browsers set it, scripts cannot; Host may then be a proxy's own name for the service.
@@ -247,6 +310,26 @@ class Gate:
         if headers.get("sec-fetch-site") == "same-origin" and not is_asked_for_socket:
             return True
         return is_own_origin(origin, host, names=self._names, port=self._keys.port)
+
+
+def _judge_role(method: str, path: str, role: Role | None) -> Refusal | None:
+    if role is Role.VIEWER and not is_for_viewers(method, path):
+        return Refusal(HTTPStatus.FORBIDDEN, VIEWERS_ONLY_LOOK)
+    return None
+
+
+def _judge_key(
+    path: str, method: str, role: Role | None, dialect: Dialect, *, has_key: bool
+) -> Refusal | None:
+    if dialect.is_open(path):
+        return None
+    if role is None and not has_key:
+        return Refusal(HTTPStatus.UNAUTHORIZED, "a key is needed")
+    if role is None:
+        return Refusal(HTTPStatus.FORBIDDEN, WRONG_TOKEN)
+    if role is Role.VIEWER and not dialect.is_for_viewers(method, path):
+        return Refusal(HTTPStatus.FORBIDDEN, VIEWERS_ONLY_LOOK)
+    return None
 
 
 async def _until_stopped(served: Awaitable[None]) -> None:
@@ -342,7 +425,8 @@ def has_session(headers: Headers, token: str, *, name: str) -> bool:
 
 def is_token(shown: str, token: str) -> bool:
     """Return whether two tokens are equal, in constant time."""
-    return hmac.compare_digest(shown.encode(), token.encode())
+    # A form of another encoding than UTF-8 may hold half a character.
+    return hmac.compare_digest(shown.encode(errors="surrogatepass"), token.encode())
 
 
 def session_of(token: str) -> str:
@@ -383,10 +467,10 @@ class Attempts:
         return n < self.MAX_FAILURES
 
 
-def _takes_photos(scope: Scope) -> bool:
+def _takes_photos(scope: Scope, dialect: Dialect | None) -> bool:
     # /api/identities, its photos, /api/identify, and /api/search
     path = scope["path"]
-    takes = path.startswith("/api/identi") or path == "/api/search"
+    takes = dialect is not None or path.startswith("/api/identi") or path == "/api/search"
     return bool(scope["method"] == "POST" and takes)
 
 
@@ -410,16 +494,21 @@ def _bounded(receive: Receive, headers: Headers, limit: int) -> Receive:
     return receive_bounded
 
 
-async def _refuse(refusal: Refusal, headers: Headers, send: Send) -> None:
+async def _refuse(refusal: Refusal, scope: Scope, dialect: Dialect | None, send: Send) -> None:
+    headers = Headers(scope=scope)
+    status: int = refusal.status
     kind, body = "application/json", json.dumps({"error": refusal.reason})
-    if headers.get("sec-fetch-dest") == "document" or "text/html" in headers.get("accept", ""):
+    if dialect is not None:
+        status, answer = dialect.refusal(status, refusal.reason, scope["path"])
+        body = json.dumps(answer)
+    elif headers.get("sec-fetch-dest") == "document" or "text/html" in headers.get("accept", ""):
         reason = escape(refusal.reason)
         kind, body = "text/html; charset=utf-8", f"<!doctype html><title>facewire</title>{reason}"
     data = body.encode()
     own = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(data))]
     if refusal.status in RETRY_AFTER_S:
         own.append((b"retry-after", b"%d" % RETRY_AFTER_S[refusal.status]))
-    if refusal.status is HTTPStatus.UNAUTHORIZED:
+    if status == HTTPStatus.UNAUTHORIZED:
         own.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": refusal.status, "headers": own})
+    await send({"type": "http.response.start", "status": status, "headers": own})
     await send({"type": "http.response.body", "body": data})

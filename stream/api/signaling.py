@@ -7,14 +7,16 @@ From the page, JSON objects by `type`:
     offer   {id, publish, sdp}   send this browser's camera under a name and get it back annotated
     close   {id}                 end the connection of that offer
     follow  {camera}             receive the faces of a camera, null to stop
-To the page: answer {id, peer, sdp}, closed {id}, error {id, message}, event {event},
-cameras {cameras}, tracks {camera, seq, width, height, tracks}. Connections that a socket started
-end with it. `cameras` is sent every two seconds: without it the page has lost the service.
+To the page: answer {id, peer, sdp, via, notice}, closed {id}, error {id, message}, event {event},
+cameras {cameras}, tracks {camera, seq, width, height, tracks}. What concerns a camera of another
+machine is relayed to that one. Connections that a socket started end with it. `cameras` is sent
+every two seconds: without it the page has lost the service.
 """
 
 import asyncio
 import json
 import logging
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -27,6 +29,8 @@ from stream.api.publisher import publish
 from stream.api.security import VIEWERS_ONLY_LOOK
 from stream.budget import Budget, Client
 from stream.errors import BusyError, SignalingError, StreamError, UnknownCameraError
+from stream.front.relay import Relays
+from stream.front.signed_calls import Caller
 from stream.schemas.events import event_json
 from stream.schemas.faces import tracks_json
 from stream.service import Service
@@ -140,6 +144,8 @@ class Conversation:
         client: its client; administrators may send cameras.
         pages: the budget of all sockets.
         cameras: camera messages, shared by all sockets.
+        is_relayed: whether another machine asks for a page of its own, which it sends events and
+            camera states itself.
     """
 
     def __init__(
@@ -150,6 +156,7 @@ class Conversation:
         client: Client,
         pages: Budget,
         cameras: CameraMessages,
+        is_relayed: bool = False,
     ) -> None:
         self._service = service
         self._cameras = cameras
@@ -160,6 +167,9 @@ class Conversation:
         self._is_slow = asyncio.Event()
         self._peers: dict[str, str] = {}
         self._followed: str | None = None
+        self._is_relayed = is_relayed
+        front = None if is_relayed else service.front
+        self._relays = None if front is None else Relays(front, Caller.of(client), self._send)
 
     async def run(self) -> None:
         """Serve the socket until the page leaves or cannot keep up."""
@@ -174,17 +184,15 @@ class Conversation:
             self._pages.give_back(self._client)
 
     async def _talk(self) -> None:
-        tasks = [
-            asyncio.create_task(work, name=f"page-{name}")
-            for name, work in (
-                ("listen", self._listen()),
-                ("speak", self._speak()),
-                ("events", self._tell_events()),
-                ("cameras", self._tell_cameras()),
-                ("tracks", self._tell_tracks()),
-                ("slow", self._is_slow.wait()),
-            )
-        ]
+        works: dict[str, Coroutine[None, None, object]] = {
+            "listen": self._listen(),
+            "speak": self._speak(),
+            "tracks": self._tell_tracks(),
+            "slow": self._is_slow.wait(),
+        }
+        if not self._is_relayed:
+            works |= {"events": self._tell_events(), "cameras": self._tell_cameras()}
+        tasks = [asyncio.create_task(work, name=f"page-{name}") for name, work in works.items()]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -192,9 +200,11 @@ class Conversation:
                 task.cancel()
             # Separate tasks, which continue if this one is canceled.
             goodbyes = [
-                asyncio.create_task(self._service.peers.close(peer_id), name="page-goodbye")
+                asyncio.create_task(self._service.viewing.close(peer_id), name="page-goodbye")
                 for peer_id in self._peers.values()
             ]
+            if self._relays is not None:
+                goodbyes.append(asyncio.create_task(self._relays.end(), name="page-goodbye"))
             await asyncio.wait([*tasks, *goodbyes])
         if self._is_slow.is_set():
             logger.info("a page reads too slowly and is let go")
@@ -226,26 +236,39 @@ class Conversation:
                 return
             text = message.get("text") or ""
             try:
-                await self._do(parse(text))
+                await self._do(parse(text), text)
             except (StreamError, GalleryError) as error:
                 self._say({"type": "error", "id": offer_id_of(text), "message": str(error)})
 
-    async def _do(self, request: Request) -> None:
+    async def _do(self, request: Request, text: str) -> None:
         match request:
             case Follow(camera):
                 self._followed = camera
             case Close(offer_id):
                 if (peer_id := self._peers.pop(offer_id, None)) is not None:
-                    await self._service.peers.close(peer_id)
+                    await self._service.viewing.close(peer_id)
+                elif self._relays is not None:
+                    self._relays.close(offer_id)
             case Watch() | Publish():
-                await self._answer(request)
+                self._refuse_offer(request.offer_id)
+                if not self._is_sent_on(request, text):
+                    await self._answer(request)
+
+    def _is_sent_on(self, offer: Watch | Publish, text: str) -> bool:
+        """Send an offer to the machine that runs its camera; return whether another one does."""
+        if self._relays is None or isinstance(offer, Publish):
+            return False
+        return self._relays.watch(offer.camera, offer.offer_id, text)
+
+    def _refuse_offer(self, offer_id: str) -> None:
+        relays = self._relays
+        if offer_id in self._peers or (relays is not None and offer_id in relays):
+            raise SignalingError("an offer's id is used once")
+        if len(self._peers) + (0 if relays is None else len(relays)) >= MAX_OFFERS:
+            raise SignalingError(f"at most {MAX_OFFERS} videos a page")
 
     async def _answer(self, offer: Watch | Publish) -> None:
         offer_id = offer.offer_id
-        if offer_id in self._peers:
-            raise SignalingError("an offer's id is used once")
-        if len(self._peers) >= MAX_OFFERS:
-            raise SignalingError(f"at most {MAX_OFFERS} videos a page")
 
         def gone() -> None:
             if self._peers.pop(offer_id, None) is not None:
@@ -253,12 +276,14 @@ class Conversation:
 
         if isinstance(offer, Watch):
             hub = self._service.cameras.get(offer.camera).video.hub
-            answer = await self._service.peers.watch(
+            answer = await self._service.viewing.watch(
                 offer.sdp,
+                offer.camera,
                 hub,
                 on_close=gone,
                 raw=offer.raw,
                 small=offer.small,
+                reconnects=True,
                 client=self._client,
             )
         elif not self._client.is_admin:
@@ -275,7 +300,16 @@ class Conversation:
                 client=self._client,
             )
         self._peers[offer_id] = answer.peer_id
-        self._say({"type": "answer", "id": offer_id, "peer": answer.peer_id, "sdp": answer.sdp})
+        self._say(
+            {
+                "type": "answer",
+                "id": offer_id,
+                "peer": answer.peer_id,
+                "sdp": answer.sdp,
+                "via": answer.via,
+                "notice": self._service.viewing.trouble if answer.via == "facewire" else "",
+            }
+        )
 
     async def _tell_events(self) -> None:
         subscription = self._service.journal.subscribe()
@@ -299,6 +333,8 @@ class Conversation:
         while True:
             await asyncio.sleep(TRACKS_PERIOD_S)
             camera = self._followed
+            if self._relays is not None and self._relays.follow(camera):
+                continue
             if camera is None:
                 continue
             try:

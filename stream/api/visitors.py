@@ -70,10 +70,18 @@ async def list_visitors(
     limit: Annotated[int, Query(ge=1, le=1000)] = 50,
     camera: Annotated[Reference | None, Query(description="only whom it saw")] = None,
     ignored: Annotated[bool | None, Query(description="only ignored ones, or only others")] = None,
+    provisional: Annotated[
+        bool | None, Query(description="only those seen too briefly to be sure, or only others")
+    ] = None,
 ) -> VisitorsJson:
     """List visitors, the last seen first."""
     found, total = await journal.run(
-        book.page, cursor=cursor, limit=limit, camera=camera, is_ignored=ignored
+        book.page,
+        cursor=cursor,
+        limit=limit,
+        camera=camera,
+        is_ignored=ignored,
+        is_provisional=provisional,
     )
     after = cursor + len(found)
     return {

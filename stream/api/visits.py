@@ -2,19 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import closing
-from datetime import date, timedelta
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from datetime import timedelta
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import TypeAdapter, ValidationError
 
-from stream.api.rooms import CamerasDep, EventLogDep, JournalDep, ServiceDep
+from stream.api.rooms import ClientDep, EventLogDep, JournalDep, ServiceDep
 from stream.errors import StreamError
-from stream.events.attendance import attendance, day_of, start_of_day
+from stream.events.attendance import attendance, day_of, report_days, start_of_day
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
 from stream.events.visits import Visit, list_visits, read_visits
+from stream.front.signed_calls import Caller
 from stream.inputs import Day, Moment, Reference, RowNumber
 from stream.schemas.visits import (
     AttendanceJson,
@@ -32,6 +34,8 @@ router = APIRouter()
 T = TypeVar("T")
 
 CSV = "text/csv"
+_PRESENCE: TypeAdapter[PresenceJson] = TypeAdapter(PresenceJson)
+
 MAX_DAYS = 366
 """Days of one report."""
 
@@ -110,7 +114,11 @@ async def report(
     rules = service.visit_rules
     zone = rules.zone
     today = day_of(now, zone)
-    since, until = _days(first, last, today)
+    since, until = report_days(first, last, today)
+    if (until - since).days >= MAX_DAYS:
+        raise StreamError(
+            f"a report covers {MAX_DAYS} days at most, from {since} to {until} is more"
+        )
 
     def find(log: EventLog) -> list[Visit]:
         return read_visits(
@@ -130,27 +138,22 @@ async def report(
 
 
 @router.get("/api/presence")
-async def presence(cameras: CamerasDep) -> PresenceJson:
-    """Return who is in view now, per camera, and how many."""
+async def presence(
+    service: ServiceDep, event_log: EventLogDep, client: ClientDep, request: Request
+) -> PresenceJson:
+    """Return who is in view now, per camera, and how many, without ignored visitors.
+
+    With the cameras of other machines, if those answer.
+    """
     seen = []
+    cameras = service.cameras
     for status in cameras.statuses():
         latest = cameras.get(status.name).latest
         seen.append((status.name, () if latest is None else latest.tracks))
-    return presence_json(seen, now=time.time())
-
-
-def _days(first: date | None, last: date | None, today: date) -> tuple[date, date]:
-    last = last or max(today, first or today)
-    first = first or min(today, last)
-    if first > last:
-        raise StreamError(f"from must not be after to: {first} is after {last}")
-    if (last - first).days >= MAX_DAYS:
-        raise StreamError(
-            f"a report covers {MAX_DAYS} days at most, from {first} to {last} is more"
-        )
-    if not 1970 <= first.year <= last.year <= 9000:
-        raise StreamError("from and to must be in the years 1970 to 9000")
-    return first, last
+    own = presence_json(seen, now=time.time(), is_ignored=event_log.is_ignored)
+    if service.front is None or request.state.is_forwarded:
+        return own
+    return joined_presence(own, await service.front.gather("/api/presence", Caller.of(client)))
 
 
 async def _read(event_log: EventLog, journal: Journal, find: Callable[[EventLog], T]) -> T:
@@ -180,3 +183,20 @@ def _table(name: str, text: str) -> Response:
             "cache-control": "private, no-store",
         },
     )
+
+
+def joined_presence(own: PresenceJson, others: Sequence[bytes]) -> PresenceJson:
+    """Return who is in view of the cameras of several machines.
+
+    Args:
+        own: this machine's.
+        others: JSON of the others; what is not of this form is left out.
+    """
+    rows = {row["camera"]: row for row in own["cameras"]}
+    for text in others:
+        with suppress(ValidationError):
+            for row in _PRESENCE.validate_json(text)["cameras"]:
+                rows.setdefault(row["camera"], row)
+    known = {person["identity_id"] for row in rows.values() for person in row["people"]}
+    count = len(known) + sum(row["n_unknown"] for row in rows.values())
+    return {"at": own["at"], "count": count, "cameras": list(rows.values())}

@@ -1,8 +1,8 @@
 """The format of a backup: a zip file with the data files and, last, a manifest.
 
 manifest.json   format, version, facewire, created_at, model_id, counts, and for each part: name,
-                bytes, sha256, schema (the version of a database; null for cameras.json).
-gallery.sqlite3, events.db, cameras.json
+                bytes, sha256, schema (the version of a database; null for JSON).
+gallery.sqlite3, events.db, cameras.json, rules.json, push.json
                 the data files, uncompressed; those that did not exist are left out.
 """
 
@@ -59,7 +59,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: Literal["gallery.sqlite3", "events.db", "cameras.json"]
+    name: Literal["gallery.sqlite3", "events.db", "cameras.json", "rules.json", "push.json"]
     bytes: int = Field(ge=0)
     sha256: str
     schema_version: int | None = Field(alias="schema")

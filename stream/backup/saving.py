@@ -23,6 +23,9 @@ from stream.cameras.store import CameraStore
 from stream.config_file import MAX_BYTES
 from stream.errors import BackupError
 from stream.events import schema as events_schema
+from stream.integrations.push.devices import FILE_NAME as DEVICES
+from stream.integrations.rules.store import FILE_NAME as RULES
+from stream.integrations.rules.store import RuleStore
 
 GALLERY, EVENTS = gallery_schema.FILE_NAME, events_schema.FILE_NAME
 
@@ -109,10 +112,14 @@ def _write(directory: Path, scratch: Path, progress: Progress) -> Manifest:
         if CAMERAS in present:
             store = CameraStore.open(directory, ())
             counts["cameras"] = len(store.edits) + len(store.dormant)
-            copy = scratch / CAMERAS
-            with _private(copy) as part:
-                part.write(read_file(directory / CAMERAS, max_bytes=MAX_BYTES))
-            writer.add(CAMERAS, copy, version=None, progress=lambda done, total: None)
+        if RULES in present:
+            counts["rules"] = len(RuleStore(directory, ()).rules())
+        for name in (CAMERAS, RULES, DEVICES):
+            if name in present:
+                copy = scratch / name
+                with _private(copy) as part:
+                    part.write(read_file(directory / name, max_bytes=MAX_BYTES))
+                writer.add(name, copy, version=None, progress=lambda done, total: None)
         manifest = writer.close(
             facewire=version("facewire"),
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -86,58 +86,82 @@ def source_face(recognizer: Recognizer, path: Path, person: str) -> SourceFace:
     return SourceFace(person, part, landmarks, side, float(found.scores[chosen]))
 
 
-def synthetic_tracks(
-    recognizer: Recognizer,
-    faces: Sequence[SourceFace],
-    *,
-    seed: int,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[SyntheticTrack]:
-    """Return tracks of all people, in random order.
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackPlan:
+    """What a track will show.
 
-    A person has 2 to 30 tracks. Each shows one photo, another one as long as there are any, at a
-    size, sharpness, light and pose of its own, and each of its 3 to 20 shots differs from them.
+    Attributes:
+        face: of its photo.
+        n_shots: how many embeddings.
+        seed: of everything random in them.
+    """
+
+    face: SourceFace
+    n_shots: int
+    seed: int
+
+
+def plan_tracks(faces: Sequence[SourceFace], *, seed: int) -> list[TrackPlan]:
+    """Return the plans of the tracks of all people, in random order.
+
+    A person has 2 to 30 tracks. Each shows one photo, another one as long as there are any, and has
+    3 to 20 shots.
 
     Args:
-        recognizer: embeds the shots.
         faces: of all people.
         seed: of everything random.
-        progress: called with shots done and shots in all.
     """
     rng = np.random.default_rng(seed)
-    plans: list[tuple[SourceFace, int, int]] = []
+    plans = []
     for person in sorted({face.person for face in faces}):
         own = [face for face in faces if face.person == person]
         order = rng.permutation(len(own))
         for number in range(int(rng.integers(TRACKS[0], TRACKS[1] + 1))):
             n_shots = int(rng.integers(SHOTS[0], SHOTS[1] + 1))
-            plans.append((own[order[number % len(own)]], n_shots, int(rng.integers(2**31))))
-    plans = [plans[index] for index in rng.permutation(len(plans))]
-    tell = progress or (lambda done, of: None)
-    total, done = sum(n_shots for _, n_shots, _ in plans), 0
+            face = own[order[number % len(own)]]
+            plans.append(TrackPlan(face, n_shots, int(rng.integers(2**31))))
+    return [plans[index] for index in rng.permutation(len(plans))]
+
+
+def synthetic_tracks(
+    recognizer: Recognizer,
+    plans: Sequence[TrackPlan],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> list[SyntheticTrack]:
+    """Return the tracks of plans, in their order.
+
+    A track shows its photo at a size, sharpness, light and pose of its own, and each of its shots
+    differs from them.
+
+    Args:
+        recognizer: embeds the shots.
+        plans: see `plan_tracks`.
+        progress: called with shots done.
+    """
+    tell = progress or (lambda done: None)
+    done = 0
     tracks = []
     for some in _batches(plans):
-        shots = [_shots(*plan) for plan in some]
+        shots = [_shots(plan) for plan in some]
         embeddings = recognizer.embed(np.concatenate([crops for crops, _ in shots]))
         start = 0
-        for (face, n_shots, _), (_, qualities) in zip(some, shots, strict=True):
-            rows = embeddings[start : start + n_shots]
-            start += n_shots
-            seconds = SHOT_EVERY_S * (n_shots - 1)
-            tracks.append(SyntheticTrack(face.person, rows, qualities, seconds))
+        for plan, (_, qualities) in zip(some, shots, strict=True):
+            rows = embeddings[start : start + plan.n_shots]
+            start += plan.n_shots
+            seconds = SHOT_EVERY_S * (plan.n_shots - 1)
+            tracks.append(SyntheticTrack(plan.face.person, rows, qualities, seconds))
         done += start
-        tell(done, total)
+        tell(done)
     return tracks
 
 
-def _batches(
-    plans: Sequence[tuple[SourceFace, int, int]],
-) -> Iterator[list[tuple[SourceFace, int, int]]]:
-    some: list[tuple[SourceFace, int, int]] = []
+def _batches(plans: Sequence[TrackPlan]) -> Iterator[list[TrackPlan]]:
+    some: list[TrackPlan] = []
     n_shots = 0
     for plan in plans:
         some.append(plan)
-        n_shots += plan[1]
+        n_shots += plan.n_shots
         if n_shots >= BATCH:
             yield some
             some, n_shots = [], 0
@@ -145,9 +169,10 @@ def _batches(
         yield some
 
 
-def _shots(face: SourceFace, n_shots: int, seed: int) -> tuple[Image, tuple[Quality, ...]]:
+def _shots(plan: TrackPlan) -> tuple[Image, tuple[Quality, ...]]:
     """Return the aligned crops of a track and their qualities."""
-    rng = np.random.default_rng(seed)
+    face, n_shots = plan.face, plan.n_shots
+    rng = np.random.default_rng(plan.seed)
     least, most = FACE_PX
     most = max(min(most, face.side), least)
     face_px = float(np.exp(rng.uniform(np.log(least), np.log(most))))

@@ -1,48 +1,45 @@
 """`facewire bench visitors`: are unknown people who come back the same visitors?"""
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer import Floats, ImageError, Recognizer
-from stream.bench.visitor_tracks import SyntheticTrack, source_face, synthetic_tracks
+from recognizer import ImageError, Recognizer
+from stream.bench.visitor_service import VisitorService
+from stream.bench.visitor_tracks import (
+    SyntheticTrack,
+    plan_tracks,
+    source_face,
+    synthetic_tracks,
+)
 from stream.enrollment.folders import read_people_folder
 from stream.errors import StreamError
-from stream.visitors.assignment import JoinLimits, Tracklet, Visitors
-
-MIN_WEIGHT = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class VisitorFigures:
-    """The results of one run.
+class VisitorRun:
+    """The results of one seed.
 
     Attributes:
-        model: id of the embedding model.
-        engine: name and version of the runtime.
         seed: of the tracks and their order.
-        people: how many.
         tracks: of all people.
         visitors: how many were founded.
-        unassigned: tracks with too few shots.
+        unassigned: tracks of which too little was seen.
         precision: share of the pairs of tracks in one visitor that are of one person.
         recall: share of the pairs of one person's tracks that are in one visitor.
         visitors_per_person: visitors divided by people.
-        assign_ms: mean time to assign a track, milliseconds.
+        assign_ms: mean time to assign a report of a track, milliseconds.
         assign_ms_p50, assign_ms_p95: its quantiles.
         join: the cosine from which a track joined at the end.
         proposals: pairs of visitors that a person would be asked about.
-        unreadable: why photos were left out.
     """
 
-    model: str
-    engine: str
     seed: int
-    people: int
     tracks: int
     visitors: int
     unassigned: int
@@ -54,14 +51,46 @@ class VisitorFigures:
     assign_ms_p95: float
     join: float
     proposals: int
+
+
+@dataclass(frozen=True, slots=True)
+class VisitorFigures:
+    """The results of all seeds.
+
+    Attributes:
+        model: id of the embedding model.
+        engine: name and version of the runtime.
+        people: how many.
+        seeds: how many.
+        runs: of each seed.
+        unreadable: why photos were left out.
+    """
+
+    model: str
+    engine: str
+    people: int
+    seeds: int
+    runs: tuple[VisitorRun, ...]
     unreadable: tuple[str, ...]
+
+    def of(self, figure: str) -> list[float]:
+        """Return a figure of each run, by its name."""
+        return [getattr(run, figure) for run in self.runs]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the results as JSON: those of the only run, or the medians of all, and each."""
+        medians = {
+            name: float(np.median(self.of(name))) if self.seeds > 1 else value
+            for name, value in asdict(self.runs[0]).items()
+        }
+        return asdict(self) | medians | {"seed": self.runs[0].seed}
 
 
 def bench_visitors(
     recognizer: Recognizer,
     directory: Path,
     *,
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
     progress: Callable[[int, int], None] | None = None,
 ) -> VisitorFigures:
     """Stream the people of a folder as tracks, none enrolled, and see which become one visitor.
@@ -69,7 +98,7 @@ def bench_visitors(
     Args:
         recognizer: detects and embeds.
         directory: DIRECTORY/NAME/PHOTO.
-        seed: of the tracks and their order.
+        seeds: of the tracks and their order, one for each run; at least one.
         progress: called with shots done and shots in all.
 
     Raises:
@@ -81,56 +110,63 @@ def bench_visitors(
             faces.append(source_face(recognizer, Path(item.label), item.name))
         except ImageError as error:
             unreadable.append(str(error))
-    if len({face.person for face in faces}) < 2:
+    people = {face.person for face in faces}
+    if len(people) < 2:
         raise StreamError(
-            f"{directory} holds {len(faces)} photos with a face of "
-            f"{len({face.person for face in faces})} people: two people are needed "
-            f"({directory}/NAME/PHOTO.jpg)"
+            f"{directory} holds {len(faces)} photos with a face of {len(people)} people: "
+            f"two people are needed ({directory}/NAME/PHOTO.jpg)"
         )
-    tracks = synthetic_tracks(recognizer, faces, seed=seed, progress=progress)
-    size = recognizer.embedding_size
-    visitors = Visitors(JoinLimits.of(recognizer.limits), size)
-    labels, milliseconds = stream_tracks(visitors, tracks)
-    found = labels[labels >= 0]
-    people = np.unique([track.person for track in tracks], return_inverse=True)[1]
-    precision, recall = pair_figures(labels, people)
+    n_shots = [sum(plan.n_shots for plan in plan_tracks(faces, seed=seed)) for seed in seeds]
+    runs = []
+    for index, seed in enumerate(seeds):
+        tracks = synthetic_tracks(
+            recognizer,
+            plan_tracks(faces, seed=seed),
+            progress=partial(_tell, progress, sum(n_shots[:index]), sum(n_shots)),
+        )
+        runs.append(_run(recognizer, tracks, seed))
     return VisitorFigures(
         model=recognizer.model_id,
         engine=recognizer.engine,
-        seed=seed,
-        people=int(people.max()) + 1,
-        tracks=len(tracks),
-        visitors=len(set(found.tolist())),
-        unassigned=len(labels) - len(found),
-        precision=precision,
-        recall=recall,
-        visitors_per_person=len(set(found.tolist())) / (int(people.max()) + 1),
-        assign_ms=float(np.mean(milliseconds)),
-        assign_ms_p50=float(np.quantile(milliseconds, 0.5)),
-        assign_ms_p95=float(np.quantile(milliseconds, 0.95)),
-        join=visitors.join,
-        proposals=len(visitors.proposals()),
+        people=len(people),
+        seeds=len(runs),
+        runs=tuple(runs),
         unreadable=tuple(unreadable),
     )
 
 
-def stream_tracks(
-    visitors: Visitors, tracks: Sequence[SyntheticTrack]
-) -> tuple[NDArray[np.int64], list[float]]:
-    """Assign tracks in their order.
+def _tell(progress: Callable[[int, int], None] | None, before: int, total: int, done: int) -> None:
+    if progress is not None:
+        progress(before + done, total)
 
-    Returns:
-        (N,) int64 the visitor of each track, -1 for none; and the milliseconds of each.
-    """
-    labels = np.full(len(tracks), -1, np.int64)
-    milliseconds = []
-    for number, track in enumerate(tracks):
-        tracklet = Tracklet(_pooled(track), len(track.embeddings))
-        started = time.perf_counter()
-        visitor = visitors.assign(number, tracklet).visitor
-        milliseconds.append((time.perf_counter() - started) * 1e3)
-        labels[number] = -1 if visitor is None else visitor
-    return labels, milliseconds
+
+def _run(recognizer: Recognizer, tracks: Sequence[SyntheticTrack], seed: int) -> VisitorRun:
+    with (
+        TemporaryDirectory(prefix="facewire-bench-") as log,
+        VisitorService(recognizer, Path(log)) as service,
+    ):
+        for track in tracks:
+            service.show(track)
+        labels, milliseconds = service.labels(), service.took_ms
+        join, proposals = service.book.join, service.book.count_proposals()
+    found = labels[labels >= 0]
+    people = np.unique([track.person for track in tracks], return_inverse=True)[1]
+    precision, recall = pair_figures(labels, people)
+    n_visitors = len(set(found.tolist()))
+    return VisitorRun(
+        seed=seed,
+        tracks=len(tracks),
+        visitors=n_visitors,
+        unassigned=len(labels) - len(found),
+        precision=precision,
+        recall=recall,
+        visitors_per_person=n_visitors / (int(people.max()) + 1),
+        assign_ms=float(np.mean(milliseconds)),
+        assign_ms_p50=float(np.quantile(milliseconds, 0.5)),
+        assign_ms_p95=float(np.quantile(milliseconds, 0.95)),
+        join=join,
+        proposals=proposals,
+    )
 
 
 def pair_figures(labels: NDArray[np.int64], people: NDArray[np.int64]) -> tuple[float, float]:
@@ -151,9 +187,3 @@ def pair_figures(labels: NDArray[np.int64], people: NDArray[np.int64]) -> tuple[
 
 def _pairs(counts: NDArray[np.int64]) -> int:
     return int((counts * (counts - 1) // 2).sum())
-
-
-def _pooled(track: SyntheticTrack) -> Floats:
-    weights = np.array([max(each.overall, MIN_WEIGHT) for each in track.qualities], np.float32)
-    pooled = weights @ track.embeddings
-    return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-9), np.float32)

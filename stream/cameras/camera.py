@@ -280,7 +280,7 @@ class Camera:
             viewer_dropped=self.video.hub.dropped,
             damaged=self._damaged,
             encoder_waiting=self.video.n_waiting,
-            viewers=self.video.hub.n_viewers,
+            viewers=self.video.hub.n_watching,
             reconnects=self._reconnects,
             latency_ms=self.video.windows["latency"].percentiles(),
             suggested_rotation=_suggested(latest, self.config.rotation),

@@ -7,24 +7,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
-from recognizer import Recognizer
-from stream.cameras.camera import Camera, CameraState, CameraStatus
+from gallery import Identity
+from stream.cameras.camera import CameraState, CameraStatus
+from stream.cameras.host import Host, HostedCamera, LocalHost, MovingHost
 from stream.cameras.liveness import Liveness, Report
 from stream.cameras.masked_url import unmask
 from stream.cameras.push_source import STALE_S, PushCamera, PushSource
-from stream.cameras.source import History, Source, check_url, open_source, source_settings
+from stream.cameras.source import check_url, source_settings
 from stream.cameras.store import PUSHED, CameraStore
 from stream.config import CameraConfig
-from stream.errors import CameraExistsError, ConfigError, UnknownCameraError
-from stream.frames import Event, EventKind, FrameResult
+from stream.enrollment.crops import FaceCrop
+from stream.errors import CameraExistsError, ConfigError, UnknownCameraError, UnknownTrackError
+from stream.frames import Event, EventKind, Sighting
 from stream.heap import trim_heaps
 from stream.metrics.figures import Figures
-from stream.recognition.face_filter import Limits
-from stream.recognition.pipeline import Pipeline
-from stream.recognition.worker import Inference
+from stream.recognition.face_filter import WHOLE, Limits
 from stream.supervisor import SupervisedTask, Supervisor
-from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
+from stream.zones import Zone
 
 logger = logging.getLogger(__name__)
 
@@ -37,21 +37,23 @@ TRIM_EVERY_S = 10.0
 CHECK_S = 0.5
 """How often it is checked whether a camera is to be reported as up or down."""
 
+MOVED = "it is not placed on this machine any more"
+"""Why a camera of a cluster is down."""
+
 PATIENCE_S = STALE_S + 1.0
 """How long a sender waits for the former one of the same name to become silent."""
 
 
 class Cameras:
-    """All cameras by name; for the event loop, except `show`, for the inference thread.
+    """All cameras by name; for the event loop.
 
     Args:
         store: stores changes.
-        inference: recognizes their frames.
-        pipeline: of the inference thread, used only there.
-        recognizer: of the pipeline.
+        local: runs the cameras that browsers and encoders send, and all others without `workers`.
+        workers: run the cameras that are opened by a URL.
         min_face_px: smallest face in pixels, for cameras without a setting.
-        bitrate_kbps: kbit/s of a camera's video; 0 to choose by its size.
         log: receives events.
+        keep: receives the last sightings of a removed camera.
         renamed: called with a camera's old and new name.
         figures: metrics of frames.
         supervisor: restarts their threads after a failure.
@@ -61,34 +63,33 @@ class Cameras:
     def __init__(
         self,
         store: CameraStore,
-        inference: Inference,
-        pipeline: Pipeline,
-        recognizer: Recognizer,
+        local: LocalHost,
+        workers: Sequence[MovingHost] = (),
         *,
         min_face_px: int,
-        bitrate_kbps: int,
         log: Callable[[Event], None],
+        keep: Callable[[Sighting], None],
         renamed: Callable[[str, str], None],
         figures: Figures,
         supervisor: Supervisor,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
-        self._inference = inference
-        self._pipeline = pipeline
-        self._recognizer = recognizer
+        self._local = local
+        self._workers = workers
         self._min_face_px = min_face_px
-        self._bitrate_kbps = bitrate_kbps
         self._log = log
+        self._keep = keep
         self._renamed = renamed
         self._figures = figures
         self._supervisor = supervisor
         self._clock = clock
-        self._by_name: dict[str, Camera] = {}
+        self._by_name: dict[str, HostedCamera] = {}
+        self._hosts: dict[str, Host] = {}
         # Changes are serialized, so that the file, threads and limits of a camera agree.
         self._changing = asyncio.Lock()
         self._promised = ""
-        self._pushed: dict[Camera, PushSource] = {}
+        self._pushed: dict[HostedCamera, PushSource] = {}
         # Used by capture threads and by the event loop.
         self._liveness: dict[str, Liveness] = {}
         self._telling = threading.Lock()
@@ -97,23 +98,24 @@ class Cameras:
         self._wants_trim = False
         self._trimmed_at = clock()
 
-    def __iter__(self) -> Iterator[Camera]:
+    def __iter__(self) -> Iterator[HostedCamera]:
         return iter(list(self._by_name.values()))
 
     async def start(self) -> None:
         """Start every camera of the configuration and its later edits."""
         for config in self._store.cameras():
             check_url(config.url)
-            self._start(config, Opener(self._clock), is_pushed=False)
+            self._start(config)
         self._check = self._supervisor.task("liveness", self._check_liveness)
         await self._tell_limits()
 
     def statuses(self) -> list[CameraStatus]:
         """Return the status of every camera, in the order they were added."""
-        dropped = self._inference.batcher.dropped
-        return [camera.status(dropped=dropped(camera.name)) for camera in self]
+        return [
+            camera.status(dropped=self._hosts[camera.name].dropped(camera.name)) for camera in self
+        ]
 
-    def get(self, name: str) -> Camera:
+    def get(self, name: str) -> HostedCamera:
         """Return a camera by name.
 
         Raises:
@@ -124,10 +126,25 @@ class Cameras:
         except KeyError:
             raise UnknownCameraError(name) from None
 
-    def show(self, result: FrameResult) -> None:
-        """Pass a recognized frame to its camera, if it still exists."""
-        if (camera := self._by_name.get(result.frame.camera)) is not None:
-            camera.video.show(result)
+    async def faces_of(self, camera: str, track_id: str) -> list[FaceCrop]:
+        """Return the best crops of a camera's track; see `Pipeline.faces_of`.
+
+        Raises:
+            UnknownCameraError: if there is no camera of that name.
+        """
+        self.get(camera)
+        return await self._hosts[camera].faces_of(camera, track_id)
+
+    async def assign(self, camera: str, track_id: str, identity: Identity) -> None:
+        """Assign an identity to a camera's track; see `Pipeline.assign`.
+
+        Raises:
+            UnknownTrackError: if the track or its camera is gone.
+        """
+        host = self._hosts.get(camera)
+        if host is None:
+            raise UnknownTrackError(track_id)
+        await host.assign(camera, track_id, identity)
 
     async def add(self, config: CameraConfig) -> None:
         """Start a camera and store it for the next start.
@@ -141,7 +158,7 @@ class Cameras:
             unmask(config.url, "")
             with self._promise(config.name):
                 await asyncio.to_thread(self._store.put, config)
-            self._start(config, Opener(self._clock), is_pushed=False)
+            self._start(config)
             await self._tell_limits()
 
     async def change(self, name: str, config: CameraConfig) -> None:
@@ -177,6 +194,24 @@ class Cameras:
                 await asyncio.to_thread(self._store.remove, name)
             await self._remove(camera, "removed")
 
+    async def move(self, name: str, worker: int) -> None:
+        """Let the worker of this index run a camera; its tracks, people and viewers stay.
+
+        Raises:
+            UnknownCameraError: if there is none of that name.
+            WorkerError: if the process that runs it has ended; then it stays there.
+        """
+        async with self._changing:
+            self.get(name)
+            to = self._workers[worker]
+            host = next((each for each in self._workers if each is self._hosts[name]), None)
+            if host is None or host is to:  # a camera of this process stays here
+                return
+            carried = await host.release(name)
+            self._hosts[name] = to
+            await to.adopt(carried)
+            await self._tell_limits()
+
     async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
         """Apply an edited configuration: start, change and stop cameras that differ.
 
@@ -185,6 +220,17 @@ class Cameras:
         Raises:
             ConfigError: if the kind of a URL is unknown; then nothing is changed.
         """
+        await self._reconfigure(configured, is_rename=True)
+
+    async def place(self, placed: Sequence[CameraConfig]) -> None:
+        """Run the cameras that are placed on this machine: start, change and stop what differs.
+
+        Raises:
+            ConfigError: if the kind of a URL is unknown; then nothing is changed.
+        """
+        await self._reconfigure(placed, is_rename=False)
+
+    async def _reconfigure(self, configured: Sequence[CameraConfig], *, is_rename: bool) -> None:
         for config in configured:
             check_url(config.url)
         async with self._changing:
@@ -193,18 +239,18 @@ class Cameras:
             gone = [each for each in self if each.name not in wanted and not each.is_pushed]
             new: dict[str, str] = {}
             for name, config in wanted.items():
-                if name not in self._by_name:
+                if is_rename and name not in self._by_name:
                     new.setdefault(config.url, name)
             for camera in gone:
                 name = new.pop(camera.config.url, "")
                 if name and name not in self._by_name:  # a browser may have used the name meanwhile
                     await self._rename(camera, name)
                 else:
-                    await self._remove(camera, "removed")
+                    await self._remove(camera, "removed" if is_rename else MOVED)
             for name, config in wanted.items():
                 there = self._by_name.get(name)
                 if there is None:
-                    self._start(config, Opener(self._clock), is_pushed=False)
+                    self._start(config)
                 elif there.is_pushed:
                     logger.warning("camera %s is not started: a browser has its name", name)
                 elif there.config != config:
@@ -226,9 +272,14 @@ class Cameras:
                 {"name": name, "url": ""}
             )
             config = config.model_copy(update={"url": f"{PUSHED}{name}"})
-            camera = self._start(
-                config, lambda config: source.use(source_settings(config)), is_pushed=True
+            camera = self._local.begin(
+                config,
+                PacketHub(self._clock),
+                self._changed,
+                lambda config: source.use(source_settings(config)),
+                is_pushed=True,
             )
+            self._by_name[name], self._hosts[name] = camera, self._local
             self._pushed[camera] = source
         source = self._pushed[camera]
         sender = PushCamera(name, source, camera.video.hub, partial(self._forget, camera))
@@ -267,35 +318,28 @@ class Cameras:
         for camera in self:
             await asyncio.to_thread(camera.join, deadline)
 
-    async def _forget(self, camera: Camera) -> None:
+    async def _forget(self, camera: HostedCamera) -> None:
         """Remove this camera, unless it is already removed or another has its name."""
         async with self._changing:
             if self._by_name.get(camera.name) is camera:
                 await self._remove(camera, None)
 
-    async def _apply(self, camera: Camera, config: CameraConfig) -> None:
+    async def _apply(self, camera: HostedCamera, config: CameraConfig) -> None:
         was_on = camera.config.enabled
         if config.enabled and not was_on:
-            self._inference.batcher.add(camera.name)
+            self._hosts[camera.name].accept(camera.name)
         camera.change(config)
         if was_on and not config.enabled:
             await self._drop(camera.name)
 
-    async def _rename(self, camera: Camera, new_name: str) -> None:
+    async def _rename(self, camera: HostedCamera, new_name: str) -> None:
         """Rename a camera; its tracks, viewers and past events stay."""
         name = camera.name
-
         self._by_name = {
             new_name if each is camera else key: each for key, each in self._by_name.items()
         }
-        camera.rename(new_name, self._figures.latency(new_name))
-
-        def rename() -> None:
-            # Between two ticks, so that no frame under the old name follows.
-            self._inference.batcher.rename(name, new_name)
-            self._pipeline.rename_camera(name, new_name)
-
-        await self._inference.run(rename)
+        host = self._hosts[new_name] = self._hosts.pop(name)
+        await host.rename(name, new_name)
         with self._telling:
             if name in self._liveness:
                 self._liveness[new_name] = self._liveness.pop(name)
@@ -303,7 +347,7 @@ class Cameras:
         self._figures.forget(name)
         logger.info("camera %s: renamed to %s", name, new_name)
 
-    async def _remove(self, camera: Camera, reason: str | None) -> None:
+    async def _remove(self, camera: HostedCamera, reason: str | None) -> None:
         """Remove a camera; without a reason where its sender has left, which may return soon."""
         name = camera.name
         del self._by_name[name]
@@ -312,6 +356,7 @@ class Cameras:
         camera.video.hub.close()
         await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
         await self._drop(name)
+        self._hosts.pop(name).forget(name)
         with self._telling:
             if (liveness := self._liveness.get(name)) is not None:
                 if reason is None:
@@ -324,27 +369,25 @@ class Cameras:
         self._wants_trim = True
 
     async def _drop(self, name: str) -> None:
-        """Accept no more frames of a camera, and log the exits of those present."""
-        self._inference.batcher.remove(name)
-        left = await self._inference.run(self._pipeline.drop_camera, name, self._clock())
-        for event in left:
+        """Accept no more frames of a camera, and log its last sightings and exits."""
+        events, sightings = await self._hosts[name].drop(name)
+        for sighting in sightings:
+            self._keep(sighting)
+        for event in events:
             self._log(event)
 
     async def _tell_limits(self) -> None:
         """Set the face filter of the pipeline, and the smallest face of the recognizer."""
         limits = {camera.name: self._limits(camera.config) for camera in self}
         smallest = min((each.min_face_px for each in limits.values()), default=self._min_face_px)
-
-        def tell() -> None:
-            self._recognizer.set_min_face_px(smallest)
-            for name, each in limits.items():
-                self._pipeline.set_limits(name, each)
-
-        await self._inference.run(tell)
+        for host in (self._local, *self._workers):
+            of_host = {name: each for name, each in limits.items() if self._hosts[name] is host}
+            await host.filter_faces(of_host, smallest)
 
     def _limits(self, config: CameraConfig) -> Limits:
         min_face_px = config.min_face_px or self._min_face_px
-        return Limits(min_face_px, config.region) if config.region else Limits(min_face_px)
+        zones = tuple(Zone.of(name, points) for name, points in config.zones.items())
+        return Limits(min_face_px, config.region or WHOLE, zones)
 
     @contextmanager
     def _promise(self, name: str) -> Iterator[None]:
@@ -360,35 +403,20 @@ class Cameras:
         if name in self._by_name or name == self._promised:
             raise CameraExistsError(name)
 
-    def _start(
-        self, config: CameraConfig, open_: Callable[[CameraConfig], Source], *, is_pushed: bool
-    ) -> Camera:
-        video = VideoChannel(
-            config.name,
-            hub=PacketHub(self._clock),
-            bitrate_kbps=self._bitrate_kbps,
-            figures=self._figures,
-            supervisor=self._supervisor,
-            clock=self._clock,
-        )
-        camera = Camera(
-            config=config,
-            open_source=open_,
-            is_pushed=is_pushed,
-            video=video,
-            deliver=self._inference.batcher.put,
-            on_state=self._changed,
-            figures=self._figures,
-            supervisor=self._supervisor,
-            clock=self._clock,
-        )
-        self._by_name[config.name] = camera
-        if config.enabled:
-            self._inference.batcher.add(config.name)
-        camera.start()
-        return camera
+    def _start(self, config: CameraConfig) -> None:
+        """Start a camera that is opened by its URL."""
+        host = self._place()
+        self._hosts[config.name] = host
+        self._by_name[config.name] = host.start(config, self._changed)
 
-    def _changed(self, camera: Camera, state: CameraState, reason: str) -> None:
+    def _place(self) -> Host:
+        """Return the host with the fewest cameras."""
+        if not self._workers:
+            return self._local
+        hosts = list(self._hosts.values())
+        return min(self._workers, key=hosts.count)
+
+    def _changed(self, camera: HostedCamera, state: CameraState, reason: str) -> None:
         logger.debug("camera %s: %s %s", camera.name, state, reason)
         now = self._clock()
         self._wants_trim |= state is not CameraState.LIVE
@@ -423,27 +451,3 @@ class Cameras:
             state = "up" if report.is_up else f"down: {report.reason}"
             logger.info("camera %s is %s", name, state)
             self._log(Event(kind, name, now, None, None, now, None, detail=report.reason))
-
-
-class Opener:
-    """Opens one camera repeatedly; keeps the frame history of its earlier sessions.
-
-    Args:
-        clock: seconds, monotonic.
-    """
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._history = History()
-        self._url = ""
-
-    def __call__(self, config: CameraConfig) -> Source:
-        """Open the camera; see `open_source` for errors."""
-        if config.url != self._url:
-            self._url, self._history = config.url, History()
-        return open_source(
-            config.url,
-            clock=self._clock,
-            settings=source_settings(config),
-            history=self._history,
-        )

@@ -1,4 +1,4 @@
-"""backup and restore: everything that a service stores, in one file."""
+"""backup, restore and migrate: everything that a service stores, to another place."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from gallery import Place
+from gallery.address import is_address, shown
 from stream.cli.common import (
     AsJson,
     ConfigFile,
@@ -19,6 +21,7 @@ from stream.cli.common import (
     say,
 )
 from stream.cli.settings import settings_for
+from stream.errors import ConfigError
 
 BackupFile = Annotated[
     Path, typer.Argument(metavar="FILE", show_default=False, help="The backup, a zip file.")
@@ -43,7 +46,9 @@ def backup(
     from stream.backup.saving import save
 
     settings = settings_for(config=config, gallery=gallery)
-    complain(f"gallery {settings.directory.absolute()}, {settings.origin}")
+    complain(f"gallery {settings.shown_place}, {settings.origin}")
+    if is_address(settings.place):
+        complain("note: its people are in the database: back that up with pg_dump")
     with _steps() as progress:
         manifest = save(settings.directory, file, replace=replace, progress=progress)
     if as_json:
@@ -74,6 +79,11 @@ def restore(
     from stream.backup.restoring import restore as put_back
 
     settings = settings_for(config=config, gallery=gallery, model=model)
+    if is_address(settings.place):
+        raise ConfigError(
+            f"people are in {settings.shown_place}: restore that with pg_restore, or name a "
+            "directory by --gallery and move it there with facewire migrate"
+        )
     directory = settings.to_write()
     model_id = model_id_of(str(settings.recognizer.get("model", "sface")))
     with _steps() as progress:
@@ -92,6 +102,72 @@ def restore(
     say(f"{directory}: {_summary(restored.manifest.counts)}, as of {created}")
     for name in restored.kept:
         say(f"kept {directory / name}")
+
+
+def migrate(
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="ADDRESS|DIR",
+            show_default=False,
+            help="postgresql://USER@HOST/DATABASE, or a directory.",
+        ),
+    ],
+    gallery: GalleryDirectory = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy people and events to a PostgreSQL database, or back to a directory.
+
+    Stop the service first. All rows are read back and compared before the copy
+    is valid; the gallery that is copied stays as it is. Events get the numbers
+    that they have in the database. Visitors and cameras stay in the directory.
+    The database's password may be in PGPASSWORD or in ~/.pgpass.
+
+    Example: facewire migrate --to postgresql://facewire@db.example/facewire
+    """
+    from gallery.moving import copy_gallery
+
+    settings = settings_for(config=config, gallery=gallery)
+    if settings.service is not None:
+        raise ConfigError(
+            f"a service runs on this gallery (process {settings.service.process}): stop it first"
+        )
+    target: Place = to if is_address(to) else Path(to)
+    complain(f"gallery {settings.shown_place}, {settings.origin}")
+    with counted(f"copying to {shown(target)}") as progress:
+        moved = copy_gallery(settings.place, target, progress=progress)
+    n_events, tables = 0, _table_figures(moved.rows, moved.sha256)
+    if is_address(settings.place) or is_address(target):
+        from stream.replication.moving import copy_events  # needs the extra `cluster`
+
+        with counted(f"copying events to {shown(target)}") as progress:
+            events = copy_events(settings.place, settings.directory, target, progress=progress)
+        n_events = events.rows.get("events", 0)
+        tables |= _table_figures(events.rows, events.sha256)
+    if as_json:
+        print_json(
+            {
+                "from": settings.shown_place,
+                "to": shown(target),
+                "tables": tables,
+            }
+        )
+        return
+    n_rows = sum(int(each["rows"]) for each in tables.values())
+    say(
+        f"{shown(target)}: {moved.rows['identities']} people, {moved.rows['photos']} photos; "
+        f"{n_events} events; all {n_rows} rows are equal"
+    )
+    if is_address(target):
+        say("set [gallery] database, or FACEWIRE_DATABASE, for the service to use it")
+    else:
+        say("unset [gallery] database, and set [gallery] directory, for the service to use it")
+
+
+def _table_figures(rows: dict[str, int], sha256: dict[str, str]) -> dict[str, dict[str, int | str]]:
+    return {table: {"rows": n, "sha256": sha256[table]} for table, n in rows.items()}
 
 
 def _summary(counts: dict[str, int]) -> str:

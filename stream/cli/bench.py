@@ -1,6 +1,7 @@
 """bench: this machine's figures."""
 
 import dataclasses
+import statistics
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -34,11 +35,14 @@ from stream.config import configuration_file, load_config, parse_camera
 from stream.errors import StreamError
 
 if TYPE_CHECKING:
+    from recognizer import Floats
     from stream.bench.quality import QualityFigures
     from stream.bench.stream import StreamBench
+    from stream.bench.visitors import VisitorFigures
 
 MAX_TEMPLATES = 100_000_000  # 13 GB in one byte a number
 MAX_PEOPLE = 100_000
+MAX_SEED = 2**31 - 1
 MAX_SIZE = 16_384  # of an embedding, as of model cards
 
 app = typer.Typer(no_args_is_help=True, help="Measure this machine.")
@@ -104,14 +108,27 @@ def search(
         ),
     ] = None,
     size: Annotated[int, typer.Option(min=2, max=MAX_SIZE, help="Numbers in an embedding.")] = 128,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Photos whose faces are mixed into people and are the probes; else random people.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a gallery of N synthetic photos: search, start, changes, memory, exactness.
 
-    Example: facewire bench search 1000000
+    10,000,000 take 10 GB of disk for the time of the run.
+
+    Example: facewire bench search 1000000 --images photos
     """
     from stream.bench.search import bench_search
 
+    faces = None if images is None else _faces_in(images)
+    size = size if faces is None else faces.shape[1]
     figures = []
     for n_templates in templates or (10_000, 100_000):
         with (
@@ -124,6 +141,7 @@ def search(
                     Path(directory),
                     n_templates,
                     embedding_size=size,
+                    faces=faces,
                     progress=partial(_show, bar, task),
                 )
             )
@@ -135,6 +153,17 @@ def search(
         values = [getattr(each, field.name) for each in figures]
         table.add_row(field.name, *(v if isinstance(v, str) else f"{v:.5g}" for v in values))
     Console(highlight=False).print(table)
+
+
+def _faces_in(images: Path) -> "Floats":
+    """Return the embeddings, (N, D) float32, of the faces in a directory's photos."""
+    from recognizer import open_recognizer
+    from stream.bench.past import faces_in
+
+    with closing(FetchBars()) as bars:
+        recognizer = open_recognizer(progress=bars)
+    with counted("photos") as counter:
+        return faces_in(recognizer, images, progress=counter)
 
 
 @app.command()
@@ -161,16 +190,10 @@ def past(
 
     Example: facewire bench past 1000000
     """
-    from recognizer import open_recognizer
-    from stream.bench.past import bench_past, faces_in
+    from stream.bench.past import bench_past
 
-    faces = None
-    if images is not None:
-        with closing(FetchBars()) as bars:
-            recognizer = open_recognizer(progress=bars)
-        with counted("photos") as counter:
-            faces = faces_in(recognizer, images, progress=counter)
-        size = recognizer.embedding_size
+    faces = None if images is None else _faces_in(images)
+    size = size if faces is None else faces.shape[1]
     with (
         TemporaryDirectory(prefix="facewire-bench-") as directory,
         Progress(console=Console(stderr=True), transient=True) as bar,
@@ -234,6 +257,12 @@ def detect(
         table.add_row(stage.name, f"{stage.ms:.1f}", floor, str(stage.n_inputs or ""))
     console.print(table)
     console.print(f"tracking {result.n_followed} faces: {result.follow_ms:.1f} ms")
+    live = result.live
+    console.print(
+        f"live scan of a camera in whose view everything moves: from {live.small_px} px "
+        f"{live.small_ms:.1f} ms, from {live.large_px} px {live.large_ms:.1f} ms, "
+        f"ratio {live.ratio:.2f}"
+    )
     console.print(f"limit: operations at the measured peak, {result.peak_gflops:.0f} GFLOP/s")
 
 
@@ -292,10 +321,15 @@ def follow(
     console.print(
         f"a face and frame, {result.faces} in a call: {result.ms:.3f} ms "
         f"(optical flow {result.flow_ms:.3f}, O-Net {result.network_ms:.3f} "
-        f"for {100 * result.confirmed:.1f} % of them)"
+        f"for {100 * result.confirmed:.1f} % of them, {result.begin_ms:.3f} after a search)"
     )
     console.print(
-        f"error of a box's sides, in widths: p50 {100 * result.error_p50:.1f} %, "
+        f"error of a box's sides from the mean of O-Net's, in widths: "
+        f"p50 {100 * result.mean_error_p50:.1f} %, p95 {100 * result.mean_error_p95:.1f} %; "
+        f"a single one of O-Net's on every frame p95 {100 * result.network_mean_error_p95:.1f} %"
+    )
+    console.print(
+        f"from a single one of O-Net's: p50 {100 * result.error_p50:.1f} %, "
         f"p95 {100 * result.error_p95:.1f} %, of its center p95 {100 * result.center_p95:.1f} %; "
         f"O-Net against itself p95 {100 * result.network_error_p95:.1f} %"
     )
@@ -376,7 +410,7 @@ def quality(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Of the noise and the choice of people.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the noise and the choice of people.")
     ] = 0,
     any_way_up: Annotated[
         bool,
@@ -466,8 +500,12 @@ def visitors(
         ),
     ],
     seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="Of the tracks and their order.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Of the tracks and their order.")
     ] = 0,
+    seeds: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Runs, each with the next seed; figures are medians."),
+    ] = 1,
     model: ModelSpec = None,
     device: DeviceName = None,
     threads: Threads = None,
@@ -479,7 +517,8 @@ def visitors(
 
     Everybody comes 2 to 30 times, seen for 3 to 20 blurred, turned, noisy shots of a photo.
 
-    Example: facewire bench visitors people/ --seed 1
+    Examples: facewire bench visitors people/ --seed 1
+              facewire bench visitors people/ --seeds 20 --json
     """
     from recognizer import open_recognizer
     from stream.bench.visitors import bench_visitors
@@ -491,28 +530,51 @@ def visitors(
     with closing(FetchBars()) as bars:
         recognizer = open_recognizer(**settings, progress=bars)
     with counted("shots") as progress:
-        result = bench_visitors(recognizer, directory, seed=seed, progress=progress)
+        result = bench_visitors(
+            recognizer, directory, seeds=range(seed, seed + seeds), progress=progress
+        )
     for reason in result.unreadable:
         complain(reason)
     if as_json:
-        print_json(dataclasses.asdict(result))
+        print_json(result.as_json())
     else:
-        console = table_console()
-        console.print(f"{result.model}, {result.engine}; seed {result.seed}")
-        console.print(
-            f"{result.tracks} tracks of {result.people} people: {result.visitors} visitors, "
-            f"{result.visitors_per_person:.2f} a person; {result.unassigned} tracks too short"
-        )
-        console.print(
-            f"pairs of tracks: precision {result.precision:.5f}, recall {result.recall:.4f}; "
-            f"joined from {result.join:.3f}, {result.proposals} merges to propose"
-        )
-        console.print(
-            f"to assign a track: {result.assign_ms:.2f} ms, p50 {result.assign_ms_p50:.2f}, "
-            f"p95 {result.assign_ms_p95:.2f}"
-        )
+        _print_visitors(result)
     if result.unreadable:
         raise typer.Exit(EXPECTED_FAILURE)
+
+
+VISITOR_FIGURES = {
+    "precision": ("precision", ".5f"),
+    "recall": ("recall", ".4f"),
+    "a person": ("visitors_per_person", ".2f"),
+    "visitors": ("visitors", ".0f"),
+    "tracks": ("tracks", ".0f"),
+    "not assigned": ("unassigned", ".0f"),
+    "ms": ("assign_ms", ".2f"),
+    "ms p95": ("assign_ms_p95", ".2f"),
+    "joined from": ("join", ".3f"),
+    "proposals": ("proposals", ".0f"),
+}
+"""Columns of the table of visitors: the figure, and how it is written."""
+
+
+def _print_visitors(result: "VisitorFigures") -> None:
+    console = table_console()
+    console.print(f"{result.model}, {result.engine}; {result.people} people")
+    table = Table("seed", box=None, pad_edge=False)
+    for column in VISITOR_FIGURES:
+        table.add_column(column, justify="right")
+    rows = {
+        str(run.seed): [float(getattr(run, name)) for name, _ in VISITOR_FIGURES.values()]
+        for run in result.runs
+    }
+    if result.seeds > 1:
+        for name, of in (("median", statistics.median), ("min", min), ("max", max)):
+            rows[name] = [of(result.of(figure)) for figure, _ in VISITOR_FIGURES.values()]
+    for name, values in rows.items():
+        written = zip(values, VISITOR_FIGURES.values(), strict=True)
+        table.add_row(name, *(format(value, spec) for value, (_, spec) in written))
+    console.print(table)
 
 
 def _print_quality(result: "QualityFigures") -> None:

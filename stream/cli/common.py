@@ -8,7 +8,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +29,8 @@ from gallery import escaped, is_text
 from stream.errors import StreamError
 
 if TYPE_CHECKING:
-    from gallery import Gallery
+    from gallery import Gallery, Place
+    from gallery.people_copy import PeopleCopy
     from stream.events.log import EventLog
 
 EXPECTED_FAILURE = 1
@@ -181,15 +182,50 @@ def table_console() -> Console:
 
 
 @contextmanager
-def people_and_events(directory: Path) -> "Iterator[tuple[Gallery, EventLog]]":
-    """Open a gallery for changes, and the event log, to which they are applied."""
+def people_and_events(directory: Path, place: "Place") -> "Iterator[tuple[Gallery, EventLog]]":
+    """Open a gallery for changes, and the event log, to which they are applied.
+
+    The copy of a database's people is updated at the end, however the work ended: if that fails,
+    it is only reported, because the people are changed.
+
+    Args:
+        directory: of the event log.
+        place: of the gallery: the directory, or the address of a database.
+    """
     from gallery import Gallery
+    from gallery.address import is_address
+    from gallery.errors import GalleryUnreachableError
+    from gallery.people_copy import PeopleCopy
     from stream.events.log import EventLog
 
-    with Gallery.open_any(directory) as people, EventLog.open(directory) as events:
+    with (
+        Gallery.open_any(place) as people,
+        EventLog.open(directory) as events,
+        closing(PeopleCopy(directory)) as copy,
+    ):
+        has_copy = is_address(place) and copy.exists  # else the service makes one, if it runs
         events.follow(people)
-        yield people, events
-        events.reconcile()
+        try:
+            yield people, events
+            events.reconcile()
+        except GalleryUnreachableError:
+            has_copy = False  # and cannot be updated; one message is enough
+            raise
+        finally:
+            if has_copy:
+                _bring_up(copy, people)
+
+
+def _bring_up(copy: "PeopleCopy", people: "Gallery") -> None:
+    from gallery import GalleryError
+
+    try:
+        copy.update(people.store)
+    except GalleryError as error:
+        complain(
+            f"the copy of the people on this machine is not up to date: {error}; the next "
+            "change tries again, and so does a running service"
+        )
 
 
 class FetchBars:

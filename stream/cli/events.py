@@ -29,6 +29,14 @@ POLL_S = 0.5
 
 SPANS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
+OfCamera = Annotated[str | None, typer.Option(help="Only of this camera.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Such as 10m, 2h, 3d or 2026-11-24T08:00.")
+]
+Until = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only before then, given like --since.")
+]
+
 Find = Callable[..., list[LoggedEvent]]
 
 
@@ -36,19 +44,18 @@ def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with new events; Ctrl-C ends it.")
     ] = False,
-    camera: Annotated[str | None, typer.Option(help="Only of this camera.")] = None,
+    camera: OfCamera = None,
     person: Annotated[
-        str | None, typer.Option(metavar="NAME|ID", help="Only of this person.")
+        str | None, typer.Option(metavar="NAME|ID", help="Only of this person, or visitor.")
     ] = None,
     kind: Annotated[
         list[EventKind] | None, typer.Option(help="Only of this kind; may be repeated.")
     ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Such as 10m, 2h, 3d or 2026-11-24T08:00.")
+    zone: Annotated[
+        str | None, typer.Option(help="Only of stays that had entered this zone of their camera.")
     ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only before then, given like --since.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     limit: Annotated[
         int, typer.Option(min=1, max=MAX_LIMIT, help="How many past events, the newest.")
     ] = 50,
@@ -65,7 +72,7 @@ def events(
     """
     from stream.schemas.events import event_json
 
-    for option, text in (("--camera", camera), ("--person", person)):
+    for option, text in (("--camera", camera), ("--person", person), ("--zone", zone)):
         if text is not None and not is_text(text):
             raise typer.BadParameter(f"{option} must be UTF-8 text")
     now = time.time()
@@ -80,6 +87,7 @@ def events(
             log.list,
             camera=camera,
             name=person,
+            zone=zone,
             kinds=kind or (),
             after=moment("--since", since, now),
             before=moment("--until", until, now),
@@ -136,6 +144,8 @@ def _line(event: LoggedEvent, *, as_json: bool) -> str:
         words.append(event.name)
     if event.similarity is not None:
         words.append(f"{event.similarity:.2f}")
+    if event.zones:
+        words.append(f"[{', '.join(event.zones)}]")
     if event.detail:
         words.append(f"({event.detail})")
     return escaped("  ".join(words).rstrip())

@@ -17,7 +17,18 @@ import typer
 
 from gallery.errors import GalleryError
 from recognizer.errors import RecognizerError
-from stream.cli import backups, bench, events, models, people, pictures, report
+from stream.cli import (
+    backups,
+    bench,
+    cluster,
+    events,
+    importing,
+    load,
+    models,
+    people,
+    pictures,
+    report,
+)
 from stream.cli import maintenance as upkeep
 from stream.cli import search as past
 from stream.cli.common import (
@@ -120,6 +131,13 @@ def serve(
     gallery: GalleryDirectory = None,
     model: Annotated[str | None, typer.Option(metavar="NAME|FILE|PREFIX,EPOCH")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or tensorrt.")] = None,
+    is_in_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Run the cameras that facewire cluster places on this machine, no others.",
+        ),
+    ] = False,
     token: Annotated[
         str | None,
         typer.Option(help="Secret that clients must send; better in FACEWIRE_TOKEN."),
@@ -150,6 +168,8 @@ def serve(
     if camera:
         overrides["cameras"] = {"list": [parse_camera(text) for text in camera]}
     file = configuration_file(config)
+    if is_in_cluster:
+        overrides["cluster"] = {"placed": True}
     settings = load_config(file, overrides)
 
     from stream.server import serve as run_service
@@ -176,7 +196,7 @@ def check(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check what the service needs: packages, directories, network and models.
+    """Check what the service needs: packages, directories, network, models and the MQTT broker.
 
     Example: facewire check
     """
@@ -184,7 +204,12 @@ def check(
 
     settings = settings_for(config=config, needs_gallery=False, model=model, device=device)
     options = settings.recognizer
-    findings = run_checks(model=options.get("model", "sface"), device=options.get("device", "auto"))
+    findings = run_checks(
+        model=options.get("model", "sface"),
+        device=options.get("device", "auto"),
+        place=settings.place,
+        mqtt=load_config(configuration_file(config), is_served=False).mqtt,
+    )
     if as_json:
         print_json([{"what": f.what, "is_fine": f.is_fine, "detail": f.detail} for f in findings])
     else:
@@ -203,6 +228,8 @@ app.command()(past.search)
 app.command()(pictures.identify)
 app.command()(backups.backup)
 app.command()(backups.restore)
+app.command()(backups.migrate)
+app.command()(load.load)
 people.app.command()(upkeep.split)
 people.app.command("export")(upkeep.export_people)
 people.app.command("import")(upkeep.import_people)
@@ -210,5 +237,7 @@ people.app.command()(upkeep.calibrate)
 people.app.command()(upkeep.check)
 people.app.command()(upkeep.reembed)
 app.add_typer(people.app, name="gallery")
+app.add_typer(importing.app, name="import")
 app.add_typer(models.app, name="models")
 app.add_typer(bench.app, name="bench")
+app.add_typer(cluster.app, name="cluster")

@@ -64,13 +64,13 @@ def split(
     settings = settings_for(
         config=config, gallery=gallery, model=model, device=device, threads=threads
     )
-    with people_and_events(settings.to_write()) as (opened, events):
+    with people_and_events(settings.to_write(), settings.place) as (opened, events):
         identity_id = opened.people.find(who).identity_id
         crops = events.crops(identity_id)
         # Opened first: no photos are moved if their events cannot be.
         recognizer = settings.open_recognizer() if crops else None
         if recognizer is not None and recognizer.model_id != opened.model_id:
-            raise other_model(opened.file.path, opened.model_id, recognizer.model_id)
+            raise other_model(opened.store.place, opened.model_id, recognizer.model_id)
         try:
             known = opened.people.find(name)
         except UnknownIdentityError:
@@ -104,7 +104,7 @@ def export_people(
     from gallery import Access, Gallery, exchange
 
     settings = settings_for(config=config, gallery=gallery)
-    with Gallery.open_any(settings.directory, access=Access.READ) as people:
+    with Gallery.open_any(settings.place, access=Access.READ) as people:
         header = exchange.export_people(people, directory, replace=replace)
     if as_json:
         print_json({"directory": str(directory), **asdict(header)})
@@ -145,7 +145,7 @@ def import_people(
     header = exchange.read_header(directory)
     settings = settings_for(config=config, gallery=gallery)
     with Gallery.open(
-        settings.to_write(), model_id=header.model_id, embedding_size=header.embedding_size
+        settings.place_to_write(), model_id=header.model_id, embedding_size=header.embedding_size
     ) as people:
         added = importing.import_people(people, directory, on_clash=on_clash)
     left_out = [clash for clash in added.clashes if clash.became is None]
@@ -191,8 +191,8 @@ def calibrate(
 
     access = Access.WRITE if apply else Access.READ
     settings = settings_for(config=config, gallery=gallery)
-    directory = settings.to_write() if apply else settings.directory
-    with Gallery.open_any(directory, access=access) as people:
+    place = settings.place_to_write() if apply else settings.place
+    with Gallery.open_any(place, access=access) as people:
         result = measure.calibrate(people, far=far)
         if apply:
             found = measured(result.genuine, result.impostor)
@@ -241,11 +241,11 @@ def check(
     from stream.schemas.hygiene import hygiene_json
 
     settings = settings_for(config=config, gallery=gallery)
-    directory = settings.to_write() if repair else settings.directory
-    report = verify(directory, repair=repair)
+    place = settings.place_to_write() if repair else settings.place
+    report = verify(place, repair=repair)
     hygiene = None
     if not report.problems or report.repaired:
-        with Gallery.open_any(directory, access=Access.READ) as people:
+        with Gallery.open_any(place, access=Access.READ) as people:
             limits = hygiene_limits(limits_of(people), people.people.count())
             given = (("--gallery", gallery), ("--config", config))
             options = [word for name, value in given if value for word in (name, str(value))]
@@ -288,11 +288,11 @@ def reembed(
     settings = settings_for(
         config=config, gallery=gallery, model=model, device=device, threads=threads
     )
-    directory = settings.to_write()
+    place = settings.place_to_write()
     recognizer = settings.open_recognizer()
     with counted("photos") as progress:
         report = reembedding.reembed(
-            directory,
+            place,
             recognizer.embed,
             model_id=recognizer.model_id,
             embedding_size=recognizer.embedding_size,

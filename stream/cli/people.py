@@ -100,13 +100,13 @@ def enroll(
     settings = settings_for(
         config=config, gallery=gallery, model=model, device=device, threads=threads
     )
-    directory = settings.to_write()
+    place = settings.place_to_write()
     recognizer = settings.open_recognizer()
     if video is not None:
         items = _shots(recognizer, video, name or "")
     with (
         Gallery.open(
-            directory,
+            place,
             model_id=recognizer.model_id,
             embedding_size=recognizer.embedding_size,
         ) as people,
@@ -160,7 +160,7 @@ def list_people(
     from gallery import Access, Gallery
 
     settings = settings_for(config=config, gallery=gallery)
-    with Gallery.open_any(settings.directory, access=Access.READ) as opened:
+    with Gallery.open_any(settings.place, access=Access.READ) as opened:
         everybody = opened.people.summaries()
     if as_json:
         print_json([_summary_json(summary) for summary in everybody])
@@ -193,7 +193,7 @@ def show(
     from gallery import Access, Gallery
 
     settings = settings_for(config=config, gallery=gallery)
-    with Gallery.open_any(settings.directory, access=Access.READ) as opened:
+    with Gallery.open_any(settings.place, access=Access.READ) as opened:
         identity = opened.people.find(who)
         photos = opened.photos.of(identity.identity_id)
         if sheet is not None:
@@ -240,7 +240,7 @@ def rename(
     Example: facewire gallery rename "G. Hopper" "Grace Hopper"
     """
     settings = settings_for(config=config, gallery=gallery)
-    with people_and_events(settings.to_write()) as (opened, _):
+    with people_and_events(settings.to_write(), settings.place) as (opened, _):
         identity = opened.people.rename(opened.people.find(who).identity_id, name)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
 
@@ -261,7 +261,7 @@ def merge(
     Example: facewire gallery merge "Admiral Hopper" "Grace Hopper"
     """
     settings = settings_for(config=config, gallery=gallery)
-    with people_and_events(settings.to_write()) as (opened, _):
+    with people_and_events(settings.to_write(), settings.place) as (opened, _):
         kept = opened.people.find(into)
         identity = opened.people.merge(opened.people.find(who).identity_id, kept.identity_id)
     _print_person(identity.name, identity.identity_id, as_json=as_json)
@@ -299,7 +299,7 @@ def remove(
 
     removed, is_complete = [], True
     settings = settings_for(config=config, gallery=gallery)
-    with people_and_events(settings.to_write()) as (opened, events):
+    with people_and_events(settings.to_write(), settings.place) as (opened, events):
         for one in who:
             try:
                 identity = opened.people.find(one)
@@ -326,7 +326,7 @@ def _remove_photos(
     """Erase photos of one person."""
     if len(who) != 1:
         raise typer.BadParameter(f"--photo is of one person, got {len(who)} names")
-    with people_and_events(settings.to_write()) as (opened, _):
+    with people_and_events(settings.to_write(), settings.place) as (opened, _):
         identity = opened.people.find(who[0])
         for photo_id in photo_ids:
             opened.photos.remove(photo_id, of=identity.identity_id)

@@ -127,6 +127,7 @@ def identify(
               facewire identify stranger.jpg --candidates 5
     """
     from gallery import Gallery, GalleryFormatError
+    from gallery.address import is_address
     from stream.enrollment.naming import limits_for
     from stream.schemas.faces import identified_json
 
@@ -139,14 +140,14 @@ def identify(
         min_face_px=min_face_px,
         gender_age_model=ga_model,
     )
-    directory = settings.directory
-    if not directory.is_dir():
-        raise GalleryFormatError(f"there is no gallery {directory}: enroll a person first")
+    place = settings.place
+    if not is_address(place) and not settings.directory.is_dir():
+        raise GalleryFormatError(f"there is no gallery {place}: enroll a person first")
     recognizer = settings.open_recognizer(attributes=True)
     document = []
     reader = _Reader(images)
     with Gallery.open_to_read(
-        directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+        place, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
     ) as people:
         limits = limits_for(recognizer, people)
         margin = limits.margin if settings.margin is None else settings.margin

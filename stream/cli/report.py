@@ -11,7 +11,7 @@ from gallery import escaped, is_text
 from stream.cli.common import AsJson, ConfigFile, GalleryDirectory, print_json, table_console
 from stream.cli.settings import settings_for
 from stream.config import data_dir
-from stream.errors import EventLogError
+from stream.errors import EventLogError, StreamError
 from stream.events.schema import FILE_NAME
 
 
@@ -39,7 +39,7 @@ def report(
     Examples: facewire report --from 2026-11-01 --to 2026-11-30 --csv
               facewire report --person "Grace Hopper"
     """
-    from stream.events.attendance import attendance, day_of, start_of_day
+    from stream.events.attendance import attendance, day_of, report_days, start_of_day
     from stream.events.log import EventLog
     from stream.events.visits import newest_run, read_visits
     from stream.schemas.visits import attendance_csv, attendance_json, clock, local
@@ -52,10 +52,10 @@ def report(
     settings = settings_for(config=config, gallery=gallery)
     zone = settings.events.zone
     today = day_of(now, zone)
-    until = _day("--to", last) or max(today, _day("--from", first) or today)
-    since = _day("--from", first) or min(today, until)
-    if since > until:
-        raise typer.BadParameter(f"--from must not be after --to: {since} is after {until}")
+    try:
+        since, until = report_days(_day("--from", first), _day("--to", last), today, option="--")
+    except StreamError as error:
+        raise typer.BadParameter(str(error)) from error
     if not (settings.directory / FILE_NAME).exists():
         demo = data_dir() / "demo"
         other = f", and those of the demo need --gallery {demo}" if demo.exists() else ""
@@ -95,11 +95,8 @@ def _day(option: str, text: str | None) -> date | None:
     if text is None:
         return None
     try:
-        day = date.fromisoformat(text)
+        return date.fromisoformat(text)
     except ValueError as error:
         raise typer.BadParameter(
             f"{option} must be a day such as 2026-11-24, got {text!r}"
         ) from error
-    if not 1970 <= day.year <= 9000:
-        raise typer.BadParameter(f"{option} must be in the years 1970 to 9000, got {text!r}")
-    return day

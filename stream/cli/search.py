@@ -23,7 +23,7 @@ from stream.cli.common import (
     print_json,
     say,
 )
-from stream.cli.events import moment
+from stream.cli.events import OfCamera, Since, Until, moment
 from stream.cli.settings import settings_for
 from stream.errors import EventLogError, StreamError
 
@@ -38,13 +38,9 @@ def search(
             metavar="PHOTO", show_default=False, help="A photo; its largest face is searched for."
         ),
     ],
-    camera: Annotated[str | None, typer.Option(help="Only of this camera.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Such as 10m, 2h, 3d or 2026-11-24T08:00.")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Only before then, given like --since.")
-    ] = None,
+    camera: OfCamera = None,
+    since: Since = None,
+    until: Until = None,
     min_similarity: Annotated[
         float | None,
         typer.Option(
@@ -102,7 +98,7 @@ def search(
         min_similarity = settings.threshold
     if min_similarity is None:
         with Gallery.open_to_read(
-            directory, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
+            settings.place, model_id=recognizer.model_id, embedding_size=recognizer.embedding_size
         ) as people:
             min_similarity = threshold_for(recognizer, people)
     reader = SightingReader(

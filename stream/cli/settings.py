@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from gallery import Place
+from gallery.address import SCHEMES, is_address, shown
 from stream.cli.common import FetchBars, complain
-from stream.config import Config, EventsConfig, configuration_file, data_dir, load_config
+from stream.config import (
+    DATABASE_VARIABLE,
+    Config,
+    EventsConfig,
+    configuration_file,
+    data_dir,
+    load_config,
+)
 from stream.config_file import describe
 from stream.errors import ConfigError
 from stream.service_lock import RunningService, running_services
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
 SYSTEM_DATA = Path("/var/lib/facewire")
 """Data directory of scripts/facewire.service."""
 
+DEFAULT = "the default"
 CHOOSE = "choose a gallery by --gallery or --config"
 
 
@@ -35,6 +45,7 @@ class Settings:
 
     Attributes:
         directory: of the gallery and its events.
+        place: of its people: the directory, or the address of a database.
         origin: source of the directory, for messages.
         threshold: [gallery] threshold; None if not set.
         margin: [gallery] margin; None if not set.
@@ -45,6 +56,7 @@ class Settings:
     """
 
     directory: Path
+    place: Place
     origin: str
     threshold: float | None
     margin: float | None
@@ -53,8 +65,13 @@ class Settings:
     service: RunningService | None
     others: tuple[RunningService, ...]
 
+    def place_to_write(self) -> Place:
+        """Return where people are changed, as `to_write`."""
+        self.to_write()
+        return self.place
+
     def to_write(self) -> Path:
-        """Return the directory to change, and print it on stderr.
+        """Return the directory to change, and print on stderr where people are changed.
 
         Raises:
             ConfigError: if only its running service specifies it, and runs as another user: files
@@ -62,10 +79,15 @@ class Settings:
         """
         if self.service is not None and self.origin == _of(self.service):
             _refuse_other_user(self.service)
-        complain(f"gallery {self.directory.absolute()}, {self.origin}")
+        complain(f"gallery {self.shown_place}, {self.origin}")
         for other in self.others:
             complain(f"note: a service runs on {other.directory} (process {other.process})")
         return self.directory
+
+    @property
+    def shown_place(self) -> str:
+        """The place for messages, without the password of a database."""
+        return shown(self.place if is_address(self.place) else self.directory.absolute())
 
     def open_recognizer(self, *, attributes: bool = False) -> "Recognizer":
         """Open a recognizer, with progress bars for the models that are fetched."""
@@ -99,6 +121,7 @@ def settings_for(
         services = services[:1]
     from_file = None if file is None else load_config(file, is_served=False)
     if gallery is not None:
+        _refuse_address(gallery)
         directory, origin = gallery, "of --gallery"
     elif from_file is not None:
         directory, origin = from_file.gallery_directory, f"of {file}"
@@ -108,14 +131,21 @@ def settings_for(
         _refuse_several(services)
         directory, origin = services[0].directory, _of(services[0])
     else:
-        directory, origin = data_dir() / "gallery", "the default"
+        directory, origin = data_dir() / "gallery", DEFAULT
     service = next((each for each in services if _is_same(each.directory, directory)), None)
-    tables = from_file or Config()
+    tables = from_file or load_config(None, is_served=False)
+    database = "" if gallery is not None else tables.gallery.database
     if service is not None and config is None:
-        tables = _config_of(service)
+        of_service = _config_of(service)
+        if gallery is None and not _is_of(database, of_service.gallery.database):
+            database = of_service.gallery.database
+        tables = of_service
+    if database and origin == DEFAULT:
+        origin = f"of {DATABASE_VARIABLE}"
     flags = {key: value for key, value in recognizer.items() if value is not None}
     return Settings(
         directory=directory,
+        place=database or directory,
         origin=origin,
         threshold=tables.gallery.threshold,
         margin=tables.gallery.margin,
@@ -125,6 +155,20 @@ def settings_for(
         service=service,
         others=tuple(each for each in services if not _is_same(each.directory, directory)),
     )
+
+
+def _refuse_address(gallery: Path) -> None:
+    """Refuse a database as --gallery: other users of the machine could read its password."""
+    if str(gallery).startswith(tuple(f"{scheme}:/" for scheme in SCHEMES)):
+        raise ConfigError(
+            "--gallery takes a directory: name a database by [gallery] database, or by the "
+            f"environment variable {DATABASE_VARIABLE}"
+        )
+
+
+def _is_of(database: str, shown_address: str) -> bool:
+    """Return whether an address is the one that a service publishes without its password."""
+    return shown(database) == shown_address
 
 
 def settings_to_measure(config: Path | None, **recognizer: str | int | None) -> dict[str, Any]:

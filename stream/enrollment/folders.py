@@ -5,7 +5,7 @@ folder is an item, whatever its extension. Only hidden and system files are skip
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,16 +71,22 @@ def read_people(path: Path) -> PeopleFolder:
     return PeopleFolder(tuple(items), tuple(listed.rejected), people, listed.n_skipped)
 
 
-def read_people_folder(directory: Path) -> PeopleFolder:
+def read_people_folder(
+    directory: Path, *, ignore: Callable[[str], bool] = lambda name: False
+) -> PeopleFolder:
     """Return the contents of a folder that has a folder for each person.
 
     Photos may be in folders below a person's, or in a zip file NAME.zip. Links are followed,
     except link loops.
 
+    Args:
+        directory: to read.
+        ignore: returns whether a file or folder of that name is left out, as system files are.
+
     Raises:
         EnrolmentError: if it is not one; an unusable folder in it is `rejected`.
     """
-    scan = _Scan()
+    scan = _Scan(ignore)
     try:
         entries = scan.entries(directory)
     except NotADirectoryError as error:
@@ -108,7 +114,8 @@ def read_people_folder(directory: Path) -> PeopleFolder:
 class _Scan:
     """Collects the contents of a folder of people."""
 
-    def __init__(self) -> None:
+    def __init__(self, ignore: Callable[[str], bool]) -> None:
+        self._ignore = ignore
         self.items: list[EnrolItem] = []
         self.rejected: list[Rejected] = []
         self.people: list[tuple[str, str]] = []
@@ -118,7 +125,7 @@ class _Scan:
         """Return the entries of a folder, except hidden and system ones, by name."""
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)
-        wanted = [entry for entry in entries if not _is_system(entry.name)]
+        wanted = [e for e in entries if not _is_system(e.name) and not self._ignore(e.name)]
         self.n_skipped += len(entries) - len(wanted)
         return wanted
 

@@ -7,14 +7,19 @@ threads, so that a file that is locked, slow or gone delays only the calls that 
 
 import asyncio
 import logging
+import os
+import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
 from gallery import Gallery, GalleryError
-from gallery.errors import busy, replaced
+from gallery.errors import GalleryUnreachableError, busy
+from gallery.people_copy import PeopleCopy
 from stream.errors import WorkerError
 from stream.supervisor import Supervisor
 
@@ -29,8 +34,21 @@ CHECK_S = 0.5
 WAIT_S = 3.0
 """How long a write waits for other writers, and as long for its turn, before it is refused."""
 
+TIDY_S = 60.0
+"""How often a very large gallery's index is checked, and written anew if much has changed."""
+
+COPY_S = 1.0
+"""How often changes are looked for that are not yet in the copy of a database's people."""
+
+PAUSE_S = 0.01
+"""After each hundredth of a second of that work, which yields to everything else."""
+
 READERS = 4
 """Reads at a time; each is a page's or a program's question about people."""
+
+
+class StoppedError(Exception):
+    """The service stops."""
 
 
 class GalleryWorker:
@@ -44,9 +62,13 @@ class GalleryWorker:
         applied: awaited after a change by this process; returns once it is applied to the tracks.
         supervisor: restarts the threads that fail.
         clock: seconds, monotonic.
+        copy: of the people of a database, kept up to date; None for a file.
 
     Attributes:
         trouble: why the file cannot be used now, one line; empty if it can.
+        copy_trouble: why the copy cannot be written, likewise.
+        n_checked: probes of a very large gallery that were compared with all templates, too.
+        n_equal: how many of them had the same most similar person.
     """
 
     def __init__(
@@ -58,35 +80,50 @@ class GalleryWorker:
         applied: Callable[[], Awaitable[None]],
         supervisor: Supervisor,
         clock: Callable[[], float],
+        copy: PeopleCopy | None = None,
     ) -> None:
-        self.trouble = ""
+        self.trouble = self.copy_trouble = ""
+        self.n_checked = self.n_equal = 0
         self._gallery = gallery
+        self._copy = copy
         self._threshold = threshold
         self._changed = changed
         self._applied = applied
         self._clock = clock
         self._notify_lock = threading.Lock()
-        self._notified_revision = gallery.known_revision
+        self._notified = gallery.source, gallery.known_revision
         self._locked_since: float | None = None
+        self._is_away = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="gallery-read")
         self._writer = supervisor.jobs("gallery-write")
         self._stopping = threading.Event()
         self._thread = supervisor.thread("gallery-watch", self._watch)
+        self._tidying = supervisor.thread("gallery-tidy", self._tidy)
+        self._copying = None if copy is None else supervisor.thread("gallery-copy", self._keep_copy)
 
     def start(self) -> None:
         """Start watching the file."""
         self._thread.start()
+        self._tidying.start()
+        if self._copying is not None:
+            self._copying.start()
 
     def stop(self) -> None:
         """Refuse further calls and end the threads; a call blocked on the disk is not awaited."""
         self._stopping.set()
         self._thread.stop()
+        self._tidying.stop()
+        if self._copying is not None:
+            self._copying.stop()
         self._readers.shutdown(wait=False, cancel_futures=True)
         self._writer.close(drop=True)
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the threads that watch and write, up to the timeout each."""
+        """Wait for the threads that watch, tidy, copy and write, up to the timeout each."""
         self._thread.join(timeout_s)
+        self._tidying.join(timeout_s)
+        if self._copying is not None:
+            self._copying.join(timeout_s)
         self._writer.join(timeout_s)
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -105,7 +142,7 @@ class GalleryWorker:
 
         def call() -> T:
             if self._clock() - called_at > WAIT_S:
-                raise busy(self._gallery.file.path)
+                raise busy(self._gallery.store.place)
             result = function(*args, **kwargs)
             self._notify()
             return result
@@ -128,10 +165,11 @@ class GalleryWorker:
 
     def _notify(self) -> None:
         with self._notify_lock:
-            revision = self._gallery.known_revision
-            if revision != self._notified_revision:
+            # The source, too: the copy's revision may be that of a restored database by chance.
+            state = self._gallery.source, self._gallery.known_revision
+            if state != self._notified:
                 self._changed(self._threshold())
-                self._notified_revision = revision
+                self._notified = state
 
     def _watch(self) -> None:
         while not self._stopping.wait(CHECK_S):
@@ -140,20 +178,66 @@ class GalleryWorker:
                 logger.error("%s", trouble)
             self.trouble = trouble
 
+    def _keep_copy(self) -> None:
+        is_stopping = False
+        while not is_stopping:
+            # Once more at the end: somebody may have been erased just now.
+            is_stopping = self._stopping.wait(COPY_S)
+            self.copy_trouble = self._update_copy()
+        if self._copy is not None:
+            self._copy.close()
+
+    def _update_copy(self) -> str:
+        """Make the copy the same as the database; return why it cannot be, one line."""
+        if self._copy is None or self._is_away:
+            return self.copy_trouble
+        try:
+            self._copy.update(self._gallery.store)
+        except GalleryUnreachableError:  # `trouble` says that
+            return self.copy_trouble
+        except GalleryError as error:
+            trouble = f"the copy of the people on this machine is not up to date: {error}"
+            if trouble != self.copy_trouble:
+                logger.error("%s", trouble)
+            return trouble
+        return ""
+
+    def _tidy(self) -> None:
+        if sys.platform == "linux":  # where threads have their own priorities
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        while not self._stopping.wait(TIDY_S):
+            try:
+                self._gallery.tidy(self._pause)
+                n_checked, n_equal = self._gallery.check_recent(self._pause)
+            except StoppedError:
+                return
+            except GalleryError as error:
+                logger.warning("the index is not tidied now: %s", error)
+            else:
+                self.n_checked += n_checked
+                self.n_equal += n_equal
+
+    def _pause(self) -> None:
+        if self._stopping.wait(PAUSE_S):
+            raise StoppedError
+
     def _check(self) -> str:
         """Apply the changes of other processes; return the problem with the file, one line."""
-        file = self._gallery.file
+        store = self._gallery.store
         try:
-            if file.is_replaced():
-                # Otherwise the new file would be opened with the old file's log.
-                file.truncate_log()
-                return str(replaced(file.path))
+            store.refuse_replaced()
             self._gallery.refresh()
             self._notify()
-            is_locked = file.is_locked()
+            is_locked = store.is_locked()
+            self._is_away = False
         except GalleryError as error:
+            self._is_away = isinstance(error, GalleryUnreachableError)
             # Damaged, unreadable or of another model by now: the index in memory stays in use.
-            return str(error)
+            copied_at = self._gallery.copied_at
+            if copied_at is None:
+                return str(error)
+            return f"people of {_shown(copied_at)}, the database is away: {error}"
         if not is_locked:
             self._locked_since = None
             return ""
@@ -162,6 +246,13 @@ class GalleryWorker:
             self._locked_since = now
             return ""  # a short write is not reported
         return (
-            f"the gallery {file.path.parent} is busy: another process is writing to it; people "
+            f"the gallery {store.place} is busy: another process is writing to it; people "
             "are recognized, but cannot be added or changed until it ends"
         )
+
+
+def _shown(wall_at: float) -> str:
+    """Return a moment for people, of today without the date."""
+    then = time.localtime(wall_at)
+    is_today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", then)

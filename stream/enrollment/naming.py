@@ -41,7 +41,7 @@ def limits_for(recognizer: Recognizer, gallery: Gallery) -> SimilarityLimits:
             return derive(similarities_from(kept))
     except ValueError as error:
         raise GalleryError(
-            f"the calibration in {gallery.file.path} is damaged ({error}): "
+            f"the calibration in {gallery.store.place} is damaged ({error}): "
             "run `facewire gallery calibrate --apply` again"
         ) from error
     _warn(recognizer.model_id)
@@ -69,7 +69,7 @@ def limits_of(gallery: Gallery) -> SimilarityLimits:
         return derive(CAUTIOUS if kept is None else similarities_from(kept))
     except ValueError as error:
         raise GalleryError(
-            f"the calibration in {gallery.file.path} is damaged ({error}): "
+            f"the calibration in {gallery.store.place} is damaged ({error}): "
             "run `facewire gallery calibrate --apply` again"
         ) from error
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 
+from stream.errors import StreamError
 from stream.events.visits import Visit
 
 
@@ -47,6 +48,29 @@ def start_of_day(day: date, zone: tzinfo | None) -> float:
 def day_of(at: float, zone: tzinfo | None) -> date:
     """Return the day of a time in seconds since 1970; `zone` None for the system's."""
     return datetime.fromtimestamp(at, zone).date()
+
+
+def report_days(
+    first: date | None, last: date | None, today: date, *, option: str = ""
+) -> tuple[date, date]:
+    """Return the first and the last day of a report; today where they are not given.
+
+    Args:
+        first: the first day; None for today, or the last day if that is earlier.
+        last: the last day, included; None for today, or the first day if that is later.
+        today: in the time zone of the report.
+        option: what precedes the names from and to in messages.
+
+    Raises:
+        StreamError: if the first is after the last, or a day is not in the years 1970 to 9000.
+    """
+    last = last or max(today, first or today)
+    first = first or min(today, last)
+    if first > last:
+        raise StreamError(f"{option}from must not be after {option}to: {first} is after {last}")
+    if not 1970 <= first.year <= last.year <= 9000:
+        raise StreamError(f"{option}from and {option}to must be in the years 1970 to 9000")
+    return first, last
 
 
 def attendance(

@@ -164,18 +164,19 @@ def reassign(connection: sqlite3.Connection, event_ids: Sequence[int], identity:
 def name_event(connection: sqlite3.Connection, event_id: int, identity: Identity) -> int:
     """Assign an event to a person, and the events of its track that had the same person.
 
+    Call it in a transaction.
+
     Returns:
         The number of newly assigned events.
     """
-    with transaction(connection):
-        row = connection.execute(
-            "SELECT run, track_number, identity_id FROM events WHERE id = ?", (event_id,)
-        ).fetchone()
-        if row is None:
-            return 0
-        return connection.execute(
-            "UPDATE events SET identity_id = ?1, name = ?2, similarity = NULL "
-            "WHERE identity_id IS NOT ?1 AND (id = ?3 "
-            "OR (run = ?4 AND track_number = ?5 AND identity_id IS ?6))",
-            (identity.identity_id, identity.name, event_id, *row),
-        ).rowcount
+    row = connection.execute(
+        "SELECT run, track_number, identity_id FROM events WHERE id = ?", (event_id,)
+    ).fetchone()
+    if row is None:
+        return 0
+    return connection.execute(
+        "UPDATE events SET identity_id = ?1, name = ?2, similarity = NULL "
+        "WHERE identity_id IS NOT ?1 AND (id = ?3 "
+        "OR (run = ?4 AND track_number = ?5 AND identity_id IS ?6))",
+        (identity.identity_id, identity.name, event_id, *row),
+    ).rowcount

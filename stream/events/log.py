@@ -7,93 +7,64 @@ thread. Times are seconds since 1970 in the file and ISO 8601 in UTC outside.
 import hashlib
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gallery import Gallery, GalleryError, Identity
-from recognizer import Quality
 from stream.errors import EventLogError, UnknownEventError
 from stream.events import identity_sync as event_people
-from stream.events import sightings
+from stream.events import replica, sightings
+from stream.events.logged import COLUMNS, LoggedEvent, LoggedFace, logged, stored_quality
 from stream.events.schema import FILE_NAME, connect, connect_reader, log_errors, transaction
 from stream.events.thumbnails import decode_jpeg, to_jpeg
 from stream.frames import Event, EventKind, Sighting
 
+__all__ = [
+    "COLUMNS",
+    "MAX_LIMIT",
+    "EventLog",
+    "LoggedEvent",
+    "LoggedFace",
+    "SightingKeeper",
+    "logged",
+]
+
 logger = logging.getLogger(__name__)
-
-COLUMNS = """
-id, kind, camera, at, run || '-' || track_number, name,
-CASE WHEN identity_id NOT IN (SELECT identity_id FROM detached) THEN identity_id END,
-similarity, crop IS NOT NULL, was_known, previous_name, detail,
-(SELECT root.visitor_id FROM visitors JOIN visitors AS root ON root.number = visitors.root
-    WHERE visitors.visitor_id = events.visitor_id),
-(SELECT 'Visitor ' || root FROM visitors WHERE visitors.visitor_id = events.visitor_id),
-visit_count
-"""
-"""What `logged` makes an event of. A person whom the gallery does not know has a name and no id."""
-
-STRANGER = "unknown"
-"""What the detail of a RENAMED event calls a stranger."""
 
 RETENTION_EVERY = 256
 """Events between two looks at what is too old or too much."""
 
+GALLERY_WAIT_S = 0.5
+"""How long an event waits for a gallery that is locked, seconds; never for a database."""
+
+RECEIVED_AT_A_TIME = 100
+"""Sightings of other machines that are assigned in one transaction: some 0.1 s."""
+
 MAX_SILENT = 1000
 """Stays of ignored visitors of which the exit is not told either."""
+
+VISITOR = re.compile(r"Visitor (\d{1,18})")
+"""What a visitor without a name is called."""
+
+IN_ZONE = """
+id IN (SELECT id FROM events WHERE zones IS NOT NULL
+    AND EXISTS (SELECT 1 FROM json_each(zones) WHERE value = ?))
+"""
 
 DAY_S = 86_400.0
 MAX_LIMIT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedEvent:
-    """A stored event.
-
-    Attributes:
-        id: increases with every event, never reused.
-        kind: of the event.
-        camera: the camera's name.
-        at: time, ISO 8601 in UTC with milliseconds.
-        track_id: the track on which its person came into view, globally unique and the same for
-            all events of the stay; None for camera events.
-        name, identity_id, similarity: the person; None for strangers and camera events. A person
-            not in the gallery has only a name, one named by hand no similarity.
-        has_crop: whether `EventLog.crop_jpeg` has a thumbnail.
-        previous_name: of RENAMED events: the earlier name of the track; None for a stranger and
-            for an erased person.
-        detail: one line for people; may be empty.
-        visitor_id: of UNKNOWN events: the visitor, while they are kept; see `stream.visitors`.
-        visitor: what that is called, such as "Visitor 12".
-        visit_count: of UNKNOWN events: its stays so far, 1 for the first.
-    """
-
-    id: int
-    kind: EventKind
-    camera: str
-    at: str
-    track_id: str | None
-    name: str | None
-    identity_id: str | None
-    similarity: float | None
-    has_crop: bool
-    previous_name: str | None
-    detail: str
-    visitor_id: str | None = None
-    visitor: str | None = None
-    visit_count: int | None = None
-
-
 class SightingKeeper(Protocol):
-    """Takes part in the storing of sightings; see `stream.visitors.book`."""
+    """Takes part in the storing of sightings; see `stream.visitors.keeping`."""
 
     def is_ignored(self, sighting: Sighting) -> bool:
         """Return whether nothing is announced or kept of a track."""
@@ -101,27 +72,22 @@ class SightingKeeper(Protocol):
     def keep(self, sighting_id: int, sighting: Sighting) -> None:
         """Add to a sighting that was stored just now, in the same transaction."""
 
+    def recall(self, sighting: Sighting, offset_s: float) -> str | None:
+        """Return the stay of a track that ended undecided; None where it is not to be kept.
+
+        Args:
+            sighting: the track.
+            offset_s: seconds from its clock to seconds since 1970.
+        """
+
+    def receive(self, sighting_id: int) -> None:
+        """Add to a sighting that another machine sent, in a transaction."""
+
+    def named(self, event_ids: Sequence[int]) -> None:
+        """Let go of the sightings of events that got a name, in the same transaction."""
+
     def forget(self) -> None:
         """Read everything again: events were erased, or a transaction was undone."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LoggedFace:
-    """The face of an event, for enrolling a person.
-
-    Attributes:
-        crop: (112, 112, 3) uint8 RGB, aligned.
-        crop_sha256: of the crop before it was compressed, 64 hexadecimal digits.
-        embedding: (D,) float32 of unit length; None if not stored, as by older versions.
-        model_id: of the model that embedded it; empty if there is no embedding.
-        quality: measured in the frame; None if not stored.
-    """
-
-    crop: NDArray[np.uint8]
-    crop_sha256: str
-    embedding: NDArray[np.float32] | None
-    model_id: str
-    quality: Quality | None
 
 
 class EventLog:
@@ -150,6 +116,7 @@ class EventLog:
         self._until_retention = 0
         self._gallery: Gallery | None = None
         self._revision = -1  # of the gallery, up to which names are synchronized
+        self._is_behind = False
         self._n_detached = event_people.n_detached(connection)
 
     @classmethod
@@ -232,14 +199,17 @@ class EventLog:
             return
         with self._errors("cannot bring past events up to date"):
             try:
-                revision = self._gallery.revision()
+                revision = self._gallery.revision(wait_s=GALLERY_WAIT_S)
+                self._is_behind = False
                 if revision == self._revision:
                     return
                 event_people.reconcile(self._connection, self._gallery)
                 self._n_detached = event_people.n_detached(self._connection)
                 self._revision = revision
             except GalleryError as error:  # busy or damaged: the service reports it, and retries
-                logger.warning("names of past events are not up to date: %s", error)
+                if not self._is_behind:
+                    logger.warning("names of past events are not up to date: %s", error)
+                self._is_behind = True
 
     def notices(self) -> Sequence[str]:
         """Return notices about the log for people, one line each; from any thread."""
@@ -251,8 +221,9 @@ class EventLog:
         if identity is None or self._gallery is None:
             return identity
         try:
-            present = self._gallery.people.present([identity.identity_id])
+            present = self._gallery.people.present([identity.identity_id], wait_s=GALLERY_WAIT_S)
         except GalleryError:
+            self._revision = -1  # looked at again, once the gallery can be read
             return identity
         return present.get(identity.identity_id)
 
@@ -269,12 +240,19 @@ class EventLog:
             EventLogError: if the disk does not take it.
         """
         self.reconcile()
+        with self._keeping("cannot keep an event"):
+            stored = self._append(event, wall_at)
+        self._retain_at_times(wall_at)
+        return stored
+
+    def _append(self, event: Event, wall_at: float) -> LoggedEvent:
+        """Store an event, in a transaction."""
         identity = self._present(None if event.match is None else event.match.identity)
         previous = self._present(event.previous)
         crop = event.crop if identity is not None or event.match is None else None
         embedding = event.embedding if crop is not None and self._gallery is not None else None
         run, _, number = (event.track_id or "").rpartition("-")
-        values = {
+        values: dict[str, str | float | bytes | None] = {
             "kind": event.kind.value,
             "camera": event.camera,
             "at": wall_at,
@@ -297,20 +275,24 @@ class EventLog:
             "model_id": None
             if embedding is None or self._gallery is None
             else self._gallery.model_id,
+            "zones": json.dumps(event.zones) if event.zones else None,
         }
-        with self._keeping("cannot keep an event"):
-            cursor = self._connection.execute(
-                f"INSERT INTO events ({', '.join(values)}) "
-                f"VALUES ({', '.join('?' * len(values))}) RETURNING {COLUMNS}",
-                list(values.values()),
-            )
-            (row,) = cursor.fetchall()
-            if event.sighting is not None and crop is not None:
-                sightings.follow_event(self._connection, row[0])
-                self._keep(event.sighting, wall_at - event.at)
-                row = self._connection.execute(
-                    f"SELECT {COLUMNS} FROM events WHERE id = ?", (row[0],)
-                ).fetchone()
+        values["id"] = replica.next_number(self._connection, "events")
+        cursor = self._connection.execute(
+            f"INSERT INTO events ({', '.join(values)}) "
+            f"VALUES ({', '.join('?' * len(values))}) RETURNING {COLUMNS}",
+            list(values.values()),
+        )
+        (row,) = cursor.fetchall()
+        if event.sighting is not None and crop is not None:
+            sightings.follow_event(self._connection, row[0])
+            self._keep(event.sighting, wall_at - event.at)
+            row = self._connection.execute(
+                f"SELECT {COLUMNS} FROM events WHERE id = ?", (row[0],)
+            ).fetchone()
+        return logged(row)
+
+    def _retain_at_times(self, wall_at: float) -> None:
         self._until_retention -= 1
         if self._until_retention < 0:
             self._until_retention = RETENTION_EVERY
@@ -318,21 +300,59 @@ class EventLog:
                 self.retain(wall_at)
             except EventLogError as error:  # the event is stored; old ones are erased later
                 logger.warning("%s", error)
-        return logged(row)
 
-    def keep_sighting(self, sighting: Sighting, offset_s: float) -> None:
+    def keep_sighting(self, sighting: Sighting, offset_s: float) -> Sequence[LoggedEvent]:
         """Store a sighting of a stay that has an event, instead of an earlier one of its track.
+
+        A track that ended undecided has none. Where it shows a visitor who has come again, the
+        events of its stay are stored too, of the times at which it came and left; where it shows
+        nobody who came before, nothing is.
 
         Args:
             sighting: a track so far.
             offset_s: seconds from its clock to seconds since 1970.
 
+        Returns:
+            The events that were stored with it.
+
         Raises:
             EventLogError: if the disk does not take it.
         """
         self.reconcile()
+        if not sighting.is_announced:
+            return self._recall(sighting, offset_s)
         with self._keeping("cannot keep a sighting"):
             self._keep(sighting, offset_s)
+        return ()
+
+    def _recall(self, sighting: Sighting, offset_s: float) -> Sequence[LoggedEvent]:
+        """Store a track that ended undecided; see `keep_sighting`."""
+        if self.keeper is None or self._gallery is None:
+            return ()
+        with self._errors("cannot read past events"):
+            stay = self.keeper.recall(sighting, offset_s)
+        if stay is None:
+            return ()
+        came = Event(
+            kind=EventKind.UNKNOWN,
+            camera=sighting.camera,
+            at=sighting.began,
+            track_id=stay,
+            match=None,
+            first_seen=sighting.began,
+            crop=sighting.crop,
+            quality=sighting.quality,
+            sighting=sighting,
+            zones=sighting.zones,
+        )
+        left = replace(came, kind=EventKind.EXIT, at=sighting.ended, sighting=None)
+        with self._keeping("cannot keep a sighting"):
+            if stay != sighting.stay:
+                self._keep(replace(sighting, stay=stay), offset_s)
+                return ()
+            events = [self._append(each, each.at + offset_s) for each in (came, left)]
+        self._retain_at_times(sighting.ended + offset_s)
+        return events
 
     def _keep(self, sighting: Sighting, offset_s: float) -> None:
         """Store a sighting, in a transaction; without a gallery its embeddings have no model."""
@@ -354,6 +374,10 @@ class EventLog:
             self._silent.pop(event.track_id, None)
         return event.match is None and event.track_id in self._silent
 
+    def is_ignored(self, stay: str) -> bool:
+        """Return whether a stay, by its track's id, is one that `is_silent`; from any thread."""
+        return stay in self._silent
+
     def list(
         self,
         *,
@@ -362,6 +386,7 @@ class EventLog:
         camera: str | None = None,
         kinds: Sequence[EventKind] = (),
         name: str | None = None,
+        zone: str | None = None,
         after: float | None = None,
         before: float | None = None,
     ) -> list[LoggedEvent]:
@@ -372,7 +397,8 @@ class EventLog:
             limit: maximum number, 1 to 1000.
             camera: only of this camera.
             kinds: only of these kinds; all if empty.
-            name: only of this person, by name or identity id.
+            name: only of this person, by name or identity id, or of this visitor, by name or id.
+            zone: only of stays that had entered this zone by then.
             after: only from this time on, seconds since 1970.
             before: only before this time, seconds since 1970.
         """
@@ -385,7 +411,19 @@ class EventLog:
         if camera is not None:
             wanted.append(("camera = ?", (camera,)))
         if name is not None:
-            wanted.append(("(name = ? OR identity_id = ?)", (name, name)))
+            ids = self._visitor_ids(name)
+            marks = ", ".join("?" * len(ids))
+            whose = "name = ? OR identity_id = ?"
+            if ids:
+                own = f"visitor_id IN ({marks})"
+                whose += (
+                    f" OR {own} OR (kind IN ('exit', 'zone') AND name IS NULL "
+                    "AND identity_id IS NULL AND (run, track_number) IN "
+                    f"(SELECT run, track_number FROM events WHERE {own}))"
+                )
+            wanted.append((f"({whose})", (name, name, *ids, *ids)))
+        if zone is not None:
+            wanted.append((IN_ZONE, (zone,)))
         if after is not None:
             wanted.append(("at >= ?", (after,)))
         if before is not None:
@@ -401,6 +439,18 @@ class EventLog:
                 [*values, limit],
             ).fetchall()
         return [logged(row) for row in rows]
+
+    def _visitor_ids(self, who: str) -> Sequence[str]:
+        """Return the ids of a visitor, by its name or id, and of those merged into it."""
+        number = VISITOR.fullmatch(who)
+        where = "visitor_id = ?" if number is None else "number = ?"
+        with self._errors("cannot read past events"):
+            rows = self._connection.execute(
+                "SELECT visitor_id FROM visitors WHERE root = "
+                f"(SELECT root FROM visitors WHERE {where})",
+                (who if number is None else int(number[1]),),
+            ).fetchall()
+        return [str(row[0]) for row in rows]
 
     def crop_jpeg(self, event_id: int) -> bytes | None:
         """Return an event's thumbnail as JPEG, 112x112; None where there is none."""
@@ -443,8 +493,17 @@ class EventLog:
             crop_sha256=sha256 or hashlib.sha256(jpeg).hexdigest(),
             embedding=None if embedding is None else np.frombuffer(embedding, "<f4"),
             model_id=model_id or "",
-            quality=_quality(quality),
+            quality=stored_quality(quality),
         )
+
+    def has_exit(self, run: str, track_number: int, since: float) -> bool:
+        """Return whether the exit of a stay was written, of a time since 1970 or later."""
+        with self._errors("cannot read past events"):
+            row = self._connection.execute(
+                "SELECT 1 FROM events WHERE run = ? AND track_number = ? AND kind = ? AND at >= ?",
+                (run, track_number, EventKind.EXIT.value, since),
+            ).fetchone()
+        return row is not None
 
     def count(self, identity_id: str) -> int:
         """Return the number of a person's events."""
@@ -469,8 +528,8 @@ class EventLog:
         with self._errors("cannot change past events"):
             event_people.reassign(self._connection, event_ids, identity)
 
-    def name_event(self, event_id: int, identity: Identity) -> int:
-        """Assign an event to a person, and the events of its track that had the same person.
+    def name_events(self, event_ids: Sequence[int], identity: Identity) -> int:
+        """Assign events to a person, all or none; see `identity_sync.name_event`.
 
         Returns:
             The number of newly assigned events; 0 if the person was erased meanwhile.
@@ -481,8 +540,52 @@ class EventLog:
         present = self._present(identity)
         if present is None:
             return 0
-        with self._errors("cannot change past events"):
-            return event_people.name_event(self._connection, event_id, present)
+        with self._keeping("cannot change past events"):
+            n_named = sum(
+                event_people.name_event(self._connection, event_id, present)
+                for event_id in event_ids
+            )
+            if self.keeper is not None and n_named:
+                self.keeper.named(event_ids)
+        return n_named
+
+    def changed_elsewhere(self, named: Sequence[int]) -> None:
+        """Apply to visitors what another machine did to shared events, which are changed already.
+
+        Args:
+            named: ids of events that got a name; there may be erased ones, too.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        with self._keeping("cannot change past events"):
+            if self.keeper is not None:
+                self.keeper.named(named)
+        self._forget()
+
+    def assign_received(self) -> bool:
+        """Assign sightings to visitors that other machines have sent; return whether some remain.
+
+        Raises:
+            EventLogError: if the disk does not take it.
+        """
+        self.reconcile()
+        with self._keeping("cannot keep a sighting"):
+            numbers = replica.take_received(self._connection, RECEIVED_AT_A_TIME)
+            if self.keeper is not None:
+                for each in numbers:
+                    self.keeper.receive(each)
+        return len(numbers) == RECEIVED_AT_A_TIME
+
+    def again(self, event_ids: Sequence[int]) -> Sequence[LoggedEvent]:
+        """Return events as they are now, those that are there, oldest first."""
+        with self._errors("cannot read past events"):
+            rows = self._connection.execute(
+                f"SELECT {COLUMNS} FROM events WHERE id IN (SELECT value FROM json_each(?)) "
+                "ORDER BY id",
+                (json.dumps(list(event_ids)),),
+            ).fetchall()
+        return [logged(row) for row in rows]
 
     def rename_camera(self, name: str, new_name: str) -> None:
         """Rename a camera in all past events.
@@ -521,21 +624,31 @@ class EventLog:
             EventLogError: if the disk does not take it.
         """
         with self._errors("cannot erase old events"):
-            erased = self._connection.execute(
-                "DELETE FROM events WHERE at < ?", (wall_now - self.keep_days * DAY_S,)
-            ).rowcount
-            while self.used_bytes() > self.keep_bytes:
-                # A tenth at a time, so that a full log is not cut at every event.
-                batch = self._connection.execute(
-                    "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id "
-                    "LIMIT max(1, (SELECT count(*) FROM events) / 10))"
-                ).rowcount
-                if batch == 0:
-                    break
-                erased += batch
+            with transaction(self._connection), replica.quietly(self._connection):
+                erased = self._expire(wall_now)
             if erased:
                 event_people.truncate_log(self._connection)
                 self._forget()
+        return erased
+
+    def _expire(self, wall_now: float) -> int:
+        erased = self._connection.execute(
+            "DELETE FROM events WHERE at < ?", (wall_now - self.keep_days * DAY_S,)
+        ).rowcount
+        while self.used_bytes() > self.keep_bytes:
+            # A tenth at a time, so that a full log is not cut at every event.
+            batch = self._connection.execute(
+                "DELETE FROM events WHERE id IN (SELECT id FROM events ORDER BY id "
+                "LIMIT max(1, (SELECT count(*) FROM events) / 10))"
+            ).rowcount
+            if batch == 0:
+                break
+            erased += batch
+        if erased:
+            self._connection.execute(
+                "DELETE FROM long_stays WHERE NOT EXISTS (SELECT 1 FROM events WHERE "
+                "events.run = long_stays.run AND events.track_number = long_stays.track_number)"
+            )
         return erased
 
     def _forget(self) -> None:
@@ -564,42 +677,3 @@ class EventLog:
 
     def _errors(self, what: str) -> AbstractContextManager[None]:
         return log_errors(self._path, what)
-
-
-def logged(row: Sequence[Any]) -> LoggedEvent:
-    """Return the event of a row of COLUMNS."""
-    *fields, visitor_id, visitor, visit_count = row
-    event_id, kind, camera, at, *who, has_crop, was_known, previous_name, detail = fields
-    if was_known is not None:
-        previous = previous_name if was_known else STRANGER
-        detail = f"was {previous}" if previous else ""
-    track_id, name, identity_id, similarity = who
-    return LoggedEvent(
-        id=event_id,
-        kind=EventKind(kind),
-        camera=camera,
-        at=_iso(at),
-        track_id=track_id,
-        name=name,
-        identity_id=identity_id,
-        similarity=similarity,
-        has_crop=bool(has_crop),
-        previous_name=previous_name,
-        detail=detail,
-        visitor_id=visitor_id,
-        visitor=visitor,
-        visit_count=visit_count if visitor_id is not None else None,
-    )
-
-
-def _quality(text: str | None) -> Quality | None:
-    """Return a stored quality; None if another version measured different values."""
-    try:
-        return None if text is None else Quality(**json.loads(text))
-    except (TypeError, ValueError):
-        return None
-
-
-def _iso(wall_at: float) -> str:
-    moment = datetime.fromtimestamp(wall_at, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

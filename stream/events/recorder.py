@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from stream.errors import EventLogError
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
+from stream.events.open_stay import OpenStay
 from stream.frames import Event, EventKind, Sighting
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Window
@@ -64,7 +65,7 @@ class Journal:
         self._clock = clock
         self._writer = supervisor.jobs("events")
         self._pending: deque[Callable[[], None]] = deque()
-        self._is_retrying = self._is_closing = False
+        self._is_retrying = self._is_closing = self._is_assigning = False
         self._events: Broadcast[LoggedEvent] = Broadcast()
 
     @property
@@ -85,14 +86,28 @@ class Journal:
             return
         self._enqueue(partial(self._write, event, wall_at))
 
+    def close_stays(self, stays: Sequence[OpenStay]) -> None:
+        """Write exits now of people whom another machine, or a killed service, left without one.
+
+        From any thread; returns at once.
+        """
+        self._enqueue(partial(self._close_stays, stays))
+
+    def _close_stays(self, stays: Sequence[OpenStay]) -> None:
+        for stay in stays:
+            if not self._event_log.has_exit(stay.run, stay.track_number, stay.seen_at):
+                # not before it began: the clock of the machine that saw it may be ahead
+                self._write(stay.exit_at(self._clock()), max(time.time(), stay.seen_at))
+
     def keep(self, sighting: Sighting) -> None:
         """Write a sighting, after the events before it; from any thread, returns at once.
 
+        A track that ended undecided is published as an event where it shows a known visitor.
         It is dropped where too much waits: a later report of its track has all that it has.
         """
         if len(self._pending) < MAX_WAITING:
             offset_s = time.time() - self._clock()
-            self._enqueue(partial(self._event_log.keep_sighting, sighting, offset_s))
+            self._enqueue(partial(self._keep, sighting, offset_s))
 
     def reconcile(self) -> None:
         """Synchronize people in past events with the gallery; from any thread, returns at once.
@@ -104,6 +119,31 @@ class Journal:
     def rename_camera(self, name: str, new_name: str) -> None:
         """Rename a camera in past and waiting events; from any thread."""
         self._enqueue(partial(self._event_log.rename_camera, name, new_name))
+
+    def show(self, events: Sequence[LoggedEvent]) -> None:
+        """Publish events that another machine wrote, to pages alone; from any thread.
+
+        They are published as they are once what came with them is applied.
+        """
+        self._enqueue(partial(self._show, [event.id for event in events]))
+
+    def assign_received(self) -> None:
+        """Assign sightings of other machines to visitors; from any thread, returns at once.
+
+        A few at a time: events of this machine are written between them.
+        """
+        if not self._is_assigning:
+            self._is_assigning = True
+            self._enqueue(self._assign_received)
+
+    def _assign_received(self) -> None:
+        self._is_assigning = False
+        if self._event_log.assign_received() and not self._is_closing:
+            self.assign_received()
+
+    def changed_elsewhere(self, named: Sequence[int]) -> None:
+        """Apply to visitors that another machine named or erased events; from any thread."""
+        self._enqueue(partial(self._event_log.changed_elsewhere, named))
 
     def subscribe(self) -> Subscription[LoggedEvent]:
         """Return a subscription to new events; iterate it asynchronously and close it."""
@@ -174,6 +214,18 @@ class Journal:
         logged = self._event_log.append(event, wall_at)
         if event.kind is EventKind.ENTER and event.match is not None and not self.trouble:
             self.time_to_name_ms.add((self._clock() - event.first_seen) * 1e3)
+        self._publish(logged)
+
+    def _keep(self, sighting: Sighting, offset_s: float) -> None:
+        for event in self._event_log.keep_sighting(sighting, offset_s):
+            self._publish(event)
+
+    def _show(self, event_ids: Sequence[int]) -> None:
+        for event in self._event_log.again(event_ids):
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._events.publish, event)
+
+    def _publish(self, logged: LoggedEvent) -> None:
         for listener in self._listeners:
             listener(logged)
         if not self._loop.is_closed():

@@ -180,7 +180,56 @@ END;
 VERSION_6 = """
 ALTER TABLE visitors ADD COLUMN kept_poor INTEGER NOT NULL DEFAULT 0
 """
-MIGRATIONS = (VERSION_1, VERSION_2, VERSION_3, VERSION_4, VERSION_5, VERSION_6)
+# Stays that go on, or lasted for half a day and more, by their tracks: a day's visits are read from
+# the events of that day and the 12 hours around it, in which such a stay may have none. Stays whose
+# service was killed are kept here, too.
+VERSION_7 = """
+CREATE TABLE long_stays (
+    run TEXT NOT NULL,
+    track_number INTEGER NOT NULL,
+    began REAL NOT NULL,
+    ended REAL,
+    PRIMARY KEY (run, track_number)
+) STRICT, WITHOUT ROWID;
+INSERT INTO long_stays
+    SELECT run, track_number, min(at), max(CASE WHEN kind = 'exit' THEN at END)
+    FROM events WHERE run IS NOT NULL GROUP BY run, track_number
+    HAVING max(at) - min(at) >= 43200 OR (sum(kind = 'exit') = 0 AND run =
+        (SELECT run FROM events WHERE run IS NOT NULL ORDER BY id DESC LIMIT 1));
+CREATE TRIGGER stay_began AFTER INSERT ON events
+WHEN new.kind IN ('enter', 'unknown') AND new.run IS NOT NULL BEGIN
+    INSERT OR IGNORE INTO long_stays (run, track_number, began)
+        VALUES (new.run, new.track_number, new.at);
+END;
+CREATE TRIGGER stay_ended AFTER INSERT ON events
+WHEN new.kind = 'exit' AND new.run IS NOT NULL BEGIN
+    DELETE FROM long_stays
+        WHERE run = new.run AND track_number = new.track_number AND new.at - began < 43200;
+    UPDATE long_stays SET ended = new.at
+        WHERE run = new.run AND track_number = new.track_number;
+END;
+"""
+# A list of names as JSON; null outside of all zones. The index answers which events are of a zone
+# without reading the rows, which hold crops.
+VERSION_8 = """
+ALTER TABLE events ADD COLUMN zones TEXT;
+CREATE INDEX events_by_zones ON events (zones) WHERE zones IS NOT NULL
+"""
+# Shots of any quality, by which another machine can assign the track to a visitor, too.
+VERSION_9 = """
+ALTER TABLE sightings ADD COLUMN n_shots INTEGER NOT NULL DEFAULT 0
+"""
+MIGRATIONS = (
+    VERSION_1,
+    VERSION_2,
+    VERSION_3,
+    VERSION_4,
+    VERSION_5,
+    VERSION_6,
+    VERSION_7,
+    VERSION_8,
+    VERSION_9,
+)
 
 # Pages and webhook receivers identify events by number. A new log starts counting at the time in
 # milliseconds, so that it reuses no number of an earlier log.

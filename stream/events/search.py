@@ -39,7 +39,7 @@ VALUES = 500
 
 READ = """
 SELECT sightings.id, sightings.camera, events.at, sightings.event_id, sightings.model_id,
-    sightings.template
+    sightings.template, events.name IS NOT NULL
 FROM sightings JOIN events ON events.id = sightings.event_id
 """
 
@@ -70,6 +70,7 @@ class _Chunk:
     at: NDArray[np.float64]
     event_ids: list[int]
     templates: Floats
+    is_named: list[bool]
     foreign: list[int]  # of other models
 
 
@@ -149,12 +150,26 @@ class SightingReader:
     def stored(self, ids: Sequence[int]) -> Mapping[int, Stored]:
         """Return what is compared exactly, by id."""
         return {
-            sighting_id: Stored(event_id, template)
+            sighting_id: Stored(event_id, template, is_named)
             for chunk in self.some(ids)
-            for sighting_id, event_id, template in zip(
-                chunk.ids.tolist(), chunk.event_ids, chunk.templates, strict=True
+            for sighting_id, event_id, template, is_named in zip(
+                chunk.ids.tolist(), chunk.event_ids, chunk.templates, chunk.is_named, strict=True
             )
         }
+
+    def strangers(self, ids: Sequence[int]) -> Mapping[int, Stored]:
+        """Return the same of sightings of unknown people alone."""
+        return {key: each for key, each in self.stored(ids).items() if not each.is_named}
+
+    def ids_of(self, identity_id: str) -> Ids:
+        """Return the ids of a person's sightings, (M,) int64."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT sightings.id FROM events JOIN sightings ON event_id = events.id "
+                "WHERE identity_id = ?",
+                (identity_id,),
+            ).fetchall()
+        return np.array([row[0] for row in rows], np.int64)
 
     def found(self, hits: Sequence[Hit]) -> list[Found]:
         """Return hits with their events, those that still exist, in the same order."""
@@ -219,7 +234,7 @@ class SightingReader:
         ).fetchall()
         return self._vectors([row[0] for row in rows if len(row[0]) == 2 * self._size])
 
-    def _chunk(self, rows: list[tuple[int, str, float, int, str, bytes]]) -> _Chunk:
+    def _chunk(self, rows: list[tuple[int, str, float, int, str, bytes, int]]) -> _Chunk:
         ours = [r for r in rows if r[4] == self._model_id and len(r[5]) == 2 * self._size]
         known = {row[0] for row in ours}
         return _Chunk(
@@ -228,6 +243,7 @@ class SightingReader:
             at=np.array([row[2] for row in ours], np.float64),
             event_ids=[row[3] for row in ours],
             templates=self._vectors([row[5] for row in ours]),
+            is_named=[bool(row[6]) for row in ours],
             foreign=[row[0] for row in rows if row[0] not in known],
         )
 
@@ -333,6 +349,31 @@ class SightingSearch:
             only=only,
         )
         return reader.found(hits)
+
+    def find_strangers(
+        self, probes: Floats, *, identity_id: str, limit: int, min_similarity: float
+    ) -> list[Found]:
+        """Return the stays of unknown people that show a person's face, most similar first.
+
+        Args:
+            probes: (N, D) float32, unit length: the person's photos.
+            identity_id: the person, whose own sightings would be the most similar ones.
+            limit: maximum number of stays.
+            min_similarity: cosine that one of their sightings must reach.
+
+        Raises:
+            EventLogError: if the file cannot be read.
+        """
+        index, reader = self.refresh(), self.reader()
+        hits = index.search(
+            spread(probes, MOST_PROBES),
+            reader.strangers,
+            limit=limit,
+            min_similarity=min_similarity,
+            without=reader.ids_of(identity_id),
+        )
+        # Another process may have named some since.
+        return [found for found in reader.found(hits) if found.event.name is None]
 
     def follow(self) -> None:
         """Apply changes of the file if the index was filled; takes microseconds if there are none.

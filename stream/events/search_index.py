@@ -29,10 +29,12 @@ class Stored:
     Attributes:
         event_id: of its stay; the sightings of a stay are one result.
         template: (D,) float32, unit length.
+        is_named: whether the event of its stay has a person's name.
     """
 
     event_id: int
     template: Floats
+    is_named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class SearchIndex:
         limit: int,
         min_similarity: float,
         only: Filter | None = None,
+        without: Ids | None = None,
     ) -> list[Hit]:
         """Return the stays most similar to any of the probes, best first.
 
@@ -170,8 +173,12 @@ class SearchIndex:
             limit: maximum number of stays.
             min_similarity: cosine that a sighting must reach.
             only: which sightings are searched; None for all.
+            without: (M,) int64, ids of sightings that are not searched; None for none.
         """
         allowed = self._allowed(only or Filter())
+        if without is not None and len(without):
+            others = ~np.isin(self._ids[: self._n], without)
+            allowed = others if allowed is None else allowed & others
         n = self._n if allowed is None else int(np.count_nonzero(allowed))
         stored: dict[int, Stored] = {}
         hits: list[Hit] = []

@@ -8,6 +8,7 @@ import sqlite3
 from dataclasses import asdict
 
 from recognizer import Floats
+from stream.events import replica
 from stream.events.thumbnails import to_jpeg
 from stream.frames import Sighting
 
@@ -48,12 +49,14 @@ def keep(
         "template": to_bytes(sighting.template),
         "exemplars": to_bytes(sighting.exemplars),
         "n_good": sighting.n_good,
+        "n_shots": sighting.n_shots,
         "good_s": sighting.good_s,
         "face_px": sighting.face_px,
         "quality": json.dumps(asdict(sighting.quality)),
         "crop": to_jpeg(sighting.crop),
     }
     changed = ", ".join(f"{name} = excluded.{name}" for name in values)
+    values["id"] = replica.next_number(connection, "sightings")
     (number_row,) = connection.execute(
         f"INSERT INTO sightings ({', '.join(values)}) VALUES ({', '.join('?' * len(values))}) "
         f"ON CONFLICT (run, track_number) DO UPDATE SET {changed} RETURNING id",

@@ -16,6 +16,14 @@ from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
+from stream.events.replica import (
+    IS_OWN,
+    LIVE_MACHINES,
+    MACHINES,
+    MAX_NODE,
+    machine_of,
+    machines,
+)
 from stream.frames import EventKind
 
 GAP_S = 120.0
@@ -25,16 +33,17 @@ UNSEEN_S = 3600.0
 """Longest time for which a killed service's people are assumed to have stayed, seconds."""
 
 LOOKBACK_S = 12 * 3600.0
-"""How far from a range its stays are looked for, seconds. Those with an event of their own within
-that time of it are whole; others that began earlier are left out, or end there."""
+"""How far from a range its stays are looked for, seconds; `long_stays` has earlier ones, and those
+of a person whose visit lasts longer are all read."""
 
 STEP_S = 3600.0
 
-ENTER, EXIT, UNKNOWN, RENAMED, UP, DOWN = (
+ENTER, EXIT, UNKNOWN, RENAMED, ZONE, UP, DOWN = (
     EventKind.ENTER.value,
     EventKind.EXIT.value,
     EventKind.UNKNOWN.value,
     EventKind.RENAMED.value,
+    EventKind.ZONE.value,
     EventKind.CAMERA_UP.value,
     EventKind.CAMERA_DOWN.value,
 )
@@ -98,13 +107,22 @@ class Stay:
     last_kind: str
 
     @property
+    def machine(self) -> int:
+        """The number of the machine that saw it; 0 in a log that was never shared."""
+        return machine_of(self.event_id)
+
+    @property
     def who(self) -> str | None:
         """The key by which stays are of one person; None for a stranger without a visitor's id."""
-        if self.identity_id is not None:
-            return "i" + self.identity_id
-        if self.name is not None:
-            return "n" + self.name
-        return None if self.visitor_id is None else "v" + self.visitor_id
+        return _who(self.identity_id, self.name, self.visitor_id)
+
+
+def _who(identity_id: str | None, name: str | None, visitor_id: str | None) -> str | None:
+    if identity_id is not None:
+        return "i" + identity_id
+    if name is not None:
+        return "n" + name
+    return None if visitor_id is None else "v" + visitor_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +151,11 @@ class Visit:
     crop_id: int | None
     visitor: str | None = None
 
+    @property
+    def who(self) -> str | None:
+        """The key of the person, as of its stays."""
+        return _who(self.identity_id, self.name, self.visitor_id)
+
     def is_of(self, who: str) -> bool:
         """Return whether a name, identity id, visitor or visitor id is this person's."""
         return who in (self.name, self.identity_id, self.visitor_id, self.visitor)
@@ -154,25 +177,26 @@ class Stays:
     _by_track: dict[tuple[str, int], Stay] = field(default_factory=dict)
     _renamed: dict[tuple[str, int], Stay] = field(default_factory=dict)  # open, renamed last
     _last_at: dict[str, float] = field(default_factory=dict)  # of each run's newest event
-    _run: str = ""
-    _is_up: set[str] = field(default_factory=set)
+    _run: dict[int, str] = field(default_factory=dict)  # of each machine
+    _is_up: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, row: Row) -> None:
         """Add the next event."""
-        _, kind, camera, at, run, track, *_ = row
+        event_id, kind, camera, at, run, track, *_ = row
+        machine = machine_of(event_id)
         if run is None or track is None:
             if kind == UP:
                 # Between two starts of a camera is a stop, unless the service was killed.
-                if camera in self._is_up:
-                    self.stop(at)
-                self._is_up.add(camera)
+                if (machine, camera) in self._is_up:
+                    self.stop(at, machine)
+                self._is_up.add((machine, camera))
             elif kind == DOWN:
-                self._is_up.discard(camera)
+                self._is_up.discard((machine, camera))
             return
-        if run != self._run:
-            if self._run:
-                self.stop(at)
-            self._run = run
+        if run != self._run.get(machine):
+            if machine in self._run:
+                self.stop(at, machine)
+            self._run[machine] = run
         self._last_at[run] = at
         key = (run, track)
         if kind not in (ENTER, UNKNOWN) and key not in self._by_track:
@@ -196,13 +220,18 @@ class Stays:
             if key in self.open:
                 self._renamed[key] = stay
 
-    def stop(self, at: float) -> None:
-        """End the open stays, because the service that wrote them does not run at `at`."""
-        for stay in self.open.values():
-            known_at = self._last_at.get(stay.run, stay.began)
-            stay.ended = max(stay.began, min(at, known_at + UNSEEN_S))
-        self.open.clear()
-        self._renamed.clear()
+    def run_until(self, run: str, at: float) -> None:
+        """Note when a run wrote an event that is not added."""
+        self._last_at[run] = at
+
+    def stop(self, at: float, machine: int) -> None:
+        """End a machine's open stays, because its service does not run at `at`."""
+        for key, stay in list(self.open.items()):
+            if stay.machine == machine:
+                known_at = self._last_at.get(stay.run, stay.began)
+                stay.ended = max(stay.began, min(at, known_at + UNSEEN_S))
+                del self.open[key]
+                self._renamed.pop(key, None)
 
     def _begin(self, key: tuple[str, int], row: Row) -> Stay:
         stay = Stay(
@@ -323,15 +352,44 @@ def read_visits(
         stays = _stays_of(connection, name, ids, live_run=live_run)
     for stay in stays:
         stay.visitor_id = visitors.get(stay.visitor_id or "", (None, ""))[0]
+    visits = join(stays, gap_s=gap_s)
+    if name is None and (longer := _longer(visits, after=after, before=before, gap_s=gap_s)):
+        known = {stay.event_id for stay in stays}
+        for who, visit in longer.items():
+            whom = visit.identity_id or visit.name or visit.visitor_id or ""
+            ids = [each for each, root in visitors.items() if whom in root]
+            for stay in _stays_of(connection, whom, ids, live_run=live_run):
+                stay.visitor_id = visitors.get(stay.visitor_id or "", (None, ""))[0]
+                if stay.who == who and stay.event_id not in known:
+                    stays.append(stay)
+        visits = join(stays, gap_s=gap_s)
     return [
         visit
-        for each in join(stays, gap_s=gap_s)
+        for each in visits
         if each.began < before and (each.ended is None or each.ended >= after)
         for visit in [
             replace(each, visitor=visitors[each.visitor_id][1]) if each.visitor_id else each
         ]
         if name is None or visit.is_of(name)
     ]
+
+
+def _longer(
+    visits: Sequence[Visit], *, after: float, before: float, gap_s: float
+) -> dict[str, Visit]:
+    """Return the visits that may have stays which were not looked for, by the person's key.
+
+    They overlap a range of time and reach as far from it as stays are looked for.
+    """
+    found = {}
+    for visit in visits:
+        began, ended = visit.began, visit.ended
+        if began >= before or (ended is not None and ended < after) or visit.who is None:
+            continue
+        is_cut = began <= after - LOOKBACK_S + gap_s
+        if is_cut or (ended is not None and ended + gap_s >= before + LOOKBACK_S):
+            found[visit.who] = visit
+    return found
 
 
 def _stays(
@@ -349,6 +407,7 @@ def _stays(
         return _rows(connection, 0.0, since, (run, track))
 
     stays = Stays(earlier)
+    _add_long(connection, stays, since)
     for row in _begins(connection, since):
         stays.add(row)
     until = before + gap_s
@@ -372,17 +431,27 @@ def _stays(
             stays.add(row)
         until += STEP_S
     # The run that follows tells when the service was killed, in whichever time.
-    following = next(_rows(connection, until, float("inf"), faces=True), None)
-    if following is not None:
-        stays.add(following)
-    elif any(stay.run != live_run for stay in stays.open.values()):
-        stays.stop(last_at)
+    others = machines(connection, LIVE_MACHINES)
+    for machine in sorted({stay.machine for stay in stays.open.values()}):
+        following = next(_rows(connection, until, float("inf"), faces=True, machine=machine), None)
+        if following is not None:
+            stays.add(following)
+        elif any(
+            stay.machine == machine and not _is_live(stay, live_run, others)
+            for stay in stays.open.values()
+        ):
+            stays.stop(last_at, machine)
     for key, stay in list(stays.open.items()):
         for row in _rows(connection, until, float("inf"), key):
             stays.add(row)
-        if stay.ended is None and stay.run != live_run:
+        if stay.ended is None and not _is_live(stay, live_run, others):
             stay.ended = max(stay.began, until)
     return stays.all
+
+
+def _is_live(stay: Stay, live_run: str | None, others: Sequence[int]) -> bool:
+    """Return whether the service that wrote a stay may still run, here or on another machine."""
+    return stay.run == live_run or (live_run is not None and stay.machine in others)
 
 
 def _stays_of(
@@ -397,16 +466,17 @@ def _stays_of(
         "UNION SELECT run, track_number FROM events WHERE identity_id IS NULL AND name = ?1 "
         f"UNION SELECT run, track_number FROM events WHERE visitor_id IN ({marks})) "
         f"SELECT {COLUMNS} FROM tracks CROSS JOIN events USING (run, track_number) "
-        "WHERE events.run IS NOT NULL ORDER BY at, id",
+        f"WHERE events.run IS NOT NULL AND kind != '{ZONE}' ORDER BY at, id",
         (name, *visitor_ids),
     )
     stays = Stays()
     for row in map(Row._make, rows):
         stays.add(row)
+    others = machines(connection, LIVE_MACHINES)
     found = []
     for stay in stays.all:
-        is_live = stay.ended is None and stay.run == live_run and stay.last_kind != RENAMED
-        if stay.last_kind == EXIT or is_live:
+        is_live = stay.ended is None and _is_live(stay, live_run, others)
+        if stay.last_kind == EXIT or (is_live and stay.last_kind != RENAMED):
             found.append(stay)
             continue
         # Its end is told by events of others.
@@ -477,9 +547,9 @@ def list_visits(
 
 
 def newest_run(connection: sqlite3.Connection) -> str | None:
-    """Return the run of the newest event of a face; None where there is none."""
+    """Return the run of this machine's newest event of a face; None where there is none."""
     row = connection.execute(
-        "SELECT run FROM events WHERE run IS NOT NULL ORDER BY id DESC LIMIT 1"
+        f"SELECT run FROM events WHERE run IS NOT NULL AND {IS_OWN} ORDER BY id DESC LIMIT 1"
     ).fetchone()
     return None if row is None else str(row[0])
 
@@ -491,9 +561,13 @@ def _rows(
     track: tuple[str, int] | None = None,
     *,
     faces: bool = False,
+    machine: int = 0,
 ) -> Iterator[Row]:
-    """Yield the events of a range of time, oldest first; those of faces, or of one track alone."""
-    where = "at >= ? AND at < ?"
+    """Yield the events of a range of time, oldest first; those of faces, or of one track alone.
+
+    Those of one machine alone, unless it is 0.
+    """
+    where = f"at >= ? AND at < ? AND kind != '{ZONE}' AND {_of(machine)}"
     if track is not None:
         where += " AND run = ? AND track_number = ?"
     elif faces:
@@ -504,6 +578,61 @@ def _rows(
             f"SELECT {COLUMNS} FROM events WHERE {where} ORDER BY at, id",
             (after, before, *(track or ())),
         ),
+    )
+
+
+def _of(machine: int) -> str:
+    return "1" if machine == 0 else f"(id & {MAX_NODE}) = {machine}"
+
+
+def _add_long(connection: sqlite3.Connection, stays: Stays, since: float) -> None:
+    """Add the events before a time of the stays that went on then, however long ago they began."""
+    for machine in machines(connection, MACHINES) or [0]:
+        _add_long_of(connection, stays, since, machine)
+
+
+def _add_long_of(connection: sqlite3.Connection, stays: Stays, since: float, machine: int) -> None:
+    newest = connection.execute(
+        f"SELECT run, at FROM events WHERE at < ? AND run IS NOT NULL AND {_of(machine)} "
+        "ORDER BY at DESC LIMIT 1",
+        (since,),
+    ).fetchone()
+    if newest is None:
+        return
+    run, at = str(newest[0]), float(newest[1])
+    tracks = connection.execute(
+        "SELECT track_number FROM long_stays WHERE run = ? AND began < ? "
+        "AND (ended IS NULL OR ended >= ?)",
+        (run, since, since),
+    ).fetchall()
+    rows = [
+        row
+        for (track,) in tracks
+        for own in [list(_rows(connection, 0.0, since, (run, int(track))))]
+        if own and not _is_ended_by_another(connection, own[-1], since)
+        for row in own
+    ]
+    for row in sorted(rows, key=lambda row: (row.at, row.id)):
+        stays.add(row)
+    stays.run_until(run, at)
+
+
+def _is_ended_by_another(connection: sqlite3.Connection, row: Row, until: float) -> bool:
+    """Return whether a stay whose last event is given was found to be of a person who left since.
+
+    Of strangers it cannot be told.
+    """
+    if row.kind != RENAMED:
+        return False
+    if row.identity_id is None:
+        return True
+    return (
+        connection.execute(
+            "SELECT 1 FROM events WHERE identity_id = ? AND kind = ? AND camera = ? "
+            "AND at >= ? AND at < ? LIMIT 1",
+            (row.identity_id, EXIT, row.camera, row.at, until),
+        ).fetchone()
+        is not None
     )
 
 

@@ -1,7 +1,8 @@
-"""Durable queue of undelivered webhook events, stored in the event log's database.
+"""Durable queue of undelivered events, stored in the event log's database.
 
-Events are delivered in order, so one number per webhook is enough: the last event that is done. All
-later ones are pending, whether the service was stopped, killed or not running.
+Events are delivered in order, so one number per receiver is enough: the last event that is done.
+All later ones are pending, whether the service was stopped, killed or not running; of the receivers
+of a rule, those for which it fired.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from stream.events import replica
 from stream.events.log import COLUMNS, LoggedEvent, logged
 from stream.events.schema import FILE_NAME, OPEN_TIMEOUT_S, log_errors
 from stream.frames import EventKind
@@ -23,26 +25,40 @@ CREATE TABLE IF NOT EXISTS webhooks (
 ) STRICT
 """
 
+FIRINGS = """
+CREATE TABLE IF NOT EXISTS rule_firings (
+    rule TEXT NOT NULL,
+    event_id INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+    PRIMARY KEY (rule, event_id)
+) STRICT, WITHOUT ROWID
+"""
+
+FIRINGS_BY_EVENT = "CREATE INDEX IF NOT EXISTS rule_firings_by_event ON rule_firings (event_id)"
 
 WHAT = "cannot keep the queue of webhooks"
 
+OF_RULES = "rule"
+"""Begins the keys of the receivers of rules."""
+
 
 class Outbox:
-    """One webhook's position in the event log, over its own connection; for one thread at a time.
+    """A receiver's position in the event log, over its own connection; for one thread at a time.
 
     Args:
         directory: of the event log, which must have been opened before.
-        hook: key of the webhook, see `hook_keys`.
+        hook: key of the receiver; of webhooks, see `hook_keys`.
+        rule: whose firings it receives; empty for all events.
 
     Raises:
         EventLogError: if the file cannot be used.
     """
 
-    def __init__(self, directory: Path, hook: str) -> None:
+    def __init__(self, directory: Path, hook: str, *, rule: str = "") -> None:
         self._hook = hook
+        self._rule = rule
         self._path = directory / FILE_NAME
         with log_errors(self._path, WHAT):
-            self._connection = _connect(self._path)
+            self._connection = connect(self._path)
             # A new webhook gets no earlier events.
             self._connection.execute(
                 "INSERT OR IGNORE INTO webhooks "
@@ -59,6 +75,11 @@ class Outbox:
         """
         wanted = sorted(kind.value for kind in kinds or EventKind)
         where = f"FROM events WHERE id > ? AND kind IN ({', '.join('?' * len(wanted))})"
+        # Of a log that is shared, each machine delivers what it wrote.
+        where += f" AND {replica.IS_OWN}"
+        if self._rule:
+            where += " AND id IN (SELECT event_id FROM rule_firings WHERE rule = ?)"
+            wanted.append(self._rule)
         with log_errors(self._path, WHAT):
             (done, dead), *_ = self._rows(
                 "SELECT done, dead FROM webhooks WHERE hook = ?", self._hook
@@ -97,6 +118,16 @@ class Outbox:
                 (event_id, dead, self._hook),
             )
 
+    def crop(self, event_id: int) -> bytes | None:
+        """Return the crop of an event as JPEG; None if it has none.
+
+        Raises:
+            EventLogError: if the file cannot be read.
+        """
+        with log_errors(self._path, WHAT):
+            rows = self._rows("SELECT crop FROM events WHERE id = ?", event_id)
+        return bytes(rows[0][0]) if rows and rows[0][0] is not None else None
+
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._connection.close()
@@ -109,6 +140,8 @@ class Outbox:
 def forget_others(directory: Path, hooks: Sequence[str]) -> None:
     """Delete the state of all other webhooks; a webhook that is added again starts over.
 
+    The receivers of rules keep theirs.
+
     Args:
         directory: of the event log, which must have been opened before.
         hooks: keys of the configured webhooks, see `hook_keys`; may be empty.
@@ -118,17 +151,22 @@ def forget_others(directory: Path, hooks: Sequence[str]) -> None:
     """
     path = directory / FILE_NAME
     marks = ", ".join("?" * len(hooks))
-    with log_errors(path, WHAT), closing(_connect(path)) as connection:
-        connection.execute(f"DELETE FROM webhooks WHERE hook NOT IN ({marks})", hooks)
+    with log_errors(path, WHAT), closing(connect(path)) as connection:
+        connection.execute(
+            f"DELETE FROM webhooks WHERE hook NOT IN ({marks}) AND hook NOT GLOB ?",
+            (*hooks, f"{OF_RULES}*"),
+        )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection to the event log's file, with the tables of receivers and firings."""
     connection = sqlite3.connect(
         path, timeout=OPEN_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )
     try:
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(TABLE)
+        for statement in (TABLE, FIRINGS, FIRINGS_BY_EVENT):
+            connection.execute(statement)
     except sqlite3.Error:
         connection.close()
         raise

@@ -43,16 +43,23 @@ class HttpPost:
             headers={"User-Agent": "facewire", "Accept-Encoding": "identity"},
         )
 
-    def __call__(self, body: bytes, headers: Mapping[str, str]) -> int:
+    def __call__(
+        self, body: bytes, headers: Mapping[str, str], *, url: httpx2.URL | None = None
+    ) -> int:
         """Post and return the status of the answer.
+
+        Args:
+            body: as sent.
+            headers: further ones.
+            url: another URL for this post.
 
         Raises:
             PostError: if there is no HTTP answer in time.
         """
-        with _Deadline(self._deadline_s) as deadline:
+        with Deadline(self._deadline_s) as deadline:
             request = self._client.build_request(
                 "POST",
-                self._url,
+                url or self._url,
                 content=body,
                 headers=headers,
                 extensions={"trace": deadline.trace},
@@ -61,7 +68,7 @@ class HttpPost:
                 response = self._client.send(request, stream=True)
             except (httpx2.HTTPError, OSError) as error:
                 # Not chained: its text may contain the URL, or data from the receiver.
-                raise PostError(_reason(error, is_late=deadline.is_over)) from None
+                raise PostError(failure_reason(error, is_late=deadline.is_over)) from None
             response.close()
             return response.status_code
 
@@ -70,8 +77,11 @@ class HttpPost:
         self._client.close()
 
 
-class _Deadline:
-    """Closes the connection of a request after a time: the client limits each wait, not the sum."""
+class Deadline:
+    """Closes the connection of a request after a time: the client limits each wait, not the sum.
+
+    The request must open a connection of its own.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._ends_at = time.monotonic() + seconds
@@ -117,7 +127,7 @@ class _Deadline:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 
-def _reason(error: Exception, *, is_late: bool) -> str:
+def failure_reason(error: Exception, *, is_late: bool) -> str:
     """Return why a request failed, without the text of the exception."""
     causes = tuple(_causes(error))
     if is_late or isinstance(error, httpx2.TimeoutException):

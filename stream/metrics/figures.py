@@ -21,8 +21,6 @@ class Figures:
 
     Attributes:
         registry: contains them; more metrics are added as collectors.
-        tick_frames: frames recognized together.
-        tick_faces: faces in them.
         time_to_name: seconds from a face's first frame to the event with its name.
     """
 
@@ -42,13 +40,13 @@ class Figures:
             buckets=LATENCY_BUCKETS,
             registry=self.registry,
         )
-        self.tick_frames = Histogram(
+        self._tick_frames = Histogram(
             "facewire_tick_frames",
             "Frames recognized together.",
             buckets=BATCH_BUCKETS,
             registry=self.registry,
         )
-        self.tick_faces = Histogram(
+        self._tick_faces = Histogram(
             "facewire_tick_faces",
             "Faces in the frames recognized together.",
             buckets=BATCH_BUCKETS,
@@ -65,6 +63,11 @@ class Figures:
         """Return the function that observes the seconds of a stage."""
         observe: Callable[[float], None] = self._stages.labels(name).observe
         return observe
+
+    def tick(self, frames: int, faces: int) -> None:
+        """Observe the frames recognized together, and the faces in them."""
+        self._tick_frames.observe(frames)
+        self._tick_faces.observe(faces)
 
     def forget(self, camera: str) -> None:
         """Drop the metrics of a removed camera."""

@@ -1,20 +1,24 @@
 """Per-camera state between ticks: tracks, their history, and the people present."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recognizer import Detections, FaceFlow, Floats, Followed, LiveScan
-from stream.frames import Event, EventKind, Frame, Sighting, Track
+from stream.frames import Event, EventKind, Frame, Sighting, Track, TrackState
 from stream.recognition.face_filter import Limits
 from stream.recognition.gathering import Gathered
 from stream.recognition.motion import Motion
 from stream.recognition.mounting import Mounting
 from stream.recognition.presence import Presence, Seen
-from stream.recognition.track_memory import Memory
+from stream.recognition.track_memory import Memory, Shot
 from stream.recognition.tracker import Appearance, Tracked, Tracker
+from stream.visitors.assignment import MIN_SHOTS
+from stream.zones import zones_at
 
 RESCAN_AFTER_S = 0.08
 """Soonest scan after another, when a face is lost: two frames."""
@@ -56,7 +60,7 @@ class Watch:
         at: seconds, its last frame.
         scanned_at: seconds, its last full scan.
         is_lost: a face was lost since then, or the scene changed.
-        samples: the last frame's points, to notice a cut.
+        samples: the last frame's points less their mean, to notice a cut.
         size: the last frame's (height, width).
         motion: whether anything moved since the last full scan.
         live_scan: what was searched of its frames.
@@ -81,13 +85,11 @@ class Watch:
     def prepare(self, frame: Frame) -> None:
         """Detect a cut, a gap or a changed frame size before faces are followed."""
         self.mounting.rotated(frame.rotation)
-        size = frame.size
-        step_y, step_x = (max(1, side // CUT_SAMPLES) for side in size)
-        samples = frame.luma[0][::step_y, ::step_x].astype(np.float32)
+        size, samples = frame.size, samples_of(frame.luma[0])
         is_cut = (
             size != self.size
             or frame.captured_at - self.at > GAP_S
-            or _correlation(samples, self.samples) < SAME_SCENE
+            or correlation(samples, self.samples) < SAME_SCENE
         )
         if is_cut:
             self.tracker.cut()
@@ -133,6 +135,21 @@ class Watch:
         self.mounting.scanned([track for track, _ in pairs], at)
         return pairs
 
+    def detach(self) -> None:
+        """Give up the pipeline's functions, so that another process can take the state."""
+        self.new_memory = _without_pipeline
+        self.tracker.number_by(_without_pipeline)
+
+    def attach(self, new_memory: Callable[[], Memory], new_id: Callable[[], str]) -> None:
+        """Belong to a pipeline.
+
+        Args:
+            new_memory: creates the history of a new track.
+            new_id: returns the id of a new track.
+        """
+        self.new_memory = new_memory
+        self.tracker.number_by(new_id)
+
     @property
     def is_behind(self) -> bool:
         """Whether a face in view is waiting while others are embedded."""
@@ -151,7 +168,8 @@ class Watch:
         """Return the tracks, events and sightings of the frame, and store departed tracks."""
         at = frame.captured_at
         tracks = self.tracker.tracks
-        ended = self._end_tracks({track.track_id for track in tracks}, frame)
+        self._place(tracks, at)
+        ended = self._end_tracks({track.track_id for track in tracks}, frame.camera, at)
         shown = tuple(self._shown(track, at) for track in tracks if _is_shown(track, at))
         confirmed = [track for track in tracks if track.n_seen > 1]
         events = self.presence.update([self._seen(track) for track in confirmed], at)
@@ -159,19 +177,57 @@ class Watch:
         events = [self._with_sighting(event) for event in events]
         return shown, tuple(events), (*ended, *self._grown(frame))
 
-    def _end_tracks(self, present: set[str], frame: Frame) -> list[Sighting]:
-        """Store the histories of tracks that are not present; return their sightings."""
+    def _place(self, tracks: Sequence[Tracked], at: float) -> None:
+        """Note the zones of the faces that this frame shows."""
+        for track in tracks:
+            if track.last_seen == at and not track.is_lost:
+                zones = zones_at(self.limits.zones, track.box, self.size)
+                self.remember(track).zones.update(zones, at)
+
+    def end(self, camera: str, at: float) -> tuple[list[Event], list[Sighting]]:
+        """Return the exits of everybody present, and the last sightings of all tracks.
+
+        Args:
+            camera: its name.
+            at: seconds.
+        """
+        return self.presence.end(at), self._end_tracks(set(), camera, at)
+
+    def _end_tracks(self, present: set[str], camera: str, at: float) -> list[Sighting]:
+        """Store the histories of tracks that are not present; return their sightings.
+
+        Those of nobody who was announced are left out, but for undecided ones: who came before may
+        be recognized with fewer shots.
+        """
         ended = []
         for track_id in self.memories.keys() - present:
             memory = self.departed[track_id] = self.memories.pop(track_id)
             gathered = self.gathered.pop(track_id, None)
-            if gathered is not None and gathered.stay:
-                ended.append(
-                    gathered.report(memory, camera=frame.camera, at=frame.captured_at, is_over=True)
-                )
+            if gathered is None:
+                continue
+            is_open = memory.voter.state is TrackState.UNDECIDED and gathered.n_shots >= MIN_SHOTS
+            if gathered.stay or is_open:
+                ended.append(gathered.report(memory, camera=camera, at=at, is_over=True))
         while len(self.departed) > MAX_DEPARTED:
             del self.departed[next(iter(self.departed))]
-        return [sighting for sighting in ended if sighting is not None]
+        return [
+            sighting
+            for sighting in ended
+            if sighting is not None
+            and (sighting.is_announced or self.presence.is_long(sighting.began, sighting.ended))
+        ]
+
+    def look(self, track: Tracked, shot: Shot, at: float, *, value: float) -> None:
+        """Add an embedded crop to a track.
+
+        Args:
+            track: as seen in the frame of the crop.
+            shot: of its face.
+            at: seconds, when the frame was captured.
+            value: of the crop, see `shot_value`.
+        """
+        is_other = self.remember(track).look(shot, value, at)
+        self.gather(track).add(shot, at, is_other=is_other)
 
     def gather(self, track: Tracked) -> Gathered:
         """Return what is gathered of a present track, created on first use."""
@@ -190,7 +246,7 @@ class Watch:
 
     def _with_sighting(self, event: Event) -> Event:
         """Add the track to the event that announces it."""
-        if event.kind is EventKind.EXIT:
+        if event.kind in (EventKind.EXIT, EventKind.ZONE):
             return event
         for track_id, gathered in self.gathered.items():
             if gathered.stay == event.track_id and event.crop is self._best_crop(track_id):
@@ -215,7 +271,9 @@ class Watch:
         return [sighting for sighting in grown if sighting is not None]
 
     def _shown(self, track: Tracked, at: float) -> Track:
-        voter = self.remember(track).voter
+        memory = self.remember(track)
+        voter = memory.voter
+        gathered = self.gathered.get(track.track_id)
         return Track(
             track_id=track.track_id,
             box=track.steady_box_at(at),
@@ -224,6 +282,8 @@ class Watch:
             last_seen=track.last_seen,
             state=voter.state,
             match=voter.match,
+            stay="" if gathered is None else gathered.stay,
+            zones=memory.zones.current,
         )
 
     def _seen(self, track: Tracked) -> Seen:
@@ -239,6 +299,7 @@ class Watch:
             crop=None if best is None else best.crop,
             embedding=None if best is None else best.embedding,
             quality=None if best is None else best.quality,
+            zones=memory.zones.entered,
         )
 
     def remember(self, track: Tracked) -> Memory:
@@ -249,11 +310,28 @@ class Watch:
         return memory
 
 
-def _correlation(first: Floats, second: Floats) -> float:
-    """Return the correlation of two equally large images, in [-1, 1]; 1 for two flat ones."""
-    first, second = first - first.mean(), second - second.mean()
-    shared = float((first * second).mean()) + NOISE
-    return shared / float(np.sqrt((first**2).mean() * (second**2).mean()) + NOISE)
+def _without_pipeline() -> Any:
+    raise RuntimeError("a camera's state is used between two pipelines")
+
+
+def samples_of(luma: NDArray[np.uint8]) -> Floats:
+    """Return the points of an (H, W) uint8 frame by which a cut is noticed, less their mean."""
+    step_y, step_x = (max(1, side // CUT_SAMPLES) for side in luma.shape)
+    samples = luma[::step_y, ::step_x].astype(np.float32)
+    return np.asarray(samples - samples.mean(), np.float32)
+
+
+def correlation(first: Floats, second: Floats) -> float:
+    """Return the correlation of two equally large images, in [-1, 1]; 1 for two flat ones.
+
+    Args:
+        first: gray levels less their mean.
+        second: likewise.
+    """
+    first, second = first.ravel(), second.ravel()
+    noise = NOISE * len(first)
+    spread = float(first @ first) * float(second @ second)
+    return (float(first @ second) + noise) / (math.sqrt(spread) + noise)
 
 
 def _is_shown(track: Tracked, at: float) -> bool:

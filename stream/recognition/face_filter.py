@@ -1,4 +1,4 @@
-"""Filters the faces of a camera by size and region."""
+"""Which faces of a camera count, by size and region, and the zones they may be in."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recognizer import Detections, Floats
+from stream.zones import Zone
 
 ALMOST = 0.8
 """Part of the smallest size at which a box still counts: the detector's boxes of one face differ
 by a fifth, and it finds faces of its own smallest size by boxes that much smaller."""
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The region that is the whole frame."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Size and region of the faces that count.
+    """Size and region of the faces that count, and the camera's zones.
 
     Attributes:
         min_face_px: minimum longer side of its box, pixels; applied when a face is detected, not
             while it is followed.
         region: x1, y1, x2, y2 in [0, 1] of the frame, which must contain the center of the box.
+        zones: parts of the frame that tracks and events name.
     """
 
     min_face_px: int = 0
-    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    region: tuple[float, float, float, float] = WHOLE
+    zones: tuple[Zone, ...] = ()
 
     def holds(self, boxes: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
         """Return (N,): whether the center of each box (N, 4) is in the region.
@@ -32,7 +38,7 @@ class Limits:
             boxes: x1 y1 x2 y2, pixels.
             size: (height, width) of the frame.
         """
-        if self.region == (0.0, 0.0, 1.0, 1.0):
+        if self.region == WHOLE:
             # A face at the edge may have its center outside the frame.
             return np.ones(len(boxes), bool)
         middles = (boxes[:, :2] + boxes[:, 2:]) / 2 / np.array([size[1], size[0]], np.float32)

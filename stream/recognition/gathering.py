@@ -156,7 +156,7 @@ class Gathered:
         return Sighting(
             camera=camera,
             track_id=self._track.track_id,
-            stay=self.stay,
+            stay=self.stay or self._track.track_id,
             began=self._track.first_seen,
             ended=self._track.last_seen,
             is_over=is_over,
@@ -169,4 +169,6 @@ class Gathered:
             crop=best.crop,
             quality=best.quality,
             beside=frozenset(i for i, n in self.beside.items() if n >= BESIDE_FRAMES),
+            is_announced=bool(self.stay),
+            zones=memory.zones.entered,
         )

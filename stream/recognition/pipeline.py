@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -27,7 +27,7 @@ from recognizer import (
 )
 from stream.enrollment.crops import FaceCrop
 from stream.errors import EnrolmentError, UnknownTrackError
-from stream.frames import Event, Frame, FrameResult
+from stream.frames import Event, Frame, FrameResult, Sighting
 from stream.recognition.camera_state import GAP_S, Watch
 from stream.recognition.face_filter import Limits
 from stream.recognition.mounting import Mounting
@@ -87,16 +87,34 @@ class _Job:
     same_face: float
     gathers: bool = False
     looked: dict[int, Shot] = field(default_factory=dict)
+    n_embedded: int = 0
 
-    def known(self) -> Known:
-        """Return where the followed faces should be in this frame."""
-        tracks, at = self.camera.tracker.followed, self.frame.captured_at
+    def known(self, led: Sequence[FaceFlow | None]) -> Known:
+        """Return where the followed faces should be in this frame.
+
+        Args:
+            led: of each, where flow leads it; None where that is not certain.
+        """
+        tracks = self.camera.tracker.followed
         if not tracks:
             return NOBODY
-        return Known(
-            np.stack([track.box_at(at) for track in tracks]),
-            np.stack([track.landmarks for track in tracks]),
-        )
+        # A doubtful one may be another face: it is searched like one that is not known.
+        is_led = [
+            flow is not None and not track.is_doubtful
+            for track, flow in zip(tracks, led, strict=True)
+        ]
+        boxes = [
+            expected if flow is None else flow.box
+            for expected, flow in zip(self.expected(), led, strict=True)
+        ]
+        landmarks = [track.landmarks for track in tracks]
+        return Known(np.stack(boxes), np.stack(landmarks), np.array(is_led, np.bool_))
+
+    def expected(self) -> Floats:
+        """Return where the followed faces should be in this frame, (N, 4) float32."""
+        at = self.frame.captured_at
+        tracks = self.camera.tracker.followed
+        return np.array([track.box_at(at) for track in tracks], np.float32).reshape(-1, 4)
 
     def scan(self, found: Detections, flows: Sequence[FaceFlow], appearance: Appearance) -> None:
         """Update the tracks with a full scan, and add the embeddings made for it."""
@@ -108,14 +126,12 @@ class _Job:
 
     def look(self, track: Tracked, shot: Shot) -> None:
         """Add an embedded crop to a track."""
+        self.n_embedded += 1
         if track.template is not None and shot.quality.overall >= GOOD_WEIGHT:
             # Maybe another face than so far: the next embeddings decide.
             track.is_doubtful = float(shot.embedding @ track.template) < self.same_face
-        memory = self.camera.remember(track)
-        at = self.frame.captured_at
-        is_other = memory.look(shot, self._value(track), at)
-        self.camera.gather(track).add(shot, at, is_other=is_other)
-        track.template = memory.voter.template
+        self.camera.look(track, shot, self.frame.captured_at, value=self._value(track))
+        track.template = self.camera.remember(track).voter.template
 
     def wanted(self, *, only_open: bool) -> list[_Want]:
         """Return the faces of this frame to embed.
@@ -159,6 +175,7 @@ class Pipeline:
         clock: measures the stages, seconds.
         run: prefix of this pipeline's track ids; random unless given, so that an id stored by a
             page or the event log never refers to another face after a restart.
+        first_track: number of the first track; other pipelines of the run have other numbers.
     """
 
     def __init__(
@@ -176,6 +193,7 @@ class Pipeline:
         still_scan_s: float = STILL_SCAN_S,
         clock: Callable[[], float] = time.perf_counter,
         run: str | None = None,
+        first_track: int = 1,
     ) -> None:
         self._recognizer = recognizer
         self._gallery = gallery
@@ -186,13 +204,14 @@ class Pipeline:
         self._still_scan_s = still_scan_s
         self._clock = clock
         self._run = secrets.token_hex(8) if run is None else run
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_track)
         self._cameras: dict[str, Watch] = {}
         self._limits: dict[str, Limits] = {}
         self._gathers: Callable[[], bool] = bool  # never
         self._scan_s = 0.0
         self._embed_s = 0.0
         self._timings: dict[str, float] = {}
+        self._spent_s: dict[str, float] = {}
 
     @property
     def run_id(self) -> str:
@@ -225,6 +244,7 @@ class Pipeline:
         with self._stage("track"):
             found = [job.camera.conclude(job.frame) for job in jobs]
         timings = dict(self._timings)
+        self._charge(jobs, scans, self._clock() - started)
         return [
             FrameResult(
                 job.frame, tracks, events, timings, job.camera.mounting.turned_by, sightings
@@ -300,26 +320,61 @@ class Pipeline:
         """Return the exits at cameras without frames; `now` in seconds, monotonic clock."""
         return [event for camera in self._cameras.values() for event in camera.presence.leave(now)]
 
-    def end(self, now: float) -> list[Event]:
-        """Return the exits of everybody present, as the service stops; then nobody is.
+    def end(self, now: float) -> tuple[list[Event], list[Sighting]]:
+        """End all cameras, as the service stops.
 
-        Args:
-            now: seconds, monotonic clock.
+        Returns:
+            The exits of everybody present, at `now` in seconds, monotonic clock; the last
+            sightings of their tracks.
         """
-        return [event for camera in self._cameras.values() for event in camera.presence.end(now)]
+        events, sightings = list[Event](), list[Sighting]()
+        for name in list(self._cameras):
+            left, ended = self.drop_camera(name, now)
+            events += left
+            sightings += ended
+        return events, sightings
 
-    def drop_camera(self, name: str, now: float) -> list[Event]:
+    def drop_camera(self, name: str, now: float) -> tuple[list[Event], list[Sighting]]:
         """Drop a camera, its tracks and its limits; track ids are not reused.
 
         Returns:
-            The exits of the people present, at `now` in seconds, monotonic clock.
+            The exits of the people present, at `now` in seconds, monotonic clock; the last
+            sightings of their tracks.
         """
         self._limits.pop(name, None)
+        self._spent_s.pop(name, None)
         camera = self._cameras.pop(name, None)
-        return [] if camera is None else camera.presence.end(now)
+        return ([], []) if camera is None else camera.end(name, now)
+
+    def spent_s(self) -> dict[str, float]:
+        """Return the seconds spent on each camera's frames so far; from any thread."""
+        return dict(self._spent_s)
+
+    def release_camera(self, name: str) -> Watch | None:
+        """Forget a camera without the end of its tracks, which another pipeline continues.
+
+        Returns:
+            Its state, for `adopt_camera`; None if it had no frame.
+        """
+        self._limits.pop(name, None)
+        self._spent_s.pop(name, None)
+        watch = self._cameras.pop(name, None)
+        if watch is not None:
+            watch.detach()
+        return watch
+
+    def adopt_camera(self, name: str, watch: Watch) -> None:
+        """Continue the tracks of a camera of another pipeline of the same run and gallery."""
+        watch.attach(self._new_memory, self._new_track_id)
+        for memory in watch.memories.values():
+            memory.voter.threshold = self._threshold
+            memory.gallery_changed()  # it may have changed on the way
+        self._cameras[name] = watch
 
     def rename_camera(self, name: str, new_name: str) -> None:
         """Rename a camera; its tracks and people stay."""
+        if name in self._spent_s:
+            self._spent_s[new_name] = self._spent_s.pop(name)
         if name in self._limits:
             self._limits[new_name] = self._limits.pop(name)
         if name in self._cameras:
@@ -343,23 +398,46 @@ class Pipeline:
         due.sort(key=lambda job: job.camera.scanned_at)
         return due[: max(1, int(SCANS_S / self._scan_s)) if self._scan_s else 1]
 
+    def _charge(self, jobs: list[_Job], scans: list[_Job], took_s: float) -> None:
+        """Divide the time of a tick among its cameras.
+
+        Scans and embeddings count with what one takes of late, the rest by the faces in view.
+        """
+        own_s = [(job in scans) * self._scan_s + job.n_embedded * self._embed_s for job in jobs]
+        parts = [1 + len(job.camera.tracker.followed) for job in jobs]
+        known_s = sum(own_s)
+        scale = min(1.0, took_s / known_s) if known_s else 0.0
+        rest_s = max(0.0, took_s - known_s) / max(1, sum(parts))
+        for job, own, part in zip(jobs, own_s, parts, strict=True):
+            name = job.frame.camera
+            self._spent_s[name] = self._spent_s.get(name, 0.0) + scale * own + part * rest_s
+
     def _scan(self, jobs: list[_Job]) -> None:
         if not jobs:
             return
         with self._stage("detect"):
             started = self._clock()
+            led = self._recognizer.lead_flow(
+                [job.frame for job in jobs],
+                [_flows(job.camera.tracker.followed) for job in jobs],
+                [job.expected() for job in jobs],
+            )
             found = self._recognizer.scan(
                 [job.frame.image for job in jobs],
                 [job.camera.live_scan for job in jobs],
-                [job.known() for job in jobs],
+                [job.known(flows) for job, flows in zip(jobs, led, strict=True)],
             )
             took_s = (self._clock() - started) / len(jobs)
         # Smoothed over some scans: a single slow scan does not mean high load.
         self._scan_s += 0.2 * (took_s - self._scan_s)
-        for job, detections in zip(jobs, found, strict=True):
+        for job, detections, before in zip(jobs, found, led, strict=True):
             with self._stage("track"):
                 kept = job.camera.limits.keep(detections, job.camera.size)
-                flows = self._recognizer.begin_flow(job.frame, kept, job.frame.captured_at)
+                flows = self._recognizer.begin_flow(
+                    job.frame, kept, job.frame.captured_at, led=before
+                )
+                if flows:  # whose boxes are better than those of the search
+                    kept = replace(kept, boxes=np.stack([flow.box for flow in flows]))
                 job.scan(kept, flows, partial(self._looks, job, kept))
 
     def _follow(self, jobs: list[_Job]) -> None:
@@ -370,7 +448,7 @@ class Pipeline:
             found = self._recognizer.follow_flow(
                 [job.frame for job in busy],
                 [_flows(job.camera.tracker.followed) for job in busy],
-                [job.known().boxes for job in busy],
+                [job.expected() for job in busy],
                 [job.frame.captured_at for job in busy],
             )
         with self._stage("track"):

@@ -32,6 +32,8 @@ class Seen:
         quality: of that crop, measured in its frame; None where there is none.
         stay: id of the track with which the person came into view, used in all events of the
             stay, which may have many tracks. Empty before it is known.
+        zones: names of the zones that the track has entered, in that order; of a present person,
+            those of the stay.
     """
 
     track_id: str
@@ -44,6 +46,7 @@ class Seen:
     embedding: Floats | None = None
     quality: Quality | None = None
     stay: str = ""
+    zones: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -59,8 +62,13 @@ class _Person:
         self.seen = replace(self.seen, stay=self.seen.stay or self.seen.track_id)
 
     def see(self, seen: Seen) -> None:
-        """Update the person from a track."""
-        self.seen = replace(seen, stay=self.seen.stay)
+        """Update the person from a track; the stay and its zones remain."""
+        self.seen = replace(seen, stay=self.seen.stay, zones=self.seen.zones)
+
+    def depart(self) -> None:
+        """End the stay: the zones from here on are of the next one."""
+        self.is_announced, self.has_left = False, True
+        self.seen = replace(self.seen, zones=())
 
     @property
     def identity_id(self) -> str | None:
@@ -109,6 +117,7 @@ class Presence:
             elif (holder := self._holder(seen.track_id)) is not None:
                 # Still present, though not identified yet.
                 holder.seen = replace(holder.seen, last_seen=seen.last_seen)
+                events += self._enter_zones(holder, seen.zones, at)
         return events + self._leave(at)
 
     def leave(self, at: float) -> list[Event]:
@@ -122,7 +131,7 @@ class Presence:
         for person in self._people:
             if person.is_announced:
                 events.append(self._event(EventKind.EXIT, person.seen, at))
-                person.is_announced, person.has_left = False, True
+                person.depart()
                 # They did not leave: those present when the camera returns enter at once.
                 person.quiet_until = at
         return events
@@ -142,7 +151,7 @@ class Presence:
             away_s = at - person.seen.last_seen
             if person.is_announced and away_s >= self._absence_s:
                 events.append(self._event(EventKind.EXIT, person.seen, at))
-                person.is_announced, person.has_left = False, True
+                person.depart()
                 person.quiet_until = at + self._cooldown_s
             elif not person.is_announced and away_s >= self._absence_s and at >= person.quiet_until:
                 self._people.remove(person)
@@ -153,6 +162,10 @@ class Presence:
         holder = self._holder(track_id)
         is_known = holder is not None and (holder.is_announced or holder.has_left)
         return holder.seen.stay if holder is not None and is_known else ""
+
+    def is_long(self, first_seen: float, last_seen: float) -> bool:
+        """Return whether a face is in view for long enough to be announced."""
+        return last_seen - first_seen >= self._confirm_s
 
     def rename_camera(self, camera: str) -> None:
         """Rename the camera, effective from the next event."""
@@ -169,6 +182,8 @@ class Presence:
         return events
 
     def _update_track(self, seen: Seen, at: float) -> list[Event]:
+        if at - seen.last_seen >= self._absence_s:
+            return []  # a track that is about to be dropped: nobody is there
         holder = self._holder(seen.track_id)
         person = self._find(seen)
         if holder is not None and person is not holder and _is_other(holder.seen, seen):
@@ -178,11 +193,14 @@ class Presence:
             self._people.append(person)
         elif seen.track_id != person.seen.track_id and seen.last_seen < person.seen.last_seen:
             return []  # another track of the same person that is not seen now
+        if not person.is_announced and at - person.seen.last_seen >= self._absence_s:
+            person.seen = replace(person.seen, zones=())  # of a return that was too brief to count
         person.see(seen)
+        entered = self._enter_zones(person, seen.zones, at)
         if person.has_left and not person.is_announced and at < person.quiet_until:
             return []
-        if person.is_announced or seen.last_seen - seen.first_seen < self._confirm_s:
-            return []
+        if person.is_announced or not self.is_long(seen.first_seen, seen.last_seen):
+            return entered
         if person.has_left:  # another stay begins
             person.seen = replace(person.seen, stay=seen.track_id)
         person.is_announced, person.has_left = True, False
@@ -191,6 +209,16 @@ class Presence:
         since = replace(person.seen, first_seen=max(seen.first_seen, person.quiet_until))
         return [self._event(kind, since, at)]
 
+    def _enter_zones(self, person: _Person, zones: Sequence[str], at: float) -> list[Event]:
+        """Add zones to a person's stay; an event for each new one if the stay was announced."""
+        events = []
+        for zone in zones:
+            if zone not in person.seen.zones:
+                person.seen = replace(person.seen, zones=(*person.seen.zones, zone))
+                if person.is_announced:
+                    events.append(self._event(EventKind.ZONE, person.seen, at))
+        return events
+
     def _rename(
         self, holder: _Person, person: _Person | None, seen: Seen, at: float
     ) -> list[Event]:
@@ -198,13 +226,15 @@ class Presence:
         previous = None if holder.seen.match is None else holder.seen.match.identity
         is_announced = holder.is_announced
         self._people.remove(holder)
-        seen = replace(seen, stay=holder.seen.stay)
+        zones = tuple(dict.fromkeys((*holder.seen.zones, *seen.zones)))
+        seen = replace(seen, stay=holder.seen.stay, zones=zones)
         if person is None:
             person = _Person(seen, is_announced=is_announced, quiet_until=seen.first_seen)
             self._people.append(person)
         person.see(seen)
+        entered = self._enter_zones(person, zones, at)
         person.is_announced |= is_announced
-        return [self._event(EventKind.RENAMED, seen, at, previous)] if is_announced else []
+        return [self._event(EventKind.RENAMED, seen, at, previous)] if is_announced else entered
 
     def _holder(self, track_id: str) -> _Person | None:
         """Return the person to whom the track belonged so far."""
@@ -238,6 +268,7 @@ class Presence:
             previous=previous,
             embedding=seen.embedding,
             quality=seen.quality,
+            zones=seen.zones,
         )
 
 

@@ -9,6 +9,7 @@ from recognizer import Floats, Quality
 from stream.frames import TrackState
 from stream.recognition.tracker import Tracked
 from stream.recognition.voting import Voter
+from stream.recognition.zone_visits import ZoneVisits
 
 MAX_SHOTS = 3
 """Crops kept for enrollment: more of one moment add nothing to the gallery."""
@@ -70,6 +71,7 @@ class Memory:
     def __init__(self, voter: Voter) -> None:
         self.voter = voter
         self.shots: list[Shot] = []
+        self.zones = ZoneVisits()
         self.is_open = False  # embeddings or a gallery changed since the voter decided
         self.waits_since: float | None = (
             None  # waiting since, while other tracks are embedded, seconds
@@ -104,7 +106,7 @@ class Memory:
 
     def look(self, shot: Shot, value: float, at: float) -> bool:
         """Add an embedded crop; return whether it shows another face than all before."""
-        is_other = self.voter.look(shot.embedding, shot.quality.overall)
+        is_other = self.voter.look(shot.embedding, shot.quality.overall, at)
         if is_other:
             # Crops of another face must not be enrolled or shown in an event.
             self.shots.clear()
@@ -134,18 +136,21 @@ def shot_value(box: Floats, landmarks: Floats, size: tuple[int, int]) -> float:
         size: (height, width) of the frame; a face cut off by its edge is worth nothing.
     """
     height, width = size
-    if landmarks.min() < 0 or landmarks[:, 0].max() >= width or landmarks[:, 1].max() >= height:
+    points = landmarks.tolist()  # arithmetic on arrays of two numbers takes ten times as long
+    if not all(0 <= x < width and 0 <= y < height for x, y in points):
         return 0.0
-    left, right, nose = landmarks[0], landmarks[1], landmarks[2]
-    axis = right - left
-    length = float(np.hypot(axis[0], axis[1]))
-    if length < 1:
+    (left, left_y), (right, right_y), (nose, nose_y) = points[:3]
+    across, down = right - left, right_y - left_y
+    square = across**2 + down**2
+    if square < 1:
         return 0.0
     # The nose lies between the eyes of a frontal face, and beyond one in profile.
-    aside = abs(float((nose - (left + right) / 2) @ axis)) / length**2
+    beside, below = nose - (left + right) / 2, nose_y - (left_y + right_y) / 2
+    aside = abs(beside * across + below * down) / square
     frontal = 1 - min(max((aside - 0.1) / 0.5, 0.0), 1.0)
     # 1 from 100 px on, where the crop is not enlarged, falling to 20 px: as in the recognizer's
     # quality, whose weight lets no smaller face decide a name alone
-    side = float(min(box[2] - box[0], box[3] - box[1]))
+    x1, y1, x2, y2 = box.tolist()
+    side = min(x2 - x1, y2 - y1)
     least = LEAST_VALUE if side >= LEAST_PX else 0.0
-    return frontal * min(max((side - 20) / 80, least), 1.0)
+    return float(frontal * min(max((side - 20) / 80, least), 1.0))

@@ -5,6 +5,7 @@ overlap, and by appearance where overlap is ambiguous: two faces that crossed, a
 after an occlusion, a cut to another scene. Pure: time and faces are arguments.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -31,6 +32,10 @@ above 0.9; a face that is already followed may score less."""
 
 MAX_MISSED_SCANS = 3
 """Consecutive scans that may miss a face which is still followed."""
+
+MAX_UNSEEN_S = 2.0
+"""Seconds after which a scan that misses a face ends its track, however few frames there were: who
+comes then, though they look the same, comes again."""
 
 MAX_LOOKS = 2
 """Detections that are embedded for a scan at most: two people who cross, 14 ms each."""
@@ -94,23 +99,23 @@ class Tracked:
 
     def box_at(self, at: float) -> Floats:
         """Return the expected box at a time, (4,) float32."""
-        return np.asarray(self.box + self._shift(at), np.float32)
+        return self.box + self._shift(at)
 
     def steady_box_at(self, at: float) -> Floats:
         """Return the box to show, (4,) float32."""
-        return np.asarray(self.steady_box + self._shift(at), np.float32)
+        return self.steady_box + self._shift(at)
 
     def see(self, box: Floats, landmarks: Floats, score: float, at: float) -> None:
         """Update from a detection."""
         expected = self.steady_box_at(at)
-        is_jump = float(np.abs(box - expected).max()) > MAX_TREMBLE * _width(box)
-        self.steady_box = box if is_jump else expected + STEADYING * (box - expected)
+        step = box - expected
+        is_jump = max(map(abs, step.tolist())) > MAX_TREMBLE * _width(box)
+        self.steady_box = box if is_jump else expected + STEADYING * step
         elapsed_s = at - self.last_seen
         if elapsed_s > 0:
-            motion = (_center(box) - _center(self.box)) / max(elapsed_s, 0.02)
-            self.velocity = (SMOOTHING * motion + (1 - SMOOTHING) * self.velocity).astype(
-                np.float32
-            )
+            moved = box - self.box
+            motion = (moved[:2] + moved[2:]) / (2 * max(elapsed_s, 0.02))
+            self.velocity = SMOOTHING * motion + (1 - SMOOTHING) * self.velocity
         self.box, self.landmarks, self.score = box, landmarks, score
         self.last_seen = at
         self.n_seen += 1
@@ -121,8 +126,9 @@ class Tracked:
         self.box, self.landmarks, self.score, self.flow = box, landmarks, score, flow
 
     def _shift(self, at: float) -> Floats:
-        shift = self.velocity * min(at - self.last_seen, COAST_S)
-        return np.concatenate([shift, shift])
+        x, y = self.velocity.tolist()
+        ahead_s = min(at - self.last_seen, COAST_S)
+        return np.array([x * ahead_s, y * ahead_s] * 2, np.float32)
 
 
 Appearance = Callable[[list[int]], Floats]
@@ -141,6 +147,10 @@ class Tracker:
         self._new_id = new_id
         self._same_face = same_face
         self._tracks: list[Tracked] = []
+
+    def number_by(self, new_id: Callable[[], str]) -> None:
+        """Take the ids of later tracks from this function."""
+        self._new_id = new_id
 
     @property
     def tracks(self) -> tuple[Tracked, ...]:
@@ -173,8 +183,9 @@ class Tracker:
             if flows is not None:
                 track.flow = flows[row]
             box = found.boxes[row]
-            away = np.linalg.norm(_center(box) - _center(track.box_at(at)))
-            stray[track.track_id] = float(away / max(_width(box), 1.0))
+            x1, y1, x2, y2 = (box - track.box_at(at)).tolist()
+            away = math.hypot(x1 + x2, y1 + y2) / 2
+            stray[track.track_id] = away / max(_width(box), 1.0)
             track.is_doubtful |= stray[track.track_id] > MAX_STRAY
             track.see(box, found.landmarks[row], float(found.scores[row]), at)
         self._give_up_stolen(stray)
@@ -202,7 +213,9 @@ class Tracker:
         for track in self._tracks:
             if track.track_id not in paired:
                 track.missed_scans += 1
-                track.is_lost |= track.missed_scans > MAX_MISSED_SCANS
+                track.is_lost |= (
+                    track.missed_scans > MAX_MISSED_SCANS or at - track.last_seen > MAX_UNSEEN_S
+                )
         for row in range(len(found)):
             if row not in taken and found.scores[row] >= BEGIN_SCORE:
                 pairs.append((self._begin(found, row, at), row))
@@ -290,10 +303,14 @@ class Tracker:
         tracks = [track for track in self.followed if track.track_id in stray]
         if len(tracks) < 2:
             return
-        overlaps = iou(*(2 * [np.stack([track.box for track in tracks])]))
+        boxes = [track.box.tolist() for track in tracks]
         for i, j in combinations(range(len(tracks)), 2):
+            (left, top, right, bottom), other = boxes[i], boxes[j]
+            if left >= other[2] or right <= other[0] or top >= other[3] or bottom <= other[1]:
+                continue
             first, second = tracks[i], tracks[j]
-            if overlaps[i, j] < STOLEN_IOU or first.is_lost or second.is_lost:
+            overlap = float(iou(first.box[None], second.box[None])[0, 0])
+            if overlap < STOLEN_IOU or first.is_lost or second.is_lost:
                 continue
             loser = first if stray[first.track_id] > stray[second.track_id] else second
             loser.is_lost = True

@@ -12,7 +12,7 @@ import numpy as np
 
 from gallery import Match
 from recognizer import Floats, SimilarityLimits
-from stream.frames import TrackState
+from stream.frames import CLEAR_QUALITY, TrackState
 
 MAX_LOOKS = 8
 """Embeddings kept: the newest, so that a track that moved to another face is noticed."""
@@ -27,6 +27,10 @@ STRANGER_LOOKS = 3
 PATIENT_LOOKS = 6
 """Embeddings of any weight after which a person is unknown, near the threshold or not."""
 
+PATIENT_S = 0.5
+"""Seconds from the first to the last of STRANGER_LOOKS embeddings, one of them clear, after which a
+person like nobody is unknown: at few frames a second they differ as much as more in a moment do."""
+
 
 @dataclass(slots=True, eq=False)
 class Look:
@@ -35,11 +39,13 @@ class Look:
     Attributes:
         embedding: (D,) float32 of unit length.
         weight: quality of the crop, in (0, 1].
+        at: seconds.
         candidates: the two most similar identities, best first; None until searched.
     """
 
     embedding: Floats
     weight: float
+    at: float
     candidates: Sequence[Match] | None = None
 
 
@@ -72,14 +78,19 @@ class Voter:
             return None
         return _pooled(self._looks)
 
-    def look(self, embedding: Floats, weight: float) -> bool:
+    def look(self, embedding: Floats, weight: float, at: float = 0.0) -> bool:
         """Add an embedding; call `probes` and `decide` afterwards.
+
+        Args:
+            embedding: (D,) float32 of unit length.
+            weight: quality of the crop, in [0, 1].
+            at: seconds.
 
         Returns:
             Whether the track now shows another face, so that all embeddings before the last two
             were dropped.
         """
-        self._looks.append(Look(embedding, max(weight, 0.01)))
+        self._looks.append(Look(embedding, max(weight, 0.01), at))
         del self._looks[:-MAX_LOOKS]
         return self._drop_contradicted()
 
@@ -167,7 +178,11 @@ class Voter:
         similarity = pooled[0].similarity if pooled else -1.0
         # Known before and not now (renamed, erased): all embeddings are there already.
         if similarity < self._kept_from:
-            return good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS
+            if good >= STRANGER_LOOKS or self.n_looks >= PATIENT_LOOKS:
+                return True
+            seconds = self._looks[-1].at - self._looks[0].at
+            is_clear = max(look.weight for look in self._looks) >= CLEAR_QUALITY
+            return self.n_looks >= STRANGER_LOOKS and seconds >= PATIENT_S and is_clear
         return self.n_looks >= PATIENT_LOOKS
 
     def _drop_contradicted(self) -> bool:

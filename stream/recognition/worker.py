@@ -142,7 +142,10 @@ class Inference:
                 self._jobs.popleft()
             for event in self._pipeline.leave(self._clock()):
                 self._log(event)
-        for event in self._pipeline.end(self._clock()):
+        events, sightings = self._pipeline.end(self._clock())
+        for sighting in sightings:
+            self._keep(sighting)
+        for event in events:
             self._log(event)
         self._end_jobs("has ended")
 
@@ -179,8 +182,7 @@ class Inference:
                 if stage not in self.windows:
                     self.windows[stage] = Window(observe=self._figures.stage(stage))
                 self.windows[stage].add(milliseconds)
-        self._figures.tick_frames.observe(len(results))
-        self._figures.tick_faces.observe(sum(len(result.tracks) for result in results))
+        self._figures.tick(len(results), sum(len(result.tracks) for result in results))
         for result in results:
             self._show(result)
             for event in result.events:

@@ -17,6 +17,7 @@ class CameraSettingsJson(TypedDict):
     min_face_px: int | None
     rotation: int
     region: tuple[float, float, float, float] | None
+    zones: dict[str, list[tuple[float, float]]]
     open_timeout_s: float
     read_timeout_s: float
     frozen_after_s: float
@@ -31,7 +32,8 @@ class CameraJson(TypedDict):
 
     `state` is connecting, live, frozen, failing, ended or off; `is_pushed` is true where a browser
     or encoder sends it; `suggested_rotation` is the `rotation` to set where most faces are turned
-    the same way, or null.
+    the same way, or null; `machine` is the name of the machine that runs it, empty where it runs
+    on this one alone.
     """
 
     name: str
@@ -50,10 +52,11 @@ class CameraJson(TypedDict):
     latency_p95_ms: float
     is_pushed: bool
     suggested_rotation: Rotation | None
+    machine: str
     settings: CameraSettingsJson
 
 
-def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
+def camera_json(status: CameraStatus, *, is_admin: bool, machine: str = "") -> CameraJson:
     """Return a camera as JSON; its masked URL is only for administrators."""
     url = status.url if is_admin else ""
     return {
@@ -73,6 +76,7 @@ def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
         "latency_p95_ms": round(status.latency_ms.p95, 1),
         "is_pushed": status.is_pushed,
         "suggested_rotation": status.suggested_rotation,
+        "machine": machine,
         "settings": {
             "url": url,
             "rtsp_transport": status.config.rtsp_transport,
@@ -81,6 +85,7 @@ def camera_json(status: CameraStatus, *, is_admin: bool) -> CameraJson:
             "min_face_px": status.config.min_face_px,
             "rotation": status.config.rotation,
             "region": status.config.region,
+            "zones": {name: list(points) for name, points in status.config.zones.items()},
             "open_timeout_s": status.config.open_timeout_s,
             "read_timeout_s": status.config.read_timeout_s,
             "frozen_after_s": status.config.frozen_after_s,

@@ -15,7 +15,9 @@ class EventJson(TypedDict):
     know has a `name` and no `identity_id`. `previous_name` is who a renamed track was taken for,
     null for a stranger. Where visitors are kept, a stranger has a
     `visitor_id`, is called `visitor`, such as "Visitor 12", and has come `visit_count` times, 1 for
-    the first.
+    the first, which an `exit` does not say. `zones` are those that the person has entered in this
+    stay so far, in that order; the last of an event of the kind zone is the one that was entered
+    just now.
     """
 
     id: int
@@ -32,6 +34,7 @@ class EventJson(TypedDict):
     visitor_id: str | None
     visitor: str | None
     visit_count: int | None
+    zones: list[str]
 
 
 class EventsJson(TypedDict):
@@ -58,4 +61,5 @@ def event_json(event: LoggedEvent) -> EventJson:
         "visitor_id": event.visitor_id,
         "visitor": event.visitor,
         "visit_count": event.visit_count,
+        "zones": list(event.zones),
     }

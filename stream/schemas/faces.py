@@ -56,7 +56,10 @@ class IdentifiedJson(TypedDict):
 
 
 class TrackJson(TypedDict):
-    """One face in view; `name` is null while nobody is recognized."""
+    """One face in view; `name` is null while nobody is recognized.
+
+    `zones` are those of the camera's zones that it is in now.
+    """
 
     track_id: str
     box: list[float]
@@ -65,6 +68,7 @@ class TrackJson(TypedDict):
     identity_id: str | None
     similarity: float | None
     age_s: float
+    zones: list[str]
 
 
 class TracksJson(TypedDict):
@@ -102,6 +106,7 @@ def track_json(track: "Track") -> TrackJson:
         "identity_id": who and who["identity_id"],
         "similarity": who and who["similarity"],
         "age_s": round(track.last_seen - track.first_seen, 2),
+        "zones": list(track.zones),
     }
 
 

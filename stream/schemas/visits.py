@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,10 @@ class PresentJson(TypedDict):
 
 
 class CameraPresenceJson(TypedDict):
-    """Who is in view of a camera; `n_unknown` counts the faces that match nobody."""
+    """Who is in view of a camera; `n_unknown` counts the faces that match nobody.
+
+    Ignored visitors, and faces of which it is not decided yet who they are, are not counted.
+    """
 
     camera: str
     count: int
@@ -128,12 +131,18 @@ def attendance_json(row: Attendance, *, zone: tzinfo | None) -> AttendanceJson:
     }
 
 
-def presence_json(cameras: "Sequence[tuple[str, Sequence[Track]]]", *, now: float) -> PresenceJson:
+def presence_json(
+    cameras: "Sequence[tuple[str, Sequence[Track]]]",
+    *,
+    now: float,
+    is_ignored: Callable[[str], bool] = lambda stay: False,
+) -> PresenceJson:
     """Return who is in view of each camera.
 
     Args:
         cameras: name and tracks of each.
         now: seconds since 1970.
+        is_ignored: whether a stay is of an ignored visitor, who is not counted.
     """
     rows: list[CameraPresenceJson] = []
     known: set[str] = set()
@@ -142,7 +151,8 @@ def presence_json(cameras: "Sequence[tuple[str, Sequence[Track]]]", *, now: floa
         n_unknown = 0
         for track in sorted(tracks, key=lambda track: track.first_seen):
             if track.match is None:
-                n_unknown += 1
+                # A face that is not decided yet may be a known person's.
+                n_unknown += track.state.value == "unknown" and not is_ignored(track.stay)
                 continue
             identity = track.match.identity
             people.setdefault(

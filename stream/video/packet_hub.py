@@ -31,25 +31,28 @@ class KeyframeRequests:
 
     A request that comes too soon is deferred, never dropped: dropped requests left new viewers
     without video until the next regular keyframe.
+
+    Attributes:
+        is_wanted: requested and not yet made.
     """
 
     def __init__(self, min_gap_s: float = MIN_KEYFRAME_GAP_S) -> None:
         self._min_gap_s = min_gap_s
-        self._is_wanted = False
+        self.is_wanted = False
         self._made_at: float | None = None
 
     def request(self) -> None:
         """Request a keyframe."""
-        self._is_wanted = True
+        self.is_wanted = True
 
     def is_due(self, now: float) -> bool:
         """Whether the next frame should be a keyframe; stays so until one was made."""
         waited = self._made_at is None or now - self._made_at >= self._min_gap_s
-        return self._is_wanted and waited
+        return self.is_wanted and waited
 
     def made(self, now: float) -> None:
         """Note that a keyframe was made, on request or not."""
-        self._is_wanted = False
+        self.is_wanted = False
         self._made_at = now
 
 
@@ -150,11 +153,15 @@ class PacketHub:
     `publish`, `feeds`, `part`, `wants_keyframe`, `request_keyframe` and `n_viewers` may be used
     from any thread; the rest belongs to the event loop.
 
+    Attributes:
+        n_beyond: viewers that an SFU serves, less the streams that it gets.
+
     Args:
         clock: seconds, monotonic.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
+        self.n_beyond = 0
         self._clock = clock
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -170,6 +177,16 @@ class PacketHub:
     def n_viewers(self) -> int:
         """Number of viewers that are connected and watching."""
         return len(self._viewers)
+
+    @property
+    def n_watching(self) -> int:
+        """Number of viewers, with those that an SFU serves from one of them."""
+        return max(0, self.n_viewers + self.n_beyond)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the camera was removed."""
+        return self._is_closed
 
     @property
     def dropped(self) -> int:
@@ -208,20 +225,22 @@ class PacketHub:
         with self._lock:
             return self._requests[feed].is_due(self._clock())
 
+    def requested(self) -> frozenset[Feed]:
+        """Return the feeds for which a keyframe was requested and not yet made."""
+        with self._lock:
+            return frozenset(
+                feed for feed, requests in self._requests.items() if requests.is_wanted
+            )
+
     def publish(self, picture: Picture) -> None:
         """Deliver one frame, in every feed at once; never waits."""
         loop = self._loop
         if loop is None or self._is_closed or not any(picture.values()):
             return
+        sound = self._sound(picture, is_stuck=self._n_pending >= MAX_PENDING_DELIVERIES)
+        if not sound:
+            return
         with self._lock:
-            is_stuck = self._n_pending >= MAX_PENDING_DELIVERIES
-            sound = {
-                feed: tuple(packets)
-                for feed, packets in picture.items()
-                if packets and self._is_sound(feed, packets, is_stuck)
-            }
-            if not sound:
-                return
             self._n_pending += 1
         try:
             loop.call_soon_threadsafe(self._deliver, sound)
@@ -234,6 +253,15 @@ class PacketHub:
         self._is_closed = True
         for subscription in tuple(self._subscriptions):
             subscription.close()
+
+    def _sound(self, picture: Picture, *, is_stuck: bool) -> Picture:
+        """Return the feeds of a frame that can be decoded; none while deliveries are stuck."""
+        with self._lock:
+            return {
+                feed: tuple(packets)
+                for feed, packets in picture.items()
+                if packets and self._is_sound(feed, packets, is_stuck)
+            }
 
     def _is_sound(self, feed: Feed, packets: Sequence[VideoPacket], is_stuck: bool) -> bool:
         """Record a feed's keyframes and gaps; return whether these packets can still be decoded."""

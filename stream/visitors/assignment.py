@@ -22,10 +22,17 @@ MAX_EXEMPLARS = 12
 CANDIDATES = 16
 """Visitors, nearest by their means, whose exemplars are compared."""
 
-JOIN_DECADES = 0.0
-"""The threshold among N visitors has a FAR of 10^-3 / N as measured on pairs of photos; of tracks,
-which pool several embeddings, it is lower by far. Of 464 people's 7,403 tracks precision is 0.9997
-from -0.25 to 1, and falls at -0.5; recall falls from 0.95 to 0.91."""
+JOIN_DECADES = -0.5
+"""The threshold among N visitors has a FAR of 10^-2.5 / N as measured on photo pairs; of tracks,
+which pool several embeddings, it is lower by far."""
+
+LEAST_COUNTED = 500
+"""Visitors for which the threshold is meant at least: two people who are put together while there
+are few stay together when there are many. With 400, 300 and 10, two of 194 people were one visitor
+in some orders of their tracks: the most similar pair has a cosine of 0.496."""
+
+NEAREST_SHARE = 0.5
+"""Part of the most similar template in the similarity to a visitor; the other is of its mean."""
 
 MAYBE_BELOW = 0.10
 """Cosine below the threshold from which a visitor may be the same: proposed, never merged."""
@@ -33,13 +40,29 @@ MAYBE_BELOW = 0.10
 WIDTH_BELOW = 0.15
 """Cosine below the threshold under which a track does not fit an exemplar of its visitor."""
 
+NARROW_BELOW = 0.25
+"""The same of the two least similar templates of visitors that are merged: a turned face and one
+that looks down differ more, and the average says more."""
+
 WIDE_SHARE = 0.5
 """Share of a visitor's exemplars that a joining track must fit: its photos differ more than any
 one of them differs from the mean."""
 
-POOR_BY = 0.12
+MERGE_BELOW = 0.08
+"""Cosine below the threshold from which two visitors with `MERGE_TEMPLATES` templates each are one,
+by the average of all pairs: it varies less than the similarity of two templates. With fewer, it is
+less in proportion, and none where either has a single one, or where their means are less similar
+than the threshold: the templates of two people, each seen in one pose, differ little from their
+means, those of one person's fragments much. Means of such people had 0.45, their averages 0.43."""
+
+MERGE_TEMPLATES = 8
+
+POOR_BY = 0.08
 """Cosine by which a poor track, and a visitor known from poor tracks alone, count as less similar:
 blurred, dark and turned faces of two people are more alike than good ones."""
+
+POOR_AVERAGE_BY = 0.04
+"""The same of the average of all pairs of templates."""
 
 MIN_SHOTS = 3
 """Shots of a track that is assigned at all."""
@@ -65,7 +88,8 @@ class Assignment:
     """Where a track belongs.
 
     Attributes:
-        visitor: its key; None for a track with too few shots.
+        visitor: its key; None for a track with too few shots, and one that joins none and may
+            found none.
         is_new: whether the track founds it.
         similarity: to the visitor it joined, cosine; 1 where it founds one.
         maybe: visitors that may be the same person, with the cosine, best first.
@@ -98,7 +122,7 @@ class JoinLimits:
 
     def join(self, n_visitors: int) -> float:
         """Return the cosine from which a track joins a visitor among so many."""
-        decades = JOIN_DECADES + math.log10(max(n_visitors, 10))
+        decades = JOIN_DECADES + math.log10(max(n_visitors, LEAST_COUNTED))
         return min(self.pair + self.per_decade * decades, 0.95)
 
 
@@ -116,6 +140,7 @@ class Visitors:
         self._keys: list[int] = []
         self._rows: dict[int, int] = {}
         self._means: Floats = np.empty((64, size), np.float32)
+        self._lengths: Floats = np.empty(64, np.float32)  # of the means before scaling
         self._exemplars: dict[int, dict[int, Floats]] = {}
         self._poor: set[int] = set()  # known from poor tracks alone
         self._apart: dict[int, set[int]] = {}
@@ -158,6 +183,7 @@ class Visitors:
                 grown = np.empty((2 * len(self._means), self._size), np.float32)
                 grown[: len(self._means)] = self._means
                 self._means = grown
+                self._lengths = np.resize(self._lengths, len(grown))
             self._rows[visitor] = len(self._keys)
             self._keys.append(visitor)
             self._exemplars[visitor] = {}
@@ -172,7 +198,12 @@ class Visitors:
             kept[track] = np.asarray(template, np.float32)
             if len(kept) > MAX_EXEMPLARS:
                 del kept[_most_redundant(kept)]
-        self._means[self._rows[visitor]] = _mean(kept)
+        self._update(visitor)
+
+    def _update(self, visitor: int) -> None:
+        row, mean = self._rows[visitor], _sum(self._exemplars[visitor])
+        self._lengths[row] = max(float(np.linalg.norm(mean)), 1e-9)
+        self._means[row] = mean / self._lengths[row]
 
     def drop_track(self, visitor: int, track: int) -> None:
         """Drop a track's template; a visitor without one is dropped too."""
@@ -180,7 +211,7 @@ class Visitors:
         if kept.pop(track, None) is None:
             return
         if kept:
-            self._means[self._rows[visitor]] = _mean(kept)
+            self._update(visitor)
         else:
             self.drop(visitor)
 
@@ -194,6 +225,7 @@ class Visitors:
             self._keys[row] = last
             self._rows[last] = row
             self._means[row] = self._means[len(self._keys)]
+            self._lengths[row] = self._lengths[len(self._keys)]
         del self._exemplars[visitor]
         self._poor.discard(visitor)
         for other in self._apart.pop(visitor, set()):
@@ -224,6 +256,7 @@ class Visitors:
         *,
         beside: Collection[int] = (),
         key: int | None = None,
+        may_found: bool = True,
     ) -> Assignment:
         """Assign a track, and remember its template.
 
@@ -233,22 +266,21 @@ class Visitors:
             beside: visitors of tracks that were alive at the same time in that camera: other
                 people.
             key: of the visitor that it founds; None for the next number.
+            may_found: whether it is evidence enough of a visitor by itself.
         """
         if tracklet.n_shots < MIN_SHOTS:
             return Assignment(None, is_new=False, similarity=-1.0)
         found = self.similar(tracklet, beside=beside)
         join = self.join
-        if found:
+        if self._joins(tracklet, found):
             visitor, best = found[0]
-            lead = best - found[1][1] if len(found) > 1 else 2.0
-            # Two fragments of one person are both similar; then the better one is joined too.
-            is_clear = lead >= self.limits.margin or self._are_one(visitor, found[1][0])
-            if best >= join and is_clear and self.fits(visitor, tracklet.template):
-                self.add(visitor, {track: tracklet.template}, is_poor=tracklet.is_poor)
-                for other in beside:
-                    self.keep_apart(visitor, other)
-                maybe = self._maybe(visitor, found[1:], join)
-                return Assignment(visitor, is_new=False, similarity=best, maybe=maybe)
+            self.add(visitor, {track: tracklet.template}, is_poor=tracklet.is_poor)
+            for other in beside:
+                self.keep_apart(visitor, other)
+            maybe = self._maybe(visitor, found[1:], join)
+            return Assignment(visitor, is_new=False, similarity=best, maybe=maybe)
+        if not may_found:
+            return Assignment(None, is_new=False, similarity=found[0][1] if found else -1.0)
         visitor = self._next if key is None else key
         self.add(visitor, {track: tracklet.template}, is_poor=tracklet.is_poor)
         for other in beside:
@@ -256,6 +288,23 @@ class Visitors:
         return Assignment(
             visitor, is_new=True, similarity=1.0, maybe=self._maybe(visitor, found, join)
         )
+
+    def find(self, tracklet: Tracklet, *, beside: Collection[int] = ()) -> int | None:
+        """Return the visitor that a track would join; None where it joins none. See `assign`."""
+        if tracklet.n_shots < MIN_SHOTS:
+            return None
+        found = self.similar(tracklet, beside=beside)
+        return found[0][0] if self._joins(tracklet, found) else None
+
+    def _joins(self, tracklet: Tracklet, found: Sequence[tuple[int, float]]) -> bool:
+        """Return whether a track joins the most similar of the visitors found."""
+        if not found:
+            return False
+        visitor, best = found[0]
+        lead = best - found[1][1] if len(found) > 1 else 2.0
+        # Two fragments of one person are both similar; then the better one is joined too.
+        is_clear = lead >= self.limits.margin or self._may_be_one(visitor, found[1][0])
+        return best >= self.join and is_clear and self.fits(visitor, tracklet.template)
 
     def similar(
         self, tracklet: Tracklet, *, beside: Collection[int] = ()
@@ -279,9 +328,46 @@ class Visitors:
             exemplars = np.stack(list(self._exemplars[visitor].values()))
             nearest = float((exemplars @ tracklet.template).max())
             less = POOR_BY if tracklet.is_poor or visitor in self._poor else 0.0
-            found.append((visitor, (float(to_means[row]) + nearest) / 2 - less))
+            share = NEAREST_SHARE
+            similarity = (1 - share) * float(to_means[row]) + share * nearest - less
+            found.append((visitor, similarity))
         found.sort(key=lambda each: -each[1])
         return found
+
+    def alike(self, visitor: int) -> tuple[list[int], list[tuple[int, float]]]:
+        """Compare a visitor that has grown with all others.
+
+        The similarity is the average of all pairs of templates, less `POOR_AVERAGE_BY` where either
+        is known from poor tracks alone.
+
+        Returns:
+            Visitors that are the same person, by `MERGE_BELOW` and without two templates that do
+            not fit; and those that may be, with the cosine. The most similar come first.
+        """
+        n = len(self._keys)
+        row = self._rows[visitor]
+        average = self._means[:n] @ self._means[row] * (self._lengths[:n] * self._lengths[row])
+        sure, maybe = [], []
+        near = np.flatnonzero(average >= self.join - MAYBE_BELOW)
+        for other_row in near[np.argsort(-average[near])].tolist():
+            other = self._keys[other_row]
+            if other == visitor or self.are_apart(visitor, other):
+                continue
+            similarity = self._average(visitor, other)
+            if similarity >= self._merge_from(visitor, other) and self._is_narrow(visitor, other):
+                sure.append(other)
+            elif similarity >= self.join - MAYBE_BELOW:
+                maybe.append((other, similarity))
+        return sure, maybe
+
+    def merge(self, visitor: int, into: int) -> None:
+        """Make two visitors one."""
+        apart, poor = self.apart(visitor), visitor in self._poor
+        templates = self.exemplars(visitor)
+        self.drop(visitor)
+        self.add(into, templates, is_poor=poor)
+        for other in apart:
+            self.keep_apart(into, other)
 
     def proposals(self) -> list[tuple[int, int, float]]:
         """Return pairs of visitors that may be one person, by their average cosine, best first."""
@@ -308,11 +394,28 @@ class Visitors:
             if similarity >= join - MAYBE_BELOW and not self.are_apart(visitor, other)
         )
 
-    def _are_one(self, one: int, other: int) -> bool:
+    def _merge_from(self, one: int, other: int) -> float:
+        """Return the average cosine from which two visitors are one."""
+        rows = self._rows[one], self._rows[other]
+        if float(self._means[rows[0]] @ self._means[rows[1]]) < self.join:
+            return self.join
+        fewest = min(len(self._exemplars[one]), len(self._exemplars[other]))
+        part = min((fewest - 1) / (MERGE_TEMPLATES - 1), 1.0)
+        return self.join - MERGE_BELOW * part
+
+    def _may_be_one(self, one: int, other: int) -> bool:
         if self.are_apart(one, other):
             return False
+        return self._average(one, other) >= self.join - MAYBE_BELOW
+
+    def _average(self, one: int, other: int) -> float:
         average = float(_sum(self._exemplars[one]) @ _sum(self._exemplars[other]))
-        return average - (0.0 if self._poor.isdisjoint((one, other)) else POOR_BY) >= self.join
+        return average - (0.0 if self._poor.isdisjoint((one, other)) else POOR_AVERAGE_BY)
+
+    def _is_narrow(self, one: int, other: int) -> bool:
+        """Return whether no template of a visitor is too unlike one of another to merge them."""
+        rows = [np.stack(list(self._exemplars[each].values())) for each in (one, other)]
+        return float((rows[0] @ rows[1].T).min()) >= self.join - NARROW_BELOW
 
     def fits(self, visitor: int, template: Floats) -> bool:
         """Return whether a template is near to enough of a visitor's exemplars."""
@@ -324,11 +427,6 @@ class Visitors:
 def _sum(templates: dict[int, Floats]) -> Floats:
     """Return the mean, not of unit length."""
     return np.asarray(np.stack(list(templates.values())).mean(axis=0), np.float32)
-
-
-def _mean(templates: dict[int, Floats]) -> Floats:
-    mean = _sum(templates)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9), np.float32)
 
 
 def _most_redundant(templates: dict[int, Floats]) -> int:

@@ -4,15 +4,18 @@ Sightings and events keep the visitor to whom they were assigned; a merge only g
 another `root`, so that it can be undone. Ids are random and never reused.
 """
 
+import json
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
 from recognizer import Floats
+from stream.events.logged import stored_quality
+from stream.frames import CLEAR_QUALITY, MIN_GOOD, Sighting
 
 VISITORS = """
 SELECT root.number, root.visitor_id,
@@ -21,13 +24,33 @@ FROM visitors AS root JOIN visitors AS each ON each.root = root.number
 WHERE root.root = root.number {where}
 GROUP BY root.number ORDER BY max(each.last_seen) DESC, root.number DESC {limit}
 """
+PROPOSALS = """
+SELECT max(visitor_proposals.id), max(similarity) AS best,
+    min(a.root, b.root) AS first, max(a.root, b.root) AS second
+FROM visitor_proposals
+JOIN visitors AS a ON a.number = one JOIN visitors AS b ON b.number = other
+WHERE a.root != b.root AND NOT a.is_ignored AND NOT b.is_ignored
+GROUP BY first, second ORDER BY best DESC
+"""
+NO_CROP = np.zeros((112, 112, 3), np.uint8)
+"""Crops have no part in the assignment."""
+
 OF_ROOT = "SELECT visitor_id FROM visitors WHERE root = ?"
 
-MIN_GOOD = 3
-"""Good shots of a track that is not poor."""
+POOR = f"n_good < {MIN_GOOD} AND json_extract(quality, '$.overall') < {CLEAR_QUALITY}"
+"""Of a sighting of a poor track, see `Sighting.is_poor`."""
+
+IN_VIEW = """(NOT is_over AND NOT EXISTS (SELECT 1 FROM events WHERE kind = 'exit'
+    AND events.run = sightings.run AND events.track_number = sightings.stay))"""
+"""Of a sighting of a track that has not ended, in a stay that goes on."""
 
 CORE = "n_good >= 8 AND good_s >= 2"
 """Of a sighting that alone is enough evidence of a visitor; two of any kind are too."""
+
+PROVISIONAL = f"""(NOT root.is_ignored AND (SELECT count(*) < 2 AND NOT coalesce(max({CORE}), 0)
+    FROM sightings JOIN visitors AS own ON own.visitor_id = sightings.visitor_id
+    WHERE own.root = root.number))"""
+"""Of a visitor `root`: seen too briefly to be sure that it is a person of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +145,8 @@ def templates(
     for number, sighting, template in connection.execute(
         "SELECT visitors.root, sightings.id, template FROM sightings "
         "JOIN visitors ON visitors.visitor_id = sightings.visitor_id "
-        "WHERE model_id = ? AND (n_good < ?) = ? ORDER BY sightings.id",
-        (model_id, MIN_GOOD, int(is_poor)),
+        f"WHERE model_id = ? AND coalesce({POOR}, 0) = ? ORDER BY sightings.id",
+        (model_id, int(is_poor)),
     ):
         found.setdefault(number, {})[sighting] = from_bytes(template)
     for number, kept in connection.execute(
@@ -135,6 +158,45 @@ def templates(
         for row, template in enumerate(from_bytes(kept).reshape(-1, size)):
             own[-1 - row] = template
     return found
+
+
+def uncount(
+    connection: sqlite3.Connection, root: int, sighting_ids: Sequence[int]
+) -> list[tuple[str, int]]:
+    """Subtract the stays that leave a visitor with some of its sightings, before they leave.
+
+    Returns:
+        Run and first track of these stays.
+    """
+    own = "SELECT visitor_id FROM visitors WHERE root = ?1"
+    stays = connection.execute(
+        "WITH leaving AS (SELECT value AS id FROM json_each(?2)) "
+        "SELECT min(visitor_id), run, stay FROM sightings AS each "
+        f"WHERE id IN leaving AND visitor_id IN ({own}) AND NOT EXISTS ("
+        "SELECT 1 FROM sightings AS other WHERE other.run = each.run AND other.stay = each.stay "
+        f"AND other.id NOT IN leaving AND other.visitor_id IN ({own})) GROUP BY run, stay",
+        (root, json.dumps(list(sighting_ids))),
+    ).fetchall()
+    for visitor_id, *_ in stays:
+        connection.execute(
+            "UPDATE visitors SET visit_count = max(0, visit_count - 1) WHERE visitor_id = ?",
+            (visitor_id,),
+        )
+    return [(str(run), int(stay)) for _, run, stay in stays]
+
+
+def merge(connection: sqlite3.Connection, visitor: int, into: int) -> None:
+    """Make two visitors one, so that it can be undone; drop what was proposed of them."""
+    connection.execute(
+        "UPDATE visitors SET merged_into = ?, merged_at = "
+        "(SELECT coalesce(max(merged_at), 0) + 1 FROM visitors) WHERE number = ?",
+        (into, visitor),
+    )
+    set_roots(connection)
+    connection.execute(
+        "DELETE FROM visitor_proposals WHERE (one, other) IN (VALUES (?, ?))",
+        (min(visitor, into), max(visitor, into)),
+    )
 
 
 def set_roots(connection: sqlite3.Connection) -> None:
@@ -177,6 +239,48 @@ def propose(connection: sqlite3.Connection, number: int, maybe: Mapping[int, flo
             "ON CONFLICT (one, other) DO UPDATE SET similarity = max(similarity, ?3)",
             (one, other, similarity),
         )
+
+
+def sighting(connection: sqlite3.Connection, sighting_id: int, model_id: str) -> Sighting | None:
+    """Return a stored sighting without its crop; its times are seconds since 1970.
+
+    None if it is gone, or its embeddings are of another model.
+    """
+    row = connection.execute(
+        "SELECT camera, run, track_number, stay, began, ended, is_over, template, exemplars, "
+        "n_good, good_s, max(n_shots, n_good), face_px, quality FROM sightings "
+        "WHERE id = ? AND model_id = ?",
+        (sighting_id, model_id),
+    ).fetchone()
+    if row is None:
+        return None
+    camera, run, number, stay, began, ended, is_over, template, exemplars, *counts, quality = row
+    n_good, good_s, n_shots, face_px = counts
+    measured, mean = stored_quality(quality), from_bytes(template)
+    if measured is None:
+        return None
+    beside = connection.execute(
+        "SELECT run || '-' || track_number FROM sightings WHERE run = ? AND camera = ? "
+        "AND id != ? AND began < ? AND ended > ?",
+        (run, camera, sighting_id, ended, began),
+    ).fetchall()
+    return Sighting(
+        camera=camera,
+        track_id=f"{run}-{number}",
+        stay=f"{run}-{stay}",
+        began=began,
+        ended=ended,
+        is_over=bool(is_over),
+        template=mean,
+        exemplars=from_bytes(exemplars).reshape(-1, len(mean)),
+        n_good=n_good,
+        good_s=good_s,
+        n_shots=n_shots,
+        face_px=face_px,
+        crop=NO_CROP,
+        quality=measured,
+        beside=frozenset(track_id for (track_id,) in beside),
+    )
 
 
 def from_bytes(blob: bytes) -> Floats:

@@ -15,7 +15,9 @@ import { byId, setText } from "./page/dom.js";
 import { learnRole } from "./page/role.js";
 import { Router, routeTo, showView } from "./page/router.js";
 import { sentence } from "./page/text.js";
+import { offerPast } from "./people/past.js";
 import { People } from "./people/people.js";
+import { Rules } from "./rules/rules.js";
 import { Settings } from "./settings/settings.js";
 import { Wall } from "./wall/wall.js";
 
@@ -36,6 +38,7 @@ const timeline = new Timeline(socket, router, cameras);
 const visits = new DayOfVisits(socket, router, cameras);
 const search = new Search(router, cameras);
 const settings = new Settings(cameras);
+const rules = new Rules(socket, cameras);
 const people = new People();
 live.own = own;
 
@@ -48,6 +51,7 @@ const VIEWS = {
   visits: { show: ({ query }) => attempt(visits.show(query)), hide: () => visits.hide() },
   people: { show: ({ name }) => attempt(people.show(name)), hide: hidden },
   search: { show: ({ query }) => attempt(search.show(query)), hide: () => search.hide() },
+  rules: { show: () => attempt(rules.show()), hide: () => rules.hide() },
   settings: { show: () => attempt(settings.show()), hide: () => settings.hide() },
 };
 /** @type {Route} */
@@ -115,10 +119,17 @@ own.on("stop", () => {
 own.on("enrolled", () => attempt(people.load()));
 
 live.on("name", async (picked) => {
-  if (await askName(picked, live.stage.video)) {
+  const identity = await askName(picked, live.stage.video);
+  if (identity) {
     await attempt(people.load());
+    await attempt(offerPast(identity, pastNamed));
   }
 });
+/** Read again what shows past events. */
+function pastNamed() {
+  attempt(timeline.reload());
+  attempt(live.reload());
+}
 /** @param {Event} event */
 async function nameEvent(event) {
   const identity = await askNameOfEvent(event);
@@ -126,14 +137,12 @@ async function nameEvent(event) {
     timeline.named(event, identity);
     live.eventNamed(event, identity);
     await attempt(people.load());
+    await attempt(offerPast(identity, pastNamed));
   }
 }
 live.on("event-name", (event) => attempt(nameEvent(event)));
 timeline.on("name", (event) => attempt(nameEvent(event)));
-people.on("removed", () => {
-  attempt(timeline.reload());
-  attempt(live.reload());
-});
+people.on("removed", pastNamed);
 
 let announcement = "";
 socket.on("event", ({ event }) => {

@@ -64,10 +64,12 @@ class Answer:
     Attributes:
         sdp: the answer, with all candidates.
         peer_id: id of the connection, for `Peers.close`; cannot be guessed.
+        via: what sends the video: "facewire" itself, or the kind of an SFU.
     """
 
     sdp: str
     peer_id: str
+    via: str = "facewire"
 
 
 @dataclass(slots=True)
@@ -90,7 +92,8 @@ class _Peer:
         for track in self.sent:
             # aiortc stops it only if the connection was established.
             track.stop()
-        await self.connection.close()
+        # aiortc may be closing it by itself, and a wait for that must not cancel it
+        await asyncio.shield(self.connection.close())
 
 
 class Peers:
@@ -208,7 +211,7 @@ class Peers:
     ) -> Answer:
         self._places.take(client)
         peer_id = secrets.token_urlsafe(16)
-        connection = RTCPeerConnection(RTCConfiguration(iceServers=_servers(self.ice)))
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=ice_servers(self.ice)))
         peer = _Peer(connection, on_close, client)
         self._peers[peer_id] = peer
         try:
@@ -282,7 +285,7 @@ class Peers:
         track.on("ended", lambda: self._close_soon(peer_id))
         peer.sent.append(track)
         transceiver = peer.connection.addTransceiver(track, "sendonly")
-        transceiver.setCodecPreferences(_preferences(codec))
+        transceiver.setCodecPreferences(preferences(codec))
         # aiortc reports lost frames only to its own encoder, by this private name.
         transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
         if look.raw:
@@ -370,14 +373,15 @@ async def _negotiate(
     return answer_sdp
 
 
-def _preferences(codec: Codec) -> list[RTCRtpCodecCapability]:
+def preferences(codec: Codec) -> list[RTCRtpCodecCapability]:
     """Return a codec's variants, constrained baseline first, and retransmissions."""
     capabilities = RTCRtpSender.getCapabilities("video").codecs
     chosen = [each for each in capabilities if each.mimeType in (codec, RTX)]
     return sorted(chosen, key=lambda each: each.parameters.get("profile-level-id") != "42e01f")
 
 
-def _servers(ice: IceServers) -> list[RTCIceServer]:
+def ice_servers(ice: IceServers) -> list[RTCIceServer]:
+    """Return the STUN and TURN servers as aiortc takes them."""
     return [
         RTCIceServer(server.url, server.username or None, server.credential or None)
         for server in ice.current()

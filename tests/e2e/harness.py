@@ -88,7 +88,9 @@ def service(
         viewer_token: that allows to watch and read; empty for none.
     """
     OUTPUT.mkdir(exist_ok=True)
-    log = OUTPUT / f"{name}.log"
+    # Of two processes that run tests, each writes its own.
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    log = OUTPUT / (f"{name}-{worker}.log" if worker else f"{name}.log")
     command = [str(Path(sys.executable).with_name("facewire")), "serve", f"--port={port}"]
     environment = {**os.environ, "FACEWIRE_DATA": str(data)}
     if token:

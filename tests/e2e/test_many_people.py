@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -50,6 +51,7 @@ def test_a_dropped_folder_becomes_people(tmp_path: Path) -> None:
         for name, n in ((BLAIR, "2 photos"), (POWELL, "3 photos"), ("Hugo Chávez", "1 photo")):
             expect(page.locator(f'.person[data-name="{name}"]')).to_contain_text(n)
         _add_one_by_a_group_photo(page, tmp_path)
+        _add_a_zip_file_with_a_list(page, tmp_path)
 
 
 def _add_one_by_a_group_photo(page: Page, directory: Path) -> None:
@@ -97,6 +99,25 @@ def _people(root: Path) -> Path:
     (root / "Group").mkdir()
     cv2.imwrite(str(root / "Group/both.png"), np.hstack([chavez, putin]))
     return root
+
+
+def _add_a_zip_file_with_a_list(page: Page, directory: Path) -> None:
+    one, two = _photos_of(POWELL)[5:7]
+    with zipfile.ZipFile(directory / "staff.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("list.csv", "name,file\nDoe; Joe,scans/1.jpg\nDoe; Joe,scans/3.jpg\n")
+        packed.write(one, "scans/1.jpg")
+        packed.write(two, "scans/2.jpg")
+    _drop(page, directory / "staff.zip", page.locator("#people-list"))
+    names = page.locator(".plan-name")
+    expect(names).to_have_count(1)
+    expect(names).to_have_value("Doe; Joe")
+    expect(page.locator("#many").get_by_role("alert").first).to_have_text(
+        "staff/list.csv, line 3: scans/3.jpg is not among the files. "
+        "staff/scans/2.jpg is not in staff/list.csv, and left out."
+    )
+    page.screenshot(path=OUTPUT / "people-many-zip.png")
+    page.get_by_role("button", name="Add 1 photo of 1 person").click()
+    expect(page.locator(".many-status")).to_contain_text("1 of 1")
 
 
 def _photos_of(name: str) -> list[Path]:

@@ -32,7 +32,7 @@ PASTE = """([base64, id]) => {
 
 def test_a_pasted_photo_finds_its_past_and_the_past_gets_a_name(tmp_path: Path) -> None:
     require_chromium()
-    film = film_of(tmp_path / "door.avi", ("obama.jpg", "biden.jpg"))
+    film = film_of(tmp_path / "door.avi", ("obama.jpg", "grace_hopper.jpg"))
     config = tmp_path / "facewire.toml"
     config.write_text(
         f'[[cameras]]\nname = "door"\nurl = "{film}"\nloop = true\n'
@@ -49,6 +49,7 @@ def test_a_pasted_photo_finds_its_past_and_the_past_gets_a_name(tmp_path: Path) 
         _paste(page)
         _search_by_event(page)
         _name_the_past(page)
+        _name_an_event_and_its_past(page)
 
 
 def _paste(page: Page) -> None:
@@ -91,3 +92,36 @@ def _name_the_past(page: Page) -> None:
     page.locator("#person-sheet").get_by_label("Close").click()
     go(page, "#/events?name=Barack%20Obama")
     expect(page.locator('.event[data-kind="unknown"]').first).to_be_visible()
+
+
+def _name_an_event_and_its_past(page: Page) -> None:
+    """Name one event of a stranger: the page offers the name for the others at once."""
+    go(page, "#/events?kind=unknown")
+    event_id = _event_of_a_stranger(page)
+    page.locator(f'.event[data-id="{event_id}"]').get_by_role("button", name="Name").click()
+    page.fill("#name-input", "Grace Hopper")
+    page.click("#name-save")
+    expect(page.locator("#name-dialog")).to_be_hidden()
+    offer = page.locator("#toasts .toast", has_text="as an unknown face")
+    expect(offer).to_be_visible()
+    page.screenshot(path=OUTPUT / "search-offer.png", animations="disabled")
+    offer.get_by_text("Give them the name").click()
+    expect(page.get_by_text("got the name Grace Hopper")).to_be_visible()
+    expect(offer).to_have_count(0)
+    go(page, "#/events?name=Grace%20Hopper")
+    expect(page.locator('.event[data-kind="unknown"]').nth(1)).to_be_visible()
+
+
+def _event_of_a_stranger(page: Page) -> int:
+    """Return an event without a name whose face was seen in other events that have none either."""
+    api = page.url.split("#")[0] + "api/"
+    found: dict[int, list[str | None]] = {}
+    for event in page.request.get(f"{api}events?kind=unknown&limit=20").json()["events"]:
+        matches = page.request.post(f"{api}search", data={"event_id": event["id"]}).json()[
+            "matches"
+        ]
+        found[event["id"]] = [match["event"]["name"] for match in matches]
+    strangers = {each: len(names) for each, names in found.items() if not any(names)}
+    if max(strangers.values(), default=0) < 2:
+        pytest.fail(f"nobody without a name was seen twice: {found}")
+    return max(strangers, key=lambda each: strangers[each])

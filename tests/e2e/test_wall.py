@@ -8,6 +8,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.films import still_film
 from tests.e2e.harness import (
     PATIENCE_S,
     RunningService,
@@ -214,3 +215,33 @@ def test_a_frozen_camera_is_told_from_a_live_one(tmp_path: Path) -> None:
             with urlopen(f"{facewire.url}healthz") as answer:
                 health = json.load(answer)
             assert "camera porch is frozen: the same frame for 1 s" in health["problems"]
+
+
+def test_a_wall_of_many_cameras_has_pages(tmp_path: Path) -> None:
+    require_chromium()
+    film = still_film(tmp_path / "film.mp4")
+    cameras = [f"--camera=c{number:02}={film}" for number in range(18)]
+    arguments = (*cameras, f"--gallery={tmp_path / 'people'}")
+    with service("wall-pages", tmp_path, *arguments) as facewire, chromium() as browser:
+        page = open_page(browser, f"{facewire.url}#/wall")
+        expect(page.locator("#wall li:visible")).to_have_count(16)
+        expect(page.locator("#wall-page")).to_have_text("1 to 16 of 18")
+        expect(page.locator('#wall [data-camera="c00"]')).to_have_attribute("data-state", "playing")
+        keep_screenshots(page, "wall-pages")
+        page.set_viewport_size({"width": 390, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.get_by_role("button", name="Next page").click()
+        expect(page.locator("#wall li:visible")).to_have_count(2)
+        expect(page.locator("#wall-page")).to_have_text("17 to 18 of 18")
+        expect(page.locator('#wall [data-camera="c17"]')).to_have_attribute("data-state", "playing")
+        _await_viewers(facewire, "c00", 0)  # of another page, it is not sent
+        _await_viewers(facewire, "c17", 1)
+        page.get_by_role("link", name="c17: live").click()
+        expect(page.locator("#camera-name")).to_have_text("c17")
+        page.get_by_role("link", name="All cameras").click()
+        expect(page.get_by_role("link", name="c17: ")).to_be_focused()
+        page.get_by_role("button", name="Next page").click()  # after the last comes the first
+        expect(page.locator("#wall-page")).to_have_text("1 to 16 of 18")
+        page.get_by_role("button", name="Turn pages").click()
+        expect(page.locator("#wall-page")).to_have_text("17 to 18 of 18")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.harness import service
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.integration
 
 TESTS = Path(__file__).parents[1]
 TOKEN = "correct horse battery"
@@ -17,7 +17,10 @@ TOKEN = "correct horse battery"
 
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     config = tmp_path / "facewire.toml"
-    config.write_text('[[cameras]]\nname = "demo"\nurl = "demo:"\ntarget_fps = 2\n')
+    config.write_text(
+        "[compreface]\nenabled = true\n[deepstack]\nenabled = true\n"
+        '[[cameras]]\nname = "demo"\nurl = "demo:"\ntarget_fps = 2\n'
+    )
     arguments = [f"--config={config}", f"--gallery={tmp_path / 'people'}"]
     with service("contract", tmp_path / "data", *arguments, token=TOKEN) as running:
         result = subprocess.run(
@@ -27,9 +30,11 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
                 "run",
                 f"{running.url}openapi.json",
                 f"--header=Authorization: Bearer {TOKEN}",
+                f"--header=x-api-key: {TOKEN}",
                 "--phases=coverage,fuzzing",
                 "--max-examples=1",
                 "--workers=2",
+                "--request-timeout=300",
                 "--seed=1",
                 "--generation-deterministic",
                 "--no-color",
@@ -42,6 +47,6 @@ def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
             },
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=800,
         )
         assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

@@ -25,11 +25,13 @@ from gallery.check import check
 from stream.backup.restoring import restore
 from stream.backup.saving import save
 from stream.cameras.store import CameraStore
-from stream.config import CameraConfig
+from stream.config import CameraConfig, RuleConfig
 from stream.errors import BackupError, ConfigError
 from stream.events.log import EventLog
 from stream.events.schema import connect_reader
 from stream.frames import Event, EventKind
+from stream.integrations.push.devices import Devices
+from stream.integrations.rules.store import RuleStore
 from stream.service_lock import only_service
 from tests.e2e.harness import PATIENCE_S, require, service
 
@@ -121,6 +123,18 @@ def test_a_restored_backup_is_what_was_saved(data: Path, saved: Path, tmp_path: 
     for file in other.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
     assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "new", "saved.zip"]
+
+
+def test_rules_and_devices_are_in_it(data: Path, tmp_path: Path) -> None:
+    rule = RuleConfig.model_validate({"name": "Anybody", "then": [{"type": "push"}]})
+    RuleStore(data, ()).add(rule)
+    key = Devices(data, tokens={"admin": None}, wall_clock=lambda: 0.0).public_key
+    manifest = save(data, tmp_path / "saved.zip", replace=False, progress=quiet)
+    assert manifest.counts["rules"] == 1
+    other = fill(tmp_path / "other", 2)
+    put_back(other, tmp_path / "saved.zip", force=True)
+    assert list(RuleStore(other, ()).rules().values()) == [rule]
+    assert Devices(other, tokens={"admin": None}, wall_clock=lambda: 0.0).public_key == key
 
 
 def test_the_manifest_describes_the_parts(saved: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,11 +20,10 @@ from stream.errors import ConfigError, UnknownCameraError
 from stream.frames import EventKind
 from stream.service import Service
 from tests.rtsp_camera import RtspCamera, access_units
+from tests.viewers import PATIENCE_S, until
 from tests.web_camera import WebCamera, jpeg, ok
 
 pytestmark = pytest.mark.integration
-
-PATIENCE_S = 300.0
 
 
 @pytest.fixture(autouse=True)
@@ -37,13 +35,6 @@ def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def opened(config: Config | None = None) -> AsyncIterator[Service]:
     async with Service.open(config or load_config()) as service:
         yield service
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
 
 
 async def change(service: Service, name: str, /, **changes: object) -> None:

@@ -238,7 +238,7 @@ def test_damaged_model_is_one_line(faces: Path, tmp_path: Path):
 def test_output_to_a_full_disk_is_one_line(arguments: tuple[str, ...]):
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
-            [FACEWIRE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=100
+            [FACEWIRE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
         )
     assert result.returncode == 1
     assert complaints(result) == [

@@ -38,7 +38,7 @@ def ask(
         headers["authorization"] = f"Bearer {token}"
     request = Request(f"{running.url}{path}", body, headers)
     try:
-        with (opener.open if opener else urlopen)(request, timeout=60) as answer:
+        with (opener.open if opener else urlopen)(request, timeout=300) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         with error:
@@ -141,7 +141,7 @@ def test_no_secret_of_a_camera_leaves_the_service(tmp_path: Path) -> None:
 
 def hear(socket: ClientConnection, kind: str) -> dict[str, Any]:
     while True:
-        message: dict[str, Any] = json.loads(socket.recv(timeout=30))
+        message: dict[str, Any] = json.loads(socket.recv(timeout=300))
         if message["type"] == kind:
             return message
 
@@ -169,5 +169,5 @@ def until_closed(socket: ClientConnection) -> int:
     """Return the code with which the other side closed."""
     with suppress(ConnectionClosed):
         while True:
-            socket.recv(timeout=30)
+            socket.recv(timeout=300)
     return socket.protocol.close_rcvd.code if socket.protocol.close_rcvd else 0

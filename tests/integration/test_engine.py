@@ -3,9 +3,8 @@
 import asyncio
 import sys
 import threading
-import time
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +25,9 @@ from stream.events.log import LoggedEvent
 from stream.frames import EventKind, TrackState
 from stream.service import Service
 from tests.shared_data import photos
+from tests.viewers import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
-
-PATIENCE_S = 300.0
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +39,6 @@ def _own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 async def opened(config: Config | None = None) -> AsyncIterator[Service]:
     async with Service.open(config or load_config()) as service:
         yield service
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
 
 
 async def names_of(service: Service, n: int) -> set[str | None]:
@@ -152,7 +143,7 @@ def test_another_process_changes_people_and_the_model_under_a_running_service() 
     async def scenario() -> tuple[set[str | None], list[str]]:
         async with opened() as service:
             await names_of(service, 2)
-            directory = service.gallery.file.path.parent
+            directory = Path(service.gallery.store.place)
             with Gallery.open_any(directory) as other:
                 known = other.people.summaries()
                 for summary in known:
@@ -191,7 +182,7 @@ def test_cameras_go_on_while_another_process_holds_the_gallery() -> None:
     async def scenario() -> tuple[int, bool, int]:
         async with opened() as service:
             await names_of(service, 1)
-            path = service.gallery.file.path
+            path = Path(service.gallery.store.place, "gallery.sqlite3")
             (ada, *_) = await service.gallery_worker.read(service.gallery.people.summaries)
             holder = await asyncio.create_subprocess_exec(
                 sys.executable, "-c", HOLD, str(path), stdin=PIPE, stdout=PIPE

@@ -354,12 +354,12 @@ def test_the_same_folder_twice_changes_nothing(recognizer, gallery, tmp_path):
     )
     assert not first.rejected
     assert len(seen) == 5
-    before = (gallery.people.summaries(), revision(gallery.file))
+    before = (gallery.people.summaries(), revision(gallery.store))
     again = enroll_images(recognizer, gallery, read_people_folder(folder).items)
     assert not again.enrolled
     assert reasons(again) == [Reason.DUPLICATE] * 5
     assert not again.refused
-    assert (gallery.people.summaries(), revision(gallery.file)) == before
+    assert (gallery.people.summaries(), revision(gallery.store)) == before
     [found] = gallery.search(
         np.stack([recognizer.recognize([picture("obama3.jpg")])[0][0].embedding]),
         threshold=recognizer.threshold,
@@ -426,7 +426,7 @@ def test_a_person_erased_while_photos_are_added_does_not_come_back(
     def erase_after_the_first_step(outcome) -> None:
         done.append(outcome)
         if len(done) == 64:
-            with Gallery.open_any(gallery.file.path.parent) as elsewhere:
+            with Gallery.open_any(Path(gallery.store.place)) as elsewhere:
                 elsewhere.people.remove("Ada")
 
     report = enroll_images(recognizer, gallery, items, progress=erase_after_the_first_step)
@@ -443,7 +443,7 @@ def test_a_person_renamed_while_photos_are_added_gets_them_all(recognizer, galle
     def rename_after_the_first_step(outcome) -> None:
         done.append(outcome)
         if len(done) == 64:
-            with Gallery.open_any(gallery.file.path.parent) as elsewhere:
+            with Gallery.open_any(Path(gallery.store.place)) as elsewhere:
                 elsewhere.people.rename("Ada", "Ada Lovelace")
 
     report = enroll_images(recognizer, gallery, items, progress=rename_after_the_first_step)

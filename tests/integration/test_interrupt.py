@@ -115,7 +115,11 @@ def test_an_edited_configuration_is_taken_in_at_sighup(tmp_path: Path) -> None:
     reload(first + two, {"one": "live", "two": "live"})
     reload(first + two + "enabled = false\n", {"one": "live", "two": "off"})
     reload(two.replace("two", "three"), {"three": "live"})
-    reload("[[cameras]]\nname = 5\n", {"three": "live"})
+    rule = '[[rules]]\nname = "Anybody"\nthen = [{ type = "push" }]\n'
+    reload(two.replace("two", "four") + rule, {"four": "live"})
+    with urlopen(f"{url}/api/rules", timeout=300) as answer:
+        assert [each["name"] for each in json.load(answer)["rules"]] == ["Anybody"]
+    reload("[[cameras]]\nname = 5\n", {"four": "live"})
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 0

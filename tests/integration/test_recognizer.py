@@ -168,6 +168,21 @@ def test_a_photo_turned_by_any_angle_shows_the_same_person(
         assert np.linalg.norm(middle - expected.mean(axis=0)) < 0.6 * eyes
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_that_lies_beside_an_upright_one_is_found(
+    recognizer: Recognizer, quarters: int
+) -> None:
+    one, other = (read_image(photos() / name) for name in ("obama.jpg", "biden.jpg"))
+    lying = np.ascontiguousarray(np.rot90(other, quarters))
+    photo = np.full((max(len(one), len(lying)), one.shape[1] + lying.shape[1], 3), 90, np.uint8)
+    photo[: len(one), : one.shape[1]] = one
+    photo[: len(lying), one.shape[1] :] = lying
+    (faces,) = recognizer.recognize([photo], any_way_up=True)
+    assert len(faces) == 2
+    for face in recognizer.recognize([one])[0] + recognizer.recognize([other])[0]:
+        assert max(found.embedding @ face.embedding for found in faces) > 0.8
+
+
 @pytest.mark.parametrize("name", PEOPLE)
 @pytest.mark.parametrize("share", [0.0, 0.05, -0.1])
 def test_a_face_that_fills_its_photo_is_found(
@@ -279,6 +294,31 @@ def test_a_live_scan_of_upright_people_finds_those_of_a_photo(recognizer: Recogn
         for found in follow_live(recognizer, image, 20):
             assert len(found) == len(photo)
             np.testing.assert_allclose(found.boxes, photo.boxes, atol=1e-3)
+
+
+@pytest.mark.parametrize("left_out", [0, 3])
+def test_a_live_scan_finds_new_faces_beside_those_that_flow_leads(
+    recognizer: Recognizer, left_out: int
+) -> None:
+    image = golden_image("t1.jpg")
+    (photo,) = recognizer.detect([image])
+    rows = np.delete(np.arange(len(photo)), left_out)
+    known = Known(photo.boxes[rows], photo.landmarks[rows], np.ones(len(rows), np.bool_))
+    (found,) = recognizer.scan([image], [LiveScan()], [known])
+    assert len(found) == len(photo)
+    assert all(has_face(found, landmarks) for landmarks in photo.landmarks)
+    assert (np.diff(found.scores) <= 0).all()
+    new = np.abs(found.boxes - photo.boxes[left_out]).max(axis=1).min()
+    assert new < 1e-3, "searched as if nobody were known"
+
+
+def test_a_live_scan_ends_a_face_that_flow_leads_to_a_wall(recognizer: Recognizer) -> None:
+    frame, landmarks = in_a_room("obama.jpg", 100)
+    wall = np.array([[40, 500, 140, 620]], np.float32)
+    known = Known(wall, wall[:, None, :2] + 40 + np.zeros((1, 5, 2), np.float32), np.ones(1, bool))
+    (found,) = recognizer.scan([frame], [LiveScan()], [known])
+    assert len(found) == 1
+    assert has_face(found, landmarks)
 
 
 def test_follow_finds_a_face_that_moved(recognizer: Recognizer) -> None:
@@ -416,6 +456,8 @@ def test_the_bench_measures_every_stage() -> None:
         *("P-Net", "R-Net", "O-Net", "image work and boxes")
     ]
     assert all(stage.floor_ms > 0 and stage.ms > 0 for stage in measured.stages[:3])
+    assert (measured.live.small_px, measured.live.large_px) == (24, 40)
+    assert measured.live.ratio > 0
     embedding = bench_embed(device="cpu", threads=1)
     assert embedding.ms_one > 0
     assert embedding.ms_eight > 0

@@ -52,9 +52,9 @@ def running(name: str, *arguments: object, **environment: str) -> Iterator[subpr
 
 
 def wait_for(process: subprocess.Popen[str], *wanted: str) -> str:
-    """Return the first line that holds all the words; fail after a minute or at the end."""
+    """Return the first line that holds all the words; fail after five minutes or at the end."""
     assert process.stdout is not None
-    lines, deadline = [], time.monotonic() + 60
+    lines, deadline = [], time.monotonic() + 300
     while time.monotonic() < deadline and (line := process.stdout.readline()):
         lines.append(line)
         if all(word in line for word in wanted):
@@ -233,3 +233,32 @@ def test_ways_to_make_one_embedding_of_a_track_are_compared():
     assert lines[0].startswith("180 genuine")
     assert [line.split()[0] for line in lines[4::9]] == ["far", "blurred", "dark"]
     assert sum("(as built)" in line for line in lines) == 3
+
+
+def test_the_start_of_some_cameras_is_measured() -> None:
+    done = run("camera_startup.py", 3, "--fps=2", "--seconds=1", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["one"]["cameras"], found["many"]["cameras"]) == (1, 3)
+    for each in (found["one"], found["many"]):
+        assert 0 < each["page_s"] <= each["first_s"]
+        assert each["first_cpu_s"] > 0
+        assert each["used"]["pss_mib"] > 50
+    # each has a thread that captures and one that encodes
+    assert found["many"]["used"]["threads"] >= found["one"]["used"]["threads"] + 4
+    assert found["many"]["used"]["descriptors"] > found["one"]["used"]["descriptors"]
+
+
+def test_the_start_of_a_single_camera_has_nothing_to_compare() -> None:
+    done = run("camera_startup.py", 1)
+    assert done.returncode == 2
+    assert "cameras must be at least 2" in done.stderr
+
+
+def test_the_costs_of_a_frame_are_measured_and_extended_to_more_cores() -> None:
+    done = run("scale.py", "--cameras=2", "--fps=2", "--seconds=2", "--py-spy=", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert all(found["ms"][stage] > 0 for stage in ("decode", "recognize", "show", "lock"))
+    assert not found["is_lock_measured"]
+    assert [row["cores"] for row in found["table"]] == [2, 4, 8, 16, 32, 64]

@@ -28,10 +28,9 @@ from stream.video.channel import VideoOut
 from stream.video.encoder import Codec
 from stream.video.rendition import Feed
 from tests.integration.test_webhooks import receiving
+from tests.viewers import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
-
-PATIENCE_S = 300.0
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +48,6 @@ def hook_url() -> Iterator[str]:
 async def opened(config: Config | None = None) -> AsyncIterator[Service]:
     async with Service.open(config or load_config()) as service:
         yield service
-
-
-async def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.02)
 
 
 async def frames_come(service: Service) -> None:

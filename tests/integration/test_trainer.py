@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -512,7 +513,7 @@ def run_two(tmp_path, data, out, *settings, expect=0):
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(
         [*command, "--nproc-per-node", "2", str(script), str(data), str(out), *settings],
-        timeout=110,
+        timeout=600,
         check=False,
         capture_output=True,
         text=True,
@@ -1104,6 +1105,9 @@ def test_killed_runs_resume_to_the_same_bits(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    for kill in found["kills"]:
+        if kill["failed_once"]:  # torchrun's own fault on a busy machine; to be seen, not to fail
+            warnings.warn(f"resumed twice: {kill['failed_once']}", stacklevel=1)
     assert (found["differs"], len(found["kills"])) == (0, 3)
     assert found["equal"] >= 1
     assert {kill["killed"] for kill in found["kills"]} == {"all", "rank 0", "rank 1"}

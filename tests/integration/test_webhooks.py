@@ -26,8 +26,9 @@ from stream.events.schema import FILE_NAME
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.frames import Event, EventKind
 from stream.integrations import webhooks
+from stream.integrations.delivery import MAX_TRIES, MAX_WAITING
 from stream.integrations.signing import legacy_signature, signature
-from stream.integrations.webhooks import DEADLINE_S, MAX_TRIES, MAX_WAITING, Webhook
+from stream.integrations.webhooks import DEADLINE_S, Webhook
 from stream.schemas.events import event_json
 from stream.service import _open_webhooks
 from stream.supervisor import Supervisor

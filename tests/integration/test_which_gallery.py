@@ -32,7 +32,7 @@ def run(data: Path, *arguments: object, **environment: str) -> subprocess.Comple
 
 
 def names(running: RunningService) -> set[str]:
-    with urlopen(f"{running.url}api/identities", timeout=60) as answer:
+    with urlopen(f"{running.url}api/identities", timeout=300) as answer:
         return {each["name"] for each in json.load(answer)}
 
 

@@ -24,6 +24,7 @@ from recognizer import read_image
 from recognizer.cache import default_cache
 from stream.config import load_config
 from tests.e2e.harness import PATIENCE_S, await_address
+from tests.fake_programs import FakeCompreFace, FakeFrigate, served
 from tests.shared_data import photos, shared_data
 from tests.written import PAGES, ROOT, TABLE, Block, blocks_of, commands_of_table
 
@@ -55,10 +56,21 @@ ELSEWHERE = {
         " --rdzv-id r100 --no-python facewire-train fit r100-arcface --data /shared/faces"
         " --out /shared/models/r100",
     ],
+    "a broker of the system": [
+        "sudo apt-get install --yes mosquitto mosquitto-clients",
+        "sudo mosquitto_passwd -b -c /etc/mosquitto/passwords facewire correct-horse-battery",
+        "sudo chown mosquitto /etc/mosquitto/passwords",
+        "printf 'listener 1883\\npassword_file /etc/mosquitto/passwords\\n'"
+        " | sudo tee /etc/mosquitto/conf.d/facewire.conf",
+        "sudo systemctl restart mosquitto",
+        "mosquitto_sub -u facewire -P correct-horse-battery -t 'facewire/#' -v",
+        "mosquitto_sub -u facewire -P correct-horse-battery -t 'facewire/#' "
+        "-t 'homeassistant/+/facewire/#' --remove-retained -W 5 -v",
+    ],
     "installs torch": ["pip install '.[train]'", "pip install '.[train]'"],
 }
-LANGUAGES = {"crontab", "sh", "text", "json", "toml", "nginx", "python", "js"}
-MARKS = {"", "fails", "serve", "running", "endless", "shrunk", "whole", "venv"}
+LANGUAGES = {"crontab", "sh", "text", "json", "toml", "nginx", "python", "js", "yaml"}
+MARKS = {"", "fails", "serve", "running", "programs", "endless", "shrunk", "whole", "venv"}
 
 
 def all_blocks() -> list[tuple[Path, Block]]:
@@ -102,6 +114,7 @@ class Home:
         self.path = path
         self._stack = stack
         self._url = ""
+        self._programs: dict[str, str] = {}
         self.env = {
             **os.environ,
             "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -132,10 +145,33 @@ class Home:
         """Return the address of a service with a camera, started at the first use."""
         if not self._url:
             log = self.path / "service.log"
-            process = self.start("facewire serve --camera door=demo: --port 0", log)
+            line = "facewire serve --camera door=demo: --port 0"
+            if "[compreface]\nenabled = true" in (self.path / "facewire.toml").read_text("utf-8"):
+                line += " --config facewire.toml"
+            process = self.start(line, log)
             self._stack.callback(interrupt, process, log)
             self._url = await_address(process, log).rstrip("/")
         return self._url
+
+    def beside_programs(self, line: str) -> str:
+        """Return a command with the addresses of fake programs, started at the first use."""
+        if not self._programs:
+            grace = (self.path / "photos" / "grace_hopper.jpg").read_bytes()
+            faces = {"Grace Hopper": {"1.webp": grace}}
+            for address, program in (
+                ("http://192.0.2.5:8000", FakeCompreFace({"Grace Hopper": [grace]})),
+                ("http://192.0.2.6:5000", FakeFrigate(faces)),
+            ):
+                self._programs[address] = self._stack.enter_context(served(program))
+            for folder in ("frigate/clips/faces", "double-take/.storage/train", "my_db"):
+                (self.path / folder).mkdir(parents=True)
+                shutil.copytree(self.path / "people", self.path / folder, dirs_exist_ok=True)
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").partition("=")
+            self.env[name] = value
+        for address, url in self._programs.items():
+            line = line.replace(address, url)
+        return line
 
     def start(self, line: str, log: Path, **changed: str) -> subprocess.Popen[bytes]:
         """Start a command that goes on; its output goes to a file."""
@@ -320,6 +356,8 @@ def run_block(home: Home, block: Block) -> tuple[str, str]:
         else:
             if block.mark == "running":
                 line = line.replace(HERE, home.url)
+            if block.mark == "programs":
+                line = home.beside_programs(line)
             if block.mark == "shrunk":
                 line = shrunk(line)
             printed, answer = home.run(line, 1 if block.mark == "fails" else 0)

@@ -35,6 +35,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FOREIGN_OPTIONS = {
     *("--version", "--hash", "--help"),  # pip's
     "--logdir",  # TensorBoard's
+    "--resources",  # Ray's
     *("--nproc-per-node", "--no-python"),  # torchrun's
 }
 FOREIGN_PACKAGES = {"tensorrt-cu13", "onnxruntime-gpu", "openvino", "pre-commit", "torch"}

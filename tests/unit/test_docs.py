@@ -3,10 +3,12 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from recognizer.models.manifest import read_manifest
+from stream.config import Config
 from trainer.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[2]
@@ -110,3 +112,19 @@ def test_readme_says_how_long_a_newcomer_waits():
     seconds = [float(v) for v in re.findall(r"\| ([0-9.]+) \|$", table, re.MULTILINE)]
     assert len(seconds) == 2
     assert seconds[0] < 300
+
+
+def test_every_setting_is_in_the_configuration_that_is_shipped() -> None:
+    """README says so; what is there is a setting, too."""
+    shown: dict[str, set[str]] = {}
+    table = ""
+    for line in (ROOT / "facewire.toml").read_text("utf-8").splitlines():
+        if header := re.fullmatch(r"(?:# )?\[+([a-z_]+)\]+", line):
+            table = header[1]
+        elif setting := re.match(r"(?:# )?([a-z_]+) = ", line):
+            shown.setdefault(table, set()).add(setting[1])
+    settings = {}
+    for name, field in Config.model_fields.items():
+        (kind, *_) = get_args(field.annotation) or (field.annotation,)
+        settings[name] = set(kind.model_fields)
+    assert shown == settings

@@ -4,6 +4,7 @@ import { encode } from "../connection/api.js";
 import { byId } from "../page/dom.js";
 import { DEFAULTS, changesOf, numberIn } from "./camera_settings.js";
 import { Region } from "./region.js";
+import { ZoneEditor } from "./zone_editor.js";
 
 /** @import { Camera } from "../connection/schemas.js" */
 
@@ -19,6 +20,9 @@ const section = (name) => byId(`camera-form-${name}`, HTMLDetailsElement);
 /** @type {Region | null} */
 let madeRegion = null;
 const region = () => (madeRegion ??= new Region());
+/** @type {ZoneEditor | null} */
+let madeEditor = null;
+const zones = () => (madeEditor ??= new ZoneEditor());
 
 /**
  * Fill the form for a camera, null for a new one.
@@ -55,9 +59,11 @@ export function fillForm(camera) {
     ? `api/cameras/${encode(camera.name)}/snapshot.jpg?width=640&at=${Date.now()}`
     : "";
   region().show(settings.region, snapshot);
+  zones().show(settings.zones, snapshot);
   return () => {
     input("url").value = ""; // it may hold a password
     region().show(null, "");
+    zones().show({}, "");
   };
 }
 
@@ -76,6 +82,7 @@ export function readForm(camera) {
     min_face_px: number("face"),
     rotation: Number(choice("rotation").value),
     region: region().value,
+    zones: zones().value,
     open_timeout_s: number("open") ?? DEFAULTS.open_timeout_s,
     read_timeout_s: number("read") ?? DEFAULTS.read_timeout_s,
     frozen_after_s: number("frozen") ?? DEFAULTS.frozen_after_s,

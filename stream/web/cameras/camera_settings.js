@@ -5,7 +5,7 @@
 /** @type {CameraSettings} */
 export const DEFAULTS = {
   url: "", rtsp_transport: "tcp", loop: true, target_fps: null, min_face_px: null, rotation: 0,
-  region: null, open_timeout_s: 10, read_timeout_s: 5, frozen_after_s: 30, pixel_aspect: "auto",
+  region: null, zones: {}, open_timeout_s: 10, read_timeout_s: 5, frozen_after_s: 30, pixel_aspect: "auto",
   deinterlace: "auto", verify_tls: true, enabled: true,
 };
 

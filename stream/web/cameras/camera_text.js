@@ -41,6 +41,7 @@ export function settingsText(settings) {
     settings.target_fps && `at most ${settings.target_fps} frames per second`,
     settings.rotation && `rotated by ${settings.rotation}°`,
     settings.region && "part of the image",
+    Object.keys(settings.zones).length > 0 && `zones ${Object.keys(settings.zones).join(", ")}`,
     settings.rtsp_transport === "udp" && "RTSP over UDP",
     settings.pixel_aspect !== "auto" && `pixel aspect ratio ${settings.pixel_aspect}`,
     settings.deinterlace !== "auto" && `deinterlacing ${settings.deinterlace}`,

@@ -49,6 +49,19 @@ export function isStalled({ status, link, forMs }) {
   return link?.state === "connected" && status?.state === "live" && forMs > STALLED_MS;
 }
 
+/**
+ * Whether a camera's video must be requested again at once: another machine runs it now, or it is
+ * live again while the connection waits for its next try.
+ * @param {{before: Camera | null, status: Camera | null, link: {state: string} | null}} facts
+ */
+export function isBack({ before, status, link }) {
+  if (!before || !status || !link) {
+    return false;
+  }
+  const isLiveAgain = before.state !== "live" && status.state === "live";
+  return before.machine !== status.machine || (isLiveAgain && link.state === "failing");
+}
+
 /** @param {number} seconds */
 function sinceText(seconds) {
   return seconds >= 10 ? ` for ${duration(seconds)}` : "";

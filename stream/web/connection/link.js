@@ -32,6 +32,10 @@ export class Link extends Emitter {
   /** @type {"connecting" | "connected" | "failing" | "off"} */
   state = "connecting";
   reason = "";
+  /** What sends the video: "facewire" itself, or the kind of an SFU. */
+  via = "facewire";
+  /** Why it is not the SFU that is configured, "" if it is or there is none. */
+  notice = "";
   #socket;
   #wish;
   #own;
@@ -85,6 +89,12 @@ export class Link extends Emitter {
     this.#enter(reason ? "failing" : "connecting", reason);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#connect(), delay ?? growing);
+  }
+
+  /** Reconnect at once, such as when the camera is back. */
+  renew() {
+    this.#backoff.reset();
+    this.restart("", 0);
   }
 
   end() {
@@ -159,6 +169,8 @@ export class Link extends Emitter {
         return;
       }
       this.#offerId = answer.id;
+      this.via = answer.via;
+      this.notice = answer.notice;
       answerSdp = answer.sdp;
       await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
       if (!isStale() && peer.connectionState !== "connected") {

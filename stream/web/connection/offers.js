@@ -2,7 +2,7 @@
 
 const ANSWER_TIMEOUT_MS = 10000;
 
-/** @typedef {{id: string, sdp: string}} Answer */
+/** @typedef {{id: string, sdp: string, via: string, notice: string}} Answer */
 
 export class Offers {
   #nextId = 1;

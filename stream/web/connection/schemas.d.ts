@@ -1,5 +1,8 @@
 // What the service says, as types of the page: the part of stream/schemas/ that the page reads.
 
+/** Corners by name, 0 to 1 of the frame. */
+export type Zones = Record<string, [number, number][]>;
+
 export interface CameraSettings {
   url: string;
   rtsp_transport: string;
@@ -8,6 +11,7 @@ export interface CameraSettings {
   min_face_px: number | null;
   rotation: number;
   region: [number, number, number, number] | null;
+  zones: Zones;
   open_timeout_s: number;
   read_timeout_s: number;
   frozen_after_s: number;
@@ -34,7 +38,18 @@ export interface Camera {
   latency_p95_ms: number;
   is_pushed: boolean;
   suggested_rotation: 0 | 90 | 180 | 270 | null;
+  machine: string;
   settings: CameraSettings;
+}
+
+export interface Machine {
+  name: string;
+  is_this: boolean;
+  state: "ok" | "away" | "unreachable";
+  seen_s: number;
+  version: string;
+  cameras: number;
+  problems: string[];
 }
 
 export interface Track {
@@ -45,6 +60,7 @@ export interface Track {
   identity_id: string | null;
   similarity: number | null;
   age_s: number;
+  zones: string[];
 }
 
 export interface Tracks {
@@ -70,6 +86,7 @@ export interface Event {
   visitor_id: string | null;
   visitor: string | null;
   visit_count: number | null;
+  zones: string[];
 }
 
 export interface Events {

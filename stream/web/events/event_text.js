@@ -10,6 +10,7 @@ const VERBS = {
   exit: "left",
   unknown: "seen",
   renamed: "named now",
+  zone: "entered",
   camera_up: "is live",
   camera_down: "went down",
 };
@@ -25,9 +26,20 @@ export function describe(event) {
   return {
     about: isCamera ? "camera" : event.name ? "known" : "unknown",
     who: isCamera ? event.camera : (event.name ?? event.visitor ?? "Unknown face"),
-    verb: sentence(VERBS[event.kind] ?? event.kind),
+    verb: sentence([VERBS[event.kind] ?? event.kind, placeOf(event)].filter(Boolean).join(" ")),
     canName: event.kind === "unknown" && event.has_crop && !event.name,
   };
+}
+
+/**
+ * The zones in which somebody came into view, or the one that was entered; "" for others.
+ * @param {Event} event
+ */
+function placeOf({ kind, zones }) {
+  if (kind === "zone") {
+    return zones.at(-1) ?? "";
+  }
+  return (kind === "enter" || kind === "unknown") && zones.length ? `in ${zones.join(", ")}` : "";
 }
 
 /**

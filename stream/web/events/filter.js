@@ -9,7 +9,7 @@ export const FILTERS = /** @type {const} */ (["kind", "camera", "name", "day"]);
 
 /** @type {Record<string, string[]>} */
 const KINDS = {
-  faces: ["enter", "exit", "unknown", "renamed"],
+  faces: ["enter", "exit", "unknown", "renamed", "zone"],
   cameras: ["camera_up", "camera_down"],
 };
 
@@ -37,7 +37,7 @@ export function filterOf({ kind, camera, name, day }) {
     const at = new Date(event.at);
     return (!kinds.length || kinds.includes(event.kind)) &&
       (!camera || event.camera === camera) &&
-      (!name || event.name === name) &&
+      (!name || event.name === name || event.visitor === name) &&
       (!from || !to || (at >= from && at < to));
   };
   return { query, accepts };

@@ -30,6 +30,7 @@ export class Timeline extends Emitter {
     day: byId("filter-day", HTMLInputElement),
   };
   #isShown = false;
+  #event = 0; // to begin with, from a notification; 0 for the newest
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -42,7 +43,7 @@ export class Timeline extends Emitter {
     super();
     this.#router = router;
     this.#cameras = cameras;
-    socket.on("event", ({ event }) => this.#isShown && this.#list.add(event));
+    socket.on("event", ({ event }) => this.#isShown && !this.#event && this.#list.add(event));
     this.#list.on("change", () => this.#showSummary());
     this.#list.on("name", (event) => this.emit("name", event));
     byId("events-more").addEventListener("click", () => attempt(this.#list.older()));
@@ -64,6 +65,7 @@ export class Timeline extends Emitter {
   /** @param {URLSearchParams} query of the address */
   show(query) {
     this.#isShown = true;
+    this.#event = Number(query.get("event")) || 0;
     this.#fillCameras(query.get("camera") ?? "");
     for (const each of FILTERS) {
       const value = query.get(each) ?? "";
@@ -83,7 +85,10 @@ export class Timeline extends Emitter {
   async reload() {
     if (this.#isShown) {
       const { query, accepts } = filterOf(this.#values);
-      await this.#list.open(query, accepts);
+      if (this.#event) {
+        query.set("cursor", String(this.#event + 1));
+      }
+      await this.#list.open(query, this.#event ? () => false : accepts);
     }
   }
 
@@ -97,7 +102,7 @@ export class Timeline extends Emitter {
   }
 
   async refresh() {
-    if (this.#isShown) {
+    if (this.#isShown && !this.#event) {
       await this.#list.refresh();
     }
   }
@@ -123,7 +128,7 @@ export class Timeline extends Emitter {
 
   #showSummary() {
     const n = this.#list.length;
-    const isFiltered = FILTERS.some((each) => this.#fields[each].value);
+    const isFiltered = this.#event > 0 || FILTERS.some((each) => this.#fields[each].value);
     byId("event-list").hidden = n === 0;
     byId("events-empty").hidden = n > 0;
     setText(byId("events-empty"), isFiltered

@@ -19,6 +19,7 @@ const LIVE_MS = 1000; // after an event: those of the same moment are read at on
 const TICK_MS = 5000;
 const MAX_VISITS = 10_000; // as many as one answer has
 const ZOOMS = [1, 2, 4, 8, 16];
+const MARK_HOURS = [3, 2, 1, 0.5, 0.25]; // between two marks of the axis
 const MIN_BAR = 0.002; // of the day, so that a short visit can be seen and clicked
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -30,6 +31,7 @@ export class DayOfVisits {
   #name = byId("visit-name", HTMLInputElement);
   #attendance = new Attendance();
   #zoom = 1;
+  #drawnZoom = 1;
   #isShown = false;
   #generation = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -176,7 +178,7 @@ export class DayOfVisits {
    */
   #showRows(rows, from, to) {
     const hours = Math.round((to.getTime() - from.getTime()) / 3_600_000);
-    const step = Math.ceil(3 / this.#zoom);
+    const step = MARK_HOURS[ZOOMS.indexOf(this.#zoom)];
     const axis = h("div", { class: "visit-axis", "aria-hidden": "true" });
     for (let hour = 0; hour < hours; hour += step) {
       const mark = h("span", {}, clockOf(from, hour));
@@ -189,8 +191,12 @@ export class DayOfVisits {
     const inner = h("div", { class: "visit-inner" }, h("div", { class: "visit-row" }, h("span", { class: "visit-who" }), axis), list);
     inner.style.setProperty("--zoom", String(this.#zoom));
     const before = chart.scrollLeft;
+    const heads = () => /** @type {HTMLElement | null} */ (chart.querySelector(".visit-who"))?.offsetWidth ?? 0; // stay at the left
+    const half = () => (chart.clientWidth - heads()) / 2;
+    const middle = this.#drawnZoom === 1 ? middleOf(rows) : (before + half()) / (chart.scrollWidth - heads());
     chart.replaceChildren(inner);
-    chart.scrollLeft = before;
+    chart.scrollLeft = this.#zoom === this.#drawnZoom ? before : middle * (chart.scrollWidth - heads()) - half();
+    this.#drawnZoom = this.#zoom;
     if (focused) {
       /** @type {HTMLElement | null} */ (chart.querySelector(`[data-visit="${focused}"]`))?.focus({ preventScroll: true });
     }
@@ -203,7 +209,8 @@ export class DayOfVisits {
   #row(row) {
     const bars = h("ul", { class: "visit-bars" }, ...row.bars.map(({ visit, left, width }) => {
       const text = describeVisit(row.who, visit);
-      const to = routeTo("events", "", { kind: "faces", name: row.name ?? "", day: this.#day.value });
+      const name = row.name ?? visit.visitor ?? "";
+      const to = routeTo("events", "", { kind: name ? "faces" : "unknown", name, day: this.#day.value });
       const bar = h("a", { class: "visit-bar", href: to, title: text, "aria-label": text, "data-visit": visit.id, "data-now": visit.ended === null });
       const item = h("li", {}, bar);
       item.style.left = `${100 * Math.min(left, 1 - MIN_BAR)}%`;
@@ -241,6 +248,15 @@ export class DayOfVisits {
       zoom: this.#zoom === 1 ? "" : String(this.#zoom),
     }), { replace: true });
   }
+}
+
+/**
+ * The middle of the last visit, as a part of the day: what to show of a day that does not fit.
+ * @param {Row[]} rows
+ */
+function middleOf(rows) {
+  const last = rows.flatMap(({ bars }) => bars).reduce((a, b) => (b.left > a.left ? b : a), { left: 0.5, width: 0 });
+  return last.left + last.width / 2;
 }
 
 /** @param {Presence["cameras"][number]} camera */

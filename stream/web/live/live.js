@@ -10,6 +10,7 @@ import { routeTo } from "../page/router.js";
 import { Faces } from "./faces.js";
 import { RawFaces, chooseRaw, wantsRaw } from "./raw_faces.js";
 import { Stage } from "./stage.js";
+import { ZoneOutlines } from "./zone_outlines.js";
 
 /** @import { Cameras } from "../cameras/cameras.js" */
 /** @import { Event, Identity } from "../connection/schemas.js" */
@@ -37,6 +38,7 @@ export class Live extends Emitter {
   /** @type {RawFaces | null} */
   #raw = null;
   #hint;
+  #zones;
   #recent = new EventList(byId("recent-list"), { page: 20, maxShown: 40 });
 
   /**
@@ -50,6 +52,8 @@ export class Live extends Emitter {
     this.#cameras = cameras;
     this.stage = new Stage(socket);
     new Faces(this.stage);
+    this.#zones = new ZoneOutlines(this.stage.video);
+    this.stage.on("tracks", () => this.#zones.mark(this.stage.tracks));
     this.#hint = new RotationHint(cameras);
     byId("stage").before(this.#hint.element);
     this.stage.on("name", (picked) => this.emit("name", picked));
@@ -110,6 +114,7 @@ export class Live extends Emitter {
     this.#unwatch();
     const raw = wantsRaw();
     this.#watched = new Link(this.#socket, { camera: name, raw });
+    this.#watched.on("state", () => this.update());
     this.#raw = raw ? new RawFaces(this.stage.video, this.#watched) : null;
     byId("raw").setAttribute("aria-checked", String(raw));
     this.stage.show(this.#watched);
@@ -161,8 +166,11 @@ export class Live extends Emitter {
     const camera = this.#cameras.find(name);
     this.stage.update(camera);
     this.#hint.show(camera);
+    this.#zones.show(camera?.settings.zones ?? {});
     setText(byId("camera-name"), this.#cameras.titleOf(name));
-    setText(byId("live-figures"), camera?.state === "live" && camera.viewers > 1 ? `${camera.viewers} watching` : "");
+    const watching = camera?.state === "live" && camera.viewers > 1 ? `${camera.viewers} watching` : "";
+    setText(byId("live-figures"), [watching, wayOf(this.#watched)].filter(Boolean).join(" · "));
+    byId("live-figures").title = this.#watched?.notice ?? "";
     byId("live-settings").hidden = camera === null;
     this.#showNeighbor("live-previous", -1);
     this.#showNeighbor("live-next", 1);
@@ -180,6 +188,20 @@ export class Live extends Emitter {
     link.href = routeTo("live", other ?? "");
     link.title = other ?? "";
   }
+}
+
+/**
+ * How the video arrives, where that is not by facewire itself as configured.
+ * @param {Link | null} link
+ */
+function wayOf(link) {
+  if (link?.state !== "connected") {
+    return "";
+  }
+  if (link.via !== "facewire") {
+    return `by way of ${link.via === "janus" ? "Janus" : "the SFU"}`;
+  }
+  return link.notice ? "without the SFU" : "";
 }
 
 /**

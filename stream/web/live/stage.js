@@ -1,6 +1,6 @@
 // The video of the live view: one link's stream, a message if there is none, and the faces in it.
 
-import { conditionOf, isStalled } from "../cameras/condition.js";
+import { conditionOf, isBack, isStalled } from "../cameras/condition.js";
 import { byId, setText } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
@@ -107,7 +107,11 @@ export class Stage extends Emitter {
     if (status?.state !== this.#status?.state) {
       this.#sinceLive = performance.now();
     }
+    const before = this.#status;
     this.#status = status;
+    if (!this.#link?.isOwn && isBack({ before, status, link: this.#link })) {
+      this.#link?.renew();
+    }
     this.#check();
   }
 

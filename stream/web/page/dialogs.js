@@ -6,6 +6,9 @@ import { messageOf, sentence } from "./text.js";
 /** Returned by `submit` to keep the dialog open. */
 export const STAY = Symbol("stay open");
 
+/** @type {WeakMap<HTMLDialogElement, symbol>} the newest use of each dialog */
+const uses = new WeakMap();
+
 /**
  * Open a dialog that runs `submit` when its form is submitted; it stays open with the reason if that
  * fails, or if it returns STAY. Resolves to the result of `submit`, true if there is none, or null if
@@ -22,6 +25,8 @@ export function ask(prefix, submit) {
   const button = find(form, "[type=submit]", HTMLButtonElement);
   problem.hidden = true;
   button.disabled = false;
+  const use = Symbol(prefix);
+  uses.set(dialog, use);
   return new Promise((resolve) => {
     /** @type {NonNullable<T> | true | null} */
     let result = null;
@@ -56,8 +61,8 @@ export function ask(prefix, submit) {
     }, options);
     form.querySelector("[data-cancel]")?.addEventListener("click", () => dialog.close(), options);
     dialog.addEventListener("close", async () => {
-      if (dialog.open) {
-        return; // a late event of the previous use
+      if (dialog.open && uses.get(dialog) === use) {
+        return; // the late event of the use before, which ends by it
       }
       ended.abort();
       await running;

@@ -135,13 +135,20 @@ export function setLabel(element, label) {
 }
 
 /**
- * Show a message for some seconds.
+ * Show a message for some seconds; one with an action stays until it is answered.
  * @param {string} text
  * @param {"good" | "bad"} kind
+ * @param {{label: string, run: () => void}} [action]
  */
-export function toast(text, kind = "good") {
+export function toast(text, kind = "good", action) {
   const note = h("p", { class: `toast ${kind}` }, text);
   const box = byId("toasts");
+  if (action) {
+    const answer = () => note.remove();
+    note.append(
+      h("button", { type: "button", class: "button small primary", onclick: () => { answer(); action.run(); } }, action.label),
+      h("button", { type: "button", class: "button small", onclick: answer }, "Not now"));
+  }
   box.append(note);
   // Above a modal dialog that is open.
   box.popover = "manual";
@@ -150,17 +157,19 @@ export function toast(text, kind = "good") {
   while (box.children.length > 3) {
     box.firstElementChild?.remove();
   }
-  setTimeout(() => note.classList.add("leaving"), 4500);
-  setTimeout(() => note.remove(), 5000);
+  if (!action) {
+    setTimeout(() => note.classList.add("leaving"), 4500);
+    setTimeout(() => note.remove(), 5000);
+  }
 }
 
 /**
- * A portrait with initials behind it, shown if there is no image.
+ * A portrait; if there is no image, the initials of the name, or a silhouette of somebody unknown.
  * @param {string | null} url
  * @param {string | null} name
  */
 export function portrait(url, name) {
-  const box = h("span", { class: "portrait", "aria-hidden": "true" }, initials(name));
+  const box = h("span", { class: "portrait", "aria-hidden": "true" }, name === null ? glyph("person") : initials(name));
   if (url) {
     const image = h("img", { src: url, alt: "", loading: "lazy", decoding: "async" });
     image.addEventListener("error", () => image.remove());

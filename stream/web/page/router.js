@@ -1,4 +1,4 @@
-// Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/visits?day=DAY, #/people/look, #/settings.
+// Addresses of the page: #/wall, #/live/NAME, #/events?camera=NAME, #/visits?day=DAY, #/people/look, #/settings, #/rules.
 
 import { byId, find } from "./dom.js";
 import { Emitter } from "./emitter.js";
@@ -8,7 +8,7 @@ import { Emitter } from "./emitter.js";
  * @typedef {{view: string, name: string, query: URLSearchParams}} Route
  */
 
-const VIEWS = ["wall", "live", "events", "visits", "people", "search", "settings"];
+const VIEWS = ["wall", "live", "events", "visits", "people", "search", "settings", "rules"];
 
 /**
  * Parse an address; `view` is "" if it names none, so that the page chooses.
@@ -80,7 +80,7 @@ export function showView({ view, name, isFirst }) {
   for (const each of VIEWS) {
     byId(`view-${each}`).hidden = each !== view;
   }
-  const current = { live: "wall", visits: "events", search: "events" }[view] ?? view;
+  const current = { live: "wall", visits: "events", search: "events", rules: "settings" }[view] ?? view;
   for (const link of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".nav a"))) {
     if (link.dataset.view === current) {
       link.setAttribute("aria-current", current === view ? "page" : "true");

@@ -45,10 +45,10 @@ export function duration(seconds) {
 
 /**
  * The first letters of a name's first and last word.
- * @param {string | null} name
+ * @param {string} name
  */
 export function initials(name) {
-  const letters = (name ?? "?").split(/\s+/).filter(Boolean).map((word) => [...word][0]);
+  const letters = name.split(/\s+/).filter(Boolean).map((word) => [...word][0]);
   return letters.filter((_, index) => index === 0 || index === letters.length - 1).join("").toUpperCase();
 }
 

@@ -1,8 +1,8 @@
 // Dropped or chosen files and folders, as people: DIR/NAME/... is a person for each NAME.
 
 /**
- * A file with its path below what was dropped: "People/Ada/1.jpg".
- * @typedef {{path: string, file: File}} Found
+ * A file with its path below what was dropped, "People/Ada/1.jpg", and the name that a list gives it.
+ * @typedef {{path: string, file: File, name?: string}} Found
  */
 
 /**
@@ -18,11 +18,12 @@ const SYSTEM_NAMES = new Set([
 ]);
 
 /**
- * Whether a drop holds a folder. Call it, and `readDrop`, before the drop's event has ended.
+ * Whether a drop holds a folder, a zip file or a list. Call it, and `readDrop`, before the drop's event has ended.
  * @param {DataTransfer} transfer
  */
 export function hasFolder(transfer) {
-  return [...transfer.items].some((item) => item.webkitGetAsEntry?.()?.isDirectory);
+  return [...transfer.items].map((item) => item.webkitGetAsEntry?.())
+    .some((entry) => entry && (entry.isDirectory || /\.(zip|csv)$/i.test(entry.name)));
 }
 
 /**
@@ -103,7 +104,7 @@ export function peopleOf(found) {
     } else if (below.length === 1 && !parents.has(root)) {
       name = root;
     }
-    name = name.normalize("NFC").trim();
+    name = (each.name ?? name).normalize("NFC").trim();
     const key = name.toLowerCase();
     const group = groups.get(key) ?? { name, photos: [] };
     group.photos.push(each);

@@ -4,6 +4,8 @@ import { ApiError, api, encode } from "../connection/api.js";
 import { byId, glyph, h, setChildren, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { counted, messageOf, sentence } from "../page/text.js";
+import { unpacked } from "./archives.js";
+import { listed } from "./csv_list.js";
 import { ofInput, peopleOf, readDrop } from "./entries.js";
 import { pickFace } from "./face_picker.js";
 import { UploadQueue } from "./upload_queue.js";
@@ -11,6 +13,8 @@ import { UploadQueue } from "./upload_queue.js";
 /** @import { Enrol } from "../connection/schemas.js" */
 /** @import { Found, Group } from "./entries.js" */
 /** @import { PersonToAdd, Upload } from "./upload_queue.js" */
+
+const SHOWN_PROBLEMS = 5;
 
 /**
  * The panel of the view People. Event: "added" after photos were added.
@@ -25,7 +29,7 @@ export class ManyPeople extends Emitter {
   #nAdded = 0;
   #isDrawn = true;
   #folder = h("input", { type: "file", id: "many-folder", webkitdirectory: true, multiple: true, class: "visually-hidden", tabindex: -1, "aria-label": "Folder of photos", onchange: () => this.#choose(this.#folder) });
-  #files = h("input", { type: "file", id: "many-files", multiple: true, class: "visually-hidden", tabindex: -1, "aria-label": "Photos", onchange: () => this.#choose(this.#files) });
+  #files = h("input", { type: "file", id: "many-files", multiple: true, class: "visually-hidden", tabindex: -1, "aria-label": "Photos, a zip file or a list", onchange: () => this.#choose(this.#files) });
   #problem = h("p", { class: "problem", role: "alert", hidden: true });
   #plan = h("ul", { class: "many-plan", "aria-label": "People to add" });
   #start = button("Add", () => this.#begin(), "primary");
@@ -47,9 +51,9 @@ export class ManyPeople extends Emitter {
     h("div", { class: "panel-head" }, this.#title,
       h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => this.#close() }, glyph("close"))),
     h("div", { class: "drop-zone" },
-      h("p", {}, "Drop folders or photos here. A folder that holds folders is one person for each; a folder of photos is one person."),
+      h("p", {}, "Drop folders, a zip file or photos here. A folder that holds folders is one person for each; a folder of photos is one person. A CSV list (name, file) beside the photos names them."),
       h("div", { class: "drop-buttons" },
-        button("Choose a folder", () => this.#folder.click()), button("Choose photos", () => this.#files.click())),
+        button("Choose a folder", () => this.#folder.click()), button("Choose files", () => this.#files.click())),
       this.#folder, this.#files),
     this.#problem, this.#check, this.#running);
   #frame = h("div", {}, this.#panel);
@@ -88,9 +92,9 @@ export class ManyPeople extends Emitter {
     const reading = readDrop(transfer);
     this.open();
     try {
-      this.#take(await reading);
+      await this.#take(await reading);
     } catch (error) {
-      this.#complain(`The folder cannot be read: ${messageOf(error)}`);
+      this.#complain(`The files cannot be read: ${messageOf(error)}`);
     }
   }
 
@@ -110,19 +114,29 @@ export class ManyPeople extends Emitter {
   }
 
   /** @param {HTMLInputElement} input */
-  #choose(input) {
-    this.#take(ofInput(input.files ?? []));
+  async #choose(input) {
+    const found = ofInput(input.files ?? []);
     input.value = "";
+    try {
+      await this.#take(found);
+    } catch (error) {
+      this.#complain(`The files cannot be read: ${messageOf(error)}`);
+    }
   }
 
   /** @param {Found[]} found */
-  #take(found) {
-    const groups = peopleOf([...this.#planned.flatMap(({ photos }) => photos), ...found]);
+  async #take(found) {
+    const { found: photos, problems } = await listed(await unpacked(found));
+    const groups = peopleOf([...this.#planned.flatMap((group) => group.photos), ...photos]);
     if (!groups.length) {
-      this.#complain("There are no photos in it.");
+      this.#complain(["There are no photos in it.", ...problems.slice(0, SHOWN_PROBLEMS)].join(" "));
       return;
     }
     this.#problem.hidden = true;
+    if (problems.length) {
+      const more = problems.length - SHOWN_PROBLEMS;
+      this.#complain([...problems.slice(0, SHOWN_PROBLEMS), ...(more > 0 ? [`${more} more`] : [])].map((each) => `${each}.`).join(" "));
+    }
     this.#planned = groups;
     this.#showPlan();
   }

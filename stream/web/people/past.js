@@ -45,11 +45,35 @@ export class Past extends Emitter {
   }
 
   async #accept() {
-    await api("POST", `api/identities/${encode(this.#person.identity_id)}/past`, { event_ids: this.#ids });
-    toast(`${counted(this.#ids.length, "past event")} got the name ${this.#person.name}.`);
+    await accept(this.#person, this.#ids);
     this.element.hidden = true;
     this.emit("named");
   }
+}
+
+/**
+ * Offer to give the name to a person's past, right after a face got it; shows nothing without one.
+ * @param {Identity} person
+ * @param {() => void} named called after the past got the name
+ */
+export async function offerPast(person, named) {
+  /** @type {PastAnswer} */
+  const { matches, since } = await api("GET", `api/identities/${encode(person.identity_id)}/past`);
+  if (since === null) {
+    return;
+  }
+  const ids = matches.map(({ event }) => event.id);
+  const run = () => attempt(accept(person, ids).then(named));
+  toast(pastText(ids.length, new Date(since)), "good", { label: "Give them the name", run });
+}
+
+/**
+ * @param {Identity} person
+ * @param {number[]} ids of past events
+ */
+async function accept(person, ids) {
+  await api("POST", `api/identities/${encode(person.identity_id)}/past`, { event_ids: ids });
+  toast(`${counted(ids.length, "past event")} got the name ${person.name}.`);
 }
 
 /**

@@ -107,7 +107,7 @@ export class Visitors extends Emitter {
     const text = `${name}, ${seenText(visitor)}`;
     return h("li", { class: "visitor", "data-visitor": id, "data-name": name },
       h("button", { type: "button", class: "person-open", "aria-label": text, onclick: () => attempt(this.#sheet.open(id)) },
-        portrait(cropOf(visitor), name),
+        portrait(cropOf(visitor), null),
         h("span", { class: "event-text" },
           h("strong", { class: "event-who" }, name),
           h("span", { class: "event-where" }, seenText(visitor)))),
@@ -122,7 +122,7 @@ export class Visitors extends Emitter {
       const [one, other] = visitors;
       return h("li", { class: "finding", "data-proposal": String(id) },
         h("div", { class: "finding-photos" }, ...visitors.map((visitor) => h("figure", {},
-          portrait(cropOf(visitor), visitor.name), h("figcaption", {}, visitor.name)))),
+          portrait(cropOf(visitor), null), h("figcaption", {}, visitor.name)))),
         h("div", { class: "grow finding-text" },
           h("h4", {}, "Maybe the same person"),
           h("p", {}, `${one.name} and ${other.name} are similar (${similarity.toFixed(2)}), too little to be sure.`),

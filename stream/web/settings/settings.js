@@ -5,15 +5,20 @@ import { RotationHint } from "../cameras/rotation_hint.js";
 import { api, attempt } from "../connection/api.js";
 import { byId, glyph, h, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
-import { amount, sentence } from "../page/text.js";
+import { amount, duration, sentence } from "../page/text.js";
 
 /** @import { Cameras } from "../cameras/cameras.js" */
-/** @import { Camera } from "../connection/schemas.js" */
+/** @import { Camera, Machine } from "../connection/schemas.js" */
 
 /**
  * The response of GET /api/about.
  * @typedef {{device: string, engine: string, model: string, threshold: number, keep_days: number,
  *   keep_mib: number, used_mib: number, needs_token: boolean}} About
+ */
+
+/**
+ * One of the response of GET /api/integrations.
+ * @typedef {{name: string, where: string, is_working: boolean, detail: string, trouble: string}} Integration
  */
 
 /** @typedef {ReturnType<typeof makeCard>} Card */
@@ -37,13 +42,19 @@ export class Settings {
   async show() {
     this.#isShown = true;
     this.#update();
-    const [health, about] = await Promise.all([api("GET", "healthz"), api("GET", "api/about")]);
+    const [health, about, { integrations }] = await Promise.all([
+      api("GET", "healthz"), api("GET", "api/about"), api("GET", "api/integrations"),
+    ]);
     for (const [id, lines] of [["health", health.problems], ["notices", health.notices]]) {
       byId(id).hidden = lines.length === 0;
       setText(byId(id), lines.map(sentence).join(". "));
     }
     byId("about").replaceChildren(...aboutRows(about).map(([term, text]) => h("div", {}, h("dt", {}, term), h("dd", {}, text))));
     byId("sign-out").hidden = !about.needs_token;
+    byId("machines").hidden = health.machines.length < 2;
+    byId("machine-list").replaceChildren(...health.machines.map(machineItem));
+    byId("integrations").hidden = integrations.length === 0;
+    byId("integration-list").replaceChildren(...integrations.map(integrationItem));
   }
 
   hide() {
@@ -83,7 +94,9 @@ export class Settings {
     setText(card.reason, camera.state === "live" ? "" : sentence(camera.reason));
     setText(card.url, camera.is_pushed ? "Sent by a browser or encoder" : camera.url); // viewers see none
     setText(card.settings, settingsText(camera.settings));
-    for (const part of [card.reason, card.url, card.settings]) {
+    const isOfSeveral = this.#cameras.all.some(({ machine }) => machine !== camera.machine);
+    setText(card.machine, isOfSeveral ? `On ${camera.machine}` : "");
+    for (const part of [card.reason, card.machine, card.url, card.settings]) {
       part.hidden = !part.textContent;
     }
     card.hint.show(camera);
@@ -106,6 +119,36 @@ export function aboutRows(about) {
   ];
 }
 
+/** @param {Machine} machine */
+function machineItem(machine) {
+  return h("li", { class: "camera-item", "data-state": machine.state === "ok" ? "live" : "failing" },
+    h("div", { class: "camera-text" },
+      h("span", { class: "camera-name" }, machine.name),
+      h("p", { class: "camera-state" }, machineText(machine)),
+      ...machine.problems.map((problem) => h("p", { class: "camera-reason" }, sentence(problem))),
+      h("p", { class: "camera-settings" }, `facewire ${machine.version}`)));
+}
+
+/**
+ * A machine's state: "Works · 3 cameras · this page is from it".
+ * @param {Machine} machine
+ */
+export function machineText({ state, seen_s, cameras, is_this }) {
+  const states = { ok: "Works", away: `Away for ${duration(seen_s)}`, unreachable: "Cannot be reached" };
+  return `${states[state]} · ${amount(cameras, "camera")}${is_this ? " · this page is from it" : ""}`;
+}
+
+/** @param {Integration} integration */
+function integrationItem({ name, where, is_working, detail, trouble }) {
+  return h("li", { class: "camera-item", "data-state": is_working ? "live" : "failing" },
+    h("div", { class: "camera-text" },
+      h("span", { class: "camera-name" }, name),
+      h("p", { class: "camera-state" }, is_working ? "Works" : "Does not work"),
+      ...(trouble ? [h("p", { class: "camera-reason" }, sentence(trouble))] : []),
+      ...(where ? [h("p", { class: "camera-url" }, where)] : []),
+      h("p", { class: "camera-settings" }, sentence(detail))));
+}
+
 /**
  * @param {Cameras} cameras
  * @param {string} name
@@ -122,6 +165,7 @@ function makeCard(cameras, name) {
     name: h("a", { class: "camera-name", href: routeTo("live", name) }),
     state: h("p", { class: "camera-state" }),
     reason: h("p", { class: "camera-reason" }),
+    machine: h("p", { class: "camera-settings" }),
     url: h("p", { class: "camera-url" }),
     settings: h("p", { class: "camera-settings" }),
   };

@@ -1,4 +1,4 @@
-// Which tiles of the wall play, and the wall's grid.
+// Which tiles of the wall play, the wall's grid, and its pages.
 
 export const MAX_PLAYING = 16;
 
@@ -25,4 +25,17 @@ export function choosePlaying(tiles, isVisible) {
 export function gridOf(n) {
   const columns = Math.ceil(Math.sqrt(n)) || 1;
   return { columns, rows: Math.ceil(n / columns) || 1 };
+}
+
+/**
+ * The page of the wall to show: as many tiles as may play, so that all of a page do.
+ * @param {number} n cameras
+ * @param {number} wanted page, from 0
+ * @returns {{page: number, pages: number, from: number, to: number}} the page, which exists unless there is
+ *   no camera, the number of pages, and the range of its cameras, without `to`
+ */
+export function pageOf(n, wanted) {
+  const pages = Math.ceil(n / MAX_PLAYING);
+  const page = Math.max(0, Math.min(wanted, pages - 1));
+  return { page, pages, from: page * MAX_PLAYING, to: Math.min(n, (page + 1) * MAX_PLAYING) };
 }

@@ -1,12 +1,14 @@
-// One camera on the wall: its video while visible, and a message if there is none.
+// One camera on the wall: its video while visible, a message if there is none, and an offer to rotate it.
 
 import { encode } from "../connection/api.js";
-import { conditionOf } from "../cameras/condition.js";
+import { conditionOf, isBack } from "../cameras/condition.js";
+import { RotationHint } from "../cameras/rotation_hint.js";
 import { Link } from "../connection/link.js";
 import { h, setLabel, setText } from "../page/dom.js";
 import { mayChange } from "../page/role.js";
 import { routeTo } from "../page/router.js";
 
+/** @import { Cameras } from "../cameras/cameras.js" */
 /** @import { Camera } from "../connection/schemas.js" */
 /** @import { Socket } from "../connection/socket.js" */
 
@@ -30,9 +32,10 @@ export class Tile {
 
   /**
    * @param {Socket} socket
+   * @param {Cameras} cameras
    * @param {string} name of the camera
    */
-  constructor(socket, name) {
+  constructor(socket, cameras, name) {
     this.#socket = socket;
     this.#name = name;
     this.video = h("video", { muted: true, autoplay: true, playsinline: true, disablepictureinpicture: true, "aria-hidden": "true", tabindex: "-1" });
@@ -48,7 +51,8 @@ export class Tile {
       this.still, this.video,
       h("span", { class: "tile-veil" }, h("span", { class: "spinner", "aria-hidden": "true" }), this.said, this.reason),
       h("span", { class: "tile-foot" }, h("span", { class: "dot" }), this.title, this.news));
-    this.element = h("li", { "data-camera": name }, this.anchor);
+    this.hint = new RotationHint(cameras);
+    this.element = h("li", { "data-camera": name }, this.anchor, this.hint.element);
     this.#check();
   }
 
@@ -61,8 +65,13 @@ export class Tile {
    * @param {string} title
    */
   update(status, title) {
+    const before = this.#status;
     this.#status = status;
+    if (isBack({ before, status, link: this.#link })) {
+      this.#link?.renew();
+    }
     setText(this.title, title);
+    this.hint.show(status);
     this.#check();
   }
 

@@ -8,6 +8,8 @@ from gallery.calibration import MIN_FALSE_ACCEPTS, calibrate, choose, finest_far
 from gallery.thresholds import PER_DECADE
 from tests.unit.gallery.conftest import people
 
+pytestmark = pytest.mark.on_disk  # what is computed does not depend on the store
+
 
 def test_each_photo_is_compared_as_if_it_were_not_enrolled(few):
     result = calibrate(few, far=0.2)
@@ -23,8 +25,8 @@ def test_each_photo_is_compared_as_if_it_were_not_enrolled(few):
     assert len(result.impostor) == 80
 
 
-def test_the_threshold_gives_the_wanted_rate(tmp_path):
-    with people(tmp_path, 40, 3, spread=0.08) as gallery:
+def test_the_threshold_gives_the_wanted_rate(places):
+    with people(places("p"), 40, 3, spread=0.08) as gallery:
         result = calibrate(gallery, far=0.01)
         assert 0 < (result.impostor >= result.threshold).mean() <= 0.01
         # One representable step less would accept one more.
@@ -34,8 +36,8 @@ def test_the_threshold_gives_the_wanted_rate(tmp_path):
         assert result.tar == (result.genuine >= result.threshold).mean()
 
 
-def test_a_stranger_is_named_where_the_nearest_other_person_reaches_the_threshold(tmp_path):
-    with people(tmp_path, 40, 3, spread=0.08) as gallery:
+def test_a_stranger_is_named_where_the_nearest_other_person_reaches_the_threshold(places):
+    with people(places("p"), 40, 3, spread=0.08) as gallery:
         result = calibrate(gallery, far=0.01)
         named = 0
         for summary in gallery.people.summaries():
@@ -50,8 +52,8 @@ def test_a_stranger_is_named_where_the_nearest_other_person_reaches_the_threshol
         assert result.stranger_rate > result.far
 
 
-def test_a_chosen_threshold_rises_with_a_growing_gallery(tmp_path):
-    with people(tmp_path, 10, 2) as gallery:
+def test_a_chosen_threshold_rises_with_a_growing_gallery(places):
+    with people(places("p"), 10, 2) as gallery:
         result = calibrate(gallery, far=0.1)
         choose(gallery, result)
         assert gallery.threshold_for(0.358) == result.threshold
@@ -62,8 +64,8 @@ def test_a_chosen_threshold_rises_with_a_growing_gallery(tmp_path):
         assert gallery.threshold_for(0.358) == pytest.approx(result.threshold + PER_DECADE)
 
 
-def test_among_many_people_only_the_unexpectedly_alike_are_listed(tmp_path):
-    with people(tmp_path, 200, 1) as gallery:
+def test_among_many_people_only_the_unexpectedly_alike_are_listed(places):
+    with people(places("p"), 200, 1) as gallery:
         result = calibrate(gallery, far=0.02)
     assert (result.impostor >= result.threshold).sum() > 700
     assert len(result.alike) <= 5
@@ -100,8 +102,8 @@ def test_a_large_gallery_measures_some_pairs_and_looks_for_alike_ones_with_more(
         (5, 4, "needs 10000 pairs of different people, this gallery has 80: a rate of 0.13 can"),
     ],
 )
-def test_a_rate_that_cannot_be_measured_is_refused(tmp_path, n_people, n_photos, message):
-    with people(tmp_path, n_people, n_photos) as gallery, pytest.raises(GalleryError) as caught:
+def test_a_rate_that_cannot_be_measured_is_refused(places, n_people, n_photos, message):
+    with people(places("p"), n_people, n_photos) as gallery, pytest.raises(GalleryError) as caught:
         calibrate(gallery, far=1e-3)
     assert message in str(caught.value)
 
@@ -114,8 +116,8 @@ def test_the_rate_that_is_advised_can_be_measured(n_pairs, far):
     assert n_pairs * far >= MIN_FALSE_ACCEPTS * (1 - 1e-9)
 
 
-def test_people_with_one_photo_each_have_no_genuine_similarity(tmp_path):
-    with people(tmp_path, 20, 1) as gallery:
+def test_people_with_one_photo_each_have_no_genuine_similarity(places):
+    with people(places("p"), 20, 1) as gallery:
         result = calibrate(gallery, far=0.05)
     assert len(result.genuine) == 0
     assert math.isnan(result.tar)

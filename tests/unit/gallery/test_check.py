@@ -1,4 +1,5 @@
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ def change(directory, statement: str, *values: object) -> None:
     connection.close()
 
 
+@pytest.mark.on_disk
 def test_a_whole_gallery_has_no_problems(few):
-    directory = few.file.path.parent
+    directory = Path(few.store.place)
     report = check(directory)
     assert (report.problems, report.repaired) == ((), ())
     assert (report.n_people, report.n_photos) == (5, 20)
@@ -69,8 +71,9 @@ def test_a_foreign_file_is_not_repaired(tmp_path):
         ),
     ],
 )
+@pytest.mark.on_disk
 def test_what_cannot_be_used_is_named_and_dropped(few, statement, value, problem, left):
-    directory = few.file.path.parent
+    directory = Path(few.store.place)
     few.close()
     change(directory, statement, value)
     report = check(directory)
@@ -85,7 +88,7 @@ def test_what_cannot_be_used_is_named_and_dropped(few, statement, value, problem
 
 def test_what_a_damaged_file_still_holds_is_saved(tmp_path):
     with people(tmp_path, 40, 5) as gallery:
-        everything = gallery.file.path.stat().st_size // PAGE
+        everything = Path(gallery.store.place, "gallery.sqlite3").stat().st_size // PAGE
         gallery_id = gallery.gallery_id
         erased = gallery.people.find("Pérson 3").identity_id
         gallery.people.remove(erased)
@@ -117,7 +120,7 @@ def test_a_second_repair_does_not_overwrite_the_first_ones_backup(tmp_path):
 
 
 def root_page(gallery: Gallery, name: str) -> int:
-    with gallery.file.reading() as connection:
+    with gallery.store.reading() as connection:
         row = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,))
         return int(row.fetchone()[0])
 

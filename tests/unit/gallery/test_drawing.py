@@ -6,6 +6,8 @@ from gallery.calibration import calibrate
 from gallery.drawing import GENUINE, IMPOSTOR, contact_sheet, png_bytes, similarity_plot
 from tests.unit.gallery.conftest import people
 
+pytestmark = pytest.mark.on_disk  # what is computed does not depend on the store
+
 
 @pytest.mark.parametrize(
     ("n", "size"), [(0, (146, 128)), (1, (146, 128)), (8, (146, 968)), (9, (284, 968))]
@@ -25,8 +27,8 @@ def test_a_photo_without_crop_says_so():
 
 
 @pytest.mark.parametrize("n_photos", [1, 3])
-def test_the_plot_shows_both_distributions(tmp_path, n_photos):
-    with people(tmp_path, 20, n_photos) as gallery:
+def test_the_plot_shows_both_distributions(places, n_photos):
+    with people(places("p"), 20, n_photos) as gallery:
         image = similarity_plot(calibrate(gallery, far=0.05))
     assert image.shape == (480, 900, 3)
     lines = image[60:420]

@@ -23,13 +23,13 @@ def files(directory) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def empty(tmp_path):
-    with Gallery.open(tmp_path / "empty", model_id=MODEL, embedding_size=SIZE) as gallery:
+def empty(places):
+    with Gallery.open(places("empty"), model_id=MODEL, embedding_size=SIZE) as gallery:
         yield gallery
 
 
 def test_the_round_trip_is_the_same_byte_by_byte(few, empty, tmp_path):
-    with few.file.writing() as connection:
+    with few.store.writing() as connection:
         connection.execute(
             "UPDATE identities SET notes = ? WHERE name = ?",
             ('says "hello"\nand more', "Pérson 1"),
@@ -122,10 +122,10 @@ def test_whoever_was_merged_since_the_export_stays_merged(few, tmp_path):
     assert len(few.people.summaries()) == 4
 
 
-def test_another_models_export_is_refused(few, tmp_path):
+def test_another_models_export_is_refused(few, places, tmp_path):
     export_people(few, tmp_path / "one")
     with (
-        Gallery.open(tmp_path / "other", model_id="other-1", embedding_size=SIZE) as other,
+        Gallery.open(places("other"), model_id="other-1", embedding_size=SIZE) as other,
         pytest.raises(ModelMismatchError, match="sface-0ba9fbfa, the gallery of other-1"),
     ):
         import_people(other, tmp_path / "one")
@@ -170,6 +170,7 @@ def spoil(directory, how: str) -> None:
         np.savez(photos, **content)
 
 
+@pytest.mark.on_disk
 @pytest.mark.parametrize(
     "how",
     [
@@ -229,6 +230,7 @@ ODD = (
         *("photos.source_sha256", "photos.quality", "photos.model_id", "photos.created_at"),
     ],
 )
+@pytest.mark.on_disk
 def test_a_forged_value_is_refused_in_one_line_or_stored_as_it_should_be(
     few, tmp_path, key: str
 ) -> None:

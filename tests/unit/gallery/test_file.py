@@ -1,6 +1,7 @@
 import sqlite3
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from gallery import (
     schema,
 )
 from gallery.blobs import decode_crop
-from gallery.file import Access, GalleryFile
+from gallery.file import GalleryFile
+from gallery.store import Access
 from gallery.templates import revision, trim_journal
 from tests.unit.gallery.conftest import MODEL, SIZE, people
 
@@ -88,9 +90,10 @@ def test_a_second_connection_that_fails_closes_the_first(tmp_path, monkeypatch):
         opened[0].execute("SELECT 1")
 
 
+@pytest.mark.on_disk
 def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(few, monkeypatch):
     few.close()
-    path = few.file.path
+    path = Path(few.store.place, "gallery.sqlite3")
     good = "CREATE TABLE later (x);"
     now = schema.MIGRATIONS
     monkeypatch.setattr(schema, "MIGRATIONS", (*now, good + "CREATE NONSENSE;"))
@@ -106,11 +109,11 @@ def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(few, monk
 
 def test_a_long_journal_is_cut(few, monkeypatch):
     monkeypatch.setattr("gallery.templates.JOURNAL_ROWS", 5)
-    trim_journal(few.file)
-    with few.file.reading() as connection:
+    trim_journal(few.store)
+    with few.store.reading() as connection:
         kept = connection.execute("SELECT count(*), max(revision) FROM journal").fetchone()
-    assert kept == (5, revision(few.file))
-    trim_journal(few.file)
+    assert kept == (5, revision(few.store))
+    trim_journal(few.store)
 
 
 def test_a_damaged_crop_is_named():
@@ -120,18 +123,18 @@ def test_a_damaged_crop_is_named():
 
 def test_reading_again_from_the_start_after_another_model_is_refused(few):
     few.facts.put({"model_id": "other-1"})
-    with few.file.writing() as connection:
+    with few.store.writing() as connection:
         connection.execute("UPDATE photos SET quality = 0.1")
         connection.execute("DELETE FROM journal WHERE revision < 46")
     with pytest.raises(GalleryError, match="now holds embeddings of other-1"):
         few.refresh()
 
 
-def test_a_gallery_has_an_id_that_copies_and_repairs_keep(few, tmp_path):
+def test_a_gallery_has_an_id_that_copies_and_repairs_keep(few, places):
     assert uuid.UUID(few.gallery_id).version == 4
-    with Gallery.open(tmp_path / "other", model_id=MODEL, embedding_size=SIZE) as other:
+    with Gallery.open(places("other"), model_id=MODEL, embedding_size=SIZE) as other:
         assert other.gallery_id != few.gallery_id
-    with Gallery.open_any(few.file.path.parent) as again:
+    with Gallery.open_any(places("few")) as again:
         assert again.gallery_id == few.gallery_id
 
 
@@ -140,7 +143,7 @@ def test_who_was_erased_is_told_from_who_was_never_here(few):
     few.people.merge(ann, bob)
     few.people.remove(bob)
     assert few.people.removed([ann, bob, eve, "another gallery's"]) == {ann, bob}
-    with few.file.writing() as connection:  # such as by an import
+    with few.store.writing() as connection:  # such as by an import
         connection.execute(
             "INSERT INTO identities (identity_id, name, created_at) VALUES (?, 'Bob', 0)", (bob,)
         )
@@ -162,36 +165,37 @@ def test_a_file_of_the_second_version_gets_an_id_and_its_removals(tmp_path):
         assert opened.people.removed(["a", "b", "c"]) == {"a", "b"}
 
 
+@pytest.mark.on_disk
 def test_a_gallery_is_opened_while_another_process_writes(few):
-    holder = sqlite3.connect(few.file.path, isolation_level=None)
+    holder = sqlite3.connect(Path(few.store.place, "gallery.sqlite3"), isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    directory = few.file.path.parent
+    directory = Path(few.store.place)
     with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE, wait_s=0.05) as gallery:
         assert len(gallery) == 20
-        assert gallery.file.is_locked()
+        assert gallery.store.is_locked()
         with pytest.raises(GalleryBusyError, match="is busy"):
             gallery.people.remove("Pérson 1")
         holder.close()
-        assert not gallery.file.is_locked()
+        assert not gallery.store.is_locked()
         gallery.people.remove("Pérson 1")
 
 
 def test_writers_of_one_process_wait_for_each_other_a_bounded_time(few):
-    few.file._wait_s = 0.05
-    with few.file.writing(), ThreadPoolExecutor(1) as pool:
+    few.store._wait_s = 0.05
+    with few.store.writing(), ThreadPoolExecutor(1) as pool:
         write = pool.submit(few.people.remove, "Pérson 1")
         with pytest.raises(GalleryBusyError):
             write.result()
     few.people.remove("Pérson 1")
 
 
-def test_a_search_of_many_goes_on_where_the_file_cannot_be_read(tmp_path, monkeypatch):
+def test_a_search_of_many_goes_on_where_the_file_cannot_be_read(places, monkeypatch):
     monkeypatch.setattr("gallery.index.FLAT_ROWS", 10)
-    with people(tmp_path, 8, 4) as gallery:
+    with people(places("p"), 8, 4) as gallery:
         assert gallery.index_kind == "int8"
         probe = gallery.photos.embeddings("Pérson 3")[:1]
         (exact,) = gallery.search(probe, threshold=0.5)
-        monkeypatch.setattr(gallery.file, "reading", lambda **_: _raise(GalleryBusyError("busy")))
+        monkeypatch.setattr(gallery.store, "reading", lambda **_: _raise(GalleryBusyError("busy")))
         (rough,) = gallery.search(probe, threshold=0.5)
     assert exact is not None
     assert rough is not None
@@ -208,8 +212,9 @@ def test_a_file_put_in_place_of_an_open_one_stays_as_it_was_put(tmp_path):
     with people(tmp_path / "backup", 3, 2) as backup:
         backup.people.rename("Pérson 1", "Ada")
     with people(tmp_path / "now", 40, 4) as gallery:
-        assert gallery.file.path.with_name("gallery.sqlite3-wal").stat().st_size > 0
-        (tmp_path / "backup" / "gallery.sqlite3").replace(gallery.file.path)
+        assert Path(gallery.store.place, "gallery.sqlite3-wal").stat().st_size > 0
+        now = Path(gallery.store.place, "gallery.sqlite3")
+        (tmp_path / "backup" / "gallery.sqlite3").replace(now)
         with pytest.raises(GalleryError, match="was replaced or deleted"):
             gallery.people.rename("Pérson 2", "Eve")
         with pytest.raises(GalleryError, match="was replaced or deleted"):
@@ -218,5 +223,5 @@ def test_a_file_put_in_place_of_an_open_one_stays_as_it_was_put(tmp_path):
     with Gallery.open_any(tmp_path / "now") as gallery:
         names = [each.identity.name for each in gallery.people.summaries()]
         assert names == ["Ada", "Pérson 0", "Pérson 2"]
-        with gallery.file.reading() as connection:
+        with gallery.store.reading() as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

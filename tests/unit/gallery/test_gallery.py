@@ -17,6 +17,7 @@ from gallery import (
     ModelMismatchError,
     NameTakenError,
     NewPhoto,
+    Place,
     UnknownIdentityError,
 )
 
@@ -40,8 +41,8 @@ def enroll(gallery: Gallery, name: str, embedding: np.ndarray, number: int) -> I
 
 
 @pytest.fixture
-def gallery(tmp_path):
-    with Gallery.open(tmp_path / "g", model_id=MODEL, embedding_size=SIZE) as opened:
+def gallery(places):
+    with Gallery.open(places("g"), model_id=MODEL, embedding_size=SIZE) as opened:
         yield opened
 
 
@@ -146,25 +147,25 @@ def test_crops_come_back_as_they_went_in(gallery):
     np.testing.assert_array_equal(gallery.photos.crop(photo.photo_id), crop)
 
 
-def test_everything_is_there_after_opening_again(tmp_path):
-    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+def test_everything_is_there_after_opening_again(places):
+    with Gallery.open(places("p"), model_id=MODEL, embedding_size=SIZE) as gallery:
         ada = enroll(gallery, "Ada", unit(1), 1)
         enroll(gallery, "Bob", unit(0, 1), 2)
         before = gallery.people.summaries()
-    with Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE) as gallery:
+    with Gallery.open(places("p"), model_id=MODEL, embedding_size=SIZE) as gallery:
         assert gallery.people.summaries() == before
         assert gallery.search(unit(1)[None], threshold=0.5)[0].identity == ada
-    with Gallery.open_any(tmp_path) as gallery:
+    with Gallery.open_any(places("p")) as gallery:
         assert (gallery.model_id, gallery.embedding_size) == (MODEL, SIZE)
         assert gallery.people.find("Ada") == ada
 
 
-def test_another_model_is_refused_by_both_names(tmp_path):
-    Gallery.open(tmp_path, model_id=MODEL, embedding_size=SIZE).close()
+def test_another_model_is_refused_by_both_names(places):
+    Gallery.open(places("p"), model_id=MODEL, embedding_size=SIZE).close()
     with pytest.raises(ModelMismatchError, match=r"sface-0ba9fbfa, not of arcface-12345678"):
-        Gallery.open(tmp_path, model_id="arcface-12345678", embedding_size=SIZE)
+        Gallery.open(places("p"), model_id="arcface-12345678", embedding_size=SIZE)
     with pytest.raises(ModelMismatchError, match="128 numbers, not of 512"):
-        Gallery.open(tmp_path, model_id=MODEL, embedding_size=512)
+        Gallery.open(places("p"), model_id=MODEL, embedding_size=512)
 
 
 def test_rename_keeps_the_identity(gallery):
@@ -188,6 +189,23 @@ def test_merge_moves_photos_and_ends_the_first(gallery):
     assert len(gallery) == 2
     with pytest.raises(GalleryError, match="name two"):
         gallery.people.merge(ada.identity_id, ada.identity_id)
+
+
+def test_photos_are_listed_page_by_page_and_found_by_number(gallery):
+    ada = enroll(gallery, "Ada", unit(1), 1)
+    enroll(gallery, "Bob", unit(0, 1), 2)
+    enroll(gallery, "Ada", unit(0, 0, 1), 3)
+    found, total = gallery.photos.page(offset=1, limit=5)
+    assert ([name for _, name in found], total) == (["Bob", "Ada"], 3)
+    of_ada, total = gallery.photos.page(offset=0, limit=1, of=ada.identity_id)
+    assert ([photo for photo, _ in of_ada], total) == (gallery.photos.of(ada.identity_id)[:1], 2)
+    assert gallery.photos.page(offset=9, limit=1) == ([], 3)
+    assert gallery.photos.page(offset=0, limit=1, of="nobody") == ([], 0)
+    photo, name, embedding = gallery.photos.find(found[1][0].photo_id)
+    assert (photo, name) == found[1]
+    np.testing.assert_array_equal(embedding, unit(0, 0, 1))
+    for number in (0, 999, 2**70):
+        assert gallery.photos.find(number) is None
 
 
 def test_split_makes_a_new_person_of_some_photos(gallery):
@@ -262,15 +280,15 @@ def test_search_equals_the_obvious_loop(gallery):
         )
 
 
-def test_another_process_is_seen_after_refresh(gallery, tmp_path):
+def test_another_process_is_seen_after_refresh(gallery, places):
     assert not gallery.refresh()
     script = (
         "import sys, numpy as np; from pathlib import Path; from gallery import Gallery, NewPhoto\n"
-        f"g = Gallery.open(Path(sys.argv[1]), model_id={MODEL!r}, embedding_size={SIZE})\n"
+        f"g = Gallery.open(sys.argv[1], model_id={MODEL!r}, embedding_size={SIZE})\n"
         f"e = np.eye(1, {SIZE}, dtype=np.float32)[0]\n"
         "g.photos.add('Ada', [NewPhoto(e, None, '0' * 64, 1.0)])\n"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "g")], check=True)
+    subprocess.run([sys.executable, "-c", script, str(places("g"))], check=True)
     assert gallery.search(unit(1)[None], threshold=0.5) == [None]
     assert gallery.refresh()
     assert names(gallery.search(unit(1)[None], threshold=0.5)) == ["Ada"]
@@ -282,12 +300,12 @@ def test_own_changes_need_no_refresh_and_report_none(gallery):
     assert not gallery.refresh()
 
 
-def test_a_reader_too_far_behind_reads_everything_again(gallery, tmp_path):
-    with Gallery.open(tmp_path / "g", model_id=MODEL, embedding_size=SIZE) as other:
+def test_a_reader_too_far_behind_reads_everything_again(gallery, places):
+    with Gallery.open(places("g"), model_id=MODEL, embedding_size=SIZE) as other:
         ada = enroll(other, "Ada", unit(1), 1)
         enroll(other, "Bob", unit(0, 1), 2)
         other.people.remove(ada.identity_id)
-        with other.file.writing() as connection:
+        with other.store.writing() as connection:
             connection.execute("DELETE FROM journal WHERE revision < 3")
         assert gallery.refresh()
         assert len(gallery) == 1
@@ -316,11 +334,12 @@ def test_one_thread_searches_while_another_enrols_and_removes(gallery):
     assert len(gallery) == 41
 
 
+@pytest.mark.on_disk
 def test_audit_tells_what_was_done_without_names(gallery):
     ada = enroll(gallery, "Ada", unit(1), 1)
     gallery.people.rename(ada.identity_id, "Ada L.")
     gallery.people.remove(ada.identity_id)
-    with sqlite3.connect(gallery.file.path) as connection:
+    with sqlite3.connect(Path(gallery.store.place, "gallery.sqlite3")) as connection:
         rows = connection.execute("SELECT action, identity_id, n_photos FROM audit").fetchall()
     connection.close()
     assert rows == [
@@ -347,8 +366,8 @@ def test_a_person_erased_during_a_search_is_not_named(gallery, monkeypatch):
 # -- files that are not what they should be
 
 
-def open_in(directory: Path) -> Gallery:
-    return Gallery.open(directory, model_id=MODEL, embedding_size=SIZE)
+def open_in(place: Place) -> Gallery:
+    return Gallery.open(place, model_id=MODEL, embedding_size=SIZE)
 
 
 @pytest.mark.parametrize(
@@ -441,23 +460,25 @@ def test_missing_rights_are_named(directory_mode, file_mode, message):
             os.seteuid(0)
 
 
+@pytest.mark.on_disk
 def test_a_full_disk_loses_nothing_that_was_acknowledged(gallery):
     enroll(gallery, "Ada", unit(1), 1)
-    with gallery.file.writing() as connection:
+    with gallery.store.writing() as connection:
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
-    gallery.file._writer.execute(f"PRAGMA max_page_count = {pages}")
+    gallery.store._writer.execute(f"PRAGMA max_page_count = {pages}")
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     with pytest.raises(GalleryError, match="the disk is full; free some space"):
         gallery.photos.add("Bob", [NewPhoto(unit(0, 1), crop, source(2), 1.0)])[0]
     assert names(gallery.search(np.eye(2, SIZE, dtype=np.float32), threshold=0.5)) == ["Ada", None]
-    gallery.file._writer.execute("PRAGMA max_page_count = 1000000")
+    gallery.store._writer.execute("PRAGMA max_page_count = 1000000")
     gallery.photos.add("Bob", [NewPhoto(unit(0, 1), crop, source(2), 1.0)])[0]
     assert [s.identity.name for s in gallery.people.summaries()] == ["Ada", "Bob"]
 
 
+@pytest.mark.on_disk
 def test_a_lock_held_too_long_is_named(gallery):
-    gallery.file._writer.execute("PRAGMA busy_timeout = 50")
-    other = sqlite3.connect(gallery.file.path, isolation_level=None)
+    gallery.store._writer.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(Path(gallery.store.place, "gallery.sqlite3"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(GalleryError, match="another process is writing to it; try again"):
         enroll(gallery, "Ada", unit(1), 1)
@@ -466,12 +487,13 @@ def test_a_lock_held_too_long_is_named(gallery):
     enroll(gallery, "Ada", unit(1), 1)
 
 
+@pytest.mark.on_disk
 def test_removal_leaves_no_bytes_in_any_file(gallery):
     crop = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     ada = gallery.photos.add(
         "Ada Lovelace", [NewPhoto(unit(1, 2, 3), crop, source(0xABCDEF), 1.0)]
     )[0]
-    with gallery.file.writing() as connection:
+    with gallery.store.writing() as connection:
         connection.execute("UPDATE identities SET notes = 'wrote the first program'")
     for number in range(50):
         enroll(gallery, f"p{number}", unit(0, 1, number), number)
@@ -483,7 +505,7 @@ def test_removal_leaves_no_bytes_in_any_file(gallery):
     ]
 
     def files() -> bytes:
-        return b"".join(p.read_bytes() for p in gallery.file.path.parent.iterdir())
+        return b"".join(p.read_bytes() for p in Path(gallery.store.place).iterdir())
 
     before = files()
     assert all(t in before for t in traces)
@@ -506,13 +528,13 @@ def test_names_are_sorted_by_alphabet_whatever_their_case_and_accents(gallery):
     assert [each.identity.name for each in gallery.people.page(limit=20).people] == wanted
 
 
-def test_pages_hold_everybody_once_though_people_come_and_go(gallery, tmp_path):
+def test_pages_hold_everybody_once_though_people_come_and_go(gallery, places):
     for number in range(10):
         enroll(gallery, f"p{number}", unit(1, number), number)
     first = gallery.people.page(limit=4)
     assert (len(first.people), first.total) == (4, 10)
     gallery.people.remove("p3")  # the one that the page ended with
-    with open_in(tmp_path / "g") as elsewhere:
+    with open_in(places("g")) as elsewhere:
         enroll(elsewhere, "p45", unit(99), 99)
     found, cursor = list(first.people), first.cursor
     while cursor is not None:

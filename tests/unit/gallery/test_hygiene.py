@@ -1,21 +1,21 @@
 """Findings about photos and people that harm recognition."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gallery import Gallery, NewPhoto
 from gallery.hygiene import Finding, HygieneLimits, Kind, inspect
+from tests.unit.gallery.conftest import Places
 
 LIMITS = HygieneLimits(own=0.3, alike=0.5, redundant=0.95)
 SIZE = 8
 
 
 @pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    with Gallery.open(tmp_path, model_id="m", embedding_size=SIZE) as opened:
+def gallery(places: Places) -> Iterator[Gallery]:
+    with Gallery.open(places("p"), model_id="m", embedding_size=SIZE) as opened:
         yield opened
 
 

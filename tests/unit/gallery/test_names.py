@@ -97,8 +97,8 @@ def test_other_names_have_other_keys():
 
 
 @pytest.fixture
-def gallery(tmp_path):
-    with Gallery.open(tmp_path / "people", model_id=MODEL, embedding_size=SIZE) as opened:
+def gallery(places):
+    with Gallery.open(places("people"), model_id=MODEL, embedding_size=SIZE) as opened:
         yield opened
 
 
@@ -160,7 +160,7 @@ def test_an_older_name_is_found_as_it_is_and_imported_without_what_is_refused_no
 
     with Gallery.open(tmp_path / "old", model_id=MODEL, embedding_size=SIZE) as gallery:
         gallery.photos.add("Noa", [photo(1)])
-        with gallery.file.writing() as connection:
+        with gallery.store.writing() as connection:
             connection.execute("UPDATE identities SET name = ?", ("Noa\u200f",))
         assert gallery.people.find("Noa\u200f") == gallery.people.find("noa")
         exchange.export_people(gallery, tmp_path / "out")

@@ -81,4 +81,4 @@ def test_nobody_else_can_read_a_gallery_new_or_old(tmp_path: Path) -> None:
             assert {mode(path) for path in files} == {0o600}
             assert mode(directory) == 0o700
         directory.chmod(0o755)  # as an older version made them
-        opened.file.path.chmod(0o644)
+        Path(opened.store.place, "gallery.sqlite3").chmod(0o644)

@@ -12,15 +12,15 @@ def mean_colours(crops: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_photos_without_crops_stop_it_and_nothing_changes(few):
-    directory = few.file.path.parent
+def test_photos_without_crops_stop_it_and_nothing_changes(few, places):
+    directory = places("few")
     with pytest.raises(GalleryError, match="6 of 20 photos keep no crop"):
         reembed(directory, mean_colours, model_id="colours-1", embedding_size=3)
     Gallery.open(directory, model_id=MODEL, embedding_size=SIZE).close()
 
 
-def test_a_gallery_goes_to_another_model(few):
-    directory = few.file.path.parent
+def test_a_gallery_goes_to_another_model(few, places):
+    directory = places("few")
     few.facts.put({"threshold": "0.4", "threshold_far": "0.001"})
     steps = []
     report = reembed(
@@ -50,9 +50,9 @@ def test_a_gallery_goes_to_another_model(few):
         assert {p.model_id for p in photos} == {"colours-1"}
 
 
-def test_an_open_gallery_notices_that_the_model_changed(few):
+def test_an_open_gallery_notices_that_the_model_changed(few, places):
     reembed(
-        few.file.path.parent,
+        places("few"),
         mean_colours,
         model_id="colours-1",
         embedding_size=3,
@@ -64,14 +64,14 @@ def test_an_open_gallery_notices_that_the_model_changed(few):
         few.photos.add("Late", [NewPhoto(np.ones(SIZE, np.float32), None, "a" * 64, 1.0)])
     with pytest.raises(ModelMismatchError, match=r"not of sface"):
         few.photos.embeddings("Late")
-    with few.file.reading() as connection:  # no photo of the old model has slipped in
+    with few.store.reading() as connection:  # no photo of the old model has slipped in
         models = connection.execute("SELECT DISTINCT model_id FROM photos").fetchall()
     assert models == [("colours-1",)]
 
 
-def test_an_open_gallery_in_bytes_names_nobody_by_another_models_vectors(few, monkeypatch):
+def test_an_open_gallery_in_bytes_names_nobody_by_another_models_vectors(few, places, monkeypatch):
     monkeypatch.setattr("gallery.index.FLAT_ROWS", 5)
-    directory = few.file.path.parent
+    directory = places("few")
     with Gallery.open(directory, model_id=MODEL, embedding_size=SIZE) as gallery:
         assert gallery.index_kind == "int8"
         probe = gallery.photos.embeddings(gallery.people.summaries()[0].identity.name)[:1]

@@ -3,6 +3,8 @@ import pytest
 from gallery import naming_threshold
 from gallery.calibration import calibrate, choose
 
+pytestmark = pytest.mark.on_disk  # what is computed does not depend on the store
+
 
 @pytest.mark.parametrize(
     ("n_people", "expected"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recognizer.bench import _operations, measure_peak, median_ms
+from recognizer.bench import _live_scans, _operations, measure_peak, median_ms
 from recognizer.detect.mtcnn import read_weights
 from recognizer.engines.openvino_engine import OpenVinoEngine
 from tests.unit.recognizer.detect.test_mtcnn import write_weights
@@ -38,3 +38,13 @@ def test_operations_are_counted(name: str, expected: float, tmp_path) -> None:
     write_weights(tmp_path)
     net = read_weights(tmp_path)[name]
     np.testing.assert_allclose(_operations(net, 3), 3 * 2 * expected)
+
+
+def test_live_scans_of_two_smallest_faces_are_compared(tmp_path) -> None:
+    write_weights(tmp_path)
+    frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
+    live = _live_scans(OpenVinoEngine(threads=1), read_weights(tmp_path), frame)
+    assert (live.small_px, live.large_px) == (24, 40)
+    assert live.small_ms > 0
+    assert live.large_ms > 0
+    assert live.ratio > 0

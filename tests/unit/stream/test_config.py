@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from stream.config import (
     Config,
     EventsConfig,
     GalleryConfig,
+    NotifyConfig,
     RecognizerConfig,
+    RuleConfig,
     Section,
     ServerConfig,
     VideoConfig,
@@ -23,6 +26,8 @@ from stream.config import (
 )
 from stream.errors import ConfigError
 from stream.frames import EventKind
+
+ZONED = '[[cameras]]\nname = "a"\nurl = "x"\n[cameras.zones]\n'
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +79,16 @@ def test_cameras_of_flags_replace_the_files(tmp_path: Path) -> None:
         ('[[cameras]]\nname = "a"\n', "cameras.0.url"),
         ('[[cameras]]\nname = "a"\nurl = "x"\nregion = [0.5, 0, 0.5, 1]\n', "x1 < x2"),
         ('[[cameras]]\nname = "a"\nurl = "x"\nrotation = 45\n', "cameras.0.rotation"),
+        (f"{ZONED} porch = [[0, 0], [1, 0]]\n", "zones.porch: a zone has 3 to 20 points, got 2"),
+        (f"{ZONED} porch = [[0, 0], [1, 0], [1, 1.5]]\n", "zones.porch.2.1"),
+        (f"{ZONED} porch = [[0, 0], [1, 0], [0.5]]\n", "zones.porch.2"),
+        (f"{ZONED} porch = [[0, 0], [1, 1], [1, 0], [0, 1]]\n", "zones.porch: the sides of a zone"),
+        (f'{ZONED} "the porch" = [[0, 0], [1, 0], [1, 1]]\n', "must be 1 to 64 letters"),
+        (f"{ZONED} porch = 5\n", "zones.porch"),
+        (
+            ZONED + "".join(f"z{n} = [[0, 0], [1, 0], [1, 1]]\n" for n in range(21)),
+            "zones: Dictionary should have at most 20 items",
+        ),
         ('[[webhooks]]\nurl = "ftp://user:hunter2@a/"\n', "begins with http:// or https://"),
         ('[video]\nice_servers = ["turn:me:hunter2"]\n', "stun:host:3478"),
         ('[video]\nice_servers = ["turn:h"]\n', "turn:h needs credentials"),
@@ -135,12 +150,18 @@ VALUES = (*SHAPES, "-1", "9223372036854775808", "1e400", '"\\u0000"', '""', "[na
         ("video", VideoConfig),
         ("[cameras]", CameraConfig),
         ("[webhooks]", WebhookConfig),
+        ("notify", NotifyConfig),
+        ("[rules]", RuleConfig),
     ],
 )
 def test_a_value_of_any_kind_is_read_or_refused_in_one_line(
     tmp_path: Path, section: str, model: type[Section], value: str
 ) -> None:
-    needed = {"[cameras]": 'name = "a"\nurl = "b.mp4"\n', "[webhooks]": 'url = "http://a/"\n'}
+    needed = {
+        "[cameras]": 'name = "a"\nurl = "b.mp4"\n',
+        "[webhooks]": 'url = "http://a/"\n',
+        "[rules]": 'name = "a"\nthen = [{type = "push"}]\n',
+    }
     for key in model.model_fields:
         lines = needed.get(section, "").splitlines(keepends=True)
         lines = [line for line in lines if not line.startswith(f"{key} =")]
@@ -262,3 +283,91 @@ def test_smaller_faces_are_searched_in_cameras_than_in_photos() -> None:
     default, file = load_config(), load_config(overrides={"recognizer": {"min_face_px": 30}})
     assert (default.recognizer.min_face_px, default.recognizer.photo_min_face_px) == (24, 40)
     assert (file.recognizer.min_face_px, file.recognizer.photo_min_face_px) == (30, 30)
+
+
+def test_a_database_names_the_place_of_people_and_is_not_shown(monkeypatch, tmp_path):
+    path = tmp_path / "facewire.toml"
+    path.write_text('[gallery]\ndatabase = "postgresql://ada:secret@db/faces"\n')
+    config = load_config(path)
+    assert config.gallery_place == "postgresql://ada:secret@db/faces"
+    assert "secret" not in repr(config)
+    assert not config.is_demo
+    monkeypatch.setenv("FACEWIRE_DATABASE", "postgresql://other/faces")
+    assert load_config(path).gallery_place == "postgresql://other/faces"
+    for wrong in ("faces", "http://ada:secret@db/faces", "postgresql://ada:se@cret@db/faces"):
+        monkeypatch.setenv("FACEWIRE_DATABASE", wrong)
+        with pytest.raises(ConfigError, match=r"gallery\.database: .*postgresql://") as caught:
+            load_config(path)
+        assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 65, "many", 1.5])
+def test_workers_are_a_number_or_auto(workers: object) -> None:
+    with pytest.raises(ValueError, match='must be "auto" or 1 to 64, got'):
+        RecognizerConfig.model_validate({"workers": workers})
+    for good in ("auto", 1, 64):
+        assert RecognizerConfig.model_validate({"workers": good}).workers == good
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('kind = "janus"', 'kind = "janus" needs url'),
+        ('kind = "janus"\nurl = "http://a"', 'kind = "janus" needs url'),
+        ('kind = "janus"\nurl = "ws://:8188"', "must be an address such as ws://HOST:8188"),
+        ('kind = "janus"\nurl = "ws://a:0"', "must be an address such as ws://HOST:8188"),
+        ('kind = "whip"', 'kind = "whip" needs url'),
+        ('kind = "whip"\nurl = "http://a/whip"', "name it in cameras"),
+        ('kind = "whip"\nurl = "http://a/{camera}"\nwatch_url = "ws://a"', "watch_url must be"),
+        ('url = "rtsp://a"', "must be an address that begins with http://"),
+        ('kind = "mcu"', "kind"),
+        ("max_viewers = 1", "max_viewers"),
+    ],
+)
+def test_an_sfu_needs_an_address_of_its_kind(tmp_path, lines, message):
+    file = tmp_path / "facewire.toml"
+    file.write_text(f"[sfu]\n{lines}\n")
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load_config(file)
+
+
+def test_the_secret_of_the_sfu_comes_from_the_environment(tmp_path, monkeypatch):
+    file = tmp_path / "facewire.toml"
+    file.write_text('[sfu]\nkind = "janus"\nurl = "wss://janus.example:8989/janus"\n')
+    monkeypatch.setenv("FACEWIRE_SFU_SECRET", "s3cret")
+    config = load_config(file)
+    assert config.sfu.secret == "s3cret"
+    assert "s3cret" not in repr(config)
+
+
+def test_a_camera_has_zones(tmp_path: Path) -> None:
+    zone = "porch = [[0, 0.5], [0.4, 0.5], [0.4, 1], [0, 1]]\n"
+    text = f'{ZONED}{zone}[[cameras]]\nname = "b"\nurl = "y"\n'
+    first, second = load_config(write(tmp_path, text)).cameras
+    assert first.zones == {"porch": ((0, 0.5), (0.4, 0.5), (0.4, 1), (0, 1))}
+    assert second.zones == {}
+    assert CameraConfig.model_validate_json(first.model_dump_json()) == first
+
+
+def test_cluster_needs_a_database_and_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEWIRE_CLUSTER_URL", "http://10.0.0.2:8080/")
+    with pytest.raises(ConfigError, match=r"\[cluster\] needs the database of \[gallery\]"):
+        load_config()
+    monkeypatch.setenv("FACEWIRE_DATABASE", "postgresql://db.example/faces")
+    assert load_config().cluster.url == "http://10.0.0.2:8080"
+    for wrong in ("10.0.0.2:8080", "ws://10.0.0.2", "http://user:word@a", "http://a/?b", "http://"):
+        monkeypatch.setenv("FACEWIRE_CLUSTER_URL", wrong)
+        with pytest.raises(ConfigError, match="must be an address"):
+            load_config()
+
+
+def test_visitors_of_all_machines_need_the_database_that_they_share(tmp_path: Path) -> None:
+    visitors = "[visitors]\nall_machines = true\n"
+    with pytest.raises(ConfigError, match="all_machines needs the database") as caught:
+        load_config(write(tmp_path, visitors))
+    assert "\n" not in str(caught.value)
+    shared = '[gallery]\ndatabase = "postgresql://facewire@db.example/facewire"\n'
+    assert load_config(write(tmp_path, shared + visitors)).visitors.all_machines
+    assert not load_config(write(tmp_path, shared)).visitors.all_machines

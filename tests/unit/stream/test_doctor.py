@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.doctor import check_addresses, check_directories, check_owners
+from gallery import Gallery
+from stream.doctor import check_addresses, check_database, check_directories, check_owners
+from tests.postgres_server import ENCODED, Server
 
 OURS = {name: ["facewire"] for name in ("stream", "recognizer", "gallery", "trainer")}
 
@@ -46,3 +48,16 @@ def test_a_file_in_the_way_is_not(tmp_path: Path):
 )
 def test_addresses(addresses: list[str | tuple[str, int, int]], is_fine: bool):
     assert check_addresses(addresses).is_fine is is_fine
+
+
+def test_a_database_is_checked_and_shown_without_its_password(postgres: Server, tmp_path: Path):
+    assert list(check_database(tmp_path)) == []
+    address = postgres.new_database()
+    (empty,) = check_database(address)
+    Gallery.open(address, model_id="m", embedding_size=4).close()
+    (full,) = check_database(address)
+    (away,) = check_database(address.replace(f":{postgres.port}/", ":1/"))
+    assert [each.is_fine for each in (empty, full, away)] == [True, True, False]
+    assert empty.detail == f"{full.detail}, empty"
+    assert "cannot reach the gallery's database postgresql://facewire@127.0.0.1:1/" in away.detail
+    assert not any(ENCODED in each.detail for each in (empty, full, away))

@@ -9,7 +9,7 @@ from typing_extensions import is_typeddict
 
 import stream
 from stream.config import CameraConfig
-from stream.schemas import cameras, events, faces, people, visits
+from stream.schemas import cameras, events, faces, machines, people, visits
 
 WEB = Path(stream.__file__).parent / "web"
 TYPES = WEB / "connection/schemas.d.ts"
@@ -26,7 +26,7 @@ INTERFACES = {
 def test_a_type_of_the_page_has_the_fields_of_the_json(name: str) -> None:
     (described,) = {
         getattr(module, f"{name}Json")
-        for module in (cameras, events, faces, people, visits)
+        for module in (cameras, events, faces, machines, people, visits)
         if hasattr(module, f"{name}Json")
     }
     assert is_typeddict(described)

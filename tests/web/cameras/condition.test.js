@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { conditionOf, isStalled } from "../../../stream/web/cameras/condition.js";
+import { conditionOf, isBack, isStalled } from "../../../stream/web/cameras/condition.js";
 
 /** The condition of a camera that is live, without video yet, except for the given facts. */
 const condition = ({ status, ...facts } = {}) => conditionOf({
@@ -67,4 +67,15 @@ test("only a connected link to a live camera can be stalled, after four seconds"
   assert.equal(isStalled({ ...well, link: { state: "failing" } }), false);
   assert.equal(isStalled({ ...well, status: { state: "frozen" } }), false);
   assert.equal(isStalled({ ...well, status: null }), false);
+});
+
+test("video is requested at once when a camera is back, or runs on another machine", () => {
+  const away = { state: "failing", machine: "a" };
+  const back = { state: "live", machine: "a" };
+  assert.equal(isBack({ before: away, status: back, link: { state: "failing" } }), true);
+  assert.equal(isBack({ before: back, status: back, link: { state: "failing" } }), false);
+  assert.equal(isBack({ before: away, status: back, link: { state: "connected" } }), false);
+  assert.equal(isBack({ before: back, status: { ...back, machine: "b" }, link: { state: "connected" } }), true);
+  assert.equal(isBack({ before: null, status: back, link: { state: "failing" } }), false);
+  assert.equal(isBack({ before: away, status: back, link: null }), false);
 });

@@ -5,7 +5,7 @@ import test from "node:test";
 
 import { announcementOf, dayOf, describe } from "../../../stream/web/events/event_text.js";
 
-const event = (fields) => ({ kind: "enter", camera: "yard", name: null, has_crop: true, ...fields });
+const event = (fields) => ({ kind: "enter", camera: "yard", name: null, has_crop: true, zones: [], ...fields });
 
 test("a person is named, an unknown face is not", () => {
   assert.deepEqual(describe(event({ name: "Ada" })), { about: "known", who: "Ada", verb: "Came into view", canName: false });
@@ -15,6 +15,19 @@ test("a person is named, an unknown face is not", () => {
 test("a camera's event is about the camera", () => {
   const { about, who, verb } = describe(event({ kind: "camera_down" }));
   assert.deepEqual([about, who, verb], ["camera", "yard", "Went down"]);
+});
+
+test("a zone is named that was entered just now", () => {
+  const { who, verb, canName } = describe(event({ kind: "zone", name: "Ada", zones: ["path", "porch"] }));
+  assert.deepEqual([who, verb, canName], ["Ada", "Entered porch", false]);
+  assert.equal(describe(event({ name: "Ada", zones: ["path", "porch"] })).verb, "Came into view in path, porch");
+  assert.equal(describe(event({ kind: "exit", zones: ["porch"] })).verb, "Left");
+});
+
+test("a visitor has a name when they come and when they leave", () => {
+  for (const kind of ["unknown", "exit"]) {
+    assert.equal(describe(event({ kind, visitor: "Visitor 12" })).who, "Visitor 12");
+  }
 });
 
 test("an unknown kind is shown unchanged", () => {

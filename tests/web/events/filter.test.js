@@ -27,7 +27,7 @@ test("a group of kinds is queried by each kind", () => {
 });
 
 test("the faces group is all kinds but those of cameras", () => {
-  assert.deepEqual(filter({ kind: "faces" }).query.getAll("kind"), ["enter", "exit", "unknown", "renamed"]);
+  assert.deepEqual(filter({ kind: "faces" }).query.getAll("kind"), ["enter", "exit", "unknown", "renamed", "zone"]);
 });
 
 test("a single kind is queried alone", () => {
@@ -44,6 +44,13 @@ test("camera and name must both match", () => {
   assert.equal(accepts(event({ camera: "door" })), false);
   assert.equal(accepts(event({ name: "Grace" })), false);
   assert.equal(accepts(event({ name: null })), false);
+});
+
+test("a visitor is filtered by its name until it has another", () => {
+  const { accepts } = filter({ name: "Visitor 3" });
+  assert.equal(accepts(event({ name: null, visitor: "Visitor 3" })), true);
+  assert.equal(accepts(event({ name: null, visitor: "Visitor 31" })), false);
+  assert.equal(accepts(event({ name: null, visitor: null })), false);
 });
 
 test("a day is in the browser's time zone, from midnight to midnight", () => {

@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 const WEB = fileURLToPath(new URL("../../../stream/web", import.meta.url));
 
 const names = (await readdir(WEB, { recursive: true })).sort();
-const modules = names.filter((name) => name.endsWith(".js"));
+const WORKER = "push.js"; // the service worker of notifications, which is no module of the page
+const modules = names.filter((name) => name.endsWith(".js") && name !== WORKER);
 const sheets = names.filter((name) => name.endsWith(".css"));
 const html = await readFile(join(WEB, "index.html"), "utf8");
 const sources = new Map(await Promise.all(
@@ -17,7 +18,7 @@ const sources = new Map(await Promise.all(
 // The unit tests of the page, and those in a browser.
 const TESTS = fileURLToPath(new URL("../..", import.meta.url));
 const tests = [];
-for (const folder of ["web/cameras", "web/connection", "web/events", "web/live", "web/people", "web/settings", "web/wall", "e2e"]) {
+for (const folder of ["web/cameras", "web/connection", "web/events", "web/live", "web/people", "web/rules", "web/settings", "web/wall", "e2e"]) {
   for (const name of await readdir(join(TESTS, folder))) {
     if (/\.(test\.js|py)$/.test(name)) {
       tests.push(await readFile(join(TESTS, folder, name), "utf8"));

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { aboutRows } from "../../../stream/web/settings/settings.js";
+import { aboutRows, machineText } from "../../../stream/web/settings/settings.js";
 
 const about = {
   device: "cpu", engine: "openvino 2026.4", model: "0123456789abcdef0123", threshold: 0.36321, keep_days: 1,
@@ -22,4 +22,10 @@ test("each line has its unit", () => {
 
 test("an unknown device is shown unchanged", () => {
   assert.match(aboutRows({ ...about, device: "npu" })[0][1], /^npu, /);
+});
+
+test("a machine says how it is, and which one serves the page", () => {
+  assert.equal(machineText({ state: "ok", seen_s: 0, cameras: 1, is_this: true }), "Works · 1 camera · this page is from it");
+  assert.equal(machineText({ state: "away", seen_s: 200, cameras: 3, is_this: false }), "Away for 3 min · 3 cameras");
+  assert.equal(machineText({ state: "unreachable", seen_s: 1, cameras: 0, is_this: false }), "Cannot be reached · 0 cameras");
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { MAX_PLAYING, choosePlaying, gridOf } from "../../../stream/web/wall/playing.js";
+import { MAX_PLAYING, choosePlaying, gridOf, pageOf } from "../../../stream/web/wall/playing.js";
 
 const tiles = (n, fields = () => ({})) =>
   Array.from({ length: n }, (_, index) => ({ id: index, isVisible: false, isPlaying: false, ...fields(index) }));
@@ -41,4 +41,15 @@ test("a wall is as square as possible", () => {
   for (const [n, columns, rows] of cases) {
     assert.deepEqual(gridOf(n), { columns, rows }, `${n} cameras`);
   }
+});
+
+test("a wall has pages of as many cameras as may play", () => {
+  assert.deepEqual(pageOf(64, 3), { page: 3, pages: 4, from: 48, to: 64 });
+  assert.deepEqual(pageOf(16, 0), { page: 0, pages: 1, from: 0, to: 16 });
+  assert.deepEqual(pageOf(17, 1), { page: 1, pages: 2, from: 16, to: 17 });
+});
+
+test("a page whose cameras were removed is the last one", () => {
+  assert.deepEqual(pageOf(30, 3), { page: 1, pages: 2, from: 16, to: 30 });
+  assert.deepEqual(pageOf(0, 2), { page: 0, pages: 0, from: 0, to: 0 });
 });

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from recognizer.detect.detector import Detector
-from recognizer.detect.flow import CONFIRM_S, CONFIRM_STILL_S, FaceFlow, Follower
+from recognizer.detect.flow import (
+    CONFIRM_S,
+    CONFIRM_STILL_S,
+    LEAST_WEIGHT,
+    FaceFlow,
+    Follower,
+)
 from recognizer.faces import Floats, Followed, Image
 from recognizer.geometry.pyramid import Octaves
 
@@ -33,8 +39,9 @@ class Gray:
 class Network:
     """O-Net of a script: finds every face where it is asked, or none."""
 
-    def __init__(self, *, is_lost: bool = False) -> None:
+    def __init__(self, *, is_lost: bool = False, aside: float = 0.0) -> None:
         self.is_lost = is_lost
+        self.aside = aside  # pixels to the right of where it is asked
         self.asked: list[Floats] = []
 
     def follow(
@@ -46,7 +53,7 @@ class Network:
         self.asked += list(boxes)
         return [
             Followed(
-                np.asarray(group, np.float32),
+                np.asarray(group + np.array([self.aside, 0, self.aside, 0]), np.float32),
                 np.tile(POINTS, (len(group), 1, 1)),
                 np.full(len(group), 0.1 if self.is_lost else 0.9, np.float32),
                 np.full(len(group), self.is_lost),
@@ -87,6 +94,54 @@ def test_a_template_is_where_the_face_was_found() -> None:
     _, (flow,) = begin(Network(), scene())
     np.testing.assert_allclose(flow.box, BOX, atol=1e-3)
     np.testing.assert_allclose(flow.points, POINTS, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("aside", "is_lost", "moved_by"),
+    [(6.0, False, 6.0), (60.0, False, 0.0), (6.0, True, 0.0)],
+    ids=["placed", "another face", "not confirmed"],
+)
+def test_a_new_face_of_a_search_is_placed_once_more(
+    aside: float, is_lost: bool, moved_by: float
+) -> None:
+    network = Network(is_lost=is_lost, aside=aside)
+    (flow,) = searched(network, Gray(scene()), BOX, 0.0, [])
+    np.testing.assert_allclose(flow.box, BOX + np.array([moved_by, 0, moved_by, 0]), atol=1e-3)
+    np.testing.assert_allclose(flow.points, POINTS, atol=1e-3)
+    assert len(network.asked) == 1
+
+
+def test_a_search_averages_a_followed_face_with_flow_and_asks_no_network() -> None:
+    network, frame, aside = Network(), Gray(scene()), np.array([4, 0, 4, 0], np.float32)
+    flows = searched(network, frame, BOX, 0.0, [])
+    flows = searched(network, frame, BOX + aside, 0.2, flows)
+    np.testing.assert_allclose(flows[0].box, BOX + LEAST_WEIGHT * aside, atol=0.3)
+    assert flows[0].confirmed_at == 0.2
+    far = np.array([12, 0, 12, 0], np.float32)
+    flows = searched(network, frame, BOX + far, 0.4, flows)
+    np.testing.assert_allclose(flows[0].box, BOX + far, atol=0.3)
+    assert len(network.asked) == 1, "the new face alone"
+
+
+def test_flow_leads_nobody_where_it_is_not_certain() -> None:
+    network, pixels = Network(), scene()
+    flows = searched(network, Gray(pixels), BOX, 0.0, [])
+    follower = Follower(cast(Detector, network))
+    other = Gray(np.ascontiguousarray(pixels[::-1, ::-1]))
+    boxes = [BOX[None], BOX[None], BOX[None][:0]]
+    led = follower.lead([Gray(pixels), other, other], [flows, flows, []], boxes)
+    assert [[flow is not None for flow in group] for group in led] == [[True], [False], []]
+    assert len(network.asked) == 1
+
+
+def searched(
+    network: Network, frame: Gray, box: Floats, at: float, known: list[FaceFlow]
+) -> list[FaceFlow]:
+    follower = Follower(cast(Detector, network))
+    places = np.stack([flow.box for flow in known]) if known else BOX[None][:0]
+    (led,) = follower.lead([frame], [known], [places])
+    scores = np.ones(1, np.float32)
+    return follower.begin(frame, box[None], POINTS[None], scores, at, led=led)
 
 
 @pytest.mark.parametrize("shift", [(3.5, -2.25), (0.0, 0.0), (-6.0, 5.0)])

@@ -1,9 +1,13 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from recognizer.detect.scan import (
     MARGIN,
     NOBODY,
+    PLACE_EVERY,
+    PLACE_OFTEN,
     ROUND,
     TURN_EVERY,
     TURN_OFTEN,
@@ -137,6 +141,57 @@ def test_angles_are_tried_sooner_where_nobody_is_upright_and_then_rest() -> None
     assert sum(angle != 0 for angle in still) == 2
 
 
+def places(
+    scan: LiveScan, images: Sequence[np.ndarray], *, is_anybody_upright: bool
+) -> list[tuple[np.ndarray, int] | None]:
+    found = []
+    for image in images:
+        scan.tiles(image)
+        found.append(scan.turned_place())
+        scan.found(is_anybody_upright=is_anybody_upright)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("is_anybody_upright", "every"), [(True, PLACE_EVERY), (False, PLACE_OFTEN)]
+)
+def test_what_moved_is_searched_by_every_angle_and_then_rests(
+    is_anybody_upright: bool, every: int
+) -> None:
+    scan, image = settled()
+    places(scan, [image] * every * len(TURNS) * 16, is_anybody_upright=is_anybody_upright)
+    after = [moved(image, 700, 400)] * (every * len(TURNS) + every)
+    found = places(scan, after, is_anybody_upright=is_anybody_upright)
+    searched = [place for place in found if place is not None]
+    assert sorted(angle for _, angle in searched) == sorted(TURNS)
+    for (x1, y1, x2, y2), _ in searched:
+        assert x1 <= 700 < 724 <= x2
+        assert y1 <= 400 < 424 <= y2
+        assert (x2 - x1) * (y2 - y1) < 200 * 200, "no more than around it"
+
+
+def test_several_places_that_move_take_turns() -> None:
+    scan, image = settled()
+    places(scan, [image] * PLACE_EVERY * len(TURNS) * 16, is_anybody_upright=True)
+    both = moved(moved(image, 100, 100), 1100, 600)
+    found = places(scan, [both] * 4 * PLACE_EVERY, is_anybody_upright=True)
+    lefts = [place[0][0] for place in found if place is not None]
+    assert len(lefts) == 4
+    assert lefts[:2] == lefts[2:]
+    assert lefts[0] != lefts[1]
+
+
+def test_places_stay_inside_of_the_frame_and_end_with_its_size() -> None:
+    scan, image = settled()
+    found = places(scan, [moved(image, 1256, 696)] * PLACE_EVERY, is_anybody_upright=True)
+    boxes = [place[0] for place in found if place is not None]
+    assert boxes
+    assert (np.array(boxes)[:, 2:] <= [1280, 720]).all()
+    small = frame(90, 160)
+    for place in places(scan, [small] * 3 * PLACE_EVERY, is_anybody_upright=True):
+        assert place is None or (place[0][2:] <= [160, 90]).all()
+
+
 @pytest.mark.parametrize("roll", [-170.0, -60.0, -20.0, 0.0, 29.0, 31.0, 90.0, 179.0])
 def test_rolls_are_clockwise_and_small_ones_none(roll: float) -> None:
     cos, sin = np.cos(np.radians(roll)), np.sin(np.radians(roll))
@@ -167,7 +222,9 @@ class FakeDetector:
         self.found_now, self.score = found, score
         self.followed: list[np.ndarray] = []
 
-    def detect(self, images, *, min_face_px=None, small_px=0, parts=None):
+    def detect(
+        self, images, *, min_face_px=None, small_px=0, parts=None, add_largest=True, without=None
+    ):
         return [self.found_now if min_face_px is None else faces() for _ in images]
 
     def follow(self, images, boxes, angles):

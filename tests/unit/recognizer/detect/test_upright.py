@@ -66,11 +66,86 @@ def test_no_photos_and_photos_of_nobody() -> None:
     assert len(found) == 0
 
 
-def test_a_photo_that_is_surely_upright_costs_nothing_more() -> None:
-    scene = Scene({0: 0.9995, 1: 0.99999})
+def test_a_photo_that_is_surely_upright_is_searched_by_quarter_turns_alone() -> None:
+    scene = Scene({0: 0.9995, 1: 0.8})
     (found,) = detect_any_way_up(scene.detect, [scene.upright])
-    assert scene.n_detected == 1
+    assert scene.n_detected == 4
     np.testing.assert_array_equal(found.landmarks[0], LANDMARKS)
+
+
+class Beside:
+    """A photo of a sure upright face, and of one that stands on the photo's right side."""
+
+    def __init__(self, score: float, *, mirrored: float | None = None, apart: float = 0.0) -> None:
+        self.photo = np.zeros((300, 600, 3), np.uint8)
+        self.photo[:, 300:] = 200
+        self._lying = one(score)
+        boxes = BOX[[2, 1, 0, 3]] * [-1, 1, -1, 1] + [299, 0, 299, 0]
+        landmarks = LANDMARKS[[1, 0, 2, 4, 3]] * [-1, 1] + [299 + apart, 0]
+        self._mirrored = Detections(
+            boxes[None].astype(np.float32),
+            landmarks[None].astype(np.float32),
+            np.array([score if mirrored is None else mirrored], np.float32),
+        )
+        self._n_turned = 0
+
+    def detect(self, images):
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: np.ndarray) -> Detections:
+        height, width = image.shape[:2]
+        if not image[0].max():  # the dark half is above
+            return nothing()
+        if width > height:
+            return nothing() if image[0, 0, 0] else one(0.9999)
+        self._n_turned += 1
+        return self._lying if self._n_turned % 2 else self._mirrored
+
+
+def test_a_face_that_lies_beside_an_upright_one_is_found() -> None:
+    scene = Beside(0.99)
+    (found,) = detect_any_way_up(scene.detect, [scene.photo])
+    np.testing.assert_allclose(found.scores, [0.9999, 0.99])
+    np.testing.assert_array_equal(found.landmarks[0], LANDMARKS)
+    x, y = LANDMARKS.T  # turned back clockwise: what was above is on the right
+    np.testing.assert_allclose(found.landmarks[1], np.stack([599 - y, x], axis=1), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "scene", [Beside(0.95), Beside(0.99, mirrored=0.6), Beside(0.99, apart=9.0)]
+)
+def test_a_face_beside_an_upright_one_must_be_certain(scene: Beside) -> None:
+    (found,) = detect_any_way_up(scene.detect, [scene.photo])
+    assert len(found) == 1
+
+
+def test_landmarks_need_not_agree_where_the_score_is_sure() -> None:
+    scene = Beside(0.998, apart=9.0)
+    assert len(detect_any_way_up(scene.detect, [scene.photo])[0]) == 2
+
+
+@pytest.mark.parametrize(("half", "is_replaced"), [(0.9997, False), (0.99999, True)])
+def test_of_two_finds_of_one_face_the_clearly_better_one_stays(
+    half: float, is_replaced: bool
+) -> None:
+    photo = np.zeros((300, 200, 3), np.uint8)
+    photo[0] = 200
+    box = np.array([50, 100, 149, 199], np.float32)  # in the middle: the same in each half turn
+    landmarks = TEMPLATE + np.array([43, 90], np.float32)
+
+    def detect(images):
+        scores = [
+            0.9995 if image[0].min() else half if image[-1].min() else 0.0 for image in images
+        ]
+        return [
+            Detections(box[None], landmarks[None], np.array([score], np.float32))
+            if score
+            else nothing()
+            for score in scores
+        ]
+
+    (found,) = detect_any_way_up(detect, [photo])
+    assert found.scores.tolist() == [pytest.approx(half if is_replaced else 0.9995)]
 
 
 @pytest.mark.parametrize(

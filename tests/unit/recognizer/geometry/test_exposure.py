@@ -119,11 +119,14 @@ def test_noise_is_smoothed_before_it_is_stretched():
     assert shown[1] > shown[0]
 
 
-def test_a_photo_is_tried_brighter_then_darker():
+def test_a_photo_is_tried_brighter_then_darker_then_equalized():
     image = full(scene())
-    brighter, darker = retoned(image)
+    brighter, darker, _ = retoned(image)
     assert brighter.mean() > image.mean() + 20
     assert darker.mean() < image.mean() - 20
+    overexposed = np.asarray(240 + image // 32, np.uint8)
+    *_, clear = retoned(overexposed)
+    assert clear.std() > 1.5 * overexposed.std()
 
 
 def test_a_picture_on_a_plain_page_keeps_its_levels() -> None:

@@ -3,6 +3,7 @@ import json
 import sqlite3
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,11 +11,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from gallery import Gallery, Identity, Match, NewPhoto
+from gallery.errors import GalleryUnreachableError
 from stream.api.app import create_app
 from stream.api.proxies import TrustedProxies
 from stream.api.security import BODY_BYTES, UPLOAD_BYTES, Attempts, Keys
 from stream.events.log import EventLog
 from stream.frames import Event, EventKind
+from stream.integrations.delivery import DeliveryStatus
+from stream.integrations.mqtt.client import MqttStatus
+from stream.integrations.status import of_mqtt, of_webhook
 from tests.fake_service import FakeService, status, track
 from tests.fakes import EMBEDDING_SIZE, FakeFace, FakeRecognizer, looks_like
 
@@ -312,6 +317,7 @@ def test_camera_is_changed_and_shows_its_settings(client, service):
         "min_face_px": None,
         "rotation": 0,
         "region": None,
+        "zones": {},
         "open_timeout_s": 10.0,
         "read_timeout_s": 5.0,
         "frozen_after_s": 30.0,
@@ -321,6 +327,7 @@ def test_camera_is_changed_and_shows_its_settings(client, service):
         "enabled": True,
     }
     change = {"min_face_px": 60, "rotation": 90, "region": [0, 0.25, 0.5, 1], "target_fps": 5}
+    change["zones"] = {"porch": [[0, 0.5], [0.4, 0.5], [0.4, 1]]}
     answer = client.patch("/api/cameras/door", json=change)
     assert answer.status_code == 200
     assert answer.json()["settings"] == {**whole, **change}
@@ -393,6 +400,7 @@ def test_tracks(client, service):
         "identity_id": None,
         "similarity": None,
         "age_s": 2.0,
+        "zones": [],
     }
     assert (known["name"], known["similarity"]) == ("Ada", 0.87654)
 
@@ -772,7 +780,7 @@ def test_photos_go_to_the_person_they_were_sent_for(client, service, monkeypatch
     detect = service.recognizer.detect
 
     def change_and_detect(images, **options):
-        with Gallery.open_any(service.gallery.file.path.parent) as elsewhere:
+        with Gallery.open_any(Path(service.gallery.store.place)) as elsewhere:
             if change == "erase":
                 elsewhere.people.remove("Ada")
             elif change == "rename":
@@ -804,9 +812,11 @@ def test_photos_go_to_the_person_they_were_sent_for(client, service, monkeypatch
 
 def test_a_busy_gallery_is_503_for_writes_and_readable(client, service):
     ada = enrol(service, "Ada", 1)
-    service.gallery.file._wait_s = 0.05
-    service.gallery.file._writer.execute("PRAGMA busy_timeout = 50")
-    holder = sqlite3.connect(service.gallery.file.path, isolation_level=None)
+    service.gallery.store._wait_s = 0.05
+    service.gallery.store._writer.execute("PRAGMA busy_timeout = 50")
+    holder = sqlite3.connect(
+        Path(service.gallery.store.place, "gallery.sqlite3"), isolation_level=None
+    )
     holder.execute("BEGIN IMMEDIATE")
     path = f"/api/identities/{ada.identity_id}"
     files = [("photos", ("more.png", photo(service, FakeFace(1, 200))))]
@@ -849,6 +859,37 @@ def test_what_runs_and_how_long_it_remembers(client, service):
     assert about["keep_days"] == service.event_log.keep_days
     assert about["threshold"] == service.matching.threshold
     assert 0 <= about["used_mib"] < about["keep_mib"]
+
+
+def test_integrations_are_listed_with_what_is_wrong(client, service):
+    assert client.get("/api/integrations").json() == {"integrations": []}
+    away = MqttStatus(
+        broker="192.0.2.5:1883",
+        is_connected=False,
+        published=7,
+        dropped=0,
+        errors=2,
+        waiting=3,
+        trouble="cannot be reached: connection refused",
+    )
+    hook = DeliveryStatus("1 at https://192.0.2.9", 5, 0, 1, 0, "")
+    service.linked = [of_mqtt(away, waiting=3, dropped=2), of_webhook(hook)]
+    assert client.get("/api/integrations").json()["integrations"] == [
+        {
+            "name": "MQTT",
+            "where": "192.0.2.5:1883",
+            "is_working": False,
+            "detail": "7 messages published, 3 wait, 2 messages dropped",
+            "trouble": "the broker 192.0.2.5:1883 cannot be reached: connection refused",
+        },
+        {
+            "name": "Webhook 1",
+            "where": "https://192.0.2.9",
+            "is_working": True,
+            "detail": "5 events delivered, 1 given up",
+            "trouble": "",
+        },
+    ]
 
 
 def test_events_are_paged_and_filtered(client, service):
@@ -902,7 +943,7 @@ def test_people_whom_the_gallery_does_not_know_are_a_notice_and_no_problem(clien
     ada = enrol(service, "Ada", 1)
     happen(service, EventKind.ENTER, match=Match(ada, 0.9))
     assert client.get("/healthz").json()["notices"] == []
-    with service.gallery.file.writing() as connection:  # as in a backup without her
+    with service.gallery.store.writing() as connection:  # as in a backup without her
         connection.execute("DELETE FROM identities")
     (event,) = client.get("/api/events").json()["events"]
     assert (event["name"], event["identity_id"]) == ("Ada", None)
@@ -946,7 +987,7 @@ def test_metrics_hold_histograms(client, service):
     service.figures.stage("detect")(0.004)
     service.figures.latency("door")(0.03)
     service.figures.time_to_name.observe(0.25)
-    service.figures.tick_frames.observe(4)
+    service.figures.tick(4, 2)
     text = client.get("/metrics").text
     assert 'facewire_stage_seconds_bucket{le="0.005",stage="detect"} 1.0' in text
     assert 'facewire_camera_latency_seconds_count{camera="door"} 1.0' in text
@@ -1144,3 +1185,13 @@ def test_pages_have_places(service):
         closed = second.receive()
         assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
         assert "too many pages" in closed["reason"]
+
+
+def test_a_database_that_is_away_is_503_and_says_so(client, service, monkeypatch):
+    def away(**_):
+        raise GalleryUnreachableError("cannot reach the gallery's database")
+
+    monkeypatch.setattr(service.gallery.store, "reading", away)
+    answer = client.get("/api/identities/nobody")
+    assert answer.status_code == 503
+    assert answer.json()["error"] == "cannot reach the gallery's database"

@@ -69,9 +69,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """List the cameras whose JSON was built, and for which role."""
     made: list[tuple[str, bool]] = []
 
-    def counting(each: CameraStatus, *, is_admin: bool) -> object:
+    def counting(each: CameraStatus, *, is_admin: bool, machine: str) -> object:
         made.append((each.name, is_admin))
-        return camera_json(each, is_admin=is_admin)
+        return camera_json(each, is_admin=is_admin, machine=machine)
 
     monkeypatch.setattr(camera_messages, "camera_json", counting)
     return made

@@ -127,7 +127,14 @@ def test_offers_are_answered_and_closed(client, service):
         offer = {"type": "offer", "id": "1", "camera": "door", "sdp": "v=0"}
         socket.send_json(offer)
         answer = hear(socket, "answer")
-        assert answer == {"type": "answer", "id": "1", "peer": "peer0", "sdp": "v=0 answer"}
+        assert answer == {
+            "type": "answer",
+            "id": "1",
+            "peer": "peer0",
+            "sdp": "v=0 answer",
+            "via": "facewire",
+            "notice": "",
+        }
         socket.send_json(offer)
         assert "once" in hear(socket, "error")["message"]
         socket.send_json({"type": "close", "id": "1"})

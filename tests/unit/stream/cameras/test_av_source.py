@@ -479,8 +479,12 @@ def test_a_playlist_that_stands_still_is_not_played_again(tmp_path: Path) -> Non
         n_frames, reason = play()
         assert n_frames >= 40
         assert "timed out" in reason or "ended the stream" in reason
-        for _ in range(2):
-            n_frames, reason = play()
+        n_rest, again = 0, play()
+        while again[0]:  # the first time may end early on a busy machine
+            n_rest += again[0]
+            again = play()
+        assert n_frames + n_rest <= 120, "nothing is played twice"
+        for n_frames, reason in (again, play()):
             assert n_frames == 0, "all of it was seen before"
             assert reason.endswith("the camera repeats old video, its playlist is not updated")
     finally:

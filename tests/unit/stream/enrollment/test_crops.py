@@ -32,7 +32,7 @@ def people(tmp_path: Path) -> Iterator[Gallery]:
 @pytest.fixture
 def elsewhere(people: Gallery) -> Iterator[Gallery]:
     """Another process's view of the same file."""
-    directory = people.file.path.parent
+    directory = Path(people.store.place)
     with Gallery.open(directory, model_id="m", embedding_size=SIZE) as opened:
         yield opened
 

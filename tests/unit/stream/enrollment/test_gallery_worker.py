@@ -9,13 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gallery import Gallery, GalleryBusyError, GalleryError, NewPhoto
+from gallery.people_copy import DIRECTORY, PeopleCopy
 from stream.enrollment.gallery_worker import GalleryWorker
 from stream.errors import WorkerError
 from stream.supervisor import Supervisor
 from tests.fakes import looks_like
+from tests.postgres_server import postgres_server
 
 PATIENCE_S = 300.0
 SIZE = len(looks_like(0))
@@ -44,7 +47,9 @@ async def at_once() -> None:
 
 @asynccontextmanager
 async def working(
-    gallery: Gallery, told: Callable[[float], None] = lambda _: None
+    gallery: Gallery,
+    told: Callable[[float], None] = lambda _: None,
+    copy: PeopleCopy | None = None,
 ) -> AsyncIterator[GalleryWorker]:
     worker = GalleryWorker(
         gallery,
@@ -53,6 +58,7 @@ async def working(
         applied=at_once,
         supervisor=Supervisor(clock=time.monotonic),
         clock=time.monotonic,
+        copy=copy,
     )
     worker.start()
     try:
@@ -70,7 +76,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 def lock(gallery: Gallery) -> sqlite3.Connection:
     """Return a connection that writes, as another process would."""
-    connection = sqlite3.connect(gallery.file.path, isolation_level=None)
+    connection = sqlite3.connect(Path(gallery.store.place, "gallery.sqlite3"), isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     return connection
 
@@ -151,7 +157,7 @@ def test_changes_of_whatever_process_are_notified_once(people: Gallery, tmp_path
 def test_a_file_that_is_gone_or_another_is_reported_and_not_written(
     people: Gallery, tmp_path: Path, how: str
 ) -> None:
-    path = people.file.path
+    path = Path(people.store.place, "gallery.sqlite3")
 
     async def scenario() -> None:
         async with working(people) as worker:
@@ -191,3 +197,82 @@ def test_a_stopped_worker_says_so(people: Gallery) -> None:
             await worker.read(people.people.summaries)
 
     asyncio.run(call(asyncio.run(scenario())))
+
+
+def test_searches_of_a_very_large_gallery_are_checked(people, monkeypatch):
+    monkeypatch.setattr("gallery.large_index.LARGE_ROWS", 0)
+    monkeypatch.setattr("stream.enrollment.gallery_worker.TIDY_S", 0.01)
+
+    async def scenario() -> None:
+        async with working(people) as worker:
+            await until(lambda: people.index_kind == "pq")
+            probe = np.eye(SIZE, dtype=np.float32)[:1]
+            people.best(probe)
+            await until(lambda: worker.n_checked)
+            assert (worker.n_checked, worker.n_equal) == (1, 1)
+
+    asyncio.run(scenario())
+
+
+def test_the_copy_lacks_who_was_erased_just_before_the_end(people: Gallery, tmp_path: Path) -> None:
+    def names() -> list[str]:
+        copy = PeopleCopy(tmp_path / "data")
+        file = copy.open_to_read(tmp_path, model_id="m", embedding_size=SIZE)
+        if file is None:
+            return []
+        with closing(file), file.reading() as connection:
+            return [row[0] for row in connection.execute("SELECT name FROM identities")]
+
+    async def run() -> None:
+        async with working(people, copy=PeopleCopy(tmp_path / "data")) as worker:
+            await until(lambda: names() == ["Ada"])
+            await worker.write(add, people, "Bob", 2)
+            await worker.write(people.people.remove, "Ada")
+
+    asyncio.run(run())
+    assert names() == ["Bob"]
+
+
+def test_a_copy_that_cannot_be_written_is_reported(people: Gallery, tmp_path: Path) -> None:
+    path = tmp_path / "data" / DIRECTORY
+    path.parent.mkdir()
+    path.write_bytes(b"")
+
+    async def run() -> None:
+        async with working(people, copy=PeopleCopy(tmp_path / "data")) as worker:
+            await until(lambda: worker.copy_trouble)
+            assert "the copy of the people on this machine is not up to date" in worker.copy_trouble
+            assert str(path) in worker.copy_trouble
+            path.unlink()
+            await until(lambda: not worker.copy_trouble)
+
+    asyncio.run(run())
+
+
+def test_tracks_are_decided_again_once_the_database_is_searched_in_place_of_its_copy(
+    tmp_path: Path,
+) -> None:
+    """Also if nothing changed: a restored database may have the copy's revision by chance."""
+    told: list[float] = []
+
+    async def run(gallery: Gallery) -> None:
+        async with working(gallery, told.append):
+            assert gallery.copied_at is not None
+            await asyncio.to_thread(server.start)
+            await until(lambda: told)
+            assert gallery.copied_at is None
+
+    with postgres_server() as server:
+        address = server.new_database()
+        with (
+            Gallery.open(address, model_id="m", embedding_size=SIZE) as gallery,
+            closing(PeopleCopy(tmp_path)) as copy,
+        ):
+            add(gallery, "Ada", 1)
+            copy.update(gallery.store)
+        server.stop()
+        with Gallery.open(
+            address, model_id="m", embedding_size=SIZE, copy=PeopleCopy(tmp_path)
+        ) as gallery:
+            asyncio.run(run(gallery))
+    assert len(told) == 1

@@ -386,9 +386,9 @@ def test_a_past_event_gets_its_name_with_the_others_of_its_track(
         log.append(other, NOON)
     first = log.append(event(EventKind.UNKNOWN, name=None), NOON)
     log.append(event(EventKind.EXIT, name=None), NOON)
-    assert log.name_event(first.id, ann) == 2
-    assert log.name_event(first.id, ann) == 0
-    assert log.name_event(999, ann) == 0
+    assert log.name_events([first.id], ann) == 2
+    assert log.name_events([first.id], ann) == 0
+    assert log.name_events([999], ann) == 0
     named = [(e.kind, e.name, e.similarity) for e in log.list()]
     assert named == [
         ("exit", "Ann", None),
@@ -397,7 +397,7 @@ def test_a_past_event_gets_its_name_with_the_others_of_its_track(
         ("unknown", None, None),
         ("unknown", None, None),
     ]
-    assert log.name_event(first.id, bob) == 2, "a wrong name is corrected"
+    assert log.name_events([first.id], bob) == 2, "a wrong name is corrected"
 
 
 def test_a_past_event_gets_no_name_of_a_person_erased_meanwhile(
@@ -408,7 +408,7 @@ def test_a_past_event_gets_no_name_of_a_person_erased_meanwhile(
     first = log.append(event(EventKind.UNKNOWN, name=None), NOON)
     people.people.remove(ann.identity_id)
     log.reconcile()
-    assert log.name_event(first.id, ann) == 0
+    assert log.name_events([first.id], ann) == 0
     assert [each.name for each in log.list()] == [None]
 
 
@@ -461,7 +461,7 @@ def test_a_gallery_that_cannot_be_read_costs_no_event(
 ) -> None:
     log.follow(people)
     ann = enrolled(people, "Ann", 1)
-    with sqlite3.connect(people.file.path) as breaker:
+    with sqlite3.connect(Path(people.store.place, "gallery.sqlite3")) as breaker:
         breaker.execute("ALTER TABLE identities RENAME TO hidden")
         breaker.execute("ALTER TABLE journal RENAME TO hidden_too")
         breaker.commit()
@@ -557,7 +557,7 @@ def test_a_log_that_another_program_holds_says_so(
         lambda: log.rename_camera("a", "b"),
         lambda: log.erase_identity("x"),
         lambda: log.reassign([1], Identity("x", "X")),
-        lambda: log.name_event(1, Identity("x", "X")),
+        lambda: log.name_events([1], Identity("x", "X")),
         lambda: log.retain(NOON),
     )
     for change in changes:
@@ -617,3 +617,23 @@ def test_a_service_starts_while_another_program_holds_the_log(
     lock.execute("ROLLBACK")
     assert log.append(seen(ann), NOON).name == "Ann"
     assert event_people.fact(log._connection, "gallery_id") == people.gallery_id
+
+
+def test_events_are_found_by_zone_as_the_stay_went_on(log: EventLog) -> None:
+    zoned = [
+        log.append(replace(event(kind), zones=zones), NOON + number)
+        for number, (kind, zones) in enumerate(
+            [
+                (EventKind.ENTER, ()),
+                (EventKind.ZONE, ("porch",)),
+                (EventKind.ZONE, ("porch", "path")),
+                (EventKind.EXIT, ("porch", "path")),
+            ]
+        )
+    ]
+    assert [each.zones for each in zoned] == [(), ("porch",), ("porch", "path"), ("porch", "path")]
+    assert log.list(zone="porch") == zoned[:0:-1]
+    assert log.list(zone="path", camera="door", limit=1) == [zoned[3]]
+    assert log.list(zone="path", kinds=[EventKind.ZONE], cursor=zoned[3].id) == [zoned[2]]
+    for other in ("por", "porch,path", "%", '"porch"', ""):
+        assert log.list(zone=other) == []

@@ -81,6 +81,20 @@ def test_the_answer_has_event_and_visitor(search: SightingSearch, db) -> None:
     assert found.similarity == pytest.approx(1.0, abs=1e-3)
 
 
+def test_the_strangers_like_a_person_are_found_behind_any_number_of_named_ones(search, db) -> None:
+    for i in range(1, 301):  # more similar than the strangers, and more than are read at first
+        sight(db, i, face(1), name="Ann" if i > 20 else "Bob")
+    for i in range(301, 306):
+        sight(db, i, face(1, 0.1, i))
+    found = search.find_strangers(
+        face(1)[np.newaxis], identity_id="id-Ann", limit=4, min_similarity=0.5
+    )
+    assert len(found) == 4
+    assert {each.event.id for each in found} <= set(range(301, 306))
+    similarities = [each.similarity for each in found]
+    assert similarities == sorted(similarities, reverse=True)
+
+
 def test_what_is_kept_later_is_found_and_what_is_erased_is_gone(search, db, log) -> None:
     sight(db, 1, face(1))
     assert events(search, face(1)) == [1]

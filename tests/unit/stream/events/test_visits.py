@@ -205,10 +205,67 @@ def test_a_stay_of_days_is_whole(tmp_path: Path) -> None:
         write(log, EventKind.ENTER, 1e6, "r-1", "Ada")
         write(log, EventKind.ENTER, 1e6 + 50 * 3600, "r-2", "Bob")
         write(log, EventKind.EXIT, 1e6 + 60 * 3600, "r-1", "Ada")
-        for at in (1e6, 1e6 + 60 * 3600 - 30):
+        for at in (1e6, 1e6 + 30 * 3600, 1e6 + 60 * 3600 - 30):
             (visit, *_) = read_visits(log.connection, after=at - 1, before=at + 1, live_run="r")
             assert (visit.name, visit.began, visit.ended) == ("Ada", 1e6, 1e6 + 60 * 3600)
             assert visit.is_exact
+
+
+def test_a_stay_that_goes_on_for_days_is_in_each_of_them(tmp_path: Path) -> None:
+    def visits(log: EventLog, hour: float, live: str | None) -> list[Visit]:
+        at = 1e6 + hour * 3600
+        return read_visits(log.connection, after=at, before=at + 3600, live_run=live)
+
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        write(log, EventKind.ENTER, 1e6, "r-1", "Ada")
+        write(log, EventKind.UNKNOWN, 1e6 + 60, "r-2", None)
+        write(log, EventKind.RENAMED, 1e6 + 90, "r-2", "Eve")
+        write(log, EventKind.ENTER, 1e6 + 100, "r-3", "Eve")
+        write(log, EventKind.EXIT, 1e6 + 200, "r-3", "Eve")  # of both tracks
+        for hour in range(1, 72):
+            write(log, EventKind.ENTER, 1e6 + hour * 3600, f"r-{hour + 9}", "Bob")
+            write(log, EventKind.EXIT, 1e6 + hour * 3600 + 1, f"r-{hour + 9}", "Bob")
+        for hour in (20, 40, 71.5):
+            (ada, *others) = visits(log, hour, "r")
+            assert (ada.name, ada.began, ada.ended) == ("Ada", 1e6, None)
+            assert {visit.name for visit in others} <= {"Bob"}
+        (row,) = [
+            v
+            for v in list_visits(
+                log.connection, after=1e6 + 40 * 3600, before=1e6 + 41 * 3600, live_run="r"
+            )[0]
+            if v.name == "Ada"
+        ]
+        assert row == visits(log, 40, "r")[0]
+        # Killed: its people stayed for an hour after its last event, at most.
+        write(log, EventKind.ENTER, 1e6 + 90 * 3600, "s-1", "Bob")
+        (ada, *_) = visits(log, 65, "s")
+        assert (ada.ended, ada.is_exact) == (1e6 + 71 * 3600 + 1 + UNSEEN_S, False)
+        assert visits(log, 88, "s") == []
+        kept = log.connection.execute("SELECT count(*) FROM long_stays").fetchone()[0]
+        assert kept == 3  # Ada's, the stranger's, and Bob's that goes on
+        log.keep_days = 2.0
+        log.retain(1e6 + 92 * 3600)
+        assert log.connection.execute("SELECT run FROM long_stays").fetchall() == [("s",)]
+
+
+def test_stays_of_an_older_log_are_known_by_their_length(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        write(log, EventKind.ENTER, 1e6, "r-1", "Ada")
+        write(log, EventKind.ENTER, 1e6 + 10, "r-2", "Bob")
+        write(log, EventKind.EXIT, 1e6 + 20, "r-2", "Bob")
+        write(log, EventKind.EXIT, 1e6 + 13 * 3600, "r-1", "Ada")
+        write(log, EventKind.ENTER, 1e6 + 13 * 3600 + 1, "r-3", "Bob")
+        stays = log.connection.execute("SELECT * FROM long_stays").fetchall()
+        for trigger in ("stay_began", "stay_ended"):
+            log.connection.execute(f"DROP TRIGGER {trigger}")
+        log.connection.execute("DROP TABLE long_stays")
+        log.connection.execute("DROP INDEX events_by_zones")
+        log.connection.execute("ALTER TABLE events DROP COLUMN zones")
+        log.connection.execute("ALTER TABLE sightings DROP COLUMN n_shots")
+        log.connection.execute("PRAGMA user_version = 6")
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        assert log.connection.execute("SELECT * FROM long_stays").fetchall() == stays
 
 
 def test_a_visit_of_many_stays_is_whole_on_every_page(tmp_path: Path) -> None:
@@ -227,6 +284,50 @@ def test_a_visit_of_many_stays_is_whole_on_every_page(tmp_path: Path) -> None:
             found += page
         (ada,) = [visit for visit in found if visit.name]
         assert (ada.began, ada.ended) == (1e6, 1e6 + 199 * 100 + 50)
+
+
+def test_a_visit_of_many_stays_is_whole_however_far_it_reaches(tmp_path: Path) -> None:
+    last = 60 * 1800
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        for number in range(61):  # half an hour each, with others between
+            at, track = 1e6 + number * 1800, f"r-{2 * number}"
+            write(log, EventKind.ENTER, at, track, "Ada")
+            write(log, EventKind.ENTER, at + 60, f"r-{2 * number + 1}", "Bob")
+            write(log, EventKind.EXIT, at + 70, f"r-{2 * number + 1}", "Bob")
+            if number < 60:
+                write(log, EventKind.EXIT, at + 1750, track, "Ada")
+
+        def visits(at: float) -> list[tuple[str | None, float, float | None]]:
+            found = read_visits(log.connection, after=at, before=at + 600, live_run="r")
+            return [(v.name, v.began - 1e6, v.ended and v.ended - 1e6) for v in found]
+
+        for hour in (0, 5, 15, 25, 29.9):
+            assert ("Ada", 0, None) in visits(1e6 + hour * 3600)
+        write(log, EventKind.EXIT, 1e6 + last + 100, "r-120", "Ada")
+        for hour in (0, 5, 15, 25, 30):
+            assert ("Ada", 0, last + 100) in visits(1e6 + hour * 3600)
+        assert [name for name, *_ in visits(1e6 + last + 300)] == []
+
+
+def test_a_visitor_of_many_stays_is_whole_however_far_it_reaches(tmp_path: Path) -> None:
+    with EventLog.open(tmp_path, keep_days=1e9) as log:
+        log.connection.execute(
+            "INSERT INTO visitors (visitor_id, first_seen, last_seen, visit_count, is_ignored,"
+            " root) VALUES ('v1', 1e6, 1e6, 1, 0, 1)"
+        )
+        for number in range(40):
+            at = 1e6 + number * 1800
+            write(log, EventKind.UNKNOWN, at, f"r-{number}", None)
+            write(log, EventKind.EXIT, at + 1750, f"r-{number}", None)
+        log.connection.execute("UPDATE events SET visitor_id = 'v1'")
+        for hour in (0, 10, 19):
+            at = 1e6 + hour * 3600
+            (visit,) = read_visits(log.connection, after=at, before=at + 60, live_run="r")
+            assert (visit.visitor, visit.began, visit.ended) == (
+                "Visitor 1",
+                1e6,
+                1e6 + 39 * 1800 + 1750,
+            )
 
 
 @pytest.mark.parametrize("seed", range(10))

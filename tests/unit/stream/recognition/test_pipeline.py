@@ -1,3 +1,5 @@
+import itertools
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,11 +10,12 @@ from gallery import Gallery, Identity, NewPhoto, Target
 from recognizer import Detections, Floats, Followed, Image
 from stream.enrollment.crops import enroll_known
 from stream.errors import EnrolmentError, UnknownTrackError
-from stream.frames import Event, Frame, FrameResult, TrackState
+from stream.frames import Event, EventKind, Frame, FrameResult, TrackState
 from stream.recognition.camera_state import SHOWN_LOST_S
 from stream.recognition.face_filter import Limits
 from stream.recognition.pipeline import SCAN_EVERY_S, STAGES, STILL_SCAN_S, Pipeline
 from stream.recognition.track_memory import AGAIN_EVERY_S
+from stream.zones import Zone
 from tests.fakes import EMBEDDING_SIZE, FakeFace, FakeRecognizer, FakeWorld, looks_like
 
 STEP_S = 0.04
@@ -41,7 +44,9 @@ class Hall:
         self.pipeline.assign(camera, track_id, identity)
         return identity
 
-    def new_pipeline(self, clock: Callable[[], float] = lambda: 0.0) -> Pipeline:
+    def new_pipeline(
+        self, clock: Callable[[], float] = lambda: 0.0, *, first_track: int = 1
+    ) -> Pipeline:
         return Pipeline(
             self.recognizer,  # type: ignore[arg-type]
             self.gallery,
@@ -53,6 +58,7 @@ class Hall:
             cooldown_s=10.0,
             clock=clock,
             run="run",
+            first_track=first_track,
         )
 
     def enrol(self, person: int, name: str) -> Identity:
@@ -428,18 +434,26 @@ def test_a_gallery_change_shows_in_the_next_frame(hall: Hall) -> None:
 
 def test_a_dropped_camera_is_forgotten_and_its_ids_are_not_given_again(hall: Hall) -> None:
     hall.run(1.0, FakeFace(1, 100))
-    (left,) = hall.pipeline.drop_camera("door", hall.at)
+    (left,), (ended,) = hall.pipeline.drop_camera("door", hall.at)
     assert (left.kind, left.at) == ("exit", hall.at)
     assert left.match is not None
-    assert hall.pipeline.drop_camera("never there", hall.at) == []
+    assert (ended.track_id, ended.camera, ended.is_over) == ("run-1", "door", True)
+    assert hall.pipeline.drop_camera("never there", hall.at) == ([], [])
     (track,) = hall.run(0.2, FakeFace(1, 100)).tracks
     assert track.track_id == "run-2"
 
 
 def test_at_the_end_everybody_leaves_once(hall: Hall) -> None:
-    hall.run(1.0, FakeFace(1, 100))
-    assert [(event.kind, event.at) for event in hall.pipeline.end(hall.at)] == [("exit", hall.at)]
-    assert hall.pipeline.end(hall.at) == []
+    hall.run(1.0, FakeFace(1, 100), FakeFace(3, 300))
+    hall.pipeline.rename_camera("door", "gate")
+    events, sightings = hall.pipeline.end(hall.at)
+    assert [(event.kind, event.at) for event in events] == [("exit", hall.at)] * 2
+    assert {(each.track_id, each.camera, each.is_over) for each in sightings} == {
+        ("run-1", "gate", True),
+        ("run-2", "gate", True),
+    }
+    assert {each.stay for each in sightings} == {event.track_id for event in events}
+    assert hall.pipeline.end(hall.at) == ([], [])
 
 
 def test_people_leave_a_camera_that_gives_no_frames(hall: Hall) -> None:
@@ -619,6 +633,33 @@ def test_faces_that_no_event_announced_are_not_reported(hall: Hall) -> None:
     assert not any(result.sightings for result in results)
 
 
+@pytest.mark.parametrize(
+    ("n_frames", "n_reported"),
+    [(9, 1), (5, 0)],  # five are in view for too short a time to be announced
+)
+def test_a_track_that_ends_undecided_is_reported_once(
+    hall: Hall, n_frames: int, n_reported: int
+) -> None:
+    results = [hall.tick(FakeFace(3, 300, quality=0.1)) for _ in range(n_frames)]
+    results += [hall.tick() for _ in range(60)]
+    found = [sighting for result in results for sighting in result.sightings]
+    assert len(found) == n_reported
+    assert hall.events == []
+    for sighting in found:
+        assert (sighting.is_announced, sighting.is_over) == (False, True)
+        assert (sighting.track_id, sighting.stay) == ("run-1", "run-1")
+        assert (sighting.n_shots, sighting.n_good) == (4, 0)
+        assert sighting.ended - sighting.began == pytest.approx((n_frames - 1) * STEP_S)
+
+
+def test_a_track_that_is_undecided_when_its_camera_is_dropped_is_reported(hall: Hall) -> None:
+    for _ in range(9):
+        hall.tick(FakeFace(3, 300, quality=0.1))
+    left, (ended,) = hall.pipeline.drop_camera("door", hall.at)
+    assert left == []
+    assert not ended.is_announced
+
+
 @pytest.mark.parametrize(("is_on", "least", "most"), [(False, 3, 6), (True, 8, 11)])
 def test_strangers_are_embedded_more_often_where_they_are_to_be_recognized_again(
     hall: Hall, is_on: bool, least: int, most: int
@@ -628,3 +669,88 @@ def test_strangers_are_embedded_more_often_where_they_are_to_be_recognized_again
     results += [hall.tick() for _ in range(150)]
     (ended,) = (s for result in results for s in result.sightings if s.is_over)
     assert least <= ended.n_good <= most
+
+
+def test_a_face_that_moves_into_a_zone_enters_it(hall: Hall) -> None:
+    # The fake's frames are 640 x 240; the face's chin is at 140.
+    right = Zone.of("right", [(0.5, 0.0), (1.0, 0.0), (1.0, 1.0), (0.5, 1.0)])
+    low = Zone.of("low", [(0.0, 0.6), (1.0, 0.6), (1.0, 1.0), (0.0, 1.0)])
+    hall.pipeline.set_limits("door", Limits(zones=(right, low)))
+    hall.run(1.0, FakeFace(1, 100))
+    for x in range(100, 500, 10):
+        result = hall.tick(FakeFace(1, x))
+    assert result.tracks[0].zones == ("right",)
+    result = hall.run(1.0, FakeFace(1, 500, y=150))
+    assert result.tracks[0].zones == ("right", "low")
+    hall.run(3.0)
+    assert [(each.kind.value, each.zones) for each in hall.events] == [
+        ("enter", ()),
+        ("zone", ("right",)),
+        ("zone", ("right", "low")),
+        ("exit", ("right", "low")),
+    ]
+    assert hall.events[1].crop is not None
+    assert [each.sighting is not None for each in hall.events] == [True, False, False, False]
+
+
+def test_zones_can_change_while_a_face_is_followed(hall: Hall) -> None:
+    hall.run(1.0, FakeFace(1, 100))
+    whole = Zone.of("whole", [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
+    hall.pipeline.set_limits("door", Limits(zones=(whole,)))
+    assert hall.run(1.0, FakeFace(1, 100)).tracks[0].zones == ("whole",)
+    hall.pipeline.set_limits("door", Limits())
+    assert hall.run(0.2, FakeFace(1, 100)).tracks[0].zones == ()
+    assert hall.told == ["enter Ann", "zone Ann"]
+
+
+def test_tracks_and_people_go_on_in_the_pipeline_of_another_process(hall: Hall) -> None:
+    ann = FakeFace(1, x=100.0, y=100.0)
+    stranger = FakeFace(7, x=400.0, y=100.0)
+    seen = hall.run(2.0, ann, stranger)
+    before = [track.track_id for track in seen.tracks]
+    told = list(hall.events)
+    assert len(told) == 2
+    carried = hall.pipeline.release_camera("door")
+    assert hall.pipeline.release_camera("door") is None
+    assert hall.pipeline.end(hall.at) == ([], [])  # nobody leaves here
+    assert hall.pipeline.spent_s() == {}
+    hall.pipeline = hall.new_pipeline(first_track=1 << 32)
+    hall.pipeline.adopt_camera("door", pickle.loads(pickle.dumps(carried)))
+    again = hall.run(2.0, ann, stranger)
+    assert [track.track_id for track in again.tracks] == before
+    assert hall.events == told
+    hall.run(3.0)
+    assert [event.kind for event in hall.events[2:]] == [EventKind.EXIT] * 2
+    assert {event.track_id for event in hall.events[2:]} == {event.track_id for event in told}
+
+
+def test_after_a_gap_on_the_way_the_same_people_are_not_announced_again(hall: Hall) -> None:
+    people = FakeFace(1, x=100.0, y=100.0), FakeFace(7, x=400.0, y=100.0)
+    hall.run(2.0, *people)
+    told = list(hall.events)
+    carried = hall.pipeline.release_camera("door")
+    hall.pipeline = hall.new_pipeline(first_track=1 << 32)
+    hall.pipeline.adopt_camera("door", pickle.loads(pickle.dumps(carried)))
+    hall.at += 4.0  # longer than absence_s
+    hall.run(3.0, *people)
+    assert hall.events == told
+
+
+def test_the_time_of_a_tick_is_divided_among_its_cameras(hall: Hall) -> None:
+    now = itertools.count()
+    hall.pipeline = hall.new_pipeline(clock=lambda: next(now) * 1e-3)
+    for _ in range(100):
+        hall.at += STEP_S
+        faces = (FakeFace(1, x=100.0, y=100.0), FakeFace(7, x=400.0, y=100.0))
+        hall.process(
+            [
+                hall.world.frame(faces, at=hall.at, camera="busy"),
+                hall.world.frame((), at=hall.at, camera="empty"),
+            ]
+        )
+    spent_s = hall.pipeline.spent_s()
+    assert spent_s["busy"] > spent_s["empty"] > 0
+    hall.pipeline.rename_camera("busy", "hall")
+    assert hall.pipeline.spent_s()["hall"] == spent_s["busy"]
+    hall.pipeline.drop_camera("empty", hall.at)
+    assert hall.pipeline.spent_s().keys() == {"hall"}

@@ -20,6 +20,7 @@ def seen(
     since: float = 0.0,
     at: float,
     name: str | None = None,
+    zones: tuple[str, ...] = (),
 ) -> Seen:
     """A track: of the person `who`, of stranger number `who`, or undecided."""
     is_known = isinstance(who, str)
@@ -35,6 +36,7 @@ def seen(
         match=Match(Identity(str(who), name or str(who)), 0.7) if is_known else None,
         template=looks_like(who) if isinstance(who, int) else None,
         crop=np.zeros((112, 112, 3), np.uint8),
+        zones=zones,
     )
 
 
@@ -53,13 +55,20 @@ class Door:
         self.at = 0.0
         self.events: list[Event] = []
 
-    def stand(self, seconds: float, *people: tuple[int, str | int | None]) -> list[str]:
-        """Let tracks be seen for some time; return what happened, one line each."""
+    def stand(
+        self, seconds: float, *people: tuple[int, str | int | None], zones: tuple[str, ...] = ()
+    ) -> list[str]:
+        """Let tracks be seen for some time, after they have entered zones; return what happened.
+
+        One line for each event.
+        """
         since = self.at
         told: list[Event] = []
         for _ in range(round(seconds / STEP_S)):
             self.at = round(self.at + STEP_S, 3)
-            told += self.update([seen(t, who, since=since, at=self.at) for t, who in people])
+            told += self.update(
+                [seen(t, who, since=since, at=self.at, zones=zones) for t, who in people]
+            )
         return [line(event) for event in told]
 
     def update(self, tracks: Sequence[Seen]) -> list[Event]:
@@ -70,6 +79,8 @@ class Door:
 
 def line(event: Event) -> str:
     name = event.match.identity.name if event.match else "?"
+    if event.zones:
+        name += f" in {'+'.join(event.zones)}"
     if event.kind is not EventKind.RENAMED:
         return f"{event.kind} {name}"
     return f"{event.kind} {name} was {event.previous.name if event.previous else '?'}"
@@ -303,3 +314,52 @@ def test_at_the_end_everybody_who_had_entered_leaves_once() -> None:
         ("exit", "run-2"),
     ]
     assert door.presence.end(door.at) == []
+
+
+def test_events_name_the_zones_entered_so_far() -> None:
+    door = Door()
+    assert door.stand(1.0, (1, "Ann"), zones=("porch",)) == ["enter Ann in porch"]
+    assert door.stand(1.0, (1, "Ann"), zones=("porch", "path", "gate")) == [
+        "zone Ann in porch+path",
+        "zone Ann in porch+path+gate",
+    ]
+    assert door.stand(1.0, (2, "Ann"), zones=("path",)) == [], "another track of the same stay"
+    assert door.stand(3.0) == ["exit Ann in porch+path+gate"]
+
+
+def test_a_zone_is_entered_once_a_stay() -> None:
+    door = Door()
+    assert door.stand(1.0, (1, 7)) == ["unknown ?"]
+    assert door.stand(1.0, (1, 7), zones=("porch",)) == ["zone ? in porch"]
+    assert door.stand(1.0, (1, 7)) == []
+    assert door.stand(1.0, (2, 7), zones=("porch",)) == []
+    assert door.stand(20.0) == ["exit ? in porch"]
+    assert door.stand(1.0, (3, 7)) == ["unknown ?"], "the next stay"
+    assert door.stand(1.0, (3, 7), zones=("porch",)) == ["zone ? in porch"]
+
+
+def test_zones_of_a_return_within_the_cooldown_are_of_the_next_stay() -> None:
+    door = Door()
+    door.stand(1.0, (1, "Ann"), zones=("street",))
+    assert door.stand(ABSENCE_S + 0.2) == ["exit Ann in street"]
+    assert door.stand(1.0, (2, "Ann"), zones=("gate",)) == []
+    door.stand(ABSENCE_S + 0.2)  # too brief: nobody came
+    assert door.stand(1.0, (3, "Ann"), zones=("porch",)) == []
+    assert door.stand(COOLDOWN_S, (4, "Ann")) == ["enter Ann in porch"]
+
+
+def test_a_zone_that_is_entered_before_the_name_is_known_counts() -> None:
+    door = Door()
+    door.stand(1.0, (1, "Ann"))
+    assert door.stand(1.0, (1, None), zones=("porch",)) == ["zone Ann in porch"]
+    assert door.stand(1.0, (2, None), zones=("path",)) == []
+    assert door.stand(1.0, (2, "Ann"), zones=("path",)) == ["zone Ann in porch+path"]
+
+
+def test_a_renamed_track_keeps_its_zones() -> None:
+    door = Door()
+    assert door.stand(1.0, (1, 7), zones=("porch",)) == ["unknown ? in porch"]
+    assert door.stand(1.0, (1, "Ann"), zones=("porch", "path")) == [
+        "renamed Ann in porch+path was ?"
+    ]
+    assert door.stand(3.0) == ["exit Ann in porch+path"]

@@ -9,6 +9,7 @@ from recognizer import Detections, Floats, Followed
 from stream.recognition.tracker import (
     MAX_LOOKS,
     MAX_MISSED_SCANS,
+    MAX_UNSEEN_S,
     PATIENCE_S,
     Tracked,
     Tracker,
@@ -350,3 +351,14 @@ def test_whatever_happens_ids_are_unique_and_never_reused(
         for track in stage.tracker.tracks:
             assert track.first_seen <= track.last_seen <= stage.at
             assert np.isfinite(track.box_at(stage.at)).all()
+
+
+def test_after_seconds_of_few_frames_the_next_face_in_the_same_place_is_another_track() -> None:
+    stage = Stage()
+    face = FakeFace(1, 100)
+    first = stage.scan(face)
+    stage.at += 1.0
+    assert stage.scan(face) == first
+    stage.at += MAX_UNSEEN_S
+    stage.scan()
+    assert stage.scan(face) != first

@@ -19,8 +19,8 @@ class Poll:
         self.people = {"ann": ANN, "bob": BOB}
         self.templates = templates
 
-    def look(self, embedding: Floats, weight: float = 0.8) -> TrackState:
-        self.voter.look(embedding, weight)
+    def look(self, embedding: Floats, weight: float = 0.8, at: float = 0.0) -> TrackState:
+        self.voter.look(embedding, weight, at)
         return self.decide()
 
     def decide(self) -> TrackState:
@@ -219,3 +219,27 @@ def test_answers_must_fit_the_probes() -> None:
     voter.look(axis(0), 1.0)
     with pytest.raises(ValueError, match="expected 2 answers, got 1"):
         voter.decide([[]])
+
+
+@pytest.mark.parametrize(
+    ("weight", "every_s", "state"),
+    [
+        (0.1, 0.08, TrackState.UNDECIDED),
+        (0.1, 0.25, TrackState.UNKNOWN),
+        (0.01, 0.25, TrackState.UNDECIDED),  # in the dark
+    ],
+)
+def test_a_few_looks_that_are_not_good_nor_of_one_moment_are_enough_for_a_stranger(
+    weight: float, every_s: float, state: TrackState
+) -> None:
+    poll = Poll(ann=axis(0))
+    for number in range(STRANGER_LOOKS - 1):
+        assert poll.look(axis(5), weight, every_s * number) is TrackState.UNDECIDED
+    assert poll.look(axis(5), weight, every_s * (STRANGER_LOOKS - 1)) is state
+
+
+def test_poor_looks_near_to_a_person_are_waited_for_however_long_they_take() -> None:
+    poll = Poll(ann=axis(0))
+    for number in range(PATIENT_LOOKS - 1):
+        near = at_cosine(axis(0), THRESHOLD - 0.02, 5)
+        assert poll.look(near, 0.1, 0.5 * number) is TrackState.UNDECIDED

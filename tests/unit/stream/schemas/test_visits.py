@@ -5,11 +5,21 @@ import io
 from datetime import date
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 
+from gallery import Identity, Match
 from stream.events.attendance import Attendance
 from stream.events.visits import Visit
-from stream.schemas.visits import attendance_csv, clock, to_csv, visit_json, visits_csv
+from stream.frames import Track, TrackState
+from stream.schemas.visits import (
+    attendance_csv,
+    clock,
+    presence_json,
+    to_csv,
+    visit_json,
+    visits_csv,
+)
 
 BERLIN = ZoneInfo("Europe/Berlin")
 VISIT = Visit(7, "Ada", "id-ada", None, ("door", "hall"), 1_795_766_400.0, None, False, None)
@@ -52,3 +62,23 @@ def test_attendance_has_times_of_its_zone() -> None:
 
 def test_long_durations_have_many_hours() -> None:
     assert (clock(0.4), clock(3_661), clock(360_000)) == ("0:00:00", "1:01:01", "100:00:00")
+
+
+def track(number: int, state: TrackState, name: str = "") -> Track:
+    match = Match(Identity(f"id-{name}", name), 0.8) if name else None
+    return Track(f"r-{number}", np.zeros(4, np.float32), 0.9, 1.0, 2.0, state, match, f"r-{number}")
+
+
+def test_presence_counts_people_and_strangers_without_ignored_and_undecided_ones() -> None:
+    door = [
+        track(1, TrackState.KNOWN, "Ada"),
+        track(2, TrackState.UNKNOWN),
+        track(3, TrackState.UNKNOWN),
+        track(4, TrackState.UNDECIDED),
+    ]
+    hall = [track(5, TrackState.KNOWN, "Ada"), track(6, TrackState.UNDECIDED)]
+    answer = presence_json(
+        [("door", door), ("hall", hall)], now=9.0, is_ignored=lambda stay: stay == "r-3"
+    )
+    assert answer["count"] == 2
+    assert [(row["count"], row["n_unknown"]) for row in answer["cameras"]] == [(2, 1), (1, 0)]

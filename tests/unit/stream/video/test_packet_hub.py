@@ -232,7 +232,7 @@ async def test_a_stuck_event_loop_costs_packets_and_not_memory(hub: PacketHub) -
     for number in range(1000):
         hub.publish({FULL: [packet(number, key=number == 0)]})
     assert hub.dropped == 1000 - MAX_PENDING_DELIVERIES
-    assert hub.wants_keyframe(FULL) or hub._requests[FULL]._is_wanted
+    assert hub.wants_keyframe(FULL) or hub._requests[FULL].is_wanted
     await asyncio.sleep(0)
     # What comes now refers to what was lost, until a keyframe.
     before = len(queued(viewer))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stream.visitors.assignment import (
+    LEAST_COUNTED,
     MAX_EXEMPLARS,
     MIN_SHOTS,
     JoinLimits,
@@ -115,6 +116,57 @@ def test_a_track_that_fits_few_of_a_visitors_templates_does_not_join_it():
     assert found.is_new
 
 
+@pytest.mark.parametrize(
+    ("n", "spread", "is_one"),
+    [
+        (1, 0.5, False),
+        (2, 0.5, False),
+        (8, 0.5, True),
+        (8, 0.1, False),  # nothing says that either is ever seen otherwise
+    ],
+)
+def test_fragments_of_many_templates_are_one_at_a_lower_average(n, spread, is_one):
+    one, aside = np.eye(D, dtype=np.float32)[:2]
+    average = LIMITS.join(2) - 0.05  # of all pairs: those of single templates are not one
+    cosine = average * (1 + spread**2)
+    middles = one, unit(cosine * one + np.sqrt(1 - cosine**2) * aside)
+    visitors = Visitors(LIMITS, D)
+    for key, middle in enumerate(middles, start=1):
+        templates = {}
+        for track in range(n):
+            axis = np.eye(D, dtype=np.float32)[20 * key + track]
+            templates[100 * key + track] = unit(middle + spread * axis)
+        visitors.add(key, templates)
+    sure, maybe = visitors.alike(1)
+    assert sure == ([2] if is_one else [])
+    assert [visitor for visitor, _ in maybe] == ([] if is_one else [2])
+    visitors.keep_apart(1, 2)
+    assert visitors.alike(1) == ([], [])
+
+
+def test_two_fragments_of_one_person_do_not_keep_a_track_from_joining():
+    visitors = Visitors(LIMITS, D)
+    one, aside = np.eye(D, dtype=np.float32)[:2]
+    cosine = visitors.join - 0.05
+    visitors.add(1, {1: one})
+    visitors.add(2, {2: unit(cosine * one + np.sqrt(1 - cosine**2) * aside)})
+    between = unit(one + visitors.exemplars(2)[2])
+    joined = visitors.assign(3, Tracklet(between, 8))
+    assert joined.visitor in (1, 2)
+    assert not joined.is_new
+
+
+def test_a_track_that_may_not_found_a_visitor_joins_one_or_none():
+    visitors = Visitors(LIMITS, D)
+    one, other = people(2)
+    assert visitors.assign(1, Tracklet(one, 8), may_found=False).visitor is None
+    assert len(visitors) == 0
+    found = visitors.assign(2, Tracklet(one, 8))
+    assert visitors.assign(3, Tracklet(one, 4), may_found=False).visitor == found.visitor
+    assert visitors.assign(4, Tracklet(other, 4), may_found=False).visitor is None
+    assert visitors.keys == (found.visitor,)
+
+
 def test_dropping_a_visitor_leaves_the_others_as_they_were():
     visitors = Visitors(LIMITS, D)
     persons = people(300)
@@ -131,4 +183,8 @@ def test_dropping_a_visitor_leaves_the_others_as_they_were():
 
 
 def test_the_threshold_grows_with_the_number_of_visitors():
-    assert LIMITS.join(20_000) > LIMITS.join(100) > 0.38
+    assert LIMITS.join(20_000) > LIMITS.join(1000) > 0.38
+
+
+def test_few_visitors_have_the_threshold_of_many():
+    assert LIMITS.join(0) == LIMITS.join(LEAST_COUNTED)

@@ -1,10 +1,13 @@
+import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +16,23 @@ import pytest
 from gallery import Gallery, NewPhoto
 from recognizer import Quality
 from stream.errors import UnknownVisitorError, VisitorError
+from stream.events import recorder
 from stream.events.log import EventLog
+from stream.events.recorder import Journal
+from stream.events.schema import FILE_NAME
+from stream.events.visits import read_visits
 from stream.frames import Event, EventKind, Sighting
+from stream.metrics.figures import Figures
+from stream.supervisor import Supervisor
 from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
 
 D = 32
 LIMITS = JoinLimits(pair=0.38, per_decade=0.055, margin=0.05)
 PEOPLE = np.linalg.qr(np.random.default_rng(0).normal(size=(D, D)))[0].astype(np.float32)
+START = time.time()
 QUALITY = Quality(100, 30, 0, 0, 0, 1, 0.5, 0.8)
+POOR_QUALITY = Quality(100, 30, 55, 0, 0, 1, 0.5, 0.02)
 
 
 def like(cosine, person=0, aside=-1):
@@ -60,6 +71,7 @@ def sighting(
     seconds=1.0,
     beside=(),
     is_over=True,
+    quality=QUALITY,
 ):
     crop = np.full((112, 112, 3), 40 + person, np.uint8)
     return Sighting(
@@ -76,12 +88,12 @@ def sighting(
         n_shots=max(n_good, n_shots),
         face_px=100.0,
         crop=crop,
-        quality=QUALITY,
+        quality=quality,
         beside=frozenset(f"run-{each}" for each in beside),
     )
 
 
-POOR = {"n_good": 0, "n_shots": 6, "seconds": 2.0}
+POOR = {"n_good": 0, "n_shots": 6, "seconds": 2.0, "quality": POOR_QUALITY}
 """A track of a face in the dark or in profile."""
 
 
@@ -164,10 +176,30 @@ def test_a_face_without_good_shots_is_provisional_until_it_is_seen_twice(tmp_pat
         assert see(log, 0, 2, **{**POOR, "seconds": 1.0}).visitor_id is None
         first = see(log, 0, 3, **POOR)
         assert book.get(first.visitor_id).is_provisional
+        see(log, 1, 4)
+        for is_provisional in (True, False):
+            visitors, total = book.page(is_provisional=is_provisional)
+            assert total == 1
+            assert [each.is_provisional for each in visitors] == [is_provisional]
+        book.erase(visitors[0].visitor_id)
     with opened(tmp_path) as (log, book, _):
         again = see(log, 0, 4, **POOR)
         assert (again.visitor_id, again.visit_count) == (first.visitor_id, 2)
         assert not book.get(first.visitor_id).is_provisional
+
+
+def test_a_brief_track_without_good_shots_joins_a_visitor_and_founds_none(tmp_path):
+    brief = {**POOR, "n_shots": 4, "seconds": 1.0}
+    with opened(tmp_path) as (log, book, _):
+        first = see(log, 0, 1)
+        again, other = see(log, 0, 2, **brief), see(log, 1, 3, **brief)
+        assert (again.visitor_id, again.visit_count) == (first.visitor_id, 2)
+        assert other.visitor_id is None
+        assert book.page()[1] == 1
+        log.keep_sighting(replace(sighting(0, 2, **brief), n_shots=5), time.time())  # grown
+        assert book.get(first.visitor_id).sightings == 2
+    with opened(tmp_path) as (_, book, _):
+        assert book.get(first.visitor_id).visit_count == 2
 
 
 @pytest.mark.parametrize("kinds", [POOR, {}])
@@ -290,9 +322,9 @@ def test_an_ignored_visitor_is_known_from_poor_shots_too(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, *others]))
     with opened(tmp_path) as (log, book, _):
         book.ignore(see(log, 0, 1).visitor_id, is_ignored=True)
-        assert see(log, D + 1, 2, n_good=0, n_shots=3) is None
-        assert see(log, D, 3, n_good=0, n_shots=3) is not None
-        assert see(log, 0, 4, n_good=0, n_shots=2) is not None
+        assert see(log, D + 1, 2, **{**POOR, "n_shots": 3}) is None
+        assert see(log, D, 3, **{**POOR, "n_shots": 3}) is not None
+        assert see(log, 0, 4, **{**POOR, "n_shots": 2}) is not None
         book.ignore(see(log, 1, 5, **POOR).visitor_id, is_ignored=True)
     with opened(tmp_path) as (log, book, _):
         log.retain(time.time() + 40 * 86_400)
@@ -332,7 +364,7 @@ def test_a_visitor_whose_only_good_track_grows_keeps_its_poor_ones(tmp_path):
 
 
 def test_who_was_told_apart_stays_so_when_a_track_grows(tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.4)]))
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
     with opened(tmp_path) as (log, book, _):
         one = see(log, 0, 1)
         other = see(log, D, 2, is_over=False)
@@ -378,10 +410,10 @@ def test_an_erased_visitor_leaves_nothing_behind(tmp_path):
 def test_what_is_nearly_alike_is_proposed_and_a_person_decides(tmp_path, monkeypatch):
     with opened(tmp_path) as (log, book, _):
         one = see(log, 0, 1)
-        monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.4)]))
+        monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
         other = see(log, D, 2)
         ((number, similarity, *both),) = book.proposals()
-        assert similarity == pytest.approx(0.4, abs=0.01)
+        assert similarity == pytest.approx(0.45, abs=0.01)
         assert {each.visitor_id for each in both} == {one.visitor_id, other.visitor_id}
         assert book.answer(number, is_same=True).sightings == 2
         assert book.proposals() == []
@@ -389,6 +421,36 @@ def test_what_is_nearly_alike_is_proposed_and_a_person_decides(tmp_path, monkeyp
         assert book.proposals() == []
         with pytest.raises(UnknownVisitorError):
             book.answer(number, is_same=False)
+
+
+def test_shots_that_are_not_good_are_enough_where_the_best_shows_the_face(tmp_path):
+    with opened(tmp_path) as (log, _, _):
+        first = see(log, 0, 1, n_good=0, n_shots=3)
+        again = see(log, 0, 2, n_good=1, n_shots=3)
+        assert (again.visitor_id, again.visit_count) == (first.visitor_id, 2)
+        assert see(log, 1, 3, n_good=0, n_shots=2).visitor_id is None
+
+
+def test_fragments_that_are_surely_one_are_merged_until_a_person_says_otherwise(
+    tmp_path, monkeypatch
+):
+    near, far = like(0.75), like(0.4)
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, near, far]))
+    with opened(tmp_path) as (log, book, _):
+        one, other = see(log, 0, 1), see(log, D + 1, 2, is_over=False)
+        assert other.visitor_id != one.visitor_id
+        see(log, D + 1, 3)
+        log.keep_sighting(sighting(D, 2), time.time())  # grown: it stays where it is
+        log.connection.execute("DELETE FROM events WHERE track_number = 3")
+        book.forget()
+        log.keep_sighting(replace(sighting(D, 2), n_shots=9), time.time())
+        merged = book.get(other.visitor_id)
+        assert (merged.visitor_id, merged.visit_count) == (one.visitor_id, 3)
+        book.unmerge(one.visitor_id)
+    with opened(tmp_path) as (log, book, _):
+        log.keep_sighting(replace(sighting(D, 2), n_shots=10), time.time())
+        assert book.get(other.visitor_id).visitor_id != one.visitor_id
+        assert book.proposals() == []
 
 
 def test_a_visitor_is_kept_for_its_days(tmp_path):
@@ -422,14 +484,143 @@ def test_a_write_that_fails_changes_no_visitor(tmp_path, is_at_commit):
         assert book.page()[1] == 1
 
 
+FAR = 100_000
+"""Number of a track, and its seconds after the others: the tests run for minutes."""
+
+
+def glimpse(log, person, track, **kinds):
+    """Write a track that ended undecided; return the events that it became."""
+    shown = sighting(person, track, **{**POOR, "n_shots": 3, "seconds": 0.5, **kinds})
+    return log.keep_sighting(replace(shown, is_announced=False, zones=("porch",)), START)
+
+
+def test_an_undecided_track_of_a_visitor_is_an_event_of_when_it_came_and_left(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        visitor_id = see(log, 0, 1).visitor_id
+        came, left = glimpse(log, 0, FAR)
+        assert (came.kind, left.kind) == (EventKind.UNKNOWN, EventKind.EXIT)
+        times = [datetime.fromisoformat(event.at).timestamp() for event in (came, left)]
+        assert times == pytest.approx([START + FAR, START + FAR + 0.5], abs=0.001)
+        assert (came.visitor_id, came.visit_count, came.has_crop) == (visitor_id, 2, True)
+        assert came.track_id == left.track_id == f"run-{FAR}"
+        assert came.zones == left.zones == ("porch",)
+        assert log.crop_jpeg(came.id) == log.sighting_crop(book.seen(visitor_id)[0].sighting_id)
+        *_, visit = read_visits(
+            log.connection,
+            after=START + FAR - 50,
+            before=START + FAR + 100,
+            live_run="run",
+            gap_s=10.0,
+        )
+        assert visit.visitor_id == visitor_id
+        assert (visit.began, visit.ended) == (START + FAR, START + FAR + 0.5)
+        visitor = book.get(visitor_id)
+        assert (visitor.visit_count, visitor.sightings) == (2, 2)
+        assert book.page()[1] == 1
+    with opened(tmp_path) as (log, book, _):
+        assert book.get(visitor_id).visit_count == 2
+
+
+@pytest.mark.parametrize(
+    ("person", "kinds"),
+    [
+        (1, {}),  # nobody who came before
+        (0, {"n_shots": 2}),
+        (0, {"beside": (1,)}),  # in view together with the visitor
+        (2, {}),  # enrolled
+        (3, {}),  # ignored
+    ],
+)
+def test_another_undecided_track_leaves_nothing(tmp_path, person, kinds):
+    with opened(tmp_path) as (log, book, gallery):
+        gallery.photos.add("Ada", [NewPhoto(PEOPLE[2], None, "0" * 64, 0.9)])
+        see(log, 0, 1)
+        book.ignore(see(log, 3, 2).visitor_id, is_ignored=True)
+        before = (log.list(), book.page())
+        assert glimpse(log, person, 100, **kinds) == ()
+        assert (log.list(), book.page()) == before
+
+
+def test_an_undecided_track_leaves_nothing_while_visitors_are_off(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        see(log, 0, 1)
+        book.switch(is_enabled=False)
+        assert glimpse(log, 0, 100) == ()
+        assert len(log.list()) == 2
+
+
+@pytest.mark.parametrize(
+    ("track", "is_over", "camera", "n_events"),
+    [
+        (10, True, "door", 0),  # a moment after the other track
+        (15, True, "door", 2),
+        (10, True, "hall", 2),
+        (500, False, "door", 0),  # the other is still in view, reported long ago
+    ],
+)
+def test_an_undecided_track_of_a_visitor_in_view_is_no_other_visit(
+    tmp_path, track, is_over, camera, n_events
+):
+    with opened(tmp_path) as (log, book, _):
+        shown = sighting(0, 1, is_over=is_over)
+        log.append(
+            Event(EventKind.UNKNOWN, "door", 1.0, "run-1", None, 1.0, shown.crop, sighting=shown),
+            START + 1.0,
+        )
+        assert len(glimpse(log, 0, track, camera=camera)) == n_events
+        (visitor,), _ = book.page()
+        assert (visitor.sightings, visitor.visit_count) == (2, 2 if n_events else 1)
+        assert len(log.list()) == 1 + n_events
+
+
+def test_the_journal_publishes_the_events_of_an_undecided_track_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "RETRY_S", 0.01)
+    told = []
+
+    async def scenario(log):
+        journal = Journal(
+            log,
+            listeners=[told.append],
+            figures=Figures(),
+            supervisor=Supervisor(clock=time.monotonic),
+            loop=asyncio.get_running_loop(),
+            clock=time.monotonic,
+        )
+        with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            undecided = sighting(0, int(time.monotonic()) + 100, **{**POOR, "n_shots": 3})
+            journal.keep(replace(undecided, is_announced=False))
+            async with asyncio.timeout(60):
+                while not journal.trouble:
+                    await asyncio.sleep(0.005)
+        async with asyncio.timeout(60):
+            while len(told) < 2:
+                await asyncio.sleep(0.005)
+        await journal.run(int)
+        journal.close()
+
+    with opened(tmp_path) as (log, _, _):
+        log.connection.execute("PRAGMA busy_timeout = 10")
+        see(log, 0, 1)
+        asyncio.run(scenario(log))
+        assert [(each.kind, each.visitor) for each in told] == [
+            (EventKind.UNKNOWN, "Visitor 1"),
+            (EventKind.EXIT, "Visitor 1"),
+        ]
+        assert len(log.list()) == 4
+
+
 CHILD = """
 import sys
 from pathlib import Path
-from tests.unit.stream.visitors.test_book import opened, see
+from tests.unit.stream.visitors.test_book import glimpse, opened, see
 with opened(Path(sys.argv[1])) as (log, book, gallery):
     for track in range(1, 100_000):
-        event = see(log, track % 20, track)
-        print(track, event.visitor_id, event.visit_count, flush=True)
+        if track > 20 and track % 2:
+            event, _ = glimpse(log, track % 20, 100 * track)
+        else:
+            event = see(log, track % 20, 100 * track)
+        print(100 * track, event.visitor_id, event.visit_count, flush=True)
 """
 
 
@@ -458,5 +649,120 @@ def test_kill_9_while_assigning_loses_no_visitor(tmp_path):
         visitors, total = book.page()
         assert total == 20
         assert sum(each.visit_count for each in visitors) == len(rows)
-        assert see(log, 3, 999_999).visitor_id == told[3]
+        assert see(log, 3, 99_999_999).visitor_id == told[300]
+        twice = "SELECT 1 FROM events GROUP BY track_number, kind HAVING count(*) > 1"
+        assert log.connection.execute(twice).fetchall() == []
+        unknown = "SELECT track_number FROM events WHERE kind = 'unknown'"
+        halves = (
+            f"SELECT track_number FROM sightings WHERE track_number NOT IN ({unknown}) UNION ALL "
+            f"{unknown} AND track_number NOT IN (SELECT track_number FROM sightings) UNION ALL "
+            f"{unknown} AND quality LIKE '%0.02}}' AND track_number NOT IN "
+            "(SELECT track_number FROM events WHERE kind = 'exit')"
+        )
+        assert log.connection.execute(halves).fetchall() == []
         assert log.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_stay_that_leaves_a_visitor_is_not_counted_any_more(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        visitor_id = see(log, 0, 1).visitor_id
+        log.keep_sighting(replace(sighting(0, 9), stay="run-1"), 0.0)  # another track of the stay
+        see(log, 0, 2)
+        third = see(log, 0, 3)
+        assert book.get(visitor_id).visit_count == 3
+        log.keep_sighting(sighting(1, 3), 0.0)  # the track shows somebody else by now
+        assert (book.get(visitor_id).visit_count, book.get(visitor_id).sightings) == (2, 3)
+        (other,) = [each for each in log.list() if each.id == third.id]
+        assert (other.visitor, other.visit_count) == ("Visitor 2", 1)
+        seen = {each.began: each.sighting_id for each in book.seen(visitor_id)}
+        book.split(visitor_id, [max(seen.values())])  # of the second stay
+        assert book.get(visitor_id).visit_count == 1
+        book.split(visitor_id, [max(book.seen(visitor_id), key=lambda s: s.began).sighting_id])
+        assert book.get(visitor_id).visit_count == 1  # a track of the first stay is left
+
+
+def test_events_that_get_a_name_leave_their_visitor(tmp_path):
+    with opened(tmp_path) as (log, book, gallery):
+        first, second, third = (see(log, 0, number) for number in (1, 2, 3))
+        ada, _ = gallery.photos.add("Ada", [NewPhoto(PEOPLE[0], None, "0" * 64, 0.9)])
+        log.reconcile()
+        assert log.name_events([second.id], ada) == 2
+        visitor = book.get(first.visitor_id)
+        assert (visitor.visit_count, visitor.sightings) == (2, 2)
+        assert {e.visitor_id for e in log.list(name="Ada")} == {None}
+        assert log.name_events([first.id, third.id], ada) == 4
+        assert book.page() == ([], 0)
+
+
+def test_the_events_of_a_visitor_are_listed_by_its_name_and_id(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        first, second, third = see(log, 0, 1), see(log, 1, 2), see(log, 0, 3)
+        both = [(EventKind.EXIT, third.id + 1), (EventKind.UNKNOWN, third.id)]
+        both += [(EventKind.EXIT, first.id + 1), (EventKind.UNKNOWN, first.id)]
+        assert [(event.kind, event.id) for event in log.list(name="Visitor 1")] == both
+        assert [event.id for event in log.list(name=first.visitor_id)] == [each for _, each in both]
+        assert log.list(name="Visitor 9") == []
+        book.merge(second.visitor_id, first.visitor_id)
+        assert len(log.list(name="Visitor 2")) == len(log.list(name="Visitor 1")) == 6
+
+
+def test_the_exit_of_a_visitor_says_who_left(tmp_path):
+    with opened(tmp_path) as (log, book, gallery):
+        first, second = see(log, 0, 1), see(log, 1, 2)
+
+        def left():
+            return [
+                (event.name or event.visitor, event.visitor_id, event.visit_count)
+                for event in log.list(kinds=[EventKind.EXIT])
+            ]
+
+        assert left() == [
+            ("Visitor 2", second.visitor_id, None),
+            ("Visitor 1", first.visitor_id, None),
+        ]
+        book.merge(second.visitor_id, first.visitor_id)
+        assert left() == [("Visitor 1", first.visitor_id, None)] * 2
+        book.unmerge(first.visitor_id)
+        ada, _ = gallery.photos.add("Ada", [NewPhoto(PEOPLE[0], None, "0" * 64, 0.9)])
+        book.name(first.visitor_id, book.stays(first.visitor_id), ada)
+        assert left() == [("Visitor 2", second.visitor_id, None), ("Ada", None, None)]
+        book.erase(second.visitor_id)
+        assert left() == [("Ada", None, None)]
+
+
+def test_who_is_ignored_is_known_while_in_view(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        visitor_id = see(log, 0, 1).visitor_id
+        book.ignore(visitor_id, is_ignored=True)
+        assert not log.is_ignored("run-2")
+        see(log, 0, 2)
+        assert log.is_ignored("run-2")
+
+
+def test_a_stranger_who_enters_a_zone_is_the_visitor_of_the_stay(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        came = see(log, 0, 1)
+        event = Event(EventKind.ZONE, "door", 1.5, "run-1", None, 1.0, None, zones=("porch",))
+        entered = log.append(event, time.time())
+        assert (entered.visitor_id, entered.visit_count) == (came.visitor_id, 1)
+        kinds = [each.kind for each in log.list(name=came.visitor)]
+        assert kinds == [EventKind.ZONE, EventKind.EXIT, EventKind.UNKNOWN]
+        ((visitor,), _) = book.page()
+        assert visitor.visit_count == 1
+        book.erase(visitor.visitor_id)
+        assert log.list() == []
+
+
+def test_a_stay_that_is_split_off_takes_its_zones_along(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        for track in (1, 2):
+            came = see(log, 0, track)
+            event = Event(EventKind.ZONE, "door", 1.5, f"run-{track}", None, 1, None, zones=("in",))
+            log.append(event, time.time())
+        sightings = book.seen(came.visitor_id)
+        other = book.split(came.visitor_id, [sightings[0].sighting_id])
+        kinds = [
+            [each.kind for each in log.list(name=visitor)]
+            for visitor in (f"Visitor {other.number}", came.visitor)
+        ]
+        assert kinds == [[EventKind.ZONE, EventKind.EXIT, EventKind.UNKNOWN]] * 2

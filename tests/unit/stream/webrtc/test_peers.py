@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from aiortc import RTCPeerConnection, RTCRtpSender
 
@@ -5,6 +7,7 @@ from stream.errors import SignalingError
 from stream.video.encoder import Codec
 from stream.video.packet_hub import PacketHub
 from stream.video.rendition import Feed
+from stream.webrtc.peers import _Peer
 from stream.webrtc.viewer import HubTrack
 from tests.viewers import open_peers
 
@@ -49,3 +52,21 @@ async def test_a_stopped_track_leaves_the_hub() -> None:
     track.stop()
     assert track.readyState == "ended"
     assert not hub._subscriptions
+
+
+async def test_a_connection_that_closes_slowly_is_closed_though_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection = RTCPeerConnection()
+    transceiver = connection.addTransceiver("video")
+    is_free = asyncio.Event()
+    monkeypatch.setattr(transceiver, "stop", is_free.wait)
+    by_itself = asyncio.create_task(connection.close())
+    ends = asyncio.create_task(_Peer(connection, lambda: None).end())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    ends.cancel()
+    await asyncio.wait([ends])
+    is_free.set()
+    await by_itself
+    assert connection.connectionState == "closed"

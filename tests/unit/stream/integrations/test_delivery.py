@@ -1,4 +1,4 @@
-from stream.integrations.webhooks import LONGEST_DELAY_S, MAX_TRIES, retry_delay
+from stream.integrations.delivery import LONGEST_DELAY_S, MAX_TRIES, retry_delay
 
 
 def test_delays_double_up_to_a_minute() -> None:

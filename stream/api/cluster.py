@@ -1,0 +1,46 @@
+"""The HTTP API of the machines that share a database."""
+
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter
+
+from stream.api.rooms import ServiceDep
+from stream.schemas.machines import MachineJson, TargetsJson
+from stream.service import Service
+
+router = APIRouter(tags=["cluster"])
+
+
+def machines_json(service: Service) -> list[MachineJson]:
+    """Return the machines that share the database; empty where [cluster] has no url."""
+    return [] if service.front is None else service.front.machines.to_json()
+
+
+@router.get("/api/cluster/machines")
+async def machines(service: ServiceDep) -> list[MachineJson]:
+    """Return the machines that share the database, this one first; empty without [cluster]."""
+    return machines_json(service)
+
+
+@router.get("/api/cluster/targets")
+async def targets(service: ServiceDep) -> list[TargetsJson]:
+    """Return the addresses of all machines' metrics, for http_sd_configs of Prometheus."""
+    if service.front is None:
+        return []
+    known = service.front.machines
+    found = [(known.name, known.url), *((each.name, each.url) for each in known.all())]
+    return [_target(name, url) for name, url in found]
+
+
+def _target(name: str, url: str) -> TargetsJson:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return {
+        "targets": [f"{host}:{port}"],
+        "labels": {
+            "machine": name,
+            "__scheme__": parts.scheme,
+            "__metrics_path__": f"{parts.path}/metrics",
+        },
+    }

@@ -1,0 +1,1 @@
+"""Cameras of several machines, placed on them by way of PostgreSQL; needs the extra `cluster`."""

@@ -1,0 +1,142 @@
+"""Keeps every wanted camera on a machine that runs."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from gallery import GalleryError
+from stream.cluster.database import DEAD_S, ClusterDatabase, State
+from stream.cluster.placing import Machine, moves
+
+logger = logging.getLogger(__name__)
+
+WAIT_S = 0.5
+"""Seconds between two looks for machines that give no sign."""
+
+LEVEL_S = 10.0
+"""Seconds between two moves of cameras from a busier machine to another."""
+
+GRACE_S = DEAD_S + 2.0
+"""Seconds for which silent machines are waited for after the database or this process was away:
+they could not give a sign, or it was not seen."""
+
+PAUSE_S = 2.0
+"""Seconds between two turns from which this process, or the database, was away."""
+
+
+class Coordinator:
+    """Places cameras; one of several does, the others wait for its end.
+
+    Args:
+        database: with the cameras and machines; closed by its owner.
+        node: name of the machine on which this one runs.
+        clock: seconds, monotonic.
+
+    Attributes:
+        holder: id of this coordinator.
+        is_first: whether it is the one that places cameras.
+    """
+
+    def __init__(
+        self,
+        database: ClusterDatabase,
+        node: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.holder = secrets.token_hex(8)
+        self.is_first = False
+        self._database = database
+        self._node = node
+        self._clock = clock
+        self._turn_at = self._level_at = float("-inf")
+        self._patient_until = float("-inf")
+
+    def turn(self) -> dict[str, str]:
+        """Place what must be placed now; return the machines of those cameras.
+
+        Raises:
+            GalleryError: if the database cannot be used.
+        """
+        began = self._clock()
+        is_first = self._database.coordinate(self.holder, self._node)
+        state = self._database.state()
+        now = self._clock()
+        if began - self._turn_at > PAUSE_S:  # a slow database is not away
+            self._patient_until = now + GRACE_S
+        self._turn_at, self.is_first = now, is_first
+        if not is_first:
+            return {}
+        found = self._moves(state, now)
+        if found:
+            generations = self._database.place(self.holder, found)
+            for camera, generation in generations.items():
+                before = state.placements.get(camera)
+                logger.info(
+                    "camera %s is placed on %s, generation %d (before: %s)",
+                    *(camera, found[camera], generation, before.node if before else "nowhere"),
+                )
+        return found
+
+    def _moves(self, state: State, now: float) -> dict[str, str]:
+        running = state.running
+        awaited = self._awaited(state, running) if now < self._patient_until else set()
+        wanted = [each for each in state.wanted if state.placed.get(each.name) not in awaited]
+        may_level = not awaited and now - self._level_at >= LEVEL_S
+        found = moves(wanted, running, state.placed, levels=may_level)
+        if found and may_level:
+            self._level_at = now
+        return found
+
+    def _awaited(self, state: State, running: list[Machine]) -> set[str]:
+        """Return the machines that are silent, but not known to be dead."""
+        names = {machine.node for machine in running}
+        return {
+            node.machine.node
+            for node in state.nodes
+            if node.silent_s is not None and node.machine.node not in names
+        }
+
+
+class CoordinatorThread:
+    """Runs a coordinator until `stop`.
+
+    Args:
+        address: of the database.
+        node: name of the machine.
+
+    Attributes:
+        trouble: why cameras cannot be placed now, one line; empty if they can.
+    """
+
+    def __init__(self, address: str, node: str) -> None:
+        self.trouble = ""
+        self._database = ClusterDatabase(address)
+        self._coordinator = Coordinator(self._database, node)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Place nothing more."""
+        self._stopping.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._coordinator.turn()
+                self.trouble = ""
+                self._database.wait(WAIT_S)
+            except GalleryError as error:
+                if not self.trouble:
+                    logger.warning("%s", error)
+                self.trouble = str(error)
+                self._database.close()
+                self._stopping.wait(WAIT_S)
+        self._database.close()

@@ -1,0 +1,1 @@
+"""CompreFace's terms for what facewire knows: similarities, ids of images, faces."""

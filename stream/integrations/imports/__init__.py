@@ -1,0 +1,1 @@
+"""People of other programs, read as photos to be enrolled."""

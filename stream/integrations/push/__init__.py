@@ -1,0 +1,1 @@
+"""Web Push: notifications on the phones and browsers of the page."""

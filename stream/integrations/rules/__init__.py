@@ -1,0 +1,1 @@
+"""Rules: which events are notified, to whom, and when."""

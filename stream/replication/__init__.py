@@ -1,0 +1,1 @@
+"""One event log of several machines, in PostgreSQL; needs the extra `cluster`."""

@@ -1,0 +1,370 @@
+"""Which visitor each sighting shows: assigned in the transaction that stores it.
+
+Used in the thread of the event log alone. What is in memory follows from the database: where a
+transaction fails, it is read again.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gallery import Gallery
+from stream.errors import UnknownVisitorError
+from stream.events.identity_sync import fact
+from stream.events.log import EventLog
+from stream.frames import Sighting
+from stream.visitors import tables
+from stream.visitors.assignment import MAYBE_BELOW, MIN_SHOTS, JoinLimits, Tracklet, Visitors
+from stream.visitors.tables import OF_ROOT
+
+ENABLED = "visitors_enabled"
+"""The fact that holds the switch of the page, which precedes the configuration's."""
+
+MIN_FACE_PX = 40
+"""Side of the smallest face that is assigned: smaller ones of two people are too similar."""
+
+POOR_SHOTS, POOR_S = 6, 1.5
+"""Shots, and seconds in view, from which a poor track founds a visitor; a briefer one joins one."""
+
+NEAR_KNOWN = 0.05
+"""Cosine below the match threshold from which a face may be an enrolled person's: no stranger."""
+
+AGAIN_S = 12.0
+"""Default of `again_s`: those of `absence_s` and `cooldown_s` in [events]."""
+
+
+class SightingAssigner:
+    """Assigns the sightings of an event log to visitors.
+
+    Args:
+        event_log: calls `keep` within its transactions; read and written only in its thread.
+        gallery: whose people are no visitors.
+        limits: of the model.
+        threshold: returns the present match threshold, cosine.
+        is_enabled: as configured; the switch of the page precedes it.
+        keep_days: days after the last sighting when a visitor is erased.
+        again_s: seconds after which a visitor who is not seen in a camera has left it and may
+            enter again.
+    """
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        gallery: Gallery,
+        *,
+        limits: JoinLimits,
+        threshold: Callable[[], float],
+        is_enabled: bool,
+        keep_days: float,
+        again_s: float = AGAIN_S,
+    ) -> None:
+        self.keep_days = keep_days
+        self._again_s = again_s
+        self._connection = event_log.connection
+        self._gallery = gallery
+        self._limits = limits
+        self._threshold = threshold
+        switched = fact(self._connection, ENABLED)
+        self.is_enabled = is_enabled if switched is None else switched == "1"
+        self._memory: Visitors | None = None
+        self._ignored: set[int] = set()
+
+    def is_ignored(self, sighting: Sighting) -> bool:
+        """Return whether a track shows an ignored visitor, of whom nothing is announced or kept."""
+        if not self.is_enabled:
+            return False
+        visitors = self._visitors()
+        if not self._ignored or sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
+            return False
+        found = visitors.similar(_tracklet(sighting))
+        return bool(found) and found[0][1] >= visitors.join and found[0][0] in self._ignored
+
+    def recall(self, sighting: Sighting, offset_s: float) -> str | None:
+        """Return the stay of a track that ended undecided, where it shows a visitor.
+
+        It founds none: only who came before is recognized with so few shots.
+
+        Args:
+            sighting: the track.
+            offset_s: seconds from its clock to seconds since 1970.
+
+        Returns:
+            Its own, or one of the visitor in the same camera that goes on or ended a moment ago;
+            None for a face that is no visitor's, or an ignored one's.
+        """
+        if not self.is_enabled or not self._is_stranger(sighting):
+            return None
+        visitor = self._visitors().find(_tracklet(sighting), beside=self._beside(sighting))
+        if visitor is None or visitor in self._ignored:
+            return None
+        run, _, _ = sighting.stay.rpartition("-")
+        since, until = sighting.began - self._again_s, sighting.ended + self._again_s
+        # `+run` has no index: those of the run are all, those of the visitor are few.
+        row = self._connection.execute(
+            f"SELECT stay FROM sightings WHERE +run = ?1 AND camera = ?2 AND began <= ?4 "
+            f"AND (ended >= ?3 OR {tables.IN_VIEW}) "
+            "AND visitor_id IN (SELECT visitor_id FROM visitors WHERE root = ?5) "
+            "ORDER BY ended DESC LIMIT 1",
+            (run, sighting.camera, since + offset_s, until + offset_s, visitor),
+        ).fetchone()
+        return sighting.stay if row is None else f"{run}-{row[0]}"
+
+    def keep(self, sighting_id: int, sighting: Sighting) -> None:
+        """Assign a sighting that was stored just now; in the transaction that stored it."""
+        if not self.is_enabled:
+            return
+        row = self._one(
+            "SELECT sightings.visitor_id, events.identity_id, sightings.run, sightings.stay, "
+            "events.id, sightings.began, sightings.ended, events.name, events.visitor_id "
+            "FROM sightings JOIN events ON events.id = event_id WHERE sightings.id = ?",
+            sighting_id,
+        )
+        held, identity_id, run, stay, event_id, began, ended, name, shown = row
+        visitors = self._visitors()
+        before = None if held is None else self._root(held)
+        if identity_id is not None or name is not None:
+            if before is not None:  # recognized after all
+                self._unassign(sighting_id, before)
+            return
+        if not self._is_stranger(sighting):
+            return
+        may_found = _may_found(sighting)
+        tracklet = _tracklet(sighting)
+        beside = self._beside(sighting)
+        is_alone = before is not None and self._is_alone(sighting_id, before)
+        if before is not None and not is_alone and not visitors.fits(before, tracklet.template):
+            self._unassign(sighting_id, before)  # the track shows another face now
+            visitors, before = self._visitors(), None
+        if before is not None and not is_alone:
+            # Grown: it stays where it is, with a better template.
+            visitors.add(before, {sighting_id: tracklet.template}, is_poor=tracklet.is_poor)
+            visitor = before
+            if shown is None:  # a track that is seen on, in the next stay
+                self._put(sighting_id, visitor, run, stay, event_id)
+            self._touch(visitor, ended)
+            self._keep_apart(visitor, beside)
+            self._settle(visitor)
+            return
+        if before is not None:
+            if not may_found:
+                return
+            beside |= visitors.apart(before)
+            visitors.drop(before)
+        chosen, is_new, maybe = self._choose(
+            sighting_id, tracklet, beside, run, stay, before, may_found=may_found
+        )
+        if chosen is None:
+            return
+        visitor = chosen
+        if is_new and before is None:
+            number, _ = tables.found(self._connection, began)
+            assert number == visitor
+        if before != visitor:
+            self._put(sighting_id, visitor, run, stay, event_id)
+        if before is not None and before != visitor:
+            self._connection.execute("DELETE FROM visitors WHERE number = ?", (before,))
+        self._touch(visitor, ended)
+        self._keep_apart(visitor, beside)
+        tables.propose(self._connection, visitor, dict(maybe))
+        self._settle(visitor)
+
+    def receive(self, sighting_id: int) -> None:
+        """Assign a sighting that another machine sent, in a transaction; it may be gone again."""
+        if not self.is_enabled:
+            return
+        sighting = tables.sighting(self._connection, sighting_id, self._gallery.model_id)
+        if sighting is not None:
+            self.keep(sighting_id, sighting)
+
+    def _choose(
+        self,
+        sighting_id: int,
+        tracklet: Tracklet,
+        beside: set[int],
+        run: str,
+        stay: int,
+        before: int | None,
+        *,
+        may_found: bool,
+    ) -> tuple[int | None, bool, tuple[tuple[int, float], ...]]:
+        visitors = self._visitors()
+        own = self._connection.execute(
+            "SELECT DISTINCT visitor_id FROM sightings WHERE run = ? AND stay = ? AND id != ? "
+            "AND visitor_id IS NOT NULL",
+            (run, stay, sighting_id),
+        ).fetchall()
+        same_stay = {self._root(each) for (each,) in own} - beside
+        nearest = visitors.similar(tracklet, beside=beside)[:1] if same_stay else []
+        for visitor, similarity in nearest:
+            # The place and the moment say the same as the face.
+            if visitor in same_stay and similarity >= visitors.join - MAYBE_BELOW:
+                visitors.add(visitor, {sighting_id: tracklet.template}, is_poor=tracklet.is_poor)
+                return visitor, False, ()
+        key = before if before is not None else self._next_number()
+        assigned = visitors.assign(
+            sighting_id, tracklet, beside=beside, key=key, may_found=may_found
+        )
+        return assigned.visitor, assigned.is_new, assigned.maybe
+
+    def _settle(self, visitor: int) -> None:
+        """Merge a visitor that has grown with what is surely the same, and propose what may be."""
+        visitors = self._visitors()
+        sure, maybe = visitors.alike(visitor)
+        # One at a time: the others are compared with what the two have become.
+        while visitor not in self._ignored and (
+            same := [i for i in sure if i not in self._ignored]
+        ):
+            into, each = sorted((visitor, same[0]))
+            visitors.merge(each, into)
+            tables.merge(self._connection, each, into)
+            visitor = into
+            sure, maybe = visitors.alike(visitor)
+        tables.propose(self._connection, visitor, dict(maybe))
+
+    def _put(self, sighting_id: int, visitor: int, run: str, stay: int, event_id: int) -> None:
+        """Write the visitor of a sighting and of its stay's events; count the visit once."""
+        (visitor_id,) = self._one("SELECT visitor_id FROM visitors WHERE number = ?", visitor)
+        is_counted = self._connection.execute(
+            "SELECT 1 FROM events WHERE run = ? AND track_number = ? "
+            f"AND visitor_id IN ({OF_ROOT})",
+            (run, stay, visitor),
+        ).fetchone()
+        if is_counted is None:
+            self._connection.execute(
+                "UPDATE visitors SET visit_count = visit_count + 1 WHERE number = ?", (visitor,)
+            )
+        self._connection.execute(
+            "UPDATE sightings SET visitor_id = ? WHERE id = ?", (visitor_id, sighting_id)
+        )
+        (count,) = self._one("SELECT sum(visit_count) FROM visitors WHERE root = ?", visitor)
+        self._connection.execute(
+            "UPDATE events SET visitor_id = ?, visit_count = ? WHERE id = ?",
+            (visitor_id, count, event_id),
+        )
+
+    def named(self, event_ids: Sequence[int]) -> None:
+        """Unassign the sightings of events that got a name; in the transaction that named them."""
+        for event_id in event_ids:
+            rows = self._connection.execute(
+                "SELECT sightings.id, sightings.visitor_id FROM sightings "
+                "JOIN events ON events.id = sightings.event_id "
+                "WHERE sightings.visitor_id IS NOT NULL AND events.name IS NOT NULL "
+                "AND (sightings.run, sightings.stay) = "
+                "(SELECT run, track_number FROM events WHERE id = ?)",
+                (event_id,),
+            ).fetchall()
+            for sighting_id, visitor_id in rows:
+                self._unassign(int(sighting_id), self._root(visitor_id))
+
+    def _unassign(self, sighting_id: int, visitor: int) -> None:
+        self._visitors().drop_track(visitor, sighting_id)
+        for stay in tables.uncount(self._connection, visitor, [sighting_id]):
+            self._connection.execute(
+                "UPDATE events SET visitor_id = NULL, visit_count = NULL "
+                f"WHERE run = ? AND track_number = ? AND visitor_id IN ({OF_ROOT})",
+                (*stay, visitor),
+            )
+        self._connection.execute(
+            "UPDATE sightings SET visitor_id = NULL WHERE id = ?", (sighting_id,)
+        )
+        self._drop_empty(visitor)
+        if visitor not in self._visitors():
+            self.forget()  # it may have templates that were not kept in memory
+
+    def _is_alone(self, sighting_id: int, visitor: int) -> bool:
+        """Return whether nothing else is kept of a sighting's visitor."""
+        row = self._connection.execute(
+            f"SELECT 1 FROM sightings WHERE id != ? AND visitor_id IN ({OF_ROOT})",
+            (sighting_id, visitor),
+        ).fetchone()
+        return row is None and not self._visitors().exemplars(visitor).keys() - {sighting_id}
+
+    def _drop_empty(self, visitor: int) -> None:
+        """Delete a visitor of whom nothing is kept, unless it is ignored."""
+        if self._connection.execute(
+            f"SELECT 1 FROM sightings WHERE visitor_id IN ({OF_ROOT})", (visitor,)
+        ).fetchone():
+            return
+        self._connection.execute(
+            "DELETE FROM visitors WHERE root = ? AND is_ignored = 0", (visitor,)
+        )
+
+    def _touch(self, visitor: int, at: float) -> None:
+        self._connection.execute(
+            "UPDATE visitors SET last_seen = max(last_seen, ?) WHERE number = ?", (at, visitor)
+        )
+
+    def _keep_apart(self, visitor: int, beside: set[int]) -> None:
+        for other in beside:
+            self._visitors().keep_apart(visitor, other)
+        tables.keep_apart(self._connection, [(visitor, other) for other in beside])
+
+    def _beside(self, sighting: Sighting) -> set[int]:
+        """Return the visitors of the tracks that were in view at the same time."""
+        found = set()
+        for track_id in sighting.beside:
+            run, _, number = track_id.rpartition("-")
+            row = self._connection.execute(
+                "SELECT visitor_id FROM sightings WHERE run = ? AND track_number = ?",
+                (run, int(number)),
+            ).fetchone()
+            if row is not None and row[0] is not None:
+                found.add(self._root(row[0]))
+        return found
+
+    def _is_stranger(self, sighting: Sighting) -> bool:
+        if sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
+            return False
+        (nearest,) = self._gallery.best(sighting.template[np.newaxis])
+        return not nearest or nearest[0].similarity < self._threshold() - NEAR_KNOWN
+
+    # In memory
+
+    def _visitors(self) -> Visitors:
+        if self._memory is None:
+            memory = Visitors(self._limits, self._gallery.embedding_size)
+            model_id, size = self._gallery.model_id, self._gallery.embedding_size
+            for is_poor in (False, True):  # the good ones first, beside which no other is kept
+                for number, own in tables.templates(
+                    self._connection, model_id, size, is_poor=is_poor
+                ).items():
+                    memory.add(number, own, is_poor=is_poor)
+            for one, other in tables.apart(self._connection):
+                memory.keep_apart(one, other)
+            rows = self._connection.execute("SELECT root FROM visitors WHERE is_ignored")
+            self._ignored = {int(number) for (number,) in rows.fetchall()}
+            self._memory = memory
+        return self._memory
+
+    def forget(self) -> None:
+        """Read the visitors again at the next use: events were erased, or a transaction undone."""
+        self._memory = None
+
+    def _root(self, visitor_id: str) -> int:
+        row = self._connection.execute(
+            "SELECT root FROM visitors WHERE visitor_id = ?", (visitor_id,)
+        ).fetchone()
+        if row is None:
+            raise UnknownVisitorError(visitor_id)
+        return int(row[0])
+
+    def _next_number(self) -> int:
+        row = self._connection.execute(
+            "SELECT seq FROM sqlite_sequence WHERE name = 'visitors'"
+        ).fetchone()
+        return 1 if row is None else int(row[0]) + 1
+
+    def _one(self, statement: str, *values: object) -> tuple[Any, ...]:
+        row = self._connection.execute(statement, values).fetchone()
+        return tuple(row)
+
+
+def _tracklet(sighting: Sighting) -> Tracklet:
+    return Tracklet(sighting.template, sighting.n_shots, is_poor=sighting.is_poor)
+
+
+def _may_found(sighting: Sighting) -> bool:
+    """Return whether a track alone is evidence of a visitor."""
+    seconds = sighting.ended - sighting.began
+    return not sighting.is_poor or (sighting.n_shots >= POOR_SHOTS and seconds >= POOR_S)

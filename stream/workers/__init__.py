@@ -1,0 +1,1 @@
+"""Processes that run cameras beside the service: their capture, recognition and video."""
