@@ -61,7 +61,8 @@ class Replicator:
         is_placed: returns whether a camera is placed on a machine by the cluster: it is owned by
             its placement alone, and by nobody whose camera of that name just runs.
         notes_sightings: whether sightings of others are noted, to be assigned to visitors here.
-        seen: called after some were noted, before `arrived`; must not block.
+        seen: called after some were noted, before `arrived`, and at the start of the thread for
+            those of an earlier process; must not block.
         arrived: called with new events of others, oldest first; must not block.
         changed: called after others named or erased events, or refused them, with the ids of
             events of visitors of this machine that were named; must not block.

@@ -24,6 +24,8 @@ from stream.events.visits import read_visits
 from stream.events.webhook_queue import Outbox
 from stream.frames import Event, EventKind
 from stream.replication.replicator import Replicator
+from stream.replication.worker import ReplicationWorker
+from stream.supervisor import Supervisor
 from stream.visitors.book import VisitorBook
 from tests.postgres_server import PASSWORD, Server, postgres_server
 from tests.unit.stream.events.test_sightings import SIZE, event, sighting, unit
@@ -294,6 +296,13 @@ def test_sightings_of_others_that_were_not_assigned_before_a_kill_are_so_later(
     a.replicator.close()
     a.replicator = a.start(address)
     keep_visitors(a, of_all=True)
+    called = threading.Event()
+    a.replicator.seen = called.set
+    worker = ReplicationWorker(a.replicator, Supervisor(clock=time.monotonic))
+    worker.start()
+    assert called.wait(60)  # without a further sighting
+    worker.stop()
+    worker.join(60)
     a.log.assign_received()
     assert [each.visitor for each in a.log.again([first.id, second.id])] == ["Visitor 1"] * 2
     a.log.assign_received()  # once
