@@ -11,7 +11,6 @@ from gallery.postgresql.connections import Statements, database_errors
 from stream.cluster.placing import Machine, Wanted
 from stream.cluster.schema import CHANNEL, MIGRATIONS, PART
 from stream.config import CameraConfig
-from stream.events.open_stay import OpenStay
 from stream.replication import schema as events
 from stream.replication.connection import SharedConnection
 
@@ -20,9 +19,6 @@ SILENCE_S = 5.0
 
 DEAD_S = 4.0
 """Seconds without a sign of a machine, or of the coordinator, after which it counts as dead."""
-
-LOOKBACK_S = 12 * 3600.0
-"""How long ago people may have entered who get an exit, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,38 +301,6 @@ class ClusterDatabase(SharedConnection):
             names = statements.execute("SELECT name FROM wanted_cameras").fetchall()
         placed = [Placed(str(row[0]), dict(row[1]), int(row[2])) for row in rows]
         return placed, frozenset(str(row[0]) for row in names)
-
-    def revision(self) -> int:
-        """Return the last revision of the shared event log."""
-        with self._reading() as statements:
-            ((revision,),) = statements.execute("SELECT last_value FROM event_revisions").fetchall()
-        return int(revision)
-
-    def open_stays(self, node: str, number: int, run: str) -> list[OpenStay]:
-        """Return who has entered a machine's cameras before they were placed there, and not left.
-
-        Args:
-            node: the machine.
-            number: of the machine in the shared event log.
-            run: its present one, of which only those count that another machine's turn has ended.
-        """
-        with self._reading() as statements:
-            rows = statements.execute(
-                "SELECT DISTINCT ON (run, track_number) seen.camera, run, track_number, "
-                "at, identity_id, name, similarity FROM events AS seen "
-                "JOIN placements AS own ON own.camera = seen.camera "
-                "WHERE own.node = ? AND seen.generation < own.generation "
-                "AND at > server_now() - ? AND kind IN ('enter', 'unknown', 'renamed') "
-                "AND (run <> ? OR EXISTS (SELECT 1 FROM assignments AS other "
-                "WHERE other.camera = seen.camera AND other.node <> ? "
-                "AND other.generation > seen.generation AND other.generation < own.generation)) "
-                "AND NOT EXISTS (SELECT 1 FROM events AS gone WHERE gone.kind = 'exit' "
-                "AND gone.run = seen.run AND gone.track_number = seen.track_number "
-                "AND gone.at >= seen.at) "
-                "ORDER BY run, track_number, id DESC",
-                (node, LOOKBACK_S, run, number),
-            ).fetchall()
-        return [OpenStay(*row) for row in rows]
 
     def _place(self, statements: Statements, camera: str, node: str) -> int:
         """Place a camera; return its generation, 0 if camera or machine is not known."""

@@ -12,6 +12,7 @@ from recognizer import usable_cpus
 from stream.cameras.source import check_url
 from stream.cluster.database import ClusterDatabase, Placed
 from stream.cluster.placing import Machine
+from stream.cluster.stays import StayCloser
 from stream.config import CameraConfig
 from stream.config_file import describe
 from stream.errors import EventLogError, StreamError
@@ -25,9 +26,6 @@ BEAT_S = 1.0
 
 WAIT_S = 0.2
 """Longest wait for an announcement, seconds: a stop is noticed within it."""
-
-STAYS_S = 3.0
-"""Seconds between two looks for people whom another machine left without an exit."""
 
 
 class Follower:
@@ -49,6 +47,7 @@ class Follower:
     Attributes:
         trouble: why placements cannot be followed now, one line; empty if they can.
         rejected: one line for each camera whose settings are wrong.
+        stays: looks for people whom another machine left without an exit.
     """
 
     def __init__(
@@ -68,26 +67,33 @@ class Follower:
         self.rejected: list[str] = []
         self._node = node
         self._site = site
-        self._run_id = run
         self._number = number
         self._place = place
-        self._close_stays = close
         self._database = ClusterDatabase(address)
         self._began = time.monotonic()
-        self._beat_at = self._stays_at = float("-inf")
+        self._beat_at = float("-inf")
         self._cpu_s = cpu_s
         self._cpu_was_s, self._cpu_at = cpu_s(), time.monotonic()
         self._is_member = False
         self._placed: list[Placed] = []
         self._wanted: frozenset[str] | None = None
-        self._revision = -1
         self._has_failed = threading.Event()
         self._stopping = threading.Event()
         self._thread = supervisor.thread("placements", self._follow)
+        self.stays = StayCloser(
+            address,
+            node=node,
+            run=run,
+            number=number,
+            cameras=lambda: [each.camera for each in self._placed] if self._is_member else (),
+            close=close,
+            supervisor=supervisor,
+        )
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the threads."""
         self._thread.start()
+        self.stays.start()
 
     def place_again(self) -> None:
         """Call `place` again at the next turn, because it failed; from any thread."""
@@ -97,9 +103,13 @@ class Follower:
         """Follow no longer; returns at once."""
         self._stopping.set()
         self._thread.stop()
+        self.stays.stop()
 
     def leave(self, timeout_s: float) -> None:
-        """After `stop`: end the thread, and give the cameras up, so that others may have them."""
+        """After `stop`: end the thread, and give the cameras up, so that others may have them.
+
+        Nobody waits for a look for stays that goes on: its thread ends with it.
+        """
         self._thread.join(timeout_s)
         if self._thread.is_alive:
             return
@@ -116,7 +126,7 @@ class Follower:
 
     def problems(self) -> list[str]:
         """Return what is wrong, one line each."""
-        return [*self.rejected, *([self.trouble] if self.trouble else [])]
+        return [*self.rejected, *filter(None, (self.trouble, self.stays.trouble))]
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
@@ -158,9 +168,7 @@ class Follower:
             self._has_failed.clear()
             self._apply(placed)
             self._placed = placed
-        if now - self._stays_at >= STAYS_S:
-            self._stays_at = now
-            self._look_for_stays(number)
+            self.stays.look_again()
         if self.trouble:
             logger.info("placements of cameras are followed again")
         self.trouble = ""
@@ -191,15 +199,6 @@ class Follower:
         self._place(
             cameras, {each.camera: each.generation for each in placed if each.camera in names}
         )
-        self._stays_at, self._revision = float("-inf"), -1
-
-    def _look_for_stays(self, number: int) -> None:
-        revision = self._database.revision()
-        if not self._placed or revision == self._revision:
-            return
-        if stays := self._database.open_stays(self._node, number, self._run_id):
-            self._close_stays(stays)
-        self._revision = revision
 
     def _fail(self, why: str) -> None:
         reason = why.strip().splitlines()[0] if why.strip() else "it does not answer"

@@ -40,8 +40,8 @@ class SharedConnection:
     TABLES: ClassVar[Sequence[tuple[str, Sequence[str]]]]
     """The names of the groups of tables that are used, and their migrations."""
 
-    CHANNEL: ClassVar[str]
-    """Whose announcements are received."""
+    CHANNEL: ClassVar[str] = ""
+    """Whose announcements are received; empty for none."""
 
     def __init__(self, address: str, *, silence_s: float) -> None:
         self.where = shown(address)
@@ -79,7 +79,8 @@ class SharedConnection:
                     )
                     for part, migrations in self.TABLES:
                         versions.migrate(connection, part, migrations, self.where)
-                    connection.execute(f"LISTEN {self.CHANNEL}".encode())
+                    if self.CHANNEL:
+                        connection.execute(f"LISTEN {self.CHANNEL}".encode())
                     self._begin(Statements(connection))
                 except BaseException:
                     connection.close()

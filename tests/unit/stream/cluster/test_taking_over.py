@@ -1,5 +1,6 @@
 """Placements, their coordinator and the machines that follow them, in one real PostgreSQL."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -58,8 +59,9 @@ class Node(Machine):
 
     def follow(self) -> None:
         """Give a sign, and take the present placements."""
-        self.follower._beat_at = self.follower._stays_at = float("-inf")
+        self.follower._beat_at = float("-inf")
         self.follower._turn()
+        self.follower.stays.turn()
 
     def leaves(self, camera: str, track: int = 1, *, ago_s: float = 0.0) -> None:
         track_id = f"{self.run}-{track}"
@@ -69,6 +71,7 @@ class Node(Machine):
 
     def close(self) -> None:
         self.follower._database.close()
+        self.follower.stays.close()
         super().close()
 
 
@@ -437,3 +440,53 @@ def test_a_machine_whose_name_another_one_has_runs_nothing(
         a.follow()
         assert a.cameras == []
         assert "another service runs as machine a" in a.follower.problems()[0]
+
+
+def test_a_look_for_stays_that_the_database_refuses_delays_no_sign_of_life(
+    address: str, database: ClusterDatabase, nodes: Nodes
+) -> None:
+    database.want(camera("door"), None)
+    a, b = nodes("a"), nodes("b")
+    coordinator = Coordinator(database, "a")
+    coordinator.turn()
+    database.place(coordinator.holder, {"door": "a"})
+    a.follow()
+    a.see("door", 1)
+    a.turn()
+    database.place(coordinator.holder, {"door": "b"})
+    name = address.rpartition("/")[2]
+    change(address, f"ALTER DATABASE {name} SET lock_timeout = '100ms'")
+    with psycopg.connect(address) as other:
+        other.execute("LOCK TABLE facewire.events")
+        b.follow()
+        assert b.cameras == ["door"]
+        assert b.follower.trouble == ""
+        (line,) = b.follower.problems()
+        assert "people whom another machine left in view get no exit" in line
+        assert "lock timeout" in line
+        assert PASSWORD not in line
+    b.follow()
+    assert b.follower.problems() == []
+    assert [each.kind for each in b.log.list()] == [EventKind.EXIT]
+
+
+def test_a_look_for_stays_that_takes_long_delays_no_sign_of_life(
+    address: str, database: ClusterDatabase, nodes: Nodes
+) -> None:
+    database.want(camera("door"), None)
+    a = nodes("a")
+    Coordinator(database, "a").turn()
+    a.follow()
+    a.follower.stays.look_again()
+    with psycopg.connect(address) as other:
+        other.execute("LOCK TABLE facewire.events")
+        looking = threading.Thread(target=a.follower.stays.turn)
+        looking.start()
+        a.follower._beat_at = float("-inf")
+        change(address, "UPDATE cluster_nodes SET seen = 0")
+        a.follower._turn()
+        ((seen,),) = shared(address, "seen > 0 FROM cluster_nodes")
+        assert seen
+        assert looking.is_alive()
+    looking.join()
+    assert a.follower.problems() == []
