@@ -10,6 +10,7 @@ StreamError
 ├── SignalingError          a browser's or player's offer cannot be answered
 │   └── BusyError           too many viewers, pages or uploads at the moment
 ├── SfuError                the SFU is away or refuses
+│   └── SfuAwayError        it does not answer in time, or closed the connection
 ├── UnknownCameraError      there is no camera with that name
 ├── CameraStoreError        the file of cameras changed while running cannot be read or written
 │   └── CameraStoreFullError its disk is full
@@ -78,6 +79,10 @@ class BusyError(SignalingError):
 
 class SfuError(StreamError):
     """Raised when the SFU is away or refuses; the message follows its name."""
+
+
+class SfuAwayError(SfuError):
+    """Raised when the SFU does not answer in time, or closed the connection."""
 
 
 class MachineError(StreamError):

@@ -409,7 +409,8 @@ class Service:
 
     def _open_sfu(self, config: Config) -> Sfu | None:
         if config.sfu.kind == "janus":
-            return JanusSfu(config.sfu, supervisor=self.supervisor)
+            room = f"{config.sfu.room} {config.cluster.node}".rstrip()
+            return JanusSfu(config.sfu, room=room, supervisor=self.supervisor)
         if config.sfu.kind == "whip":
             return WhipSfu(
                 config.sfu,

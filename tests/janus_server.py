@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -46,8 +47,13 @@ general: {{ admin_key = "{secret}", rtp_port_range = "{first}-{last}" }}
 LOADED = ("plugins/libjanus_streaming.so", "transports/libjanus_websockets.so")
 
 
+def why_no_janus() -> str:
+    """Return one line on why there is no Janus here; empty if there is one."""
+    return "" if Path(JANUS).exists() else "no Janus: apt-get install janus"
+
+
 def require_janus() -> None:
-    require("" if Path(JANUS).exists() else "no Janus: apt-get install janus")
+    require(why_no_janus())
 
 
 class JanusServer:
@@ -109,6 +115,16 @@ class JanusServer:
             assert self.process.poll() is None, f"Janus ended, see {self.log}"
             assert time.monotonic() < until, f"Janus did not start, see {self.log}"
             time.sleep(0.05)
+
+    def hang(self) -> None:
+        """Stop responding without closing anything."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Undo `hang`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a crash does."""

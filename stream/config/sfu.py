@@ -39,7 +39,8 @@ class SfuConfig(Section):
         "facewire",
         min_length=1,
         max_length=64,
-        description="janus: separates the streams of several facewire services on one Janus",
+        description="janus: separates the streams of several facewire services on one Janus; in a "
+        "cluster each machine's name does, too",
     )
     secret: str = Field(
         "",

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from stream.budget import Budget, Client
 from stream.config import SfuConfig
-from stream.errors import SfuError, SignalingError
+from stream.errors import SfuAwayError, SfuError, SignalingError
 from stream.sfu.janus_api import JanusSession, Message, os_reason
 from stream.sfu.rtp import Packetizer, RtpSocket, RtpStream
 from stream.sfu.status import SfuStatus
@@ -89,13 +89,15 @@ class JanusSfu:
 
     Args:
         config: its address and secret.
+        room: separates the streams of this service from those of others.
         supervisor: logs, counts and shows failures.
     """
 
     kind = "janus"
 
-    def __init__(self, config: SfuConfig, *, supervisor: Supervisor) -> None:
+    def __init__(self, config: SfuConfig, *, room: str, supervisor: Supervisor) -> None:
         self._config = config
+        self._room = room
         self._host = urlsplit(config.url).hostname or ""
         self._work = supervisor.watch("sfu viewers")
         self._supervisor = supervisor
@@ -129,7 +131,7 @@ class JanusSfu:
     @property
     def is_there(self) -> bool:
         """Whether it takes viewers now."""
-        return self._session is not None
+        return not self._trouble
 
     def status(self) -> SfuStatus:
         """Return its state."""
@@ -164,7 +166,7 @@ class JanusSfu:
         """
         video = find_video(offer_sdp)
         session = self._session
-        if video is None or session is None:
+        if video is None or session is None or not self.is_there:
             return None
         self._places.take(client)
         stream = self._stream(camera, hub, Feed(Codec.H264, small=small))
@@ -181,6 +183,8 @@ class JanusSfu:
             logger.warning("%s: a viewer of %s is served without it: %s", self._name, camera, error)
             self._places.give_back(client)
             self._leave(stream, mount)
+            if isinstance(error, SfuAwayError):
+                self._doubt(session, str(error))
             return None
         except BaseException:
             self._places.give_back(client)
@@ -228,6 +232,29 @@ class JanusSfu:
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
+    def _doubt(self, session: JanusSession, reason: str) -> None:
+        """Send no viewers to a Janus that did not answer, until it does."""
+        if self._session is session and self.is_there:
+            self._trouble = reason
+            self._work.task(self._await_answer(session))
+
+    async def _await_answer(self, session: JanusSession) -> None:
+        while self._session is session:
+            try:
+                await self._list(session)
+            except SfuError:
+                await asyncio.sleep(FIRST_DELAY_S)
+                continue
+            if self._session is session:
+                self._trouble = ""
+                self.on_back()
+            return
+
+    async def _list(self, session: JanusSession) -> list[Any]:
+        """Return the mount points of Janus."""
+        listed = await session.call(self._control, {"request": "list", **self._admin})
+        return list(listed.get("list", ()))
+
     async def _begin(self, session: JanusSession) -> None:
         """Prepare a new session: nothing is left of earlier ones, and the streams are there."""
         loop = asyncio.get_running_loop()
@@ -238,8 +265,7 @@ class JanusSfu:
         local = ("::", 0) if family.name == "AF_INET6" else ("0.0.0.0", 0)
         await loop.create_datagram_endpoint(lambda: self._socket, local_addr=local)
         self._control = await session.attach()
-        listed = await session.call(self._control, {"request": "list", **self._admin})
-        for each in listed.get("list", ()):
+        for each in await self._list(session):
             if str(each.get("description", "")).startswith(self._prefix):
                 await session.call(
                     self._control, {"request": "destroy", "id": each["id"], **self._admin}
@@ -285,7 +311,7 @@ class JanusSfu:
 
     @property
     def _prefix(self) -> str:
-        return f"facewire {self._config.room}: "
+        return f"facewire {self._room}: "
 
     def _stream(self, camera: str, hub: PacketHub, feed: Feed) -> _Stream:
         stream = self._streams.get((hub, feed))

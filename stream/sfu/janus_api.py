@@ -18,7 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
-from stream.errors import SfuError
+from stream.errors import SfuAwayError, SfuError
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class JanusSession:
         """Send a request that is answered at once, and return the plugin's answer.
 
         Raises:
-            SfuError: if it is refused, or not answered.
+            SfuError: if it is refused; SfuAwayError if it is not answered.
         """
         answer = await self._request({"janus": "message", "handle_id": handle, "body": body})
         return _plugin_data(answer)
@@ -145,7 +145,7 @@ class JanusSession:
             The offer of Janus; empty if the event has none.
 
         Raises:
-            SfuError: if it is refused, or not answered.
+            SfuError: if it is refused; SfuAwayError if it is not answered.
         """
         message: Message = {"janus": "message", "handle_id": handle, "body": body}
         if answer_sdp:
@@ -165,7 +165,7 @@ class JanusSession:
                 answer = await future
         except TimeoutError:
             self._give_up(future)
-            raise SfuError(f"does not answer within {ANSWER_S:.0f} s") from None
+            raise SfuAwayError(f"does not answer within {ANSWER_S:.0f} s") from None
         except BaseException:
             self._give_up(future)
             raise
@@ -184,7 +184,7 @@ class JanusSession:
         try:
             await self._socket.send(json.dumps(message))
         except ConnectionClosed:
-            raise SfuError("closed the connection") from None
+            raise SfuAwayError("closed the connection") from None
 
     async def _read(self) -> None:
         try:
@@ -222,7 +222,7 @@ class JanusSession:
     def _fail_all(self) -> None:
         for future, _ in self._waiting.values():
             if not future.done():
-                future.set_exception(SfuError("closed the connection"))
+                future.set_exception(SfuAwayError("closed the connection"))
 
 
 def _plugin_data(answer: Message) -> Message:

@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JanusServer]:
 @asynccontextmanager
 async def connected(server: JanusServer, *, secret: str = SECRET) -> AsyncIterator[JanusSfu]:
     config = SfuConfig(kind="janus", url=server.url, secret=secret)
-    sfu = JanusSfu(config, supervisor=Supervisor(clock=time.monotonic))
+    sfu = JanusSfu(config, room="facewire", supervisor=Supervisor(clock=time.monotonic))
     sfu.start()
     try:
         yield sfu
@@ -169,6 +169,38 @@ async def test_a_killed_janus_gets_its_streams_again(
             await late.close()
 
 
+async def test_a_frozen_janus_gets_no_viewers_until_it_answers(
+    server: JanusServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("stream.sfu.janus_api.ANSWER_S", 0.5)
+    async with connected(server) as sfu:
+        n_back = 0
+
+        def back() -> None:
+            nonlocal n_back
+            n_back += 1
+
+        sfu.on_back = back
+        await until(lambda: sfu.is_there)
+        with Show() as show:
+            viewer = JanusViewer(sfu)
+            offer = await viewer.offer()
+            server.hang()
+            try:
+                assert await answer(sfu, show, offer) is None
+                assert sfu.status().trouble == "does not answer within 0 s"
+                failures = sfu.status().failures
+                assert await answer(sfu, show, offer) is None  # at once, without a question
+                assert sfu.status().failures == failures
+            finally:
+                server.go_on()
+            await until(lambda: sfu.is_there)
+            assert n_back == 2
+            await viewer.watch(show)
+            await until(lambda: viewer.seen)
+            await viewer.close()
+
+
 async def test_after_a_failure_in_a_message_of_janus_it_is_connected_again(server: JanusServer):
     def fails() -> None:
         raise RuntimeError
@@ -284,6 +316,8 @@ async def test_viewers_that_leave_during_the_answer_leave_nothing_at_janus(
             with Leaving(sfu._session, kind, moment) as leaving:
                 if moment == "late":
                     monkeypatch.setattr("stream.sfu.janus_api.ANSWER_S", 0.0)
+                if moment == "late":
+                    n = 1  # it is not asked again before it answers
                 for _ in range(n):
                     leaving.task = asyncio.create_task(answer(sfu, show, offer))
                     (result,) = await asyncio.gather(leaving.task, return_exceptions=True)
