@@ -94,6 +94,7 @@ class Cameras:
         self._liveness: dict[str, Liveness] = {}
         self._telling = threading.Lock()
         self._check: SupervisedTask | None = None
+        self._is_stopping = False
         # A session has ended, so much memory may be free.
         self._wants_trim = False
         self._trimmed_at = clock()
@@ -308,6 +309,7 @@ class Cameras:
 
     def stop(self) -> None:
         """Request the end of every camera; returns at once."""
+        self._is_stopping = True
         if self._check is not None:
             self._check.cancel()
         for camera in self:
@@ -319,10 +321,18 @@ class Cameras:
             await asyncio.to_thread(camera.join, deadline)
 
     async def _forget(self, camera: HostedCamera) -> None:
-        """Remove this camera, unless it is already removed or another has its name."""
+        """Remove this camera, unless it is already removed or another has its name.
+
+        A stored camera of that name, which could not be started, is started.
+        """
         async with self._changing:
-            if self._by_name.get(camera.name) is camera:
-                await self._remove(camera, None)
+            if self._by_name.get(camera.name) is not camera:
+                return
+            await self._remove(camera, None)
+            for config in self._store.cameras():
+                if config.name == camera.name and not self._is_stopping:
+                    self._start(config)
+                    await self._tell_limits()
 
     async def _apply(self, camera: HostedCamera, config: CameraConfig) -> None:
         was_on = camera.config.enabled

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from stream.cluster.coordinator import CoordinatorThread
 from stream.cluster.keeper import Keeper, Kept
 from stream.config import DATABASE_VARIABLE, configuration_file, load_config
 from stream.errors import ClusterError, StreamError
+from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -94,13 +96,14 @@ class CoordinatorActor:
         else:
             self._coordinator.start()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread = Supervisor(clock=time.monotonic).thread("keepers", self._keep)
         self._thread.start()
 
     def troubles(self) -> list[str]:
         """Return why cameras cannot be placed, or services do not run, one line each."""
         placing = "" if self._coordinator is None else self._coordinator.trouble
-        lines = [self._trouble, placing, *(each.trouble for each in self.machines())]
+        keeping = self._thread.status().trouble
+        lines = [self._trouble, placing, keeping, *(each.trouble for each in self.machines())]
         return [line for line in lines if line]
 
     def keeps_all(self) -> bool:
@@ -126,6 +129,7 @@ class CoordinatorActor:
     def stop(self) -> None:
         """Place nothing more, and stop all services."""
         self._stopping.set()
+        self._thread.stop()
         self._thread.join(ANSWER_S)
         keepers = _keepers()
         asked = [each.stop.remote() for each in keepers]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from gallery import GalleryError
 from stream.cluster.database import DEAD_S, ClusterDatabase, State
 from stream.cluster.placing import Machine, moves
+from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -106,17 +107,19 @@ class CoordinatorThread:
     Args:
         address: of the database.
         node: name of the machine.
-
-    Attributes:
-        trouble: why cameras cannot be placed now, one line; empty if they can.
     """
 
     def __init__(self, address: str, node: str) -> None:
-        self.trouble = ""
+        self._trouble = ""
         self._database = ClusterDatabase(address)
         self._coordinator = Coordinator(self._database, node)
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
+        self._thread = Supervisor(clock=time.monotonic).thread("coordinator", self._run)
+
+    @property
+    def trouble(self) -> str:
+        """Why cameras cannot be placed now, one line; empty if they can."""
+        return self._trouble or self._thread.status().trouble
 
     def start(self) -> None:
         """Start the thread."""
@@ -125,18 +128,21 @@ class CoordinatorThread:
     def stop(self, timeout_s: float) -> None:
         """Place nothing more."""
         self._stopping.set()
+        self._thread.stop()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._coordinator.turn()
-                self.trouble = ""
-                self._database.wait(WAIT_S)
-            except GalleryError as error:
-                if not self.trouble:
-                    logger.warning("%s", error)
-                self.trouble = str(error)
-                self._database.close()
-                self._stopping.wait(WAIT_S)
-        self._database.close()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._coordinator.turn()
+                    self._trouble = ""
+                    self._database.wait(WAIT_S)
+                except GalleryError as error:
+                    if not self._trouble:
+                        logger.warning("%s", error)
+                    self._trouble = str(error)
+                    self._database.close()
+                    self._stopping.wait(WAIT_S)
+        finally:
+            self._database.close()

@@ -24,6 +24,7 @@ from stream.config import (
     load_config,
 )
 from stream.errors import ConfigError
+from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Keeper:
         self._answered_at = float("-inf")
         self._trouble = ""
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._thread = Supervisor(clock=time.monotonic).thread("keeper", self._keep)
 
     def start(self) -> None:
         """Start the thread that keeps the service, and a coordinator."""
@@ -104,14 +105,15 @@ class Keeper:
     def status(self) -> Kept:
         """Return what is known of the service."""
         pid = self._process.pid if self._process.is_running else 0
-        return Kept(
-            self._node, pid, self._process.url() if pid else "", self._starts, self._trouble
-        )
+        url = self._process.url() if pid else ""
+        trouble = self._trouble or self._thread.status().trouble
+        return Kept(self._node, pid, url, self._starts, trouble)
 
     def stop(self) -> None:
         """Stop the service, and keep it no longer."""
         self._stopping.set()
         self._coordinator.stop(STOP_S)
+        self._thread.stop()
         self._thread.join(STOP_S)
         self._process.stop(STOP_S)
         self._process.close()

@@ -16,6 +16,9 @@ import ray
 from stream.cluster import actors
 from stream.errors import ClusterError
 
+NICENESS = {"RAY_worker_niceness": "0"}
+"""Ray runs its actors, and so the services, behind all other programs (15) without it."""
+
 CONNECT_S = 3.0
 START_S = 120.0
 """How long Ray's answers are waited for, seconds."""
@@ -38,6 +41,7 @@ def start_ray(*, join: str, port: int, site: str) -> None:
         where.append(f'--resources={{"{actors.SITE}{site}": 1}}')
     done = subprocess.run(
         [sys.executable, "-m", "ray.scripts.scripts", "start", *where],
+        env={**NICENESS, **os.environ},
         capture_output=True,
         text=True,
         check=False,

@@ -1,5 +1,7 @@
 """The service of a machine as a process that outlives the one that started it."""
 
+import errno
+import fcntl
 import os
 import re
 import select
@@ -47,6 +49,7 @@ class ServiceProcess:
         environment: Mapping[str, str],
     ) -> None:
         self.log = data / "cluster" / "service.log"
+        self._lock = data / "cluster" / "service.pid"
         self._data = data
         self._directory = directory
         self._arguments = arguments
@@ -72,15 +75,39 @@ class ServiceProcess:
         for each in running_services(self._data):
             if os.path.realpath(each.directory) == real and self._watch(each.process):
                 return True
-        return False
+        starting = self._starting()
+        return starting > 0 and self._watch(starting)
+
+    def _starting(self) -> int:
+        """Return the process id of a service that was started and may not say so yet; or 0."""
+        try:
+            with self._lock.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read() or 0)
+        except (OSError, ValueError):
+            pass
+        return 0
 
     def start(self) -> None:
         """Start the service; its output replaces that of the former one.
 
+        It holds the lock of the file with its process id until it ends: whoever comes next to this
+        process finds it from the first moment on.
+
         Raises:
-            OSError: if its log cannot be written, or no process can be started.
+            OSError: if its log cannot be written, no process can be started, or another one starts.
         """
         self.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OSError(errno.EBUSY, "another one starts") from None
+            self._start(lock.fileno())
+
+    def _start(self, lock: int) -> None:
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
         run = "from stream.cli.entry import main; main()"
@@ -89,11 +116,17 @@ class ServiceProcess:
             key: value for key, value in os.environ.items() if not key.startswith(NAMES_OF_RAY)
         }
         # Ray ends the children of a process that ends: this one is the child of a shell that ends.
-        detached = '"$@" </dev/null >"$LOG" 2>&1 & echo $!'
+        detached = '"$@" </dev/null >"$LOG" 2>&1 & echo $! >"$LOCK"; echo $!'
         done = subprocess.run(
             ["/bin/sh", "-c", detached, "sh", *command],
-            env={**environment, **self._environment, "LOG": str(self.log)},
+            env={
+                **environment,
+                **self._environment,
+                "LOG": str(self.log),
+                "LOCK": str(self._lock),
+            },
             stdout=subprocess.PIPE,
+            pass_fds=(lock,),
             start_new_session=True,
             check=True,
         )

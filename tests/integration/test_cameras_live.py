@@ -378,6 +378,21 @@ def test_a_camera_renamed_in_the_configuration_is_the_same_camera(tmp_path: Path
     asyncio.run(scenario())
 
 
+def test_a_camera_whose_name_a_browser_has_is_started_when_that_leaves(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        config = Config.model_validate({"gallery": {"directory": tmp_path}, "cameras": []})
+        async with opened(config) as service:
+            sender = await service.cameras.push("gate")
+            gate = CameraConfig(name="gate", url="demo:", target_fps=5)
+            await service.cameras.place([gate])
+            assert service.cameras.get("gate").is_pushed
+            await sender.close()
+            await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
+            assert service.cameras.get("gate").config == gate
+
+    asyncio.run(scenario())
+
+
 def test_a_browser_cannot_take_the_name_that_a_camera_is_given_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
