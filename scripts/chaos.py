@@ -1,9 +1,10 @@
 """Fault a cluster of three machines at random, and count: scripts/chaos --faults 50 [--json].
 
-On this machine: three raylets of Ray, each with a service, RTSP cameras, and PostgreSQL. A fault is
-a killed or frozen service, a killed raylet, a killed machine (both), a killed coordinator, or a
-database that is killed and started again. After each, all cameras must be back, and what was killed
-must run again. What is counted at the end:
+On this machine: three raylets of Ray, each with a service, RTSP cameras, PostgreSQL, and Janus. A
+fault is a killed or frozen service, raylet, database or Janus, a killed coordinator, a killed
+machine (raylet and service), or a killed or frozen front: a service through whose page viewers
+watch one of its cameras and one of another machine. After each, all cameras must be back, what was
+killed must run again, and viewers must have their pictures. What is counted at the end:
 
 - lost: every camera shows a film in which one person comes for 8 s and is gone for 6 s. Such a stay
   counts if its camera was live, on the machine on which it was placed, from before it until after
@@ -12,6 +13,10 @@ must run again. What is counted at the end:
 - doubled: further events that somebody came, in such a stay, and further exits of a stay.
 - wrong_owner: events of a camera at a moment at which another machine owned it.
 - takeover: from a fault until a camera of that machine is live on another one, seconds.
+- interrupted: the longest time for which a viewer had no pictures, seconds. Those of the front stay
+  with that machine, and connect again as the page does; those of Janus are served by facewire while
+  it is away.
+- republished: from the return of Janus until a viewer has its pictures again, seconds.
 
 Exits 1 if anything was lost, doubled or written by a wrong owner. `--seed` chooses the faults.
 """
@@ -23,21 +28,17 @@ import os
 import random
 import signal
 import sqlite3
-import statistics
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
 
-import av
-import cv2
 import numpy as np
 import psycopg
 
@@ -45,21 +46,21 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 from ray.cluster_utils import Cluster
 
-from recognizer import default_cache, fetch_photos
 from stream.cluster import actors, running
-from stream.cluster.database import ClusterDatabase
+from stream.cluster.database import ClusterDatabase, Placement
 from stream.config import CameraConfig
-from stream.demo.scene import COLLINS
 from stream.events.replica import MAX_NODE
 from stream.events.schema import FILE_NAME
 from stream.service_lock import running_services
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.film import Film
+from tests.janus_server import SECRET, JanusServer, janus, why_no_janus
+from tests.page_viewer import PageViewer, PageViewers
+from tests.ports import HeldPort
 from tests.postgres_server import Server, postgres_server
 from tests.rtsp_server import RtspServer, why_unavailable
 
-FPS, WIDTH, HEIGHT = 5, 320, 240
-LOOP_S, STAY_S = 14.0, 8.0
 SLACK_S = 2.0
 """Seconds before and after a stay in which its camera must be live, too: it is recognized late on a
 busy machine."""
@@ -67,7 +68,18 @@ busy machine."""
 FROZEN_S = 8.0
 PATIENCE_S = 300.0
 STORE_BYTES = 80 << 20
+MEDIA = (23000, 23999)
+"""Ports of Janus."""
+
 CONFIG = """
+[server]
+port = {port}
+[cluster]
+url = "http://127.0.0.1:{port}"
+[sfu]
+kind = "janus"
+url = "{janus}"
+secret = "{secret}"
 [events]
 absence_s = 2.0
 cooldown_s = 0
@@ -77,89 +89,6 @@ workers = 1
 """
 
 
-class Film:
-    """One person who comes and goes, seen by several cameras at different times.
-
-    Args:
-        cameras: that send it.
-    """
-
-    def __init__(self, cameras: Sequence[RtspServer]) -> None:
-        self._pictures = _pictures()
-        self._cameras = cameras
-        self._is_empty = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="film")
-        self.began = time.time()
-        self.emptied = float("inf")
-
-    def stays(self, camera: int) -> Iterator[tuple[float, float]]:
-        """Yield the stays of a camera, seconds since 1970, up to the end."""
-        until = min(self.emptied, time.time())
-        came = self.began - self._shift(camera) / FPS
-        while came < until:
-            if came > self.began and came + STAY_S < until:
-                yield came, came + STAY_S
-            came += LOOP_S
-
-    def empty(self) -> None:
-        """Show nobody from now on."""
-        self.emptied = time.time()
-        self._is_empty.set()
-
-    def __enter__(self) -> "Film":
-        self.began = time.time()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _shift(self, camera: int) -> int:
-        return round(camera * len(self._pictures) / len(self._cameras))
-
-    def _send(self) -> None:
-        number = 0
-        while not self._over.wait(max(0.0, self.began + number / FPS - time.time())):
-            for index, camera in enumerate(self._cameras):
-                at = (number + self._shift(index)) % len(self._pictures)
-                camera.feed(self._pictures[-1 - number % FPS if self._is_empty.is_set() else at])
-            number += 1
-
-
-def _pictures() -> list[bytes]:
-    """Return the frames of the film as H.264, each a keyframe."""
-    photo = cv2.imread(str(fetch_photos(default_cache(), None) / COLLINS.file))
-    assert photo is not None
-    x, y, size = COLLINS.face
-    height, width = photo.shape[:2]
-    half = size * height
-    top, left = int(y * height - half), int(x * width - half)
-    face = cv2.resize(
-        photo[max(0, top) : int(top + 2 * half), max(0, left) : int(left + 2 * half)], (180, 180)
-    )
-    room = np.full((HEIGHT, WIDTH, 3), 110, np.uint8)
-    room[HEIGHT // 2 :] = 90
-    encoder = av.CodecContext.create("libx264", "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-    encoder.framerate = Fraction(FPS)
-    encoder.time_base = Fraction(1, FPS)
-    encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "g": "1"}
-    found = []
-    for number in range(round(LOOP_S * FPS)):
-        image = room.copy()
-        cv2.circle(image, (10 + 4 * (number % FPS), 10), 5, (200, 200, 200), -1)  # not frozen
-        if number < STAY_S * FPS:
-            at = 70 + round(10 * np.sin(number / 4))
-            image[40:220, at : at + 180] = face
-        frame = av.VideoFrame.from_ndarray(image, format="bgr24")
-        frame.pts = number
-        found.append(b"".join(bytes(packet) for packet in encoder.encode(frame)))
-    return found
-
-
 @dataclass(slots=True, eq=False)
 class Machine:
     """One of the machines: a raylet, and a service that its actor keeps.
@@ -167,12 +96,19 @@ class Machine:
     Attributes:
         name: of the machine.
         data: directory of its service.
+        port: of its page and API.
         raylet: its process in Ray.
     """
 
     name: str
     data: Path
+    port: int
     raylet: Any = None
+
+    @property
+    def url(self) -> str:
+        """Address of its service."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def service_pid(self) -> int:
@@ -182,11 +118,14 @@ class Machine:
     def states(self) -> dict[str, str]:
         """Return the states of its cameras; empty if it does not answer."""
         try:
-            log = (self.data / "cluster" / "service.log").read_text("utf-8", "replace")
-            url = log.rpartition("facewire is on ")[2].split()[0]
-            with build_opener(ProxyHandler({})).open(f"{url}/api/cameras", timeout=1) as answer:
-                return {each["name"]: each["state"] for each in json.load(answer)}
-        except (OSError, ValueError, IndexError, KeyError):
+            opener = build_opener(ProxyHandler({}))
+            with opener.open(f"{self.url}/api/cameras", timeout=1) as answer:
+                return {
+                    each["name"]: each["state"]
+                    for each in json.load(answer)
+                    if each["machine"] == self.name
+                }
+        except (OSError, ValueError, KeyError):
             return {}
 
 
@@ -199,6 +138,8 @@ class Counts:
         stays: those of the film that count.
         lost, doubled, wrong_owner: see the module.
         takeovers: kind of the fault and seconds, of each camera.
+        interrupted: kind of the fault and seconds, of each viewer.
+        republished: seconds, of each viewer.
         details: a line for each event that is lost or doubled.
     """
 
@@ -208,6 +149,8 @@ class Counts:
     doubled: int = 0
     wrong_owner: int = 0
     takeovers: list[tuple[str, float]] = field(default_factory=list)
+    interrupted: list[tuple[str, float]] = field(default_factory=list)
+    republished: list[float] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
@@ -224,10 +167,11 @@ class Counts:
             "takeover_p50_s": _percentile(seconds, 50),
             "takeover_p95_s": _percentile(seconds, 95),
             "takeover_max_s": _percentile(seconds, 100),
-            "takeover_p50_s_by_kind": {
-                kind: round(statistics.median(s for k, s in self.takeovers if k == kind), 2)
-                for kind in {kind for kind, _ in self.takeovers}
-            },
+            "takeover_p50_s_by_kind": _by_kind(self.takeovers, 50),
+            "interrupted_p50_s_by_kind": _by_kind(self.interrupted, 50),
+            "interrupted_p95_s_by_kind": _by_kind(self.interrupted, 95),
+            "republished_p50_s": _percentile(self.republished, 50),
+            "republished_p95_s": _percentile(self.republished, 95),
             "details": self.details,
         }
 
@@ -236,32 +180,49 @@ def _percentile(values: Sequence[float], percent: float) -> float | None:
     return round(float(np.percentile(values, percent)), 2) if values else None
 
 
+def _by_kind(values: Sequence[tuple[str, float]], percent: float) -> dict[str, float | None]:
+    kinds = sorted({kind for kind, _ in values})
+    return {kind: _percentile([s for k, s in values if k == kind], percent) for kind in kinds}
+
+
 class Chaos:
     """A cluster on this machine, and the faults that are done to it.
 
     Args:
         folder: for its files.
         server: of the database.
+        sfu: of the viewers.
+        ports: of the machines.
         options: of the command.
     """
 
-    def __init__(self, folder: Path, server: Server, options: argparse.Namespace) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        server: Server,
+        sfu: JanusServer,
+        ports: Sequence[int],
+        options: argparse.Namespace,
+    ) -> None:
         self._server = server
+        self._sfu = sfu
         self._random = random.Random(options.seed)
         self._address = server.new_database()
-        self._is_quiet = options.json
         self._began = time.monotonic()
         self.counts = Counts()
-        self._next: list[str] = []
+        self._next: list[str] = list(reversed(options.kinds.split(","))) if options.kinds else []
         self.cameras = [f"c{number}" for number in range(options.cameras)]
-        self._machines = [Machine(f"m{n}", folder / f"m{n}") for n in range(options.machines)]
+        self._machines = [Machine(f"m{n}", folder / f"m{n}", p) for n, p in enumerate(ports)]
         self._touched: list[tuple[str, float, float]] = []
         self._live: dict[str, list[tuple[str, float, float]]] = {c: [] for c in self.cameras}
-        config = folder / "facewire.toml"
-        config.write_text(CONFIG)
-        os.environ["FACEWIRE_CONFIG"] = str(config)
+        for each in self._machines:
+            each.data.mkdir()
+            (each.data / "facewire.toml").write_text(
+                CONFIG.format(port=each.port, janus=sfu.url, secret=SECRET)
+            )
+        os.environ["FACEWIRE_CONFIG"] = str(self._machines[0].data / "facewire.toml")
         os.environ["FACEWIRE_DATABASE"] = self._address
+        os.environ.update(running.NICENESS)
         self._database = ClusterDatabase(self._address)
         self._watching = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="watch")
@@ -281,7 +242,7 @@ class Chaos:
         try:
             for machine in self._machines[1:]:
                 self._until("Ray runs", lambda each=machine: self._join(each))  # type: ignore[misc]
-            running.start(actors.Options(("--port=0",), 1.0, 0.0))
+            running.start(actors.Options((), 1.0, 0.0))
             with running.connected():
                 self._until("every machine runs", self._is_whole)
                 self._until("every camera is live", lambda: not self._away())
@@ -302,7 +263,11 @@ class Chaos:
             self._database.close()
 
     def _arguments(self, machine: Machine) -> dict[str, Any]:
-        environment = {"FACEWIRE_NODE": machine.name, "FACEWIRE_DATA": str(machine.data)}
+        environment = {
+            "FACEWIRE_NODE": machine.name,
+            "FACEWIRE_DATA": str(machine.data),
+            "FACEWIRE_CONFIG": str(machine.data / "facewire.toml"),
+        }
         return {"num_cpus": 1, "object_store_memory": STORE_BYTES, "env_vars": environment}
 
     def _join(self, machine: Machine) -> bool:
@@ -318,14 +283,21 @@ class Chaos:
             "service killed": self._kill_service,
             "service frozen": self._freeze_service,
             "raylet killed": self._kill_raylet,
+            "raylet frozen": self._freeze_raylet,
             "machine killed": self._kill_machine,
             "coordinator killed": self._kill_coordinator,
             "database killed": self._kill_database,
+            "database frozen": self._freeze_database,
+            "front killed": self._kill_service,
+            "front frozen": self._freeze_service,
+            "janus killed": self._kill_janus,
+            "janus frozen": self._freeze_janus,
         }
         if not self._next:  # each kind comes as often as the others, those of services twice
             self._next = [*kinds, "service killed", "service frozen"]
             self._random.shuffle(self._next)
         kind = self._next.pop()
+        what = kind.split()[0]
         # Ray's first machine has its store of facts, which is in memory without Redis.
         others = self._machines[1:] if kind in ("raylet killed", "machine killed") else []
         before = self._database.state().placements
@@ -334,22 +306,59 @@ class Chaos:
         machine = self._random.choice([each for each in among if each.name in holding] or among)
         self.counts.faults[kind] += 1
         hit = [name for name, each in before.items() if each.node == machine.name]
-        is_away = kind in ("service killed", "service frozen", "machine killed")
+        is_away = what in ("service", "front") or kind == "machine killed"
         self._say(f"{kind}: {machine.name}, which has {', '.join(sorted(hit)) or 'no camera'}")
-        at, wall_at = time.monotonic(), time.time()
-        thaw = kinds[kind](machine)
-        if is_away:
-            self._time_takeovers(kind, machine, hit, before, at)
-        if callable(thaw):
-            time.sleep(max(0.0, at + FROZEN_S - time.monotonic()))
-            thaw()
-        if kind in ("raylet killed", "machine killed"):
-            self._cluster.remove_node(machine.raylet, allow_graceful=False)
-            self._until("Ray runs again", lambda: self._join(machine))
-        self._until("every machine runs", self._is_whole)
-        self._until("every camera is live", lambda: not self._away())
+        with PageViewers(self._viewers(what, machine, before)) as viewers:
+            self._await_pictures(viewers, since=0.0)
+            at, wall_at = time.monotonic(), time.time()
+            thaw = kinds[kind](machine)
+            if is_away:
+                self._time_takeovers(kind, machine, hit, before, at)
+            if what == "janus":
+                self._await_pictures(viewers, since=at + SLACK_S, via="facewire")
+            if callable(thaw):
+                time.sleep(max(0.0, at + FROZEN_S - time.monotonic()))
+                thaw()
+            back_at = time.monotonic()
+            if kind in ("raylet killed", "machine killed"):
+                self._cluster.remove_node(machine.raylet, allow_graceful=False)
+                self._until("Ray runs again", lambda: self._join(machine))
+            self._until("every machine runs", self._is_whole)
+            self._until("every camera is live", lambda: not self._away())
+            self._await_pictures(viewers, since=time.monotonic())
+            for each in viewers.viewers:
+                self.counts.interrupted.append((kind, each.gap_s(at)))
+                if what == "janus":
+                    again = each.saw(back_at, "janus")
+                    assert again is not None
+                    self.counts.republished.append(again - back_at)
         if is_away:
             self._touched.append((machine.name, wall_at, time.time()))
+
+    def _viewers(
+        self, what: str, machine: Machine, placements: Mapping[str, Placement]
+    ) -> list[PageViewer]:
+        """Return who watches: through one machine, or each machine's own camera."""
+        by_machine = {each.node: camera for camera, each in placements.items()}
+        if what == "front":
+            others = [by_machine[node] for node in by_machine if node != machine.name]
+            watched = [by_machine[machine.name], *others[:1]]
+            return [PageViewer(machine.url, camera) for camera in watched]
+        if what == "janus":
+            return [
+                PageViewer(each.url, by_machine[each.name])
+                for each in self._machines
+                if each.name in by_machine
+            ]
+        return []
+
+    def _await_pictures(self, viewers: PageViewers, *, since: float, via: str = "janus") -> None:
+        """Wait until all viewers have frames since a moment."""
+        self._until(
+            f"viewers have pictures by way of {via}",
+            lambda: all(each.saw(since, via) for each in viewers.viewers),
+            pause_s=0.1,
+        )
 
     def _time_takeovers(
         self, kind: str, machine: Machine, hit: Sequence[str], before: Any, at: float
@@ -370,7 +379,9 @@ class Chaos:
                     for camera in mine:
                         if states.get(camera) == "live":
                             left.discard(camera)
-                            self.counts.takeovers.append((kind, time.monotonic() - at))
+                            took_s = time.monotonic() - at
+                            self.counts.takeovers.append((kind, took_s))
+                            self._say(f"  {camera} is live on {each.name} after {took_s:.1f} s")
             return not left
 
         self._until(f"cameras of {machine.name} are taken over", is_back, pause_s=0.1)
@@ -388,6 +399,11 @@ class Chaos:
         info.process.kill()
         info.process.wait()
 
+    def _freeze_raylet(self, machine: Machine) -> Callable[[], None]:
+        (info,) = machine.raylet.all_processes["raylet"]
+        os.kill(info.process.pid, signal.SIGSTOP)
+        return lambda: os.kill(info.process.pid, signal.SIGCONT)
+
     def _kill_machine(self, machine: Machine) -> None:
         self._kill_raylet(machine)
         self._kill_service(machine)
@@ -402,6 +418,18 @@ class Chaos:
         self._server.stop()
         time.sleep(self._random.uniform(0, 5))
         self._server.start()
+
+    def _freeze_database(self, machine: Machine) -> Callable[[], None]:
+        self._server.freeze()
+        return self._server.thaw
+
+    def _kill_janus(self, machine: Machine) -> Callable[[], None]:
+        self._sfu.kill()
+        return self._sfu.start
+
+    def _freeze_janus(self, machine: Machine) -> Callable[[], None]:
+        self._sfu.hang()
+        return self._sfu.go_on
 
     def _is_whole(self) -> bool:
         with contextlib.suppress(Exception):
@@ -552,8 +580,7 @@ class Chaos:
             time.sleep(pause_s)
 
     def _say(self, line: str) -> None:
-        if not self._is_quiet:
-            print(f"{time.monotonic() - self._began:6.1f} s  {line}", flush=True)
+        print(f"{time.monotonic() - self._began:6.1f} s  {line}", file=sys.stderr, flush=True)
 
 
 def main() -> None:
@@ -564,18 +591,22 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=3)
     parser.add_argument("--pause", type=float, default=20.0, help="seconds between two faults")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kinds", default="", help="the first faults, such as 'janus killed'")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if reason := why_unavailable():
+    if reason := why_unavailable() or why_no_janus():
         sys.exit(reason)
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # Ray prints what its processes log
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="facewire-chaos-")))
         server = stack.enter_context(postgres_server())
+        ports = [stack.enter_context(HeldPort()).port for _ in range(options.machines + 1)]
+        (folder / "janus").mkdir()
+        sfu = stack.enter_context(janus(folder / "janus", ports.pop(), MEDIA))
         servers = [stack.enter_context(RtspServer(is_fed=True)) for _ in range(options.cameras)]
         film = stack.enter_context(Film(servers))
-        chaos = Chaos(folder, server, options)
+        chaos = Chaos(folder, server, sfu, ports, options)
         with chaos.run([each.url for each in servers]):
             for _ in range(options.faults):
                 time.sleep(options.pause)
