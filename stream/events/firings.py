@@ -3,7 +3,7 @@
 What a rule has still to deliver follows from both: see `Outbox`. A firing is erased with its event.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,15 +57,6 @@ class Firings:
             self._connection = connect(self._path)
             self._connection.execute(STATES)
             self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-
-    def begin(self) -> None:
-        """Store that rules have seen all events so far; for the first rule of a service."""
-        with log_errors(self._path, WHAT):
-            self._connection.execute(
-                "INSERT OR REPLACE INTO webhooks "
-                "SELECT ?, coalesce((SELECT max(id) FROM events), 0), 0",
-                (HOOK,),
-            )
 
     def state(self, rule: str) -> RuleState:
         """Return the state of a rule."""
@@ -136,17 +127,38 @@ class Firings:
             ).fetchone()
         return None if row is None or row[0] is None else bytes(row[0])
 
-    def forget(self, rule: str) -> None:
-        """Delete all that is stored of a rule."""
-        with log_errors(self._path, WHAT), transaction(self._connection):
-            self._connection.execute("DELETE FROM rule_states WHERE rule = ?", (rule,))
-            self._connection.execute("DELETE FROM rule_firings WHERE rule = ?", (rule,))
+    def replace(
+        self,
+        *,
+        forget: Collection[str],
+        hooks: Collection[str],
+        is_first: bool = False,
+        keep: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Store that other rules are in use, in one step.
 
-    def forget_hooks(self, hooks: Sequence[str]) -> None:
-        """Delete the positions of receivers."""
-        with log_errors(self._path, WHAT):
+        Args:
+            forget: rules of which nothing stays.
+            hooks: keys of receivers whose positions are deleted.
+            is_first: whether there was no rule: all events so far count as seen.
+            keep: called before the end of the step, which is undone if it raises.
+
+        Raises:
+            EventLogError: if it cannot be written.
+        """
+        with log_errors(self._path, WHAT), transaction(self._connection):
+            for rule in forget:
+                self._connection.execute("DELETE FROM rule_states WHERE rule = ?", (rule,))
+                self._connection.execute("DELETE FROM rule_firings WHERE rule = ?", (rule,))
             for hook in hooks:
                 self._connection.execute("DELETE FROM webhooks WHERE hook = ?", (hook,))
+            if is_first:
+                self._connection.execute(
+                    "INSERT OR REPLACE INTO webhooks "
+                    "SELECT ?, coalesce((SELECT max(id) FROM events), 0), 0",
+                    (HOOK,),
+                )
+            keep()
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

@@ -59,12 +59,16 @@ class Outbox:
         self._path = directory / FILE_NAME
         with log_errors(self._path, WHAT):
             self._connection = connect(self._path)
-            # A new webhook gets no earlier events.
-            self._connection.execute(
-                "INSERT OR IGNORE INTO webhooks "
-                "SELECT ?, coalesce((SELECT max(id) FROM events), 0), 0",
-                (hook,),
-            )
+            try:
+                # A new webhook gets no earlier events.
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO webhooks "
+                    "SELECT ?, coalesce((SELECT max(id) FROM events), 0), 0",
+                    (hook,),
+                )
+            except BaseException:
+                self._connection.close()
+                raise
 
     def pending(self, kinds: Set[EventKind], *, limit: int) -> tuple[list[LoggedEvent], int]:
         """Return the newest pending events, oldest first, and the count of dead letters.

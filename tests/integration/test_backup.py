@@ -127,7 +127,7 @@ def test_a_restored_backup_is_what_was_saved(data: Path, saved: Path, tmp_path: 
 
 def test_rules_and_devices_are_in_it(data: Path, tmp_path: Path) -> None:
     rule = RuleConfig.model_validate({"name": "Anybody", "then": [{"type": "push"}]})
-    RuleStore(data, ()).add(rule)
+    RuleStore(data, ()).put("0a1b2c3d4e5f", rule)
     key = Devices(data, tokens={"admin": None}, wall_clock=lambda: 0.0).public_key
     manifest = save(data, tmp_path / "saved.zip", replace=False, progress=quiet)
     assert manifest.counts["rules"] == 1

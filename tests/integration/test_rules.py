@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import sqlite3
 import stat
 import struct
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -26,15 +27,22 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gallery import Identity, Match
 from stream.config import MqttConfig, NotifyConfig, RuleConfig
-from stream.config.rules import AppriseAction
-from stream.errors import ConfigError, RuleStoreError, TooManyDevicesError, UnknownRuleError
+from stream.config.rules import AppriseAction, PushAction
+from stream.errors import (
+    ConfigError,
+    EventLogError,
+    RuleStoreError,
+    TooManyDevicesError,
+    UnknownRuleError,
+)
 from stream.events.log import EventLog, LoggedEvent
+from stream.events.schema import FILE_NAME
 from stream.frames import Event, EventKind
 from stream.integrations.mqtt.client import MqttClient
 from stream.integrations.push.devices import MAX_OF_VIEWERS, Device, Devices
 from stream.integrations.push.encryption import from_text, new_key, point_of, to_text
-from stream.integrations.rules.engine import Rules
-from stream.integrations.rules.senders import MAX_TRIES_OF_REST, AppriseSender
+from stream.integrations.rules.engine import Action, Rules
+from stream.integrations.rules.senders import MAX_TRIES_OF_REST, AppriseSender, Sender
 from stream.supervisor import Supervisor
 from tests.integration.test_webhooks import Receiver, receiving, until
 from tests.mosquitto import listening, mosquitto
@@ -409,6 +417,71 @@ def test_rules_of_an_edited_configuration_are_taken_in(tmp_path: Path) -> None:
         with site(tmp_path, edited) as here:
             assert here.fired == [3, 0]
             assert take_in(here) == ["Made"]
+
+
+@contextmanager
+def busy(directory: Path) -> Iterator[None]:
+    """Another program writes the event log meanwhile."""
+    with closing(sqlite3.connect(directory / FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+def test_rules_are_taken_in_whole_or_stay_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream.events.webhook_queue.OPEN_TIMEOUT_S", 0.1)
+    with receiving() as receiver:
+        kept = rule(posting(receiver.url), name="Kept")
+        gone = rule(posting(receiver.url), name="Gone")
+        new = rule(posting(receiver.url), {"type": "push"}, name="New")
+
+        def state() -> tuple[list[str], list[int], int, set[str]]:
+            threads = {each.name for each in threading.enumerate() if "notify-" in each.name}
+            with closing(sqlite3.connect(tmp_path / FILE_NAME)) as log:
+                ((n_hooks,),) = log.execute("SELECT count(*) FROM webhooks")
+            names = [each.config.name for each in here.rules.statuses()]
+            return names, here.fired, n_hooks, threads
+
+        with site(tmp_path, kept, gone) as here:
+            here.see()
+            until(lambda: here.delivered == [1, 1])
+            before = state()
+            wanted = [RuleConfig.model_validate(each) for each in (kept, new)]
+            made = RuleConfig.model_validate(rule({"type": "push"}, name="Made"))
+            first, second = (each.rule_id for each in here.rules.statuses())
+            with busy(tmp_path):
+                for attempt in (
+                    lambda: here.rules.reconfigure(wanted[:1]),
+                    lambda: here.rules.reconfigure(wanted),
+                    lambda: here.rules.add(made),
+                    lambda: here.rules.change(first, wanted[1]),
+                    lambda: here.rules.remove(second),
+                ):
+                    with pytest.raises(EventLogError):
+                        attempt()
+                    assert state() == before
+            assert not (tmp_path / "rules.json").exists()
+            # Busy from the second of two deliveries on.
+            sender, held = here.rules._sender, ExitStack()
+
+            def late(action: Action) -> Sender:
+                if isinstance(action, PushAction):
+                    held.enter_context(busy(tmp_path))
+                return sender(action)
+
+            with monkeypatch.context() as patched, held:
+                patched.setattr(here.rules, "_sender", late)
+                with pytest.raises(EventLogError):
+                    here.rules.reconfigure(wanted)
+            names, fired, _, threads = state()
+            assert (names, fired, threads) == (before[0], before[1], before[3])
+            here.see()
+            until(lambda: here.delivered == [2, 2])
+            here.rules.reconfigure(wanted)
+            assert [each.config.name for each in here.rules.statuses()] == ["Kept", "New"]
+            here.see()
+            until(lambda: here.delivered[:2] == [3, 1])
 
 
 def test_the_state_is_read_while_a_change_waits_for_the_database(tmp_path: Path) -> None:

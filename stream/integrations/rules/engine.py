@@ -7,8 +7,8 @@ that nothing is lost by a restart; each of its deliveries has a thread of its ow
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -48,7 +48,7 @@ from stream.integrations.rules.senders import (
     Sender,
     WebhookSender,
 )
-from stream.integrations.rules.store import RuleStore
+from stream.integrations.rules.store import RuleStore, new_id
 from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -122,17 +122,20 @@ class RuleDelivery(Delivery):
         self._sender = sender
         self.sender_label = sender.label
         self._compose = compose
-        super().__init__(
-            f"notify-{key[-14:]}",
-            label=f"{name}: {sender.label}",
-            title=f"rule {name!r}, {sender.label}",
-            kinds=(),
-            outbox=self._rule_outbox,
-            supervisor=supervisor,
-            first_delay_s=first_delay_s,
-            max_tries=MAX_TRIES,
-        )
-        self.start()
+        try:
+            super().__init__(
+                f"notify-{key[-14:]}",
+                label=f"{name}: {sender.label}",
+                title=f"rule {name!r}, {sender.label}",
+                kinds=(),
+                outbox=self._rule_outbox,
+                supervisor=supervisor,
+                first_delay_s=first_delay_s,
+                max_tries=MAX_TRIES,
+            )
+        except BaseException:
+            self._rule_outbox.close()
+            raise
 
     def send(self, event: LoggedEvent) -> Result:
         """Try once."""
@@ -146,6 +149,11 @@ class RuleDelivery(Delivery):
     def close(self) -> None:
         """Release the sender."""
         self._sender.close()
+
+    def discard(self) -> None:
+        """Release all that it uses, instead of a start."""
+        self._rule_outbox.close()
+        self.close()
 
 
 @dataclass(slots=True, eq=False)
@@ -201,16 +209,19 @@ class Rules:
         self._firings = Firings(directory)
         self._lock = threading.RLock()
         self._ending: list[RuleDelivery] = []
-        self._rules = {
-            rule_id: self._opened(rule_id, config)
-            for rule_id, config in self._store.rules().items()
-        }
+        self._opening: list[RuleDelivery] = []
+        self._rules: dict[str, _Rule] = {}
+        with self._all_or_none():
+            self._rules = {
+                rule_id: self._opened(rule_id, config)
+                for rule_id, config in self._store.rules().items()
+            }
         self._catch_up()
 
     def _catch_up(self) -> None:
         """Offer the events that were logged when the process was killed, but not offered."""
         if not self._rules:
-            self._firings.forget_hooks([HOOK])
+            self._firings.replace(forget=(), hooks=[HOOK])
             return
         outbox = Outbox(self._directory, HOOK)
         try:
@@ -219,6 +230,59 @@ class Rules:
             outbox.close()
         for event in missed:
             self.offer(event)
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Start the deliveries that are opened within, or release them if anything fails."""
+        self._opening = []
+        try:
+            yield
+        except BaseException:
+            for each in self._opening:
+                each.discard()
+            used = {each.key for rule in self._rules.values() for each in rule.deliveries}
+            new = [each.key for each in self._opening if each.key not in used]
+            with suppress(EventLogError):
+                self._firings.replace(forget=(), hooks=new)
+            raise
+        for each in self._opening:
+            each.start()
+
+    def _replace(
+        self, wanted: Mapping[str, RuleConfig], keep: Callable[[], None] = lambda: None
+    ) -> None:
+        """Use other rules; where a step fails, all stays as it was.
+
+        Args:
+            wanted: all rules by id; the deliveries of unchanged actions stay.
+            keep: stores them in a file.
+        """
+        before, after = self._rules, dict[str, _Rule]()
+        with self._all_or_none():
+            for rule_id, config in wanted.items():
+                rule = before.get(rule_id)
+                if rule is None or rule.config != config:
+                    rule = self._opened(rule_id, config, rule)
+                after[rule_id] = rule
+            used = [each for rule in after.values() for each in rule.deliveries]
+            ended = [
+                each for rule in before.values() for each in rule.deliveries if each not in used
+            ]
+            keys = {each.key for each in used}
+            self._firings.replace(
+                forget=before.keys() - after.keys(),
+                hooks=[
+                    *(each.key for each in ended if each.key not in keys),
+                    *([HOOK] if before and not after else []),
+                ],
+                is_first=not before and bool(after),
+                keep=keep,
+            )
+            self._rules = after
+        self._end(ended)
+
+    def _configs(self) -> dict[str, RuleConfig]:
+        return {rule_id: rule.config for rule_id, rule in self._rules.items()}
 
     def _opened(self, rule_id: str, config: RuleConfig, before: "_Rule | None" = None) -> "_Rule":
         """Return a rule in use; the deliveries of unchanged actions stay."""
@@ -236,16 +300,23 @@ class Rules:
         return _Rule(config, limits, deliveries, self._firings.state(rule_id))
 
     def _delivery(self, rule_id: str, name: str, action: Action, key: str) -> RuleDelivery:
-        return RuleDelivery(
-            key,
-            rule_id=rule_id,
-            name=name,
-            directory=self._directory,
-            sender=self._sender(action),
-            compose=lambda event, crop: self._message(event, name, crop),
-            supervisor=self._supervisor,
-            first_delay_s=self._first_delay_s,
-        )
+        sender = self._sender(action)
+        try:
+            delivery = RuleDelivery(
+                key,
+                rule_id=rule_id,
+                name=name,
+                directory=self._directory,
+                sender=sender,
+                compose=lambda event, crop: self._message(event, name, crop),
+                supervisor=self._supervisor,
+                first_delay_s=self._first_delay_s,
+            )
+        except BaseException:
+            sender.close()
+            raise
+        self._opening.append(delivery)
+        return delivery
 
     def _sender(self, action: Action) -> Sender:
         match action:
@@ -346,45 +417,34 @@ class Rules:
 
         Raises:
             ConfigError: if its name is taken, or it names a group or service that does not exist.
-            RuleStoreError: if it cannot be stored.
+            RuleStoreError, EventLogError: if it cannot be stored; then the rules stay as they are.
         """
         with self._lock:
             self._check(rule, others=self._rules)
             if len(self._rules) >= MAX_RULES:
                 raise ConfigError(f"there are {MAX_RULES} rules already: remove one first")
-            if not self._rules:
-                self._firings.begin()
-            rule_id = self._store.add(rule)
-            self._rules = {**self._rules, rule_id: self._opened(rule_id, rule)}
+            rule_id = new_id()
+            self._replace(
+                {**self._configs(), rule_id: rule}, lambda: self._store.put(rule_id, rule)
+            )
             return rule_id
 
     def change(self, rule_id: str, rule: RuleConfig) -> None:
         """Change a rule, for the next start too; see `add` for errors."""
         with self._lock:
             self._store.get(rule_id)
-            before = self._rules[rule_id]
             self._check(rule, others=[each for each in self._rules if each != rule_id])
-            self._store.put(rule_id, rule)
-            after = self._opened(rule_id, rule, before)
-            self._rules = {**self._rules, rule_id: after}
-            self._end(each for each in before.deliveries if each not in after.deliveries)
-            kept = {each.key for each in after.deliveries}
-            self._firings.forget_hooks(
-                [each.key for each in before.deliveries if each.key not in kept]
+            self._replace(
+                {**self._configs(), rule_id: rule}, lambda: self._store.put(rule_id, rule)
             )
 
     def remove(self, rule_id: str) -> None:
         """Remove a rule with all that it has pending; see `status` and `add` for errors."""
         with self._lock:
             self._store.get(rule_id)
-            self._store.put(rule_id, None)
-            rule = self._rules[rule_id]
-            self._rules = {each: kept for each, kept in self._rules.items() if each != rule_id}
-            self._end(rule.deliveries)
-            self._firings.forget(rule_id)
-            self._firings.forget_hooks([each.key for each in rule.deliveries])
-            if not self._rules:
-                self._firings.forget_hooks([HOOK])
+            wanted = self._configs()
+            del wanted[rule_id]
+            self._replace(wanted, lambda: self._store.put(rule_id, None))
 
     def reconfigure(self, configured: Sequence[RuleConfig]) -> None:
         """Take in the rules of an edited configuration; what waits for unchanged actions stays.
@@ -392,33 +452,16 @@ class Rules:
         Raises:
             ConfigError: if one names a group or service that the service did not start with.
             RuleStoreError: if the file of rules is unreadable or damaged.
+            EventLogError: if the event log cannot be written; then the rules stay as they are.
         """
         with self._lock:
             try:
                 check_rules(configured, self._notify)
             except ValueError as error:
                 raise ConfigError(f"{error}, and restart") from None
-            store, before = RuleStore(self._directory, configured), self._rules
-            wanted = store.rules()
-            if wanted and not before:
-                self._firings.begin()
-            after: dict[str, _Rule] = {}
-            for rule_id, config in wanted.items():
-                rule = before.get(rule_id)
-                if rule is None or rule.config != config:
-                    rule = self._opened(rule_id, config, rule)
-                after[rule_id] = rule
-            self._store, self._rules = store, after
-            kept = [delivery for each in after.values() for delivery in each.deliveries]
-            were = [delivery for each in before.values() for delivery in each.deliveries]
-            ended = [each for each in were if each not in kept]
-            self._end(ended)
-            for rule_id in before.keys() - after.keys():
-                self._firings.forget(rule_id)
-            keys = {delivery.key for delivery in kept}
-            self._firings.forget_hooks([each.key for each in ended if each.key not in keys])
-            if before and not after:
-                self._firings.forget_hooks([HOOK])
+            store = RuleStore(self._directory, configured)
+            self._replace(store.rules())
+            self._store = store
 
     def _check(self, rule: RuleConfig, *, others: Iterable[str]) -> None:
         names = {self._rules[each].config.name for each in others}

@@ -48,6 +48,11 @@ def configured_id(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:12]
 
 
+def new_id() -> str:
+    """Return the id of a rule that is to be added."""
+    return secrets.token_hex(6)
+
+
 class RuleStore:
     """The rules of a service: the configured ones with later edits applied.
 
@@ -105,18 +110,12 @@ class RuleStore:
         """Return whether a rule is in the configuration."""
         return rule_id in self._configured
 
-    def add(self, rule: RuleConfig) -> str:
-        """Store a new rule and return its id.
+    def put(self, rule_id: str, rule: RuleConfig | None) -> None:
+        """Store a rule that was added or changed, None if it was removed.
 
         Raises:
             RuleStoreError: if it cannot be written.
         """
-        rule_id = secrets.token_hex(6)
-        self.put(rule_id, rule)
-        return rule_id
-
-    def put(self, rule_id: str, rule: RuleConfig | None) -> None:
-        """Store a rule that was changed, None if it was removed; see `add` for errors."""
         configured = self._configured.get(rule_id)
         edits = dict(self._edits)
         if rule == configured:
