@@ -13,13 +13,17 @@ from starlette.types import Receive, Scope, Send
 
 from stream.budget import Budget, Client
 from stream.cameras.registry import Cameras
+from stream.config import CameraConfig
 from stream.errors import UnknownCameraError
 
 MAX_STREAMS = 16
 """Streams at a time: each costs the drawing and encoding of its frames, about 10 ms at 720p."""
 
 AWAY_S = 10.0
-"""Seconds without a frame after which a stream ends."""
+"""Seconds without a frame after which a stream ends, unless its frames are that far apart."""
+
+MISSED = 3
+"""Frames that a slow stream may miss before it ends."""
 
 MEDIA_TYPE = "multipart/x-mixed-replace; boundary=frame"
 
@@ -71,18 +75,31 @@ async def _frames(
     clock = asyncio.get_running_loop().time
     yield b"--frame\r\n" + _part(first)
     shown, shown_at = None, clock()
-    while clock() - shown_at < AWAY_S:
+    away_s = AWAY_S
+    while clock() - shown_at < away_s:
         await asyncio.sleep(1 / fps)
         try:
             camera = cameras.get(name)
         except UnknownCameraError:
             break
+        away_s = patience_s(camera.config, fps=fps)
         if (latest := camera.latest) is None or latest is shown:
             continue
         jpeg = await run_in_threadpool(camera.snapshot, max_width=max_width)
         if jpeg is not None:
             shown, shown_at = latest, clock()
             yield _part(jpeg)
+
+
+def patience_s(config: CameraConfig, *, fps: float) -> float:
+    """Return the seconds without a frame after which a stream of a camera ends.
+
+    Args:
+        config: of the camera, which counts as live until it is silent for `read_timeout_s`.
+        fps: frames a second that the viewer asked for.
+    """
+    slowest = min(fps, config.target_fps or fps)
+    return max(AWAY_S, config.read_timeout_s, (MISSED + 1) / slowest)
 
 
 def _part(jpeg: bytes) -> bytes:
