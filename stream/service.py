@@ -597,12 +597,16 @@ class Service:
         """Processor time of all worker processes since the start, seconds."""
         return sum(worker.cpu_s for worker in self.workers)
 
-    def problems(self) -> list[str]:
-        """Return the reasons why the service is degraded, one line each; empty if it is not."""
-        others = [] if self.front is None else self.front.machines.lines()
-        return self.own_problems() + others
+    def problems(self, *, is_admin: bool = True) -> list[str]:
+        """Return the reasons why the service is degraded, one line each; empty if it is not.
 
-    def own_problems(self) -> list[str]:
+        Args:
+            is_admin: whether they name the hosts and devices of integrations.
+        """
+        others = [] if self.front is None else self.front.machines.lines(is_admin=is_admin)
+        return self.own_problems(is_admin=is_admin) + others
+
+    def own_problems(self, *, is_admin: bool = True) -> list[str]:
         """Return those reasons that are not about other machines."""
         lines = [
             f"camera {status.name} is {status.state}: {status.reason}"
@@ -627,6 +631,15 @@ class Service:
         lines += self.supervisor.problems()
         if self.viewing.trouble:
             lines.append(self.viewing.trouble)
+        if is_admin:
+            lines += self._integration_problems()
+        else:
+            lines += [f"{each.name} fails" for each in self.integrations() if each.trouble]
+        zones = {zone for camera in self.cameras for zone in camera.config.zones}
+        return lines + self.rules.problems(zones=zones, is_admin=is_admin)
+
+    def _integration_problems(self) -> list[str]:
+        lines = []
         for webhook in (each.status() for each in self.webhooks):
             if webhook.trouble:
                 lines.append(
@@ -637,8 +650,7 @@ class Service:
             lines.append(problem)
         if self.frigate is not None and (trouble := self.frigate.status().trouble):
             lines.append(f"frigate: {trouble}")
-        zones = {zone for camera in self.cameras for zone in camera.config.zones}
-        return lines + self.rules.problems(zones=zones)
+        return lines
 
     def integrations(self) -> list[IntegrationStatus]:
         """Return the state of every configured integration."""

@@ -397,7 +397,7 @@ class FakeService:
     def notices(self) -> list[str]:
         return list(self.event_log.notices())
 
-    def problems(self) -> list[str]:
+    def problems(self, *, is_admin: bool = True) -> list[str]:
         return self.complaints
 
 

@@ -4,22 +4,36 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 
-from stream.api.rooms import ServiceDep
+from stream.api.rooms import ClientDep, ServiceDep
 from stream.schemas.machines import MachineJson, TargetsJson
 from stream.service import Service
 
 router = APIRouter(tags=["cluster"])
 
 
-def machines_json(service: Service) -> list[MachineJson]:
-    """Return the machines that share the database; empty where [cluster] has no url."""
-    return [] if service.front is None else service.front.machines.to_json()
+def machines_json(service: Service, *, is_admin: bool) -> list[MachineJson]:
+    """Return the machines that share the database; empty where [cluster] has no url.
+
+    Args:
+        service: of this machine.
+        is_admin: whether problems are shown in full; else their number is.
+    """
+    machines = [] if service.front is None else service.front.machines.to_json()
+    if is_admin:
+        return machines
+    return [{**each, "problems": _numbered(len(each["problems"]))} for each in machines]
+
+
+def _numbered(n: int) -> list[str]:
+    if not n:
+        return []
+    return [f"{n} problem{'s' * (n > 1)}: administrators see {'them' if n > 1 else 'it'}"]
 
 
 @router.get("/api/cluster/machines")
-async def machines(service: ServiceDep) -> list[MachineJson]:
+async def machines(service: ServiceDep, client: ClientDep) -> list[MachineJson]:
     """Return the machines that share the database, this one first; empty without [cluster]."""
-    return machines_json(service)
+    return machines_json(service, is_admin=client.is_admin)
 
 
 @router.get("/api/cluster/targets")

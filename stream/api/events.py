@@ -12,7 +12,7 @@ from stream.api.cameras import NewName
 from stream.api.cluster import machines_json
 from stream.api.contract import errors
 from stream.api.rooms import EventLogDep, JournalDep, NamingDep, ServiceDep
-from stream.api.security import Keys
+from stream.api.security import Keys, Role
 from stream.frames import EventKind
 from stream.inputs import Moment, Reference, RowNumber
 from stream.schemas.events import EventsJson, event_json
@@ -131,8 +131,12 @@ async def name_past_event(naming: NamingDep, event_id: RowNumber, new: NewName) 
 
 @router.get("/healthz")
 async def health(service: ServiceDep, request: Request, response: Response) -> HealthJson:
-    """Return ready, or degraded and why; 503 only while recognition itself does not run."""
-    problems = [escaped(problem) for problem in service.problems()]
+    """Return ready, or degraded and why; 503 only while recognition itself does not run.
+
+    Viewers see neither the hosts and devices of integrations nor the problems of other machines.
+    """
+    is_admin = request.state.role == Role.ADMIN
+    problems = [escaped(problem) for problem in service.problems(is_admin=is_admin)]
     if not service.is_recognizing:
         response.status_code = 503
     return {
@@ -141,7 +145,9 @@ async def health(service: ServiceDep, request: Request, response: Response) -> H
         "notices": [escaped(each) for each in service.notices()]
         if request.state.role is not None
         else [],
-        "machines": machines_json(service) if request.state.role is not None else [],
+        "machines": machines_json(service, is_admin=is_admin)
+        if request.state.role is not None
+        else [],
         "device": service.recognizer.device,
         "engine": service.recognizer.engine,
         "model": service.recognizer.model_id,

@@ -190,8 +190,12 @@ class Machines:
             *(_machine_json(each) for each in self.all()),
         ]
 
-    def lines(self) -> list[str]:
-        """Return what is wrong with the others, one line each."""
+    def lines(self, *, is_admin: bool = True) -> list[str]:
+        """Return what is wrong with the others, one line each.
+
+        Args:
+            is_admin: whether the lines say why a machine cannot be called.
+        """
         lines = []
         for each in self.all():
             if each.is_away:
@@ -204,9 +208,10 @@ class Machines:
                     f"machine {each.name} has not answered for {each.seen_s:.0f} s{cameras}"
                 )
             elif each.trouble:
+                why = f": {each.trouble}" if is_admin else ""
                 lines.append(
-                    f"machine {each.name} runs, and cannot be reached at the url of its [cluster]: "
-                    f"{each.trouble}"
+                    f"machine {each.name} runs, and cannot be reached at the url of its "
+                    f"[cluster]{why}"
                 )
         names = Counter([self.name, *(each.name for each in self._known.machines)])
         lines += [

@@ -45,12 +45,12 @@ class Status(Protocol):
         """What is wrong."""
 
 
-def integration_json(status: Status) -> IntegrationJson:
-    """Return an integration as JSON."""
+def integration_json(status: Status, *, is_admin: bool) -> IntegrationJson:
+    """Return an integration as JSON; without addresses and reasons for viewers."""
     return {
         "name": status.name,
-        "where": status.where,
+        "where": status.where if is_admin else "",
         "is_working": status.is_working,
         "detail": status.detail,
-        "trouble": status.trouble,
+        "trouble": status.trouble if is_admin else status.trouble and "fails",
     }

@@ -268,6 +268,8 @@ def test_what_is_pending_at_a_stop_goes_out_after_the_next_start(tmp_path: Path)
             ids = [here.see(name).id for name in ("Ada", "Bob")]
             until(lambda: here.rules.statuses()[0].deliveries[0].failures)
             assert "refused" in here.rules.problems(zones=())[0]
+            (line,) = here.rules.problems(zones=(), is_admin=False)
+            assert line == "rule 'Anybody': webhook fails"
             # Logged when the process was killed, before rules were asked.
             ids.append(here.write("Cleo").id)
         with receiving(500, port=held.port) as receiver, site(tmp_path, rules) as here:

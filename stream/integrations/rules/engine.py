@@ -546,11 +546,12 @@ class Rules:
             zones=rule.zones[:1],
         ), None
 
-    def problems(self, *, zones: Collection[str]) -> list[str]:
+    def problems(self, *, zones: Collection[str], is_admin: bool = True) -> list[str]:
         """Return what fails, one line for each delivery and for each zone that nobody can enter.
 
         Args:
             zones: of all cameras.
+            is_admin: whether the lines name receivers, and why they fail.
         """
         lines = [
             f"rule {rule.config.name!r} is of zone {zone!r}, which no camera has: add it to a "
@@ -562,8 +563,10 @@ class Rules:
         return lines + [
             f"notification {status.label} {status.trouble}: {status.waiting} wait, "
             f"{status.dead} were given up"
+            if is_admin
+            else f"rule {rule.config.name!r}: {action.type} fails"
             for rule in self.statuses()
-            for status in rule.deliveries
+            for action, status in zip(rule.config.then, rule.deliveries, strict=True)
             if status.trouble
         ]
 

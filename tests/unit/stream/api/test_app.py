@@ -892,6 +892,18 @@ def test_integrations_are_listed_with_what_is_wrong(client, service):
     ]
 
 
+def test_a_viewer_sees_that_an_integration_fails_but_no_address(viewer, service):
+    hook = DeliveryStatus("1 at https://192.0.2.9", 5, 1, 0, 1, "cannot be reached at 192.0.2.9")
+    service.linked = [of_webhook(hook)]
+    (shown,) = viewer.get("/api/integrations").json()["integrations"]
+    assert (shown["name"], shown["where"], shown["trouble"]) == ("Webhook 1", "", "fails")
+    service.problems = lambda *, is_admin: ["webhook 1 at 192.0.2.9" if is_admin else "webhook 1"]
+    assert viewer.get("/healthz").json()["problems"] == ["webhook 1"]
+    viewer.post("/api/session", json={"token": TOKEN})
+    admin = viewer.get("/healthz")
+    assert admin.json()["problems"] == ["webhook 1 at 192.0.2.9"]
+
+
 def test_events_are_paged_and_filtered(client, service):
     assert client.get("/api/events").json() == {"events": [], "cursor": None}
     ada = enrol(service, "Ada", 1)
