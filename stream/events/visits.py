@@ -10,6 +10,7 @@ event of the stay says, so that naming a face changes the whole stay. Strangers 
 visitor's id; without one, each stay is a visit.
 """
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,10 @@ ENTER, EXIT, UNKNOWN, RENAMED, ZONE, UP, DOWN = (
 )
 
 
-COLUMNS = "id, kind, camera, at, run, track_number, identity_id, name, visitor_id, crop IS NOT NULL"
+COLUMNS = (
+    "id, kind, camera, at, run, track_number, identity_id, name, visitor_id, "
+    "crop IS NOT NULL, zones"
+)
 """What `Row` makes an event of."""
 
 
@@ -69,7 +73,10 @@ class VisitRules:
 
 
 class Row(NamedTuple):
-    """An event as visits need it; `at` is seconds since 1970, `track` is None for cameras."""
+    """An event as visits need it.
+
+    `at` is seconds since 1970, `track` None for cameras, `zones` a JSON list or None for none.
+    """
 
     id: int
     kind: str
@@ -81,6 +88,7 @@ class Row(NamedTuple):
     name: str | None
     visitor_id: str | None
     has_crop: int
+    zones: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +100,7 @@ class Stay:
         crop_id: the newest event of it that has a crop; None where none has.
         began, ended: seconds since 1970; `ended` is None while the stay goes on.
         is_exact: whether the end is that of an exit event.
+        zones: those of the camera that the person has entered, as a JSON list; None for none.
     """
 
     event_id: int
@@ -105,6 +114,7 @@ class Stay:
     visitor_id: str | None
     crop_id: int | None
     last_kind: str
+    zones: str | None
 
     @property
     def machine(self) -> int:
@@ -138,6 +148,7 @@ class Visit:
         is_exact: false where the service was killed, so that the end is an estimate.
         visitor: what a stranger is called, such as "Visitor 12"; None without visitors.
         crop_id: an event that has the person's crop; None where none has.
+        zones: those of the cameras that the person has entered, each once, in that order.
     """
 
     visit_id: int
@@ -150,6 +161,7 @@ class Visit:
     is_exact: bool
     crop_id: int | None
     visitor: str | None = None
+    zones: tuple[str, ...] = ()
 
     @property
     def who(self) -> str | None:
@@ -212,6 +224,9 @@ class Stays:
                 self._begin(key, row)
         elif row.kind == EXIT:
             self._exit(key, stay, row)
+        elif row.kind == ZONE:
+            if stay is not None:
+                stay.zones = row.zones or stay.zones
         else:
             if stay is None:
                 stay = self._begin(key, row)
@@ -246,6 +261,7 @@ class Stays:
             visitor_id=row.visitor_id,
             crop_id=row.id if row.has_crop else None,
             last_kind=row.kind,
+            zones=row.zones,
         )
         self.all.append(stay)
         self._by_track[key] = self.open[key] = stay
@@ -275,6 +291,7 @@ def _tell(stay: Stay, row: Row) -> None:
     stay.identity_id, stay.name = row.identity_id, row.name
     stay.visitor_id = row.visitor_id or stay.visitor_id
     stay.last_kind = row.kind
+    stay.zones = row.zones or stay.zones
     if row.has_crop:
         stay.crop_id = row.id
 
@@ -306,6 +323,7 @@ def join(stays: Iterable[Stay], *, gap_s: float) -> list[Visit]:
                     stay.ended,
                     stay.is_exact,
                     stay.crop_id,
+                    zones=_zones(stay),
                 )
             )
             continue
@@ -321,8 +339,13 @@ def join(stays: Iterable[Stay], *, gap_s: float) -> list[Visit]:
             ended=ended,
             is_exact=is_exact,
             crop_id=stay.crop_id or before.crop_id,
+            zones=tuple(dict.fromkeys(before.zones + _zones(stay))),
         )
     return visits
+
+
+def _zones(stay: Stay) -> tuple[str, ...]:
+    return () if stay.zones is None else tuple(json.loads(stay.zones))
 
 
 def read_visits(
@@ -466,7 +489,7 @@ def _stays_of(
         "UNION SELECT run, track_number FROM events WHERE identity_id IS NULL AND name = ?1 "
         f"UNION SELECT run, track_number FROM events WHERE visitor_id IN ({marks})) "
         f"SELECT {COLUMNS} FROM tracks CROSS JOIN events USING (run, track_number) "
-        f"WHERE events.run IS NOT NULL AND kind != '{ZONE}' ORDER BY at, id",
+        "WHERE events.run IS NOT NULL ORDER BY at, id",
         (name, *visitor_ids),
     )
     stays = Stays()
@@ -567,7 +590,7 @@ def _rows(
 
     Those of one machine alone, unless it is 0.
     """
-    where = f"at >= ? AND at < ? AND kind != '{ZONE}' AND {_of(machine)}"
+    where = f"at >= ? AND at < ? AND {_of(machine)}"
     if track is not None:
         where += " AND run = ? AND track_number = ?"
     elif faces:
@@ -609,7 +632,7 @@ def _add_long_of(connection: sqlite3.Connection, stays: Stays, since: float, mac
         row
         for (track,) in tracks
         for own in [list(_rows(connection, 0.0, since, (run, int(track))))]
-        if own and not _is_ended_by_another(connection, own[-1], since)
+        if own and not _is_ended_by_another(connection, own, since)
         for row in own
     ]
     for row in sorted(rows, key=lambda row: (row.at, row.id)):
@@ -617,11 +640,12 @@ def _add_long_of(connection: sqlite3.Connection, stays: Stays, since: float, mac
     stays.run_until(run, at)
 
 
-def _is_ended_by_another(connection: sqlite3.Connection, row: Row, until: float) -> bool:
-    """Return whether a stay whose last event is given was found to be of a person who left since.
+def _is_ended_by_another(connection: sqlite3.Connection, rows: Sequence[Row], until: float) -> bool:
+    """Return whether a stay, with its events so far, is of a person who was found to have left.
 
     Of strangers it cannot be told.
     """
+    row = next((each for each in reversed(rows) if each.kind != ZONE), rows[-1])
     if row.kind != RENAMED:
         return False
     if row.identity_id is None:

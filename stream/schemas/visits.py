@@ -26,8 +26,9 @@ class VisitJson(TypedDict):
 
     `ended` is null while the visit goes on, and `duration_s` is then that until now. `is_exact` is
     false where the service was killed, so that the end is an estimate. `id` is the event with which
-    the visit began, `crop_event_id` one with the person's crop. A
-    stranger that comes again is called `visitor`, such as "Visitor 12".
+    the visit began, `crop_event_id` one with the person's crop. `zones` are those that the person
+    has entered, each once, in that order. A stranger that comes again is called `visitor`, such as
+    "Visitor 12".
     """
 
     id: int
@@ -41,6 +42,7 @@ class VisitJson(TypedDict):
     duration_s: float
     is_exact: bool
     crop_event_id: int | None
+    zones: list[str]
 
 
 class VisitsJson(TypedDict):
@@ -112,6 +114,7 @@ def visit_json(visit: Visit, *, now: float) -> VisitJson:
         "duration_s": round(ended - visit.began, 3),
         "is_exact": visit.is_exact or visit.ended is None,
         "crop_event_id": visit.crop_id,
+        "zones": list(visit.zones),
     }
 
 
@@ -178,7 +181,7 @@ def presence_json(
 
 VISIT_COLUMNS = (
     *("name", "from", "to", "duration_s", "duration", "cameras", "is_exact"),
-    *("identity_id", "visitor_id", "id"),
+    *("identity_id", "visitor_id", "id", "zones"),
 )
 ATTENDANCE_COLUMNS = (
     *("day", "name", "first_seen", "last_seen", "total_s", "total", "visits", "is_exact"),
@@ -203,6 +206,7 @@ def visits_csv(visits: Iterable[Visit], *, zone: tzinfo | None, now: float) -> s
                 visit.identity_id,
                 visit.visitor_id,
                 visit.visit_id,
+                " > ".join(visit.zones),
             )
         )
     return to_csv(VISIT_COLUMNS, rows)

@@ -161,6 +161,7 @@ export interface Visit {
   duration_s: number;
   is_exact: boolean;
   crop_event_id: number | null;
+  zones: string[];
 }
 
 export interface Visits {

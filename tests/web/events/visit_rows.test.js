@@ -14,7 +14,7 @@ function visit(changes) {
   return {
     id: 1, name: "Ada", identity_id: "a", visitor_id: null, visitor: null, cameras: ["door"],
     began: "2026-11-27T06:00:00Z", ended: "2026-11-27T12:00:00Z", duration_s: 0, is_exact: true,
-    crop_event_id: null, ...changes,
+    crop_event_id: null, zones: [], ...changes,
   };
 }
 

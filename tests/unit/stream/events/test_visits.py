@@ -35,11 +35,12 @@ class Events:
         camera: str = "door",
         run: str = "r",
         visitor: str | None = None,
+        zones: str | None = None,
     ) -> None:
         identity_id, name = who or (None, None)
         number = len(self.rows) + 1
         self.rows.append(
-            Row(number, kind, camera, at, run, track, identity_id, name, visitor, True)
+            Row(number, kind, camera, at, run, track, identity_id, name, visitor, True, zones)
         )
 
     def camera(self, kind: str, at: float, camera: str = "door") -> None:
@@ -71,6 +72,18 @@ def test_enter_and_exit_are_one_visit(events: Events) -> None:
     events.face("exit", 160, 1, ADA)
     (visit,) = events.visits()
     assert visit == Visit(1, "Ada", "id-ada", None, ("door",), 100, 160, True, 2)
+
+
+def test_a_visit_has_the_zones_of_its_stays_each_once(events: Events) -> None:
+    events.face("zone", 90, 9, ADA, zones='["gate"]')  # of a stay whose begin is not known
+    events.face("enter", 100, 1, ADA)
+    events.face("zone", 110, 1, ADA, zones='["gate"]')
+    events.face("enter", 120, 2, ADA, camera="hall", zones='["desk"]')
+    events.face("exit", 130, 1, ADA, zones='["gate", "path"]')
+    events.face("zone", 140, 2, ADA, camera="hall", zones='["desk", "gate"]')
+    (visit,) = events.visits()
+    assert visit.zones == ("gate", "path", "desk")
+    assert visit.ended is None
 
 
 def test_stays_on_several_cameras_are_one_visit(events: Events) -> None:
