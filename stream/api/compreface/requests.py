@@ -21,10 +21,14 @@ from stream.api.dialects import has_text
 from stream.schemas.compreface import CompreFaceErrorJson
 
 EXTENSIONS = frozenset(
-    {"tif", "tiff", "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "ico", "gif", "webp"}
+    {"tif", "tiff", "jpg", "jpeg", "jpe", "jfif", "png", "bmp", "gif", "webp"}
     | {"heic", "heif", "avif", "jp2", "mpo"}
 )
-"""Ends of the names of photos: CompreFace's, and of what is read here besides."""
+"""Ends of the names of photos: CompreFace's but for `ico`, and of what is read here besides.
+
+An icon is at most 256 pixels wide, and its reader is kept away from uploads, see
+`recognizer.photos.formats`.
+"""
 
 MAX_INT = 2**31 - 1
 

@@ -431,6 +431,9 @@ def test_photos_that_cannot_be_enrolled(client: TestClient, service: FakeService
     refused(client.post(path, files=sent(photo(service, 1, size=26))), 400, 28, "too small")
     refused(client.post(path, files=sent(photo(service, 1)[:200])), 400, 28, "cut off")
     refused(client.post(path, files=sent(b"nothing", "notes.txt")), 400, 21, "notes.txt")
+    icon = io.BytesIO()
+    Pillow.fromarray(np.zeros((64, 64, 3), np.uint8)).save(icon, "ICO")
+    refused(client.post(path, files=sent(icon.getvalue(), "face.ico")), 400, 21, "face.ico")
     assert subjects_of(service) == []
     enroll(service, "Bob", 1)
     refused(client.post(path, files=sent(photo(service, 1))), 400, 28, "looks like Bob")
