@@ -628,9 +628,10 @@ def run_soak(
             text = log.read()
     if code != 0:
         found["troubles"].append(f"the service ended with {code}")
-    if unhandled := re.findall(r"Traceback|unexpected failure|was never retrieved", text):
+    if unhandled := list(re.finditer(r"Traceback|unexpected failure|was never retrieved", text)):
         found["troubles"].append(f"{len(unhandled)} unhandled exceptions in the log")
-        sys.stderr.write(text[-20_000:])
+        for each in unhandled:
+            sys.stderr.write(text[max(0, each.start() - 500) : each.start() + 4000] + "\n---\n")
     return found
 
 
