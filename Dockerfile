@@ -42,6 +42,13 @@ USER root
 RUN pip install --no-cache-dir 'psycopg[binary]>=3.3,<4' 'ray>=2.60,<3'
 USER facewire
 
+FROM cuda AS cluster-cuda
+
+USER root
+RUN pip install --no-cache-dir 'psycopg[binary]>=3.3,<4' 'ray>=2.60,<3'
+USER facewire
+CMD []
+
 # the last is what is built by default
 FROM base AS cpu
 

@@ -21,9 +21,10 @@ TAILS = (0.005, 0.995)  # shares of the pixels below the darkest and the brighte
 # range of gray levels between them: from the first nothing is done, up to the second everything. In
 # daylight LFW's photos have 164 at least, those at half brightness 118, a film's dark scenes 133
 IMAGE_RANGE = (120, 90)
-# share of the pixels with one gray level from which it is a background, like that of a scan or a
-# collage, which tells nothing of the light; and how many others must be counted
-PLAIN, LEAST = 0.5, 8
+# shares of the pixels with one gray level from which it is partly, and wholly, a background like
+# that of a scan or a collage, which tells nothing of the light; how many others must be counted
+PLAIN = (0.5, 0.6)
+LEAST = 8
 SIGNAL = 4.0  # gray levels that areas of an image must differ by, or it holds nothing but noise
 AREAS = 32  # on its longer side
 BRIGHTEST = 225.0  # gray level of the brightest that count, with room for small lights
@@ -96,7 +97,7 @@ def normalized_crops(crops: Image) -> Image:
         return crops
     inner = crops[:, INNER, INNER][:, ::2, ::2] @ LUMA
     low, high = np.percentile(inner.reshape(len(crops), -1), CROP_TAILS, axis=1)
-    shares = _share_missing(high - low, CROP_RANGE)
+    shares = _share(high - low, CROP_RANGE)
     if not shares.any():
         return crops
     result = crops.copy()
@@ -125,21 +126,35 @@ def _curve(image: Image) -> NDArray[np.uint8] | None:
     sample = np.ascontiguousarray(image[::step, ::step])
     luma = np.asarray(cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY), np.uint8)
     counts = np.bincount(luma.ravel(), minlength=256)
-    shown = counts.copy()
-    if counts.max() > PLAIN * luma.size:
-        shown[counts.argmax()] = 0
-    if shown.sum() < LEAST:
-        return None
-    low, high = np.searchsorted(np.cumsum(shown), np.array(TAILS) * shown.sum())
-    share = float(_share_missing(np.array(high - low), IMAGE_RANGE))
-    if share == 0 or not _has_signal(image):
-        return None
     levels = np.arange(256, dtype=np.float64)
+    background = float(_share(np.array(counts.max() / luma.size), PLAIN))
+    others = counts.copy()
+    others[counts.argmax()] = 0
+    curve = np.zeros_like(levels)
+    for share, shown in ((1 - background, counts), (background, others)):
+        if share:
+            curve += share * _stretched(levels, shown, counts)
+    rounded = np.asarray(np.rint(curve), np.uint8)
+    if np.array_equal(rounded, levels) or not _has_signal(image):
+        return None
+    return rounded
+
+
+def _stretched(
+    levels: NDArray[np.float64], shown: NDArray[np.intp], counts: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return the (256,) new gray levels by the pixels of each level that tell of the light."""
+    if shown.sum() < LEAST:
+        return levels
+    low, high = np.searchsorted(np.cumsum(shown), np.array(TAILS) * shown.sum())
+    share = float(_share(np.array(high - low), IMAGE_RANGE))
+    if share == 0:
+        return levels
     stretched = ((levels - low) * (BRIGHTEST / max(int(high - low), 1))).clip(0, 255)
-    mean = float(counts @ stretched / luma.size)
+    mean = float(counts @ stretched / counts.sum())
     gamma = np.log(MIDDLE / 255) / np.log(max(mean, 1.0) / 255)
     curve = 255 * (stretched / 255) ** np.clip(gamma, MIN_GAMMA, 1.0)
-    return np.asarray(np.rint((1 - share) * levels + share * curve), np.uint8)
+    return np.asarray((1 - share) * levels + share * curve)
 
 
 def _has_signal(image: Image) -> bool:
@@ -151,9 +166,7 @@ def _has_signal(image: Image) -> bool:
     return bool(np.ptp(cv2.resize(image, size, interpolation=cv2.INTER_AREA) @ LUMA) >= SIGNAL)
 
 
-def _share_missing(
-    found: NDArray[np.floating] | NDArray[np.integer], span: tuple[int, int]
-) -> Floats:
-    """Return 0 where a range of gray levels is enough, 1 where it is too small, steady between."""
-    enough, little = span
-    return np.asarray(((enough - found) / (enough - little)).clip(0, 1), np.float32)
+def _share(found: NDArray[np.floating] | NDArray[np.integer], span: tuple[float, float]) -> Floats:
+    """Return 0 up to the first end of a span, 1 from the second on, steady between."""
+    start, end = span
+    return np.asarray(((found - start) / (end - start)).clip(0, 1), np.float32)

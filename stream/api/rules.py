@@ -77,7 +77,7 @@ async def list_rules(rules: RulesDep, service: ServiceDep, client: ClientDep) ->
         "groups": list(rules.groups),
         "has_apprise": importlib.util.find_spec("apprise") is not None,
         "has_broker": rules.has_broker,
-        "time_zone": str(service.visit_rules.zone or ""),
+        "time_zone": service.visit_rules.zone_name,
     }
 
 

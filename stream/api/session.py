@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from stream.api.contract import errors
+from stream.api.rooms import ServiceDep
 from stream.api.security import (
     TOO_MANY,
     WRONG_TOKEN,
@@ -24,9 +25,14 @@ SESSION_S = 30 * 24 * 3600
 
 
 class SessionJson(TypedDict):
-    """Who asks: an admin, a viewer who changes nothing, or nobody known yet."""
+    """Who asks: an admin, a viewer who changes nothing, or nobody known yet.
+
+    `time_zone` is IANA's name of the zone whose days reports use; empty where that is not known,
+    and for nobody known.
+    """
 
     role: Role | None
+    time_zone: str
 
 
 class SignIn(BaseModel):
@@ -38,9 +44,10 @@ class SignIn(BaseModel):
 
 
 @router.get("/api/session")
-async def session(request: Request) -> SessionJson:
+async def session(request: Request, service: ServiceDep) -> SessionJson:
     """Say as whom this browser is signed in."""
-    return {"role": request.state.role}
+    role = request.state.role
+    return {"role": role, "time_zone": service.visit_rules.zone_name if role else ""}
 
 
 @router.post("/api/session", status_code=204, responses=errors(403, 429))

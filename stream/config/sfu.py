@@ -48,6 +48,12 @@ class SfuConfig(Section):
         description="janus: its api_secret, which is sent as admin_key too; whip: the bearer "
         f"token; from the environment: {SFU_SECRET_VARIABLE}",
     )
+    camera_secrets: dict[Text, str] = Field(
+        default_factory=dict,
+        repr=False,
+        description="whip: bearer tokens by the names of the cameras that have their own, as "
+        "LiveKit's do; secret is that of the others",
+    )
     cameras: tuple[Text, ...] = Field(
         (), description="whip: the cameras to publish; all of them by default"
     )
@@ -81,9 +87,11 @@ class SfuConfig(Section):
             raise ValueError(
                 'kind = "whip" needs url, such as "http://127.0.0.1:8889/{camera}/whip"'
             )
-        if self.kind == "whip" and CAMERA not in self.url and len(self.cameras) != 1:
+        one_address = self.kind == "whip" and CAMERA not in self.url
+        if one_address and len(self.cameras) != 1 and not self.camera_secrets:
             raise ValueError(
-                "url without {camera} is the address of one camera: name it in cameras"
+                "url without {camera} is the address of one camera: name it in cameras, or give "
+                "each camera its token in camera_secrets"
             )
         if self.kind == "whip" and self.watch_url.startswith("ws"):
             raise ValueError("watch_url must be an address that begins with http:// or https://")

@@ -11,11 +11,12 @@ visitor's id; without one, each stay is a visit.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import tzinfo
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from stream.events.replica import (
     IS_OWN,
@@ -69,7 +70,18 @@ class VisitRules:
 
     live_run: str | None
     gap_s: float = GAP_S
-    zone: tzinfo | None = None
+    zone: ZoneInfo | None = None
+
+    @property
+    def zone_name(self) -> str:
+        """IANA's name of the zone, such as Europe/Berlin; empty if the system does not tell."""
+        if self.zone is not None:
+            return self.zone.key
+        try:
+            system = os.environ.get("TZ") or os.path.realpath("/etc/localtime")
+            return ZoneInfo(system.rpartition("zoneinfo/")[2].removeprefix(":")).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            return ""
 
 
 class Row(NamedTuple):

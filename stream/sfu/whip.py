@@ -82,11 +82,10 @@ class WhipSfu:
         self._work = supervisor.watch("sfu viewers")
         self._task: SupervisedTask | None = None
         self._published: dict[PacketHub, _Camera] = {}
-        self._watched: dict[str, str] = {}
+        self._watched: dict[str, tuple[str, str]] = {}  # camera and resource of each
         self.on_back: Callable[[], None] = lambda: None  # not called
         self._n_published = self._losses = self._failures = 0
-        headers = {"Authorization": f"Bearer {config.secret}"} if config.secret else {}
-        self._http = httpx2.AsyncClient(headers=headers, timeout=HTTP_S, trust_env=False)
+        self._http = httpx2.AsyncClient(timeout=HTTP_S, trust_env=False)
         self._name = f"the SFU at {origin(parse_http_address(self._url(config.url, 'camera')))}"
 
     def start(self) -> None:
@@ -142,21 +141,21 @@ class WhipSfu:
             return None
         try:
             url = self._url(self._config.watch_url, camera)
-            answer, resource = await self._exchange(url, offer_sdp)
+            answer, resource = await self._exchange(camera, url, offer_sdp)
         except SfuError as error:
             self._failures += 1
             logger.warning("%s: a viewer of %s is served without it: %s", self._name, camera, error)
             return None
         peer_id = secrets.token_urlsafe(16)
-        self._watched[peer_id] = resource
+        self._watched[peer_id] = camera, resource
         while len(self._watched) > self._config.max_viewers:
             self._watched.pop(next(iter(self._watched)))
         return Answer(answer, peer_id, via=self.kind)
 
     async def close(self, peer_id: str) -> None:
         """End a viewer's connection; does nothing if it is not one of these."""
-        if resource := self._watched.pop(peer_id, ""):
-            await self._delete(resource)
+        if watched := self._watched.pop(peer_id, None):
+            await self._delete(*watched)
 
     @staticmethod
     def _url(template: str, camera: str) -> str:
@@ -227,7 +226,9 @@ class WhipSfu:
             transceiver.sender._send_keyframe = subscription.request_keyframe  # type: ignore[method-assign]
             await connection.setLocalDescription(await connection.createOffer())
             url = self._url(self._config.url, camera.name)
-            answer, resource = await self._exchange(url, connection.localDescription.sdp)
+            answer, resource = await self._exchange(
+                camera.name, url, connection.localDescription.sdp
+            )
             try:
                 await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
             except (
@@ -254,8 +255,7 @@ class WhipSfu:
                 watching.cancel()
             track.stop()
             await connection.close()
-            if resource:
-                await self._delete(resource)
+            await self._delete(camera.name, resource)
 
     async def _connected(self, connection: RTCPeerConnection, changed: asyncio.Event) -> None:
         try:
@@ -268,7 +268,11 @@ class WhipSfu:
         except TimeoutError:
             raise SfuError("cannot be sent: no route by UDP") from None
 
-    async def _exchange(self, url: str, offer_sdp: str) -> tuple[str, str]:
+    def _authorization(self, camera: str) -> dict[str, str]:
+        secret = self._config.camera_secrets.get(camera, self._config.secret)
+        return {"Authorization": f"Bearer {secret}"} if secret else {}
+
+    async def _exchange(self, camera: str, url: str, offer_sdp: str) -> tuple[str, str]:
         """Post an offer; return the answer and the address to delete, empty if there is none.
 
         Raises:
@@ -276,7 +280,9 @@ class WhipSfu:
         """
         try:
             response = await self._http.post(
-                url, content=offer_sdp.encode(), headers={"Content-Type": SDP}
+                url,
+                content=offer_sdp.encode(),
+                headers={"Content-Type": SDP, **self._authorization(camera)},
             )
         except (httpx2.HTTPError, OSError) as error:
             # Not chained: its text may contain the address, which can hold a key.
@@ -288,6 +294,8 @@ class WhipSfu:
         location = response.headers.get("location", "")
         return response.text, urljoin(url, location) if location else ""
 
-    async def _delete(self, resource: str) -> None:
+    async def _delete(self, camera: str, resource: str) -> None:
+        if not resource:
+            return
         with suppress(httpx2.HTTPError, OSError, httpx2.InvalidURL):
-            await self._http.delete(resource)
+            await self._http.delete(resource, headers=self._authorization(camera))

@@ -231,5 +231,6 @@ byId("skip").addEventListener("click", (event) => {
 });
 
 attempt(showDemo());
-router.start();
 socket.connect();
+// The days of the views are those of the service's time zone.
+learnRole().catch(() => {}).finally(() => router.start());

@@ -101,6 +101,16 @@ async def test_a_camera_is_published_and_watched_from_there(receiver: RunningSer
             await anyio.sleep(0.05)
 
 
+async def test_each_camera_has_its_own_token(tmp_path: Path):
+    token = "a secret of its own"
+    with service("keyed", tmp_path, token=token) as keyed, Show() as show, Show() as other:
+        config = to(keyed.url, secret="wrong for the attic", camera_secrets={"yard": token})
+        async with publishing(config, ("yard", show), ("attic", other)) as sfu:
+            await until(lambda: sfu._published and sfu._published[show.hub].is_up)
+            await until(lambda: "status 401" in sfu.status().trouble)
+            assert sfu.status().trouble.startswith("camera attic ")
+
+
 async def test_it_is_published_again_after_the_connection_is_lost(receiver: RunningService):
     with Show() as show:
         async with publishing(to(receiver.url), ("hall", show)) as sfu:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from stream.config import DATABASE_VARIABLE, NODE_VARIABLE, SITE_VARIABLE, TOKEN_VARIABLE
+from stream.config.cluster import CLUSTER_URL_VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "cluster"
@@ -18,7 +19,14 @@ def read(name: str) -> Any:
 
 
 def test_the_image_is_built_by_the_dockerfile():
-    assert "FROM base AS cluster\n" in (ROOT / "Dockerfile").read_text("utf-8")
+    stages = (ROOT / "Dockerfile").read_text("utf-8")
+    assert "FROM base AS cluster\n" in stages
+    assert "FROM cuda AS cluster-cuda\n" in stages
+
+
+def test_kuberay_names_the_version_of_ray_that_is_locked():
+    (locked,) = re.findall(r"^ray==(\S+)", (ROOT / "requirements.lock").read_text("utf-8"), re.M)
+    assert read("kuberay.yaml")["spec"]["rayVersion"] == locked
 
 
 def test_compose_starts_a_first_machine_its_database_and_others():
@@ -31,6 +39,7 @@ def test_compose_starts_a_first_machine_its_database_and_others():
         assert service["network_mode"] == "host"
         assert {DATABASE_VARIABLE, TOKEN_VARIABLE, SITE_VARIABLE} <= set(service["environment"])
         assert service["environment"]["RAY_AUTH_MODE"] == "token"
+        assert CLUSTER_URL_VARIABLE in service["environment"]
         assert service["volumes"] == ["data:/data"]
     (command,) = found["services"]["first"]["command"]
     assert re.search(r"ray start --head .* && facewire cluster start --host ", command)
@@ -42,7 +51,8 @@ def test_kuberay_runs_one_service_on_a_node():
     head = found["spec"]["headGroupSpec"]
     (workers,) = found["spec"]["workerGroupSpecs"]
     for group in (head, workers):
-        assert isinstance(group["rayStartParams"], dict)
+        # the port of the page is facewire's own
+        assert group["rayStartParams"]["metrics-export-port"] != "8080"
         pod = group["template"]["spec"]
         assert pod["hostNetwork"] is True
         (rule,) = pod["affinity"]["podAntiAffinity"][
@@ -51,5 +61,12 @@ def test_kuberay_runs_one_service_on_a_node():
         assert rule["topologyKey"] == "kubernetes.io/hostname"
         (container,) = pod["containers"]
         assert container["image"] == IMAGE
-        names = {each["name"] for each in container["env"]}
-        assert {DATABASE_VARIABLE, TOKEN_VARIABLE, NODE_VARIABLE, "RAY_AUTH_TOKEN"} <= names
+        names = [each["name"] for each in container["env"]]
+        assert {DATABASE_VARIABLE, TOKEN_VARIABLE, NODE_VARIABLE, "RAY_AUTH_TOKEN"} <= set(names)
+        assert names.index("ADDRESS") < names.index(CLUSTER_URL_VARIABLE)
+        port = int(group["rayStartParams"]["node-manager-port"])
+        for probe in ("livenessProbe", "readinessProbe"):
+            assert container[probe]["tcpSocket"]["port"] == port
+        (owner,) = pod["initContainers"]
+        assert owner["securityContext"]["runAsUser"] == 0
+        assert owner["volumeMounts"] == container["volumeMounts"]

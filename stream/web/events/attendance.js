@@ -9,16 +9,19 @@ import { h, setText } from "../page/dom.js";
  */
 
 export class Attendance {
-  #from = h("input", { type: "date", id: "attendance-from", required: true, onchange: () => attempt(this.refresh()) });
-  #to = h("input", { type: "date", id: "attendance-to", required: true, onchange: () => attempt(this.refresh()) });
+  #from = h("input", { type: "date", id: "attendance-from", required: true, onchange: () => this.onDays() });
+  #to = h("input", { type: "date", id: "attendance-to", required: true, onchange: () => this.onDays() });
   #csv = h("a", { class: "button small", id: "attendance-csv", download: true }, "CSV");
   #status = h("p", { class: "hint", role: "status" });
   #rows = h("tbody");
   #table = h("table", { class: "attendance" },
     h("thead", {}, h("tr", {}, ...["Day", "Person", "First seen", "Last seen", "Total", "Visits"].map((title) => h("th", { scope: "col" }, title)))),
     this.#rows);
+  #day = "";
   #name = "";
   #generation = 0;
+  /** Called when other days are chosen. */
+  onDays = () => {};
   element = h("details", { class: "panel", id: "attendance", ontoggle: () => attempt(this.refresh()) },
     h("summary", {}, "Attendance"),
     h("form", { class: "filters", "aria-label": "Days of the attendance", onsubmit: (/** @type {Event} */ event) => event.preventDefault() },
@@ -28,14 +31,32 @@ export class Attendance {
     h("div", { class: "attendance-rows", tabindex: 0, role: "region", "aria-label": "Attendance" }, this.#table));
 
   /**
-   * Show a day that was chosen.
-   * @param {string} day YYYY-MM-DD
+   * The chosen days, as they are written in an address: empty where they are the day of the visits, or
+   * that day is another now.
+   * @param {string} day YYYY-MM-DD, of the visits
+   */
+  daysBeside(day) {
+    const [from, to] = [this.#from.value, this.#to.value];
+    return day !== this.#day || (from === day && to === day) ? { from: "", to: "" } : { from, to };
+  }
+
+  /**
+   * Choose the days.
+   * @param {string} day YYYY-MM-DD, of the visits
+   * @param {URLSearchParams} query of the address
+   */
+  choose(day, query) {
+    this.#day = day;
+    this.#from.value = query.get("from") || day;
+    this.#to.value = query.get("to") || day;
+    this.element.open ||= query.has("from") || query.has("to");
+  }
+
+  /**
+   * Read the days again.
    * @param {string} name only of this person; "" for all
    */
-  async show(day, name) {
-    if (this.#from.dataset.day !== day) {
-      this.#from.value = this.#to.value = this.#from.dataset.day = day;
-    }
+  async show(name) {
     this.#name = name;
     await this.refresh();
   }

@@ -3,6 +3,7 @@
 import { api } from "../connection/api.js";
 import { glyph, h, portrait } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
+import { timeText } from "../page/time.js";
 import { EventLog } from "./event_log.js";
 import { dayOf, describe } from "./event_text.js";
 
@@ -43,7 +44,7 @@ export class EventList extends EventLog {
     const { about, who, verb, canName } = describe(event);
     const isCamera = about === "camera";
     const when = new Date(event.at);
-    const clock = when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+    const clock = timeText(when, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
     const picture = isCamera
       ? h("span", { class: "portrait plain", "aria-hidden": "true" }, glyph("camera"))
       : portrait(event.has_crop ? `api/events/${event.id}/crop.jpg` : null, event.name);
@@ -56,7 +57,7 @@ export class EventList extends EventLog {
         h("p", { class: "event-where" }, verb, where && " · ", where, event.detail && ` · ${event.detail}`)),
       event.has_crop ? h("a", { class: "icon-button", href: routeTo("search", "", { event: String(event.id) }), "aria-label": `Search past sightings of ${who}`, title: "Search past sightings" }, glyph("search")) : null,
       canName ? h("button", { type: "button", class: "button small", "data-changes": true, onclick: name }, "Name") : null,
-      h("time", { datetime: event.at, title: when.toLocaleString() }, clock));
+      h("time", { datetime: event.at, title: timeText(when) }, clock));
   }
 
   /** Put a heading before the first event of each day. */

@@ -1,6 +1,7 @@
 // Texts of an event.
 
 import { sentence } from "../page/text.js";
+import { dayBeside, dayText, timeText } from "../page/time.js";
 
 /** @import { Event } from "../connection/schemas.js" */
 
@@ -48,15 +49,14 @@ function placeOf({ kind, zones }) {
  * @param {Date} now
  */
 export function dayOf(when, now) {
-  const yesterday = new Date(now);
-  yesterday.setDate(now.getDate() - 1);
-  if (when.toDateString() === now.toDateString()) {
+  const [day, today] = [dayText(when), dayText(now)];
+  if (day === today) {
     return "Today";
   }
-  if (when.toDateString() === yesterday.toDateString()) {
+  if (day === dayBeside(today, -1)) {
     return "Yesterday";
   }
-  return when.toLocaleDateString([], { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+  return timeText(when, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
 }
 
 /**

@@ -1,5 +1,7 @@
 // Filters of the timeline: the query of the service, and the same for live events.
 
+import { boundsOf } from "../page/time.js";
+
 /** @import { Event } from "../connection/schemas.js" */
 
 /** The names of the filters, in the form and in the address. */
@@ -14,7 +16,7 @@ const KINDS = {
 };
 
 /**
- * Create a filter; `day` is YYYY-MM-DD in the browser's time zone.
+ * Create a filter; `day` is YYYY-MM-DD in the service's time zone.
  * @param {Values} values
  * @returns {{query: URLSearchParams, accepts: (event: Event) => boolean}}
  */
@@ -41,24 +43,4 @@ export function filterOf({ kind, camera, name, day }) {
       (!from || !to || (at >= from && at < to));
   };
   return { query, accepts };
-}
-
-/**
- * The start of a day and of the next; days on which daylight saving changes have 23 or 25 hours.
- * @param {string} day
- */
-export function boundsOf(day) {
-  const from = new Date(`${day}T00:00`);
-  const to = new Date(from);
-  to.setDate(from.getDate() + 1);
-  return [from, to];
-}
-
-/**
- * The day of a time as YYYY-MM-DD, in the browser's time zone.
- * @param {Date} at
- */
-export function dayText(at) {
-  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }

@@ -1,10 +1,10 @@
 // Search: where and when a face was seen before, by a photo, an event, a person or a visitor.
 
 import { api, attempt, encode } from "../connection/api.js";
-import { boundsOf, dayText } from "./filter.js";
 import { byId, glyph, h, portrait, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
 import { counted } from "../page/text.js";
+import { boundsOf, dayText, timeText } from "../page/time.js";
 import { Turns } from "../page/turns.js";
 import { openCamera } from "../page/user_camera.js";
 
@@ -189,7 +189,7 @@ export class Search {
         h("p", { class: "event-who", dir: "auto" }, h("strong", {}, who)),
         h("p", { class: "event-where" },
           h("a", { href: routeTo("events", "", { camera: event.camera, day: dayText(when) }) }, event.camera),
-          " · ", h("time", { datetime: event.at }, when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" }))),
+          " · ", h("time", { datetime: event.at }, timeText(when, { dateStyle: "medium", timeStyle: "short" }))),
         h("p", { class: "event-where" }, `Similarity ${similarity.toFixed(2)}`,
           visitor && event.name === null ? h("a", { href: routeTo("search", "", { visitor }) }, " · All of this visitor") : null)));
   }
@@ -221,7 +221,7 @@ export class Search {
 }
 
 /**
- * The query of a search; days are of this browser's time zone.
+ * The query of a search; days are of the service's time zone.
  * @param {{camera: string, from: string, to: string, least: string}} filters "" for none
  */
 export function queryOf({ camera, from, to, least }) {

@@ -1,5 +1,7 @@
 // The rows of a day's visits: who, and where each bar is. Needs no document.
 
+import { clockText } from "../page/time.js";
+
 /** @import { Visit } from "../connection/schemas.js" */
 
 /**
@@ -70,7 +72,7 @@ export function visitsPerHour(visits, from, to) {
  * @param {Visit} visit
  */
 export function describeVisit(who, { began, ended, cameras, is_exact: isExact }) {
-  const clock = (/** @type {string} */ at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = (/** @type {string} */ at) => clockText(new Date(at));
   const end = ended === null ? "now" : clock(ended);
   return `${who}, ${clock(began)} to ${isExact ? "" : "about "}${end}, ${cameras.join(" > ")}`;
 }

@@ -4,8 +4,8 @@ import { api, attempt } from "../connection/api.js";
 import { byId, h, portrait, setText } from "../page/dom.js";
 import { routeTo } from "../page/router.js";
 import { amount, counted, duration } from "../page/text.js";
+import { boundsOf, dayBeside, dayText, otherZone, timeText } from "../page/time.js";
 import { Attendance } from "./attendance.js";
-import { boundsOf, dayText } from "./filter.js";
 import { describeVisit, rowsOf, visitsPerHour } from "./visit_rows.js";
 
 /** @import { Cameras } from "../cameras/cameras.js" */
@@ -55,6 +55,7 @@ export class DayOfVisits {
       }
     });
     byId("view-visits").append(this.#attendance.element);
+    this.#attendance.onDays = () => this.#go();
     byId("visit-filters").addEventListener("submit", (event) => event.preventDefault());
     for (const field of [this.#day, this.#camera, this.#name]) {
       field.addEventListener("input", () => {
@@ -79,6 +80,7 @@ export class DayOfVisits {
       ...all.map((name) => h("option", { value: name, selected: name === camera }, name)));
     this.#day.value = query.get("day") || today();
     this.#day.value ||= today(); // an address that names no day
+    this.#attendance.choose(this.#day.value, query);
     if (this.#name.value.trim() !== (query.get("name") ?? "")) {
       this.#name.value = query.get("name") ?? "";
     }
@@ -114,17 +116,23 @@ export class DayOfVisits {
     /** @type {Presence} */
     const presence = await api("GET", "api/presence");
     /** @type {Visits} */
-    const { visits } = await api("GET", `api/visits?limit=${MAX_VISITS}&${query}`);
+    const { visits, cursor } = await api("GET", `api/visits?limit=${MAX_VISITS}&${query}`);
     if (generation !== this.#generation || !this.#isShown) {
       return; // another day was chosen meanwhile
     }
     const rows = rowsOf(visits, from.getTime(), to.getTime(), Date.now());
     this.#showExports(query);
-    await this.#attendance.show(this.#day.value, this.#name.value.trim());
+    await this.#attendance.show(this.#name.value.trim());
     this.#showPresence(presence);
     this.#showHours(visits, from, to);
     this.#showRows(rows, from, to);
-    setText(byId("visit-summary"), `${counted(visits.length, "visit")}, ${amount(rows.filter(({ isKnown }) => isKnown).length, "known person", "known people")}`);
+    const known = amount(rows.filter(({ isKnown }) => isKnown).length, "known person", "known people");
+    const zone = otherZone();
+    setText(byId("visit-summary"), [
+      `${counted(visits.length, "visit")}, ${known}`,
+      ...(cursor === null ? [] : ["earlier ones of this day are left out"]),
+      ...(zone ? [`time of ${zone}`] : []),
+    ].join(" · "));
     const isFiltered = this.#camera.value || this.#name.value.trim();
     byId("visit-chart").hidden = byId("visit-hours").hidden = rows.length === 0;
     byId("visit-empty").hidden = rows.length > 0;
@@ -228,9 +236,7 @@ export class DayOfVisits {
 
   /** @param {1 | -1} by */
   #step(by) {
-    const day = new Date(`${this.#day.value}T12:00`);
-    day.setDate(day.getDate() + by);
-    this.#day.value = dayText(day);
+    this.#day.value = dayBeside(this.#day.value, by);
     this.#go();
   }
 
@@ -246,6 +252,7 @@ export class DayOfVisits {
       camera: this.#camera.value,
       name: this.#name.value.trim(),
       zoom: this.#zoom === 1 ? "" : String(this.#zoom),
+      ...this.#attendance.daysBeside(this.#day.value),
     }), { replace: true });
   }
 }
@@ -270,7 +277,7 @@ function presentText({ people, n_unknown: nUnknown }) {
  * @param {number} hour after it
  */
 function clockOf(from, hour) {
-  return new Date(from.getTime() + hour * 3_600_000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  return timeText(new Date(from.getTime() + hour * 3_600_000), { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 }
 
 function today() {

@@ -4,6 +4,7 @@ import { api, encode, attempt } from "../connection/api.js";
 import { h, portrait, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { counted } from "../page/text.js";
+import { timeText } from "../page/time.js";
 
 /** @import { Identity } from "../connection/schemas.js" */
 
@@ -40,7 +41,7 @@ export class Past extends Emitter {
     this.#ids = matches.map(({ event }) => event.id);
     this.element.hidden = matches.length === 0;
     setText(this.#text, since === null ? "" : pastText(matches.length, new Date(since)));
-    this.#crops.replaceChildren(...matches.slice(0, SHOWN).map(({ event }) => h("li", { title: `${event.camera}, ${new Date(event.at).toLocaleString()}` },
+    this.#crops.replaceChildren(...matches.slice(0, SHOWN).map(({ event }) => h("li", { title: `${event.camera}, ${timeText(new Date(event.at))}` },
       portrait(event.has_crop ? `api/events/${event.id}/crop.jpg` : null, null))));
   }
 
@@ -82,6 +83,6 @@ async function accept(person, ids) {
  * @param {Date} since
  */
 export function pastText(n, since) {
-  const day = since.toLocaleDateString([], { dateStyle: "long" });
+  const day = timeText(since, { dateStyle: "long" });
   return `Seen ${n === 1 ? "once" : `${n} times`} since ${day} as an unknown face. Are these all the same person?`;
 }

@@ -6,6 +6,7 @@ import { glyph, h, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { routeTo } from "../page/router.js";
 import { counted } from "../page/text.js";
+import { timeText } from "../page/time.js";
 import { Past } from "./past.js";
 import { askErase, askWho } from "./questions.js";
 
@@ -84,7 +85,7 @@ export class PersonSheet extends Emitter {
   /** @param {Photo} photo */
   #card({ photo_id: id, quality, created_at: at, has_crop: hasCrop }) {
     const percent = Math.round(quality * 100);
-    const day = new Date(at * 1000).toLocaleDateString([], { dateStyle: "medium" });
+    const day = timeText(new Date(at * 1000), { dateStyle: "medium" });
     const picture = hasCrop
       ? h("img", { src: `api/identities/${encode(this.#person.identity_id)}/photos/${id}.jpg`, alt: "", loading: "lazy" })
       : "no image stored";

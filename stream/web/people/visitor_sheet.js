@@ -6,6 +6,7 @@ import { glyph, h, setText, toast } from "../page/dom.js";
 import { Emitter } from "../page/emitter.js";
 import { routeTo } from "../page/router.js";
 import { counted } from "../page/text.js";
+import { timeText } from "../page/time.js";
 import { askWho } from "./questions.js";
 
 /** @import { Identity } from "../connection/schemas.js" */
@@ -106,7 +107,7 @@ export class VisitorSheet extends Emitter {
     this.#visitor = await api("GET", `api/visitors/${encode(id)}`);
     const { name, visit_count: n, seen, merged, is_ignored: isIgnored, first_seen: first } = this.#shown;
     setText(this.#title, name);
-    const since = new Date(first).toLocaleDateString([], { dateStyle: "long" });
+    const since = timeText(new Date(first), { dateStyle: "long" });
     setText(this.#figures, `${n === 1 ? "Seen once" : `Seen ${n} times`} since ${since}${isIgnored ? " · ignored" : ""}`);
     setText(this.#ignore.lastElementChild ?? this.#ignore, isIgnored ? "Announce again" : "Ignore");
     this.#undo.hidden = merged.length === 0;
@@ -116,7 +117,7 @@ export class VisitorSheet extends Emitter {
 
   /** @param {Seen} seen */
   #card({ sighting_id: id, camera, began }) {
-    const when = new Date(began).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    const when = timeText(new Date(began), { dateStyle: "medium", timeStyle: "short" });
     return h("li", { class: "photo", "data-sighting": String(id) },
       h("label", {},
         h("input", { type: "checkbox", value: id, "data-changes": true, onchange: () => this.#showChosen() }),

@@ -6,6 +6,7 @@ import { glyph, h, portrait, setChildren, setText, toast } from "../page/dom.js"
 import { Emitter } from "../page/emitter.js";
 import { mayChange } from "../page/role.js";
 import { counted } from "../page/text.js";
+import { timeText } from "../page/time.js";
 import { Turns } from "../page/turns.js";
 import { askNameOfVisitor, cropOf, VisitorSheet } from "./visitor_sheet.js";
 
@@ -192,7 +193,7 @@ export class Visitors extends Emitter {
  */
 export function seenText({ visit_count: n, cameras, last_seen: last }) {
   const times = n === 1 ? "Seen once" : `Seen ${n} times`;
-  const when = new Date(last).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  const when = timeText(new Date(last), { dateStyle: "medium", timeStyle: "short" });
   return [times, cameras.join(", "), when].filter(Boolean).join(" · ");
 }
 

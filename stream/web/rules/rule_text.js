@@ -1,6 +1,7 @@
 // Texts about rules; needs no document.
 
 import { counted, duration } from "../page/text.js";
+import { clockText, dayText, timeText } from "../page/time.js";
 
 /**
  * An action of a rule, as GET /api/rules gives it.
@@ -94,12 +95,12 @@ export function daysText(days) {
 export function stateText(rule, now) {
   const parts = [];
   if (rule.is_paused) {
-    parts.push(rule.paused_until ? `Off until ${timeText(new Date(rule.paused_until), now)}` : "Off");
+    parts.push(rule.paused_until ? `Off until ${momentText(new Date(rule.paused_until), now)}` : "Off");
   } else {
     parts.push("On");
   }
   parts.push(rule.last_fired
-    ? `fired ${rule.fired === 1 ? "once" : `${rule.fired} times`}, last ${timeText(new Date(rule.last_fired), now)}`
+    ? `fired ${rule.fired === 1 ? "once" : `${rule.fired} times`}, last ${momentText(new Date(rule.last_fired), now)}`
     : "has not fired yet");
   const limited = rule.in_cooldown + rule.over_limit;
   if (limited) {
@@ -112,10 +113,8 @@ export function stateText(rule, now) {
  * @param {Date} at
  * @param {Date} now
  */
-function timeText(at, now) {
-  const isToday = at.toDateString() === now.toDateString();
-  return isToday ? at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
-    : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+function momentText(at, now) {
+  return dayText(at) === dayText(now) ? clockText(at) : timeText(at, { dateStyle: "medium", timeStyle: "short" });
 }
 
 /**

@@ -5,6 +5,7 @@ import { confirm } from "../page/dialogs.js";
 import { byId, glyph, h, setChildren, setText, toast } from "../page/dom.js";
 import { mayChange } from "../page/role.js";
 import { messageOf, sentence } from "../page/text.js";
+import { timeText } from "../page/time.js";
 import { Turns } from "../page/turns.js";
 import { deviceState, stateText as deviceText, subscribe, unsubscribe } from "./device.js";
 import { NEW, RuleForm } from "./rule_form.js";
@@ -268,7 +269,7 @@ function deviceItem(onremoved) {
   return ({ device_id: id, name, added_at: at, role }) => h("li", { class: "device" },
     h("div", { class: "camera-text" },
       h("strong", {}, name),
-      h("p", { class: "camera-settings" }, `Since ${new Date(at).toLocaleDateString([], { dateStyle: "medium" })}${role === "viewer" ? " · viewer" : ""}`)),
+      h("p", { class: "camera-settings" }, `Since ${timeText(new Date(at), { dateStyle: "medium" })}${role === "viewer" ? " · viewer" : ""}`)),
     h("button", { type: "button", class: "icon-button remove", "aria-label": `Remove ${name}`, title: "Remove", "data-changes": true, onclick: async () => {
       await attempt(api("DELETE", `api/push/devices/${encode(id)}`));
       onremoved();

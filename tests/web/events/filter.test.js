@@ -53,7 +53,7 @@ test("a visitor is filtered by its name until it has another", () => {
   assert.equal(accepts(event({ name: null, visitor: null })), false);
 });
 
-test("a day is in the browser's time zone, from midnight to midnight", () => {
+test("a day is in the browser's time zone while no other is known, from midnight to midnight", () => {
   const { query, accepts } = filter({ day: "2026-05-01" });
   assert.equal(query.get("after"), "2026-04-30T22:00:00.000Z");
   assert.equal(query.get("before"), "2026-05-01T22:00:00.000Z");

@@ -69,6 +69,19 @@ def test_nearly_the_same_light_gives_nearly_the_same_image():
         before = restored
 
 
+def test_a_background_that_grows_changes_the_image_steadily():
+    # a room with a lamp, and someone who moves before it: half of it is black, more or less
+    before = None
+    for share in np.arange(0.45, 0.65, 0.002):
+        image = np.zeros((500, 80, 3), np.uint8)
+        shown = image[int(share * 500) :]
+        shown[:] = np.linspace(100, 180, shown.shape[1]).astype(np.uint8)[None, :, None]
+        restored = normalized(image)[-1].astype(float)
+        if before is not None:
+            assert np.abs(restored - before).max() < 12
+        before = restored
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 3), (12, 12, 3), (1, 900, 3), (720, 1280, 3)])
 @pytest.mark.parametrize("level", [0, 7, 128, 255])
 def test_an_image_of_one_color_stays(shape: tuple[int, int, int], level: int):

@@ -210,7 +210,7 @@ def viewer(service):
 
 
 def test_a_viewer_watches_and_reads(viewer, service):
-    assert viewer.get("/api/session").json() == {"role": "viewer"}
+    assert viewer.get("/api/session").json()["role"] == "viewer"
     for path in ("/api/cameras", "/api/events", "/api/identities", "/metrics", "/"):
         assert viewer.get(path).status_code == 200
     answer = viewer.post("/api/cameras/door/whep", content="v=0 offer", headers=SDP)
@@ -246,11 +246,12 @@ def test_a_viewer_brings_no_camera_over_the_socket(viewer, service):
     assert list(service.cameras.by_name) == ["door"]
 
 
-def test_the_role_is_told(guarded, client):
-    assert client.get("/api/session").json() == {"role": "admin"}
-    assert guarded.get("/api/session").json() == {"role": None}
+def test_the_role_is_told(guarded, client, service):
+    zone = service.visit_rules.zone_name
+    assert client.get("/api/session").json() == {"role": "admin", "time_zone": zone}
+    assert guarded.get("/api/session").json() == {"role": None, "time_zone": ""}
     right = {"authorization": f"Bearer {TOKEN}"}
-    assert guarded.get("/api/session", headers=right).json() == {"role": "admin"}
+    assert guarded.get("/api/session", headers=right).json()["role"] == "admin"
 
 
 def test_signing_in_without_need_is_harmless(client):

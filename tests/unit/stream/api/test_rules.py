@@ -78,14 +78,16 @@ def _guarded(service: FakeService, token: str) -> TestClient:
     return TestClient(app, base_url=HERE, headers={"authorization": f"Bearer {token}"})
 
 
-def test_a_rule_is_made_listed_changed_and_removed(client: TestClient) -> None:
+def test_a_rule_is_made_listed_changed_and_removed(
+    client: TestClient, service: FakeService
+) -> None:
     assert client.get("/api/rules").json() == {
         "rules": [],
         "services": ["phone"],
         "groups": ["family"],
         "has_apprise": True,
         "has_broker": False,
-        "time_zone": "",
+        "time_zone": service.visit_rules.zone_name,
     }
     answer = client.post("/api/rules", json=RULE)
     assert answer.status_code == 201

@@ -11,7 +11,16 @@ import pytest
 from gallery import Identity, Match
 from stream.events.attendance import Attendance, attendance, day_of, start_of_day
 from stream.events.log import EventLog
-from stream.events.visits import UNSEEN_S, Row, Stays, Visit, join, list_visits, read_visits
+from stream.events.visits import (
+    UNSEEN_S,
+    Row,
+    Stays,
+    Visit,
+    VisitRules,
+    join,
+    list_visits,
+    read_visits,
+)
 from stream.frames import Event, EventKind
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -494,3 +503,13 @@ def test_a_day_of_another_zone_is_another_day() -> None:
     at = datetime(2026, 11, 26, 23, 30, tzinfo=UTC).timestamp()
     assert day_of(at, BERLIN) == date(2026, 11, 27)
     assert day_of(at, ZoneInfo("America/New_York")) == date(2026, 11, 26)
+
+
+def test_the_zone_of_reports_has_a_name(monkeypatch):
+    assert VisitRules(live_run=None, zone=BERLIN).zone_name == "Europe/Berlin"
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert VisitRules(live_run=None).zone_name == "Asia/Tokyo"
+    monkeypatch.setenv("TZ", ":America/Lima")
+    assert VisitRules(live_run=None).zone_name == "America/Lima"
+    monkeypatch.setenv("TZ", "CET-1CEST")
+    assert VisitRules(live_run=None).zone_name == ""
