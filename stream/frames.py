@@ -254,6 +254,10 @@ class EventKind(StrEnum):
     CAMERA_DOWN = "camera_down"
 
 
+CORE_SHOTS, CORE_S = 8, 2.0
+"""Good shots, and the seconds between the first and the last, from which a track is enough evidence
+of a person by itself."""
+
 MIN_GOOD = 3
 """Good shots of a track that is not poor, whatever its best one is."""
 

@@ -181,6 +181,7 @@ class Service:
             again_s=config.events.absence_s + config.events.cooldown_s,
         )
         event_log.keeper = self.visitors
+        event_log.keeps_unknown = config.events.search_unknown
         self.pipeline = Pipeline(
             recognizer,
             gallery,

@@ -36,6 +36,19 @@ class Into(Body):
     """Another visitor."""
 
     into: Reference = Field(description="the visitor that stays")
+    force: StrictBool = Field(
+        False,
+        description="they are one person although they were in view together, as in a mirror, or "
+        "were told apart",
+    )
+
+
+class Merge(Body):
+    """A merge."""
+
+    visitor_id: Reference | None = Field(
+        None, description="the visitor that was merged; by default the latest one"
+    )
 
 
 class Sightings(Body):
@@ -53,7 +66,7 @@ class Ignored(Body):
 class Answer(Body):
     """Whether two visitors are one person."""
 
-    is_same: StrictBool
+    is_same: StrictBool | None = Field(description="null takes back that they are different people")
 
 
 class Switch(Body):
@@ -73,6 +86,9 @@ async def list_visitors(
     provisional: Annotated[
         bool | None, Query(description="only those seen too briefly to be sure, or only others")
     ] = None,
+    name: Annotated[
+        Reference | None, Query(description="only the one called so, such as Visitor 12")
+    ] = None,
 ) -> VisitorsJson:
     """List visitors, the last seen first."""
     found, total = await journal.run(
@@ -82,6 +98,7 @@ async def list_visitors(
         camera=camera,
         is_ignored=ignored,
         is_provisional=provisional,
+        name=name,
     )
     after = cursor + len(found)
     return {
@@ -132,7 +149,11 @@ async def list_proposals(book: VisitorsDep, journal: JournalDep) -> ProposalsJso
 async def answer_proposal(
     book: VisitorsDep, journal: JournalDep, proposal_id: RowNumber, answer: Answer
 ) -> AnsweredJson:
-    """Merge the two visitors of a proposal, or keep them apart for ever."""
+    """Merge the two visitors of a proposal, or keep them apart.
+
+    Where one is ignored, the merged visitor is, too. Its number stays valid after the answer that
+    they are different people, to take that back.
+    """
     visitor = await journal.run(book.answer, proposal_id, is_same=answer.is_same)
     return {"visitor": None if visitor is None else visitor_json(visitor)}
 
@@ -166,16 +187,21 @@ async def name_visitor(naming: NamingDep, visitor_id: Reference, new: NewName) -
 async def merge_visitor(
     book: VisitorsDep, journal: JournalDep, visitor_id: Reference, other: Into
 ) -> VisitorJson:
-    """Make two visitors one: `into` stays, and the other's id answers as it."""
-    return visitor_json(await journal.run(book.merge, visitor_id, other.into))
+    """Make two visitors one: `into` stays, and the other's id answers as it.
+
+    The merged visitor is ignored if `into` is. Those that were in view together or were told apart
+    are refused with 409, unless by `force`.
+    """
+    return visitor_json(await journal.run(book.merge, visitor_id, other.into, force=other.force))
 
 
 @router.post("/api/visitors/{visitor_id}/unmerge", responses=errors(404, 409))
 async def unmerge_visitor(
-    book: VisitorsDep, journal: JournalDep, visitor_id: Reference
+    book: VisitorsDep, journal: JournalDep, visitor_id: Reference, merge: Merge | None = None
 ) -> ManyVisitorsJson:
-    """Undo the latest merge into a visitor."""
-    both = await journal.run(book.unmerge, visitor_id)
+    """Undo a merge into a visitor: what was seen since goes to the more similar of the two."""
+    merged_id = None if merge is None else merge.visitor_id
+    both = await journal.run(book.unmerge, visitor_id, merged_id)
     return {"visitors": [visitor_json(visitor) for visitor in both]}
 
 

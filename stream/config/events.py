@@ -31,6 +31,11 @@ class EventsConfig(Section):
     )
     keep_days: float = Field(30.0, gt=0, description="days after which events are erased")
     keep_mib: float = Field(1024.0, gt=0, description="maximum size of the kept events, MiB")
+    search_unknown: bool = Field(
+        True,
+        description="whether embeddings of unknown faces are kept while visitors are off, by which "
+        "a photo finds them",
+    )
     visit_gap_s: float = Field(
         120.0, ge=0, le=3600, description="longest time between two stays of one visit, seconds"
     )

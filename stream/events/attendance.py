@@ -79,7 +79,7 @@ def attendance(
     """Return who was there on each day, by day and name.
 
     Strangers without a visitor's id are left out: nothing tells which of their visits are of one
-    person.
+    person. So are those seen too briefly to be sure that they are a person of their own.
 
     Args:
         visits: see `stream.events.visits.read_visits`.
@@ -91,7 +91,7 @@ def attendance(
     found: dict[tuple[date, str], Attendance] = {}
     for visit in visits:
         who = visit.identity_id or visit.name or visit.visitor_id
-        if who is None:
+        if who is None or visit.is_provisional:
             continue
         ended = max(visit.began, now if visit.ended is None else visit.ended)
         day = max(first, day_of(visit.began, zone))

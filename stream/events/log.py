@@ -51,7 +51,7 @@ RECEIVED_AT_A_TIME = 100
 MAX_SILENT = 1000
 """Stays of ignored visitors of which the exit is not told either."""
 
-VISITOR = re.compile(r"Visitor (\d{1,18})")
+VISITOR = re.compile(r"Visitor (\d{1,18})", re.IGNORECASE)
 """What a visitor without a name is called."""
 
 IN_ZONE = """
@@ -64,7 +64,13 @@ MAX_LIMIT = 1000
 
 
 class SightingKeeper(Protocol):
-    """Takes part in the storing of sightings; see `stream.visitors.keeping`."""
+    """Takes part in the storing of sightings; see `stream.visitors.keeping`.
+
+    Attributes:
+        is_enabled: whether it does.
+    """
+
+    is_enabled: bool
 
     def is_ignored(self, sighting: Sighting) -> bool:
         """Return whether nothing is announced or kept of a track."""
@@ -86,8 +92,14 @@ class SightingKeeper(Protocol):
     def named(self, event_ids: Sequence[int]) -> None:
         """Let go of the sightings of events that got a name, in the same transaction."""
 
+    def retain(self, wall_now: float) -> None:
+        """Erase what is too old of what it adds itself; `wall_now` is seconds since 1970."""
+
+    def erased(self) -> None:
+        """Let go of sightings that were erased."""
+
     def forget(self) -> None:
-        """Read everything again: events were erased, or a transaction was undone."""
+        """Read everything again: a transaction was undone."""
 
 
 class EventLog:
@@ -102,6 +114,7 @@ class EventLog:
     Attributes:
         keep_days, keep_bytes: as given.
         keeper: assigns sightings to visitors; None where there is none.
+        keeps_unknown: whether embeddings of unknown faces are kept while `keeper` is off.
     """
 
     def __init__(
@@ -112,6 +125,7 @@ class EventLog:
         self.keep_bytes = keep_bytes
         self._connection = connection
         self.keeper: SightingKeeper | None = None
+        self.keeps_unknown = True
         self._silent: dict[str, None] = {}
         self._until_retention = 0
         self._gallery: Gallery | None = None
@@ -250,7 +264,8 @@ class EventLog:
         identity = self._present(None if event.match is None else event.match.identity)
         previous = self._present(event.previous)
         crop = event.crop if identity is not None or event.match is None else None
-        embedding = event.embedding if crop is not None and self._gallery is not None else None
+        is_searched = crop is not None and (identity is not None or self._searches_unknown)
+        embedding = event.embedding if is_searched and self._gallery is not None else None
         run, _, number = (event.track_id or "").rpartition("-")
         values: dict[str, str | float | bytes | None] = {
             "kind": event.kind.value,
@@ -357,9 +372,19 @@ class EventLog:
     def _keep(self, sighting: Sighting, offset_s: float) -> None:
         """Store a sighting, in a transaction; without a gallery its embeddings have no model."""
         if self._gallery is not None:
-            number = sightings.keep(self._connection, sighting, offset_s, self._gallery.model_id)
+            number = sightings.keep(
+                self._connection,
+                sighting,
+                offset_s,
+                self._gallery.model_id,
+                is_unknown_kept=self._searches_unknown,
+            )
             if self.keeper is not None and number is not None:
                 self.keeper.keep(number, sighting)
+
+    @property
+    def _searches_unknown(self) -> bool:
+        return self.keeps_unknown or (self.keeper is not None and self.keeper.is_enabled)
 
     def is_silent(self, event: Event) -> bool:
         """Return whether an event is of an ignored visitor, so that it is neither kept nor told."""
@@ -561,7 +586,7 @@ class EventLog:
         with self._keeping("cannot change past events"):
             if self.keeper is not None:
                 self.keeper.named(named)
-        self._forget()
+        self._let_go()
 
     def assign_received(self) -> bool:
         """Assign sightings to visitors that other machines have sent; return whether some remain.
@@ -611,7 +636,7 @@ class EventLog:
         """
         with self._errors("cannot erase past events"):
             erased = event_people.erase(self._connection, identity_id)
-        self._forget()
+        self._let_go()
         return erased
 
     def retain(self, wall_now: float) -> int:
@@ -628,7 +653,9 @@ class EventLog:
                 erased = self._expire(wall_now)
             if erased:
                 event_people.truncate_log(self._connection)
-                self._forget()
+                self._let_go()
+            if self.keeper is not None:
+                self.keeper.retain(wall_now)
         return erased
 
     def _expire(self, wall_now: float) -> int:
@@ -651,9 +678,9 @@ class EventLog:
             )
         return erased
 
-    def _forget(self) -> None:
+    def _let_go(self) -> None:
         if self.keeper is not None:
-            self.keeper.forget()
+            self.keeper.erased()
 
     def used_bytes(self) -> int:
         """Return the disk space of the events, bytes."""

@@ -25,6 +25,9 @@ T = TypeVar("T")
 MAX_WAITING = 1000
 """Events kept in memory for a log that cannot be written now; each holds a crop of 37 KiB."""
 
+RETENTION_S = 3600.0
+"""Seconds between two looks for what is too old, should there be no events."""
+
 RETRY_S = 1.0
 """Seconds between two tries to write them."""
 
@@ -67,6 +70,7 @@ class Journal:
         self._pending: deque[Callable[[], None]] = deque()
         self._is_retrying = self._is_closing = self._is_assigning = False
         self._events: Broadcast[LoggedEvent] = Broadcast()
+        loop.call_later(RETENTION_S, self._retain_at_times)
 
     @property
     def n_waiting(self) -> int:
@@ -163,6 +167,17 @@ class Journal:
     def _enqueue(self, write: Callable[[], None]) -> None:
         self._pending.append(write)
         self._writer.post(self._drain)
+
+    def _retain_at_times(self) -> None:
+        if not self._is_closing:
+            self._writer.post(self._retain)
+            self._loop.call_later(RETENTION_S, self._retain_at_times)
+
+    def _retain(self) -> None:
+        try:
+            self._event_log.retain(time.time())
+        except EventLogError as error:  # tried again later
+            logger.warning("%s", error)
 
     def _reconcile(self) -> None:
         try:

@@ -219,6 +219,11 @@ CREATE INDEX events_by_zones ON events (zones) WHERE zones IS NOT NULL
 VERSION_9 = """
 ALTER TABLE sightings ADD COLUMN n_shots INTEGER NOT NULL DEFAULT 0
 """
+# When a visitor was merged, seconds since 1970, and the average cosine where no person did it.
+VERSION_10 = """
+ALTER TABLE visitors ADD COLUMN merged_time REAL;
+ALTER TABLE visitors ADD COLUMN merged_similarity REAL
+"""
 MIGRATIONS = (
     VERSION_1,
     VERSION_2,
@@ -229,6 +234,7 @@ MIGRATIONS = (
     VERSION_7,
     VERSION_8,
     VERSION_9,
+    VERSION_10,
 )
 
 # Pages and webhook receivers identify events by number. A new log starts counting at the time in

@@ -10,11 +10,24 @@ from dataclasses import asdict
 from recognizer import Floats
 from stream.events import replica
 from stream.events.thumbnails import to_jpeg
-from stream.frames import Sighting
+from stream.frames import CORE_S, CORE_SHOTS, Sighting
+
+CORE = f"n_good >= {CORE_SHOTS} AND good_s >= {CORE_S}"
+"""Of a sighting that alone is enough evidence of a visitor; two of any kind are too."""
+
+PROVISIONAL = f"""(NOT root.is_ignored AND (SELECT count(*) < 2 AND NOT coalesce(max({CORE}), 0)
+    FROM sightings JOIN visitors AS own ON own.visitor_id = sightings.visitor_id
+    WHERE own.root = root.number))"""
+"""Of a visitor `root`: seen too briefly to be sure that it is a person of its own."""
 
 
 def keep(
-    connection: sqlite3.Connection, sighting: Sighting, offset_s: float, model_id: str
+    connection: sqlite3.Connection,
+    sighting: Sighting,
+    offset_s: float,
+    model_id: str,
+    *,
+    is_unknown_kept: bool = True,
 ) -> int | None:
     """Store a sighting, instead of an earlier report of its track.
 
@@ -23,18 +36,26 @@ def keep(
         sighting: a track so far.
         offset_s: seconds from its clock to seconds since 1970.
         model_id: of the embeddings.
+        is_unknown_kept: whether one of an unknown face is stored, too.
 
     Returns:
-        Its number; None where no event of the stay has a crop, because its person was erased.
+        Its number; None where no event of the stay has a crop, because its person was erased, or
+        where it is not stored.
     """
     run, _, number = sighting.track_id.rpartition("-")
     stay = int(sighting.stay.rpartition("-")[2])
     row = connection.execute(
-        "SELECT id FROM events WHERE run = ? AND track_number = ? AND crop IS NOT NULL "
+        "SELECT id, identity_id IS NULL AND name IS NULL FROM events WHERE run = ? "
+        "AND track_number = ? AND crop IS NOT NULL "
         "AND kind IN ('enter', 'unknown', 'renamed') ORDER BY id DESC LIMIT 1",
         (run, stay),
     ).fetchone()
     if row is None:
+        return None
+    if row[1] and not is_unknown_kept:
+        connection.execute(
+            "DELETE FROM sightings WHERE run = ? AND track_number = ?", (run, int(number))
+        )
         return None
     values = {
         "run": run,

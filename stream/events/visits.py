@@ -26,6 +26,7 @@ from stream.events.replica import (
     machine_of,
     machines,
 )
+from stream.events.sightings import PROVISIONAL
 from stream.frames import EventKind
 
 GAP_S = 120.0
@@ -159,6 +160,8 @@ class Visit:
         began, ended: seconds since 1970; `ended` is None while the visit goes on.
         is_exact: false where the service was killed, so that the end is an estimate.
         visitor: what a stranger is called, such as "Visitor 12"; None without visitors.
+        is_provisional: whether that one was seen too briefly to be sure that it is a person of its
+            own.
         crop_id: an event that has the person's crop; None where none has.
         zones: those of the cameras that the person has entered, each once, in that order.
     """
@@ -174,6 +177,7 @@ class Visit:
     crop_id: int | None
     visitor: str | None = None
     zones: tuple[str, ...] = ()
+    is_provisional: bool = False
 
     @property
     def who(self) -> str | None:
@@ -398,12 +402,19 @@ def read_visits(
                 if stay.who == who and stay.event_id not in known:
                     stays.append(stay)
         visits = join(stays, gap_s=gap_s)
+    doubtful = _provisional(connection, {each.visitor_id for each in visits})
     return [
         visit
         for each in visits
         if each.began < before and (each.ended is None or each.ended >= after)
         for visit in [
-            replace(each, visitor=visitors[each.visitor_id][1]) if each.visitor_id else each
+            replace(
+                each,
+                visitor=visitors[each.visitor_id][1],
+                is_provisional=each.visitor_id in doubtful,
+            )
+            if each.visitor_id
+            else each
         ]
         if name is None or visit.is_of(name)
     ]
@@ -689,3 +700,13 @@ def _visitors(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
         "FROM visitors AS each JOIN visitors AS root ON root.number = each.root"
     )
     return {row[0]: (row[1], f"Visitor {row[2]}") for row in rows}
+
+
+def _provisional(connection: sqlite3.Connection, visitor_ids: set[str | None]) -> set[str]:
+    """Return which of some visitors were seen too briefly to be sure."""
+    rows = connection.execute(
+        "SELECT visitor_id FROM visitors AS root "
+        f"WHERE visitor_id IN (SELECT value FROM json_each(?)) AND {PROVISIONAL}",
+        (json.dumps([each for each in visitor_ids if each is not None]),),
+    )
+    return {str(each) for (each,) in rows}

@@ -5,16 +5,12 @@ from collections import Counter
 import numpy as np
 
 from recognizer import Floats
-from stream.frames import Sighting
+from stream.frames import CORE_S, CORE_SHOTS, Sighting
 from stream.recognition.track_memory import Memory, Shot
 from stream.recognition.tracker import Tracked
 from stream.recognition.voting import GOOD_WEIGHT
 
 MAX_EXEMPLARS = 3
-
-CORE_SHOTS, CORE_S = 8, 2.0
-"""Good embeddings, and the seconds between the first and the last, from which a track is enough
-evidence of a person by itself."""
 
 MAX_BESIDE = 256
 """Tracks remembered as in view together: a poster sees people pass for weeks."""

@@ -5,12 +5,26 @@ from typing_extensions import TypedDict
 from stream.visitors.tables import Seen, Visitor
 
 
+class MergedJson(TypedDict):
+    """A visitor that was merged into another one: when, null by an earlier version, and how.
+
+    `similarity` is the average cosine by which they were merged without a person; null where a
+    person merged them.
+    """
+
+    visitor_id: str
+    name: str
+    at: str | None
+    similarity: float | None
+
+
 class VisitorJson(TypedDict):
     """An unknown person who may come again; times are ISO 8601 in UTC.
 
     `visit_count` is the number of stays, `sightings` that of the kept tracks. A provisional visitor
     was seen too briefly to be sure that it is a person of its own. `crop_id` is the sighting with
-    the best crop, `merged` the ids that were merged into it, the latest last.
+    the best crop. `merged` are the ids that were merged into it, the latest last, and `merges` says
+    when and how.
     """
 
     visitor_id: str
@@ -25,6 +39,7 @@ class VisitorJson(TypedDict):
     is_provisional: bool
     crop_id: int | None
     merged: list[str]
+    merges: list[MergedJson]
 
 
 class SeenJson(TypedDict):
@@ -106,7 +121,16 @@ def visitor_json(visitor: Visitor) -> VisitorJson:
         "is_ignored": visitor.is_ignored,
         "is_provisional": visitor.is_provisional,
         "crop_id": visitor.crop_id,
-        "merged": list(visitor.merged),
+        "merged": [each.visitor_id for each in visitor.merged],
+        "merges": [
+            {
+                "visitor_id": each.visitor_id,
+                "name": f"Visitor {each.number}",
+                "at": each.at,
+                "similarity": None if each.similarity is None else round(each.similarity, 3),
+            }
+            for each in visitor.merged
+        ],
     }
 
 

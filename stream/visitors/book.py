@@ -10,16 +10,19 @@ from hashlib import sha256
 import numpy as np
 
 from gallery import Identity
+from recognizer import Floats
 from stream.errors import UnknownVisitorError, VisitorError
 from stream.events.identity_sync import truncate_log
-from stream.events.log import LoggedFace
+from stream.events.log import VISITOR, LoggedFace
 from stream.events.schema import transaction
+from stream.events.sightings import PROVISIONAL
 from stream.events.thumbnails import decode_jpeg
 from stream.visitors import tables
+from stream.visitors.assignment import likeness
 from stream.visitors.keeping import ENABLED, SightingAssigner
 from stream.visitors.tables import OF_ROOT, Seen, Visitor
 
-DAY_S = 86_400.0
+MOST_PROPOSALS = 100
 MOST_CROPS = 5
 """Crops enrolled when a visitor is named."""
 
@@ -46,6 +49,7 @@ class VisitorBook(SightingAssigner):
         camera: str | None = None,
         is_ignored: bool | None = None,
         is_provisional: bool | None = None,
+        name: str | None = None,
     ) -> tuple[list[Visitor], int]:
         """Return some visitors, the last seen first, and how many there are.
 
@@ -55,16 +59,23 @@ class VisitorBook(SightingAssigner):
             camera: only those whom this camera saw.
             is_ignored: only ignored ones, or only others.
             is_provisional: only those seen too briefly to be sure, or only others.
+            name: only the one called so, such as "Visitor 12", in upper or lower case, or into
+                whom that one was merged.
         """
-        self.retain()
+        with transaction(self._connection):
+            self._expire(time.time())
         where = ""
         values: list[str | int] = []
         if is_ignored is not None:
             where += " AND root.is_ignored = ?"
             values.append(int(is_ignored))
         if is_provisional is not None:
-            where += f" AND {tables.PROVISIONAL} = ?"
+            where += f" AND {PROVISIONAL} = ?"
             values.append(int(is_provisional))
+        if name is not None:
+            called = VISITOR.fullmatch(name.strip())
+            where += " AND root.number = (SELECT root FROM visitors WHERE number = ?)"
+            values.append(-1 if called is None else int(called[1]))
         if camera is not None:
             where += (
                 " AND EXISTS (SELECT 1 FROM sightings JOIN visitors AS own "
@@ -141,52 +152,77 @@ class VisitorBook(SightingAssigner):
                 "SELECT root FROM visitors WHERE visitor_id = ?", (visitor_id,)
             ).fetchone()
             if row is not None:
-                self._remove(int(row[0]))
-        self.forget()
+                self._remove_all([int(row[0])])
+        self.erased()
         return [(str(camera), str(track_id)) for camera, track_id in live]
 
-    def merge(self, visitor_id: str, into_id: str) -> Visitor:
-        """Make two visitors one; `unmerge` undoes it.
+    def merge(self, visitor_id: str, into_id: str, *, force: bool = False) -> Visitor:
+        """Make two visitors one, ignored if `into_id` is; `unmerge` undoes it.
+
+        Args:
+            visitor_id: of the one.
+            into_id: of the one that stays.
+            force: whether a person says that they are the same one although they were in view
+                together, as in a mirror, or were told apart.
 
         Raises:
             UnknownVisitorError: if there is no such visitor.
-            VisitorError: if they are one already, or were in view together.
+            VisitorError: if they are one already, or were in view together or told apart.
         """
         visitor, into = self._root(visitor_id), self._root(into_id)
         if visitor == into:
             raise VisitorError("both are the same visitor: name two different ones")
-        if self._visitors().are_apart(visitor, into):
+        if not force and self._visitors().are_apart(visitor, into):
             raise VisitorError(
                 f"Visitor {visitor} and Visitor {into} are different people: they were in view "
                 "together, or were told apart"
             )
+        rows = list(self._visitors().exemplars(visitor).values())
         with transaction(self._connection):
+            tables.keep_apart_no_more(self._connection, visitor, into)
+            if into in self._ignored:
+                self._hold(visitor, rows)
             tables.merge(self._connection, visitor, into)
-        self.forget()
+        self._refresh(visitor, into)
         return self._read(into)
 
-    def unmerge(self, visitor_id: str) -> tuple[Visitor, Visitor]:
-        """Undo the latest merge into a visitor; they are never merged by themselves again.
+    def unmerge(self, visitor_id: str, merged_id: str | None = None) -> tuple[Visitor, Visitor]:
+        """Undo a merge into a visitor; the two are never merged by themselves again.
+
+        What was seen of them since then goes to the more similar one.
+
+        Args:
+            visitor_id: of the visitor.
+            merged_id: of the one that was merged into it; None for the latest.
 
         Raises:
             UnknownVisitorError: if there is no such visitor.
-            VisitorError: if nothing was merged into it.
+            VisitorError: if nothing was merged into it, or not that one.
         """
         root = self._root(visitor_id)
         row = self._connection.execute(
-            "SELECT number FROM visitors WHERE merged_into = ? ORDER BY merged_at DESC LIMIT 1",
-            (root,),
+            "SELECT number, merged_time, is_ignored FROM visitors WHERE root = ?1 "
+            "AND merged_into IS NOT NULL AND (?2 IS NULL OR visitor_id = ?2) "
+            "ORDER BY merged_at DESC LIMIT 1",
+            (root, merged_id),
         ).fetchone()
         if row is None:
-            raise VisitorError(f"nothing was merged into Visitor {root}")
+            what = "nothing" if merged_id is None else f"no visitor {merged_id}"
+            raise VisitorError(f"{what} was merged into Visitor {root}")
+        number, since, is_ignored = row
         with transaction(self._connection):
-            self._connection.execute(
-                "UPDATE visitors SET merged_into = NULL, merged_at = NULL WHERE number = ?", row
-            )
-            tables.set_roots(self._connection)
-            tables.keep_apart(self._connection, [(root, int(row[0]))])
-        self.forget()
-        return self._read(root), self._read(int(row[0]))
+            tables.unmerge(self._connection, number)
+            tables.keep_apart(self._connection, [(root, number)])
+            if not is_ignored:
+                self._hold(number, [])
+            if since is not None:
+                self._divide(root, number, since)
+        self._refresh(root, number)
+        own = [row for each, row in self._visitors().exemplars(root).items() if each >= 0]
+        if root in self._ignored and own:  # what it held may be of the other one
+            self._hold(root, own)
+            self._refresh(root)
+        return self._read(root), self._read(number)
 
     def split(self, visitor_id: str, sighting_ids: Sequence[int]) -> Visitor:
         """Make a visitor of some sightings of another one.
@@ -210,40 +246,29 @@ class VisitorBook(SightingAssigner):
         marks = ", ".join("?" * len(wanted))
         with transaction(self._connection):
             (began,) = self._one(f"SELECT min(began) FROM sightings WHERE id IN ({marks})", *wanted)
-            number, new_id = tables.found(self._connection, began)
-            tables.uncount(self._connection, root, list(wanted))
-            self._connection.execute(
-                f"UPDATE sightings SET visitor_id = ? WHERE id IN ({marks})", (new_id, *wanted)
-            )
-            self._connection.execute(
-                "UPDATE events SET visitor_id = ? WHERE id IN "
-                f"(SELECT event_id FROM sightings WHERE id IN ({marks}))",
-                (new_id, *wanted),
-            )
-            self._connection.execute(
-                "UPDATE visitors SET (last_seen, visit_count) = (SELECT max(ended), "
-                "count(DISTINCT run || '-' || stay) FROM sightings WHERE visitor_id = ?) "
-                "WHERE number = ?",
-                (new_id, number),
-            )
+            number, _ = tables.found(self._connection, began)
+            tables.move(self._connection, sorted(wanted), root, number)
             tables.keep_apart(self._connection, [(root, number)])
-        self.forget()
+        self._refresh(root, number)
         return self._read(number)
 
     def ignore(self, visitor_id: str, *, is_ignored: bool) -> Visitor:
         """Announce a visitor never again on any camera, or as usual again."""
         root = self._root(visitor_id)
-        visitors = self._visitors()
-        rows = list(visitors.exemplars(root).values()) if is_ignored else []
-        kept = np.stack(rows).astype("<f2").tobytes() if rows else None
-        model_id = self._gallery.model_id if rows else None
+        rows = list(self._visitors().exemplars(root).values())
         with transaction(self._connection):
-            self._connection.execute(
-                "UPDATE visitors SET is_ignored = ?, kept = ?, kept_model = ?, kept_poor = ? "
-                "WHERE number = ?",
-                (int(is_ignored), kept, model_id, int(visitors.is_poor(root)), root),
-            )
-        self.forget()
+            if is_ignored:
+                self._connection.execute(
+                    "UPDATE visitors SET is_ignored = 1 WHERE number = ?", (root,)
+                )
+                self._hold(root, rows)
+            else:  # nor is one that was merged into it, should that be undone
+                self._connection.execute(
+                    "UPDATE visitors SET is_ignored = 0, kept = NULL, kept_model = NULL "
+                    "WHERE root = ?",
+                    (root,),
+                )
+        self._refresh(root)
         return self._read(root)
 
     def erase(self, visitor_id: str) -> None:
@@ -251,9 +276,9 @@ class VisitorBook(SightingAssigner):
         root = self._root(visitor_id)
         with transaction(self._connection):
             self._connection.execute(f"DELETE FROM events WHERE {_ITS_EVENTS}", (root,))
-            self._remove(root)
+            self._remove_all([root])
         truncate_log(self._connection)
-        self.forget()
+        self.erased()
 
     def erase_all(self) -> int:
         """Erase all visitors as `erase` does; return how many."""
@@ -271,20 +296,26 @@ class VisitorBook(SightingAssigner):
         return int(count)
 
     def proposals(self) -> list[tuple[int, float, Visitor, Visitor]]:
-        """Return number, cosine and both visitors of each open proposal, the likeliest first."""
-        rows = self._connection.execute(f"{tables.PROPOSALS} LIMIT 100").fetchall()
+        """Return number, cosine and both visitors of open proposals, the likeliest first."""
+        rows = self._connection.execute(tables.PROPOSALS).fetchall()
         visitors = self._visitors()
+        shown = [row for row in rows if not visitors.are_apart(row[2], row[3])][:MOST_PROPOSALS]
         return [
             (int(number), float(similarity), self._read(one), self._read(other))
-            for number, similarity, one, other in rows
-            if not visitors.are_apart(one, other)
+            for number, similarity, one, other in shown
         ]
 
-    def answer(self, proposal_id: int, *, is_same: bool) -> Visitor | None:
-        """Merge the visitors of a proposal, or keep them apart for ever.
+    def answer(self, proposal_id: int, *, is_same: bool | None) -> Visitor | None:
+        """Merge the visitors of a proposal, or keep them apart.
+
+        Where one is ignored, it stays, and the other one is so, too.
+
+        Args:
+            proposal_id: its number.
+            is_same: whether they are one person; None takes back that they are different people.
 
         Returns:
-            The merged visitor; None where they are different people.
+            The merged visitor; None where they are different people, or that was taken back.
 
         Raises:
             VisitorError: if there is no such proposal.
@@ -299,10 +330,15 @@ class VisitorBook(SightingAssigner):
             raise UnknownVisitorError(f"proposal {proposal_id}")
         one, other, one_id, other_id = row
         if is_same:
+            if other in self._ignored:  # then both are
+                one_id, other_id = other_id, one_id
             return self.merge(other_id, one_id)
         with transaction(self._connection):
-            tables.keep_apart(self._connection, [(one, other)])
-        self.forget()
+            if is_same is None:
+                tables.keep_apart_no_more(self._connection, one, other)
+            else:
+                tables.keep_apart(self._connection, [(one, other)])
+        self._refresh(one, other)
         return None
 
     def switch(self, *, is_enabled: bool) -> None:
@@ -314,34 +350,70 @@ class VisitorBook(SightingAssigner):
         self.is_enabled = is_enabled
         self.forget()
 
-    def retain(self) -> None:
-        """Erase visitors that were not seen for `keep_days`, and those of whom nothing is kept."""
-        ended = time.time() - self.keep_days * DAY_S
-        rows = self._connection.execute(
-            "SELECT root FROM visitors GROUP BY root HAVING NOT max(is_ignored) AND ("
-            "max(last_seen) < ? OR NOT EXISTS (SELECT 1 FROM sightings JOIN visitors AS own "
-            "ON own.visitor_id = sightings.visitor_id WHERE own.root = visitors.root))",
-            (ended,),
-        ).fetchall()
-        if not rows:
-            return
+    def retain(self, wall_now: float) -> None:
+        """Erase visitors that were not seen for `keep_days`, and those of whom nothing is kept.
+
+        Ignored ones stay.
+
+        Args:
+            wall_now: seconds since 1970.
+        """
+        self._due = float("-inf")
         with transaction(self._connection):
-            for (root,) in rows:
-                self._remove(root)
-        truncate_log(self._connection)
-        self.forget()
+            n_expired = self._expire(wall_now)
+            rows = self._connection.execute(
+                "SELECT root FROM visitors GROUP BY root "
+                "HAVING NOT max(is_ignored AND number = root) AND NOT EXISTS ("
+                "SELECT 1 FROM sightings JOIN visitors AS own "
+                "ON own.visitor_id = sightings.visitor_id WHERE own.root = visitors.root)"
+            ).fetchall()
+            self._remove_all([int(root) for (root,) in rows])
+        if n_expired or rows:
+            truncate_log(self._connection)
 
     def _read(self, root: int) -> Visitor:
         (visitor,) = tables.read(self._connection, " AND root.number = ?", "", (root,))
         return visitor
 
-    def _remove(self, root: int) -> None:
-        """Delete a visitor and what refers to it, not its sightings and events."""
-        for change in ("events SET visit_count = NULL,", "sightings SET"):
-            self._connection.execute(
-                f"UPDATE {change} visitor_id = NULL WHERE visitor_id IN ({OF_ROOT})", (root,)
-            )
-        self._connection.execute("DELETE FROM visitors WHERE root = ?", (root,))
+    def _hold(self, number: int, rows: Sequence[Floats]) -> None:
+        """Keep templates with a visitor, which outlive its sightings; none to keep none."""
+        root = self._one("SELECT root FROM visitors WHERE number = ?", number)[0]
+        self._connection.execute(
+            "UPDATE visitors SET kept = ?, kept_model = ?, kept_poor = ? WHERE number = ?",
+            (
+                np.stack(rows).astype("<f2").tobytes() if rows else None,
+                self._gallery.model_id if rows else None,
+                int(self._visitors().is_poor(root)),
+                number,
+            ),
+        )
+
+    def _divide(self, root: int, number: int, since: float) -> None:
+        """Give a visitor what was seen of it after it had been merged into another one.
+
+        Args:
+            root: into which it was merged.
+            number: of the visitor.
+            since: the time of the merge, seconds since 1970.
+        """
+        rows = self._connection.execute(
+            "SELECT sightings.id, root, began >= ?, template FROM sightings "
+            "JOIN visitors ON visitors.visitor_id = sightings.visitor_id "
+            "WHERE root IN (?, ?) AND model_id = ?",
+            (since, root, number, self._gallery.model_id),
+        ).fetchall()
+        own = [tables.from_bytes(row[3]) for row in rows if row[1] == number]
+        before = [tables.from_bytes(row[3]) for row in rows if row[1] == root and not row[2]]
+        if not own or not before:
+            return
+        ones, others = np.stack(own), np.stack(before)
+        moved = []
+        for sighting_id, holder, is_later, template in rows:
+            one = tables.from_bytes(template)
+            if holder == root and is_later and likeness(ones, one) > likeness(others, one):
+                moved.append(int(sighting_id))
+        if moved:
+            tables.move(self._connection, moved, root, number)
 
 
 # Exits have no visitor of their own: they are of the stay.

@@ -4,6 +4,7 @@ Used in the thread of the event log alone. What is in memory follows from the da
 transaction fails, it is read again.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ from gallery import Gallery
 from stream.errors import UnknownVisitorError
 from stream.events.identity_sync import fact
 from stream.events.log import EventLog
-from stream.frames import Sighting
+from stream.frames import CORE_S, CORE_SHOTS, Sighting
 from stream.visitors import tables
 from stream.visitors.assignment import MAYBE_BELOW, MIN_SHOTS, JoinLimits, Tracklet, Visitors
 from stream.visitors.tables import OF_ROOT
+
+DAY_S = 86_400.0
 
 ENABLED = "visitors_enabled"
 """The fact that holds the switch of the page, which precedes the configuration's."""
@@ -69,13 +72,16 @@ class SightingAssigner:
         self.is_enabled = is_enabled if switched is None else switched == "1"
         self._memory: Visitors | None = None
         self._ignored: set[int] = set()
+        self._due = float("-inf")  # no visitor expires before, seconds since 1970
 
     def is_ignored(self, sighting: Sighting) -> bool:
         """Return whether a track shows an ignored visitor, of whom nothing is announced or kept."""
         if not self.is_enabled:
             return False
         visitors = self._visitors()
-        if not self._ignored or sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
+        if sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
+            return False
+        if not self._is_near_ignored(_tracklet(sighting), 0.0):
             return False
         found = visitors.similar(_tracklet(sighting))
         return bool(found) and found[0][1] >= visitors.join and found[0][0] in self._ignored
@@ -98,6 +104,9 @@ class SightingAssigner:
         visitor = self._visitors().find(_tracklet(sighting), beside=self._beside(sighting))
         if visitor is None or visitor in self._ignored:
             return None
+        (last_seen,) = self._one("SELECT max(last_seen) FROM visitors WHERE root = ?", visitor)
+        if last_seen < time.time() - self.keep_days * DAY_S:
+            return None
         run, _, _ = sighting.stay.rpartition("-")
         since, until = sighting.began - self._again_s, sighting.ended + self._again_s
         # `+run` has no index: those of the run are all, those of the visitor are few.
@@ -114,6 +123,7 @@ class SightingAssigner:
         """Assign a sighting that was stored just now; in the transaction that stored it."""
         if not self.is_enabled:
             return
+        self._expire(time.time())
         row = self._one(
             "SELECT sightings.visitor_id, events.identity_id, sightings.run, sightings.stay, "
             "events.id, sightings.began, sightings.ended, events.name, events.visitor_id "
@@ -129,8 +139,10 @@ class SightingAssigner:
             return
         if not self._is_stranger(sighting):
             return
-        may_found = _may_found(sighting)
         tracklet = _tracklet(sighting)
+        may_found = _may_found(sighting) and (
+            _is_core(sighting) or not self._is_near_ignored(tracklet, MAYBE_BELOW)
+        )
         beside = self._beside(sighting)
         is_alone = before is not None and self._is_alone(sighting_id, before)
         if before is not None and not is_alone and not visitors.fits(before, tracklet.template):
@@ -216,10 +228,12 @@ class SightingAssigner:
             same := [i for i in sure if i not in self._ignored]
         ):
             into, each = sorted((visitor, same[0]))
+            similarity = visitors.average(each, into)
             visitors.merge(each, into)
-            tables.merge(self._connection, each, into)
+            tables.merge(self._connection, each, into, similarity)
             visitor = into
             sure, maybe = visitors.alike(visitor)
+        maybe += [(each, visitors.average(each, visitor)) for each in sure]  # an ignored one
         tables.propose(self._connection, visitor, dict(maybe))
 
     def _put(self, sighting_id: int, visitor: int, run: str, stay: int, event_id: int) -> None:
@@ -270,7 +284,38 @@ class SightingAssigner:
         )
         self._drop_empty(visitor)
         if visitor not in self._visitors():
-            self.forget()  # it may have templates that were not kept in memory
+            self._refresh(visitor)  # it may have templates that were not kept in memory
+
+    def _expire(self, wall_now: float) -> int:
+        """Delete visitors that were not seen for `keep_days`; in a transaction.
+
+        Ignored ones stay. It takes microseconds while none can be due.
+
+        Returns:
+            How many.
+        """
+        if wall_now < self._due:
+            return 0
+        kept_s = self.keep_days * DAY_S
+        rows = self._connection.execute(
+            "SELECT root, max(last_seen) FROM visitors GROUP BY root "
+            "HAVING NOT max(is_ignored AND number = root)"
+        ).fetchall()
+        expired = [int(root) for root, last in rows if last < wall_now - kept_s]
+        self._remove_all(expired)
+        left = [float(last) for _, last in rows if last >= wall_now - kept_s]
+        self._due = min(left, default=wall_now) + kept_s
+        return len(expired)
+
+    def _remove_all(self, roots: Sequence[int]) -> None:
+        """Delete visitors and what refers to them, not their sightings and events."""
+        for root in roots:
+            for change in ("events SET visit_count = NULL,", "sightings SET"):
+                self._connection.execute(
+                    f"UPDATE {change} visitor_id = NULL WHERE visitor_id IN ({OF_ROOT})", (root,)
+                )
+            self._connection.execute("DELETE FROM visitors WHERE root = ?", (root,))
+        self._refresh(*roots)
 
     def _is_alone(self, sighting_id: int, visitor: int) -> bool:
         """Return whether nothing else is kept of a sighting's visitor."""
@@ -286,9 +331,9 @@ class SightingAssigner:
             f"SELECT 1 FROM sightings WHERE visitor_id IN ({OF_ROOT})", (visitor,)
         ).fetchone():
             return
-        self._connection.execute(
-            "DELETE FROM visitors WHERE root = ? AND is_ignored = 0", (visitor,)
-        )
+        (is_ignored,) = self._one("SELECT is_ignored FROM visitors WHERE number = ?", visitor)
+        if not is_ignored:
+            self._connection.execute("DELETE FROM visitors WHERE root = ?", (visitor,))
 
     def _touch(self, visitor: int, at: float) -> None:
         self._connection.execute(
@@ -313,6 +358,14 @@ class SightingAssigner:
                 found.add(self._root(row[0]))
         return found
 
+    def _is_near_ignored(self, tracklet: Tracklet, below: float) -> bool:
+        """Return whether a track is like an ignored visitor, by so much below the threshold."""
+        visitors = self._visitors()
+        return any(
+            visitor in visitors and visitors.likeness(visitor, tracklet) >= visitors.join - below
+            for visitor in self._ignored
+        )
+
     def _is_stranger(self, sighting: Sighting) -> bool:
         if sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
             return False
@@ -332,14 +385,54 @@ class SightingAssigner:
                     memory.add(number, own, is_poor=is_poor)
             for one, other in tables.apart(self._connection):
                 memory.keep_apart(one, other)
-            rows = self._connection.execute("SELECT root FROM visitors WHERE is_ignored")
+            rows = self._connection.execute(
+                "SELECT number FROM visitors WHERE is_ignored AND root = number"
+            )
             self._ignored = {int(number) for (number,) in rows.fetchall()}
             self._memory = memory
         return self._memory
 
+    def _refresh(self, *roots: int) -> None:
+        """Read some visitors again that were changed, merged or erased; the others stay."""
+        memory = self._memory
+        if memory is None:
+            return
+        model_id, size = self._gallery.model_id, self._gallery.embedding_size
+        for root in roots:
+            memory.drop(root)
+            for is_poor in (False, True):
+                for number, own in tables.templates(
+                    self._connection, model_id, size, is_poor=is_poor, root=root
+                ).items():
+                    memory.add(number, own, is_poor=is_poor)
+            self._ignored.discard(root)
+            if self._connection.execute(
+                "SELECT 1 FROM visitors WHERE number = ?1 AND root = ?1 AND is_ignored", (root,)
+            ).fetchone():
+                self._ignored.add(root)
+        for root in roots:
+            for one, other in tables.apart(self._connection, root):
+                memory.keep_apart(one, other)
+
+    def erased(self) -> None:
+        """Let go of sightings that were erased, by whomever."""
+        if self._memory is None:
+            return
+        rows = self._connection.execute("SELECT id FROM sightings WHERE visitor_id IS NOT NULL")
+        kept = {int(number) for (number,) in rows}
+        self._refresh(
+            *[
+                visitor
+                for visitor in self._memory.keys
+                # those that an ignored visitor keeps have negative numbers
+                if any(each >= 0 and each not in kept for each in self._memory.tracks(visitor))
+            ]
+        )
+
     def forget(self) -> None:
-        """Read the visitors again at the next use: events were erased, or a transaction undone."""
+        """Read all visitors again at the next use: a transaction was undone."""
         self._memory = None
+        self._due = float("-inf")
 
     def _root(self, visitor_id: str) -> int:
         row = self._connection.execute(
@@ -362,6 +455,11 @@ class SightingAssigner:
 
 def _tracklet(sighting: Sighting) -> Tracklet:
     return Tracklet(sighting.template, sighting.n_shots, is_poor=sighting.is_poor)
+
+
+def _is_core(sighting: Sighting) -> bool:
+    """Return whether a track alone establishes a visitor; see `stream.events.sightings.CORE`."""
+    return sighting.n_good >= CORE_SHOTS and sighting.good_s >= CORE_S
 
 
 def _may_found(sighting: Sighting) -> bool:

@@ -7,6 +7,7 @@ another `root`, so that it can be undone. Ids are random and never reused.
 import json
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ import numpy as np
 
 from recognizer import Floats
 from stream.events.logged import stored_quality
+from stream.events.sightings import CORE
 from stream.frames import CLEAR_QUALITY, MIN_GOOD, Sighting
 
 VISITORS = """
@@ -29,7 +31,8 @@ SELECT max(visitor_proposals.id), max(similarity) AS best,
     min(a.root, b.root) AS first, max(a.root, b.root) AS second
 FROM visitor_proposals
 JOIN visitors AS a ON a.number = one JOIN visitors AS b ON b.number = other
-WHERE a.root != b.root AND NOT a.is_ignored AND NOT b.is_ignored
+JOIN visitors AS c ON c.number = a.root JOIN visitors AS d ON d.number = b.root
+WHERE c.number != d.number AND NOT (c.is_ignored AND d.is_ignored)
 GROUP BY first, second ORDER BY best DESC
 """
 NO_CROP = np.zeros((112, 112, 3), np.uint8)
@@ -44,14 +47,6 @@ IN_VIEW = """(NOT is_over AND NOT EXISTS (SELECT 1 FROM events WHERE kind = 'exi
     AND events.run = sightings.run AND events.track_number = sightings.stay))"""
 """Of a sighting of a track that has not ended, in a stay that goes on."""
 
-CORE = "n_good >= 8 AND good_s >= 2"
-"""Of a sighting that alone is enough evidence of a visitor; two of any kind are too."""
-
-PROVISIONAL = f"""(NOT root.is_ignored AND (SELECT count(*) < 2 AND NOT coalesce(max({CORE}), 0)
-    FROM sightings JOIN visitors AS own ON own.visitor_id = sightings.visitor_id
-    WHERE own.root = root.number))"""
-"""Of a visitor `root`: seen too briefly to be sure that it is a person of its own."""
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -62,6 +57,22 @@ class Seen:
     camera: str
     began: str
     ended: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A visitor that was merged into another one.
+
+    Attributes:
+        number, visitor_id: of the merged one.
+        at: when, ISO 8601 in UTC; None if it was by an earlier version.
+        similarity: average cosine, where they were merged without a person; else None.
+    """
+
+    number: int
+    visitor_id: str
+    at: str | None
+    similarity: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,7 @@ class Visitor:
         is_ignored: never announced.
         is_provisional: seen too briefly to be sure that it is a person of its own.
         crop_id: the sighting with the best crop; None where none is kept.
-        merged: ids of the visitors merged into it, the latest last.
+        merged: the visitors merged into it, the latest last.
     """
 
     number: int
@@ -91,7 +102,7 @@ class Visitor:
     is_ignored: bool
     is_provisional: bool
     crop_id: int | None
-    merged: tuple[str, ...]
+    merged: tuple[Merged, ...]
 
     @property
     def name(self) -> str:
@@ -131,32 +142,40 @@ def seen(connection: sqlite3.Connection, number: int, limit: int = 200) -> list[
 
 
 def templates(
-    connection: sqlite3.Connection, model_id: str, size: int, *, is_poor: bool
+    connection: sqlite3.Connection,
+    model_id: str,
+    size: int,
+    *,
+    is_poor: bool,
+    root: int | None = None,
 ) -> dict[int, dict[int, Floats]]:
-    """Return the templates of every visitor by its sightings, and what ignored ones keep.
+    """Return the templates of visitors by their sightings, and what ignored ones keep.
 
     Args:
         connection: to the event log.
         model_id: of the embeddings; others are of no use.
         size: D.
         is_poor: of poor tracks, or of all others.
+        root: only of this visitor; None for all.
     """
+    whose, values = ("", ()) if root is None else ("root = ? AND ", (root,))
     found: dict[int, dict[int, Floats]] = {}
     for number, sighting, template in connection.execute(
         "SELECT visitors.root, sightings.id, template FROM sightings "
         "JOIN visitors ON visitors.visitor_id = sightings.visitor_id "
-        f"WHERE model_id = ? AND coalesce({POOR}, 0) = ? ORDER BY sightings.id",
-        (model_id, int(is_poor)),
+        f"WHERE {whose} model_id = ? AND coalesce({POOR}, 0) = ? ORDER BY sightings.id",
+        (*values, model_id, int(is_poor)),
     ):
         found.setdefault(number, {})[sighting] = from_bytes(template)
     for number, kept in connection.execute(
-        "SELECT root, kept FROM visitors WHERE kept IS NOT NULL AND kept_model = ? "
+        f"SELECT root, kept FROM visitors WHERE {whose} kept IS NOT NULL AND kept_model = ? "
         "AND kept_poor = ?",
-        (model_id, int(is_poor)),
+        (*values, model_id, int(is_poor)),
     ):
         own = found.setdefault(number, {})
+        n_before = sum(each < 0 for each in own)
         for row, template in enumerate(from_bytes(kept).reshape(-1, size)):
-            own[-1 - row] = template
+            own[-1 - n_before - row] = template
     return found
 
 
@@ -185,49 +204,116 @@ def uncount(
     return [(str(run), int(stay)) for _, run, stay in stays]
 
 
-def merge(connection: sqlite3.Connection, visitor: int, into: int) -> None:
-    """Make two visitors one, so that it can be undone; drop what was proposed of them."""
+def move(
+    connection: sqlite3.Connection, sighting_ids: Sequence[int], root: int, number: int
+) -> None:
+    """Give sightings of one visitor to another one, with their events and stays."""
+    ids = json.dumps(list(sighting_ids))
+    some = "SELECT value FROM json_each(?)"
+    uncount(connection, root, sighting_ids)
+    (visitor_id,) = connection.execute(
+        "SELECT visitor_id FROM visitors WHERE number = ?", (number,)
+    ).fetchone()
+    (n_stays,) = connection.execute(
+        f"SELECT count(DISTINCT run || '-' || stay) FROM sightings AS each WHERE id IN ({some}) "
+        "AND NOT EXISTS (SELECT 1 FROM sightings AS other WHERE other.run = each.run "
+        f"AND other.stay = each.stay AND other.visitor_id IN ({OF_ROOT}))",
+        (ids, number),
+    ).fetchone()
     connection.execute(
-        "UPDATE visitors SET merged_into = ?, merged_at = "
-        "(SELECT coalesce(max(merged_at), 0) + 1 FROM visitors) WHERE number = ?",
-        (into, visitor),
+        f"UPDATE sightings SET visitor_id = ? WHERE id IN ({some})", (visitor_id, ids)
     )
-    set_roots(connection)
+    connection.execute(
+        "UPDATE events SET visitor_id = ? WHERE id IN "
+        f"(SELECT event_id FROM sightings WHERE id IN ({some}))",
+        (visitor_id, ids),
+    )
+    connection.execute(
+        "UPDATE visitors SET visit_count = visit_count + ? WHERE number = ?", (n_stays, number)
+    )
+    for each in (root, number):
+        connection.execute(
+            "UPDATE visitors SET last_seen = coalesce("
+            f"(SELECT max(ended) FROM sightings WHERE visitor_id IN ({OF_ROOT})), last_seen) "
+            "WHERE number = ?",
+            (each, each),
+        )
+
+
+def merge(
+    connection: sqlite3.Connection, visitor: int, into: int, similarity: float | None = None
+) -> None:
+    """Make two visitors one, so that it can be undone; drop what was proposed of them.
+
+    Args:
+        connection: to the event log.
+        visitor: which becomes the other.
+        into: the one that stays.
+        similarity: the cosine by which it was decided; None where a person did.
+    """
+    connection.execute(
+        "UPDATE visitors SET merged_into = ?, merged_time = ?, merged_similarity = ?, merged_at = "
+        "(SELECT coalesce(max(merged_at), 0) + 1 FROM visitors) WHERE number = ?",
+        (into, time.time(), similarity, visitor),
+    )
+    connection.execute("UPDATE visitors SET root = ? WHERE root = ?", (into, visitor))
     connection.execute(
         "DELETE FROM visitor_proposals WHERE (one, other) IN (VALUES (?, ?))",
         (min(visitor, into), max(visitor, into)),
     )
 
 
-def set_roots(connection: sqlite3.Connection) -> None:
-    """Find the root of every visitor anew, after a merge or its undo."""
+def unmerge(connection: sqlite3.Connection, number: int) -> None:
+    """Undo the merge of a visitor into another one; what was merged into it before stays so."""
     connection.execute(
-        "WITH RECURSIVE tree (number, root) AS ("
-        "SELECT number, number FROM visitors WHERE merged_into IS NULL UNION ALL "
-        "SELECT visitors.number, tree.root FROM visitors JOIN tree "
-        "ON visitors.merged_into = tree.number) "
-        "UPDATE visitors SET root = (SELECT root FROM tree WHERE tree.number = visitors.number)"
+        "UPDATE visitors SET merged_into = NULL, merged_at = NULL, merged_time = NULL, "
+        "merged_similarity = NULL WHERE number = ?",
+        (number,),
+    )
+    connection.execute(
+        "WITH RECURSIVE tree (number) AS (VALUES (?1) UNION ALL SELECT visitors.number "
+        "FROM visitors JOIN tree ON visitors.merged_into = tree.number) "
+        "UPDATE visitors SET root = ?1 WHERE number IN tree",
+        (number,),
     )
 
 
-def apart(connection: sqlite3.Connection) -> set[tuple[int, int]]:
-    """Return the pairs of visitors that are different people, by their roots."""
-    rows = connection.execute(
+def apart(connection: sqlite3.Connection, root: int | None = None) -> set[tuple[int, int]]:
+    """Return the pairs of visitors that are different people, by their roots.
+
+    Args:
+        connection: to the event log.
+        root: only pairs with this visitor; None for all.
+    """
+    pairs = (
         "SELECT a.root, b.root FROM visitors_apart JOIN visitors AS a ON a.number = one "
         "JOIN visitors AS b ON b.number = other"
     )
+    if root is None:
+        rows = connection.execute(pairs)
+    else:  # each has an index of its own
+        rows = connection.execute(
+            f"{pairs} WHERE a.root = ?1 UNION {pairs} WHERE b.root = ?1", (root,)
+        )
     return {(int(one), int(other)) for one, other in rows}
 
 
+def keep_apart_no_more(connection: sqlite3.Connection, one: int, other: int) -> None:
+    """Forget that two visitors, by their roots, are different people."""
+    own = "SELECT number FROM visitors WHERE root ="
+    connection.execute(
+        f"DELETE FROM visitors_apart WHERE (one IN ({own} ?1) AND other IN ({own} ?2)) "
+        f"OR (one IN ({own} ?2) AND other IN ({own} ?1))",
+        (one, other),
+    )
+
+
 def keep_apart(connection: sqlite3.Connection, pairs: Iterable[tuple[int, int]]) -> None:
-    """Store that pairs of visitors are different people, and drop what was proposed of them."""
+    """Store that pairs of visitors are different people: what is proposed of them is hidden."""
     for pair in pairs:
         one, other = sorted(pair)
         if one != other:
             connection.execute("INSERT OR IGNORE INTO visitors_apart VALUES (?, ?)", (one, other))
-            connection.execute(
-                "DELETE FROM visitor_proposals WHERE one = ? AND other = ?", (one, other)
-            )
 
 
 def propose(connection: sqlite3.Connection, number: int, maybe: Mapping[int, float]) -> None:
@@ -309,7 +395,8 @@ def _visitor(connection: sqlite3.Connection, row: tuple[object, ...]) -> Visitor
         (number,),
     ).fetchone()
     merged = connection.execute(
-        "SELECT visitor_id FROM visitors WHERE root = ?1 AND number != ?1 ORDER BY merged_at",
+        "SELECT number, visitor_id, merged_time, merged_similarity FROM visitors "
+        "WHERE root = ?1 AND number != ?1 ORDER BY merged_at",
         (number,),
     ).fetchall()
     return Visitor(
@@ -323,5 +410,8 @@ def _visitor(connection: sqlite3.Connection, row: tuple[object, ...]) -> Visitor
         is_ignored=bool(is_ignored),
         is_provisional=not core and count < 2 and not is_ignored,
         crop_id=None if best is None else int(best[0]),
-        merged=tuple(each for (each,) in merged),
+        merged=tuple(
+            Merged(other, other_id, None if at is None else iso(at), similarity)
+            for other, other_id, at, similarity in merged
+        ),
     )

@@ -1,6 +1,7 @@
 """Visitors on the page: unknown people who came again are named, ignored, merged and erased."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.films import film_of
 from tests.e2e.harness import (
     OUTPUT,
+    PATIENCE_S,
     chromium,
     go,
     keep_screenshots,
@@ -41,7 +43,7 @@ def test_visitors_are_kept_named_ignored_merged_and_erased(tmp_path: Path) -> No
         _wait_for_three(page)
         _see_who_left(page)
         _name(page)
-        _ignore(page)
+        _ignore(page, facewire.url)
         _merge_and_undo(page)
         _erase_all(page)
 
@@ -79,21 +81,36 @@ def _name(page: Page) -> None:
     expect(page.locator(".visitor")).to_have_count(2)
     go(page, "#/events?name=Ada")
     expect(page.locator(".event", has_text="Ada").first).to_be_visible()
+    go(page, "#/live/door")
+    expect(page.locator('.face[data-name="Ada"][data-state="known"]')).to_be_visible()
     go(page, "#/people")
     expect(page.locator('.person[data-name="Ada"]')).to_be_visible()
     go(page, "#/people/visitors")
 
 
-def _ignore(page: Page) -> None:
+def _ignore(page: Page, url: str) -> None:
     name = _visitor(page).get_attribute("data-name") or ""
     page.get_by_label(f"Ignore {name}", exact=True).click()
     expect(page.locator(".visitor")).to_have_count(1)
+    other = _visitor(page).get_attribute("data-name") or ""
+    ignored, told = _times_told(page, url, name), _times_told(page, url, other)
+    assert ignored > 0
+    deadline = time.monotonic() + PATIENCE_S
+    while _times_told(page, url, other) < told + 2:  # the film goes round, so both were in view
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(200)
+    assert _times_told(page, url, name) == ignored
     page.click("#visitors-ignored")
     expect(page.locator(f'.visitor[data-name="{name}"]')).to_be_visible()
     page.get_by_label(f"Announce {name}", exact=True).click()
     expect(page.get_by_text("No visitor is ignored.")).to_be_visible()
     page.click("#visitors-ignored")
     expect(page.locator(".visitor")).to_have_count(2)
+
+
+def _times_told(page: Page, url: str, visitor: str) -> int:
+    answer = page.request.get(f"{url}api/events", params={"kind": "unknown", "name": visitor})
+    return len(answer.json()["events"])
 
 
 def _merge_and_undo(page: Page) -> None:
@@ -112,7 +129,7 @@ def _merge_and_undo(page: Page) -> None:
     page.click("#who-yes")
     expect(page.locator("#visitor-sheet-title")).to_have_text(names[1])
     expect(page.locator(".visitor")).to_have_count(1)
-    sheet.get_by_text("Undo the last merge").click()
+    sheet.get_by_label(f"Undo the merge of {names[0]}", exact=True).click()
     expect(page.locator(".visitor")).to_have_count(2)
     sheet.get_by_label("Close").click()
 

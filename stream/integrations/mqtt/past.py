@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.events.schema import FILE_NAME, connect_reader, log_errors
+from stream.events.sightings import PROVISIONAL
 from stream.visitors import tables
 from stream.visitors.tables import Visitor
 
@@ -119,7 +120,7 @@ class Past:
         with self._reading() as connection:
             return tables.read(
                 connection,
-                f"AND NOT root.is_ignored AND NOT {tables.PROVISIONAL}",
+                f"AND NOT root.is_ignored AND NOT {PROVISIONAL}",
                 "LIMIT ?",
                 (MAX_VISITORS,),
             )

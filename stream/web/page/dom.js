@@ -138,7 +138,7 @@ export function setLabel(element, label) {
  * Show a message for some seconds; one with an action stays until it is answered.
  * @param {string} text
  * @param {"good" | "bad"} kind
- * @param {{label: string, run: () => void}} [action]
+ * @param {{label: string, run: () => void, no?: string}} [action] `no` closes it
  */
 export function toast(text, kind = "good", action) {
   const note = h("p", { class: `toast ${kind}` }, text);
@@ -147,7 +147,7 @@ export function toast(text, kind = "good", action) {
     const answer = () => note.remove();
     note.append(
       h("button", { type: "button", class: "button small primary", onclick: () => { answer(); action.run(); } }, action.label),
-      h("button", { type: "button", class: "button small", onclick: answer }, "Not now"));
+      h("button", { type: "button", class: "button small", onclick: answer }, action.no ?? "Not now"));
   }
   box.append(note);
   // Above a modal dialog that is open.

@@ -1,6 +1,6 @@
 // Dialogs about people: the name for photos, and the confirmation to erase.
 
-import { api, encode } from "../connection/api.js";
+import { ApiError, api, encode } from "../connection/api.js";
 import { ask, confirm } from "../page/dialogs.js";
 import { byId, h, setText, toast } from "../page/dom.js";
 import { counted } from "../page/text.js";
@@ -30,8 +30,9 @@ let isBuilt = false;
 /**
  * Ask for a name, with suggestions; resolves to what `run(name)` returned, or null.
  * @template T
- * Where a refusal can be overruled, `canForce`, it is offered after the first one.
- * @param {{title: string, hint: string, yes: string, canForce?: boolean, run: (name: string, force: boolean) => Promise<T>}} question
+ * Where a refusal can be overruled, `canForce`, it is offered after the first one; if that is a text,
+ * only after a conflict, by this text.
+ * @param {{title: string, hint: string, yes: string, canForce?: boolean | string, run: (name: string, force: boolean) => Promise<T>}} question
  * @returns {Promise<NonNullable<T> | true | null>}
  */
 export function askWho({ title, hint, yes, canForce = false, run }) {
@@ -47,11 +48,13 @@ export function askWho({ title, hint, yes, canForce = false, run }) {
   const force = byId("who-force", HTMLInputElement);
   force.checked = false;
   byId("who-anyway").hidden = true;
+  setText(byId("who-anyway-text"), typeof canForce === "string" ? canForce : "Add anyway: I know who this is");
   return ask("who", async () => {
     try {
       return await run(input.value.trim(), force.checked);
     } catch (error) {
-      byId("who-anyway").hidden = !canForce;
+      const isConflict = error instanceof ApiError && error.status === 409;
+      byId("who-anyway").hidden = typeof canForce === "string" ? !isConflict : !canForce;
       throw error;
     }
   });
@@ -68,7 +71,7 @@ function build() {
         h("p", { class: "hint", id: "who-hint" }),
         h("p", { class: "problem", id: "who-problem", role: "alert", hidden: true }),
         h("label", { class: "check", id: "who-anyway", hidden: true },
-          h("input", { type: "checkbox", id: "who-force" }), " Add anyway: I know who this is"),
+          h("input", { type: "checkbox", id: "who-force" }), " ", h("span", { id: "who-anyway-text" })),
         h("div", { class: "actions" },
           h("button", { type: "button", class: "button", "data-cancel": true }, "Cancel"),
           h("button", { type: "submit", class: "button primary", id: "who-yes" })))));

@@ -13,7 +13,8 @@ import { askWho } from "./questions.js";
 
 /**
  * @typedef {{visitor_id: string, number: number, name: string, visit_count: number, sightings: number, cameras: string[],
- *   first_seen: string, last_seen: string, is_ignored: boolean, is_provisional: boolean, crop_id: number | null, merged: string[]}} Visitor
+ *   first_seen: string, last_seen: string, is_ignored: boolean, is_provisional: boolean, crop_id: number | null, merged: string[], merges: Merged[]}} Visitor
+ * @typedef {{visitor_id: string, name: string, at: string | null, similarity: number | null}} Merged
  * @typedef {{sighting_id: number, event_id: number, camera: string, began: string, ended: string, has_crop: boolean}} Seen
  */
 
@@ -45,6 +46,16 @@ export async function askNameOfVisitor({ visitor_id: id, name }) {
 }
 
 /**
+ * When and why a visitor was merged into the one that is shown.
+ * @param {Merged} merged
+ */
+export function mergedText({ name, at, similarity }) {
+  const when = at === null ? "" : ` on ${timeText(new Date(at), { dateStyle: "medium", timeStyle: "short" })}`;
+  const why = similarity === null ? "" : ` It was merged without being asked: on average, both are similar by ${similarity.toFixed(2)}.`;
+  return `${name} was merged into this one${when}.${why}`;
+}
+
+/**
  * Events: "change" after any change, "named" and "erased" after what past events show.
  * @extends {Emitter<{change: void, named: void, erased: void}>}
  */
@@ -55,7 +66,7 @@ export class VisitorSheet extends Emitter {
   #figures = h("p", { class: "hint", role: "status" });
   #grid = h("ul", { class: "photos", "aria-label": "Sightings" });
   #ignore = this.#button("close", "Ignore", () => this.#toggleIgnored());
-  #undo = this.#button("back", "Undo the last merge", () => this.#unmerge());
+  #merges = h("ul", { class: "findings", "aria-label": "Merged visitors" });
   #chosenText = h("span", { role: "status" });
   #chosen = h("div", { class: "chosen", hidden: true }, this.#chosenText, this.#button(null, "This is somebody else", () => this.#split()));
   #dialog = h("dialog", { class: "person-sheet", id: "visitor-sheet", "aria-labelledby": "visitor-sheet-title" },
@@ -66,9 +77,9 @@ export class VisitorSheet extends Emitter {
       this.#button("pen", "Name", () => this.#name()),
       this.#button("search", "Search", async () => { this.#dialog.close(); location.hash = routeTo("search", "", { visitor: this.#shown.visitor_id }); }),
       this.#button("person", "Merge", () => this.#merge()),
-      this.#undo, this.#ignore,
+      this.#ignore,
       this.#button("trash", "Erase", () => this.#erase(), "danger-text")),
-    this.#grid, this.#chosen);
+    this.#merges, this.#grid, this.#chosen);
 
   constructor() {
     super();
@@ -105,14 +116,22 @@ export class VisitorSheet extends Emitter {
   /** @param {string} id */
   async #fill(id) {
     this.#visitor = await api("GET", `api/visitors/${encode(id)}`);
-    const { name, visit_count: n, seen, merged, is_ignored: isIgnored, first_seen: first } = this.#shown;
+    const { name, visit_count: n, seen, merges, is_ignored: isIgnored, is_provisional: isProvisional, first_seen: first } = this.#shown;
     setText(this.#title, name);
     const since = timeText(new Date(first), { dateStyle: "long" });
-    setText(this.#figures, `${n === 1 ? "Seen once" : `Seen ${n} times`} since ${since}${isIgnored ? " · ignored" : ""}`);
+    setText(this.#figures, `${n === 1 ? "Seen once" : `Seen ${n} times`} since ${since}${isIgnored ? " · ignored" : ""}${isProvisional ? " · briefly, so it may be a known one" : ""}`);
     setText(this.#ignore.lastElementChild ?? this.#ignore, isIgnored ? "Announce again" : "Ignore");
-    this.#undo.hidden = merged.length === 0;
+    this.#merges.replaceChildren(...merges.map((each) => this.#merged(each)));
     this.#grid.replaceChildren(...seen.map((each) => this.#card(each)));
     this.#showChosen();
+  }
+
+  /** @param {Merged} merged */
+  #merged(merged) {
+    return h("li", { class: "finding" },
+      h("div", { class: "grow finding-text" }, h("p", {}, mergedText(merged))),
+      h("div", { class: "finding-tools", "data-changes": true },
+        h("button", { type: "button", class: "button small", "aria-label": `Undo the merge of ${merged.name}`, onclick: () => attempt(this.#unmerge(merged)) }, "Undo")));
   }
 
   /** @param {Seen} seen */
@@ -153,19 +172,22 @@ export class VisitorSheet extends Emitter {
   }
 
   async #merge() {
-    const { name } = this.#shown;
-    const { visitors } = await api("GET", "api/visitors?limit=1000");
-    const others = /** @type {Visitor[]} */ (visitors).filter(({ visitor_id: id }) => id !== this.#shown.visitor_id);
+    const { name, visitor_id: id, is_ignored: isIgnored } = this.#shown;
     const kept = /** @type {Visitor | true | null} */ (await askWho({
       title: `Who is the same as ${name}?`,
-      hint: `Another visitor, such as ${others[0]?.name ?? "Visitor 2"}. ${name} becomes that one; this can be undone.`,
+      hint: `Another visitor, such as Visitor 2. ${name} becomes that one; this can be undone.`,
       yes: "Merge",
-      run: (who) => {
-        const into = others.find((each) => each.name.toLowerCase() === who.toLowerCase());
+      canForce: "They are the same person",
+      run: async (who, force) => {
+        const { visitors } = await api("GET", `api/visitors?name=${encode(who)}`);
+        const into = /** @type {Visitor[]} */ (visitors).find((each) => each.visitor_id !== id);
         if (!into) {
           throw new Error(`no other visitor is called ${who}`);
         }
-        return api("POST", `${this.#path}/merge`, { into: into.visitor_id });
+        if (into.is_ignored !== isIgnored) {
+          throw new Error(`${into.is_ignored ? into.name : name} is ignored and the other one is not: ignore both first, or none`);
+        }
+        return api("POST", `${this.#path}/merge`, { into: into.visitor_id, force });
       },
     }));
     if (kept && kept !== true) {
@@ -174,8 +196,9 @@ export class VisitorSheet extends Emitter {
     }
   }
 
-  async #unmerge() {
-    const { visitors } = await api("POST", `${this.#path}/unmerge`);
+  /** @param {Merged} merged */
+  async #unmerge({ visitor_id: id }) {
+    const { visitors } = await api("POST", `${this.#path}/unmerge`, { visitor_id: id });
     toast(`${visitors.map((/** @type {Visitor} */ each) => each.name).join(" and ")} are two again.`);
     await this.#changed();
   }

@@ -111,7 +111,8 @@ export class Visitors extends Emitter {
         portrait(cropOf(visitor), null),
         h("span", { class: "event-text" },
           h("strong", { class: "event-who" }, name),
-          h("span", { class: "event-where" }, seenText(visitor)))),
+          h("span", { class: "event-where" }, seenText(visitor)),
+          visitor.is_provisional ? h("span", { class: "event-where" }, "Seen briefly: it may be a known one") : null)),
       h("div", { class: "visitor-tools", "data-changes": true },
         h("button", { type: "button", class: "button small", "aria-label": `Name ${name}`, onclick: () => attempt(this.#name(visitor)) }, "Name"),
         h("button", { type: "button", class: "button small", "aria-label": `${visitor.is_ignored ? "Announce" : "Ignore"} ${name}`, onclick: () => attempt(this.#ignore(visitor)) }, visitor.is_ignored ? "Announce" : "Ignore")));
@@ -121,25 +122,30 @@ export class Visitors extends Emitter {
   #showProposals(proposals) {
     this.#proposals.replaceChildren(...proposals.map(({ proposal_id: id, visitors, similarity }) => {
       const [one, other] = visitors;
+      const ignored = visitors.find((visitor) => visitor.is_ignored);
       return h("li", { class: "finding", "data-proposal": String(id) },
         h("div", { class: "finding-photos" }, ...visitors.map((visitor) => h("figure", {},
           portrait(cropOf(visitor), null), h("figcaption", {}, visitor.name)))),
         h("div", { class: "grow finding-text" },
           h("h4", {}, "Maybe the same person"),
-          h("p", {}, `${one.name} and ${other.name} are similar (${similarity.toFixed(2)}), too little to be sure.`),
+          h("p", {}, `${one.name} and ${other.name} are similar (${similarity.toFixed(2)}), too little to be sure.${ignored ? ` ${ignored.name} is ignored.` : ""}`),
           h("div", { class: "finding-tools", "data-changes": true },
-            h("button", { type: "button", class: "button small primary", onclick: () => attempt(this.#answer(id, true)) }, "Same person"),
+            h("button", { type: "button", class: "button small primary", onclick: () => attempt(this.#answer(id, true)) }, ignored ? "The same: ignore it too" : "Same person"),
             h("button", { type: "button", class: "button small", onclick: () => attempt(this.#answer(id, false)) }, "Different people"))));
     }));
   }
 
   /**
    * @param {number} id
-   * @param {boolean} isSame
+   * @param {boolean | null} isSame null takes back that they are different people
    */
   async #answer(id, isSame) {
     const { visitor } = await api("POST", `api/visitors/proposals/${id}`, { is_same: isSame });
-    toast(visitor ? `They are both ${visitor.name} now. Undo it in its sheet.` : "They are kept apart.");
+    if (visitor) {
+      toast(`They are both ${visitor.name} now. Undo it in its sheet.`);
+    } else if (isSame === false) {
+      toast("They are kept apart.", "good", { label: "Undo", no: "Close", run: () => attempt(this.#answer(id, null)) });
+    }
     await this.load();
   }
 
@@ -168,14 +174,14 @@ export class Visitors extends Emitter {
     const enabled = !this.#isEnabled;
     await api("PUT", "api/visitors/settings", { enabled });
     toast(enabled ? "Unknown people who come again are recognized from now on."
-      : "No visitors are kept from now on. Those that were stay until they are erased.");
+      : "No visitors are kept from now on. Those that were stay until they are erased. Ignored ones are announced meanwhile.");
     await this.load();
   }
 
   async #erase() {
     const erased = await confirm({
       title: "Erase all visitors?",
-      text: "This erases every visitor with their crops and events, also ignored ones. This cannot be undone.",
+      text: "This erases every visitor with their crops and events, also ignored ones, such as posters: they are announced again. This cannot be undone.",
       yes: "Erase all visitors",
       run: () => api("DELETE", "api/visitors"),
     });
@@ -206,6 +212,6 @@ export function emptyText({ isEnabled, isIgnored, mayChange: isAdmin }) {
     return "No visitor is ignored. Ignore a poster in the hall, for example: it is never announced again.";
   }
   return isEnabled
-    ? "No visitors yet. An unknown person whose face was seen well for two seconds appears here."
+    ? "No visitors yet. An unknown person who is seen appears here, at first as seen briefly: until the face was seen well for two seconds, or twice."
     : `Visitors are not kept.${isAdmin ? " Switch it on to recognize the unknown people who come again." : ""}`;
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { cropOf } from "../../../stream/web/people/visitor_sheet.js";
+import { cropOf, mergedText } from "../../../stream/web/people/visitor_sheet.js";
 import { emptyText, seenText } from "../../../stream/web/people/visitors.js";
 
 const visitor = { visit_count: 14, cameras: ["door", "hall"], last_seen: "2026-11-03T12:00:00.000Z" };
@@ -16,6 +16,12 @@ test("a visitor is described by how often, where and when it was seen", () => {
 test("a visitor without a kept crop has no picture", () => {
   assert.equal(cropOf({ crop_id: 5 }), "api/sightings/5/crop.jpg");
   assert.equal(cropOf({ crop_id: null }), null);
+});
+
+test("a merge says when it was, and where nobody was asked", () => {
+  const merged = { visitor_id: "a", name: "Visitor 3", at: "2026-11-03T12:00:00.000Z", similarity: null };
+  assert.match(mergedText(merged), /^Visitor 3 was merged into this one on .*2026.*\.$/);
+  assert.match(mergedText({ ...merged, at: null, similarity: 0.471 }), /^Visitor 3 was merged into this one\. .*without being asked.* 0\.47\.$/);
 });
 
 test("an empty list says what to do", () => {

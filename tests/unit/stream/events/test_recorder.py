@@ -171,3 +171,21 @@ def test_a_stay_seen_by_a_clock_that_is_ahead_is_closed_once(log: EventLog) -> N
 
     asyncio.run(scenario())
     assert [event.kind for event in told] == [EventKind.EXIT]
+
+
+def test_what_is_too_old_is_erased_while_nothing_happens(
+    log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "RETENTION_S", 0.01)
+
+    async def scenario() -> None:
+        async with keeping(log, []) as journal:
+            happen(journal)
+            await until(lambda: journal.n_waiting == 0)
+            assert len(await journal.run(log.list)) == 1
+            log.keep_days = 0.0
+            async with asyncio.timeout(60):
+                while await journal.run(log.list):
+                    await asyncio.sleep(0.005)
+
+    asyncio.run(scenario())

@@ -108,6 +108,25 @@ def test_a_renamed_stay_keeps_its_tracks_with_the_new_name(
     assert rows(tmp_path, "event_id") == [(named.id,), (named.id,)]
 
 
+def test_embeddings_of_unknown_faces_are_left_out_where_they_are_not_wanted(
+    tmp_path: Path, log: EventLog, gallery: Gallery
+) -> None:
+    log.keeps_unknown = False
+    unknown = replace(event(seen=sighting()), embedding=unit(0))
+    stored = log.append(unknown, NOON)
+    log.keep_sighting(sighting(), NOON)
+    face = log.face(stored.id)
+    assert face is not None
+    assert face.embedding is None
+    assert stored.has_crop
+    assert rows(tmp_path) == []
+    ada, _ = gallery.photos.add("Ada", [NewPhoto(unit(0), None, "0" * 64, 0.9)])
+    log.append(event(EventKind.RENAMED, ada, seen=sighting()), NOON + 1)
+    assert len(rows(tmp_path)) == 1
+    log.append(event(EventKind.RENAMED, seen=sighting()), NOON + 2)  # it was not Ada
+    assert rows(tmp_path) == []
+
+
 def test_it_is_erased_with_its_event(tmp_path: Path, log: EventLog, gallery: Gallery) -> None:
     ann, _ = gallery.photos.add("Ann", [NewPhoto(unit(0), None, "a" * 64, 0.9)])
     log.append(event(EventKind.ENTER, ann, seen=sighting()), NOON)

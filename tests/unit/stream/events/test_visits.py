@@ -1,5 +1,6 @@
 """Visits from events: joined stays, kills, names, ranges; and attendance by day."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -285,6 +286,8 @@ def test_stays_of_an_older_log_are_known_by_their_length(tmp_path: Path) -> None
         log.connection.execute("DROP INDEX events_by_zones")
         log.connection.execute("ALTER TABLE events DROP COLUMN zones")
         log.connection.execute("ALTER TABLE sightings DROP COLUMN n_shots")
+        for column in ("merged_time", "merged_similarity"):
+            log.connection.execute(f"ALTER TABLE visitors DROP COLUMN {column}")
         log.connection.execute("PRAGMA user_version = 6")
     with EventLog.open(tmp_path, keep_days=1e9) as log:
         assert log.connection.execute("SELECT * FROM long_stays").fetchall() == stays
@@ -495,7 +498,8 @@ def test_strangers_are_listed_by_visitor_alone() -> None:
     known = visit("Ada", "2026-11-27T09:00Z", "2026-11-27T10:00Z")
     stranger = Visit(2, None, None, None, ("door",), known.began, known.ended, True, None)
     visitor = Visit(3, None, None, "v", ("door",), known.began, known.ended, True, None)
-    rows = report(known, stranger, visitor, first="2026-11-27", last="2026-11-27")
+    doubtful = replace(visitor, visitor_id="w", is_provisional=True)
+    rows = report(known, stranger, visitor, doubtful, first="2026-11-27", last="2026-11-27")
     assert [(row.name, row.visitor_id) for row in rows] == [("Ada", None), (None, "v")]
 
 

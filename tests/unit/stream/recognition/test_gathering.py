@@ -1,7 +1,8 @@
 import numpy as np
 
 from recognizer import Quality
-from stream.recognition.gathering import CORE_S, CORE_SHOTS, MAX_BESIDE, MAX_EXEMPLARS, Gathered
+from stream.frames import CORE_S, CORE_SHOTS
+from stream.recognition.gathering import MAX_BESIDE, MAX_EXEMPLARS, Gathered
 from stream.recognition.track_memory import Memory, Shot
 from stream.recognition.tracker import Tracked
 from stream.recognition.voting import Voter

@@ -188,3 +188,17 @@ def test_the_threshold_grows_with_the_number_of_visitors():
 
 def test_few_visitors_have_the_threshold_of_many():
     assert LIMITS.join(0) == LIMITS.join(LEAST_COUNTED)
+
+
+def test_the_most_similar_of_many_are_found():
+    visitors, rng = Visitors(LIMITS, D), np.random.default_rng(5)
+    rows = people(600)
+    for number, person in enumerate(rows, start=1):
+        visitors.add(number, {number: person})
+    for person in (*rows[:5], unit(rng.normal(size=D)), -rows[0]):
+        track = seen(person, rng)
+        found = visitors.similar(track, beside={3})
+        cosines = {n: float(row @ track.template) for n, row in enumerate(rows, 1) if n != 3}
+        best = sorted(cosines, key=cosines.__getitem__, reverse=True)[: len(found)]
+        assert [number for number, _ in found] == best
+        assert len(found) >= 16

@@ -24,7 +24,7 @@ from stream.events.visits import read_visits
 from stream.frames import Event, EventKind, Sighting
 from stream.metrics.figures import Figures
 from stream.supervisor import Supervisor
-from stream.visitors.assignment import JoinLimits
+from stream.visitors.assignment import MERGE_BELOW, JoinLimits
 from stream.visitors.book import VisitorBook
 
 D = 32
@@ -276,7 +276,8 @@ def test_a_merge_can_be_undone(tmp_path):
         one, other = see(log, 0, 1), see(log, 1, 2)
         merged = book.merge(other.visitor_id, one.visitor_id)
         assert (merged.visit_count, merged.sightings) == (2, 2)
-        assert merged.merged == (other.visitor_id,)
+        assert [each.visitor_id for each in merged.merged] == [other.visitor_id]
+        assert merged.merged[0].similarity is None
         assert book.get(other.visitor_id).visitor_id == one.visitor_id
         assert see(log, 1, 3).visitor_id == one.visitor_id
         shown = {event.visitor_id for event in log.list(kinds=[EventKind.UNKNOWN])}
@@ -315,6 +316,121 @@ def test_an_ignored_visitor_is_told_on_no_camera_until_it_is_no_more(tmp_path):
         assert book.get(visitor_id).is_ignored
         book.ignore(visitor_id, is_ignored=False)
         assert see(log, 0, 5) is not None
+
+
+def test_a_merge_with_an_ignored_visitor_is_seen_and_can_be_undone(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
+    with opened(tmp_path) as (log, book, _):
+        poster, guest = see(log, 0, 1), see(log, D, 2)
+        book.ignore(poster.visitor_id, is_ignored=True)
+        # Into the guest, who is announced: so are both.
+        assert not book.merge(poster.visitor_id, guest.visitor_id).is_ignored
+        assert see(log, 0, 3) is not None
+        assert see(log, D, 4) is not None
+        back, ignored = book.unmerge(guest.visitor_id)
+        assert (back.is_ignored, ignored.is_ignored) == (False, True)
+        assert see(log, 0, 5) is None
+        # Into the poster: both are ignored, listed as such, and announced again together.
+        assert book.merge(guest.visitor_id, poster.visitor_id, force=True).is_ignored
+        assert [each.number for each in book.page(is_ignored=True)[0]] == [1]
+        assert book.page(is_ignored=False)[1] == 0
+    with opened(tmp_path) as (log, book, _):
+        log.retain(time.time() + 40 * 86_400)
+        assert see(log, 0, 6) is see(log, D, 7) is None
+        book.unmerge(poster.visitor_id)
+        guest = see(log, D, 8)
+        assert guest is not None
+        assert see(log, 0, 9) is None
+        book.merge(guest.visitor_id, poster.visitor_id, force=True)
+        book.ignore(guest.visitor_id, is_ignored=False)
+        assert see(log, 0, 10) is not None
+        assert see(log, D, 11) is not None
+
+
+def test_the_ignored_one_of_a_merged_visitor_does_not_keep_it_for_ever(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        poster, guest = see(log, 0, 1), see(log, 1, 2)
+        book.ignore(poster.visitor_id, is_ignored=True)
+        book.merge(poster.visitor_id, guest.visitor_id)
+        log.retain(time.time() + 40 * 86_400)
+        assert book.page() == ([], 0)
+
+
+def test_a_face_near_to_an_ignored_one_is_proposed_as_such(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
+    with opened(tmp_path) as (log, book, _):
+        poster = see(log, 0, 1)
+        book.ignore(poster.visitor_id, is_ignored=True)
+        # In other light: told, as it may be somebody, and no visitor until it was seen well.
+        assert see(log, D, 2, n_good=5).visitor_id is None
+        other = see(log, D, 3)
+        assert other.visitor == "Visitor 2"
+        ((number, similarity, one, two),) = book.proposals()
+        assert (one.is_ignored, two.is_ignored) == (True, False)
+        assert similarity == pytest.approx(0.45, abs=0.01)
+        assert book.answer(number, is_same=True).is_ignored
+        assert book.page(is_ignored=False)[1] == 0
+        assert see(log, D, 4) is None
+
+
+def test_a_person_may_say_that_two_who_were_apart_are_one(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
+    with opened(tmp_path) as (log, book, _):
+        one, mirrored = see(log, 0, 1), see(log, 0, 2, beside=(1,))
+        with pytest.raises(VisitorError, match="in view together"):
+            book.merge(mirrored.visitor_id, one.visitor_id)
+        book.merge(mirrored.visitor_id, one.visitor_id, force=True)
+        assert book.get(mirrored.visitor_id).number == 1
+        other = see(log, D, 3)
+        ((number, *_),) = book.proposals()
+        assert book.answer(number, is_same=False) is None
+        assert book.proposals() == []
+        assert book.answer(number, is_same=None) is None
+        assert [each[0] for each in book.proposals()] == [number]
+        book.answer(number, is_same=False)
+    with opened(tmp_path) as (log, book, _):
+        assert book.merge(other.visitor_id, one.visitor_id, force=True).sightings == 3
+
+
+def test_what_was_seen_since_a_merge_goes_to_the_more_similar_one_when_it_is_undone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
+    with opened(tmp_path) as (log, book, _):
+        one, other = see(log, 0, 1), see(log, D, 2)
+        book.merge(other.visitor_id, one.visitor_id)
+        for track, person in enumerate((D, 0, D), start=3):
+            assert see(log, person, track).visitor == "Visitor 1"
+        back, apart = book.unmerge(one.visitor_id, other.visitor_id)
+        assert (back.sightings, back.visit_count) == (2, 2)
+        assert (apart.sightings, apart.visit_count) == (3, 3)
+        shown = [event.visitor for event in log.list(kinds=[EventKind.UNKNOWN])]
+        assert shown == ["Visitor 2", "Visitor 1", "Visitor 2", "Visitor 2", "Visitor 1"]
+        assert see(log, D, 6).visitor_id == other.visitor_id
+        with pytest.raises(VisitorError, match="nothing was merged"):
+            book.unmerge(one.visitor_id)
+
+
+def test_any_merge_into_a_visitor_can_be_undone(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        ids = [see(log, person, 1 + person).visitor_id for person in range(3)]
+        book.merge(ids[1], ids[0])
+        book.merge(ids[2], ids[0])
+        with pytest.raises(VisitorError, match="no visitor 0 was merged"):
+            book.unmerge(ids[0], "0")
+        assert [each.visitor_id for each in book.unmerge(ids[0], ids[1])] == [ids[0], ids[1]]
+        assert [each.visitor_id for each in book.get(ids[0]).merged] == [ids[2]]
+
+
+def test_a_visitor_is_found_by_its_name(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        first, second = see(log, 0, 1), see(log, 1, 2)
+        (found,), total = book.page(name="visitor 2")
+        assert (found.visitor_id, total) == (second.visitor_id, 1)
+        assert book.page(name="Ada") == book.page(name="Visitor 3") == ([], 0)
+        book.merge(second.visitor_id, first.visitor_id)
+        assert book.page(name="Visitor 2")[0][0].number == 1
+        assert book.page(name="Visitor 2", is_ignored=True) == ([], 0)
 
 
 def test_an_ignored_visitor_is_known_from_poor_shots_too(tmp_path, monkeypatch):
@@ -446,6 +562,10 @@ def test_fragments_that_are_surely_one_are_merged_until_a_person_says_otherwise(
         log.keep_sighting(replace(sighting(D, 2), n_shots=9), time.time())
         merged = book.get(other.visitor_id)
         assert (merged.visitor_id, merged.visit_count) == (one.visitor_id, 3)
+        (by_itself,) = merged.merged
+        assert by_itself.visitor_id == other.visitor_id
+        assert by_itself.similarity >= book.join - MERGE_BELOW
+        assert datetime.fromisoformat(by_itself.at).timestamp() == pytest.approx(START, abs=3600)
         book.unmerge(one.visitor_id)
     with opened(tmp_path) as (log, book, _):
         log.keep_sighting(replace(sighting(D, 2), n_shots=10), time.time())
@@ -454,11 +574,91 @@ def test_fragments_that_are_surely_one_are_merged_until_a_person_says_otherwise(
 
 
 def test_a_visitor_is_kept_for_its_days(tmp_path):
-    with opened(tmp_path, keep_days=1.0) as (log, book, _):
+    with opened(tmp_path, keep_days=1.0) as (log, _, _):
         see(log, 0, 1)
-        log.connection.execute("UPDATE visitors SET last_seen = last_seen - 90000")
-        assert book.page() == ([], 0)
+        log.retain(time.time() + 80_000)
+        assert read_visitors(log) == 1
+        log.retain(time.time() + 90_000)  # nobody looks at the list
+        assert read_visitors(log) == 0
         assert len(log.list()) == 2
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_an_expired_visitor_is_not_recognized_again(tmp_path, is_read):
+    with opened(tmp_path, keep_days=1.0) as (log, book, _):
+        first = see(log, 0, 1)
+        see(log, 1, 2)
+        if is_read:
+            assert book.page()[1] == 2
+        log.connection.execute("UPDATE visitors SET last_seen = last_seen - 90000 WHERE number = 1")
+    with opened(tmp_path, keep_days=1.0) as (log, book, _):
+        assert glimpse(log, 0, 3) == ()
+        again = see(log, 0, 4)
+        assert (again.visitor, again.visit_count) == ("Visitor 3", 1)
+        assert again.visitor_id != first.visitor_id
+        assert book.page()[1] == 2
+
+
+def read_visitors(log):
+    (n,) = log.connection.execute("SELECT count(*) FROM visitors").fetchone()
+    return n
+
+
+def test_what_is_in_memory_follows_every_change(tmp_path, monkeypatch):
+    """Without reading all visitors again: of 20,000 that takes seconds."""
+    monkeypatch.setitem(globals(), "PEOPLE", np.vstack([PEOPLE, like(0.45)]))
+    with opened(tmp_path) as (log, book, gallery):
+        monkeypatch.setattr(book, "forget", None)
+
+        def check():
+            """Compare what is in memory with what is in the file."""
+            kept = book._visitors()
+            book._memory = None
+            read = book._visitors()
+            assert sorted(kept.keys) == sorted(read.keys)
+            for key in read.keys:
+                assert sorted(kept.tracks(key)) == sorted(read.tracks(key))
+                assert kept.apart(key) == read.apart(key)
+                assert kept.is_poor(key) == read.is_poor(key)
+            book._memory = kept
+
+        ids = [see(log, person, 1 + person).visitor_id for person in range(8)]
+        see(log, D, 20)
+        see(log, 7, 21, **POOR)
+        check()
+        book.merge(ids[1], ids[0])
+        check()
+        see(log, 1, 22)
+        book.unmerge(ids[0])
+        check()
+        see(log, 2, 23)
+        book.split(ids[2], [book.seen(ids[2])[0].sighting_id])
+        check()
+        book.ignore(ids[3], is_ignored=True)
+        book.merge(ids[4], ids[3])
+        check()
+        book.unmerge(ids[3])
+        check()
+        book.ignore(ids[3], is_ignored=False)
+        check()
+        ((proposal, *_),) = book.proposals()
+        book.answer(proposal, is_same=False)
+        check()
+        book.answer(proposal, is_same=None)
+        check()
+        ada, _ = gallery.photos.add("Ada", [NewPhoto(PEOPLE[5], None, "0" * 64, 0.9)])
+        book.name(ids[5], book.stays(ids[5]), ada)
+        check()
+        log.name_events([log.list(name=ids[6], kinds=[EventKind.UNKNOWN])[0].id], ada)
+        check()
+        book.erase(ids[7])
+        check()
+        log.connection.execute("UPDATE events SET at = 0 WHERE track_number IN (1, 22)")
+        log.retain(time.time())
+        check()
+        log.retain(time.time() + 40 * 86_400)
+        check()
+        assert book.page() == ([], 0)
 
 
 @pytest.mark.parametrize("is_at_commit", [False, True])
@@ -766,3 +966,20 @@ def test_a_stay_that_is_split_off_takes_its_zones_along(tmp_path):
             for visitor in (f"Visitor {other.number}", came.visitor)
         ]
         assert kinds == [[EventKind.ZONE, EventKind.EXIT, EventKind.UNKNOWN]] * 2
+
+
+def test_whoever_was_seen_briefly_is_in_no_report(tmp_path):
+    with opened(tmp_path) as (log, book, _):
+        see(log, 0, 1, n_good=3, good_s=0.1)
+        see(log, 1, 2)
+
+        def doubtful():
+            visits = read_visits(
+                log.connection, after=START - 50, before=START + 9000, live_run="run", gap_s=1.0
+            )
+            return {visit.visitor: visit.is_provisional for visit in visits}
+
+        assert doubtful() == {"Visitor 1": True, "Visitor 2": False}
+        see(log, 0, 3, n_good=3, good_s=0.1)
+        assert doubtful() == {"Visitor 1": False, "Visitor 2": False}
+        assert not any(each.is_provisional for each in book.page()[0])
