@@ -37,9 +37,6 @@ TRIM_EVERY_S = 10.0
 CHECK_S = 0.5
 """How often it is checked whether a camera is to be reported as up or down."""
 
-MOVED = "it is not placed on this machine any more"
-"""Why a camera of a cluster is down."""
-
 PATIENCE_S = STALE_S + 1.0
 """How long a sender waits for the former one of the same name to become silent."""
 
@@ -247,7 +244,7 @@ class Cameras:
                 if name and name not in self._by_name:  # a browser may have used the name meanwhile
                     await self._rename(camera, name)
                 else:
-                    await self._remove(camera, "removed" if is_rename else MOVED)
+                    await self._remove(camera, "removed" if is_rename else "")
             for name, config in wanted.items():
                 there = self._by_name.get(name)
                 if there is None:
@@ -358,7 +355,10 @@ class Cameras:
         logger.info("camera %s: renamed to %s", name, new_name)
 
     async def _remove(self, camera: HostedCamera, reason: str | None) -> None:
-        """Remove a camera; without a reason where its sender has left, which may return soon."""
+        """Remove a camera; None where its sender has left, which may return soon.
+
+        An empty reason is not reported: the camera goes on, on another machine.
+        """
         name = camera.name
         del self._by_name[name]
         self._pushed.pop(camera, None)
@@ -372,7 +372,8 @@ class Cameras:
                 if reason is None:
                     reports = liveness.went(self._clock(), "its sender disconnected")
                 else:
-                    reports = self._liveness.pop(name).end(reason)
+                    del self._liveness[name]
+                    reports = liveness.end(reason) if reason else []
                 self._tell(name, reports)
         self._figures.forget(name)
         await self._tell_limits()

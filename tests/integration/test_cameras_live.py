@@ -389,6 +389,11 @@ def test_a_camera_whose_name_a_browser_has_is_started_when_that_leaves(tmp_path:
             await sender.close()
             await until(lambda: service.cameras.statuses()[0].state is CameraState.LIVE)
             assert service.cameras.get("gate").config == gate
+            await service.cameras.place([])
+            assert not service.cameras.statuses()
+            told = await kinds(service, "gate")
+            assert told.count("camera_up") == 1
+            assert "camera_down" not in told  # it goes on, on another machine
 
     asyncio.run(scenario())
 
