@@ -17,8 +17,10 @@ os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 LONGEST = (
     "test_cluster.py",
     "test_written_commands.py",
+    "test_trainer_processes.py",
     "test_trainer.py",
     "test_trainer_adapt.py",
+    "test_trainer_commands.py",
     "test_converted_backbones.py",
     "test_recognizer.py",
     "test_trainer_onnx_models.py",
