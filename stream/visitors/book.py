@@ -14,7 +14,6 @@ from recognizer import Floats
 from stream.errors import UnknownVisitorError, VisitorError
 from stream.events.identity_sync import truncate_log
 from stream.events.log import VISITOR, LoggedFace
-from stream.events.schema import transaction
 from stream.events.sightings import PROVISIONAL
 from stream.events.thumbnails import decode_jpeg
 from stream.visitors import tables
@@ -62,7 +61,7 @@ class VisitorBook(SightingAssigner):
             name: only the one called so, such as "Visitor 12", in upper or lower case, or into
                 whom that one was merged.
         """
-        with transaction(self._connection):
+        with self._changing():
             self._expire(time.time())
         where = ""
         values: list[str | int] = []
@@ -136,7 +135,7 @@ class VisitorBook(SightingAssigner):
             Camera and id of its tracks that have not ended.
         """
         live = []
-        with transaction(self._connection):
+        with self._changing():
             for run, stay in stays:
                 self._connection.execute(
                     "UPDATE events SET identity_id = ?, name = ?, similarity = NULL "
@@ -178,7 +177,7 @@ class VisitorBook(SightingAssigner):
                 "together, or were told apart"
             )
         rows = list(self._visitors().exemplars(visitor).values())
-        with transaction(self._connection):
+        with self._changing():
             tables.keep_apart_no_more(self._connection, visitor, into)
             if into in self._ignored:
                 self._hold(visitor, rows)
@@ -210,7 +209,7 @@ class VisitorBook(SightingAssigner):
             what = "nothing" if merged_id is None else f"no visitor {merged_id}"
             raise VisitorError(f"{what} was merged into Visitor {root}")
         number, since, is_ignored = row
-        with transaction(self._connection):
+        with self._changing():
             tables.unmerge(self._connection, number)
             tables.keep_apart(self._connection, [(root, number)])
             if not is_ignored:
@@ -244,7 +243,7 @@ class VisitorBook(SightingAssigner):
         if wanted == own:
             raise VisitorError(f"these are all sightings of Visitor {root}: leave it some")
         marks = ", ".join("?" * len(wanted))
-        with transaction(self._connection):
+        with self._changing():
             (began,) = self._one(f"SELECT min(began) FROM sightings WHERE id IN ({marks})", *wanted)
             number, _ = tables.found(self._connection, began)
             tables.move(self._connection, sorted(wanted), root, number)
@@ -256,7 +255,7 @@ class VisitorBook(SightingAssigner):
         """Announce a visitor never again on any camera, or as usual again."""
         root = self._root(visitor_id)
         rows = list(self._visitors().exemplars(root).values())
-        with transaction(self._connection):
+        with self._changing():
             if is_ignored:
                 self._connection.execute(
                     "UPDATE visitors SET is_ignored = 1 WHERE number = ?", (root,)
@@ -274,7 +273,7 @@ class VisitorBook(SightingAssigner):
     def erase(self, visitor_id: str) -> None:
         """Erase a visitor with its events, sightings and crops."""
         root = self._root(visitor_id)
-        with transaction(self._connection):
+        with self._changing():
             self._connection.execute(f"DELETE FROM events WHERE {_ITS_EVENTS}", (root,))
             self._remove_all([root])
         truncate_log(self._connection)
@@ -282,7 +281,7 @@ class VisitorBook(SightingAssigner):
 
     def erase_all(self) -> int:
         """Erase all visitors as `erase` does; return how many."""
-        with transaction(self._connection):
+        with self._changing():
             (count,) = self._one("SELECT count(*) FROM visitors WHERE root = number")
             for (root,) in self._connection.execute(
                 "SELECT number FROM visitors WHERE root = number"
@@ -333,7 +332,7 @@ class VisitorBook(SightingAssigner):
             if other in self._ignored:  # then both are
                 one_id, other_id = other_id, one_id
             return self.merge(other_id, one_id)
-        with transaction(self._connection):
+        with self._changing():
             if is_same is None:
                 tables.keep_apart_no_more(self._connection, one, other)
             else:
@@ -343,7 +342,7 @@ class VisitorBook(SightingAssigner):
 
     def switch(self, *, is_enabled: bool) -> None:
         """Begin or stop to assign visitors, also after a restart; nothing is erased."""
-        with transaction(self._connection):
+        with self._changing():
             self._connection.execute(
                 "INSERT OR REPLACE INTO facts VALUES (?, ?)", (ENABLED, str(int(is_enabled)))
             )
@@ -359,7 +358,7 @@ class VisitorBook(SightingAssigner):
             wall_now: seconds since 1970.
         """
         self._due = float("-inf")
-        with transaction(self._connection):
+        with self._changing():
             n_expired = self._expire(wall_now)
             rows = self._connection.execute(
                 "SELECT root FROM visitors GROUP BY root "

@@ -5,7 +5,8 @@ transaction fails, it is read again.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from gallery import Gallery
 from stream.errors import UnknownVisitorError
 from stream.events.identity_sync import fact
 from stream.events.log import EventLog
+from stream.events.schema import transaction
 from stream.frames import CORE_S, CORE_SHOTS, Sighting
 from stream.visitors import tables
 from stream.visitors.assignment import MAYBE_BELOW, MIN_SHOTS, JoinLimits, Tracklet, Visitors
@@ -428,6 +430,16 @@ class SightingAssigner:
                 if any(each >= 0 and each not in kept for each in self._memory.tracks(visitor))
             ]
         )
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Run one transaction; where it is undone, all visitors are read again."""
+        try:
+            with transaction(self._connection):
+                yield
+        except BaseException:
+            self.forget()
+            raise
 
     def forget(self) -> None:
         """Read all visitors again at the next use: a transaction was undone."""

@@ -15,7 +15,7 @@ import pytest
 
 from gallery import Gallery, NewPhoto
 from recognizer import Quality
-from stream.errors import UnknownVisitorError, VisitorError
+from stream.errors import EventLogError, UnknownVisitorError, VisitorError
 from stream.events import recorder
 from stream.events.log import EventLog
 from stream.events.recorder import Journal
@@ -682,6 +682,19 @@ def test_a_write_that_fails_changes_no_visitor(tmp_path, is_at_commit):
         found = see(log, 0, 2)
         assert (found.visitor, found.visit_count) == ("Visitor 1", 1)
         assert book.page()[1] == 1
+
+
+def test_an_erasure_that_fails_changes_no_visitor(tmp_path):
+    with opened(tmp_path, keep_days=1.0) as (log, book, _):
+        first = see(log, 0, 1)
+        log.connection.execute(
+            "CREATE TRIGGER full BEFORE DELETE ON visitors BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        with pytest.raises(EventLogError, match="full"):
+            log.retain(time.time() + 90_000)
+        log.connection.execute("DROP TRIGGER full")
+        assert see(log, 0, 2).visitor_id == first.visitor_id
+        assert book.get(first.visitor_id).visit_count == 2
 
 
 FAR = 100_000
