@@ -3,22 +3,18 @@
 import asyncio
 import itertools
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 
 from gallery import Gallery, replacing
-from gallery.address import shown
-from gallery.errors import GalleryUnreachableError
 from gallery.people_copy import PeopleCopy
 from gallery.private_files import make_private_directory
 from recognizer import (
@@ -27,7 +23,6 @@ from recognizer import (
     default_cache,
     fetch_photos,
     open_recognizer,
-    usable_cpus,
 )
 from stream.cameras.camera import CameraState
 from stream.cameras.host import Host, LocalHost
@@ -44,21 +39,25 @@ from stream.events.recorder import Journal
 from stream.events.replica import leave
 from stream.events.search_worker import SearchWorker
 from stream.events.visits import VisitRules
-from stream.events.webhook_queue import Outbox, forget_others, hook_keys
 from stream.front.front import Front
 from stream.front.machines import Machines
 from stream.ice import IceServers
 from stream.integrations.compreface.similarity import similarity_of
 from stream.integrations.frigate.companion import FrigateCompanion
 from stream.integrations.mqtt.client import MqttClient
-from stream.integrations.mqtt.events import outbox_key
 from stream.integrations.mqtt.link import MqttLink
-from stream.integrations.push.devices import Devices
-from stream.integrations.rules.engine import Rules
 from stream.integrations.status import IntegrationStatus, of_frigate, of_webhook
-from stream.integrations.webhooks import Webhook
 from stream.metrics.figures import Figures
 from stream.naming import FaceNaming
+from stream.opening import (
+    DEMO_CAMERA,
+    n_workers,
+    open_cameras,
+    open_replicator,
+    open_rules,
+    open_webhooks,
+    settings_of_commands,
+)
 from stream.recognition.photo_worker import PhotoWorker
 from stream.recognition.pipeline import Pipeline
 from stream.recognition.worker import Inference
@@ -87,11 +86,6 @@ STOP_TIMEOUT_S = 1.0
 
 TRACKS_OF_ONE = 1 << 32
 """Numbers of tracks that one process may use; they must be unique in a run of the service."""
-
-CAMERAS_OF_ONE = 4
-"""Cameras for which one worker process is started by `workers = "auto"`."""
-
-DEMO_CAMERA = CameraConfig(name="demo", url="demo:")
 
 
 class Service:
@@ -200,9 +194,9 @@ class Service:
             zone=config.events.zone,
         )
         self.pipeline.gather_strangers(lambda: self.visitors.is_enabled)
-        self.webhooks = _open_webhooks(config, self.supervisor)
+        self.webhooks = open_webhooks(config, self.supervisor)
         self.mqtt_link = MqttLink(config, supervisor=self.supervisor) if config.mqtt.is_on else None
-        self.rules = _open_rules(config, self.supervisor, self.mqtt)
+        self.rules = open_rules(config, self.supervisor, self.mqtt)
         followers = (*self.webhooks, self.mqtt_link, self.rules)
         self.journal = Journal(
             event_log,
@@ -334,7 +328,9 @@ class Service:
             cv2.setNumThreads(1)
             stack.enter_context(only_service(directory))
             replacing.discard(directory)
-            stack.enter_context(announced(directory, data=data_dir(), settings=_shared(config)))
+            stack.enter_context(
+                announced(directory, data=data_dir(), settings=settings_of_commands(config))
+            )
             recognizer = await asyncio.to_thread(open_one, progress=progress)
             copy = _people_copy(config)
             gallery = stack.enter_context(
@@ -346,7 +342,7 @@ class Service:
                     copy=copy,
                 )
             )
-            camera_store = _open_store(config)
+            camera_store = open_cameras(config)
             event_log = stack.enter_context(
                 EventLog.open(
                     directory,
@@ -361,7 +357,7 @@ class Service:
             await asyncio.to_thread(event_log.follow, gallery)
             replicator = None
             if config.gallery.database:
-                replicator = await asyncio.to_thread(_open_replicator, config)
+                replicator = await asyncio.to_thread(open_replicator, config)
             else:
                 leave(event_log.connection)
             service = cls(
@@ -727,34 +723,6 @@ class Service:
         return max(deadline - self._clock(), STOP_TIMEOUT_S / 4)
 
 
-def _shared(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the settings for commands that run beside the service, valid in any directory."""
-    tables = config.model_dump(
-        mode="json",
-        include={"recognizer", "gallery", "events"},
-        exclude={"gallery": {"directory"}},
-        exclude_unset=True,
-    )
-    if config.gallery.database:
-        tables["gallery"]["database"] = shown(config.gallery.database)
-    model = tables.get("recognizer", {}).get("model", "")
-    if os.sep in model or Path(model).is_file():
-        tables["recognizer"]["model"] = str(Path(model).absolute())
-    return tables
-
-
-def n_workers(config: Config, store: CameraStore) -> int:
-    """Return the number of worker processes; 0 to run all cameras in the service's own."""
-    wanted = config.recognizer.workers
-    if wanted == "auto" and config.cluster.node:
-        n = usable_cpus() // 2  # cameras come later
-    elif wanted == "auto":
-        n = min(usable_cpus() // 2, -(-len(store.cameras()) // CAMERAS_OF_ONE))
-    else:
-        n = wanted
-    return n if n > 1 else 0
-
-
 def _people_copy(config: Config) -> PeopleCopy | None:
     """Return the copy of a database's people; erase it where they are in a directory."""
     copy = PeopleCopy(config.gallery_directory)
@@ -765,76 +733,6 @@ def _people_copy(config: Config) -> PeopleCopy | None:
     except OSError as error:
         logger.warning("cannot erase the copy of a database's people: %s", error)
     return None
-
-
-def _open_store(config: Config) -> CameraStore:
-    """Return the store of the cameras, whose settings a cluster has in its database."""
-    directory = config.gallery_directory
-    if not config.cluster.node:
-        return CameraStore.open(directory, config.cameras or (DEMO_CAMERA,))
-    from stream.cluster.store import ClusterStore
-
-    return ClusterStore.of_node(
-        directory,
-        address=config.gallery.database,
-        node=config.cluster.node,
-        site=config.cluster.site or None,
-    )
-
-
-def _open_replicator(config: Config) -> "Replicator":
-    """Return the sharer of this machine's events; the event log must be open."""
-    from stream.replication.replicator import Replicator
-
-    replicator = Replicator(
-        config.gallery_directory,
-        config.gallery.database,
-        keep_days=config.events.keep_days,
-        name=config.cluster.name,
-    )
-    try:
-        try:
-            replicator.enter()
-        except GalleryUnreachableError as error:
-            replicator.enter_later(error)
-    except BaseException:
-        replicator.close()
-        raise
-    return replicator
-
-
-def _open_webhooks(config: Config, supervisor: Supervisor) -> list[Webhook]:
-    """Open the webhooks with their pending events; the event log must be open."""
-    keys = hook_keys([each.url for each in config.webhooks])
-    directory = config.gallery_directory
-    of_mqtt = [outbox_key(config.mqtt)] if config.mqtt.is_on else []
-    forget_others(directory, [*keys, *of_mqtt])  # all if none is configured any more
-    webhooks = []
-    for number, (each, key) in enumerate(zip(config.webhooks, keys, strict=True), 1):
-        outbox = Outbox(directory, key)
-        webhooks.append(
-            Webhook(each, number=number, outbox=outbox, supervisor=supervisor, wall_clock=time.time)
-        )
-    return webhooks
-
-
-def _open_rules(config: Config, supervisor: Supervisor, broker: MqttClient | None) -> Rules:
-    """Open the rules with their pending notifications; the event log must be open."""
-    server = config.server
-    return Rules(
-        config.gallery_directory,
-        config.rules,
-        config.notify,
-        zone=config.events.zone,
-        devices=Devices(
-            config.gallery_directory,
-            tokens={"admin": server.token, "viewer": server.viewer_token},
-            wall_clock=time.time,
-        ),
-        broker=broker,
-        supervisor=supervisor,
-        wall_clock=time.time,
-    )
 
 
 def _look_at(placing: Future[None], follower: "Follower") -> None:

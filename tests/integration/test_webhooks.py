@@ -29,8 +29,8 @@ from stream.integrations import webhooks
 from stream.integrations.delivery import MAX_TRIES, MAX_WAITING
 from stream.integrations.signing import legacy_signature, signature
 from stream.integrations.webhooks import DEADLINE_S, Webhook
+from stream.opening import open_webhooks
 from stream.schemas.events import event_json
-from stream.service import _open_webhooks
 from stream.supervisor import Supervisor
 from tests.ports import HeldPort
 from tests.unit.stream.visitors.test_book import opened as visitors
@@ -473,7 +473,7 @@ def test_webhooks_that_are_removed_altogether_begin_anew_when_they_are_added_aga
     EventLog.open(tmp_path).close()
     for config, n_waiting in ((with_hook, 0), (without, 0), (with_hook, 0)):
         supervisor = Supervisor(clock=time.monotonic)
-        webhooks = _open_webhooks(config, supervisor)
+        webhooks = open_webhooks(config, supervisor)
         assert [webhook.status().waiting for webhook in webhooks] == [n_waiting] * len(webhooks)
         for webhook in webhooks:
             webhook.stop()
