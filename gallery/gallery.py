@@ -22,7 +22,8 @@ from gallery.opening import open_store
 from gallery.people import People
 from gallery.people_copy import PeopleCopy, copied_at
 from gallery.photos import Photos
-from gallery.searcher import Searcher
+from gallery.searcher import Ranking, Searcher
+from gallery.shards import AnySearcher, DividedSearcher, ShardState, n_shards
 from gallery.store import WAIT_FOR_OTHERS_S, WAIT_TO_READ_S, Access, Store
 from gallery.thresholds import TYPICAL, Growth, naming_threshold, raised
 
@@ -56,8 +57,11 @@ class Gallery:
         self.model_id = model_id
         self.embedding_size = embedding_size
         self.facts = Facts(store)
-        self._searcher = Searcher(
-            store, model_id=model_id, embedding_size=embedding_size, copy=copy
+        n = 0 if copy is not None else n_shards(self.facts)
+        self._searcher: AnySearcher = (
+            DividedSearcher(store, model_id=model_id, embedding_size=embedding_size, n=n)
+            if n
+            else Searcher(store, model_id=model_id, embedding_size=embedding_size, copy=copy)
         )
         self.people = People(store, self._searcher)
         self.photos = Photos(store, self._searcher)
@@ -207,6 +211,7 @@ class Gallery:
 
     def close(self) -> None:
         """Close the store; safe to call twice."""
+        self._searcher.close()
         self.store.close()
         if self._copy is not None:
             self._copy.close()
@@ -244,13 +249,39 @@ class Gallery:
 
     @property
     def index_kind(self) -> str:
-        """The kind of index in memory: "flat" or "int8", which are exact, or "pq"."""
+        """The kind of index: "flat" or "int8", which are exact, "pq", or "shards" elsewhere."""
         return self._searcher.kind
 
     @property
     def known_revision(self) -> int:
         """The number of the last change applied to the index; costs nothing."""
         return self._searcher.known_revision
+
+    @property
+    def state(self) -> object:
+        """Differs after a change of what is searched, such as of people; costs nothing."""
+        return self._searcher.state
+
+    def shards(self) -> tuple[ShardState, ...]:
+        """Return what is known of the shards that hold the people; none if this process does."""
+        return self._searcher.shards() if isinstance(self._searcher, DividedSearcher) else ()
+
+    def unsearched(self) -> str:
+        """Return why a part of the people was not searched lately, one line; empty if all were."""
+        shards = self.shards()
+        away = [each for each in shards if not each.is_there]
+        if not away:
+            return ""
+        numbers = ", ".join(str(each.number) for each in away)
+        if len(away) == len(shards):
+            return (
+                f"none of the {len(shards)} shards answers, so nobody is searched: they run while "
+                "the cluster does, see facewire cluster start"
+            )
+        return (
+            f"{len(away)} of {len(shards)} shards (number {numbers}) do not answer: the people in "
+            "them are not searched, all others are"
+        )
 
     def revision(self, *, wait_s: float = WAIT_TO_READ_S) -> int:
         """Return the number of the last change by any process to people or photos.
@@ -314,7 +345,15 @@ class Gallery:
         Raises:
             ValueError: if embeddings are not (N, D).
         """
-        return self._searcher.best(embeddings, k)
+        return self.ranked(embeddings, k).matches
+
+    def ranked(self, embeddings: Floats, k: int) -> Ranking:
+        """As `best`, and whether all people were searched: shards may be away.
+
+        Raises:
+            ValueError: if embeddings are not (N, D).
+        """
+        return self._searcher.ranked(embeddings, k)
 
     def threshold_for(self, pairwise: float, growth: Growth = TYPICAL) -> float:
         """Return the threshold for searching this gallery.

@@ -158,7 +158,10 @@ def _batches(connection: Connection, table: str) -> Iterator[list[tuple[Any, ...
     while batch:
         if table == "photos":
             batch = [(*row[:-1], Embedding(row[-1])) for row in batch]
-        yield batch
+        if table == "facts":  # shards belong to a database, not to its people
+            yield [row for row in batch if not row[0].startswith("shard")]
+        else:
+            yield batch
         batch = connection.execute(
             f"{select} WHERE {columns[0]} > ?{order}", (batch[-1][0],)
         ).fetchall()

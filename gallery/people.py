@@ -17,7 +17,7 @@ from gallery.person_rows import (
     person_of_id,
     person_of_name,
 )
-from gallery.searcher import Searcher
+from gallery.shards import AnySearcher
 from gallery.store import WAIT_TO_READ_S, Store
 
 
@@ -31,7 +31,7 @@ class People:
         searcher: updated with each change.
     """
 
-    def __init__(self, store: Store, searcher: Searcher) -> None:
+    def __init__(self, store: Store, searcher: AnySearcher) -> None:
         self._store = store
         self._searcher = searcher
         self._order: tuple[int, list[tuple[str, Identity]]] = (-1, [])

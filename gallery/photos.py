@@ -22,7 +22,7 @@ from gallery.person_rows import (
     target_person,
 )
 from gallery.probes import unit_rows
-from gallery.searcher import Searcher
+from gallery.shards import AnySearcher
 from gallery.store import Connection, Store
 
 Floats = NDArray[np.float32]
@@ -47,7 +47,7 @@ class Photos:
         searcher: updated with each change.
     """
 
-    def __init__(self, store: Store, searcher: Searcher) -> None:
+    def __init__(self, store: Store, searcher: AnySearcher) -> None:
         self._store = store
         self._searcher = searcher
         self._facts = Facts(store)

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar, cast
 from uuid import uuid4
@@ -20,6 +21,7 @@ from gallery.index import TemplateIndex
 from gallery.large_index import LargeIndex
 from gallery.probes import unit_rows
 from gallery.store import Store
+from gallery.templates import ALL, Share
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,19 @@ TIE = 1e-6
 AnyIndex = TypeVar("AnyIndex", bound=TemplateIndex | LargeIndex)
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The people most similar to some probes.
+
+    Attributes:
+        matches: for each probe, best first.
+        is_whole: whether all people were searched; false while shards do not answer.
+    """
+
+    matches: list[list[Match]]
+    is_whole: bool
+
+
 class Searcher:
     """The templates and names of a gallery in memory, and the search over them.
 
@@ -44,16 +59,24 @@ class Searcher:
         model_id: of the model of its embeddings.
         embedding_size: D of that model.
         copy: searched until the store is reached, which is a database that is away now.
+        share: of the people, whom alone it holds.
 
     Attributes:
         source: what is searched: the copy, or the store.
     """
 
     def __init__(
-        self, store: Store, *, model_id: str, embedding_size: int, copy: Store | None = None
+        self,
+        store: Store,
+        *,
+        model_id: str,
+        embedding_size: int,
+        copy: Store | None = None,
+        share: Share = ALL,
     ) -> None:
         self.model_id = model_id
         self.embedding_size = embedding_size
+        self._share = share
         self.source = store if copy is None else copy
         self._store = store
         self._facts = Facts(store)
@@ -81,13 +104,29 @@ class Searcher:
         """The number of the last change applied to the index; costs nothing."""
         return self._revision
 
+    @property
+    def state(self) -> object:
+        """Differs after a change of people, or of what is searched."""
+        # The source, too: the copy's revision may be that of a restored database by chance.
+        return self.source, self._revision
+
+    def close(self) -> None:
+        """Do nothing: the index ends with this object."""
+
     def identities(self) -> list[Identity]:
         """Return all identities in the index, unordered."""
         names = self._names
-        return list((templates.all_names(self.source) if names is None else names).values())
+        if names is None:
+            names = templates.all_names(self.source, self._share)
+        return list(names.values())
 
-    def best(self, embeddings: Floats, k: int) -> list[list[Match]]:
-        """Return the k most similar identities of each probe; see `Gallery.best`."""
+    def ranked(self, embeddings: Floats, k: int) -> Ranking:
+        """Return the k most similar identities of each probe; see `Gallery.ranked`."""
+        found = self.best_persons(embeddings, k)
+        return Ranking([[match for _, match in each] for each in found], is_whole=True)
+
+    def best_persons(self, embeddings: Floats, k: int) -> list[list[tuple[int, Match]]]:
+        """As `ranked`, each match with the number of its person."""
         probes, is_usable = unit_rows(embeddings, self.embedding_size)
         usable = probes[is_usable]
         self._recent.extend(usable[:1])
@@ -126,13 +165,15 @@ class Searcher:
                 return False
             self._facts.refuse_other_model(self.model_id)
             known = self._names
-            names = {} if known is None else templates.names_of(self._store, changes.persons)
+            persons = np.array(changes.persons, np.int64)
+            own = persons[self._share.holds(persons)].tolist()
+            names = {} if known is None else templates.names_of(self._store, own)
             if known is not None:
                 known.update(names)
             if changes.photo_ids:
                 self._index = self._changed(self._index, changes.photo_ids)
             if known is not None:
-                for person in changes.persons:
+                for person in own:
                     if person not in names:
                         known.pop(person, None)
             self._revision = changes.revision
@@ -204,6 +245,8 @@ class Searcher:
 
     def _changed(self, before: AnyIndex, photo_ids: Sequence[int]) -> AnyIndex:
         ids, persons, embeddings = templates.templates_of(self.source, photo_ids)
+        is_own = self._share.holds(persons)  # a photo may have moved to somebody elsewhere
+        ids, persons, embeddings = ids[is_own], persons[is_own], embeddings[is_own]
         changed = cast("AnyIndex", before.copy())
         changed.remove(np.array(photo_ids, np.int64))
         if len(ids):
@@ -222,16 +265,16 @@ class Searcher:
         # rather than never.
         if self.source is self._store:
             self._seen_version = self._store.data_version()
-        expected = templates.count(self.source)
+        expected = templates.count(self.source, self._share)
         if self._is_large(expected):
             self._index, self._revision = self._large()
             self._names = None
             return
         revision = templates.revision(self.source)
         index = TemplateIndex(self.embedding_size, self._vectors, expected=expected)
-        for ids, persons, embeddings in templates.all_templates(self.source):
+        for ids, persons, embeddings in templates.all_templates(self.source, share=self._share):
             index.add(ids, persons, embeddings)
-        self._names = templates.all_names(self.source)
+        self._names = templates.all_names(self.source, self._share)
         self._index = index
         self._revision = revision
 
@@ -273,7 +316,7 @@ class Searcher:
         head = index_file.Head(token, self.model_id, self.embedding_size, revision)
 
         def batches() -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Floats]]:
-            for batch in templates.all_templates(self.source):
+            for batch in templates.all_templates(self.source, share=self._share):
                 yield batch
                 pause()
 
@@ -288,12 +331,12 @@ class Searcher:
         return LargeIndex(file, self._vectors), revision
 
     def _index_path(self) -> Path | None:
-        """Return where the file is; None for one without a name, of a store elsewhere."""
-        if not isinstance(self._store, GalleryFile):
+        """Return where the file is; None for one without a name, of a database or a share."""
+        if not isinstance(self._store, GalleryFile) or self._share != ALL:
             return None
         return self._store.path.with_name(self._store.path.name + index_file.SUFFIX)
 
-    def _named(self, ranked: list[tuple[int, float]]) -> list[Match]:
+    def _named(self, ranked: list[tuple[int, float]]) -> list[tuple[int, Match]]:
         matches, names = [], self._names
         if names is None:
             try:
@@ -303,7 +346,7 @@ class Searcher:
         for person, similarity in ranked:
             identity = names.get(person)
             if identity is not None:  # else erased since the search, a moment ago
-                matches.append(Match(identity, similarity))
+                matches.append((person, Match(identity, similarity)))
         return matches
 
 

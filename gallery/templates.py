@@ -19,16 +19,46 @@ BATCH = 500
 JOURNAL_ROWS = 200_000  # a process further behind than this reads everything again
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The people whom one of several searches holds: those with this remainder of their number.
+
+    Numbers count up, so that the shares are equal. All photos of a person are in one.
+
+    Attributes:
+        number: of the share, from 0.
+        of: how many there are.
+    """
+
+    number: int
+    of: int
+
+    def holds(self, persons: Ids) -> NDArray[np.bool_]:
+        """Return which of (M,) int64 people are in it, (M,)."""
+        is_held: NDArray[np.bool_] = persons % self.of == self.number
+        return is_held
+
+    @property
+    def condition(self) -> str:
+        """The same in SQL, of a table with the column `person`."""
+        return f"person % {self.of} = {self.number}" if self.of > 1 else "1 = 1"
+
+
+ALL = Share(0, 1)
+"""Everybody."""
+
+
 def revision(store: Store, *, wait_s: float = WAIT_TO_READ_S) -> int:
     """Return the number of the last change; see `Store.reading` for `wait_s`."""
     with store.reading(wait_s=wait_s) as connection:
         return revision_in(connection)
 
 
-def count(store: Store) -> int:
+def count(store: Store, share: Share = ALL) -> int:
     """Return the number of templates."""
     with store.reading() as connection:
-        return int(connection.execute("SELECT count(*) FROM photos").fetchone()[0])
+        counted = f"SELECT count(*) FROM photos WHERE {share.condition}"
+        return int(connection.execute(counted).fetchone()[0])
 
 
 def count_people(store: Store) -> int:
@@ -37,13 +67,15 @@ def count_people(store: Store) -> int:
         return int(connection.execute("SELECT count(*) FROM identities").fetchone()[0])
 
 
-def all_templates(store: Store, batch: int = 8_192) -> Iterator[tuple[Ids, Ids, Floats]]:
+def all_templates(
+    store: Store, batch: int = 8_192, share: Share = ALL
+) -> Iterator[tuple[Ids, Ids, Floats]]:
     """Yield all photo ids, ascending, persons and embeddings in batches, from one snapshot."""
     last = 0
     with store.reading(snapshot=True) as connection:
         while rows := connection.execute(
-            "SELECT photo_id, person, embedding FROM photos WHERE photo_id > ?"
-            " ORDER BY photo_id LIMIT ?",
+            "SELECT photo_id, person, embedding FROM photos"
+            f" WHERE photo_id > ? AND {share.condition} ORDER BY photo_id LIMIT ?",
             (last, batch),
         ).fetchall():
             yield as_arrays(rows)
@@ -93,13 +125,13 @@ def changes_in(connection: Connection, revision: int) -> Changes | None:
     return Changes(last, photo_ids, persons)
 
 
-def all_names(store: Store) -> dict[int, Identity]:
+def all_names(store: Store, share: Share = ALL) -> dict[int, Identity]:
     """Return all identities by person."""
     with store.reading() as connection:
         return {
             person: Identity(identity_id, name)
             for person, identity_id, name in connection.execute(
-                "SELECT person, identity_id, name FROM identities"
+                f"SELECT person, identity_id, name FROM identities WHERE {share.condition}"
             )
         }
 

@@ -342,6 +342,9 @@ class Service:
                     copy=copy,
                 )
             )
+            if gallery.shards() and copy is not None:  # their people are too many for each disk
+                await asyncio.to_thread(_erase, copy)
+                copy = None
             camera_store = open_cameras(config)
             event_log = stack.enter_context(
                 EventLog.open(
@@ -616,6 +619,8 @@ class Service:
             lines.append(self.gallery_worker.trouble)
         if self.gallery_worker.copy_trouble:
             lines.append(self.gallery_worker.copy_trouble)
+        if unsearched := self.gallery.unsearched():
+            lines.append(unsearched)
         if self.failures:
             lines.append(f"recognition failed on {self.failures} frames, see the log")
         if self.journal.trouble:
@@ -728,11 +733,15 @@ def _people_copy(config: Config) -> PeopleCopy | None:
     copy = PeopleCopy(config.gallery_directory)
     if config.gallery.database:
         return copy
+    _erase(copy)
+    return None
+
+
+def _erase(copy: PeopleCopy) -> None:
     try:
         copy.erase()
     except OSError as error:
         logger.warning("cannot erase the copy of a database's people: %s", error)
-    return None
 
 
 def _look_at(placing: Future[None], follower: "Follower") -> None:

@@ -436,7 +436,7 @@ def _identify(
     matches = gallery.search(probes, threshold=matching.threshold, margin=matching.margin)
     nearest = gallery.best(probes, k=n_candidates) if n_candidates else [[]] * len(faces)
     shown = [face.enlarged(photo.scale) for face in faces]
-    return identified_json(label, shown, matches, nearest)
+    return identified_json(label, shown, matches, nearest, gallery.unsearched())
 
 
 def _bound(photos: list[UploadFile]) -> None:

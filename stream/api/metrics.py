@@ -12,6 +12,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from gallery.shards import ShardState
 from stream.cameras.camera import CameraState, CameraStatus
 from stream.front.front import Front
 from stream.integrations.delivery import DeliveryStatus
@@ -101,6 +102,8 @@ class ServiceCollector(Collector):
             time.process_time() + service.worker_cpu_s,
         )
         yield from _search_check(service.gallery_worker.n_checked, service.gallery_worker.n_equal)
+        if shards := service.gallery.shards():
+            yield from _shards(shards)
         if service.viewing.sfu is not None:
             yield from _sfu(service.viewing.sfu.status())
         if service.front is not None:
@@ -134,6 +137,30 @@ def _search_check(n_checked: int, n_equal: int) -> Iterable[Metric]:
             "Share of those since the start of the service.",
             n_equal / n_checked,
         )
+
+
+SHARD_GAUGES: tuple[tuple[str, str, Callable[[ShardState], float]], ...] = (
+    ("up", "1 while a shard of the people answers.", lambda shard: shard.is_there),
+    ("photos", "Photos that a shard holds.", lambda shard: shard.n_photos),
+    (
+        "search_checks",
+        "Searches of a very large shard repeated by comparing all of its templates.",
+        lambda shard: shard.n_checked,
+    ),
+    (
+        "search_checks_equal",
+        "Those with the same most similar person.",
+        lambda shard: shard.n_equal,
+    ),
+)
+
+
+def _shards(shards: Sequence[ShardState]) -> Iterable[Metric]:
+    for name, text, value in SHARD_GAUGES:
+        gauge = GaugeMetricFamily(f"facewire_shard_{name}", text, labels=["shard"])
+        for shard in shards:
+            gauge.add_metric([str(shard.number)], float(value(shard)))
+        yield gauge
 
 
 def _webhooks(statuses: Sequence[DeliveryStatus]) -> Iterable[Metric]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import statistics
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from stream.cli.common import (
     complain,
     counted,
     finite,
+    need_ray,
     print_json,
     table_console,
     write_output,
@@ -37,6 +39,8 @@ from stream.errors import StreamError
 if TYPE_CHECKING:
     from recognizer import Floats
     from stream.bench.quality import QualityFigures
+    from stream.bench.search import SearchFigures
+    from stream.bench.shards import ShardFigures
     from stream.bench.stream import StreamBench
     from stream.bench.visitors import VisitorFigures
 
@@ -117,6 +121,10 @@ def search(
             show_default=False,
         ),
     ] = None,
+    shards: Annotated[
+        int,
+        typer.Option(min=0, max=1_000, help="Processes of Ray that share the people; 0 for none."),
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a gallery of N synthetic photos: search, start, changes, memory, exactness.
@@ -127,6 +135,10 @@ def search(
     """
     from stream.bench.search import bench_search
 
+    if shards:
+        need_ray()
+        from stream.bench.shards import bench_shards
+
     faces = None if images is None else _faces_in(images)
     size = size if faces is None else faces.shape[1]
     figures = []
@@ -136,8 +148,11 @@ def search(
             Progress(console=Console(stderr=True), transient=True) as bar,
         ):
             task = bar.add_task(f"{n_templates} templates", total=1.0)
+            measure: Callable[..., SearchFigures | ShardFigures] = (
+                partial(bench_shards, n_shards=shards) if shards else bench_search
+            )
             figures.append(
-                bench_search(
+                measure(
                     Path(directory),
                     n_templates,
                     embedding_size=size,

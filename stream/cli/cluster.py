@@ -1,6 +1,5 @@
 """cluster: cameras of several machines, placed by Ray and taken over when a machine dies."""
 
-import importlib
 import os
 import re
 import socket
@@ -15,7 +14,15 @@ from rich.table import Table
 
 from gallery.address import shown
 from gallery.errors import GalleryUnreachableError
-from stream.cli.common import AsJson, ConfigFileAlone, finite, print_json, say, table_console
+from stream.cli.common import (
+    AsJson,
+    ConfigFileAlone,
+    finite,
+    need_ray,
+    print_json,
+    say,
+    table_console,
+)
 from stream.config import DATABASE_VARIABLE, Config, configuration_file, load_config, parse_camera
 from stream.config.cluster import SITE_NAME
 from stream.config_file import describe
@@ -94,11 +101,11 @@ def start(
     Examples: facewire cluster start
               facewire cluster start --join 192.0.2.1:6379 --site warehouse
     """
-    _settings(config)
+    settings = _settings(config)
     if join and not ADDRESS.fullmatch(join):
         raise ClusterError(f"--join {join!r} must be HOST:PORT, such as 192.0.2.1:{RAY_PORT}")
     _check_site(site)
-    _need_ray()
+    need_ray()
     from stream.cluster import actors, running
 
     if join or not running.ray_address():
@@ -123,7 +130,9 @@ def start(
         return
     arguments = [] if service_port is None else [f"--port={service_port}"]
     arguments += [] if host is None else [f"--host={host}"]
-    if troubles := running.start(actors.Options(tuple(arguments), cpus, gpus)):
+    if troubles := running.start(
+        actors.Options(tuple(arguments), cpus, gpus, settings.gallery.shards)
+    ):
         raise ClusterError("; ".join(troubles))
     say("the coordinator runs; services start in a moment: facewire cluster nodes")
 
@@ -136,7 +145,7 @@ def stop() -> None:
 
     Example: facewire cluster stop
     """
-    _need_ray()
+    need_ray()
     from stream.cluster import running
 
     say("all services are stopped" if running.stop() else "no cluster runs")
@@ -295,14 +304,6 @@ def nodes(
             *(str(placed.count(machine.node)), what),
         )
     table_console().print(table)
-
-
-def _need_ray() -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports to Ray's makers
-    try:
-        importlib.import_module("ray")
-    except ImportError as error:
-        raise ClusterError("machines of a cluster need Ray: pip install '.[cluster]'") from error
 
 
 def _check_site(site: str) -> None:

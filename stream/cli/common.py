@@ -3,9 +3,11 @@
 Heavy modules are imported only when a command needs them, so that `facewire --help` is fast.
 """
 
+import importlib
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -26,7 +28,7 @@ from rich.progress import (
 )
 
 from gallery import escaped, is_text
-from stream.errors import StreamError
+from stream.errors import ClusterError, StreamError
 
 if TYPE_CHECKING:
     from gallery import Gallery, Place
@@ -288,3 +290,16 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
         progress(0, total)
         done = itertools.count(1)
         yield lambda: progress(next(done), total)
+
+
+def need_ray() -> None:
+    """Check that Ray is installed; it sends no reports to its makers.
+
+    Raises:
+        ClusterError: if it is not.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        importlib.import_module("ray")
+    except ImportError as error:
+        raise ClusterError("machines of a cluster need Ray: pip install '.[cluster]'") from error

@@ -161,7 +161,10 @@ def identify(
             matches = people.search(probes, threshold=threshold, margin=margin)
             nearest = people.best(probes, k=candidates) if candidates else [[]] * len(faces)
             faces = tuple(face.enlarged(photo.scale) for face in faces)
-            document.append(identified_json(str(path), faces, matches, nearest))
+            incomplete = people.unsearched()
+            if incomplete:
+                complain(incomplete)
+            document.append(identified_json(str(path), faces, matches, nearest, incomplete))
             if not as_json:
                 say(f"{path}: {_count(faces)}")
                 for face, match, ranked in zip(faces, matches, nearest, strict=True):

@@ -50,6 +50,13 @@ class GalleryConfig(Section):
         le=1,
         description="similarity from which a face is a match; the gallery's own unless set",
     )
+    shards: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="processes of a cluster among which the people are divided, for more than one "
+        "machine can search; with 0, each service holds all; read by facewire cluster start",
+    )
     margin: float | None = Field(
         None,
         ge=0,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gallery import ErasedIdentityError, Gallery, Identity, NewPhoto, Target, clean_name
+from gallery.errors import GalleryUnreachableError
 from recognizer import Quality, Recognizer, SimilarityLimits
 from stream.enrollment.doubts import Doubts, hint
 from stream.enrollment.photo_checks import (
@@ -360,7 +361,13 @@ class _Judge:
         too_alike = self._similarity.other_among(self._gallery.people.count())
         own_id = None if identity is None else identity.identity_id
         unlike = []
-        for i, ranked in enumerate(self._gallery.best(embeddings, k=2)):
+        found = self._gallery.ranked(embeddings, k=2)
+        if not found.is_whole:
+            raise GalleryUnreachableError(
+                f"nobody is enrolled now, since they may be somebody already: "
+                f"{self._gallery.unsearched() or 'a part of the people was not searched'}"
+            )
+        for i, ranked in enumerate(found.matches):
             others = [m for m in ranked if m.identity.identity_id != own_id]
             if (
                 others

@@ -91,7 +91,7 @@ class GalleryWorker:
         self._applied = applied
         self._clock = clock
         self._notify_lock = threading.Lock()
-        self._notified = gallery.source, gallery.known_revision
+        self._notified = gallery.state
         self._locked_since: float | None = None
         self._is_away = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="gallery-read")
@@ -165,8 +165,7 @@ class GalleryWorker:
 
     def _notify(self) -> None:
         with self._notify_lock:
-            # The source, too: the copy's revision may be that of a restored database by chance.
-            state = self._gallery.source, self._gallery.known_revision
+            state = self._gallery.state
             if state != self._notified:
                 self._changed(self._threshold())
                 self._notified = state

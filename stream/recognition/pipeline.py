@@ -561,11 +561,12 @@ class Pipeline:
             return
         with self._stage("search"):
             probes = [memory.voter.probes() for memory in memories]
-            found = self._gallery.best(np.concatenate(probes), k=2)
+            found = self._gallery.ranked(np.concatenate(probes), k=2)
         start = 0
         for memory, part in zip(memories, probes, strict=True):
-            memory.voter.decide(found[start : start + len(part)])
-            memory.is_open = False
+            ranked = found.matches[start : start + len(part)]
+            memory.voter.decide(ranked, is_whole=found.is_whole)
+            memory.is_open = not found.is_whole
             start += len(part)
 
     def _camera(self, frame: Frame) -> Watch:

@@ -111,11 +111,14 @@ class Voter:
         new = [look.embedding for look in self._looks if look.candidates is None]
         return np.stack([*new, template])
 
-    def decide(self, found: Sequence[Sequence[Match]]) -> None:
+    def decide(self, found: Sequence[Sequence[Match]], *, is_whole: bool = True) -> None:
         """Decide again.
 
         Args:
             found: for each of `probes`, the two most similar identities, best first.
+            is_whole: whether all people were searched. If not, somebody among those who were may
+                be named, but nobody becomes a stranger or loses a name, and all embeddings are
+                searched again.
         """
         waiting = [look for look in self._looks if look.candidates is None]
         if len(found) != len(waiting) + 1:
@@ -124,7 +127,12 @@ class Voter:
             look.candidates = candidates
         pooled = found[-1]
         accepted = self._accepted(pooled, self.threshold)
-        if accepted is not None and self._has_votes(accepted):
+        is_accepted = accepted is not None and self._has_votes(accepted)
+        if not is_whole:
+            self.forget_candidates()
+            if self.state is TrackState.KNOWN or not is_accepted:
+                return
+        if is_accepted:
             self.state, self.match = TrackState.KNOWN, accepted
             return
         kept = self._kept(pooled)

@@ -48,11 +48,16 @@ class IdentifiedFaceJson(FaceJson):
 
 
 class IdentifiedJson(TypedDict):
-    """The faces of an uploaded photo; `error`, of one among several, says why it is unreadable."""
+    """The faces of an uploaded photo.
+
+    `error`, of one among several, says why it is unreadable; `incomplete` why a part of the people
+    was not searched: shards of a cluster that do not answer.
+    """
 
     image: str
     faces: list[IdentifiedFaceJson]
     error: NotRequired[str]
+    incomplete: NotRequired[str]
 
 
 class TrackJson(TypedDict):
@@ -135,6 +140,7 @@ def identified_json(
     faces: "Sequence[Face]",
     matches: "Sequence[Match | None]",
     candidates: "Sequence[Sequence[Match]]",
+    incomplete: str = "",
 ) -> IdentifiedJson:
     """Return the faces of an image and their identities as JSON.
 
@@ -143,8 +149,9 @@ def identified_json(
         faces: its faces.
         matches: per face, None for a stranger.
         candidates: per face, the most similar people, best first.
+        incomplete: why a part of the people was not searched; empty if all were.
     """
-    return {
+    document: IdentifiedJson = {
         "image": image,
         "faces": [
             {
@@ -155,6 +162,9 @@ def identified_json(
             for face, match, ranked in zip(faces, matches, candidates, strict=True)
         ],
     }
+    if incomplete:
+        document["incomplete"] = incomplete
+    return document
 
 
 def similarity(cosine: float) -> float:

@@ -371,7 +371,10 @@ class SightingAssigner:
     def _is_stranger(self, sighting: Sighting) -> bool:
         if sighting.n_shots < MIN_SHOTS or sighting.face_px < MIN_FACE_PX:
             return False
-        (nearest,) = self._gallery.best(sighting.template[np.newaxis])
+        found = self._gallery.ranked(sighting.template[np.newaxis], 1)
+        if not found.is_whole:
+            return False
+        (nearest,) = found.matches
         return not nearest or nearest[0].similarity < self._threshold() - NEAR_KNOWN
 
     # In memory

@@ -243,3 +243,34 @@ def test_poor_looks_near_to_a_person_are_waited_for_however_long_they_take() -> 
     for number in range(PATIENT_LOOKS - 1):
         near = at_cosine(axis(0), THRESHOLD - 0.02, 5)
         assert poll.look(near, 0.1, 0.5 * number) is TrackState.UNDECIDED
+
+
+def in_part(poll: Poll, embedding: Floats) -> TrackState:
+    """Look, while a part of the people is not searched."""
+    poll.voter.look(embedding, 0.8)
+    found = [poll.search(probe) for probe in poll.voter.probes()]
+    poll.voter.decide(found, is_whole=False)
+    return poll.voter.state
+
+
+def test_nobody_is_a_stranger_to_a_part_of_the_people() -> None:
+    poll = Poll(ann=axis(0))
+    for _ in range(MAX_LOOKS):
+        assert in_part(poll, axis(5)) is TrackState.UNDECIDED
+    assert len(poll.voter.probes()) == MAX_LOOKS + 1  # all are searched again
+    assert poll.decide() is TrackState.UNKNOWN
+
+
+def test_a_part_of_the_people_takes_no_name_away() -> None:
+    poll = Poll(ann=axis(0), bob=axis(1))
+    assert poll.look(axis(0)) is TrackState.KNOWN
+    poll.templates = {"bob": at_cosine(axis(0), 0.5, 1)}  # Ann's shard is away
+    for _ in range(MAX_LOOKS):
+        assert in_part(poll, axis(0)) is TrackState.KNOWN
+        assert poll.name == "Ann"
+
+
+def test_people_of_the_part_that_is_searched_are_named() -> None:
+    poll = Poll(ann=axis(0))
+    assert in_part(poll, axis(0)) is TrackState.KNOWN
+    assert poll.name == "Ann"
