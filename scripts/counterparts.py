@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Literal, Self
 
@@ -21,6 +21,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.ports import HeldPort
+from tests.serving import Serving
 
 Mode = Literal["up", "down", "hang", "slow", "error", "cut"]
 
@@ -61,8 +62,7 @@ class HttpCounterpart:
         self.n_requests = 0
         self._mode: Mode = "up"
         self._changed = threading.Condition()
-        self._server: ThreadingHTTPServer | None = None
-        self._thread: threading.Thread | None = None
+        self._serving: Serving | None = None
 
     def __enter__(self) -> Self:
         self._listen()
@@ -86,11 +86,10 @@ class HttpCounterpart:
         with self._changed:
             self._mode = mode
             self._changed.notify_all()
-        if mode == "down" and self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._server = None
-        elif mode != "down" and self._server is None:
+        if mode == "down" and self._serving is not None:
+            self._serving.close()
+            self._serving = None
+        elif mode != "down" and self._serving is None:
             self._listen()
 
     def _listen(self) -> None:
@@ -107,17 +106,8 @@ class HttpCounterpart:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 64
-
-            def handle_error(self, request: object, client_address: object) -> None:
-                """Drop it: a client that gave up waiting is what is tested."""
-
-        self._server = Server(("127.0.0.1", self.port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.daemon = True
-        self._thread.start()
+        # A client that gives up waiting is what is tested.
+        self._serving = Serving(Handler, port=self.port, is_quiet=True)
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer a request as the mode is; for the handler."""

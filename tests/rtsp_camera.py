@@ -8,7 +8,6 @@ import itertools
 import re
 import socketserver
 import struct
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,6 +16,8 @@ from typing import Self
 
 import av
 import numpy as np
+
+from tests.serving import Serving
 
 MAX_PAYLOAD = 1400
 
@@ -38,12 +39,11 @@ class RtspCamera:
     before_unit: Callable[[int], object] = lambda number: None
     challenge: str = ""
     n_plays: int = 0
-    _server: socketserver.ThreadingTCPServer = field(init=False)
-    _thread: threading.Thread = field(init=False)
+    _serving: Serving = field(init=False)
 
     @property
     def url(self) -> str:
-        return f"rtsp://127.0.0.1:{self._server.server_address[1]}/live"
+        return f"rtsp://127.0.0.1:{self._serving.port}/live"
 
     def __enter__(self) -> Self:
         camera = self
@@ -55,16 +55,7 @@ class RtspCamera:
                 except OSError:
                     return
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-            block_on_close = False
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
-        )
-        self._thread.start()
+        self._serving = Serving(Handler)
         return self
 
     def __exit__(
@@ -73,9 +64,7 @@ class RtspCamera:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.close()
 
     def _talk(self, handler: socketserver.StreamRequestHandler) -> None:
         while (request := _read(handler)) is not None:

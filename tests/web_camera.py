@@ -11,6 +11,8 @@ from typing import Self
 import cv2
 import numpy as np
 
+from tests.serving import Serving
+
 
 @dataclass(slots=True)
 class Asked:
@@ -36,12 +38,11 @@ class WebCamera:
     host: str = "127.0.0.1"
     asked: list[Asked] = field(default_factory=list)
     n_connections: int = 0
-    _server: socketserver.ThreadingTCPServer = field(init=False)
-    _thread: threading.Thread = field(init=False)
+    _serving: Serving = field(init=False)
 
     @property
     def place(self) -> str:
-        return f"{self.host}:{self._server.server_address[1]}"
+        return f"{self.host}:{self._serving.port}"
 
     def url(self, path: str = "/", login: str = "") -> str:
         return f"http://{login}{self.place}{path}"
@@ -75,16 +76,7 @@ class WebCamera:
                 headers = dict(each.split(": ", 1) for each in lines[1:])
                 return Asked(lines[0].split()[1], {k.lower(): v for k, v in headers.items()})
 
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-            allow_reuse_address = True
-            block_on_close = False
-
-        self._server = Server((self.host, 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
-        )
-        self._thread.start()
+        self._serving = Serving(Handler, host=self.host)
         return self
 
     def __exit__(
@@ -93,9 +85,7 @@ class WebCamera:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._serving.close()
 
 
 def jpeg(number: int = 0, size: tuple[int, int] = (48, 64)) -> bytes:

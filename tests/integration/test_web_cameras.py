@@ -455,13 +455,13 @@ def test_a_self_signed_certificate_needs_a_switch(certificate: Path) -> None:
     context.load_cert_chain(certificate)
 
     with WebCamera(lambda *_: ok("image/jpeg", jpeg(2), length=True)) as camera:
-        plain = camera._server.get_request
+        plain = camera._serving.server.get_request
 
         def get_request() -> tuple[socket, Any]:
             connection, place = plain()
             return context.wrap_socket(connection, server_side=True), place
 
-        camera._server.get_request = get_request
+        camera._serving.server.get_request = get_request
         url = camera.url().replace("http:", "https:")
         reason = failure(url)
         assert "certificate cannot be verified (self-signed certificate)" in reason
