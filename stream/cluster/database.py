@@ -202,11 +202,16 @@ class ClusterDatabase(SharedConnection):
         """Remove a machine that runs no longer; return False if it runs or is not known."""
         with self._writing() as statements:
             known = statements.execute(
-                "SELECT 1 FROM cluster_nodes WHERE node = ? AND seen < server_now() - ?",
+                "SELECT number FROM cluster_nodes WHERE node = ? AND seen < server_now() - ?",
                 (node, DEAD_S),
             ).fetchone()
             if known is None:
                 return False
+            # Its number is free once its events are erased: see `stream.replication.numbers`.
+            statements.execute(
+                "UPDATE nodes SET seen = 0 WHERE node = ? AND seen < server_now() - ?",
+                (*known, DEAD_S),
+            )
             statements.execute("DELETE FROM placements WHERE node = ?", (node,))
             statements.execute("DELETE FROM cluster_nodes WHERE node = ?", (node,))
         return True

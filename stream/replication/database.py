@@ -8,7 +8,7 @@ from typing import Any
 from gallery import GalleryError
 from gallery.postgresql.connections import Statements, database_errors
 from stream.events.replica import CHANGED, MAX_NODE, PARTS
-from stream.replication import presence
+from stream.replication import numbers, presence
 from stream.replication.connection import SharedConnection
 from stream.replication.presence import Meeting, Presence
 from stream.replication.schema import CHANNEL, MIGRATIONS, PART
@@ -112,6 +112,9 @@ class SharedLog(SharedConnection):
             sessions: ids of processes of this log, of which one must be the last that wrote; the
                 last of them is this process.
             name: of the machine, for messages.
+
+        Raises:
+            EventLogError: if all numbers of machines are taken.
         """
         with self._writing() as statements:
             ((shared_log,),) = statements.execute("SELECT log_id FROM event_log").fetchall()
@@ -125,15 +128,11 @@ class SharedLog(SharedConnection):
                 ).fetchone()
             is_new = found is None
             if found is None:
-                found = statements.execute(
-                    "INSERT INTO nodes (name, session, seen) VALUES (?, ?, server_now()) "
-                    "RETURNING node",
-                    (name, sessions[-1]),
-                ).fetchone()
+                self._node = numbers.give(statements, name, sessions[-1])
             else:
+                self._node = int(found[0])
                 self._end(statements, "node = ?", node)
-        assert found is not None
-        self._node, self._session = int(found[0]), sessions[-1]
+        self._session = sessions[-1]
         return Membership(self._node, str(shared_log), is_new, revision)
 
     def beat(self) -> dict[str, int]:

@@ -23,6 +23,8 @@ from stream.events.schema import FILE_NAME, connect, transaction
 from stream.events.visits import read_visits
 from stream.events.webhook_queue import Outbox
 from stream.frames import Event, EventKind
+from stream.replication import numbers
+from stream.replication.database import SharedLog
 from stream.replication.replicator import Replicator
 from stream.replication.worker import ReplicationWorker
 from stream.supervisor import Supervisor
@@ -790,6 +792,37 @@ def test_the_past_of_each_machine_comes_with_it(tmp_path: Path, machines: Machin
         assert fired == (own[1].id,)
     newer = a.see("a", 9)
     assert newer.id > max(b.ids())
+
+
+def enter(address: str) -> int:
+    """Return the number of another machine."""
+    with closing(SharedLog(address)) as shared:
+        return shared.enter(None, ["session"], "another").node
+
+
+def test_numbers_of_machines_that_left_nothing_behind_are_given_again(
+    machines: Machines, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = machines("a", "door"), machines("b", "yard")
+    a.see("door")
+    both(a, b)
+    assert (a.replicator.node, b.replicator.node) == (1, 2)
+    monkeypatch.setattr(numbers, "MAX_NODE", 4)
+    c, idle = machines("c", "dock"), machines("idle")
+    assert (c.replicator.node, idle.replicator.node) == (3, 4)
+    c.turn()  # it owns a camera, and writes nothing
+    with psycopg.connect(address) as connection:
+        connection.execute(
+            b"UPDATE facewire.nodes SET seen = facewire.server_now() - 2 * 86400 WHERE node > 2"
+        )
+        connection.execute(b"UPDATE facewire.nodes SET seen = 0 WHERE node = 1")
+    assert machines("d").replicator.node == 4  # 3 had a camera, of 1 there is an event
+    with pytest.raises(EventLogError, match="all 4 numbers of machines are taken: keep each"):
+        enter(address)
+    with psycopg.connect(address) as connection:
+        connection.execute(b"UPDATE facewire.nodes SET seen = 0 WHERE node = 3")
+    assert enter(address) == 3
+    assert stored(address, "camera FROM facewire.assignments WHERE node = 3") == []
 
 
 def test_a_copied_log_gets_another_number(tmp_path: Path, machines: Machines, address: str) -> None:
