@@ -54,6 +54,7 @@ Site = Annotated[
 
 @app.command()
 def start(
+    context: typer.Context,
     join: Annotated[
         str,
         typer.Option(
@@ -104,6 +105,22 @@ def start(
     settings = _settings(config)
     if join and not ADDRESS.fullmatch(join):
         raise ClusterError(f"--join {join!r} must be HOST:PORT, such as 192.0.2.1:{RAY_PORT}")
+    given = {
+        option: value
+        for option, name, value in (
+            ("--port", "service_port", service_port),
+            ("--host", "host", host),
+            ("--cpus", "cpus", cpus),
+            ("--gpus", "gpus", gpus),
+            ("--ray-port", "ray_port", ray_port),
+        )
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    }
+    if join and given:
+        raise ClusterError(
+            f"{', '.join(given)} with --join would do nothing: what is given to facewire cluster "
+            "start on the first machine holds for all"
+        )
     _check_site(site)
     need_ray()
     from stream.cluster import actors, running
@@ -125,14 +142,16 @@ def start(
         raise ClusterError(
             "Ray runs on this machine: its site is set by FACEWIRE_SITE, or before Ray is started"
         )
+    elif "--ray-port" in given:
+        raise ClusterError("Ray runs on this machine: --ray-port does nothing before ray stop")
     if join:
         say("its service starts in a moment: facewire cluster nodes")
         return
     arguments = [] if service_port is None else [f"--port={service_port}"]
     arguments += [] if host is None else [f"--host={host}"]
-    if troubles := running.start(
-        actors.Options(tuple(arguments), cpus, gpus, settings.gallery.shards)
-    ):
+    given.pop("--ray-port", None)  # Ray's own
+    options = actors.Options(tuple(arguments), cpus, gpus, settings.gallery.shards)
+    if troubles := running.start(options, given):
         raise ClusterError("; ".join(troubles))
     say("the coordinator runs; services start in a moment: facewire cluster nodes")
 

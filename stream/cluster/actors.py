@@ -163,6 +163,10 @@ class CoordinatorActor:
         machines: Any = ray.nodes
         return len(self.machines()) >= sum(bool(each["Alive"]) for each in machines())
 
+    def options(self) -> Options:
+        """Return how services are started."""
+        return self._options
+
     def pid(self) -> int:
         """Return the process id."""
         return os.getpid()

@@ -86,13 +86,19 @@ def moves(
 def without_machine(
     wanted: Iterable[Wanted], machines: Sequence[Machine], placed: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the cameras that no running machine has, each with the reason in one line."""
-    nodes = {machine.node for machine in machines}
+    """Return the cameras that no running machine of their site has, each with the reason."""
+    running = {machine.node: machine for machine in machines}
     lines = {}
     for camera in wanted:
-        if placed.get(camera.name) in nodes:
+        there = running.get(placed.get(camera.name, ""))
+        if there is not None and reaches(there, camera):
             continue
-        if not machines:
+        if there is not None and not any(reaches(machine, camera) for machine in machines):
+            lines[camera.name] = (
+                f"it stays on {there.node}, which is not of site {camera.site}: no machine of that "
+                "site runs"
+            )
+        elif not machines:
             lines[camera.name] = "no machine runs"
         elif not any(reaches(machine, camera) for machine in machines):
             lines[camera.name] = f"no machine of site {camera.site} runs"

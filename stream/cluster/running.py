@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,21 +102,43 @@ def connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def start(options: "actors.Options") -> list[str]:
+def start(options: "actors.Options", given: Mapping[str, object] | None = None) -> list[str]:
     """Start the coordinator if there is none, and wait for the keepers of all machines.
+
+    Args:
+        options: of all services.
+        given: those that a user named, by option.
 
     Returns:
         What is wrong, one line each.
 
     Raises:
-        ClusterError: if the coordinator does not answer.
+        ClusterError: if the coordinator does not answer, or runs with other values of these.
     """
     with connected():
+        there = actors.find_coordinator()
+        if there is not None and (others := different(_answer(there.options), given or {})):
+            raise ClusterError(
+                f"the cluster runs with other values of {', '.join(others)}: facewire cluster "
+                "stop, then start it again"
+            )
         handle = actors.start_coordinator(options)
         until = time.monotonic() + START_S
         while not _answer(handle.keeps_all) and time.monotonic() < until:
             time.sleep(0.2)
         return troubles()
+
+
+def different(kept: "actors.Options", given: Mapping[str, object]) -> list[str]:
+    """Return which given options have another value in a cluster that runs."""
+    there = {"--cpus": kept.cpus, "--gpus": kept.gpus}
+    return [
+        option
+        for option, value in given.items()
+        if (
+            there[option] != value if option in there else f"{option}={value}" not in kept.arguments
+        )
+    ]
 
 
 def troubles() -> list[str]:

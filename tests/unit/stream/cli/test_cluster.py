@@ -88,6 +88,10 @@ def test_a_cluster_without_a_coordinator_says_so(run: Run, database: ClusterData
         (("add", "door", "gopher://192.0.2.7"), "gopher"),
         (("add", "door", "demo:", "--site", "a b"), "site 'a b' must be"),
         (("start", "--join", "nowhere"), "--join 'nowhere' must be HOST:PORT"),
+        (
+            ("start", "--join", "192.0.2.1:6379", "--host", "0.0.0.0", "--cpus", "2"),
+            "--host, --cpus with --join would do nothing: what is given",
+        ),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(
@@ -107,6 +111,19 @@ def test_it_needs_a_database_that_answers(run: Run, monkeypatch: pytest.MonkeyPa
     assert error.startswith("cannot reach the database postgresql://us@127.0.0.1:9/none: ")
     assert PASSWORD not in error
     assert ENCODED not in error
+
+
+def test_only_options_that_are_given_and_differ_are_refused_by_a_cluster_that_runs() -> None:
+    pytest.importorskip("ray")
+    from stream.cluster.actors import Options
+    from stream.cluster.running import different
+
+    kept = Options(("--port=8080", "--host=127.0.0.1"), 1.0, 0.0)
+    assert different(kept, {}) == []
+    assert different(kept, {"--port": 8080, "--host": "127.0.0.1", "--cpus": 1.0}) == []
+    given = {"--port": 80, "--host": "0.0.0.0", "--cpus": 2.0, "--gpus": 1.0}
+    assert different(kept, given) == ["--port", "--host", "--cpus", "--gpus"]
+    assert different(Options((), 1.0, 0.0), {"--host": "0.0.0.0"}) == ["--host"]
 
 
 @pytest.mark.parametrize(("package", "words"), [("ray", ("start",)), ("psycopg", ("status",))])

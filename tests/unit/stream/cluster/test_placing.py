@@ -74,3 +74,14 @@ def test_the_reason_is_said_for_a_camera_without_a_machine():
         "dock": "no machine of site warehouse runs",
     }
     assert without_machine([DOOR], [], {"door": "one"}) == {"door": "no machine runs"}
+
+
+def test_a_camera_on_a_machine_of_another_site_is_a_problem():
+    placed = {"dock": "one", "door": "one"}
+    assert moves([DOCK, DOOR], [ONE, TWO], placed, levels=False) == {}
+    assert without_machine([DOCK, DOOR], [ONE, TWO], placed) == {
+        "dock": "it stays on one, which is not of site warehouse: no machine of that site runs"
+    }
+    lines = without_machine([DOCK, DOOR], [ONE, STORE], placed)
+    assert lines == {"dock": "it waits for the coordinator"}
+    assert without_machine([DOCK], [STORE], {"dock": "store"}) == {}
