@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from gallery.address import shown
 from gallery.errors import GalleryUnreachableError
-from recognizer import usable_cpus
 from stream.cameras.store import CameraStore
 from stream.config import CameraConfig, Config
 from stream.events.webhook_queue import Outbox, forget_others, hook_keys
@@ -20,9 +19,6 @@ from stream.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from stream.replication.replicator import Replicator
-
-CAMERAS_OF_ONE = 4
-"""Cameras for which one worker process is started by `workers = "auto"`."""
 
 DEMO_CAMERA = CameraConfig(name="demo", url="demo:")
 
@@ -41,18 +37,6 @@ def settings_of_commands(config: Config) -> dict[str, dict[str, Any]]:
     if os.sep in model or Path(model).is_file():
         tables["recognizer"]["model"] = str(Path(model).absolute())
     return tables
-
-
-def n_workers(config: Config, store: CameraStore) -> int:
-    """Return the number of worker processes; 0 to run all cameras in the service's own."""
-    wanted = config.recognizer.workers
-    if wanted == "auto" and config.cluster.node:
-        n = usable_cpus() // 2  # cameras come later
-    elif wanted == "auto":
-        n = min(usable_cpus() // 2, -(-len(store.cameras()) // CAMERAS_OF_ONE))
-    else:
-        n = wanted
-    return n if n > 1 else 0
 
 
 def open_cameras(config: Config) -> CameraStore:

@@ -51,7 +51,6 @@ from stream.metrics.figures import Figures
 from stream.naming import FaceNaming
 from stream.opening import (
     DEMO_CAMERA,
-    n_workers,
     open_cameras,
     open_replicator,
     open_rules,
@@ -71,6 +70,7 @@ from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Peers
 from stream.workers.balance import Rebalancer
+from stream.workers.growth import Growth, n_workers
 from stream.workers.host import WorkerHost
 from stream.workers.process import Setup
 
@@ -100,6 +100,7 @@ class Service:
         local: runs the cameras of this process.
         workers: run the others, each in a process of its own.
         rebalancer: moves cameras from a worker that falls behind to another.
+        growth: starts workers as cameras are added.
         inference: the inference thread.
         pipeline: runs in the inference thread, and is used only there.
         photo_worker: recognition of photos, beside live video.
@@ -234,20 +235,11 @@ class Service:
             clock=clock,
         )
         self._next_worker = itertools.count(1)
-        self.workers = [
-            WorkerHost(
-                number,
-                self._worker_setup,
-                log=self.journal.log,
-                keep=self.journal.keep,
-                figures=self.figures,
-                gathers=lambda: self.visitors.is_enabled,
-                supervisor=self.supervisor,
-                clock=clock,
-            )
-            for number in range(1, 1 + n_workers(config, camera_store))
-        ]
-        self._hosts: list[Host] = [self.local, *self.workers]
+        self._clock = clock
+        wanted = partial(n_workers, config.recognizer.workers, is_node=bool(config.cluster.node))
+        self.workers: list[WorkerHost] = []
+        for _ in range(wanted(len(camera_store.cameras()))):
+            self._add_worker()
         self.cameras = Cameras(
             camera_store,
             self.local,
@@ -263,11 +255,17 @@ class Service:
         self.rebalancer = Rebalancer(
             self.workers, self.cameras.move, supervisor=self.supervisor, clock=clock
         )
+        self.growth = Growth(
+            self.cameras,
+            self.workers,
+            wanted=wanted,
+            add=lambda: self._add_worker().open(),
+            supervisor=self.supervisor,
+        )
         self.viewing = Viewing(
             self.peers, self._open_sfu(config), self.supervisor.watch("viewers of the SFU")
         )
         self.frigate = self._open_frigate(clock)
-        self._clock = clock
         self.replication = None if replicator is None else self._share(replicator)
         self.front = None if replicator is None else self._open_front(replicator)
         self.follower = None if replicator is None else self._follow(replicator, loop)
@@ -388,6 +386,7 @@ class Service:
                 if service.follower is not None:
                     service.follower.start()
                 service.rebalancer.start()
+                service.growth.start()
                 if service.frigate is not None:
                     service.frigate.start()
                 if service.mqtt_link is not None:
@@ -512,6 +511,25 @@ class Service:
         await asyncio.gather(
             self.inference.gallery_applied(), *(each.gallery_applied() for each in self.workers)
         )
+
+    @property
+    def _hosts(self) -> list[Host]:
+        return [self.local, *self.workers]
+
+    def _add_worker(self) -> WorkerHost:
+        """Return another worker, which is not open yet."""
+        worker = WorkerHost(
+            len(self.workers) + 1,
+            self._worker_setup,
+            log=self.journal.log,
+            keep=self.journal.keep,
+            figures=self.figures,
+            gathers=lambda: self.visitors.is_enabled,
+            supervisor=self.supervisor,
+            clock=self._clock,
+        )
+        self.workers.append(worker)
+        return worker
 
     def _worker_setup(self) -> Setup:
         """Return what the next worker process needs, with numbers of tracks of its own."""
@@ -675,6 +693,7 @@ class Service:
         if self.follower is not None:
             self.follower.stop()
         self.rebalancer.stop()
+        self.growth.stop()
         self.cameras.stop()
         self.inference.stop()
         for worker in self.workers:

@@ -39,6 +39,7 @@ from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
 from stream.webrtc.peers import Answer, Peers
 from stream.workers.balance import Rebalancer
+from stream.workers.growth import Growth
 from tests.fakes import FakeRecognizer, FakeWorld
 
 P = ParamSpec("P")
@@ -352,6 +353,13 @@ class FakeService:
         self.leaving = self.supervisor.watch("cameras that leave")
         self.rebalancer = Rebalancer(
             (), _move_nowhere, supervisor=self.supervisor, clock=time.monotonic
+        )
+        self.growth = Growth(
+            cast(Cameras, self.cameras),
+            (),
+            wanted=lambda n_cameras: 0,
+            add=lambda: None,
+            supervisor=self.supervisor,
         )
         self.webhooks: list[Webhook] = []
         self.mqtt_link: MqttLink | None = None

@@ -77,8 +77,8 @@ class ServiceCollector(Collector):
         )
         yield CounterMetricFamily(
             "facewire_camera_moves",
-            "Cameras moved from a worker process that fell behind to another.",
-            service.rebalancer.moves,
+            "Cameras moved from one process to another that has time for them.",
+            service.rebalancer.moves + service.growth.moves,
         )
         depth = GaugeMetricFamily(
             "facewire_queue_depth", "Entries in each queue.", labels=["queue"]

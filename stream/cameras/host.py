@@ -1,5 +1,6 @@
 """Where cameras run: their capture, recognition and video, in this process or in another."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ from stream.cameras.camera import Camera, CameraState, CameraStatus
 from stream.cameras.source import History, Source, open_source, source_settings
 from stream.config import CameraConfig
 from stream.enrollment.crops import FaceCrop
+from stream.errors import WorkerError
 from stream.frames import Event, FrameResult, Sighting
 from stream.metrics.figures import Figures
 from stream.metrics.windows import Window
@@ -20,6 +22,9 @@ from stream.recognition.worker import Inference
 from stream.supervisor import Supervisor
 from stream.video.channel import VideoChannel
 from stream.video.packet_hub import PacketHub
+
+STOP_TIMEOUT_S = 1.0
+"""How long the end of a camera waits for its threads."""
 
 Ended = tuple[list[Event], list[Sighting]]
 """What is logged as a camera ends: the exits of those present, the last sightings of its tracks."""
@@ -155,7 +160,17 @@ class Carried:
 
 
 class MovingHost(Host, Protocol):
-    """A host whose cameras can move to another one; for the event loop."""
+    """A host whose cameras can move to another one; for the event loop.
+
+    Attributes:
+        name: "recognition worker 1".
+    """
+
+    name: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a camera would begin here at once."""
 
     async def release(self, name: str) -> Carried:
         """Stop a camera here, so that another host can adopt it.
@@ -164,8 +179,12 @@ class MovingHost(Host, Protocol):
             WorkerError: if the host's process has ended; then the camera stays.
         """
 
-    async def adopt(self, carried: Carried) -> None:
-        """Start a camera that another host has released; its tracks and viewers go on."""
+    async def adopt(self, carried: Carried, on_state: OnState) -> HostedCamera:
+        """Start a camera that another host has released; its tracks and viewers go on.
+
+        Returns:
+            The camera, which may be another object now, of the same name and viewers.
+        """
 
 
 class LocalHost:
@@ -307,6 +326,25 @@ class LocalHost:
         """Accept no more frames of a camera; return its state, which another host continues."""
         self._inference.batcher.remove(name)
         return await self._inference.run(self._pipeline.release_camera, name)
+
+    async def carry(self, name: str) -> Carried:
+        """Stop a camera here, so that another host can adopt it.
+
+        Raises:
+            WorkerError: if the inference thread fails meanwhile; then the camera stays.
+        """
+        camera = self._cameras[name]
+        try:
+            watch = await self.release(name)
+        except WorkerError:
+            if camera.config.enabled:
+                self.accept(name)
+            raise
+        camera.stop()
+        await asyncio.to_thread(camera.join, self._clock() + STOP_TIMEOUT_S)
+        self.forget(name)
+        exits = [] if watch is None else watch.presence.exits(self._clock())
+        return Carried(camera, watch, {str(event.track_id): event for event in exits})
 
     async def adopt(self, name: str, watch: Watch) -> None:
         """Continue the tracks of a camera of another host, with its first frame here."""

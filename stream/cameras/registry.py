@@ -9,7 +9,7 @@ from functools import partial
 
 from gallery import Identity
 from stream.cameras.camera import CameraState, CameraStatus
-from stream.cameras.host import Host, HostedCamera, LocalHost, MovingHost
+from stream.cameras.host import STOP_TIMEOUT_S, Carried, Host, HostedCamera, LocalHost, MovingHost
 from stream.cameras.liveness import Liveness, Report
 from stream.cameras.masked_url import unmask
 from stream.cameras.push_source import STALE_S, PushCamera, PushSource
@@ -27,9 +27,6 @@ from stream.video.packet_hub import PacketHub
 from stream.zones import Zone
 
 logger = logging.getLogger(__name__)
-
-STOP_TIMEOUT_S = 1.0
-"""How long the removal of a camera waits for its threads."""
 
 TRIM_EVERY_S = 10.0
 """Shortest time between two returns of free memory, which hold up allocations for a moment."""
@@ -98,6 +95,11 @@ class Cameras:
 
     def __iter__(self) -> Iterator[HostedCamera]:
         return iter(list(self._by_name.values()))
+
+    @property
+    def n_opened(self) -> int:
+        """Number of cameras that are opened by a URL."""
+        return sum(not each.is_pushed for each in self)
 
     async def start(self) -> None:
         """Start every camera of the configuration and its later edits."""
@@ -205,10 +207,33 @@ class Cameras:
             host = next((each for each in self._workers if each is self._hosts[name]), None)
             if host is None or host is to:  # a camera of this process stays here
                 return
-            carried = await host.release(name)
-            self._hosts[name] = to
-            await to.adopt(carried)
-            await self._tell_limits()
+            await self._move(await host.release(name), to)
+
+    async def move_out(self) -> tuple[str, str] | None:
+        """Let the worker with the fewest cameras run one that this process opens by its URL.
+
+        Its tracks, people and viewers stay.
+
+        Returns:
+            The names of the camera and the worker; None if all have moved, or no worker is ready.
+
+        Raises:
+            WorkerError: if recognition fails meanwhile; then the camera stays.
+        """
+        async with self._changing:
+            ready, here = self._ready(), self._here()
+            if not ready or not here:
+                return None
+            carried = await self._local.carry(here[0])
+            to = self._emptiest(ready)
+            await self._move(carried, to)
+            return here[0], to.name
+
+    async def _move(self, carried: Carried, to: MovingHost) -> None:
+        name = carried.camera.name
+        self._hosts[name] = to
+        self._by_name[name] = await to.adopt(carried, self._changed)
+        await self._tell_limits()
 
     async def reconfigure(self, configured: Sequence[CameraConfig]) -> None:
         """Apply an edited configuration: start, change and stop cameras that differ.
@@ -421,11 +446,27 @@ class Cameras:
         self._by_name[config.name] = host.start(config, self._changed)
 
     def _place(self) -> Host:
-        """Return the host with the fewest cameras."""
-        if not self._workers:
+        """Return the host for another camera: of the workers, that with the fewest."""
+        ready = self._ready()
+        # Workers that are started while cameras run here take them, and this one, once they can.
+        if not self._workers or (not ready and self._here()):
             return self._local
+        return self._emptiest(ready or self._workers)
+
+    def _emptiest(self, workers: Sequence[MovingHost]) -> MovingHost:
         hosts = list(self._hosts.values())
-        return min(self._workers, key=hosts.count)
+        return min(workers, key=hosts.count)
+
+    def _ready(self) -> list[MovingHost]:
+        return [each for each in self._workers if each.is_ready]
+
+    def _here(self) -> list[str]:
+        """Return the cameras that this process opens by a URL."""
+        return [
+            each.name
+            for each in self
+            if not each.is_pushed and self._hosts[each.name] is self._local
+        ]
 
     def _changed(self, camera: HostedCamera, state: CameraState, reason: str) -> None:
         logger.debug("camera %s: %s %s", camera.name, state, reason)

@@ -171,13 +171,17 @@ class Presence:
         """Rename the camera, effective from the next event."""
         self._camera = camera
 
-    def end(self, at: float) -> list[Event]:
-        """Return the exits of everybody present: the camera is removed, or the service stops."""
-        events = [
+    def exits(self, at: float) -> list[Event]:
+        """Return what the exits of everybody present would be now."""
+        return [
             self._event(EventKind.EXIT, person.seen, at)
             for person in self._people
             if person.is_announced
         ]
+
+    def end(self, at: float) -> list[Event]:
+        """Return the exits of everybody present: the camera is removed, or the service stops."""
+        events = self.exits(at)
         self._people.clear()
         return events
 

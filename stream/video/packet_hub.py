@@ -155,6 +155,7 @@ class PacketHub:
 
     Attributes:
         n_beyond: viewers that an SFU serves, less the streams that it gets.
+        changed: called after a change of what is watched, from any thread.
 
     Args:
         clock: seconds, monotonic.
@@ -162,6 +163,7 @@ class PacketHub:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.n_beyond = 0
+        self.changed: Callable[[], None] = _nothing
         self._clock = clock
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -219,6 +221,7 @@ class PacketHub:
         """Request a keyframe."""
         with self._lock:
             self._requests[feed].request()
+        self.changed()
 
     def wants_keyframe(self, feed: Feed) -> bool:
         """Whether the next frame should be a keyframe."""
@@ -295,3 +298,8 @@ class PacketHub:
         self._subscriptions.discard(subscription)
         self._n_dropped += subscription.dropped
         self._viewers = tuple(viewer for viewer in self._viewers if viewer is not subscription)
+        self.changed()
+
+
+def _nothing() -> None:
+    """Tell nobody: the video is encoded in this process."""

@@ -114,6 +114,8 @@ class Balancer:
             now: seconds, monotonic.
             loads: of each worker; None while its recognition does not run.
         """
+        if self._samples and len(self._samples[-1][1]) != len(loads):
+            self._samples.clear()  # another worker runs
         self._samples.append((now, list(loads)))
         while len(self._samples) > 2 and now - self._samples[1][0] >= SPANS * SPAN_S:
             self._samples.popleft()
@@ -198,7 +200,7 @@ class Rebalancer:
     """Observes the workers and moves cameras between them, one at a time.
 
     Args:
-        workers: those whose cameras may move.
+        workers: those whose cameras may move; others may be added.
         move: moves a camera to the worker of this index.
         supervisor: restarts its task if it fails.
         clock: seconds, monotonic.
@@ -224,9 +226,8 @@ class Rebalancer:
         self._task: SupervisedTask | None = None
 
     def start(self) -> None:
-        """Start to observe; does nothing with fewer than two workers."""
-        if len(self._workers) > 1:
-            self._task = self._supervisor.task("balance of the workers", self._run)
+        """Start to observe; with fewer than two workers no camera moves."""
+        self._task = self._supervisor.task("balance of the workers", self._run)
 
     def stop(self) -> None:
         """Move no more cameras; returns at once."""

@@ -24,11 +24,10 @@ from stream.metrics.figures import Figures
 from stream.metrics.windows import Percentiles, Window
 from stream.recognition.face_filter import Limits
 from stream.supervisor import JOB_DELAY_S, Supervisor
-from stream.video.packet_hub import PacketHub, Subscription
-from stream.video.rendition import Feed
+from stream.video.packet_hub import PacketHub
 from stream.workers.balance import CameraLoad
 from stream.workers.process import Demand, Load, Setup, run
-from stream.workers.wire import Message, Outbox, SentError, unpacked
+from stream.workers.wire import Message, Outbox, SentError, unpacked, without_pixels
 
 logger = logging.getLogger(__name__)
 
@@ -46,33 +45,6 @@ MANY = 1 << 30
 """Messages to a worker that wait at most: they are few and small."""
 
 
-class WatchedHub(PacketHub):
-    """The viewers of a camera of a worker, which is told what they watch.
-
-    Args:
-        clock: seconds, monotonic.
-        tell: called after a change, from any thread.
-    """
-
-    def __init__(self, clock: Callable[[], float], tell: Callable[[], None]) -> None:
-        super().__init__(clock)
-        self._tell = tell
-
-    def demand(self) -> Demand:
-        """Return what is watched now."""
-        parts = tuple((feed, self.part(feed)) for feed in self.feeds())
-        return Demand(self.n_viewers, parts, self.requested())
-
-    def request_keyframe(self, feed: Feed) -> None:
-        """Request a keyframe."""
-        super().request_keyframe(feed)
-        self._tell()
-
-    def _leave(self, subscription: Subscription) -> None:
-        super()._leave(subscription)
-        self._tell()
-
-
 class RemoteVideo:
     """The video of a camera of a worker.
 
@@ -81,7 +53,7 @@ class RemoteVideo:
         latest: the last recognized frame, without pixels; None before the first.
     """
 
-    def __init__(self, hub: WatchedHub) -> None:
+    def __init__(self, hub: PacketHub) -> None:
         self.hub = hub
         self.latest: FrameResult | None = None
 
@@ -103,9 +75,11 @@ class RemoteCamera:
         host: "WorkerHost",
         on_state: OnState,
         clock: Callable[[], float],
+        hub: PacketHub | None = None,
     ) -> None:
         self.config = config
-        self.video = RemoteVideo(WatchedHub(clock, self.tell_demand))
+        self.video = RemoteVideo(PacketHub(clock) if hub is None else hub)
+        self.video.hub.changed = self.tell_demand
         self._host = host
         self._on_state = on_state
         self._clock = clock
@@ -113,6 +87,22 @@ class RemoteCamera:
         self._reason = ""
         self._since = clock()
         self._sent: CameraStatus | None = None
+
+    @classmethod
+    def of(
+        cls,
+        camera: HostedCamera,
+        host: "WorkerHost",
+        on_state: OnState,
+        clock: Callable[[], float],
+    ) -> "RemoteCamera":
+        """Return a camera for one that ran in the service's process; state and viewers stay."""
+        was = camera.status(dropped=0)
+        remote = cls(camera.config, host, on_state, clock, camera.video.hub)
+        remote._state, remote._reason, remote._since = was.state, was.reason, clock() - was.since_s
+        latest = camera.video.latest
+        remote.video.latest = None if latest is None else without_pixels(latest)
+        return remote
 
     @property
     def name(self) -> str:
@@ -203,7 +193,7 @@ class RemoteCamera:
 
     def tell_demand(self) -> None:
         """Tell the worker what the viewers watch."""
-        self._host.send("demand", self.name, self.video.hub.demand())
+        self._host.send("demand", self.name, Demand.of(self.video.hub))
 
 
 class WorkerHost:
@@ -317,6 +307,11 @@ class WorkerHost:
         """Whether recognition runs; false in the delay after a failure."""
         return self._thread.is_running and self.load.is_alive
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether its process has opened its networks."""
+        return self.is_alive and self._status_at > float("-inf")
+
     def start(self, config: CameraConfig, on_state: OnState) -> HostedCamera:
         """Start a camera that is opened by its URL."""
         camera = RemoteCamera(config, self, on_state, self._clock)
@@ -375,12 +370,14 @@ class WorkerHost:
                 present[track_id] = event
         return Carried(camera, watch, present)
 
-    async def adopt(self, carried: Carried) -> None:
+    async def adopt(self, carried: Carried, on_state: OnState) -> HostedCamera:
         """Start a camera that another host has released; its tracks and viewers go on."""
-        camera = carried.camera
-        assert isinstance(camera, RemoteCamera), "only workers release cameras"
+        if isinstance(carried.camera, RemoteCamera):
+            camera = carried.camera
+            camera.move_to(self)
+        else:
+            camera = RemoteCamera.of(carried.camera, self, on_state, self._clock)
         name = camera.name
-        camera.move_to(self)
         self._present.update(carried.present)
         watch = carried.watch
         told = None if watch is None else self.call("adopt", name, watch)
@@ -394,6 +391,7 @@ class WorkerHost:
         except WorkerError:  # its tracks are lost with the process
             for event in self._exits(name):
                 self._log(event)
+        return camera
 
     def loads(self) -> dict[str, CameraLoad] | None:
         """Return what each camera takes, as sent last; None while recognition does not run.

@@ -87,6 +87,12 @@ class Demand:
     parts: tuple[tuple[Feed, float], ...] = ()
     keyframes: frozenset[Feed] = frozenset()
 
+    @classmethod
+    def of(cls, hub: PacketHub) -> "Demand":
+        """Return what the viewers of a hub watch now."""
+        parts = tuple((feed, hub.part(feed)) for feed in hub.feeds())
+        return cls(hub.n_viewers, parts, hub.requested())
+
 
 @dataclass(frozen=True, slots=True)
 class Load:

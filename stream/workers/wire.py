@@ -16,6 +16,10 @@ from stream.video.encoder import TIME_BASE, VideoPacket
 from stream.video.packet_hub import Picture
 from stream.video.rendition import Feed
 
+FACES_S = 0.04
+"""How long faces wait for those of other cameras, seconds, unless another message is sent: those of
+twelve cameras in one message take a quarter less processor time of both processes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -133,8 +137,10 @@ class Outbox:
     def put_faces(self, result: FrameResult) -> None:
         """Queue the faces of a camera's newest frame, in place of those that still wait."""
         with self._changed:
+            is_first = not self._faces
             self._faces[result.frame.camera] = result
-            self._changed.notify()
+            if is_first:
+                self._changed.notify()
 
     @property
     def is_full(self) -> bool:
@@ -166,6 +172,7 @@ class Outbox:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._messages or self._faces or self._is_closed)
+                self._changed.wait_for(lambda: self._messages or self._is_closed, FACES_S)
                 messages, faces = list(self._messages), list(self._faces.values())
                 self._messages.clear()
                 self._faces.clear()

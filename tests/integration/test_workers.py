@@ -184,6 +184,44 @@ def test_a_camera_that_moves_keeps_its_tracks_its_people_and_its_viewers() -> No
     asyncio.run(scenario())
 
 
+def test_workers_are_started_as_cameras_are_added_and_take_those_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream.workers.growth.usable_cpus", lambda: 4)
+    monkeypatch.setattr("stream.workers.growth.CAMERAS_OF_ONE", 1)
+
+    async def scenario() -> None:
+        tables = {"cameras": [{"name": "left", "url": "demo:"}]}
+        async with Service.open(Config.model_validate(tables)) as service:
+            assert service.workers == []
+            async with asyncio.timeout(PATIENCE_S):
+                while not any(each.track_id for each in await events(service, "left")):
+                    await asyncio.sleep(0.05)
+                while not await is_named(service, "left", "Ada"):
+                    await asyncio.sleep(0.1)
+            video = service.cameras.get("left").video.hub.subscribe()
+            last = await asyncio.wait_for(video.recv(), PATIENCE_S)
+            await service.cameras.add(CameraConfig(name="right", url="demo:"))
+            await until(lambda: service.growth.moves == 2)
+            assert len(service.workers) == 2
+            await until(lambda: [len(worker.loads() or {}) for worker in service.workers] == [1, 1])
+            assert service.cameras.get("left").state is CameraState.LIVE
+            async with asyncio.timeout(PATIENCE_S):  # the same viewer goes on
+                packet = await video.recv()
+                while not packet.is_keyframe or (packet.pts or 0) <= (last.pts or 0):
+                    packet = await video.recv()
+            video.close()
+            await until(lambda: "Ada" in names(service, "right"))
+            assert await is_announced_once(service, "left")
+            await service.cameras.remove("left")
+            assert is_balanced(await events(service, "left"))
+            await service.cameras.add(CameraConfig(name="third", url="demo:"))
+            await until(lambda: tracks(service, "third"))
+            assert len(service.workers) == 2  # as many as half the processors
+
+    asyncio.run(scenario())
+
+
 async def is_announced_once(service: Service, camera: str) -> bool:
     """Whether no stay was announced twice, or ended twice."""
     found = [each for each in await events(service, camera) if each.track_id is not None]
@@ -192,7 +230,7 @@ async def is_announced_once(service: Service, camera: str) -> bool:
     return len(came) == len(set(came)) and len(left) == len(set(left))
 
 
-def film(path: Path, *, fps: int, is_still: bool) -> Path:
+def film(path: Path, *, fps: int, is_still: bool, start_s: float = 10.0) -> Path:
     """Write four seconds of the demo in 640x360, whose people move or not."""
     scene = DemoScene(fetch_photos(default_cache(), None))
     with av.open(str(path), "w") as out:
@@ -202,7 +240,7 @@ def film(path: Path, *, fps: int, is_still: bool) -> Path:
         n, every = 4 * fps, max(1, fps // 15)
         for number in range(n):
             if number % every == 0:
-                image = scene.render(10.0 + (0 if is_still else number / fps))
+                image = scene.render(start_s + (0 if is_still else number / fps))
                 small = cv2.resize(image, (640, 360), interpolation=cv2.INTER_AREA)
             out.mux(
                 stream.encode(av.VideoFrame.from_ndarray(small.astype(np.uint8), format="rgb24"))

@@ -125,3 +125,11 @@ def test_a_worker_that_does_not_run_neither_gives_nor_takes() -> None:
     balancer, day = Balancer(), Day({"a": 0.9, "b": 0.9}, {})
     for second in range(100):
         assert balancer.observe(second, [day.loads(day.workers[0]), None]) is None
+
+
+def test_a_worker_that_is_added_takes_part() -> None:
+    day = Day({"a": 0.7, "b": 0.7}, {"x": 1.0, "y": 0.9})
+    assert day.run(60) == []
+    day.workers.append({})
+    moves = day.run(600)
+    assert {move.target for _, move in moves} == {2}

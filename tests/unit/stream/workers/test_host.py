@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from gallery import Identity, Match
 from stream.cameras.camera import CameraState
+from stream.cameras.host import Carried
 from stream.config import CameraConfig
 from stream.errors import WorkerError
 from stream.frames import Event, EventKind
@@ -92,7 +94,7 @@ def test_those_present_move_with_their_camera_and_leave_once_by_its_new_worker()
         carried = await before.release("door")
         assert before.loads() is None
         assert list(carried.present) == ["run-1"]
-        await after.adopt(carried)
+        assert await after.adopt(carried, lambda *state: None) is camera
         assert ("start", (camera.config,)) in after.sent
         assert camera.state is CameraState.LIVE  # the picture goes on
         after._handle(Message("state", ("door", CameraState.FAILING, "lost")))
@@ -104,6 +106,41 @@ def test_those_present_move_with_their_camera_and_leave_once_by_its_new_worker()
         assert [(each.kind, each.track_id) for each in after.logged] == [(EventKind.EXIT, "run-1")]
 
     asyncio.run(scenario())
+
+
+def test_a_camera_of_the_service_s_process_keeps_its_state_and_viewers_in_a_worker() -> None:
+    async def scenario() -> None:
+        was = Host().start(CameraConfig(name="door", url="demo:"), lambda *state: None)
+        was.enter(CameraState.LIVE, "")  # type: ignore[attr-defined]
+        local: Any = SimpleNamespace(
+            name=was.name, config=was.config, video=was.video, status=was.status
+        )
+        host, told = Host(), []
+        viewer = local.video.hub.subscribe()
+        carried = Carried(local, None, {"run-1": entered("run-1")})
+        camera = await host.adopt(carried, lambda camera, state, reason: told.append(state))
+        assert (camera.name, camera.state, told) == ("door", CameraState.LIVE, [])
+        assert camera.video.hub is local.video.hub
+        assert host.sent[0] == ("start", (camera.config,))
+        del host.sent[:]
+        viewer.request_keyframe()
+        assert [kind for kind, _ in host.sent] == ["demand"]  # the worker learns what is watched
+        host._handle(Message("state", ("door", CameraState.FAILING, "lost")))
+        assert told == [CameraState.FAILING]
+        host._ended()
+        assert [each.track_id for each in host.logged] == ["run-1"]
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_is_ready_once_its_networks_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host()
+    monkeypatch.setattr(type(host), "is_alive", property(lambda host: True))
+    assert not host.is_ready
+    host._handle(Message("status", ({}, Load(), [])))
+    assert host.is_ready
+    host._ended()
+    assert not host.is_ready
 
 
 def test_a_worker_that_has_not_sent_its_load_takes_no_camera(

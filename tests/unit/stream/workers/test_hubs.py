@@ -5,8 +5,8 @@ import av
 import pytest
 
 from stream.video.encoder import VideoPacket
+from stream.video.packet_hub import PacketHub
 from stream.video.rendition import Feed
-from stream.workers.host import WatchedHub
 from stream.workers.process import MAX_PICTURES, Demand, RelayHub
 from stream.workers.wire import Message, Outbox
 
@@ -28,15 +28,16 @@ def packet(*, key: bool) -> VideoPacket:
 
 async def test_a_worker_is_told_of_viewers_and_of_keyframes_they_need() -> None:
     told: list[Demand] = []
-    hub = WatchedHub(lambda: 0.0, lambda: told.append(hub.demand()))
+    hub = PacketHub(lambda: 0.0)
+    hub.changed = lambda: told.append(Demand.of(hub))
     viewer = hub.subscribe()
-    assert hub.demand() == Demand()  # it does not watch yet
+    assert Demand.of(hub) == Demand()  # it does not watch yet
     waiting = asyncio.create_task(viewer.recv())
     await asyncio.sleep(0)
     assert told[-1] == Demand(1, ((FULL, 1.0),), frozenset({FULL}))
     hub.publish({FULL: [packet(key=True)]})
     assert (await waiting).is_keyframe
-    assert hub.demand().keyframes == frozenset()
+    assert Demand.of(hub).keyframes == frozenset()
     viewer.close()
     assert told[-1] == Demand()
 
