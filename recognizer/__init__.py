@@ -5,7 +5,7 @@ from recognizer.card import ModelCard, read_card, write_card
 from recognizer.detect.flow import FaceFlow, Picture
 from recognizer.detect.scan import NOBODY, Known, LiveScan
 from recognizer.embed.attributes import Attributes
-from recognizer.engines.devices import usable_cpus
+from recognizer.engines.cpus import cgroup_cpus, usable_cpus
 from recognizer.errors import (
     DeviceError,
     ImageError,
@@ -50,6 +50,7 @@ __all__ = [
     "RecognizerError",
     "SimilarityLimits",
     "add_model",
+    "cgroup_cpus",
     "convert_checkpoint",
     "decode_image",
     "decode_photo",

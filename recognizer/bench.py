@@ -15,7 +15,8 @@ from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
 from recognizer.detect.scan import NOBODY, TURN_EVERY, Known, LiveScan, scan_frames
 from recognizer.embed.embedder import Embedder
-from recognizer.engines.devices import open_engine, usable_cpus
+from recognizer.engines.cpus import usable_cpus
+from recognizer.engines.devices import open_engine
 from recognizer.engines.engine import Array, Engine, Network, Tensor
 from recognizer.faces import Image
 from recognizer.models.fetch import Progress, ensure, fetch_photos

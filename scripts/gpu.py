@@ -32,9 +32,11 @@ def machine() -> Result:
     """Record the card, its driver and the libraries."""
     import onnxruntime
 
+    from recognizer import usable_cpus
+
     found: Result = {
         "python": sys.version.split()[0],
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": usable_cpus(),
         "onnxruntime": onnxruntime.__version__,
         "providers": onnxruntime.get_available_providers(),
     }

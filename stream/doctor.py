@@ -13,7 +13,13 @@ import ifaddr
 from gallery import Access, GalleryError, GalleryFormatError, Place
 from gallery.address import is_address, shown
 from gallery.opening import open_store
-from recognizer import RecognizerError, default_cache, open_recognizer
+from recognizer import (
+    RecognizerError,
+    cgroup_cpus,
+    default_cache,
+    open_recognizer,
+    usable_cpus,
+)
 from stream.config import MqttConfig, data_dir
 from stream.integrations.mqtt.connection import try_connection
 
@@ -42,6 +48,7 @@ def run_checks(*, model: str, device: str, place: Place, mqtt: MqttConfig) -> li
         *check_broker(mqtt),
         check_owners(packages_distributions()),
         *check_directories({"cache": default_cache(), "data": data_dir()}),
+        check_processors(),
         check_addresses(ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips),
         _check_recognizer(model, device),
     ]
@@ -103,6 +110,15 @@ def check_broker(config: MqttConfig) -> Iterator[Finding]:
         trouble = asyncio.run(try_connection(config))
         detail = f"the broker {config.broker} {trouble or 'is connected'}"
         yield Finding("mqtt", not trouble, detail)
+
+
+def check_processors() -> Finding:
+    """Say how many processors the service uses, and of how many."""
+    n, there = usable_cpus(), os.cpu_count() or 1
+    limit = cgroup_cpus()
+    of = f" of {there}" if n < there else ""
+    why = ", the limit of its container or control group" if limit == n < there else ""
+    return Finding("processors", True, f"{n}{of} may be used{why}")
 
 
 def check_addresses(addresses: Iterable[str | tuple[str, int, int]]) -> Finding:

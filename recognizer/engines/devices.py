@@ -3,6 +3,7 @@
 import os
 
 from recognizer.cache import default_cache
+from recognizer.engines.cpus import usable_cpus
 from recognizer.engines.engine import Engine
 from recognizer.engines.onnxruntime_engine import OnnxRuntimeEngine, missing_for_cuda
 from recognizer.engines.openvino_engine import OpenVinoEngine
@@ -56,10 +57,3 @@ def _open_bf16(device: str, threads: int) -> Engine:
         return OpenVinoEngine(threads=threads, precision="bf16")
     except ImportError as error:
         raise DeviceError("cannot run in bf16 without OpenVINO (pip install openvino)") from error
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

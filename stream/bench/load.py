@@ -25,6 +25,7 @@ from aiortc import (
 )
 from aiortc.codecs import get_capabilities
 
+from recognizer import usable_cpus
 from stream.bench.light_viewer import LightViewer
 from stream.errors import StreamError
 from stream.http_address import parse_http_address
@@ -194,7 +195,7 @@ def measure_load(
             raise StreamError(f"there is no process {pid}: name a running one by --pid")
     _ask(plan)
     n_processes = plan.processes or math.ceil(plan.viewers / VIEWERS_OF_ONE)
-    n_processes = min(n_processes, plan.viewers if plan.processes else os.cpu_count() or 1)
+    n_processes = min(n_processes, plan.viewers if plan.processes else usable_cpus())
     counts = [len(range(i, plan.viewers, n_processes)) for i in range(n_processes)]
     with _processes(plan, counts) as (connections, pids):
         n_done = 0

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
+from recognizer import usable_cpus
 from stream.bench.light_viewer import LightViewer
 from stream.cameras.camera import CameraState, CameraStatus
 from stream.config import Config
@@ -230,7 +231,7 @@ def machine() -> str:
     # the speed of networks depends on it: processors of the same name may lack it
     flags = facts.get("flags", "").split()
     vectors = [name for flag, name in VECTORS.items() if flag in flags][:1]
-    cores = f"{multiprocessing.cpu_count()} cores"
+    cores = f"{usable_cpus()} cores"
     return ", ".join([model, *vectors, cores, platform.system(), f"OpenCV {cv2.__version__}"])
 
 

@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 
+from recognizer import usable_cpus
 from stream.frames import Matrix, Planes
 
 # RTP's clock for video, RFC 6184 section 8.2.1.
@@ -210,7 +211,7 @@ def _context(name: str, width: int, height: int, fps: float, bitrate: int) -> Vi
     context.time_base = TIME_BASE
     context.framerate = Fraction(fps).limit_denominator(1001)
     context.gop_size = round(fps * KEYFRAME_INTERVAL_S)
-    context.thread_count = 1 if width * height <= SINGLE_THREAD_PIXELS else 0
+    context.thread_count = 1 if width * height <= SINGLE_THREAD_PIXELS else usable_cpus()
     context.color_range = RANGE_STUDIO
     context.color_primaries = context.color_trc = BT709
     return context

@@ -46,7 +46,7 @@ from trainer.adapt.tuning import Tuning, set_blend, tune
 from trainer.backbones import BACKBONES
 from trainer.backbones.onnx_network import OnnxNetwork
 from trainer.errors import DataError, ExportError
-from trainer.training.device import device_kind
+from trainer.training.device import device_kind, use_threads
 
 logger = logging.getLogger(__name__)
 
@@ -122,8 +122,7 @@ def adapt(request: Request, open_detector: Callable[[], Recognizer], *, shown: S
             adapted, or training fails. That a network is refused is no error here: see `refusal`.
     """
     _check_free(request)
-    if request.threads:
-        torch.set_num_threads(request.threads)
+    use_threads(request.threads)
     base = open_base(request.base)
     twin = OnnxNetwork(base.model, base.card).eval()
     with shown("reading photos") as on_progress:

@@ -398,16 +398,13 @@ def bench(
 
     Example: facewire-train bench --backbone y1 --batch 16 --threads 2
     """
-    import torch
-
     from trainer.bench import CHANGES, measure, measure_index, measure_loading
     from trainer.data.faceset import FaceSet
     from trainer.floor import DTYPES, measure_peaks
-    from trainer.training.device import open_device
+    from trainer.training.device import open_device, use_threads
     from trainer.training.distributed import World
 
-    if threads:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     place = open_device(device, World(rank=0, size=1, local_rank=0))
     time_loading = partial(measure_loading, clock=time.perf_counter, cpu_clock=time.process_time)
     time_network = partial(measure, clock=time.perf_counter, cpu_clock=time.process_time)

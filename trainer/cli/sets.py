@@ -1,11 +1,11 @@
 """Commands about sets of faces: pack, merge, split, extract, inspect."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from recognizer import usable_cpus
 from trainer.cli.shell import Device, Json, Threads, app, bar, emit, lines_of_facts, opener
 from trainer.errors import DataError
 
@@ -60,7 +60,7 @@ def pack(
         emit(*_repaired(copied, out), as_json=as_json)
         return
     # of several processes, each takes its share of the processors
-    share = max((os.cpu_count() or 1) // workers, 1)
+    share = max(usable_cpus() // workers, 1)
     open_detector = opener(device, threads or (share if workers > 1 else 0))
     if pairs:
         from trainer.verify import pack_pairs

@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from recognizer import usable_cpus
 from trainer.errors import TrainingError
 from trainer.training.checkpoint import State
 from trainer.training.distributed import World
@@ -13,6 +14,14 @@ logger = logging.getLogger(__name__)
 
 DEVICES = ("auto", "cpu", "cuda")
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")  # as `torch.cpu.get_capabilities` names them
+
+
+def use_threads(n: int) -> None:
+    """Let torch calculate in `n` threads; 0: as it chooses, but in no more than it has cores for.
+
+    By itself torch does not look at the limit of a container.
+    """
+    torch.set_num_threads(n or min(torch.get_num_threads(), usable_cpus()))
 
 
 def open_device(name: str, world: World) -> torch.device:

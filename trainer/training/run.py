@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -25,7 +24,7 @@ from trainer.training.checkpoint import (
     read_checkpoint,
     what_is_left,
 )
-from trainer.training.device import choose_precision, device_kind, open_device
+from trainer.training.device import choose_precision, device_kind, open_device, use_threads
 from trainer.training.distill import open_teacher
 from trainer.training.distributed import World, join_world
 from trainer.training.inputs import open_classes, open_source, open_targets
@@ -97,8 +96,7 @@ def run_recipe(
         )
     if run.resume and not (run.last.exists() or older(run.last).exists()):
         raise CheckpointError(f"cannot resume: there is no {run.last}")
-    if run.threads:
-        torch.set_num_threads(run.threads)
+    use_threads(run.threads)
     targets = open_targets(run.data, run.recipe.run.targets)
     faces = FaceSet(run.data, min_images=run.recipe.data.min_images)
     inputs = _Inputs(faces, open_classes(run.recipe, faces), targets)

@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 
 from gallery import Gallery
-from stream.doctor import check_addresses, check_database, check_directories, check_owners
+from stream.doctor import (
+    check_addresses,
+    check_database,
+    check_directories,
+    check_owners,
+    check_processors,
+)
 from tests.postgres_server import ENCODED, Server
 
 OURS = {name: ["facewire"] for name in ("stream", "recognizer", "gallery", "trainer")}
@@ -61,3 +67,21 @@ def test_a_database_is_checked_and_shown_without_its_password(postgres: Server, 
     assert empty.detail == f"{full.detail}, empty"
     assert "cannot reach the gallery's database postgresql://facewire@127.0.0.1:1/" in away.detail
     assert not any(ENCODED in each.detail for each in (empty, full, away))
+
+
+@pytest.mark.parametrize(
+    ("usable", "limit", "detail"),
+    [
+        (64, None, "64 may be used"),
+        (64, 80, "64 may be used"),
+        (2, 2, "2 of 64 may be used, the limit of its container or control group"),
+        (4, None, "4 of 64 may be used"),
+    ],
+)
+def test_the_processors_and_their_limit_are_named(
+    monkeypatch: pytest.MonkeyPatch, usable: int, limit: int | None, detail: str
+):
+    monkeypatch.setattr("stream.doctor.usable_cpus", lambda: usable)
+    monkeypatch.setattr("stream.doctor.cgroup_cpus", lambda: limit)
+    monkeypatch.setattr("stream.doctor.os.cpu_count", lambda: 64)
+    assert check_processors().detail == detail

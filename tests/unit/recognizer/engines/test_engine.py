@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from recognizer.engines import devices, onnxruntime_engine
-from recognizer.engines.devices import open_engine, usable_cpus
+from recognizer.engines.devices import open_engine
 from recognizer.engines.engine import Engine, rows_for, to_host
 from recognizer.engines.onnxruntime_engine import (
     OnnxRuntimeEngine,
@@ -177,10 +177,6 @@ def test_tensorrt_builds_for_the_least_and_the_most_rows_of_each_model(
     assert len(set(folders)) == 3
     assert sorted(tmp_path.iterdir()) == sorted(folders)
     assert not any("profile" in key or "fp16" in key for options in asked for key in options)
-
-
-def test_all_usable_cpus_are_counted() -> None:
-    assert usable_cpus() >= 1
 
 
 def test_what_is_kept_feeds_the_next_run(engine: Engine) -> None:
