@@ -131,6 +131,16 @@ def _merge_and_undo(page: Page) -> None:
     expect(page.locator(".visitor")).to_have_count(1)
     sheet.get_by_label(f"Undo the merge of {names[0]}", exact=True).click()
     expect(page.locator(".visitor")).to_have_count(2)
+    # Told apart by that, and one again where a person says so.
+    sheet.get_by_text("Merge", exact=True).click()
+    page.fill("#who-input", names[0])
+    expect(page.get_by_label("They are the same person")).to_be_hidden()
+    page.click("#who-yes")
+    expect(page.get_by_text("were told apart")).to_be_visible()
+    page.get_by_label("They are the same person").check()
+    page.click("#who-yes")
+    expect(page.locator("#visitor-sheet-title")).to_have_text(names[0])
+    expect(page.locator(".visitor")).to_have_count(1)
     sheet.get_by_label("Close").click()
 
 
