@@ -12,9 +12,9 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from recognizer import Detections, FaceFlow, Floats, Followed
+from stream.recognition.linear_assignment import linear_sum_assignment
 
 PATIENCE_S = 1.0
 """How long a lost track is kept: a person passing behind another takes about that long."""
