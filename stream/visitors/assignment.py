@@ -34,8 +34,30 @@ LEAST_COUNTED = 500
 are few stay together when there are many. With 400, 300 and 10, two of 194 people were one visitor
 in some orders of their tracks: the most similar pair has a cosine of 0.496."""
 
+NEAREST = 3
+"""Templates of a visitor, those most similar to a track, whose mean cosine counts: few people look
+the same in all their photos, and one similar photo of somebody else is no evidence."""
+
 NEAREST_SHARE = 0.5
-"""Part of the most similar template in the similarity to a visitor; the other is of its mean."""
+"""Part of that in the similarity to a visitor; the other is the cosine to its mean."""
+
+RIVALS = 3
+"""Other visitors, the most similar ones, that say how similar strangers are to this very track."""
+
+RIVAL_DECADES = 2.6
+"""By how much, see `JoinLimits.per_decade`, they are usually less similar than the threshold. Where
+they are still less similar, a lower similarity is enough; where they are more similar, as those of
+a blurred face, it has to be higher."""
+
+MIN_COHORT = 20
+"""Visitors from which the rivals say something."""
+
+SLACK = 0.04
+"""Cosine by which the rivals can lower the threshold at most: that of a visitor with
+`KNOWN_TEMPLATES`, of one with fewer less in proportion, of one that was seen once not at all. Two
+of 464 people, one of them with two templates, had 0.447; two with eleven, 0.44."""
+
+KNOWN_TEMPLATES = 5
 
 MAYBE_BELOW = 0.10
 """Cosine below the threshold from which a visitor may be the same: proposed, never merged."""
@@ -43,24 +65,30 @@ MAYBE_BELOW = 0.10
 WIDTH_BELOW = 0.15
 """Cosine below the threshold under which a track does not fit an exemplar of its visitor."""
 
-NARROW_BELOW = 0.25
+NARROW_BELOW = 0.35
 """The same of the two least similar templates of visitors that are merged: a turned face and one
-that looks down differ more, and the average says more."""
+that looks down differ more, and their means say more."""
 
 WIDE_SHARE = 0.5
 """Share of a visitor's exemplars that a joining track must fit: its photos differ more than any
 one of them differs from the mean."""
 
-MERGE_BELOW = 0.08
-"""Cosine below the threshold from which two visitors with `MERGE_TEMPLATES` templates each are one,
-by the average of all pairs: it varies less than the similarity of two templates. With fewer, it is
-less in proportion, and none where either has a single one, or where their means are less similar
-than the threshold: the templates of two people, each seen in one pose, differ little from their
-means, those of one person's fragments much. Means of such people had 0.45, their averages 0.43."""
+MERGE_TEMPLATES = 6
+"""Templates from which a visitor's mean is known well enough to merge another by it."""
 
-MERGE_TEMPLATES = 8
+MERGE_DECADES = 2.8
+"""Lead over the means of the `RIVALS` of both, see `JoinLimits.per_decade`, from which two visitors
+whose means reach the threshold are one. Means of two of 464 people had 0.497 and led by 2.5,
+fragments of one person have up to 0.67; the averages of all pairs do not tell them apart."""
 
-POOR_BY = 0.08
+MERGE_BELOW = 0.12
+"""Cosine below the threshold from which their average has to be: means of few and very different
+templates are alike by chance. Such a pair of 464 people had 0.521, their average 0.324."""
+
+MERGE_FEW_BELOW = 0.08
+"""The same among so few visitors that nothing says whom else they resemble."""
+
+POOR_BY = 0.04
 """Cosine by which a poor track, and a visitor known from poor tracks alone, count as less similar:
 blurred, dark and turned faces of two people are more alike than good ones."""
 
@@ -145,6 +173,7 @@ class Visitors:
         self._means: Floats = np.empty((64, size), np.float32)
         self._lengths: Floats = np.empty(64, np.float32)  # of the means before scaling
         self._exemplars: dict[int, dict[int, Floats]] = {}
+        self._stacks: dict[int, Floats] = {}  # (E, D), the same
         self._poor: set[int] = set()  # known from poor tracks alone
         self._apart: dict[int, set[int]] = {}
         self._next = 1
@@ -208,7 +237,11 @@ class Visitors:
         self._update(visitor)
 
     def _update(self, visitor: int) -> None:
-        row, mean = self._rows[visitor], _sum(self._exemplars[visitor])
+        row, kept = self._rows[visitor], self._exemplars[visitor]
+        stack = np.stack(list(kept.values()))
+        self._stacks[visitor] = stack
+        self._exemplars[visitor] = dict(zip(kept, stack, strict=True))  # no second copy of them
+        mean = stack.mean(axis=0)
         self._lengths[row] = max(float(np.linalg.norm(mean)), 1e-9)
         self._means[row] = mean / self._lengths[row]
 
@@ -235,7 +268,7 @@ class Visitors:
             self._rows[last] = row
             self._means[row] = self._means[len(self._keys)]
             self._lengths[row] = self._lengths[len(self._keys)]
-        del self._exemplars[visitor]
+        del self._exemplars[visitor], self._stacks[visitor]
         self._poor.discard(visitor)
 
     def keep_apart(self, one: int, other: int) -> None:
@@ -319,30 +352,63 @@ class Visitors:
         """Return the most similar visitors with their cosine, best first, except those `beside`.
 
         Two stages: the means of all, then the exemplars of the nearest few. The similarity is the
-        mean of that to the visitor's mean and that to its most similar exemplar, less `POOR_BY`
-        where the track or all of the visitor's are poor.
+        mean of that to the visitor's mean and that to its most similar exemplars, corrected by the
+        rivals, less `POOR_BY` where the track or all of the visitor's are poor.
         """
         if not self._keys:
             return []
         to_means = self._to_means(tracklet.template)
-        n_wanted = min(CANDIDATES + len(beside), len(to_means))
-        rows = np.flatnonzero(to_means >= FIRST_LOOK)  # fewer to sort
-        if len(rows) < n_wanted:
-            rows = np.arange(len(to_means))
-        rows = rows[np.argpartition(-to_means[rows], n_wanted - 1)[:n_wanted]]
         found = []
-        for row in rows.tolist():
+        for row in _highest(to_means, CANDIDATES + len(beside)):
             visitor = self._keys[row]
             if visitor in beside:
                 continue
-            exemplars = np.stack(list(self._exemplars[visitor].values()))
-            nearest = float((exemplars @ tracklet.template).max())
-            less = POOR_BY if tracklet.is_poor or visitor in self._poor else 0.0
-            share = NEAREST_SHARE
-            similarity = (1 - share) * float(to_means[row]) + share * nearest - less
-            found.append((visitor, similarity))
+            cosines = self._stacks[visitor] @ tracklet.template
+            found.append((visitor, _likeness(cosines, float(to_means[row]))))
         found.sort(key=lambda each: -each[1])
-        return found
+        corrected = []
+        for visitor, similarity in found:
+            less = POOR_BY if tracklet.is_poor or visitor in self._poor else 0.0
+            corrected.append((visitor, similarity - less - self._rivals(visitor, found)))
+        corrected.sort(key=lambda each: -each[1])
+        return corrected
+
+    def _rivals(self, visitor: int, found: Sequence[tuple[int, float]]) -> float:
+        """Return by how much more than usual other visitors are similar to a track.
+
+        Args:
+            visitor: one of those found.
+            found: visitors with their cosine, best first.
+        """
+        similarity = next(each for key, each in found if key == visitor)
+        if similarity < self.join - SLACK - MAYBE_BELOW:
+            return 0.0  # it is not joined anyway
+        reached = self._reached(visitor, found)
+        if reached is None:
+            return 0.0
+        usual = self.join - RIVAL_DECADES * self.limits.per_decade
+        part = min((len(self._exemplars[visitor]) - 1) / (KNOWN_TEMPLATES - 1), 1.0)
+        return max(reached - usual, -SLACK * part)
+
+    def _reached(self, visitor: int, found: Iterable[tuple[int, float]]) -> float | None:
+        """Return what others reach, as it would be among `LEAST_COUNTED`; None if unknown.
+
+        Args:
+            visitor: beside which they are others; one that may be the same person is none.
+            found: visitors with their cosine, best first.
+        """
+        if len(self._keys) < MIN_COHORT:
+            return None
+        others: list[float] = []
+        for other, similarity in found:
+            if other != visitor and not self._may_be_one(visitor, other):
+                others.append(similarity)
+                if len(others) == RIVALS:
+                    break
+        if len(others) < RIVALS:
+            return None
+        fewer = max(math.log10(LEAST_COUNTED / len(self._keys)), 0.0)
+        return sum(others) / RIVALS + self.limits.per_decade * fewer
 
     def _to_means(self, template: Floats) -> Floats:
         """Return the cosine of a template, (D,), with the mean of each visitor."""
@@ -352,9 +418,8 @@ class Visitors:
 
     def likeness(self, visitor: int, tracklet: Tracklet) -> float:
         """Return how similar a track is to one visitor; see `similar`."""
-        exemplars = np.stack(list(self._exemplars[visitor].values()))
         less = POOR_BY if tracklet.is_poor or visitor in self._poor else 0.0
-        return likeness(exemplars, tracklet.template) - less
+        return likeness(self._stacks[visitor], tracklet.template) - less
 
     def alike(self, visitor: int) -> tuple[list[int], list[tuple[int, float]]]:
         """Compare a visitor that has grown with all others.
@@ -363,24 +428,55 @@ class Visitors:
         is known from poor tracks alone.
 
         Returns:
-            Visitors that are the same person, by `MERGE_BELOW` and without two templates that do
-            not fit; and those that may be, with the cosine. The most similar come first.
+            Visitors that are the same person, by that or by their means, see `MERGE_DECADES`, and
+            without two templates that do not fit; and those that may be, with the cosine. The most
+            similar come first.
         """
-        n = len(self._keys)
-        row = self._rows[visitor]
-        average = self._to_means(self._means[row]) * (self._lengths[:n] * self._lengths[row])
+        n, row, join = len(self._keys), self._rows[visitor], self.join
+        cosines = self._to_means(self._means[row])
+        average = cosines * (self._lengths[:n] * self._lengths[row])
         sure, maybe = [], []
-        near = np.flatnonzero(average >= self.join - MAYBE_BELOW)
-        for other_row in near[np.argsort(-average[near])].tolist():
+        near = np.flatnonzero((cosines >= join) | (average >= join - MAYBE_BELOW))
+        for other_row in near[np.argsort(-cosines[near])].tolist():
             other = self._keys[other_row]
             if other == visitor or self.are_apart(visitor, other):
                 continue
-            similarity = self.average(visitor, other)
-            if similarity >= self._merge_from(visitor, other) and self._is_narrow(visitor, other):
+            less = 0.0 if self._poor.isdisjoint((visitor, other)) else POOR_AVERAGE_BY
+            similarity = float(average[other_row]) - less
+            is_one = similarity >= join or (
+                float(cosines[other_row]) - less >= join and self._lead(visitor, other, cosines)
+            )
+            if is_one and self._is_narrow(visitor, other):
                 sure.append(other)
-            elif similarity >= self.join - MAYBE_BELOW:
+            elif similarity >= join - MAYBE_BELOW:
                 maybe.append((other, similarity))
+        maybe.sort(key=lambda each: -each[1])
         return sure, maybe
+
+    def _lead(self, visitor: int, other: int, cosines: Floats) -> bool:
+        """Return whether two visitors are clearly more similar to each other than to others.
+
+        Args:
+            visitor: one of them.
+            other: the other.
+            cosines: (N,) of the mean of `visitor` and those of all.
+        """
+        below = self.join - self.average(visitor, other)
+        most = max(len(self._exemplars[each]) for each in (visitor, other))
+        if most < MERGE_TEMPLATES or below > MERGE_BELOW:
+            return False
+        of_other = self._to_means(self._means[self._rows[other]])
+        least = float(of_other[self._rows[visitor]]) - MERGE_DECADES * self.limits.per_decade
+        for one, row in ((visitor, cosines), (other, of_other)):
+            others = [(self._keys[each], float(row[each])) for each in _highest(row, CANDIDATES)]
+            reached = self._reached(
+                one, (each for each in others if each[0] not in (visitor, other))
+            )
+            if reached is None:
+                return below <= MERGE_FEW_BELOW
+            if reached > least:
+                return False
+        return True
 
     def merge(self, visitor: int, into: int) -> None:
         """Make two visitors one."""
@@ -396,7 +492,7 @@ class Visitors:
         least = self.join - MAYBE_BELOW
         n = len(self._keys)
         # The average of all pairs of exemplars is the product of the means before scaling.
-        raw = np.stack([_sum(self._exemplars[key]) for key in self._keys]) if n else self._means[:0]
+        raw = self._means[:n] * self._lengths[:n, np.newaxis]
         found: list[tuple[int, int, float]] = []
         for start in range(0, n, 1024):
             block = raw[start : start + 1024] @ raw.T
@@ -416,34 +512,25 @@ class Visitors:
             if similarity >= join - MAYBE_BELOW and not self.are_apart(visitor, other)
         )
 
-    def _merge_from(self, one: int, other: int) -> float:
-        """Return the average cosine from which two visitors are one."""
-        rows = self._rows[one], self._rows[other]
-        if float(self._means[rows[0]] @ self._means[rows[1]]) < self.join:
-            return self.join
-        fewest = min(len(self._exemplars[one]), len(self._exemplars[other]))
-        part = min((fewest - 1) / (MERGE_TEMPLATES - 1), 1.0)
-        return self.join - MERGE_BELOW * part
-
     def _may_be_one(self, one: int, other: int) -> bool:
         if self.are_apart(one, other):
             return False
         return self.average(one, other) >= self.join - MAYBE_BELOW
 
     def average(self, one: int, other: int) -> float:
-        """Return the average cosine of two visitors, by which they are merged; see `alike`."""
-        average = float(_sum(self._exemplars[one]) @ _sum(self._exemplars[other]))
+        """Return the average cosine of all pairs of two visitors' templates; see `alike`."""
+        rows = self._rows[one], self._rows[other]
+        cosine = float(self._means[rows[0]] @ self._means[rows[1]])
+        average = cosine * float(self._lengths[rows[0]] * self._lengths[rows[1]])
         return average - (0.0 if self._poor.isdisjoint((one, other)) else POOR_AVERAGE_BY)
 
     def _is_narrow(self, one: int, other: int) -> bool:
         """Return whether no template of a visitor is too unlike one of another to merge them."""
-        rows = [np.stack(list(self._exemplars[each].values())) for each in (one, other)]
-        return float((rows[0] @ rows[1].T).min()) >= self.join - NARROW_BELOW
+        return float((self._stacks[one] @ self._stacks[other].T).min()) >= self.join - NARROW_BELOW
 
     def fits(self, visitor: int, template: Floats) -> bool:
         """Return whether a template is near to enough of a visitor's exemplars."""
-        exemplars = np.stack(list(self._exemplars[visitor].values()))
-        near = exemplars @ template >= self.join - WIDTH_BELOW
+        near = self._stacks[visitor] @ template >= self.join - WIDTH_BELOW
         return float(near.mean()) >= WIDE_SHARE
 
 
@@ -454,15 +541,24 @@ def likeness(templates: Floats, one: Floats) -> float:
         templates: (N, D) of the visitor.
         one: (D,).
     """
-    cosines = templates @ one
     length = max(float(np.linalg.norm(templates.mean(axis=0))), 1e-9)
-    to_mean = float(cosines.mean()) / length
-    return (1 - NEAREST_SHARE) * to_mean + NEAREST_SHARE * float(cosines.max())
+    cosines = templates @ one
+    return _likeness(cosines, float(cosines.mean()) / length)
 
 
-def _sum(templates: dict[int, Floats]) -> Floats:
-    """Return the mean, not of unit length."""
-    return np.asarray(np.stack(list(templates.values())).mean(axis=0), np.float32)
+def _likeness(cosines: Floats, to_mean: float) -> float:
+    nearest = float(np.sort(cosines)[-NEAREST:].mean())
+    return (1 - NEAREST_SHARE) * to_mean + NEAREST_SHARE * nearest
+
+
+def _highest(cosines: Floats, n: int) -> list[int]:
+    """Return the positions of the `n` highest cosines, highest first."""
+    n = min(n, len(cosines))
+    some = np.flatnonzero(cosines >= FIRST_LOOK)  # fewer to sort
+    if len(some) < n:
+        some = np.arange(len(cosines))
+    some = some[np.argpartition(-cosines[some], n - 1)[:n]]
+    return [int(each) for each in some[np.argsort(-cosines[some])]]
 
 
 def _most_redundant(templates: dict[int, Floats]) -> int:

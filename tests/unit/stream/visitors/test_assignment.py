@@ -2,9 +2,12 @@ import numpy as np
 import pytest
 
 from stream.visitors.assignment import (
+    KNOWN_TEMPLATES,
     LEAST_COUNTED,
     MAX_EXEMPLARS,
+    MIN_COHORT,
     MIN_SHOTS,
+    RIVALS,
     JoinLimits,
     Tracklet,
     Visitors,
@@ -142,6 +145,72 @@ def test_fragments_of_many_templates_are_one_at_a_lower_average(n, spread, is_on
     assert [visitor for visitor, _ in maybe] == ([] if is_one else [2])
     visitors.keep_apart(1, 2)
     assert visitors.alike(1) == ([], [])
+
+
+def mixed(person, cosine, aside):
+    """A template with that cosine with a person."""
+    return unit(cosine * person + np.sqrt(1 - cosine**2) * aside)
+
+
+def among_strangers(person, *, n_templates, similar=()):
+    """Visitor 1, seen as often as that, among others; some are similar to a direction."""
+    axes = np.eye(D, dtype=np.float32)
+    visitors = Visitors(LIMITS, D)
+    visitors.add(1, {track: mixed(person, 0.95, axes[20 + track]) for track in range(n_templates)})
+    for key in range(2, 2 + MIN_COHORT):
+        visitors.add(key, {100 + key: axes[40 + key]})
+    for key, template in enumerate(similar, start=100):
+        visitors.add(key, {100 + key: template})
+    return visitors
+
+
+@pytest.mark.parametrize(
+    ("n_templates", "n_rivals", "joins"),
+    [(KNOWN_TEMPLATES, 0, True), (1, 0, False), (KNOWN_TEMPLATES, RIVALS, False)],
+)
+def test_a_track_that_resembles_nobody_else_joins_who_is_known_at_a_lower_similarity(
+    n_templates, n_rivals, joins
+):
+    axes = np.eye(D, dtype=np.float32)
+    person = axes[0]
+    track = mixed(person, 0.48, axes[1])
+    similar = [mixed(track, 0.38, axes[80 + rival]) for rival in range(n_rivals)]
+    visitors = among_strangers(person, n_templates=n_templates, similar=similar)
+    found = visitors.assign(500, Tracklet(track, 8))
+    assert found.is_new is not joins
+    assert (found.visitor == 1) is joins
+
+
+def test_a_track_that_resembles_many_needs_more_than_the_threshold():
+    axes = np.eye(D, dtype=np.float32)
+    person = axes[0]
+    track = mixed(person, 0.56, axes[1])
+    similar = [mixed(track, 0.45, axes[80 + rival]) for rival in range(RIVALS)]
+    alone = among_strangers(person, n_templates=KNOWN_TEMPLATES)
+    assert alone.find(Tracklet(track, 8)) == 1
+    assert (
+        among_strangers(person, n_templates=KNOWN_TEMPLATES, similar=similar).find(
+            Tracklet(track, 8)
+        )
+        is None
+    )
+
+
+@pytest.mark.parametrize("n_rivals", [0, RIVALS])
+def test_fragments_whose_means_are_as_similar_to_others_are_not_one(n_rivals):
+    axes = np.eye(D, dtype=np.float32)
+    one, other = axes[0], mixed(axes[0], 0.57, axes[1])
+    between = unit(one + other)
+    similar = [mixed(between, 0.5, axes[80 + rival]) for rival in range(n_rivals)]
+    visitors = among_strangers(one, n_templates=1, similar=similar)
+    visitors.drop(1)
+    for key, middle, first in ((1, one, 4), (70, other, 20)):
+        templates = {
+            10 * key + track: mixed(middle, 0.85, axes[first + track]) for track in range(8)
+        }
+        visitors.add(key, templates)
+    sure, _ = visitors.alike(1)
+    assert sure == ([] if n_rivals else [70])
 
 
 def test_two_fragments_of_one_person_do_not_keep_a_track_from_joining():
