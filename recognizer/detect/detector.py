@@ -5,13 +5,21 @@ and one O-Net run. Source of the algorithm: Zhang et al. 2016.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from recognizer.detect.mtcnn import INPUT_SIZE, NetWeights, ProposalNet, build_graph
+from recognizer.detect.mtcnn import (
+    INPUT_SIZE,
+    STRIDE,
+    WINDOW,
+    NetWeights,
+    ProposalNet,
+    build_graph,
+)
 from recognizer.detect.refinement import LandmarkRefiner
 from recognizer.detect.turning import turned_about
 from recognizer.engines.device_images import MAX_BATCH
@@ -29,7 +37,6 @@ from recognizer.geometry.boxes import (
 from recognizer.geometry.exposure import normalized
 from recognizer.geometry.pyramid import scales
 
-WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
 # the last box, squared, is taken at this size: measured over 350 faces of a real clip, O-Net loses
 # 2 % of them at 0.9, 13 % at 1.0 and 41 % at 1.2, because it was trained on tight boxes
 FOLLOW_SIZE = 0.9
@@ -112,7 +119,13 @@ class Candidates:
 
 
 class Detector:
-    """Finds faces in batches of images by MTCNN."""
+    """Finds faces in batches of images by MTCNN.
+
+    Attributes:
+        options: of the cascade.
+        device: "cpu" or "cuda".
+        image_work: where scaling and cropping happen.
+    """
 
     def __init__(
         self,
@@ -133,7 +146,7 @@ class Detector:
             image_work: where scaling and cropping happen; None for where the engine runs.
         """
         self.options = options
-        self._device = engine.device
+        self.device = engine.device
         self.image_work = image_work or open_image_work(engine)
         self._refiner = refiner
         self._pnet = ProposalNet(engine, weights["pnet"])
@@ -142,10 +155,20 @@ class Detector:
             for name in INPUT_SIZE
         )
 
+    def drafted_by(self, engine: Engine) -> "Detector":
+        """Return a detector that finds the same, and whose P-Net is drafted by a faster engine.
+
+        Args:
+            engine: of the same device, less precise.
+        """
+        other = copy(self)
+        other._pnet = self._pnet.drafted_by(engine, limit=_logit(self.options.thresholds[0]))
+        return other
+
     @property
     def scans_in_parts(self) -> bool:
         """Whether parts of images are cheaper than all of them: a GPU scans them in one run."""
-        return self._device == "cpu"
+        return self.device == "cpu"
 
     def detect(
         self,
@@ -268,7 +291,7 @@ class Detector:
                 )
                 if window[0] <= round(WINDOW / share, 6) < window[1]
             ]
-            found += self._propose_sized(opened, members, height, width, shares)
+            found.append(self._propose_sized(opened, members, height, width, shares))
         return _join(found)
 
     def _propose_parts(
@@ -335,18 +358,26 @@ class Detector:
         height: int,
         width: int,
         shares: Sequence[float],
-    ) -> list[Candidates]:
-        options, found = self.options, []
+    ) -> Candidates:
+        """Run P-Net over levels of equally sized images, and suppress within each level."""
+        found = [_none()]
+        groups = [np.empty(0, np.intp)]
         sizes = [(int(np.ceil(height * share)), int(np.ceil(width * share))) for share in shares]
-        limit = _logit(options.thresholds[0])
+        limit = _logit(self.options.thresholds[0])
         levels = opened.scan(self._pnet, members, sizes, limit=limit)
         for size, (which, spots, heads) in zip(sizes, levels, strict=True):
-            cells = _candidates(members[which], spots, heads, (height, width), size)
-            kept = suppress_each(
-                cells.boxes, cells.scores, cells.owners, overlap=options.level_overlap
+            if len(which):
+                groups.append(which + len(found) * len(members))
+                found.append(_candidates(members[which], spots, heads, (height, width), size))
+        cells = _join(found)
+        return cells[
+            suppress_each(
+                cells.boxes,
+                cells.scores,
+                np.concatenate(groups),
+                overlap=self.options.level_overlap,
             )
-            found.append(cells[kept])
-        return found
+        ]
 
     def _refine(self, opened: Images, found: Candidates) -> Candidates:
         """Keep and calibrate the boxes that R-Net accepts."""
@@ -421,7 +452,7 @@ class Detector:
                 owners[rows],
                 squares[rows],
                 side=INPUT_SIZE[name],
-                rows=rows_for(len(rows), self._device),
+                rows=rows_for(len(rows), self.device),
                 angles=None if angles is None else angles[rows],
             )
             (head,) = net(crops)

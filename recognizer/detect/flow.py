@@ -50,7 +50,7 @@ MAX_TURN = 0.15  # radians, likewise
 MAX_SHIFT = 10.0  # pixels of a patch in one step: beyond it flow may have found something else
 
 CONFIRM_S = (
-    0.7  # until a moving face is confirmed again: longer than between two searches of many cameras
+    1.2  # until a moving face is confirmed again: longer than between two searches of many cameras
 )
 CONFIRM_STILL_S = 2.0  # the same for a face that is where it was
 LEAST_WEIGHT = 0.65  # of a network's newest box of a face in the average of all

@@ -28,6 +28,9 @@ POOLS: dict[str, tuple[tuple[int, int] | None, ...]] = {
 }
 N_HEADS = {"pnet": 2, "rnet": 2, "onet": 3}
 INPUT_SIZE = {"rnet": 24, "onet": 48}
+WINDOW, STRIDE = 12, 2  # P-Net's receptive field and step, pixels of a level
+DOUBT = 0.5  # by which a face logit in bf16 may be too low
+MOST_WINDOWS = 64  # a run
 MEAN, SCALE = 127.5, 1 / 128  # input normalization: (x - 127.5) / 128
 
 
@@ -199,6 +202,10 @@ class ProposalNet:
         """Append its layers to a graph, see `add_net`."""
         return add_net(graph, self._net, planes, suffix)
 
+    def drafted_by(self, engine: Engine, *, limit: float) -> "ProposalNet":
+        """Return the same network, which another engine runs first, see `DraftedProposalNet`."""
+        return DraftedProposalNet(self._engine, self._net, engine, limit=limit)
+
     def head_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width of its output for a level of that size, in pixels."""
         sides = np.array([height, width])
@@ -208,6 +215,45 @@ class ProposalNet:
                 kernel, stride = pool
                 sides = -(-(sides - kernel) // stride) + 1
         return int(sides[0]), int(sides[1])
+
+
+class DraftedProposalNet(ProposalNet):
+    """P-Net in bf16, and again in f32 in the windows that may show a face: few of a frame's.
+
+    Args:
+        engine: runs the windows.
+        net: its weights.
+        draft: runs whole levels.
+        limit: face logit above which an output counts.
+    """
+
+    def __init__(self, engine: Engine, net: NetWeights, draft: Engine, *, limit: float) -> None:
+        super().__init__(engine, net)
+        self._draft = draft.load(build_graph(net), name=net.name)
+        self._limit = limit
+
+    def __call__(self, *inputs: Tensor) -> list[Array]:
+        """Run it on (N, H, W, 3) uint8 pixels: (N, 5, h, w) float32."""
+        level = np.asarray(inputs[0])
+        (head,) = self._draft(level)
+        which, y, x = np.nonzero(head[:, 0] > self._limit - DOUBT)
+        if len(which):
+            head = head.copy()
+        corners = np.stack([y, x], axis=1) * STRIDE
+        # the last window of an odd side reaches beyond it, where P-Net pools what there is
+        sides = np.minimum(np.array(level.shape[1:3]) - corners, WINDOW)
+        for side in np.unique(sides, axis=0):
+            rows = np.flatnonzero((sides == side).all(axis=1))
+            down, across = np.arange(side[0])[:, None], np.arange(side[1])
+            for start in range(0, len(rows), MOST_WINDOWS):
+                part = rows[start : start + MOST_WINDOWS]
+                top, left = corners[part].T[:, :, None, None]
+                n_rows = 1 << (len(part) - 1).bit_length()  # few shapes: each takes 2 ms at first
+                windows = np.zeros((n_rows, *side, 3), np.uint8)
+                windows[: len(part)] = level[which[part, None, None], top + down, left + across]
+                (exact,) = super().__call__(windows)
+                head[which[part], :, y[part], x[part]] = exact[: len(part), :, 0, 0]
+        return [head]
 
 
 def _fold_normalization(weight: Floats, bias: Floats) -> tuple[Floats, Floats]:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from recognizer.detect.detector import Detector
 from recognizer.detect.turning import Turn, turned_back
 from recognizer.detect.upright import LEAD_LOGIT, MAX_MISFIT_PX, logits_of, misfits
+from recognizer.engines.devices import open_engine
+from recognizer.errors import DeviceError
 from recognizer.faces import Detections, Floats, Followed, Image
 from recognizer.geometry.boxes import intersections, suppress
 from recognizer.geometry.quality import head_poses
@@ -35,6 +37,7 @@ TURNED_PX = 80  # smallest turned face that is searched in the whole frame
 SMALL_TURNED_PX = 40  # and where something moved, by one angle at one place at a time
 PLACE_EVERY = 4  # scans from one such place to the next
 PLACE_OFTEN = 2  # the same where nobody is upright
+PLACE_STEP = 128  # pixels to which its sides are rounded up: OpenVINO takes 2 ms for a new shape
 REACH = 40  # pixels around what moved in a tile, that are searched by turns
 TURN_EVERY = 8  # scans from one turned search to the next
 TURN_OFTEN = 2  # the same until all are tried after a motion, where nobody is upright
@@ -209,6 +212,21 @@ class LiveScan:
         self._moved.clear()
 
 
+def scanner_of(detector: Detector, *, threads: int) -> Detector:
+    """Return a detector for live frames that finds the same, on a CPU with bf16 in less time.
+
+    Args:
+        detector: as precise as its engine.
+        threads: as in `open_engine`.
+    """
+    if detector.device != "cpu":
+        return detector
+    try:
+        return detector.drafted_by(open_engine("cpu", threads=threads, precision="bf16"))
+    except DeviceError:
+        return detector
+
+
 def scan_frames(
     detector: Detector,
     images: Sequence[Image],
@@ -311,8 +329,9 @@ def _search_turned(
             whole = np.array([0, 0, width, height])
             wholes.append((position, whole, Turn(angle, height, width, scale=0.5)))
         if place := scan.turned_place():
-            x1, y1, x2, y2 = place[0].tolist()
-            places.append((position, place[0], Turn(place[1], y2 - y1, x2 - x1)))
+            box = _rounded_up(place[0], height, width)
+            x1, y1, x2, y2 = box.tolist()
+            places.append((position, box, Turn(place[1], y2 - y1, x2 - x1)))
     for wanted, least, is_whole in (
         (wholes, max(TURNED_PX, smallest) // 2, True),
         (places, max(SMALL_TURNED_PX, smallest), False),
@@ -334,6 +353,14 @@ def _search_turned(
         )
         for groups in results
     ]
+
+
+def _rounded_up(box: NDArray[np.intp], height: int, width: int) -> NDArray[np.intp]:
+    """Enlarge a box (4,) within a frame, so that its sides have one of a few lengths."""
+    limits = np.array([width, height])
+    sides = np.minimum(-(-(box[2:] - box[:2]) // PLACE_STEP) * PLACE_STEP, limits)
+    first = ((box[:2] + box[2:] - sides) // 2).clip(0, limits - sides)
+    return np.concatenate([first, first + sides])
 
 
 def _turned_faces(faces: Detections, turn: Turn, corner: NDArray[np.intp]) -> Detections:

@@ -43,7 +43,7 @@ SCANS_A_SECOND, RARE_SCAN_S = 15, 0.5
 """Scans of all cameras in a second, as long as no camera waits for longer than half a second: known
 faces are followed without them."""
 
-SCAN_LOAD = 0.2
+SCAN_LOAD = 0.13
 """Part of the time that all cameras' scans may take; beyond it they become rarer."""
 
 SCANS_S = 0.028

@@ -175,7 +175,8 @@ class VideoChannel:
     def show(self, result: FrameResult) -> None:
         """Queue a recognized frame for the viewers."""
         self.latest = result
-        self._results.put(result)
+        if self.hub.n_viewers:  # otherwise its thread would wake for nothing
+            self._results.put(result)
 
     def _encode(self) -> None:
         video = VideoOut(self.hub, fps=NOMINAL_FPS, bitrate=self._bitrate_kbps * 1000)
@@ -184,7 +185,7 @@ class VideoChannel:
                 result = self._results.get(IDLE_S)
             except MailboxClosed:
                 return
-            if result is not None and self.hub.n_viewers:
+            if result is not None:
                 self._send(video, result)
 
     def _send(self, video: VideoOut, result: FrameResult) -> None:

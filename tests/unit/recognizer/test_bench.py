@@ -43,7 +43,7 @@ def test_operations_are_counted(name: str, expected: float, tmp_path) -> None:
 def test_live_scans_of_two_smallest_faces_are_compared(tmp_path) -> None:
     write_weights(tmp_path)
     frame = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
-    live = _live_scans(OpenVinoEngine(threads=1), read_weights(tmp_path), frame)
+    live = _live_scans(OpenVinoEngine(threads=1), read_weights(tmp_path), frame, 1)
     assert (live.small_px, live.large_px) == (24, 40)
     assert live.small_ms > 0
     assert live.large_ms > 0

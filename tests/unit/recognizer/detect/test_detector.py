@@ -139,3 +139,29 @@ def test_a_view_of_an_image_is_as_good_as_a_copy(detector: Detector) -> None:
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DetectorOptions(**wrong)
+
+
+def test_a_drafted_detector_finds_the_same(detector: Detector) -> None:
+    images = [noise(*size, seed) for seed, size in enumerate(SIZES)]
+    drafted = detector.drafted_by(Blurred())
+    found, again = detector.detect(images), drafted.detect(images)
+    assert sum(map(len, found)) >= len(SIZES)
+    for before, after in zip(found, again, strict=True):
+        np.testing.assert_allclose(before.boxes, after.boxes, atol=1e-3)
+        np.testing.assert_allclose(before.scores, after.scores, atol=1e-4)
+
+
+class Blurred:
+    """An engine that is a little wrong, as one of few bits is."""
+
+    name, device = "blurred", "cpu"
+
+    def __init__(self) -> None:
+        self._engine = OpenVinoEngine(threads=1)
+
+    def load(self, model: bytes, *, name: str, most_rows: int = 0) -> Any:
+        network = self._engine.load(model, name=name)
+        return lambda *inputs: [np.round(each * 8) / 8 for each in network(*inputs)]
+
+    def upload(self, array: np.ndarray) -> np.ndarray:
+        return array

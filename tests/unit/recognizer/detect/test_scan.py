@@ -8,6 +8,7 @@ from recognizer.detect.scan import (
     NOBODY,
     PLACE_EVERY,
     PLACE_OFTEN,
+    PLACE_STEP,
     ROUND,
     TURN_EVERY,
     TURN_OFTEN,
@@ -221,10 +222,12 @@ class FakeDetector:
     def __init__(self, found: Detections, score: float) -> None:
         self.found_now, self.score = found, score
         self.followed: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []
 
     def detect(
         self, images, *, min_face_px=None, small_px=0, parts=None, add_largest=True, without=None
     ):
+        self.places += [] if add_largest else images
         return [self.found_now if min_face_px is None else faces() for _ in images]
 
     def follow(self, images, boxes, angles):
@@ -256,3 +259,14 @@ def test_known_small_faces_stay_between_two_searches(box, score: float, n: int) 
     (found,) = scan_frames(detector, [image], [scan], [known])  # type: ignore[arg-type]
     assert len(found) == n
     assert (np.diff(found.scores) <= 0).all()
+
+
+def test_places_of_turned_faces_have_few_sizes() -> None:
+    scan, image = settled()
+    detector = FakeDetector(faces((100, 100, 200, 200)), 0.9)
+    for seed in range(6 * PLACE_EVERY):
+        x, y = np.random.default_rng(seed).integers([0, 0], [1256, 696])
+        scan_frames(detector, [moved(image, x, y)], [scan], [NOBODY])  # type: ignore[arg-type]
+    upright = [place.shape[:2] for place in detector.places if place[0, 0].any()]
+    assert upright
+    assert all(side % PLACE_STEP == 0 for size in upright for side in size)

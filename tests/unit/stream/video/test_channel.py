@@ -1,4 +1,5 @@
 import asyncio
+import time
 from itertools import pairwise
 from typing import Any, cast
 
@@ -8,7 +9,9 @@ import pytest
 
 from stream.cameras.conversion import Converter
 from stream.frames import Frame, FrameResult, Matrix, Track, TrackState
-from stream.video.channel import VideoOut
+from stream.metrics.figures import Figures
+from stream.supervisor import Supervisor
+from stream.video.channel import VideoChannel, VideoOut
 from stream.video.encoder import Codec, VideoPacket
 from stream.video.packet_hub import PacketHub
 from stream.video.rendition import Feed
@@ -41,6 +44,25 @@ async def test_nothing_is_encoded_for_nobody() -> None:
     hub.subscribe()
     assert send(out, black(0.0)) == 0
     assert out._encoders == {}
+
+
+async def test_frames_wait_for_the_encoder_only_while_somebody_watches() -> None:
+    hub = PacketHub(lambda: 0.0)
+    video = VideoChannel(
+        "c",
+        hub=hub,
+        bitrate_kbps=0,
+        figures=Figures(),
+        supervisor=Supervisor(clock=time.monotonic),
+        clock=time.monotonic,
+    )
+    video.show(black(0.0))
+    assert video.latest is not None
+    assert video.n_waiting == 0
+    reading = await read(hub, Feed())
+    video.show(black(0.04))
+    assert video.n_waiting == 1
+    reading.cancel()
 
 
 async def test_one_encoder_serves_all_and_goes_with_the_last() -> None:
