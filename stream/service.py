@@ -266,6 +266,7 @@ class Service:
             self.peers, self._open_sfu(config), self.supervisor.watch("viewers of the SFU")
         )
         self.frigate = self._open_frigate(clock)
+        self._counted = (0, 0)
         self.replication = None if replicator is None else self._share(replicator)
         self.front = None if replicator is None else self._open_front(replicator)
         self.follower = None if replicator is None else self._follow(replicator, loop)
@@ -476,10 +477,21 @@ class Service:
             place=place,
             close=self.journal.close_stays,
             cpu_s=lambda: time.process_time() + self.worker_cpu_s,
+            frames=self._frames,
             supervisor=self.supervisor,
         )
         replicator.is_placed = follower.is_placed
         return follower
+
+    def _frames(self) -> tuple[int, int]:
+        """Return how many frames all cameras captured, and how many recognition lost."""
+        with suppress(KeyError):  # a camera is removed at this moment
+            statuses = self.cameras.statuses()
+            self._counted = (
+                sum(each.captured for each in statuses),
+                sum(each.dropped for each in statuses),
+            )
+        return self._counted
 
     async def _place(self, cameras: list[CameraConfig]) -> None:
         names = ", ".join(camera.name for camera in cameras) or "no camera"

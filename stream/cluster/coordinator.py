@@ -8,16 +8,13 @@ from collections.abc import Callable
 
 from gallery import GalleryError
 from stream.cluster.database import DEAD_S, ClusterDatabase, State
-from stream.cluster.placing import Machine, moves
+from stream.cluster.placing import Levels, Machine
 from stream.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
 WAIT_S = 0.5
 """Seconds between two looks for machines that give no sign."""
-
-LEVEL_S = 10.0
-"""Seconds between two moves of cameras from a busier machine to another."""
 
 GRACE_S = DEAD_S + 2.0
 """Seconds for which silent machines are waited for after the database or this process was away:
@@ -52,8 +49,9 @@ class Coordinator:
         self._database = database
         self._node = node
         self._clock = clock
-        self._turn_at = self._level_at = float("-inf")
+        self._turn_at = float("-inf")
         self._patient_until = float("-inf")
+        self._levels = Levels()
 
     def turn(self) -> dict[str, str]:
         """Place what must be placed now; return the machines of those cameras.
@@ -85,11 +83,7 @@ class Coordinator:
         running = state.running
         awaited = self._awaited(state, running) if now < self._patient_until else set()
         wanted = [each for each in state.wanted if state.placed.get(each.name) not in awaited]
-        may_level = not awaited and now - self._level_at >= LEVEL_S
-        found = moves(wanted, running, state.placed, levels=may_level)
-        if found and may_level:
-            self._level_at = now
-        return found
+        return self._levels.turn(now, wanted, running, state.placed, may_level=not awaited)
 
     def _awaited(self, state: State, running: list[Machine]) -> set[str]:
         """Return the machines that are silent, but not known to be dead."""

@@ -11,7 +11,7 @@ from gallery import GalleryError
 from recognizer import usable_cpus
 from stream.cameras.source import check_url
 from stream.cluster.database import ClusterDatabase, Placed
-from stream.cluster.placing import Machine
+from stream.cluster.placing import Machine, load_of
 from stream.cluster.stays import StayCloser
 from stream.config import CameraConfig
 from stream.config_file import describe
@@ -42,6 +42,7 @@ class Follower:
         place: called with the cameras to run and their generations; must not block.
         close: called with people who need an exit; must not block.
         cpu_s: returns the processor time of the service's processes so far, seconds.
+        frames: returns how many frames were captured so far, and of those lost for lack of time.
         supervisor: restarts the thread after a failure.
 
     Attributes:
@@ -61,6 +62,7 @@ class Follower:
         place: Callable[[list[CameraConfig], dict[str, int]], None],
         close: Callable[[list[OpenStay]], None],
         cpu_s: Callable[[], float],
+        frames: Callable[[], tuple[int, int]],
         supervisor: Supervisor,
     ) -> None:
         self.trouble = ""
@@ -74,6 +76,8 @@ class Follower:
         self._beat_at = float("-inf")
         self._cpu_s = cpu_s
         self._cpu_was_s, self._cpu_at = cpu_s(), time.monotonic()
+        self._frames = frames
+        self._frames_were = frames()
         self._is_member = False
         self._placed: list[Placed] = []
         self._wanted: frozenset[str] | None = None
@@ -180,6 +184,9 @@ class Follower:
         used_s, since_s = cpu_s - self._cpu_was_s, now - self._cpu_at
         self._cpu_was_s, self._cpu_at = cpu_s, now
         load = min(1.0, used_s / max(since_s, BEAT_S) / cores)
+        frames, before = self._frames(), self._frames_were
+        self._frames_were = frames
+        load = load_of(load, frames[0] - before[0], frames[1] - before[1])
         return Machine(self._node, self._site, cores, load, now - self._began)
 
     def _apply(self, placed: Sequence[Placed]) -> None:

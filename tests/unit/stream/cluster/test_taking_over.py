@@ -44,6 +44,7 @@ class Node(Machine):
             place=self._place,
             close=self._close_stays,
             cpu_s=time.process_time,
+            frames=lambda: (0, 0),
             supervisor=Supervisor(clock=time.monotonic),
         )
         self.replicator.is_placed = self.follower.is_placed
