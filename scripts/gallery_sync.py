@@ -13,11 +13,15 @@ import sys
 import time
 from contextlib import ExitStack
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gallery import Gallery, NewPhoto
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
 MODEL, SIZE = "measured", 128
 OTHER = """
@@ -52,6 +56,7 @@ def measure(address: str, n_people: int) -> list[float]:
         subprocess.Popen(
             [sys.executable, "-c", OTHER, address, str(n_people)],
             stdout=subprocess.PIPE,
+            cwd=ROOT,
             text=True,
         ) as other,
     ):
