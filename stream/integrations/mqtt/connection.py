@@ -5,7 +5,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import aiomqtt
 
@@ -34,7 +34,23 @@ class _Client(aiomqtt.Client):
     aiomqtt 2.5.1 tells the loop a turn later, by the number that the socket had: an error if the
     broker has closed the connection by then, and if another thread has that number for a socket of
     its own, the loop would run without a pause.
+
+    A connection that ends after nobody waits for it any more, because the broker did not answer in
+    time, is no error.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._watch()
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        self._watch()  # it may have made new ones
+        return self
+
+    def _watch(self) -> None:
+        for future in (self._connected, self._disconnected):
+            future.add_done_callback(_retrieve)
 
     def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
         def write() -> None:
@@ -49,6 +65,11 @@ class _Client(aiomqtt.Client):
                 self._loop.add_writer(number, write)
 
         self._loop.call_soon_threadsafe(register)
+
+
+def _retrieve(future: "asyncio.Future[None]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def open_client(
