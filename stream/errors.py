@@ -86,7 +86,7 @@ class SfuAwayError(SfuError):
 
 
 class MachineError(StreamError):
-    """Raised when another machine, which runs a camera, does not answer."""
+    """Raised when another machine, which runs a camera or assigns visitors, does not answer."""
 
 
 class ClusterError(StreamError):
@@ -173,9 +173,14 @@ class VisitorError(StreamError):
 
 
 class UnknownVisitorError(VisitorError):
-    """Raised when there is no visitor with the requested id."""
+    """Raised when there is no visitor with the requested id.
+
+    Attributes:
+        visitor_id: the id.
+    """
 
     def __init__(self, visitor_id: str) -> None:
+        self.visitor_id = visitor_id
         super().__init__(f"there is no visitor {visitor_id}: it may have been named or erased")
 
 

@@ -11,11 +11,12 @@ from stream.cameras.registry import Cameras
 from stream.enrollment.crops import FaceCrop, enroll_known, with_mirrors
 from stream.enrollment.gallery_worker import GalleryWorker
 from stream.enrollment.naming import Matching
-from stream.errors import EnrolmentError, UnknownTrackError
+from stream.errors import EnrolmentError, UnknownCameraError, UnknownTrackError
 from stream.events.log import EventLog, LoggedFace
 from stream.events.recorder import Journal
 from stream.recognition.worker import Inference
 from stream.visitors.book import VisitorBook
+from stream.visitors.changes import VisitorChanges
 
 
 class FaceNaming:
@@ -31,6 +32,7 @@ class FaceNaming:
         event_log: has the crops of past events.
         journal: runs calls that use the log.
         visitors: has the crops of unknown people.
+        visitor_changes: gives their events to a person.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class FaceNaming:
         event_log: EventLog,
         journal: Journal,
         visitors: VisitorBook | None = None,
+        visitor_changes: VisitorChanges | None = None,
     ) -> None:
         self._cameras = cameras
         self._inference = inference
@@ -55,6 +58,7 @@ class FaceNaming:
         self._event_log = event_log
         self._journal = journal
         self._visitors = visitors
+        self._visitor_changes = visitor_changes
 
     async def name_track(
         self, camera: str, track_id: str, name: str, *, force: bool = False
@@ -121,8 +125,10 @@ class FaceNaming:
             EnrolmentError: if no crop passes the checks.
             GalleryError: if the gallery cannot store it; nothing is changed.
             EventLogError: if its events cannot be read or changed.
+            MachineError: if another machine assigns visitors, and does not answer.
         """
         assert self._visitors is not None
+        assert self._visitor_changes is not None
         # The live track may be recognized, and the visitor gone, once the person is enrolled.
         stays = await self._journal.run(self._visitors.stays, visitor_id)
         faces = await self._journal.run(self._visitors.faces, visitor_id)
@@ -133,9 +139,9 @@ class FaceNaming:
         if not crops:
             raise EnrolmentError("nothing is kept of this visitor: name it when it comes again")
         identity = await self._enroll(name, crops, force=force)
-        live = await self._journal.run(self._visitors.name, visitor_id, stays, identity)
+        live = await self._visitor_changes.name(visitor_id, stays, identity)
         for camera, track_id in live:
-            with suppress(UnknownTrackError):  # gone by now
+            with suppress(UnknownTrackError, UnknownCameraError):  # gone, or another machine's
                 await self._cameras.assign(camera, track_id, identity)
         return identity
 

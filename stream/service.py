@@ -68,6 +68,7 @@ from stream.sfu.whip import WhipSfu
 from stream.supervisor import Supervisor
 from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
+from stream.visitors.changes import VisitorChanges, carry_out
 from stream.webrtc.peers import Peers
 from stream.workers.balance import Rebalancer
 from stream.workers.growth import Growth, n_workers
@@ -111,6 +112,7 @@ class Service:
         doubts: photos refused in the last minutes, by person.
         event_log: past events.
         visitors: unknown people who come again; used only in the journal's thread.
+        visitor_changes: what people change of them.
         journal: writes past events and publishes new ones.
         search: finds faces among past sightings.
         replication: shares events with other machines; None without a database.
@@ -207,6 +209,7 @@ class Service:
             loop=loop,
             clock=clock,
         )
+        self.visitor_changes = VisitorChanges(self.visitors, self.journal)
         self.inference = Inference(
             self.pipeline,
             show=lambda result: self.local.show(result),
@@ -288,6 +291,7 @@ class Service:
             event_log=event_log,
             journal=self.journal,
             visitors=self.visitors,
+            visitor_changes=self.visitor_changes,
         )
 
     @classmethod
@@ -426,11 +430,19 @@ class Service:
         from stream.replication.worker import ReplicationWorker
 
         replicator.cameras = lambda: [each.name for each in self.cameras if each.config.enabled]
-        replicator.notes_sightings = self._config.visitors.all_machines
-        replicator.seen = self.journal.assign_received
+        visitors = replicator.visitors
+        self.visitors.share(visitors.leads)
+        self.visitor_changes.ask = visitors.ask
+        visitors.assigns = lambda: self.visitors.is_enabled
+        visitors.seen = self.journal.assign_received
+        visitors.asked = partial(self._asked, visitors.answer)
         replicator.arrived = self.journal.show
         replicator.changed = self.journal.changed_elsewhere
         return ReplicationWorker(replicator, self.supervisor)
+
+    def _asked(self, answer: Callable[[int, str], None], number: int, request: str) -> None:
+        """Change visitors as a person asked on another machine."""
+        self.journal.do(lambda: answer(number, carry_out(self.visitors, request)))
 
     def _open_front(self, replicator: "Replicator") -> Front | None:
         """Return what calls other machines, if [cluster] says how they reach this one."""

@@ -19,6 +19,7 @@ from stream.enrollment.naming import Matching
 from stream.errors import CameraExistsError, SignalingError, UnknownCameraError, UnknownTrackError
 from stream.events.broadcast import Broadcast, Subscription
 from stream.events.log import EventLog, LoggedEvent
+from stream.events.recorder import Journal
 from stream.events.search import SightingReader, SightingSearch
 from stream.events.visits import VisitRules
 from stream.frames import Frame, FrameResult, Track, TrackState
@@ -37,6 +38,7 @@ from stream.sfu.viewing import Viewing
 from stream.supervisor import Supervisor
 from stream.visitors.assignment import JoinLimits
 from stream.visitors.book import VisitorBook
+from stream.visitors.changes import VisitorChanges
 from stream.webrtc.peers import Answer, Peers
 from stream.workers.balance import Rebalancer
 from stream.workers.growth import Growth
@@ -334,6 +336,7 @@ class FakeService:
             is_enabled=False,
             keep_days=30.0,
         )
+        self.visitor_changes = VisitorChanges(self.visitors, cast(Journal, self.journal))
         self.naming = FakeNaming(
             self.cameras,
             inference=self.inference,
@@ -344,6 +347,7 @@ class FakeService:
             event_log=event_log,
             journal=self.journal,
             visitors=self.visitors,
+            visitor_changes=self.visitor_changes,
         )
         self.figures = Figures()
         self.supervisor = Supervisor(clock=time.monotonic)

@@ -23,6 +23,7 @@ from stream.recognition.photo_worker import PhotoWorker
 from stream.service import Service
 from stream.sfu.viewing import Viewing
 from stream.visitors.book import VisitorBook
+from stream.visitors.changes import VisitorChanges
 from stream.webrtc.peers import Peers
 
 
@@ -89,6 +90,10 @@ async def _visitors(service: ServiceDep) -> VisitorBook:
     return service.visitors
 
 
+async def _visitor_changes(service: ServiceDep) -> VisitorChanges:
+    return service.visitor_changes
+
+
 async def _rules(service: ServiceDep) -> Rules:
     return service.rules
 
@@ -117,3 +122,4 @@ RulesDep = Annotated[Rules, Depends(_rules)]
 DevicesDep = Annotated[Devices, Depends(_devices)]
 JournalDep = Annotated[Journal, Depends(_journal)]
 VisitorsDep = Annotated[VisitorBook, Depends(_visitors)]
+VisitorChangesDep = Annotated[VisitorChanges, Depends(_visitor_changes)]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from stream.api.cameras import NewName
 from stream.api.contract import errors
-from stream.api.rooms import JournalDep, NamingDep, VisitorsDep
+from stream.api.rooms import JournalDep, NamingDep, VisitorChangesDep, VisitorsDep
 from stream.inputs import Reference, RowNumber
 from stream.schemas.people import IdentityJson, identity_json
 from stream.schemas.visitors import (
@@ -110,9 +110,9 @@ async def list_visitors(
 
 
 @router.delete("/api/visitors")
-async def erase_visitors(book: VisitorsDep, journal: JournalDep) -> ErasedVisitorsJson:
+async def erase_visitors(changes: VisitorChangesDep) -> ErasedVisitorsJson:
     """Erase all visitors with their events, sightings and crops."""
-    return {"erased": await journal.run(book.erase_all)}
+    return {"erased": await changes.erase_all()}
 
 
 @router.get("/api/visitors/settings")
@@ -147,14 +147,14 @@ async def list_proposals(book: VisitorsDep, journal: JournalDep) -> ProposalsJso
 
 @router.post("/api/visitors/proposals/{proposal_id}", responses=errors(404, 409))
 async def answer_proposal(
-    book: VisitorsDep, journal: JournalDep, proposal_id: RowNumber, answer: Answer
+    changes: VisitorChangesDep, proposal_id: RowNumber, answer: Answer
 ) -> AnsweredJson:
     """Merge the two visitors of a proposal, or keep them apart.
 
     Where one is ignored, the merged visitor is, too. Its number stays valid after the answer that
     they are different people, to take that back.
     """
-    visitor = await journal.run(book.answer, proposal_id, is_same=answer.is_same)
+    visitor = await changes.answer(proposal_id, is_same=answer.is_same)
     return {"visitor": None if visitor is None else visitor_json(visitor)}
 
 
@@ -168,9 +168,9 @@ async def get_visitor(
 
 
 @router.delete("/api/visitors/{visitor_id}", status_code=204)
-async def erase_visitor(book: VisitorsDep, journal: JournalDep, visitor_id: Reference) -> None:
+async def erase_visitor(changes: VisitorChangesDep, visitor_id: Reference) -> None:
     """Erase a visitor with its events, sightings and crops."""
-    await journal.run(book.erase, visitor_id)
+    await changes.erase(visitor_id)
 
 
 @router.post("/api/visitors/{visitor_id}/name", responses=errors(404, 409))
@@ -185,37 +185,37 @@ async def name_visitor(naming: NamingDep, visitor_id: Reference, new: NewName) -
 
 @router.post("/api/visitors/{visitor_id}/merge", responses=errors(404, 409))
 async def merge_visitor(
-    book: VisitorsDep, journal: JournalDep, visitor_id: Reference, other: Into
+    changes: VisitorChangesDep, visitor_id: Reference, other: Into
 ) -> VisitorJson:
     """Make two visitors one: `into` stays, and the other's id answers as it.
 
     The merged visitor is ignored if `into` is. Those that were in view together or were told apart
     are refused with 409, unless by `force`.
     """
-    return visitor_json(await journal.run(book.merge, visitor_id, other.into, force=other.force))
+    return visitor_json(await changes.merge(visitor_id, other.into, force=other.force))
 
 
 @router.post("/api/visitors/{visitor_id}/unmerge", responses=errors(404, 409))
 async def unmerge_visitor(
-    book: VisitorsDep, journal: JournalDep, visitor_id: Reference, merge: Merge | None = None
+    changes: VisitorChangesDep, visitor_id: Reference, merge: Merge | None = None
 ) -> ManyVisitorsJson:
     """Undo a merge into a visitor: what was seen since goes to the more similar of the two."""
     merged_id = None if merge is None else merge.visitor_id
-    both = await journal.run(book.unmerge, visitor_id, merged_id)
+    both = await changes.unmerge(visitor_id, merged_id)
     return {"visitors": [visitor_json(visitor) for visitor in both]}
 
 
 @router.post("/api/visitors/{visitor_id}/split", responses=errors(404, 409))
 async def split_visitor(
-    book: VisitorsDep, journal: JournalDep, visitor_id: Reference, some: Sightings
+    changes: VisitorChangesDep, visitor_id: Reference, some: Sightings
 ) -> VisitorJson:
     """Make a new visitor of some sightings that show somebody else."""
-    return visitor_json(await journal.run(book.split, visitor_id, some.sighting_ids))
+    return visitor_json(await changes.split(visitor_id, some.sighting_ids))
 
 
 @router.post("/api/visitors/{visitor_id}/ignore", responses=errors(404, 409))
 async def ignore_visitor(
-    book: VisitorsDep, journal: JournalDep, visitor_id: Reference, ignored: Ignored
+    changes: VisitorChangesDep, visitor_id: Reference, ignored: Ignored
 ) -> VisitorJson:
     """Announce a visitor never again on any camera, such as a poster, or as usual again."""
-    return visitor_json(await journal.run(book.ignore, visitor_id, is_ignored=ignored.is_ignored))
+    return visitor_json(await changes.ignore(visitor_id, is_ignored=ignored.is_ignored))

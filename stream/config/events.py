@@ -68,6 +68,6 @@ class VisitorsConfig(Section):
     )
     all_machines: bool = Field(
         False,
-        description="whether what other machines on the database of [gallery] see is assigned "
-        "here, too",
+        description="accepted from older files and without effect: machines on one database "
+        "share their visitors",
     )

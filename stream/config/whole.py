@@ -106,15 +106,6 @@ class Config(Section):
             raise ValueError("[cluster] needs the database of [gallery], which all machines share")
         return self
 
-    @model_validator(mode="after")
-    def _visitors_of_all_are_shared(self) -> Self:
-        if self.visitors.all_machines and not self.gallery.database:
-            raise ValueError(
-                "[visitors] all_machines needs the database of [gallery], by which machines share "
-                "what they see"
-            )
-        return self
-
     @property
     def is_demo(self) -> bool:
         """Whether the demo runs: neither cameras nor a gallery are configured."""

@@ -72,6 +72,10 @@ class SightingKeeper(Protocol):
 
     is_enabled: bool
 
+    @property
+    def must_wait(self) -> bool:
+        """Whether sightings are to be assigned later, or by another machine."""
+
     def is_ignored(self, sighting: Sighting) -> bool:
         """Return whether nothing is announced or kept of a track."""
 
@@ -170,6 +174,10 @@ class EventLog:
     def reading(self) -> AbstractContextManager[None]:
         """Convert errors of reads over the connection to `EventLogError`."""
         return self._errors("cannot read past events")
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Convert errors of changes over the connection to `EventLogError`."""
+        return self._errors("cannot change past events")
 
     def close(self) -> None:
         """Close the file; safe to call twice."""
@@ -589,13 +597,15 @@ class EventLog:
         self._let_go()
 
     def assign_received(self) -> bool:
-        """Assign sightings to visitors that other machines have sent; return whether some remain.
+        """Assign sightings that wait to visitors; return whether some remain for now.
 
         Raises:
             EventLogError: if the disk does not take it.
         """
         self.reconcile()
         with self._keeping("cannot keep a sighting"):
+            if self.keeper is not None and self.keeper.must_wait:
+                return False
             numbers = replica.take_received(self._connection, RECEIVED_AT_A_TIME)
             if self.keeper is not None:
                 for each in numbers:

@@ -132,7 +132,7 @@ class Journal:
         self._enqueue(partial(self._show, [event.id for event in events]))
 
     def assign_received(self) -> None:
-        """Assign sightings of other machines to visitors; from any thread, returns at once.
+        """Assign sightings that wait to visitors; from any thread, returns at once.
 
         A few at a time: events of this machine are written between them.
         """
@@ -152,6 +152,17 @@ class Journal:
     def subscribe(self) -> Subscription[LoggedEvent]:
         """Return a subscription to new events; iterate it asynchronously and close it."""
         return self._events.subscribe()
+
+    def do(self, change: Callable[[], None]) -> None:
+        """Run a change of the event log behind the waiting ones; from any thread.
+
+        It is tried again while the log cannot be written.
+        """
+        self._enqueue(partial(self._do, change))
+
+    def _do(self, change: Callable[[], None]) -> None:
+        with self._event_log.changing():
+            change()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the event log in its thread."""

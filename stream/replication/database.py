@@ -1,7 +1,8 @@
 """The shared event log in PostgreSQL: what one machine writes there and reads from others."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,16 +136,44 @@ class SharedLog(SharedConnection):
         self._session = sessions[-1]
         return Membership(self._node, str(shared_log), is_new, revision)
 
-    def beat(self) -> dict[str, int]:
-        """Say that this machine runs; return the generations of its cameras.
+    @property
+    def node(self) -> int:
+        """The number of this machine."""
+        return self._node
+
+    @contextmanager
+    def writing(self) -> Iterator[Statements]:
+        """Run one transaction of this machine, of the writers of all machines one at a time.
+
+        Raises:
+            NotThisMachineError: if another process writes as this machine.
+        """
+        with self._writing() as statements:
+            self._refuse_other(statements)
+            yield statements
+
+    def reading(self, *, is_snapshot: bool = False) -> AbstractContextManager[Statements]:
+        """Run one transaction that writes nothing of which the order counts."""
+        return self._reading(is_snapshot=is_snapshot)
+
+    def assign(self, statements: Statements, name: str) -> int:
+        """Own a camera, or what else has one owner, whoever does; return the generation."""
+        return self._assign(statements, name)
+
+    def beat(self, *, has_visitors: bool = False) -> dict[str, int]:
+        """Say that this machine runs; return the generations of what it owns.
+
+        Args:
+            has_visitors: whether it keeps visitors.
 
         Raises:
             NotThisMachineError: if another process writes as this machine.
         """
         with self._reading() as statements:
             seen = statements.execute(
-                "UPDATE nodes SET seen = server_now() WHERE node = ? AND session = ?",
-                (self._node, self._session),
+                "UPDATE nodes SET seen = server_now(), has_visitors = ? "
+                "WHERE node = ? AND session = ?",
+                (has_visitors, self._node, self._session),
             )
             if not seen.rowcount:
                 raise NotThisMachineError("another process writes as this machine")

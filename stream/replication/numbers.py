@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from stream.errors import EventLogError
 from stream.events.replica import MAX_NODE, PARTS
+from stream.events.shared_visitors import COLUMNS
 
 if TYPE_CHECKING:
     from gallery.postgresql.connections import Statements
@@ -21,7 +22,7 @@ LOST_S = 90 * 86_400.0
 
 _REFERRED = " UNION ".join(
     [f"SELECT node FROM {part} UNION SELECT changed_by FROM {part}" for part in PARTS]
-    + ["SELECT changed_by FROM erased"]
+    + [f"SELECT changed_by FROM {each}" for each in ("erased", *COLUMNS, "visitors_erased")]
 )
 
 

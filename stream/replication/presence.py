@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stream.replication.visitor_tables import ASSIGNING
+
 if TYPE_CHECKING:
     from gallery.postgresql.connections import Statements
 
@@ -83,7 +85,7 @@ def meet(
     ((secret,),) = statements.execute("SELECT secret FROM event_log").fetchall()
     owned: dict[int, set[str]] = {}
     for owner, camera in statements.execute(
-        "SELECT node, camera FROM assignments WHERE ended IS NULL"
+        "SELECT node, camera FROM assignments WHERE ended IS NULL AND camera <> ?", (ASSIGNING,)
     ):
         owned.setdefault(int(owner), set()).add(str(camera))
     rows = statements.execute(

@@ -18,13 +18,16 @@ from gallery import GalleryError
 from gallery.errors import GalleryUnreachableError
 from gallery.postgresql.connections import is_about_values
 from stream.errors import EventLogError
-from stream.events import replica
+from stream.events import replica, shared_visitors
 from stream.events.identity_sync import fact
 from stream.events.logged import COLUMNS, LoggedEvent, logged
 from stream.events.replica import PARTS
 from stream.events.schema import FILE_NAME, connect, log_errors, transaction
+from stream.events.shared_visitors import Changes
 from stream.replication.database import Change, News, NotThisMachineError, Row, SharedLog, missing
 from stream.replication.presence import Meeting, Presence
+from stream.replication.visitor_tables import ASSIGNING
+from stream.replication.visitors import VisitorReplicator
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +63,7 @@ class Replicator:
         cameras: returns the names of the cameras that run on this machine.
         is_placed: returns whether a camera is placed on a machine by the cluster: it is owned by
             its placement alone, and by nobody whose camera of that name just runs.
-        notes_sightings: whether sightings of others are noted, to be assigned to visitors here.
-        seen: called after some were noted, before `arrived`, and at the start of the thread for
-            those of an earlier process; must not block.
+        visitors: keeps the visitors the same, too.
         arrived: called with new events of others, oldest first; must not block.
         changed: called after others named or erased events, or refused them, with the ids of
             events of visitors of this machine that were named; must not block.
@@ -85,21 +86,21 @@ class Replicator:
         self._keep_days = keep_days
         self.cameras: Callable[[], Iterable[str]] = tuple
         self.is_placed: Callable[[str], bool] = _is_not_placed
-        self.notes_sightings = False
-        self.seen: Callable[[], object] = _nothing
         self.arrived: Callable[[list[LoggedEvent]], None] = _nothing
         self.changed: Callable[[list[int]], None] = _nothing
         self.presence: Callable[[], Presence | None] = lambda: None
         self.met: Callable[[Meeting], None] = lambda meeting: None
         self._name = name or socket.gethostname()
         self._session = secrets.token_hex(8)
-        self._is_entered = False
+        self._is_entered = self._has_visitors = False
         self._receives = True
         self._receive_lock = threading.Lock()
         self._tried_at = float("-inf")
         self._beat_at = self._beat_wall_at = self._expired_at = float("-inf")
         self._shared = SharedLog(address)
         self._local = connect(directory)
+        self.visitors = VisitorReplicator(self._shared, self._local, self._local_errors)
+        self.visitors.changed = lambda named: self.changed(named)
 
     def close(self) -> None:
         """Close the file and the connection."""
@@ -130,7 +131,7 @@ class Replicator:
                     "the events of this machine are shared from now on in %s: one moment",
                     self._shared.where,
                 )
-                replica.join(self._local, member.node, member.shared_log)
+                self._join(member.node, member.shared_log)
             elif member.is_new:
                 self._become(member.node)
             replica.put_fact(self._local, replica.SESSION, self._session)
@@ -160,14 +161,23 @@ class Replicator:
         """Own no camera: what an earlier process owned may be another machine's by now."""
         with transaction(self._local):
             replica.make_tables(self._local)  # of a log that an earlier version began to share
+            shared_visitors.make_tables(self._local)
             self._local.execute("DELETE FROM quiet")
             self._local.execute("DELETE FROM owned")
+
+    def _join(self, node: int, shared_log: str) -> None:
+        """Share the whole log anew."""
+        replica.join(self._local, node, shared_log)
+        with transaction(self._local):
+            shared_visitors.make_tables(self._local)
+            shared_visitors.forget(self._local)
 
     def _become(self, node: int) -> None:
         """Take another number: this log was copied or restored. Everything is read again."""
         with transaction(self._local):
             replica.put_fact(self._local, replica.NODE, str(node))
             replica.put_fact(self._local, replica.PULLED, "0")
+            shared_visitors.forget(self._local)
 
     def receive_no_more(self) -> None:
         """Leave what others change to the next start; from any thread.
@@ -192,11 +202,20 @@ class Replicator:
             while self._send():
                 if self._is_due():  # much to send, or the machine was frozen
                     self._beat()
-            if self._receives and (self._shared.has_news() or is_due):
+            if self.visitors.send():
+                with self._receive_lock:
+                    if self._receives:
+                        self.visitors.seen()
+            if self._receives and (self._shared.has_news() or is_due or self.visitors.waits):
                 while self._receive():
                     pass
+                with self._receive_lock:
+                    if self._receives:
+                        self.visitors.receive()
+                        self.visitors.exchange_requests()
             if now - self._expired_at >= EXPIRE_S:
                 self._shared.expire(time.time() - self._keep_days * 86_400)
+                self.visitors.expire()
                 self._expired_at = now
             if self.trouble:
                 logger.info("the shared event log is up to date again")
@@ -233,6 +252,7 @@ class Replicator:
             progress(max(0, total - self.n_waiting), total)
         while self._receive():
             pass
+        self.visitors.receive()
 
     def own_rows(self, part: str, *, after: int, limit: int) -> list[Row]:
         """Return rows of a table of this log by their keys, without those that stay here alone."""
@@ -261,6 +281,7 @@ class Replicator:
         self.turn()
         if not self.trouble:
             try:
+                self.visitors.leave()
                 with self._local_errors():
                     self._shared.leave()
                     replica.put_fact(self._local, replica.LIVE_MACHINES, "")
@@ -300,6 +321,7 @@ class Replicator:
         if not self.trouble:
             logger.warning("%s", trouble)
         self.trouble = trouble
+        self.visitors.fail(f"visitors cannot be changed here: {trouble.partition(';')[0]}")
         self._shared.close()
         self._beat_at = float("-inf")
 
@@ -324,16 +346,20 @@ class Replicator:
         return (
             time.monotonic() - self._beat_at >= BEAT_S
             or abs(time.time() - self._beat_wall_at) >= BEAT_S
+            or self._has_visitors is not self.visitors.assigns()
         )
 
     def _beat(self) -> None:
         """Say that this machine runs; own its cameras, and those of which events wait."""
-        self._beat_at, self._beat_wall_at = time.monotonic(), time.time()
-        owned = self._shared.beat()
+        at = time.monotonic()
+        self._beat_at, self._beat_wall_at = at, time.time()
+        self._has_visitors = self.visitors.assigns()
+        owned = self._shared.beat(has_visitors=self._has_visitors)
+        assigning = owned.pop(ASSIGNING, None)
         with self._local_errors():
             if self._shared.revision < self._pulled():
                 logger.warning("the shared event log was restored: what it lacks is sent again")
-                replica.join(self._local, self.node, fact(self._local, replica.SHARED_LOG) or "")
+                self._join(self.node, fact(self._local, replica.SHARED_LOG) or "")
         known, live = self._shared.machines()
         with self._local_errors():
             for key, numbers in ((replica.MACHINES, known), (replica.LIVE_MACHINES, live)):
@@ -354,6 +380,9 @@ class Replicator:
             if unused := sorted(owned.keys() - wanted - placed):
                 self._shared.release(unused)
                 self._own({each: owned[each] for each in owned.keys() - set(unused)})
+        with self._receive_lock:
+            if self._receives:
+                self.visitors.beat(assigning, at)
         if (presence := self.presence()) is not None:
             self.met(self._shared.meet(presence))
         self.clashes = [
@@ -555,27 +584,44 @@ class Replicator:
                 wanted = [key for key in sorted(keys) if self._row(part, key) is None]
                 if wanted:
                     news.rows[part].extend(self._shared.rows(part, wanted))
+        at = PARTS["sightings"].index("id")
+        assigned, keeping = self.visitors.of_rows(
+            [row[at] for row in news.rows["sightings"]], [row[0] for row in news.rows["events"]]
+        )
         # Together: what is in the log already is not received again.
         with self._receive_lock:
             if not self._receives:
                 return False
             with self._local_errors():
-                new, named = self._apply(news)
+                new, named = self._apply(news, assigned, keeping)
                 fresh = [self._logged(key) for key in sorted(new)]
-            if self.notes_sightings and news.rows["sightings"]:
-                self.seen()
+            if news.rows["sightings"]:
+                self.visitors.seen()
             if arrived := [each for each in fresh if each is not None]:
                 self.arrived(arrived)
             if named or news.erased:
                 self.changed(named)
         return True
 
-    def _apply(self, news: News) -> tuple[list[int], list[int]]:
+    def _apply(
+        self, news: News, assigned: Changes, keeping: Set[int]
+    ) -> tuple[list[int], list[int]]:
         """Store rows of others, except those that were changed here meanwhile.
+
+        Args:
+            news: the rows.
+            assigned: to whom they are assigned, as far as they are.
+            keeping: the machines that keep visitors: what others see is not assigned.
 
         Returns:
             The ids of fresh events, and of events of visitors that were named.
         """
+        with transaction(self._local):
+            new, named = self._store(news, keeping)
+            shared_visitors.apply(self._local, assigned)
+        return new, named
+
+    def _store(self, news: News, keeping: Set[int]) -> tuple[list[int], list[int]]:
         new: list[int] = []
         named: list[int] = []
         fresh_at = time.time() - FRESH_S
@@ -584,7 +630,7 @@ class Replicator:
         run, track_number, event_id = (
             PARTS["sightings"].index(each) for each in ("run", "track_number", "event_id")
         )
-        with transaction(self._local), replica.quietly(self._local):
+        with replica.quietly(self._local):
             for part, rows in news.rows.items():
                 for row in rows:
                     if self._is_noted(part, row[0]):
@@ -605,8 +651,8 @@ class Replicator:
                         if held is not None and held[0] is not None and row[name] is not None:
                             named.append(int(row[0]))
                     self._local.execute(_upsert(part), row)
-                    if part == "sightings" and self.notes_sightings:
-                        self._local.execute("INSERT OR IGNORE INTO received VALUES (?)", row[:1])
+                    if part == "sightings" and row[0] & replica.MAX_NODE in keeping:
+                        shared_visitors.wait(self._local, row[0])
             for part, key in news.erased:
                 self._local.execute(f"DELETE FROM {part} WHERE id = ?", (key,))
             replica.put_fact(self._local, replica.PULLED, str(news.revision))

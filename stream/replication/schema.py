@@ -178,4 +178,103 @@ MIGRATIONS = (
     """,
     "ALTER TABLE machines ADD COLUMN said DOUBLE PRECISION NOT NULL DEFAULT 0",
     "ALTER TABLE sightings ADD COLUMN n_shots BIGINT NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE nodes ADD COLUMN has_visitors BOOLEAN NOT NULL DEFAULT false;
+    CREATE TABLE visitors (
+        number BIGINT PRIMARY KEY,
+        visitor_id TEXT NOT NULL,
+        first_seen DOUBLE PRECISION NOT NULL,
+        last_seen DOUBLE PRECISION NOT NULL,
+        visit_count BIGINT NOT NULL,
+        is_ignored BIGINT NOT NULL,
+        root BIGINT,
+        merged_into BIGINT,
+        merged_at BIGINT,
+        kept BYTEA,
+        kept_model TEXT,
+        kept_poor BIGINT NOT NULL,
+        merged_time DOUBLE PRECISION,
+        merged_similarity DOUBLE PRECISION,
+        changed_by INTEGER NOT NULL,
+        revision BIGINT NOT NULL,
+        UNIQUE (visitor_id)
+    );
+    CREATE TABLE visitors_apart (
+        one BIGINT NOT NULL,
+        other BIGINT NOT NULL,
+        changed_by INTEGER NOT NULL,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (one, other)
+    );
+    CREATE TABLE visitor_proposals (
+        one BIGINT NOT NULL,
+        other BIGINT NOT NULL,
+        id BIGINT NOT NULL,
+        similarity DOUBLE PRECISION NOT NULL,
+        changed_by INTEGER NOT NULL,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (one, other)
+    );
+    CREATE TABLE visitor_sightings (
+        id BIGINT PRIMARY KEY,
+        visitor_id TEXT,
+        ended DOUBLE PRECISION NOT NULL,
+        n_shots BIGINT NOT NULL,
+        changed_by INTEGER NOT NULL,
+        revision BIGINT NOT NULL
+    );
+    CREATE TABLE visitor_events (
+        id BIGINT PRIMARY KEY,
+        visitor_id TEXT,
+        visit_count BIGINT,
+        changed_by INTEGER NOT NULL,
+        revision BIGINT NOT NULL
+    );
+    CREATE TABLE visitors_erased (
+        part TEXT NOT NULL,
+        one BIGINT NOT NULL,
+        other BIGINT NOT NULL,
+        changed_by INTEGER NOT NULL,
+        revision BIGINT NOT NULL,
+        PRIMARY KEY (part, one, other)
+    );
+    CREATE TABLE visitor_numbers (next BIGINT NOT NULL);
+    INSERT INTO visitor_numbers VALUES (1);
+    CREATE TABLE visitor_requests (
+        id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        node INTEGER NOT NULL REFERENCES nodes (node),
+        asked DOUBLE PRECISION NOT NULL DEFAULT server_now(),
+        request TEXT NOT NULL,
+        generation BIGINT,
+        answer TEXT
+    );
+    CREATE FUNCTION forget_visitor_of() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_TABLE_NAME = 'events' THEN
+                DELETE FROM facewire.visitor_events WHERE id = old.id;
+            ELSE
+                DELETE FROM facewire.visitor_sightings WHERE id = old.id;
+            END IF;
+            RETURN NULL;
+        END $$;
+    CREATE TRIGGER d_forgotten AFTER DELETE ON events
+        FOR EACH ROW EXECUTE FUNCTION forget_visitor_of();
+    CREATE TRIGGER d_forgotten AFTER DELETE ON sightings
+        FOR EACH ROW EXECUTE FUNCTION forget_visitor_of();
+    CREATE TRIGGER c_announced AFTER INSERT OR UPDATE ON visitor_requests
+        FOR EACH STATEMENT EXECUTE FUNCTION announce_events();
+    """
+    + "".join(
+        f"""
+    CREATE INDEX {table}_by_revision ON {table} (revision);
+    CREATE TRIGGER b_counted BEFORE INSERT OR UPDATE ON {table}
+        FOR EACH ROW EXECUTE FUNCTION count_revision();
+    CREATE TRIGGER c_announced AFTER INSERT OR UPDATE ON {table}
+        FOR EACH STATEMENT EXECUTE FUNCTION announce_events();
+    """
+        for table in (
+            *("visitors", "visitors_apart", "visitor_proposals"),
+            *("visitor_sightings", "visitor_events", "visitors_erased"),
+        )
+    ),
 )

@@ -45,8 +45,6 @@ class ReplicationWorker:
         return lines
 
     def _run(self) -> None:
-        if self.replicator.notes_sightings:
-            self.replicator.seen()  # those that a killed process received, but did not assign
         while not self._stopping.wait(LOOK_S):
             self.replicator.turn()
         self.replicator.leave()

@@ -11,7 +11,7 @@ import numpy as np
 
 from gallery import Identity
 from recognizer import Floats
-from stream.errors import UnknownVisitorError, VisitorError
+from stream.errors import MachineError, UnknownVisitorError, VisitorError
 from stream.events.identity_sync import truncate_log
 from stream.events.log import VISITOR, LoggedFace
 from stream.events.sightings import PROVISIONAL
@@ -242,6 +242,8 @@ class VisitorBook(SightingAssigner):
             raise VisitorError(f"some of these are no sightings of Visitor {root}")
         if wanted == own:
             raise VisitorError(f"these are all sightings of Visitor {root}: leave it some")
+        if self.lacks_number:
+            raise MachineError("no number is reserved for a new visitor: try again in a moment")
         marks = ", ".join("?" * len(wanted))
         with self._changing():
             (began,) = self._one(f"SELECT min(began) FROM sightings WHERE id IN ({marks})", *wanted)
@@ -328,6 +330,7 @@ class VisitorBook(SightingAssigner):
         if row is None:
             raise UnknownVisitorError(f"proposal {proposal_id}")
         one, other, one_id, other_id = row
+        self._visitors()
         if is_same:
             if other in self._ignored:  # then both are
                 one_id, other_id = other_id, one_id
@@ -352,11 +355,13 @@ class VisitorBook(SightingAssigner):
     def retain(self, wall_now: float) -> None:
         """Erase visitors that were not seen for `keep_days`, and those of whom nothing is kept.
 
-        Ignored ones stay.
+        Ignored ones stay. Of several machines that share them, the one that assigns does so.
 
         Args:
             wall_now: seconds since 1970.
         """
+        if not self.may_change:
+            return
         self._due = float("-inf")
         with self._changing():
             n_expired = self._expire(wall_now)

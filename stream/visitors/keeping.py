@@ -2,6 +2,10 @@
 
 Used in the thread of the event log alone. What is in memory follows from the database: where a
 transaction fails, it is read again.
+
+Of several machines that share their visitors, one assigns. On the others sightings wait, in
+`stream.events.shared_visitors`, until that one has assigned them; meanwhile each that clearly shows
+a visitor counts as that visitor's.
 """
 
 import time
@@ -13,6 +17,7 @@ import numpy as np
 
 from gallery import Gallery
 from stream.errors import UnknownVisitorError
+from stream.events import shared_visitors
 from stream.events.identity_sync import fact
 from stream.events.log import EventLog
 from stream.events.schema import transaction
@@ -34,6 +39,10 @@ POOR_SHOTS, POOR_S = 6, 1.5
 
 NEAR_KNOWN = 0.05
 """Cosine below the match threshold from which a face may be an enrolled person's: no stranger."""
+
+LOAD_SHARE = 20
+"""Times as long as reading all visitors takes in which they are not read again because another
+machine has changed some."""
 
 AGAIN_S = 12.0
 """Default of `again_s`: those of `absence_s` and `cooldown_s` in [events]."""
@@ -75,6 +84,32 @@ class SightingAssigner:
         self._memory: Visitors | None = None
         self._ignored: set[int] = set()
         self._due = float("-inf")  # no visitor expires before, seconds since 1970
+        self._leads: Callable[[], bool] | None = None
+        self._state: tuple[str | None, ...] = ()
+        self._fresh_until = float("-inf")
+
+    def share(self, leads: Callable[[], bool]) -> None:
+        """Share the visitors with other machines.
+
+        Args:
+            leads: returns whether this machine assigns now.
+        """
+        self._leads = leads
+
+    @property
+    def may_change(self) -> bool:
+        """Whether this machine assigns, and changes visitors; of several one does."""
+        return self._leads is None or self._leads()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether sightings wait, for another machine or for numbers of new visitors."""
+        return self.is_enabled and (not self.may_change or self.lacks_number)
+
+    @property
+    def lacks_number(self) -> bool:
+        """Whether no number is reserved for a new visitor, for a moment."""
+        return self._leads is not None and not shared_visitors.has_number(self._connection)
 
     def is_ignored(self, sighting: Sighting) -> bool:
         """Return whether a track shows an ignored visitor, of whom nothing is announced or kept."""
@@ -125,6 +160,45 @@ class SightingAssigner:
         """Assign a sighting that was stored just now; in the transaction that stored it."""
         if not self.is_enabled:
             return
+        if self._leads is None:
+            self._assign(sighting_id, sighting)
+        elif self.must_wait:
+            shared_visitors.wait(self._connection, sighting_id)
+            self._guess(sighting_id, sighting)
+        else:
+            shared_visitors.drop_guess(self._connection, sighting_id)
+            self._assign(sighting_id, sighting)
+            shared_visitors.assigned(self._connection, sighting_id)
+
+    def _guess(self, sighting_id: int, sighting: Sighting) -> None:
+        """Write whose sighting it seems to be, until the machine that assigns has said so."""
+        held, run, stay, event_id, identity_id, name = self._one(
+            "SELECT sightings.visitor_id, sightings.run, sightings.stay, events.id, "
+            "events.identity_id, events.name FROM sightings "
+            "JOIN events ON events.id = event_id WHERE sightings.id = ?",
+            sighting_id,
+        )
+        if not (held is identity_id is name is None and self._is_stranger(sighting)):
+            return
+        visitor = self._visitors().find(_tracklet(sighting), beside=self._beside(sighting))
+        row = self._connection.execute(
+            "SELECT own.visitor_id, sum(each.visit_count) FROM visitors AS own "
+            "JOIN visitors AS each ON each.root = own.number "
+            "WHERE own.number = ? AND own.root = own.number AND NOT own.is_ignored "
+            "GROUP BY own.number",
+            (visitor,),
+        ).fetchone()
+        if row is None:
+            return
+        is_counted = self._connection.execute(
+            "SELECT 1 FROM events WHERE run = ? AND track_number = ? "
+            f"AND visitor_id IN ({OF_ROOT})",
+            (run, stay, visitor),
+        ).fetchone()
+        count = int(row[1]) + (is_counted is None)
+        shared_visitors.guess(self._connection, sighting_id, event_id, str(row[0]), count)
+
+    def _assign(self, sighting_id: int, sighting: Sighting) -> None:
         self._expire(time.time())
         row = self._one(
             "SELECT sightings.visitor_id, events.identity_id, sightings.run, sightings.stay, "
@@ -215,7 +289,7 @@ class SightingAssigner:
             if visitor in same_stay and similarity >= visitors.join - MAYBE_BELOW:
                 visitors.add(visitor, {sighting_id: tracklet.template}, is_poor=tracklet.is_poor)
                 return visitor, False, ()
-        key = before if before is not None else self._next_number()
+        key = before if before is not None else shared_visitors.next_number(self._connection)
         assigned = visitors.assign(
             sighting_id, tracklet, beside=beside, key=key, may_found=may_found
         )
@@ -260,7 +334,12 @@ class SightingAssigner:
         )
 
     def named(self, event_ids: Sequence[int]) -> None:
-        """Unassign the sightings of events that got a name; in the transaction that named them."""
+        """Unassign the sightings of events that got a name; in the transaction that named them.
+
+        Where another machine assigns, that one does so, once it has received the names.
+        """
+        if not self.may_change:
+            return
         for event_id in event_ids:
             rows = self._connection.execute(
                 "SELECT sightings.id, sightings.visitor_id FROM sightings "
@@ -291,12 +370,13 @@ class SightingAssigner:
     def _expire(self, wall_now: float) -> int:
         """Delete visitors that were not seen for `keep_days`; in a transaction.
 
-        Ignored ones stay. It takes microseconds while none can be due.
+        Ignored ones stay. It takes microseconds while none can be due. Of several machines, the
+        one that assigns does so.
 
         Returns:
             How many.
         """
-        if wall_now < self._due:
+        if wall_now < self._due or not self.may_change:
             return 0
         kept_s = self.keep_days * DAY_S
         rows = self._connection.execute(
@@ -353,11 +433,12 @@ class SightingAssigner:
         for track_id in sighting.beside:
             run, _, number = track_id.rpartition("-")
             row = self._connection.execute(
-                "SELECT visitor_id FROM sightings WHERE run = ? AND track_number = ?",
+                "SELECT root FROM sightings JOIN visitors USING (visitor_id) "
+                "WHERE run = ? AND track_number = ?",
                 (run, int(number)),
             ).fetchone()
-            if row is not None and row[0] is not None:
-                found.add(self._root(row[0]))
+            if row is not None:
+                found.add(int(row[0]))
         return found
 
     def _is_near_ignored(self, tracklet: Tracklet, below: float) -> bool:
@@ -380,7 +461,11 @@ class SightingAssigner:
     # In memory
 
     def _visitors(self) -> Visitors:
+        if self._memory is not None and self._leads is not None:
+            self._follow()
         if self._memory is None:
+            began = time.monotonic()
+            state = () if self._leads is None else shared_visitors.state(self._connection)
             memory = Visitors(self._limits, self._gallery.embedding_size)
             model_id, size = self._gallery.model_id, self._gallery.embedding_size
             for is_poor in (False, True):  # the good ones first, beside which no other is kept
@@ -394,7 +479,8 @@ class SightingAssigner:
                 "SELECT number FROM visitors WHERE is_ignored AND root = number"
             )
             self._ignored = {int(number) for (number,) in rows.fetchall()}
-            self._memory = memory
+            self._memory, self._state = memory, state
+            self._fresh_until = began + LOAD_SHARE * (time.monotonic() - began)
         return self._memory
 
     def _refresh(self, *roots: int) -> None:
@@ -444,6 +530,13 @@ class SightingAssigner:
             self.forget()
             raise
 
+    def _follow(self) -> None:
+        """Read the visitors again if others changed some: at once where this machine assigns."""
+        if not self.may_change and time.monotonic() < self._fresh_until:
+            return
+        if shared_visitors.state(self._connection) != self._state:
+            self.forget()
+
     def forget(self) -> None:
         """Read all visitors again at the next use: a transaction was undone."""
         self._memory = None
@@ -456,12 +549,6 @@ class SightingAssigner:
         if row is None:
             raise UnknownVisitorError(visitor_id)
         return int(row[0])
-
-    def _next_number(self) -> int:
-        row = self._connection.execute(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'visitors'"
-        ).fetchone()
-        return 1 if row is None else int(row[0]) + 1
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...]:
         row = self._connection.execute(statement, values).fetchone()

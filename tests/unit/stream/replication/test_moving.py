@@ -92,3 +92,23 @@ def test_the_command_moves_people_and_events(tmp_path: Path, address: str) -> No
     assert tables["events"]["rows"] == 3
     assert {"identities", "photos", "sightings"} < tables.keys()
     assert all(len(each["sha256"]) == 64 for each in tables.values())
+
+
+def test_visitors_go_with_the_events(tmp_path: Path, address: str) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    seen_by(here)
+    with closing(connect(here)) as connection:
+        connection.execute(
+            "INSERT INTO visitors (visitor_id, first_seen, last_seen, visit_count, is_ignored, "
+            "root) VALUES ('0123456789abcdef', 1, 2, 1, 1, 1)"
+        )
+        connection.execute("UPDATE sightings SET visitor_id = '0123456789abcdef'")
+    copy_events(here, here, address)
+    whose = "visitor_id FROM facewire.visitor_sightings JOIN facewire.sightings USING (id)"
+    assert stored(address, whose) == [("0123456789abcdef",)]
+    copy_events(address, tmp_path / "none", there)
+    with closing(connect(there)) as connection:
+        found = connection.execute(
+            "SELECT number, is_ignored FROM visitors JOIN sightings USING (visitor_id)"
+        ).fetchall()
+    assert found == [(1, 1)]

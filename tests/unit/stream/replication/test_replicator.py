@@ -16,7 +16,7 @@ import pytest
 
 from gallery import Gallery, Identity, NewPhoto
 from gallery.errors import GalleryUnreachableError
-from stream.errors import EventLogError, VisitorError
+from stream.errors import EventLogError
 from stream.events import replica
 from stream.events.log import EventLog, LoggedEvent
 from stream.events.schema import FILE_NAME, connect, transaction
@@ -26,14 +26,8 @@ from stream.frames import Event, EventKind
 from stream.replication import numbers
 from stream.replication.database import SharedLog
 from stream.replication.replicator import Replicator
-from stream.replication.worker import ReplicationWorker
-from stream.supervisor import Supervisor
-from stream.visitors.book import VisitorBook
 from tests.postgres_server import PASSWORD, Server, postgres_server
 from tests.unit.stream.events.test_sightings import SIZE, event, sighting, unit
-from tests.unit.stream.visitors.test_book import LIMITS
-
-STARTED = time.time() - 600.0
 
 
 class Machine:
@@ -117,7 +111,7 @@ def both(*machines: Machine) -> None:
 
 
 def test_the_shared_columns_are_those_of_the_log(tmp_path: Path, address: str) -> None:
-    own = {"events": {"visitor_id", "visit_count"}, "sightings": {"visitor_id"}}
+    own = {"events": {"visitor_id", "visit_count"}, "sightings": {"visitor_id"}}  # shared apart
     with closing(connect(tmp_path)) as connection:
         for part, columns in replica.PARTS.items():
             rows = connection.execute(f"PRAGMA table_info({part})").fetchall()
@@ -184,146 +178,6 @@ def test_people_are_named_renamed_and_erased_on_any_machine(
     both(b, a)
     assert a.rows("events") == a.rows("sightings") == []
     assert stored(address, "count(*) FROM facewire.events") == [(0,)]
-
-
-def test_a_visitor_who_is_named_on_another_machine_is_one_no_longer(machines: Machines) -> None:
-    a, b = machines("a", "door"), machines("b")
-    book = VisitorBook(
-        a.log, a.gallery, limits=LIMITS, threshold=lambda: 0.5, is_enabled=True, keep_days=30.0
-    )
-    a.log.keeper = book
-    a.replicator.changed = a.log.changed_elsewhere
-    both(a, b)
-    seen = replace(sighting("a-1", stay="a-1"), n_good=9, n_shots=9, good_s=3.0, face_px=100.0)
-    kept = a.log.append(replace(event(seen=seen), track_id="a-1"), time.time())
-    assert kept.visitor == "Visitor 1"
-    assert book.page()[1] == 1
-    both(a, b)
-    ann, _ = b.gallery.photos.add("Ann", [NewPhoto(unit(0), None, "a" * 64, 0.9)])
-    b.log.name_events([kept.id], ann)
-    both(b, a)
-    (named,) = a.log.list()
-    assert (named.name, named.visitor_id) == ("Ann", None)
-    assert book.page()[1] == 0
-
-
-def keep_visitors(machine: Machine, *, of_all: bool) -> VisitorBook:
-    """Let a machine assign visitors, as the service does."""
-    book = VisitorBook(
-        machine.log,
-        machine.gallery,
-        limits=LIMITS,
-        threshold=lambda: 0.5,
-        is_enabled=True,
-        keep_days=30.0,
-    )
-    machine.log.keeper = book
-    machine.replicator.changed = machine.log.changed_elsewhere
-    machine.replicator.notes_sightings = of_all
-    machine.replicator.seen = machine.log.assign_received
-    return book
-
-
-def come(
-    machine: Machine, camera: str, track: int, person: int, *, n_shots: int = 9, began: float = 0.0
-) -> LoggedEvent:
-    """Log a stranger who is clearly seen for three seconds."""
-    name = f"{machine.directory.name}-{track}"
-    seen = replace(
-        sighting(name, stay=name, face=person),
-        camera=camera,
-        began=began,
-        ended=began + 3.0,
-        n_good=n_shots,
-        n_shots=n_shots,
-        good_s=3.0,
-        face_px=100.0,
-    )
-    happened = replace(event(seen=seen), camera=camera, track_id=name, at=began + 3.0)
-    return machine.log.append(happened, STARTED + began + 3.0)
-
-
-def test_a_stranger_on_two_machines_is_one_visitor_of_who_assigns_for_all(
-    machines: Machines,
-) -> None:
-    a, b = machines("a", "door"), machines("b", "yard")
-    ours, theirs = keep_visitors(a, of_all=True), keep_visitors(b, of_all=False)
-    both(a, b)
-    first = come(a, "door", 1, person=0)
-    second = come(b, "yard", 1, person=0, began=60.0)
-    other = come(b, "yard", 2, person=1, began=120.0)
-    beside = come(b, "yard", 3, person=2, began=121.0)
-    assert (second.visitor, second.visit_count) == ("Visitor 1", 1)  # its own
-    both(a, b)
-    found = {each.id: (each.visitor, each.visit_count) for each in a.log.list()}
-    assert found == {
-        first.id: ("Visitor 1", 1),
-        second.id: ("Visitor 1", 2),
-        other.id: ("Visitor 2", 1),
-        beside.id: ("Visitor 3", 1),
-    }
-    (shared,) = [each for each in ours.page()[0] if each.number == 1]
-    assert shared.cameras == ("door", "yard")
-    assert shared.visit_count == 2
-    with pytest.raises(VisitorError, match="in view together"):
-        ours.merge(*(each.visitor_id for each in ours.page()[0] if each.number != 1))
-    assert [each.cameras for each in theirs.page()[0]] == [("yard",)] * 3  # theirs are of one
-    come(b, "yard", 3, person=2, n_shots=12, began=121.0)  # a track that has grown
-    both(a, b)
-    assert ours.page()[1] == 3
-    ann, _ = a.gallery.photos.add("Ann", [NewPhoto(unit(0), None, "a" * 64, 0.9)])
-    ours.name(shared.visitor_id, ours.stays(shared.visitor_id), ann)
-    both(a, b)
-    for machine in (a, b):
-        names = {each.id: each.name for each in machine.log.list()}
-        assert [names[each.id] for each in (first, second, other)] == ["Ann", "Ann", None]
-    assert {each.number for each in ours.page()[0]} == {2, 3}
-    gone = next(each for each in ours.page()[0] if each.number == 2)
-    ours.erase(gone.visitor_id)
-    both(a, b)
-    assert other.id not in {*a.ids(), *b.ids()}
-
-
-def test_sightings_of_others_that_were_not_assigned_before_a_kill_are_so_later(
-    machines: Machines, address: str
-) -> None:
-    a, b = machines("a", "door"), machines("b", "yard")
-    keep_visitors(a, of_all=True)
-    both(a, b)
-    first = come(a, "door", 1, person=0)
-    a.replicator.seen = lambda: None  # killed there
-    second = come(b, "yard", 1, person=0, began=60.0)
-    both(a, b)
-    assert [each.visitor for each in a.log.again([first.id, second.id])] == ["Visitor 1", None]
-    a.replicator.close()
-    a.replicator = a.start(address)
-    keep_visitors(a, of_all=True)
-    called = threading.Event()
-    a.replicator.seen = called.set
-    worker = ReplicationWorker(a.replicator, Supervisor(clock=time.monotonic))
-    worker.start()
-    assert called.wait(60)  # without a further sighting
-    worker.stop()
-    worker.join(60)
-    a.log.assign_received()
-    assert [each.visitor for each in a.log.again([first.id, second.id])] == ["Visitor 1"] * 2
-    a.log.assign_received()  # once
-    assert a.log.again([second.id])[0].visit_count == 2
-
-
-def test_visitors_that_are_off_forget_what_others_saw_meanwhile(machines: Machines) -> None:
-    a, b = machines("a", "door"), machines("b", "yard")
-    book = keep_visitors(a, of_all=True)
-    book.switch(is_enabled=False)
-    both(a, b)
-    seen = come(b, "yard", 1, person=0)
-    both(a, b)
-    book.switch(is_enabled=True)
-    a.log.assign_received()
-    assert a.log.again([seen.id])[0].visitor is None
-    come(b, "yard", 2, person=0, began=60.0)
-    both(a, b)
-    assert book.page()[1] == 1
 
 
 def test_who_is_in_view_on_two_machines_stays_until_it_leaves(machines: Machines) -> None:
@@ -705,7 +559,7 @@ def test_what_comes_while_the_service_ends_is_received_at_the_next_start(
     a.replicator = a.start(address)
     a.replicator.changed = applied.append
     both(a)
-    assert applied == [[kept.id]] * 2
+    assert applied == [[kept.id]] * 3  # as it assigns visitors from now on, and as it receives
     assert next(each.name for each in a.log.list() if each.id == kept.id) == "Bob"
 
 
