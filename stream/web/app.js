@@ -56,8 +56,10 @@ const VIEWS = {
 };
 /** @type {Route} */
 let route = { view: "", name: "", query: new URLSearchParams() };
+let isStarted = false; // before, the address is not read
 
 router.on("route", (next) => {
+  isStarted = true;
   if (!next.view) {
     choose();
     return;
@@ -77,7 +79,7 @@ router.on("route", (next) => {
 
 /** If the address names no view: show the only camera, or the wall. */
 function choose() {
-  if (cameras.isKnown) {
+  if (isStarted && cameras.isKnown) {
     const [only] = cameras.all;
     router.go(cameras.all.length === 1 ? routeTo("live", only.name) : "#/wall", { replace: true });
   }
