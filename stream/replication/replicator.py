@@ -49,6 +49,14 @@ BATCH = 100
 FRESH_S = 60.0
 """Age up to which events of others are shown at once, seconds."""
 
+OPENING_OF_EXIT = """
+SELECT opening.id FROM events AS gone JOIN events AS opening
+    ON opening.run = gone.run AND opening.track_number = gone.track_number
+    AND opening.kind IN ('enter', 'unknown')
+WHERE gone.id = ? AND gone.kind = 'exit' ORDER BY opening.id LIMIT 1
+"""
+"""The event with which the stay of an exit begins; none for an event that is not an exit."""
+
 
 class Replicator:
     """Sends and receives changes of an event log; `turn` and its helpers in one thread at a time.
@@ -510,7 +518,10 @@ class Replicator:
             }
 
     def _alone(self, refused: Set[tuple[str, int]]) -> set[tuple[str, int]]:
-        """Return refused rows that stay here, and sightings of events that do."""
+        """Return refused rows that stay here, and sightings of events that do.
+
+        An exit of a stay that the others know is not among them: the owner writes it.
+        """
         if not refused:
             return set()
         at = PARTS["sightings"].index("event_id")
@@ -528,7 +539,15 @@ class Replicator:
                 for part, key in refused
                 if part == "sightings" and (row := self._row(part, key)) is not None
             }
-        shared = {row[0] for row in self._shared.rows("events", sorted(set(events.values())))}
+            began = {
+                key: opening[0]
+                for part, key in late
+                if part == "events"
+                and (opening := self._local.execute(OPENING_OF_EXIT, (key,)).fetchone()) is not None
+            }
+        keys = sorted({*events.values(), *began.values()})
+        shared = {row[0] for row in self._shared.rows("events", keys)}
+        late -= {("events", key) for key, opening in began.items() if opening in shared}
         return late | {
             ("sightings", key) for key, event_id in events.items() if event_id not in shared
         }

@@ -424,6 +424,24 @@ def test_a_frozen_owner_that_wakes_writes_nothing(machines: Machines, address: s
     ]
 
 
+def test_an_exit_is_left_to_the_machine_that_had_the_camera_then(machines: Machines) -> None:
+    a, b = machines("a", "door"), machines("b", "yard")
+    seen = a.see("door")
+    both(a, b)
+    a.cameras, b.cameras = [], ["yard", "door"]
+    b.replicator.take_over("door")
+    a.turn()
+    gone = Event(EventKind.EXIT, "door", 1.0, "a-1", None, 1.0, None)
+    a.log.append(gone, time.time())  # it was frozen
+    own = b.log.append(gone, time.time())
+    a.cameras, b.cameras = ["door"], ["yard"]  # before what it saw late was refused
+    a.replicator.take_over("door")
+    for each in (a, b, a):
+        each.turn()
+    assert a.replicator.refused == 1
+    assert a.ids() == [own.id, seen.id]
+
+
 def test_the_clocks_are_compared_again_after_a_sleep_or_a_change(machines: Machines) -> None:
     a = machines("a", "door")
     both(a)
