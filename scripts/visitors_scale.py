@@ -32,7 +32,8 @@ from stream.visitors.book import VisitorBook
 
 D = 128
 SIGHTINGS = 3
-LIMITS = JoinLimits(pair=0.38, per_decade=0.055, margin=0.05)
+MARGIN = 0.05  # as the other limits near SFace's: the embeddings are made up
+LIMITS = JoinLimits(pair=0.38, per_decade=0.055, margin=MARGIN)
 QUALITY = Quality(100, 30, 0, 0, 0, 1, 0.5, 0.8)
 CROP = np.full((112, 112, 3), 90, np.uint8)
 

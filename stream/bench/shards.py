@@ -21,7 +21,7 @@ from gallery.facts import Facts
 from gallery.file import GalleryFile
 from gallery.shards import divide
 from gallery.store import Access
-from stream.bench.search import People, agreement, changes, fill, timed
+from stream.bench.search import THRESHOLD, People, agreement, changes, fill, timed
 from stream.cluster import actors, running
 from stream.errors import StreamError
 
@@ -180,7 +180,7 @@ def _measured(
     gallery: Gallery, probes: Floats, pids: Sequence[int], n: int
 ) -> tuple[list[float], float]:
     before = sum(map(_cpu_s, pids))
-    took = timed(lambda i: gallery.search(probes[i : i + n], threshold=0.3))
+    took = timed(lambda i: gallery.search(probes[i : i + n], threshold=THRESHOLD))
     used_s = sum(map(_cpu_s, pids)) - before
     return took, 1000 * used_s / (1 + len(took))
 
