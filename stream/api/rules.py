@@ -143,8 +143,8 @@ async def add_device(
 ) -> DeviceJson:
     """Notify a browser by Web Push, with its PushSubscription; viewers may, too.
 
-    A viewer's endpoint must be of the push service of a known browser. The subscription ends with
-    the token of whoever made it.
+    A viewer's endpoint must be of the push service of a known browser. The subscription ends when
+    the token with which it was made is changed.
     """
     if not client.is_admin:
         try:

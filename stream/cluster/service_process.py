@@ -93,8 +93,8 @@ class ServiceProcess:
     def start(self) -> None:
         """Start the service; its output replaces that of the former one.
 
-        It holds the lock of the file with its process id until it ends: whoever comes next to this
-        process finds it from the first moment on.
+        It holds the lock of the file with its process id until it ends, so that `find` returns it
+        from the first moment on.
 
         Raises:
             OSError: if its log cannot be written, no process can be started, or another one starts.

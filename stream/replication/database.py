@@ -157,7 +157,7 @@ class SharedLog(SharedConnection):
         return self._reading(is_snapshot=is_snapshot)
 
     def assign(self, statements: Statements, name: str) -> int:
-        """Own a camera, or what else has one owner, whoever does; return the generation."""
+        """Become the owner of a camera, or of another name; return the generation."""
         return self._assign(statements, name)
 
     def beat(self, *, has_visitors: bool = False) -> dict[str, int]:
@@ -236,7 +236,7 @@ class SharedLog(SharedConnection):
         return {str(camera): int(generation) for camera, generation in rows}
 
     def take_over(self, camera: str) -> int:
-        """Become the owner of a camera, whoever owns it now; return the generation."""
+        """Become the owner of a camera, instead of another machine; return the generation."""
         with self._writing() as statements:
             self._refuse_other(statements)
             return self._assign(statements, camera)

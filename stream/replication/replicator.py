@@ -1,8 +1,8 @@
 """Keeps one machine's event log and the log that several machines share the same.
 
-Everything is written to the machine's own log first, by whoever writes it, and read there: the
-database delays nothing and may be away. This thread sends what changed here, in order and again
-until it is there, and writes what others changed into the own log.
+Everything is written to the machine's own log first, and read there: the database delays nothing
+and may be away. This thread sends what changed here, in order and again until it is there, and
+writes what others changed into the own log.
 """
 
 import logging
@@ -297,7 +297,7 @@ class Replicator:
                 self._fail(str(error))
 
     def take_over(self, camera: str) -> None:
-        """Become the owner of a camera, whoever owns it now.
+        """Become the owner of a camera, instead of another machine if one owns it.
 
         Raises:
             GalleryError: if the database cannot be reached.

@@ -54,7 +54,7 @@ class Device(BaseModel):
     Attributes:
         device_id: derived from the endpoint.
         name: for people, such as "Chrome on Android".
-        endpoint: address of the browser's push service; whoever has it and the keys may push.
+        endpoint: address of the browser's push service; with the keys it permits pushing.
         p256dh: the browser's public key, base64url.
         auth: its authentication secret, base64url.
         role: of the person who subscribed.
